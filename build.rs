@@ -1,0 +1,11 @@
+//! Makes the binary find libtorch at run time: torch-sys's own link metadata
+//! reaches only its direct dependents.
+fn main() {
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    match std::env::var("LIBTORCH") {
+        Ok(path) => println!("cargo:rustc-link-arg=-Wl,-rpath,{path}/lib"),
+        Err(_) => println!(
+            "cargo:warning=LIBTORCH is not set: run scripts/setup, then `source .env.build`"
+        ),
+    }
+}

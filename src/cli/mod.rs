@@ -1,0 +1,76 @@
+//! The command line: one file a subcommand, which parses, calls, prints.
+//!
+//! **Invariant.** `anyhow` stops here: what is below has errors of its own kind.
+
+mod check_config;
+mod demo;
+mod migrate;
+mod replay;
+mod retrain;
+mod run;
+mod score;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Settings};
+
+/// Streaming bad-buzz monitor: scores tweets from Kafka, stores them in Postgres, and
+/// tells people when a brand's share of negative tweets rises beyond what chance explains.
+///
+/// Settings come in layers, later ones win: defaults, --config FILE, environment
+/// (MONITOR_KAFKA__BROKERS sets kafka.brokers), --set KEY=VALUE.
+/// config/monitor.example.toml explains every key.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    /// Settings file (TOML)
+    #[arg(long, short, global = true, env = "MONITOR_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Set one value, such as `kafka.topic=tweets`; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Demo(demo::Args),
+    Replay(replay::Args),
+    Score(score::Args),
+    Retrain(retrain::Args),
+    Migrate(migrate::Args),
+    CheckConfig(check_config::Args),
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+        .ok_or_else(|| format!("{text:?} is not KEY=VALUE, such as kafka.topic=tweets"))
+}
+
+/// Runs one command to its end.
+///
+/// # Errors
+/// Whatever stopped it, worded for the person at the keyboard.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider was already installed"))?;
+    let settings =
+        || -> anyhow::Result<Settings> { Ok(config::load(cli.config.as_deref(), &cli.set)?) };
+    match cli.command {
+        Command::Run(args) => run::run(args, settings()?),
+        Command::Demo(args) => demo::run(args, cli.set),
+        Command::Replay(args) => replay::run(args, settings()?),
+        Command::Score(args) => score::run(args, settings()?),
+        Command::Retrain(args) => retrain::run(args, settings()?),
+        Command::Migrate(args) => migrate::run(args, settings()?),
+        Command::CheckConfig(args) => check_config::run(args, settings()?),
+    }
+}

@@ -1,0 +1,1 @@
+//! From outbox rows to mails and webhooks.

@@ -1,0 +1,1 @@
+//! Where the stages meet, and the order in which they stop.

@@ -1,0 +1,1 @@
+//! The page, health and metrics over HTTP.

@@ -1,0 +1,5 @@
+//! In-memory twin.
+
+/// To come.
+#[derive(Debug, Default)]
+pub struct MemoryStore;

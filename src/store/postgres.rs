@@ -1,0 +1,5 @@
+//! The ground state.
+
+/// To come.
+#[derive(Debug)]
+pub struct PostgresStore;

@@ -1,0 +1,122 @@
+//! Tracing, the names of all metrics, and what makes the daemon ready.
+//!
+//! **Invariant.** A metric's name is written once, here. Deliberately absent: what the
+//! numbers mean for a decision.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Kafka records taken from the broker.
+pub const RECORDS: &str = "monitor_records_total";
+/// Tweets stored for the first time.
+pub const SCORES_NEW: &str = "monitor_scores_new_total";
+/// Tweets that had been stored before.
+pub const SCORES_DUPLICATE: &str = "monitor_scores_duplicate_total";
+/// Records that are no tweets.
+pub const DEAD_LETTERS: &str = "monitor_dead_letters_total";
+/// Offsets that the broker deleted before they were read.
+pub const OFFSETS_LOST: &str = "monitor_offsets_lost_total";
+/// Batches refused because another reader had moved the checkpoint.
+pub const FENCED: &str = "monitor_batches_fenced_total";
+/// Records fetched and not yet stored.
+pub const QUEUE_ROWS: &str = "monitor_queue_rows";
+/// Whether the partitions are paused because the queue is full.
+pub const PAUSED: &str = "monitor_partitions_paused";
+/// Rows in a batch.
+pub const BATCH_ROWS: &str = "monitor_batch_rows";
+/// Seconds that the model computed on a batch.
+pub const CLASSIFY_SECONDS: &str = "monitor_classify_seconds";
+/// Seconds that the transaction of a batch took.
+pub const COMMIT_SECONDS: &str = "monitor_commit_seconds";
+/// Tries to write that failed because Postgres was away.
+pub const STORE_RETRIES: &str = "monitor_store_retries_total";
+/// Event time up to which minutes are closed, in seconds since 1970.
+pub const WATERMARK: &str = "monitor_watermark_seconds";
+/// Incidents opened and resolved, by brand and transition.
+pub const INCIDENTS: &str = "monitor_incidents_total";
+/// Notifications by receiver and outcome (sent, retry, dead).
+pub const NOTIFICATIONS: &str = "monitor_notifications_total";
+
+/// Sets up logging to standard error. Later calls change nothing.
+///
+/// # Errors
+/// The filter cannot be parsed; the message names it.
+pub fn init_logging(log: &Log) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = EnvFilter::builder().parse(&log.filter)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let outcome = match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if outcome.is_err() {
+        tracing::debug!("logging was already set up");
+    }
+    Ok(())
+}
+
+/// Makes the process-wide metrics recorder, once; later calls answer with the same one.
+pub fn init_metrics() -> PrometheusHandle {
+    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let handle = PrometheusBuilder::new()
+                .set_buckets_for_metric(
+                    Matcher::Suffix("_seconds".into()),
+                    &[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0],
+                )
+                .and_then(|b| {
+                    b.set_buckets_for_metric(
+                        Matcher::Full(BATCH_ROWS.into()),
+                        &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0],
+                    )
+                })
+                .expect("the bucket lists are not empty")
+                .install_recorder()
+                .expect("no other recorder is installed");
+            describe();
+            handle
+        })
+        .clone()
+}
+
+fn describe() {
+    describe_counter!(RECORDS, "Kafka records taken from the broker");
+    describe_counter!(SCORES_NEW, "Tweets stored for the first time");
+    describe_counter!(SCORES_DUPLICATE, "Tweets that had been stored before");
+    describe_counter!(DEAD_LETTERS, "Records that are no tweets");
+    describe_counter!(OFFSETS_LOST, "Offsets the broker deleted before they were read");
+    describe_counter!(FENCED, "Batches refused because another reader moved the checkpoint");
+    describe_gauge!(QUEUE_ROWS, "Records fetched and not yet stored");
+    describe_gauge!(PAUSED, "1 while partitions are paused because the queue is full");
+    describe_histogram!(BATCH_ROWS, "Rows in a batch");
+    describe_histogram!(CLASSIFY_SECONDS, Unit::Seconds, "Time the model computed on a batch");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time the transaction of a batch took");
+    describe_counter!(STORE_RETRIES, "Writes repeated because Postgres was away");
+    describe_gauge!(WATERMARK, Unit::Seconds, "Event time up to which minutes are closed");
+    describe_counter!(INCIDENTS, "Incidents by brand and transition");
+    describe_counter!(NOTIFICATIONS, "Notifications by receiver and outcome");
+}
+
+/// Which parts of the daemon can do their work; `/readyz` tells.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    parts: Mutex<BTreeMap<&'static str, Result<(), String>>>,
+}
+
+impl Readiness {
+    /// Notes that a part is ready, or why it is not.
+    pub fn set(&self, part: &'static str, state: Result<(), String>) {
+        self.parts.lock().expect("no holder of this lock panics").insert(part, state);
+    }
+
+    /// All parts, by name; the daemon is ready when each is.
+    pub fn parts(&self) -> BTreeMap<&'static str, Result<(), String>> {
+        self.parts.lock().expect("no holder of this lock panics").clone()
+    }
+}

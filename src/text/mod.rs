@@ -1,0 +1,1 @@
+//! Pure text work: normalise, tokenise to words, vocabulary, feature hashing, brand matching.

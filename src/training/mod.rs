@@ -1,0 +1,1 @@
+//! From labelled tweets to a registered model.
