@@ -233,6 +233,9 @@ pub trait Store: Send + Sync + 'static {
     /// The first minute in which a brand has a tweet.
     async fn first_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
 
+    /// The last minute in which a brand has a tweet.
+    async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
+
     /// What is remembered of a brand; `None` before its first judgement.
     async fn brand_state(&self, brand: &str) -> Result<Option<BrandState>, StoreError>;
 
