@@ -86,10 +86,8 @@ impl Tables {
             committed.new += 1;
             let minute = Minute::of(row.tweet.created_at);
             for brand in &row.brands {
-                *self.minute_counts.entry((brand.clone(), minute)).or_default() += Counts {
-                    total: 1,
-                    negative: u64::from(row.score.label == Label::Negative),
-                };
+                *self.minute_counts.entry((brand.clone(), minute)).or_default() +=
+                    Counts { total: 1, negative: u64::from(row.score.label == Label::Negative) };
             }
             place.insert(row.clone());
         }
@@ -114,9 +112,12 @@ impl Store for MemoryStore {
         for claim in claims {
             let stored = tables.checkpoints.get(&claim.partition).map(|c| c.position);
             let resume = resume_position(stored, claim.low, claim.high, start_at);
-            let checkpoint = tables.checkpoints.entry(claim.partition.clone()).or_insert(
-                Checkpoint { position: resume.position, event_time_max: None, at_end: false },
-            );
+            let checkpoint =
+                tables.checkpoints.entry(claim.partition.clone()).or_insert(Checkpoint {
+                    position: resume.position,
+                    event_time_max: None,
+                    at_end: false,
+                });
             checkpoint.position = resume.position;
             checkpoint.at_end = false;
             resumes.push(resume);
@@ -262,6 +263,7 @@ impl Store for MemoryStore {
             .lock()
             .scores
             .values()
+            .filter(|row| row.score.label == Label::Negative)
             .filter(|row| row.brands.iter().any(|b| b == brand))
             .filter(|row| (from..=to).contains(&Minute::of(row.tweet.created_at)))
             .map(|row| Example {

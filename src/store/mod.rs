@@ -246,8 +246,8 @@ pub trait Store: Send + Sync + 'static {
     /// The latest incidents of all brands, newest first.
     async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError>;
 
-    /// A brand's most negative tweets of a stretch of minutes, at most one a text, most
-    /// negative first.
+    /// A brand's most negative tweets of a stretch of minutes, only such as were labelled
+    /// negative, at most one a text, most negative first.
     async fn examples(
         &self,
         brand: &str,
