@@ -1,0 +1,3 @@
+//! Tests over real sockets and real stores, in one binary, so that they link once.
+
+mod store_contract;
