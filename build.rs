@@ -5,7 +5,7 @@ fn main() {
     match std::env::var("LIBTORCH") {
         Ok(path) => println!("cargo:rustc-link-arg=-Wl,-rpath,{path}/lib"),
         Err(_) => println!(
-            "cargo:warning=LIBTORCH is not set: run scripts/setup, then `source .env.build`"
+            "cargo:warning=LIBTORCH is not set: run scripts/setup, then `eval \"$(scripts/setup --env)\"` in this shell"
         ),
     }
 }

@@ -1,1 +1,95 @@
-//! Parts that run on this machine without Docker: for the demo and the tests.
+//! Parts that run on this machine without Docker, for the demo and the tests: a broker,
+//! a Postgres, a mail server.
+//!
+//! **Invariant.** What is started here ends with its guard, and with this process however
+//! that ends, `kill -9` included. Everything listens on 127.0.0.1 and on a free port.
+//! Deliberately absent: anything the daemon itself needs; `monitor run` never comes here.
+
+mod broker;
+mod child;
+mod mail;
+mod nisshi;
+mod postgres;
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+pub use broker::MockBroker;
+pub use child::Child;
+pub use mail::{Mail, MailOptions, MailServer};
+pub use nisshi::{Nisshi, Storage};
+pub use postgres::{Postgres, PostgresOptions};
+
+/// Why a part did not start, or stopped working.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedError {
+    /// Its program is not on this machine, or cannot be run; the sentence has the remedy.
+    #[error("{0}")]
+    Missing(String),
+    /// A file or process could not be handled.
+    #[error("could not {doing}: {source}")]
+    Io {
+        /// What was tried.
+        doing: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// It started and ended, or never became ready; with the end of what it logged.
+    #[error("{what}{}{log}", if .log.is_empty() { "" } else { "; it logged:\n" })]
+    Failed {
+        /// What happened.
+        what: String,
+        /// Its last lines.
+        log: String,
+    },
+    /// The embedded Postgres refused a statement.
+    #[error("the embedded Postgres refused: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// librdkafka refused.
+    #[error("librdkafka: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+}
+
+/// Names what was tried when an [`io::Error`] came back.
+trait Doing<T> {
+    fn doing(self, what: impl Into<String>) -> Result<T, EmbeddedError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, what: impl Into<String>) -> Result<T, EmbeddedError> {
+        self.map_err(|source| EmbeddedError::Io { doing: what.into(), source })
+    }
+}
+
+/// A port that was free a moment ago; whoever binds it may have to try another.
+fn free_port() -> Result<u16, EmbeddedError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .doing("find a free port")
+}
+
+/// Where `scripts/setup` keeps what it fetches; the same rule as in `scripts/lib.sh`.
+fn cache() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(dir) = var("MONITOR_CACHE") {
+        return Some(dir.into());
+    }
+    if child::is_root() {
+        return Some("/var/cache/monitor".into());
+    }
+    let base = var("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| var("HOME").map(|home| Path::new(&home).join(".cache")))?;
+    Some(base.join("monitor"))
+}
+
+/// The last lines of a log file, for an error.
+fn log_tail(path: &Path) -> String {
+    const LINES: usize = 15;
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}

@@ -197,6 +197,19 @@ pub enum StoreError {
     Migrate(#[from] sqlx::migrate::MigrateError),
 }
 
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Migrate(sqlx::migrate::MigrateError::Execute(error)) => {
+                postgres::is_transient(error)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Keeps everything that must outlive the process. One contract suite
 /// (`tests/it/store_contract.rs`) runs on every implementation.
 #[async_trait]

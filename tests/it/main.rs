@@ -1,3 +1,5 @@
 //! Tests over real sockets and real stores, in one binary, so that they link once.
 
+mod embedded;
 mod store_contract;
+mod support;

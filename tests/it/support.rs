@@ -1,0 +1,138 @@
+//! What tests against real services share.
+
+#![allow(dead_code)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use monitor::embedded::{Nisshi, Postgres, PostgresOptions, Storage};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use sqlx::{Connection, PgConnection};
+
+/// The server of this test run, and what to clean up on one that was given.
+struct Server {
+    embedded: Option<Postgres>,
+    given_url: Option<String>,
+    databases: Vec<String>,
+}
+
+static SERVER: Mutex<Option<Server>> = Mutex::new(None);
+
+/// Statics are not dropped when a process ends, so this is called by libc.
+extern "C" fn clean_up() {
+    let Some(server) = SERVER.lock().unwrap_or_else(|e| e.into_inner()).take() else { return };
+    if let Some(url) = server.given_url {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let Ok(mut connection) = PgConnection::connect(&url).await else { return };
+            for name in server.databases {
+                let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+                let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await;
+            }
+        });
+    }
+}
+
+/// An empty database of its own for each test: on the server at `$DATABASE_URL`, else on
+/// one embedded server that all tests of this process share.
+pub async fn fresh_database() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::SeqCst);
+    let name = format!("monitor_test_{}_{count}", std::process::id());
+    // Starting the server blocks; the lock makes the other tests wait for it.
+    let admin = tokio::task::spawn_blocking({
+        let name = name.clone();
+        move || {
+            let mut server = SERVER.lock().unwrap_or_else(|e| e.into_inner());
+            let server = server.get_or_insert_with(|| {
+                // SAFETY: the handler is a plain function that does not unwind into libc.
+                unsafe { libc::atexit(clean_up) };
+                let given_url = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
+                let embedded = given_url.is_none().then(|| {
+                    Postgres::start_with(&PostgresOptions { durable: false, dir: None })
+                        .unwrap_or_else(|error| panic!("{error}"))
+                });
+                Server { embedded, given_url, databases: vec![] }
+            });
+            server.databases.push(name);
+            match (&server.embedded, &server.given_url) {
+                (Some(embedded), _) => embedded.url("postgres"),
+                (None, Some(url)) => url.clone(),
+                (None, None) => unreachable!("one of the two was made above"),
+            }
+        }
+    })
+    .await
+    .unwrap();
+    let mut connection = PgConnection::connect(&admin).await.unwrap();
+    let sql = format!("CREATE DATABASE {name}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    let (address, query) = match admin.split_once('?') {
+        Some((address, query)) => (address, format!("?{query}")),
+        None => (admin.as_str(), String::new()),
+    };
+    let scheme_end = address.find("://").unwrap() + 3;
+    let host_end =
+        address[scheme_end..].find('/').map_or(address.len(), |slash| scheme_end + slash);
+    format!("{}/{name}{query}", &address[..host_end])
+}
+
+/// A real broker, or `None` where this machine has none: then the test says so and passes,
+/// unless `MONITOR_REQUIRE_NISSHI=1` asks for it.
+pub fn nisshi(storage: Storage) -> Option<Nisshi> {
+    if Nisshi::find().is_none() {
+        let required = std::env::var("MONITOR_REQUIRE_NISSHI").is_ok_and(|value| value == "1");
+        assert!(!required, "MONITOR_REQUIRE_NISSHI=1, but there is no nisshi");
+        eprintln!("skipped: no nisshi on this machine; scripts/test --real-broker builds it");
+        return None;
+    }
+    Some(Nisshi::start(storage).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// Sends one record and waits until the broker has it; answers with its offset.
+pub async fn produce(brokers: &str, topic: &str, payload: &str) -> i64 {
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("message.timeout.ms", "20000")
+        .create()
+        .unwrap();
+    let record = FutureRecord::<(), _>::to(topic).payload(payload).partition(0);
+    producer.send(record, Duration::from_secs(20)).await.map_err(|(error, _)| error).unwrap().offset
+}
+
+/// Reads `n` records of partition 0 from the beginning.
+pub async fn consume(brokers: &str, topic: &str, n: usize) -> Vec<String> {
+    use rdkafka::Message;
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("group.id", "reader")
+            .set("enable.auto.commit", "false")
+            .create()
+            .unwrap();
+        let mut partitions = rdkafka::TopicPartitionList::new();
+        partitions.add_partition_offset(&topic, 0, rdkafka::Offset::Beginning).unwrap();
+        consumer.assign(&partitions).unwrap();
+        let mut found = Vec::new();
+        // Each wait is short, so this gives up after 20 seconds without a record.
+        let mut waits_left = 200;
+        while found.len() < n && waits_left > 0 {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    let payload = message.payload().unwrap_or_default();
+                    found.push(String::from_utf8_lossy(payload).into_owned());
+                }
+                Some(Err(_)) | None => waits_left -= 1,
+            }
+        }
+        found
+    })
+    .await
+    .unwrap()
+}
