@@ -56,6 +56,8 @@ pub struct Kafka {
     pub record_bytes_max: usize,
     /// Records fetched but not yet batched; a full queue pauses the partitions.
     pub queue_rows_max: usize,
+    /// Bytes fetched but not yet stored; more pauses the partitions too.
+    pub queue_bytes_max: usize,
     /// How long a partition must stand at its end before it stops holding event time back.
     pub idle_after_ms: u64,
     /// A tweet dated further ahead of the machine's clock is a dead letter.
@@ -334,6 +336,7 @@ impl Default for Kafka {
             assignment: Assignment::CooperativeSticky,
             record_bytes_max: 1 << 20,
             queue_rows_max: 4096,
+            queue_bytes_max: 64 << 20,
             idle_after_ms: 2000,
             future_s_max: 600,
             properties: BTreeMap::new(),
@@ -372,7 +375,7 @@ impl Default for Alerting {
             window_tweets_min: 30,
             baseline_tweets_min: 100,
             rise_min: 0.15,
-            z_min: 4.0,
+            z_min: 4.5,
             resolve_minutes: 30,
             incident_minutes_max: 24 * 60,
             lateness_s: 60,
@@ -518,6 +521,12 @@ impl Settings {
             &k.queue_rows_max,
             "choose at most 1000000 rows",
         );
+        check(
+            k.queue_bytes_max >= k.record_bytes_max,
+            "kafka.queue_bytes_max",
+            &k.queue_bytes_max,
+            &format!("choose at least kafka.record_bytes_max ({})", k.record_bytes_max),
+        );
         for (key, reason) in [
             ("enable.auto.commit", "offsets are kept in Postgres"),
             ("enable.auto.offset.store", "offsets are kept in Postgres"),
@@ -645,7 +654,7 @@ impl Settings {
             a.z_min > 0.0 && a.z_min.is_finite(),
             "alerting.z_min",
             &a.z_min,
-            "choose a positive number, such as 4.0",
+            "choose a positive number, such as 4.5",
         );
         check(
             a.incident_minutes_max > a.resolve_minutes,

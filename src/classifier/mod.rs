@@ -2,12 +2,31 @@
 //!
 //! Two halves, so that each runs where it belongs: an [`Encoder`] turns text into ids on
 //! any CPU thread; a [`Classifier`] turns a batch of ids into probabilities on the one
-//! thread that owns it (see [`worker`]).
+//! thread that owns it (see [`ModelHandle`]). [`open`] reads both from a folder of
+//! models; a [`Manifest`] says what is in one.
 //!
 //! **Invariant.** One probability per input, in order, and the same for a row whatever
 //! rows travel beside it (within 1e-5). Deliberately absent: Kafka, Postgres, brands.
 
+mod artifact;
+mod logistic;
+mod lstm;
+mod null;
+mod registry;
+mod weights;
+mod worker;
+
+use std::fmt;
+use std::sync::Arc;
+
 use crate::domain::Probability;
+
+pub use artifact::{Architecture, ArtifactError, Data, Manifest, NewArtifact};
+pub use logistic::{HashedWords, LogisticShape};
+pub use lstm::{LstmShape, Network as LstmNetwork, WordIds};
+pub use registry::{open, promote, promoted, read_manifest, register};
+pub use weights::Weights;
+pub use worker::{ModelHandle, WorkerGone};
 
 /// Token or feature ids of one text. Never empty: a text with nothing in it gets the
 /// id that the model keeps for "unknown".
@@ -40,4 +59,122 @@ pub struct ClassifyError {
     pub rows: usize,
     /// What the model said.
     pub reason: String,
+}
+
+/// One version of one model; written `name@version`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModelId {
+    /// The model's name, which is a folder's name.
+    pub name: String,
+    /// Counts from 1.
+    pub version: u32,
+}
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+impl std::str::FromStr for ModelId {
+    type Err = InvalidModelId;
+    fn from_str(text: &str) -> Result<Self, InvalidModelId> {
+        let parsed = text.split_once('@').and_then(|(name, version)| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            let named = !name.is_empty() && name.chars().all(plain);
+            let version = version.parse().ok().filter(|version| *version > 0)?;
+            named.then(|| Self { name: name.to_owned(), version })
+        });
+        parsed.ok_or_else(|| InvalidModelId(text.to_owned()))
+    }
+}
+
+/// The text is no model id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no model id: give name@version, such as lstm@1")]
+pub struct InvalidModelId(pub String);
+
+/// A model in memory, ready to score.
+pub struct Model {
+    /// Which one it is; stored with each score.
+    pub id: ModelId,
+    /// Negative from this probability upwards.
+    pub threshold: Probability,
+    /// The half that runs anywhere.
+    pub encoder: Arc<dyn Encoder>,
+    /// The half that one thread owns.
+    pub classifier: Box<dyn Classifier>,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Model {
+    /// Scores a few texts at once, on this thread.
+    ///
+    /// # Errors
+    /// [`ClassifyError`] when the batch could not be computed.
+    pub fn score(&mut self, texts: &[&str]) -> Result<Vec<Probability>, ClassifyError> {
+        let encodings: Vec<Encoding> = texts.iter().map(|t| self.encoder.encode(t)).collect();
+        self.classifier.classify(&encodings.iter().collect::<Vec<_>>())
+    }
+}
+
+/// Checks a row's ids before a model indexes its weights with them.
+fn check_ids(batch: &[&Encoding], count: usize) -> Result<(), ClassifyError> {
+    let failed = |reason| ClassifyError { rows: batch.len(), reason };
+    for encoding in batch {
+        if encoding.ids.is_empty() {
+            return Err(failed("a row has no ids".into()));
+        }
+        if let Some(id) = encoding.ids.iter().find(|id| **id as usize >= count) {
+            return Err(failed(format!("id {id} is beyond the model's {count} ids")));
+        }
+    }
+    Ok(())
+}
+
+/// Wraps what a model computed, refusing what is no probability.
+fn probabilities(values: Vec<f32>) -> Result<Vec<Probability>, ClassifyError> {
+    let rows = values.len();
+    values
+        .into_iter()
+        .map(|value| {
+            Probability::new(value)
+                .map_err(|error| ClassifyError { rows, reason: error.to_string() })
+        })
+        .collect()
+}
+
+/// The logistic function.
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn model_ids() {
+        let check = |text: &str, sound: bool| {
+            let parsed = text.parse::<ModelId>();
+            assert_eq!(parsed.is_ok(), sound, "{text}");
+            if let Ok(id) = parsed {
+                assert_eq!(id.to_string(), text);
+            }
+        };
+        check("lstm@1", true);
+        check("my-model_2@12", true);
+        check("lstm", false);
+        check("lstm@", false);
+        check("lstm@0", false);
+        check("lstm@x", false);
+        check("@1", false);
+        check("../lstm@1", false);
+        check("a@1@2", false);
+    }
 }

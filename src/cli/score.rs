@@ -1,9 +1,158 @@
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::classifier::{self, Encoding, Model};
 use crate::config::Settings;
+use crate::domain::Score;
+
+/// Texts of a batch at most.
+const BATCH_ROWS_MAX: usize = 512;
+/// A batch waits this long for a further line before it is scored.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Lines read ahead of the model at most.
+const LINES_AHEAD_MAX: usize = 4 * BATCH_ROWS_MAX;
+/// A longer line is cut here, in bytes.
+const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// Score a text, or each line of standard input
+///
+/// `monitor score "we love you"` prints the label and its probability: POSITIVE 0.98.
+///
+/// `monitor score -` reads one text a line from standard input and writes one JSON object
+/// a line, in the same order, with text, label (NEGATIVE or POSITIVE), score (probability
+/// of that label), negative (probability of NEGATIVE) and model (name@version). Answers
+/// are written whenever the input pauses. An empty line is scored as a text without
+/// words; bytes that are no UTF-8 are replaced by U+FFFD; a line is cut at 1 MiB.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The text, or - for standard input
+    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    text: String,
 
-pub fn run(_args: Args, _settings: Settings) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+    /// A family (logistic, lstm) or name@version [default: model.name of the settings]
+    #[arg(long, short, value_name = "NAME")]
+    model: Option<String>,
+}
+
+/// Opens the model and scores.
+pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
+    let name = args.model.as_deref().unwrap_or(&settings.model.name);
+    let mut model = classifier::open(&settings.model.directory, name, settings.model.threads)?;
+    let outcome = if args.text == "-" {
+        score_lines(&mut model, io::stdin(), io::stdout().lock())
+    } else {
+        let score = Score::new(model.score(&[&args.text])?[0], model.threshold);
+        writeln!(io::stdout(), "{} {:.2}", score.label, score.of_label()).map_err(Into::into)
+    };
+    match outcome {
+        // Whoever read the answers has seen enough, as in `monitor score - | head`.
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    text: &'a str,
+    label: &'a str,
+    score: f32,
+    negative: f32,
+    model: &'a str,
+}
+
+struct Line {
+    text: String,
+    encoding: Encoding,
+}
+
+/// Reads and encodes lines on one thread, scores and writes on this one.
+fn score_lines(
+    model: &mut Model,
+    input: impl Read + Send + 'static,
+    output: impl Write,
+) -> anyhow::Result<()> {
+    let id = model.id.to_string();
+    let mut output = io::BufWriter::new(output);
+    let (send, lines) = sync_channel(LINES_AHEAD_MAX);
+    let encoder = model.encoder.clone();
+    thread::spawn(move || {
+        read_lines(input, &send, |text| Line { encoding: encoder.encode(&text), text });
+    });
+    while let Some(batch) = next_batch(&lines)? {
+        let rows: Vec<&Encoding> = batch.iter().map(|line| &line.encoding).collect();
+        let scores = model.classifier.classify(&rows)?;
+        for (line, negative) in batch.iter().zip(scores) {
+            let score = Score::new(negative, model.threshold);
+            let answer = Answer {
+                text: &line.text,
+                label: score.label.as_str(),
+                score: score.of_label(),
+                negative: negative.get(),
+                model: &id,
+            };
+            serde_json::to_writer(&mut output, &answer).map_err(io::Error::from)?;
+            output.write_all(b"\n")?;
+        }
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// Lines until the batch is full, the input pauses, or it ends (`None`: nothing is left).
+fn next_batch(lines: &Receiver<io::Result<Line>>) -> io::Result<Option<Vec<Line>>> {
+    let Ok(first) = lines.recv() else { return Ok(None) };
+    let mut batch = vec![first?];
+    while batch.len() < BATCH_ROWS_MAX {
+        match lines.recv_timeout(PAUSE) {
+            Ok(line) => batch.push(line?),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    Ok(Some(batch))
+}
+
+/// Sends every line without its end; stops where the input ends or nobody listens.
+fn read_lines<T>(input: impl Read, send: &SyncSender<io::Result<T>>, made: impl Fn(String) -> T) {
+    let mut input = BufReader::new(input);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        let outcome = read_line(&mut input, &mut bytes);
+        let line = match outcome {
+            Ok(false) => return,
+            Ok(true) => Ok(made(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) => Err(error),
+        };
+        let failed = line.is_err();
+        if send.send(line).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// Reads up to the next line feed; what goes beyond [`LINE_BYTES_MAX`] is skipped.
+/// Answers whether there was a line.
+fn read_line(input: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', bytes)?;
+    if read == 0 {
+        return Ok(false);
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    } else if read as u64 == LINE_BYTES_MAX {
+        input.skip_until(b'\n')?;
+    }
+    Ok(true)
 }

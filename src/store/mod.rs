@@ -197,6 +197,19 @@ pub enum StoreError {
     Migrate(#[from] sqlx::migrate::MigrateError),
 }
 
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Migrate(sqlx::migrate::MigrateError::Execute(error)) => {
+                postgres::is_transient(error)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Keeps everything that must outlive the process. One contract suite
 /// (`tests/it/store_contract.rs`) runs on every implementation.
 #[async_trait]
@@ -233,6 +246,9 @@ pub trait Store: Send + Sync + 'static {
     /// The first minute in which a brand has a tweet.
     async fn first_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
 
+    /// The last minute in which a brand has a tweet.
+    async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
+
     /// What is remembered of a brand; `None` before its first judgement.
     async fn brand_state(&self, brand: &str) -> Result<Option<BrandState>, StoreError>;
 
@@ -243,8 +259,8 @@ pub trait Store: Send + Sync + 'static {
     /// The latest incidents of all brands, newest first.
     async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError>;
 
-    /// A brand's most negative tweets of a stretch of minutes, at most one a text, most
-    /// negative first.
+    /// A brand's most negative tweets of a stretch of minutes, only such as were labelled
+    /// negative, at most one a text, most negative first.
     async fn examples(
         &self,
         brand: &str,

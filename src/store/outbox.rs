@@ -7,6 +7,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::{IncidentId, Transition};
+
 /// What people are told about an incident; stored as JSON in the outbox, and the body of
 /// the webhook. Fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,4 +120,9 @@ pub enum OutboxState {
         /// What went wrong.
         error: String,
     },
+}
+
+/// The key under which every attempt to tell one receiver of one step is made.
+pub(super) fn key(incident: IncidentId, transition: Transition, receiver: &str) -> String {
+    format!("incident-{incident}-{}-{receiver}", transition.as_str())
 }

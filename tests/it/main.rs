@@ -1,4 +1,5 @@
-//! Tests against real services; one binary, so that they share one Postgres.
+//! Tests over real sockets and real stores, in one binary, so that they link once.
 
 mod embedded;
+mod store_contract;
 mod support;

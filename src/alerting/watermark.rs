@@ -1,0 +1,58 @@
+//! How far event time has come.
+//!
+//! Source: Akidau et al., "The Dataflow Model", VLDB 2015; per-partition watermarks and
+//! idle sources as in Apache Flink.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// How far one partition has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Newest event time seen in it, if any.
+    pub event_time_max: Option<DateTime<Utc>>,
+    /// Whether its reader stands at its end, so that nothing older can be waiting in it.
+    pub at_end: bool,
+}
+
+/// The time before which no more tweets are expected: `lateness` behind the slowest
+/// partition that still has something to read, or behind the newest tweet where none has.
+/// `None` while a partition with something to read has not shown its first tweet.
+pub fn watermark(partitions: &[Progress], lateness: TimeDelta) -> Option<DateTime<Utc>> {
+    let unread = partitions.iter().filter(|p| !p.at_end);
+    let slowest = if unread.clone().next().is_some() {
+        unread.map(|p| p.event_time_max).min().flatten()
+    } else {
+        partitions.iter().filter_map(|p| p.event_time_max).max()
+    };
+    slowest.map(|at| at - lateness)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_the_slowest_partition_that_is_behind() {
+        let at = |s: i64| DateTime::from_timestamp(s, 0).expect("a valid time");
+        let check = |name: &str, partitions: &[(Option<i64>, bool)], expected: Option<i64>| {
+            let partitions: Vec<_> = partitions
+                .iter()
+                .map(|&(s, at_end)| Progress { event_time_max: s.map(at), at_end })
+                .collect();
+            let found = watermark(&partitions, TimeDelta::seconds(60));
+            assert_eq!(found, expected.map(at), "{name}");
+        };
+        check("no partitions", &[], None);
+        check("one", &[(Some(1000), false)], Some(940));
+        check("the slower of two", &[(Some(1000), false), (Some(500), false)], Some(440));
+        check(
+            "one at its end does not hold back",
+            &[(Some(1000), false), (Some(500), true)],
+            Some(940),
+        );
+        check("one not yet read holds back", &[(Some(1000), false), (None, false)], None);
+        check("an empty one at its end does not", &[(Some(1000), false), (None, true)], Some(940));
+        check("all at their end", &[(Some(1000), true), (Some(500), true)], Some(940));
+        check("all empty", &[(None, true)], None);
+    }
+}

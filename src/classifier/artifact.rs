@@ -1,0 +1,321 @@
+//! One version of one model on disk.
+//!
+//! `models/<name>/<version>/` holds `manifest.json`, `weights.safetensors`,
+//! `README.md` (the model card) and, where the family has one, `vocabulary.txt`.
+//!
+//! **Invariant.** A version is written whole or not at all (a temporary folder, then a
+//! rename), and never changed: every file's SHA-256 stands in the manifest and is
+//! compared on loading. Deliberately absent: paths of the machine that trained it, and
+//! formats that can carry code.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::logistic::Logistic;
+use super::weights::WeightsError;
+use super::{
+    Classifier, Encoder, HashedWords, LogisticShape, LstmNetwork, LstmShape, Model, ModelId,
+    Weights, WordIds,
+};
+use crate::domain::Probability;
+use crate::text::{Preset, Vocabulary, VocabularyError};
+
+const MANIFEST: &str = "manifest.json";
+const WEIGHTS: &str = "weights.safetensors";
+const VOCABULARY: &str = "vocabulary.txt";
+const CARD: &str = "README.md";
+
+/// A kind of model, with what must be known to read its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "family", content = "architecture", rename_all = "lowercase")]
+pub enum Architecture {
+    /// Logistic regression over hashed words.
+    Logistic(LogisticShape),
+    /// Bidirectional LSTM over words.
+    Lstm(LstmShape),
+}
+
+impl Architecture {
+    /// The family's name, which is also the name under which it is promoted.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Logistic(_) => "logistic",
+            Self::Lstm(_) => "lstm",
+        }
+    }
+}
+
+/// What a model is, what it learned from, and how well it does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The model's name.
+    pub name: String,
+    /// Its version, from 1.
+    pub version: u32,
+    /// Family, and the shape of its weights.
+    #[serde(flatten)]
+    pub architecture: Architecture,
+    /// Name of the [`Preset`] that turns text into words.
+    pub preset: String,
+    /// Negative from this probability upwards.
+    pub threshold: f32,
+    /// Seed of the split, the first weights and the order of batches.
+    pub seed: u64,
+    /// What to type to train it again; file names without folders.
+    pub command: String,
+    /// What it learned from.
+    pub data: Data,
+    /// Versions of what computed it.
+    pub libraries: BTreeMap<String, String>,
+    /// How long training took.
+    pub minutes: f64,
+    /// Measured on the files of this version: data set to figure to value.
+    pub metrics: BTreeMap<String, BTreeMap<String, f64>>,
+    /// SHA-256 of each other file of the version, by its name.
+    pub files: BTreeMap<String, String>,
+}
+
+/// Where the rows came from and where they went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// The file's name.
+    pub file: String,
+    /// The file's SHA-256.
+    pub sha256: String,
+    /// Rows learned from.
+    pub rows_train: usize,
+    /// Rows that decided when to stop.
+    pub rows_validation: usize,
+    /// Rows held out: by authors who stand in neither of the others.
+    pub rows_held_out: usize,
+}
+
+impl Manifest {
+    /// `name@version`
+    pub fn id(&self) -> ModelId {
+        ModelId { name: self.name.clone(), version: self.version }
+    }
+}
+
+/// The content of a version before it is written.
+#[derive(Debug)]
+pub struct NewArtifact {
+    /// All but `version` and `files`, which writing fills in.
+    pub manifest: Manifest,
+    /// The numbers.
+    pub weights: Weights,
+    /// The words, where the family has them.
+    pub vocabulary: Option<Vocabulary>,
+}
+
+/// Why a model could not be read or written, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// A file or folder could not be read or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No model of that name.
+    #[error("there is no model {name:?} in {}; {}", .directory.display(), one_of(.known))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+        /// What is there.
+        known: Vec<String>,
+    },
+    /// A file the manifest names is missing.
+    #[error("{} is missing: restore it, or train the model again (monitor retrain)", .0.display())]
+    Missing(PathBuf),
+    /// A file is not the one that was written.
+    #[error(
+        "{} was changed or cut off: its SHA-256 is {found}, and the manifest says {expected}; \
+         restore the file, or train the model again (monitor retrain)", .path.display()
+    )]
+    Checksum {
+        /// Which file.
+        path: PathBuf,
+        /// SHA-256 in the manifest.
+        expected: String,
+        /// SHA-256 of what is there.
+        found: String,
+    },
+    /// A JSON file is none, or lacks a field.
+    #[error("{}: {source}", .path.display())]
+    Json {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The manifest says something this program cannot follow.
+    #[error("{}: {reason}", .path.display())]
+    Manifest {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The weights do not fit the manifest.
+    #[error("{}: {source}", .path.display())]
+    Weights {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: WeightsError,
+    },
+    /// The vocabulary is none.
+    #[error("{}: {source}", .path.display())]
+    Vocabulary {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: VocabularyError,
+    },
+}
+
+fn one_of(known: &[String]) -> String {
+    if known.is_empty() {
+        "there are none: train one (monitor retrain), or point model.directory elsewhere".into()
+    } else {
+        format!("there are {}", known.join(", "))
+    }
+}
+
+/// Attaches a path to what the system said.
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> ArtifactError {
+    let path = path.to_owned();
+    move |source| ArtifactError::Io { path, source }
+}
+
+/// SHA-256 in lower-case hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads `manifest.json` of the version in `folder`.
+pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, ArtifactError> {
+    let path = folder.join(MANIFEST);
+    let text = read_file(&path)?;
+    serde_json::from_slice(&text).map_err(|source| ArtifactError::Json { path, source })
+}
+
+/// Reads a file that must be there.
+fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
+    fs::read(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => ArtifactError::Missing(path.to_owned()),
+        _ => at(path)(source),
+    })
+}
+
+/// Reads and verifies the version in `folder`.
+pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
+    let manifest = read_manifest(folder)?;
+    for (name, expected) in &manifest.files {
+        let path = folder.join(name);
+        let found = sha256(&read_file(&path)?);
+        if found != *expected {
+            return Err(ArtifactError::Checksum { path, expected: expected.clone(), found });
+        }
+    }
+    let refuse = |reason: String| ArtifactError::Manifest { path: folder.join(MANIFEST), reason };
+    for name in [WEIGHTS].into_iter().chain(wants_vocabulary(&manifest).then_some(VOCABULARY)) {
+        if !manifest.files.contains_key(name) {
+            return Err(refuse(format!("{name:?} is not among its files")));
+        }
+    }
+    let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
+    let threshold = Probability::new(manifest.threshold)
+        .map_err(|error| refuse(format!("threshold {error}")))?;
+
+    let path = folder.join(WEIGHTS);
+    let unfit = |source| ArtifactError::Weights { path: folder.join(WEIGHTS), source };
+    let mut weights = Weights::parse(&read_file(&path)?).map_err(unfit)?;
+    let (encoder, classifier): (Arc<dyn Encoder>, Box<dyn Classifier>) = match manifest.architecture
+    {
+        Architecture::Logistic(shape) => {
+            let encoder = HashedWords::new(preset, shape).ok_or_else(|| {
+                refuse(format!("2^{} buckets are out of range", shape.buckets_log2))
+            })?;
+            (Arc::new(encoder), Box::new(Logistic::load(shape, &mut weights).map_err(unfit)?))
+        }
+        Architecture::Lstm(shape) => {
+            let vocabulary = read_vocabulary(&folder.join(VOCABULARY))?;
+            if vocabulary.len() != shape.vocabulary {
+                return Err(refuse(format!(
+                    "it asks for {} words, and {VOCABULARY} has {}",
+                    shape.vocabulary,
+                    vocabulary.len()
+                )));
+            }
+            let network = LstmNetwork::load(shape, &mut weights).map_err(unfit)?;
+            (Arc::new(WordIds::new(preset, vocabulary, shape.words_max)), Box::new(network))
+        }
+    };
+    Ok(Model { id: manifest.id(), threshold, encoder, classifier })
+}
+
+fn wants_vocabulary(manifest: &Manifest) -> bool {
+    matches!(manifest.architecture, Architecture::Lstm(_))
+}
+
+fn read_vocabulary(path: &Path) -> Result<Vocabulary, ArtifactError> {
+    let text = String::from_utf8(read_file(path)?).map_err(|error| {
+        at(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+    })?;
+    Vocabulary::parse(&text)
+        .map_err(|source| ArtifactError::Vocabulary { path: path.to_owned(), source })
+}
+
+/// Writes numbers and words of a version into `folder`; [`seal`] finishes it.
+pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(), ArtifactError> {
+    let mut files = vec![(WEIGHTS, artifact.weights.to_bytes())];
+    if let Some(vocabulary) = &artifact.vocabulary {
+        files.push((VOCABULARY, vocabulary.to_text().into_bytes()));
+    }
+    files.into_iter().try_for_each(|(name, bytes)| write_file(&folder.join(name), &bytes))
+}
+
+/// Writes the card, and the manifest with the checksums of all that is in `folder`.
+pub(super) fn seal(
+    folder: &Path,
+    manifest: &mut Manifest,
+    card: &str,
+) -> Result<(), ArtifactError> {
+    write_file(&folder.join(CARD), card.as_bytes())?;
+    write_manifest(folder, manifest, &[WEIGHTS, VOCABULARY, CARD])
+}
+
+/// Writes the manifest with the checksums of those of `names` that are in `folder`.
+pub(super) fn write_manifest(
+    folder: &Path,
+    manifest: &mut Manifest,
+    names: &[&str],
+) -> Result<(), ArtifactError> {
+    manifest.files.clear();
+    for name in names {
+        let path = folder.join(name);
+        if path.exists() {
+            manifest.files.insert((*name).to_owned(), sha256(&read_file(&path)?));
+        }
+    }
+    let mut json =
+        serde_json::to_vec_pretty(&manifest).expect("a manifest has text keys and finite numbers");
+    json.push(b'\n');
+    write_file(&folder.join(MANIFEST), &json)
+}
+
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
+    fs::write(path, bytes).map_err(at(path))
+}

@@ -1,0 +1,101 @@
+//! Named arrays of numbers in a safetensors file, in half precision.
+//!
+//! **Invariant.** Numbers on disk are IEEE half precision, numbers in memory single
+//! precision; what is read has the shape that was asked for. Deliberately absent: other
+//! number types, and memory mapping: models here are a few megabytes.
+
+use std::collections::BTreeMap;
+
+use half::f16;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+/// Arrays by name, each with its shape.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Weights(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+
+/// What is wrong with a weights file, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct WeightsError(String);
+
+impl Weights {
+    /// Adds an array; `shape` multiplies to the number of `values`.
+    pub fn insert(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}");
+        self.0.insert(name.to_owned(), (shape.to_vec(), values));
+    }
+
+    /// Takes an array of exactly this shape out.
+    ///
+    /// # Errors
+    /// It is not there, or has another shape.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        match self.0.remove(name) {
+            None => Err(WeightsError(format!("there is no array {name:?}"))),
+            Some((found, _)) if found != shape => Err(WeightsError(format!(
+                "array {name:?} has the shape {found:?}, and its manifest asks for {shape:?}"
+            ))),
+            Some((_, values)) => Ok(values),
+        }
+    }
+
+    /// The file, with numbers rounded to half precision.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let halves: Vec<(&String, &Vec<usize>, Vec<u8>)> = (self.0.iter())
+            .map(|(name, (shape, values))| {
+                let bytes = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+                (name, shape, bytes)
+            })
+            .collect();
+        let views = halves.iter().map(|(name, shape, bytes)| {
+            let view = TensorView::new(Dtype::F16, (*shape).clone(), bytes)
+                .expect("two bytes were written for each value of the shape");
+            (name.as_str(), view)
+        });
+        safetensors::serialize(views, None).expect("a handful of names fits in a header")
+    }
+
+    /// Reads what [`Weights::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// The file is cut off, damaged, or holds another number type.
+    pub fn parse(bytes: &[u8]) -> Result<Self, WeightsError> {
+        let file = SafeTensors::deserialize(bytes)
+            .map_err(|error| WeightsError(format!("the file is cut off or damaged ({error})")))?;
+        let mut weights = Self::default();
+        for (name, view) in file.tensors() {
+            if view.dtype() != Dtype::F16 {
+                return Err(WeightsError(format!("array {name:?} is not in half precision")));
+            }
+            let values = (view.data().as_chunks::<2>().0.iter())
+                .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
+                .collect();
+            weights.insert(&name, view.shape(), values);
+        }
+        Ok(weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_file() {
+        let mut weights = Weights::default();
+        weights.insert("a", &[2, 2], vec![0.5, -1.25, 0.0, 100.0]);
+        weights.insert("b", &[1], vec![3.0]);
+        let bytes = weights.to_bytes();
+        assert_eq!(Weights::parse(&bytes), Ok(weights.clone()));
+        let check = |name, result: Result<Vec<f32>, WeightsError>, expected: &str| {
+            let message = result.unwrap_err().to_string();
+            assert!(message.contains(expected), "{name}: {message}");
+        };
+        check("missing", weights.take("c", &[1]), "no array \"c\"");
+        check("shape", weights.take("a", &[4]), "has the shape [2, 2]");
+        for end in [0, 4, 20, bytes.len() - 1] {
+            let error = Weights::parse(&bytes[..end]).unwrap_err().to_string();
+            assert!(error.contains("cut off"), "{end}: {error}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A fixed list of words, by frequency.
+//!
+//! **Invariant.** Id 0 is padding, id 1 stands for every unknown word, and a word's id is
+//! its line in the file (counted from 0), so the text file is the whole truth.
+//! Deliberately absent: counts; they matter only while it is built.
+
+use std::collections::HashMap;
+
+/// Fills rows up to a common length; no word has it.
+pub const PADDING: u32 = 0;
+/// Every word that is not in the vocabulary.
+pub const UNKNOWN: u32 = 1;
+
+const RESERVED: [&str; 2] = ["<padding>", "<unknown>"];
+
+/// Words and their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vocabulary {
+    words: Vec<String>,
+    ids: HashMap<String, u32>,
+}
+
+/// A vocabulary file that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VocabularyError {
+    /// It must begin with the two reserved lines.
+    #[error("line {line} must be {expected}")]
+    Reserved {
+        /// Line, counted from 1.
+        line: usize,
+        /// What stands there in a sound file.
+        expected: &'static str,
+    },
+    /// A word stands there twice, or a line is empty.
+    #[error("line {line}: {word:?} is empty or stood there before")]
+    Word {
+        /// Line, counted from 1.
+        line: usize,
+        /// What stands there.
+        word: String,
+    },
+}
+
+impl Vocabulary {
+    /// The `size_max` most frequent words of `texts` (reserved ids included) that occur
+    /// `count_min` times or more; equally frequent words in alphabetical order.
+    pub fn build<'a>(
+        texts: impl IntoIterator<Item = &'a [String]>,
+        size_max: usize,
+        count_min: usize,
+    ) -> Self {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for word in texts.into_iter().flatten() {
+            *counts.entry(word).or_default() += 1;
+        }
+        let mut kept: Vec<_> = counts
+            .into_iter()
+            .filter(|(word, count)| *count >= count_min && !RESERVED.contains(word))
+            .collect();
+        kept.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        kept.truncate(size_max.saturating_sub(RESERVED.len()));
+        let words = RESERVED.into_iter().chain(kept.into_iter().map(|(word, _)| word));
+        Self::index(words.map(str::to_owned).collect())
+    }
+
+    fn index(words: Vec<String>) -> Self {
+        let ids = words.iter().cloned().zip(0..).skip(RESERVED.len()).collect();
+        Self { words, ids }
+    }
+
+    /// How many ids there are, the reserved ones included.
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Whether there is no word beside the reserved ones.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// A word's id, or [`UNKNOWN`].
+    pub fn id(&self, word: &str) -> u32 {
+        self.ids.get(word).copied().unwrap_or(UNKNOWN)
+    }
+
+    /// The file: one word a line.
+    pub fn to_text(&self) -> String {
+        let mut text = self.words.join("\n");
+        text.push('\n');
+        text
+    }
+
+    /// Reads what [`Vocabulary::to_text`] wrote.
+    ///
+    /// # Errors
+    /// [`VocabularyError`], with the line.
+    pub fn parse(text: &str) -> Result<Self, VocabularyError> {
+        let words: Vec<String> = text.lines().map(str::to_owned).collect();
+        for (index, expected) in RESERVED.into_iter().enumerate() {
+            if words.get(index).is_none_or(|word| word != expected) {
+                return Err(VocabularyError::Reserved { line: index + 1, expected });
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        for (index, word) in words.iter().enumerate() {
+            if word.is_empty() || !seen.insert(word) {
+                return Err(VocabularyError::Word { line: index + 1, word: word.clone() });
+            }
+        }
+        Ok(Self::index(words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn builds_by_frequency_and_survives_its_file() {
+        let texts = [words("b a b c"), words("b a d <unknown>")];
+        let built = Vocabulary::build(texts.iter().map(Vec::as_slice), 4, 1);
+        assert_eq!(built.to_text(), "<padding>\n<unknown>\nb\na\n");
+        assert_eq!((built.id("b"), built.id("a"), built.id("c")), (2, 3, UNKNOWN));
+        assert_eq!(built.id("<padding>"), UNKNOWN, "no text can write padding");
+        assert_eq!(Vocabulary::parse(&built.to_text()), Ok(built));
+    }
+
+    #[test]
+    fn rare_words_stay_out() {
+        let texts = [words("a a b")];
+        let built = Vocabulary::build(texts.iter().map(Vec::as_slice), 100, 2);
+        assert_eq!(built.len(), 3);
+    }
+
+    #[test]
+    fn bad_files_name_the_line() {
+        let check = |name, text, line| {
+            let found = match Vocabulary::parse(text) {
+                Err(
+                    VocabularyError::Reserved { line, .. } | VocabularyError::Word { line, .. },
+                ) => line,
+                Ok(_) => 0,
+            };
+            assert_eq!(found, line, "{name}");
+        };
+        check("empty", "", 1);
+        check("other reserved words", "<padding>\n[UNK]\n", 2);
+        check("twice", "<padding>\n<unknown>\na\nb\na\n", 5);
+        check("empty line", "<padding>\n<unknown>\n\na\n", 3);
+        check("sound", "<padding>\n<unknown>\na\n", 0);
+    }
+}

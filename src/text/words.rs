@@ -1,0 +1,340 @@
+//! From a tweet to words that carry feeling.
+//!
+//! **Invariant.** A [`Preset`] is frozen once a model has shipped with it: other rules
+//! get another name. Deliberately absent: dropping of negations, stop words or case-only
+//! shouting heuristics; the models learn what counts.
+
+use super::{TEXT_BYTES_MAX, beginning, canonical, is_selector, is_word, link_length};
+
+/// A word keeps this many characters; what is longer is noise or an attack.
+const WORD_CHARS_MAX: usize = 32;
+/// A letter may follow itself this often: "sooooo" and "sooo" become "soo".
+const REPEATS_MAX: usize = 2;
+
+/// Rules that turn a text into words, by the name that manifests carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// For tweets. Lower case; `@someone`, links and numbers become `<user>`, `<url>`,
+    /// `<number>`; a hashtag becomes its words (`#FlyAway` gives "fly away"); a letter
+    /// repeats twice at most, and `<long>` follows where it was more; emoticons in one
+    /// canonical form; each emoji is a word; of punctuation only `!`, `!!`, `?`, `??`
+    /// and `...` stay; "don't" stays one word.
+    Tweet,
+}
+
+/// No preset has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no text preset {0:?}; this program knows \"tweet\"")]
+pub struct UnknownPreset(pub String);
+
+impl std::str::FromStr for Preset {
+    type Err = UnknownPreset;
+    fn from_str(name: &str) -> Result<Self, UnknownPreset> {
+        match name {
+            "tweet" => Ok(Self::Tweet),
+            other => Err(UnknownPreset(other.to_owned())),
+        }
+    }
+}
+
+impl Preset {
+    /// The name in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tweet => "tweet",
+        }
+    }
+
+    /// The first `words_max` words of `text`, read from its first [`TEXT_BYTES_MAX`] bytes.
+    pub fn words(self, text: &str, words_max: usize) -> Vec<String> {
+        match self {
+            Self::Tweet => {
+                let text = canonical(beginning(text, TEXT_BYTES_MAX));
+                let mut scan = Scan { rest: &text, words: Vec::new(), words_max };
+                scan.run();
+                scan.words
+            }
+        }
+    }
+}
+
+/// What an emoticon says, in the order in which they are tried: longer ones first where
+/// one begins another. Compared without case, and only where no letter or digit touches.
+const EMOTICONS: [(&str, &[&str]); 9] = [
+    (":'(", &[":'-(", ":'(", ";_;", "t_t", ":,("]),
+    ("<3", &["<3"]),
+    ("</3", &["</3"]),
+    (":)", &[":-)", ":o)", ":)", ":]", "=)", "=]", "(:", "(=", "^_^", "^^", ":-]", "c:"]),
+    (":d", &[":-d", ":d", "=d", "xd", ":-))", "8d"]),
+    (";)", &[";-)", ";)", ";d", ";]"]),
+    (":p", &[":-p", ":p", "=p", ";p", ":-b"]),
+    (":(", &[":-(", ":(", ":[", "=(", "=[", "):", ")=", ":-[", ">:(", ">:-(", ":c", "d:"]),
+    (":/", &[":-/", ":/", ":-\\", ":\\", "=/", "=\\", ":-|", ":|", "-_-", ">.<", "o_o"]),
+];
+
+struct Scan<'a> {
+    rest: &'a str,
+    words: Vec<String>,
+    words_max: usize,
+}
+
+impl Scan<'_> {
+    fn run(&mut self) {
+        let mut before = ' ';
+        while self.words.len() < self.words_max {
+            let Some(c) = self.rest.chars().next() else { break };
+            let length = if c.is_whitespace() { c.len_utf8() } else { self.token(c, before) };
+            before = self.rest[..length].chars().next_back().unwrap_or(' ');
+            self.rest = &self.rest[length..];
+        }
+        self.words.truncate(self.words_max);
+    }
+
+    /// Reads the token that starts with `c`; answers how many bytes it took.
+    fn token(&mut self, c: char, before: char) -> usize {
+        let fresh = !is_word(before);
+        if fresh && matches!(c, 'h' | 'H' | 'w' | 'W') {
+            let head: String = self.rest.chars().take(8).collect::<String>().to_lowercase();
+            if link_length(&head).is_some() {
+                self.push("<url>");
+                return self.rest.find(char::is_whitespace).unwrap_or(self.rest.len());
+            }
+        }
+        if fresh && let Some((length, canonical)) = emoticon(self.rest) {
+            self.push(canonical);
+            return length;
+        }
+        if is_word(c) {
+            return self.word();
+        }
+        match c {
+            '@' if fresh => {
+                let length = 1 + name_length(&self.rest[1..]);
+                if length > 1 {
+                    self.push("<user>");
+                }
+                length
+            }
+            '#' => {
+                let length = 1 + name_length(&self.rest[1..]);
+                let tag = &self.rest[1..length];
+                for part in hashtag_words(tag) {
+                    self.push_word(&part);
+                }
+                length
+            }
+            '!' | '?' | '.' => {
+                let length = self.rest.len() - self.rest.trim_start_matches(c).len();
+                match (c, length) {
+                    ('!', 1) => self.push("!"),
+                    ('!', _) => self.push("!!"),
+                    ('?', 1) => self.push("?"),
+                    ('?', _) => self.push("??"),
+                    (_, 1) => {}
+                    _ => self.push("..."),
+                }
+                length
+            }
+            '\u{2026}' => {
+                self.push("...");
+                c.len_utf8()
+            }
+            _ if is_emoji(c) => {
+                self.push(c.encode_utf8(&mut [0; 4]));
+                c.len_utf8()
+            }
+            _ => c.len_utf8(),
+        }
+    }
+
+    /// A word with its inner apostrophes, or a number with its inner dots and commas.
+    fn word(&mut self) -> usize {
+        let mut end = 0;
+        let mut chars = self.rest.char_indices().peekable();
+        let mut digits_only = true;
+        while let Some((at, c)) = chars.next() {
+            let next = chars.peek().map(|(_, next)| *next);
+            let inner = match c {
+                '\'' => next.is_some_and(char::is_alphabetic),
+                '.' | ',' | ':' => digits_only && next.is_some_and(|next| next.is_ascii_digit()),
+                _ => is_word(c),
+            };
+            if !inner {
+                break;
+            }
+            digits_only &= !(c.is_alphabetic() || c == '_' || c == '\'');
+            end = at + c.len_utf8();
+        }
+        if digits_only {
+            self.push("<number>");
+        } else {
+            let word = self.rest[..end].trim_matches('_').to_owned();
+            self.push_word(&word);
+        }
+        end
+    }
+
+    /// Pushes a word in lower case, with its repeats limited and marked.
+    fn push_word(&mut self, word: &str) {
+        let mut kept = String::with_capacity(word.len());
+        let mut elongated = false;
+        let (mut last, mut run, mut count) = ('\0', 0, 0);
+        for c in word.chars().flat_map(char::to_lowercase) {
+            run = if c == last { run + 1 } else { 1 };
+            last = c;
+            if run > REPEATS_MAX && c.is_alphabetic() {
+                elongated = true;
+                continue;
+            }
+            if count == WORD_CHARS_MAX {
+                break;
+            }
+            kept.push(c);
+            count += 1;
+        }
+        if kept.is_empty() {
+            return;
+        }
+        if kept.chars().all(|c| c.is_ascii_digit()) {
+            self.push("<number>");
+            return;
+        }
+        self.words.push(kept);
+        if elongated {
+            self.push("<long>");
+        }
+    }
+
+    fn push(&mut self, word: &str) {
+        self.words.push(word.to_owned());
+    }
+}
+
+/// The emoticon at the beginning of `text`, if one stands there alone: its length in
+/// bytes, and its canonical form.
+fn emoticon(text: &str) -> Option<(usize, &'static str)> {
+    let head = text.as_bytes();
+    let mut best: Option<(usize, &'static str)> = None;
+    for (canonical, forms) in EMOTICONS {
+        for form in forms {
+            let length = form.len();
+            let longer = best.is_none_or(|(found, _)| length > found);
+            if longer
+                && head.len() >= length
+                && head[..length].eq_ignore_ascii_case(form.as_bytes())
+                && text.is_char_boundary(length)
+                && stands_alone(form, &text[length..])
+            {
+                best = Some((length, canonical));
+            }
+        }
+    }
+    // ":)))))" is one smile.
+    best.map(|(length, canonical)| {
+        let last = head[length - 1] as char;
+        let more = text[length..].len() - text[length..].trim_start_matches(last).len();
+        (if last.is_ascii_punctuation() { length + more } else { length }, canonical)
+    })
+}
+
+/// ":d" in ":day" is no emoticon, nor is ":/" in "://"; and what begins or ends in a
+/// letter or digit must not touch another.
+fn stands_alone(form: &str, after: &str) -> bool {
+    let ends_in_letter = form.ends_with(|c: char| c.is_ascii_alphanumeric());
+    match after.chars().next() {
+        Some(next) if ends_in_letter => !is_word(next),
+        Some('/') => !form.ends_with('/'),
+        _ => true,
+    }
+}
+
+/// Length in bytes of the handle or hashtag name at the beginning of `text`.
+fn name_length(text: &str) -> usize {
+    text.find(|c| !is_word(c)).unwrap_or(text.len())
+}
+
+/// `FlyAway2day_now` to "Fly", "Away2day", "now": at underscores and where a capital
+/// follows a small letter.
+fn hashtag_words(tag: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut last = '_';
+    for c in tag.chars() {
+        if c == '_' || (c.is_uppercase() && last.is_lowercase()) {
+            parts.push(String::new());
+        }
+        if c != '_' {
+            parts.last_mut().expect("there is one part from the start").push(c);
+        }
+        last = c;
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
+/// Pictographs and symbols with a feeling; modifiers and joiners are none themselves.
+fn is_emoji(c: char) -> bool {
+    !is_selector(c)
+        && matches!(c,
+            '\u{1F300}'..='\u{1F3FA}' | '\u{1F400}'..='\u{1FAFF}' | '\u{2600}'..='\u{27BF}'
+            | '\u{2B50}' | '\u{2B55}' | '\u{2049}' | '\u{203C}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, text: &str, expected: &str) {
+        assert_eq!(Preset::Tweet.words(text, 100).join(" "), expected, "{name}");
+    }
+
+    #[test]
+    fn words_of_tweets() {
+        check("plain", "I Love this", "i love this");
+        check("negation", "I don't, can’t WON'T", "i don't can't won't");
+        check("quotes fall", "'hello' \"you\"", "hello you");
+        check("handle", "@united you rock", "<user> you rock");
+        check("handle with punctuation", "cc:@united, hi", "cc <user> hi");
+        check("mail is no handle", "a@b.com", "a b com");
+        check("link", "see http://t.co/Ab1 now", "see <url> now");
+        check("link in capitals", "HTTPS://X.COM", "<url>");
+        check("no link", "hotel www", "hotel www");
+        check("bare www", "www.x.com yes", "<url> yes");
+        check("numbers", "3 of 1,000.50 at 10:30", "<number> of <number> at <number>");
+        check("letters and digits", "gr8 b4 2day", "gr8 b4 2day");
+        check("elongated", "soooo goooood", "soo <long> good <long>");
+        check("exclamation", "no! NO!!! why? what?!", "no ! no !! why ? what ? !");
+        check("dots", "well... ok. hm\u{2026}", "well ... ok hm ...");
+        check("hashtag", "#fail #FlyAway #so_bad #2016", "fail fly away so bad <number>");
+        check("entities", "I &lt;3 you &amp; me &quot;hm&quot;", "i <3 you me hm");
+        check("broken heart", "&lt;/3", "</3");
+        check("emoji", "great😂😂 ❤️ 👍🏽", "great 😂 😂 ❤ 👍");
+        check("accents", "CAFÉ cafe\u{301} naïve", "café café naïve");
+        check("other scripts", "最悪 привет", "最悪 привет");
+        check("NUL", "a\0b", "a b");
+        check("nothing", " \t\n", "");
+        check("punctuation only", ",;-", "");
+        check("underscores only", "___", "");
+    }
+
+    #[test]
+    fn emoticons() {
+        check("smiles", "yay :) :-) =) :]", "yay :) :) :) :)");
+        check("many mouths", "yay :))))", "yay :)");
+        check("laugh", "funny :D xD", "funny :d :d");
+        check("no laugh", "xdrive note:day", "xdrive note day");
+        check("tears", "lost :'( :-(", "lost :'( :(");
+        check("shrug", "meh :/ -_-", "meh :/ :/");
+        check("touching a word", "great:)", "great");
+        check("after a bracket", "(no :( )", "no :(");
+    }
+
+    #[test]
+    fn work_is_bounded() {
+        let long = "ab".repeat(500_000);
+        let words = Preset::Tweet.words(&long, 40);
+        assert_eq!(words.len(), 1);
+        assert_eq!(words[0].chars().count(), WORD_CHARS_MAX);
+        assert_eq!(Preset::Tweet.words(&"no ".repeat(300_000), 40).len(), 40);
+        assert_eq!(Preset::Tweet.words("a b c", 2), ["a", "b"]);
+    }
+}

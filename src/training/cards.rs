@@ -1,0 +1,86 @@
+//! The model card: what a person should know before trusting a model.
+//!
+//! **Invariant.** Figures come from the manifest, which has only measured ones.
+//! Deliberately absent: praise.
+
+use std::fmt::Write;
+
+use super::Report;
+use crate::classifier::{Architecture, Manifest};
+
+/// Markdown, after Mitchell et al. 2019.
+pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
+    let mut out = String::new();
+    let id = manifest.id();
+    let shape = match manifest.architecture {
+        Architecture::Logistic(shape) => format!(
+            "Logistic regression over single words and pairs of neighbours, hashed to 2^{} \
+             buckets; the first {} words of a text are read.",
+            shape.buckets_log2, shape.words_max
+        ),
+        Architecture::Lstm(shape) => format!(
+            "Bidirectional LSTM: {} words, embedding of {}, {} units in each direction, maximum \
+             over time, one linear layer; the first {} words of a text are read.",
+            shape.vocabulary, shape.embedding, shape.hidden, shape.words_max
+        ),
+    };
+    let data = &manifest.data;
+    write!(
+        out,
+        "# {id}\n\nTells negative tweets from others, in English.\n\n{shape} Weights are stored \
+         in half precision; a tweet is negative from a probability of {:.2} upwards.\n\n\
+         ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
+         duplicate, {} with conflicting labels and {} that stand in the test file were left \
+         out. {} rows to learn from, {} to decide when to stop, {} held out; no known author \
+         stands on two sides (rows without an author are parted by their text).\n\n\
+         `{}`, {:.1} minutes.\n\n## Measured\n\nOn the files of this very version.\n",
+        manifest.threshold,
+        data.file,
+        data.sha256,
+        report.read,
+        report.malformed,
+        report.neutral,
+        report.duplicate,
+        report.conflicting,
+        report.excluded,
+        data.rows_train,
+        data.rows_validation,
+        data.rows_held_out,
+        manifest.command,
+        manifest.minutes,
+    )
+    .expect("writing to a String cannot fail");
+    for (name, figures) in &manifest.metrics {
+        let figure = |key: &str| figures.get(key).map_or("-".to_owned(), |v| format!("{v:.4}"));
+        let count = |key: &str| figures.get(key).map_or(0.0, |v| *v);
+        write!(
+            out,
+            "\n### {name}\n\n{} rows: accuracy {}, ROC AUC {}.\n\n\
+             | class | precision | recall | F1 | right | wrong |\n\
+             | --- | --- | --- | --- | --- | --- |\n\
+             | negative | {} | {} | {} | {} | {} |\n| positive | {} | {} | {} | {} | {} |\n",
+            count("rows"),
+            figure("accuracy"),
+            figure("roc_auc"),
+            figure("negative_precision"),
+            figure("negative_recall"),
+            figure("negative_f1"),
+            count("negative_found"),
+            count("negative_missed"),
+            figure("positive_precision"),
+            figure("positive_recall"),
+            figure("positive_f1"),
+            count("positive_found"),
+            count("positive_missed"),
+        )
+        .expect("writing to a String cannot fail");
+    }
+    out.push_str(
+        "\n## Limits\n\nsentiment140's labels come from emoticons, of 2009, and are noisy; its \
+         tweets are of the general public, not addressed to brands. There is no neutral class: \
+         a neutral tweet gets a probability in between, on either side of the threshold. Irony, \
+         other languages and words younger than the data are not understood. Meant for shares \
+         over many tweets, not for verdicts on one person's.\n",
+    );
+    out
+}
