@@ -1,1 +1,175 @@
 //! From outbox rows to mails and webhooks.
+//!
+//! **Invariant.** Every attempt on a row goes out under the row's own key: as the mail's
+//! Message-ID, as the webhook's id. A row is recorded as sent only once a receiver has
+//! taken it, so a sender that dies in between is followed by another: at least once, and
+//! a receiver can tell repeats by the key. Whether a failure may pass is the notifier's
+//! word ([`Outcome`]); when to try again is [`backoff`]'s.
+//! Deliberately absent: order among notifications, and grouping of several into one.
+
+pub mod backoff;
+mod dispatcher;
+mod email;
+mod mail;
+mod webhook;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::config::Secret;
+use crate::store::OutboxRow;
+
+pub use dispatcher::Dispatcher;
+pub use email::EmailNotifier;
+pub use mail::Mail;
+pub use webhook::WebhookNotifier;
+
+/// How an attempt to tell a receiver ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver took it.
+    Sent,
+    /// It did not, but may later.
+    Retry {
+        /// What went wrong, for people.
+        reason: String,
+        /// The wait that the receiver asked for, if it did.
+        after: Option<Duration>,
+    },
+    /// It did not and never will.
+    Permanent {
+        /// What went wrong, for people.
+        reason: String,
+    },
+}
+
+/// Tells one receiver.
+#[async_trait]
+pub trait Notifier: Send + Sync + 'static {
+    /// Makes one attempt, at the wall-clock time `now`. May be cancelled at any point,
+    /// and called again with the same row.
+    async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome;
+}
+
+/// Why a receiver's settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NotifyError {
+    /// A mail address does not parse.
+    #[error("receivers.{receiver}: {address:?} is no mail address: {problem}")]
+    Address {
+        /// The receiver.
+        receiver: String,
+        /// The address.
+        address: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The mail server's name cannot be used for TLS.
+    #[error("receivers.{receiver}.host: {problem}")]
+    Host {
+        /// The receiver.
+        receiver: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The webhook's URL does not parse, or is neither http nor https. The URL itself is
+    /// not shown: some carry a token.
+    #[error("receivers.{receiver}.url: {problem}")]
+    Url {
+        /// The receiver.
+        receiver: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The secret is missing or malformed; it is not shown.
+    #[error("receivers.{receiver}: {problem}")]
+    Secret {
+        /// The receiver.
+        receiver: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file that should hold the secret cannot be read.
+    #[error("receivers.{receiver}: cannot read {path}: {source}", path = path.display())]
+    SecretFile {
+        /// The receiver.
+        receiver: String,
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// No HTTP client can be made.
+    #[error("receivers.{receiver}: cannot make an HTTP client: {problem}")]
+    Client {
+        /// The receiver.
+        receiver: String,
+        /// What went wrong.
+        problem: String,
+    },
+}
+
+/// The secret given in the settings, or else in a file (without the line's end).
+fn read_secret(
+    receiver: &str,
+    given: Option<&Secret>,
+    file: Option<&PathBuf>,
+) -> Result<Option<Secret>, NotifyError> {
+    match (given, file) {
+        (Some(secret), _) => Ok(Some(secret.clone())),
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .map(|text| Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
+            .map_err(|source| NotifyError::SecretFile {
+                receiver: receiver.to_owned(),
+                path: path.clone(),
+                source,
+            }),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A key as it may stand in mail and HTTP headers: letters, digits, `-` and `_` as they
+/// are, all else as `%XX`. Standard Webhooks forbids the full stop in an id.
+fn wire_key(key: &str) -> String {
+    let mut wire = String::with_capacity(key.len());
+    for byte in key.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_".contains(&byte) {
+            wire.push(char::from(byte));
+        } else {
+            wire.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    wire
+}
+
+/// An error and what lies beneath it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !line.contains(&cause_text) {
+            line.push_str(": ");
+            line.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_fit_into_headers() {
+        let check = |name, key, expected| assert_eq!(wire_key(key), expected, "{name}");
+        check("plain", "incident-7-opened-comms", "incident-7-opened-comms");
+        check("full stop and space", "incident-7-opened-a.b c", "incident-7-opened-a%2Eb%20c");
+        check("no line gets in", "x\r\nBcc: y", "x%0D%0ABcc%3A%20y");
+        check("beyond ASCII", "équipe", "%C3%A9quipe");
+    }
+}

@@ -7,6 +7,7 @@
 
 use std::collections::hash_map::Entry as HashEntry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::domain::{
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     tables: Mutex<Tables>,
+    away: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -69,8 +71,16 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().expect("no holder of this lock panics")
+    /// Makes every call answer that the store is away, as when Postgres is; or no longer.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
+        }
+        Ok(self.tables.lock().expect("no holder of this lock panics"))
     }
 }
 
@@ -107,7 +117,7 @@ fn refused(why: String) -> StoreError {
 #[async_trait]
 impl Store for MemoryStore {
     async fn claim(&self, claims: &[Claim], start_at: StartAt) -> Result<Vec<Resume>, StoreError> {
-        let mut tables = self.lock();
+        let mut tables = self.lock()?;
         let mut resumes = Vec::with_capacity(claims.len());
         for claim in claims {
             let stored = tables.checkpoints.get(&claim.partition).map(|c| c.position);
@@ -126,7 +136,7 @@ impl Store for MemoryStore {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
-        let mut tables = self.lock();
+        let mut tables = self.lock()?;
         for advance in &batch.advances {
             let stored = tables.checkpoints.get(&advance.partition).map(|c| c.position);
             if stored != Some(advance.from) {
@@ -162,7 +172,7 @@ impl Store for MemoryStore {
         position: Offset,
         at_end: bool,
     ) -> Result<(), StoreError> {
-        if let Some(checkpoint) = self.lock().checkpoints.get_mut(partition)
+        if let Some(checkpoint) = self.lock()?.checkpoints.get_mut(partition)
             && checkpoint.position == position
         {
             checkpoint.at_end = at_end;
@@ -172,7 +182,7 @@ impl Store for MemoryStore {
 
     async fn progress(&self, topic: &str) -> Result<Vec<PartitionProgress>, StoreError> {
         Ok(self
-            .lock()
+            .lock()?
             .checkpoints
             .iter()
             .filter(|(partition, _)| &*partition.topic == topic)
@@ -195,7 +205,7 @@ impl Store for MemoryStore {
             return Ok(Vec::new());
         }
         Ok(self
-            .lock()
+            .lock()?
             .minute_counts
             .range((brand.to_owned(), from)..=(brand.to_owned(), to))
             .map(|((_, minute), counts)| (*minute, *counts))
@@ -204,7 +214,7 @@ impl Store for MemoryStore {
 
     async fn first_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError> {
         Ok(self
-            .lock()
+            .lock()?
             .minute_counts
             .range((brand.to_owned(), Minute(i64::MIN))..=(brand.to_owned(), Minute(i64::MAX)))
             .next()
@@ -213,7 +223,7 @@ impl Store for MemoryStore {
 
     async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError> {
         Ok(self
-            .lock()
+            .lock()?
             .minute_counts
             .range((brand.to_owned(), Minute(i64::MIN))..=(brand.to_owned(), Minute(i64::MAX)))
             .next_back()
@@ -221,7 +231,7 @@ impl Store for MemoryStore {
     }
 
     async fn brand_state(&self, brand: &str) -> Result<Option<BrandState>, StoreError> {
-        let tables = self.lock();
+        let tables = self.lock()?;
         Ok(tables.brand_states.get(brand).map(|&(judged, calm_since)| BrandState {
             judged,
             open: tables.open_incident(brand).map(|i| tables.incidents[i].clone()),
@@ -235,7 +245,7 @@ impl Store for MemoryStore {
         from: Minute,
     ) -> Result<Vec<Incident>, StoreError> {
         let mut found: Vec<_> = self
-            .lock()
+            .lock()?
             .incidents
             .iter()
             .filter(|i| i.brand == brand && i.resolved.is_none_or(|at| at >= from))
@@ -246,7 +256,7 @@ impl Store for MemoryStore {
     }
 
     async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
-        let mut found = self.lock().incidents.clone();
+        let mut found = self.lock()?.incidents.clone();
         found.sort_by_key(|i| std::cmp::Reverse((i.opened, i.id)));
         found.truncate(limit as usize);
         Ok(found)
@@ -260,7 +270,7 @@ impl Store for MemoryStore {
         limit: u32,
     ) -> Result<Vec<Example>, StoreError> {
         let mut found: Vec<_> = self
-            .lock()
+            .lock()?
             .scores
             .values()
             .filter(|row| row.score.label == Label::Negative)
@@ -283,7 +293,7 @@ impl Store for MemoryStore {
     }
 
     async fn decide(&self, decision: &Decision) -> Result<Option<IncidentId>, StoreError> {
-        let mut tables = self.lock();
+        let mut tables = self.lock()?;
         let brand = &decision.brand;
         if tables.brand_states.get(brand).map(|&(judged, _)| judged) != decision.judged_before {
             return Err(StoreError::Overtaken { brand: brand.clone() });
@@ -335,7 +345,7 @@ impl Store for MemoryStore {
         lease: Duration,
         limit: u32,
     ) -> Result<Vec<OutboxRow>, StoreError> {
-        let mut tables = self.lock();
+        let mut tables = self.lock()?;
         let mut due: Vec<(DateTime<Utc>, usize)> = tables
             .outbox
             .iter()
@@ -370,7 +380,7 @@ impl Store for MemoryStore {
         _now: DateTime<Utc>,
         state: &OutboxState,
     ) -> Result<(), StoreError> {
-        let mut tables = self.lock();
+        let mut tables = self.lock()?;
         let place = usize::try_from(row - 1).ok();
         // A row that has ended stays as it ended: a second sender's late word changes nothing.
         if let Some(row) = place.and_then(|place| tables.outbox.get_mut(place))
@@ -386,7 +396,7 @@ impl Store for MemoryStore {
     }
 
     async fn totals(&self) -> Result<Totals, StoreError> {
-        let tables = self.lock();
+        let tables = self.lock()?;
         let in_state = |wanted: fn(&State) -> bool| {
             tables.outbox.iter().filter(|row| wanted(&row.state)).count() as u64
         };
@@ -399,6 +409,6 @@ impl Store for MemoryStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        Ok(())
+        self.lock().map(drop)
     }
 }

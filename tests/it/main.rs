@@ -1,5 +1,6 @@
 //! Tests over real sockets and real stores, in one binary, so that they link once.
 
 mod embedded;
+mod pipeline;
 mod store_contract;
 mod support;

@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::support::fresh_database;
 use chrono::TimeDelta;
+use monitor::config;
 use monitor::domain::{Counts, Label, Minute, Offset, Resume, ResumeReason, StartAt, Transition};
 use monitor::store::{
-    Advance, Batch, Committed, DeadLetter, Decision, MemoryStore, OutboxState, Store, StoreError,
-    Totals,
+    Advance, Batch, Committed, DeadLetter, Decision, MemoryStore, OutboxState, PostgresStore,
+    Store, StoreError, Totals,
 };
 
 use fixtures::*;
@@ -21,6 +23,17 @@ use fixtures::*;
 #[tokio::test]
 async fn memory_store_keeps_the_contract() {
     contract(async || MemoryStore::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_store_keeps_the_contract() {
+    contract(async || {
+        let settings = config::Store { url: fresh_database().await, ..config::Store::default() };
+        let store = PostgresStore::connect(&settings).unwrap();
+        store.migrate().await.unwrap();
+        store
+    })
+    .await;
 }
 
 /// Runs every check on a store of its own.
