@@ -95,7 +95,7 @@ impl fmt::Debug for Kafka {
 
 /// Where a partition without a checkpoint begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String")]
 pub enum StartAt {
     /// The oldest record.
     Earliest,
@@ -105,14 +105,13 @@ pub enum StartAt {
 
 /// Partition assignment strategy, in Kafka's own words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(try_from = "String")]
 pub enum Assignment {
     /// Incremental: a rebalance moves only the partitions it must.
     CooperativeSticky,
     /// Eager, by range.
     Range,
     /// Eager, in turn.
-    #[serde(rename = "roundrobin")]
     RoundRobin,
 }
 
@@ -249,7 +248,7 @@ pub struct Email {
 
 /// How an SMTP connection is secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum SmtpTls {
     /// Plain first, then STARTTLS, or no mail.
     #[default]
@@ -352,7 +351,7 @@ pub struct Log {
 
 /// Form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum LogFormat {
     /// For people.
     Text,
@@ -365,14 +364,14 @@ pub enum LogFormat {
 pub enum ConfigError {
     /// A layer could not be read, or has a key or type that does not exist.
     #[error("cannot read the settings: {0}")]
-    Read(#[from] config::ConfigError),
+    Read(config::ConfigError),
     /// The file is not there or is not to be read.
-    #[error("cannot read the settings file {}: {source}", .file.display())]
+    #[error("cannot read the settings file {}: {reason}", .file.display())]
     File {
         /// The file.
         file: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is not TOML. The line itself is not shown: it may hold a password.
     #[error("{}, line {line}: {problem}", .file.display())]
@@ -387,6 +386,13 @@ pub enum ConfigError {
     /// Values that are out of range or at odds with one another; all of them.
     #[error("{} in the settings:{}", count(.0.len(), "problem"), lines(.0))]
     Invalid(Vec<Problem>),
+}
+
+// No `#[from]`: that would make it the source too, and its words would be printed twice.
+impl From<config::ConfigError> for ConfigError {
+    fn from(error: config::ConfigError) -> Self {
+        Self::Read(error)
+    }
 }
 
 /// One value that will not do.

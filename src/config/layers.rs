@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use config::{Config, Environment, File, FileFormat, Value, ValueKind};
 use serde::{Deserialize, Deserializer};
 
-use super::{ConfigError, Email, Receiver, Secret, Settings, SmtpTls, Webhook};
+use super::{
+    Assignment, ConfigError, Email, LogFormat, Receiver, Secret, Settings, SmtpTls, StartAt,
+    Webhook,
+};
 
 /// Reads defaults, then `file`, then `MONITOR_...` from the environment
 /// (`MONITOR_KAFKA__BROKERS` sets `kafka.brokers`), then `overrides` (dotted key and
@@ -81,7 +84,7 @@ fn list(text: &str) -> Option<Vec<String>> {
 fn check_syntax(path: &Path) -> Result<(), ConfigError> {
     let file = || path.to_owned();
     let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::File { file: file(), source })?;
+        .map_err(|reason| ConfigError::File { file: file(), reason })?;
     text.parse::<toml::Table>().map(|_| ()).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start).min(text.len());
         ConfigError::Syntax {
@@ -141,11 +144,38 @@ pub(super) struct AnyReceiver {
 }
 
 #[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 enum Kind {
     Email,
     Webhook,
 }
+
+/// Reads a setting that is one word of a few; the error has all of them, which serde's own
+/// has not.
+macro_rules! words {
+    ($type:ty: $($word:literal => $variant:ident),+) => {
+        impl TryFrom<String> for $type {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                match text.as_str() {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(format!(
+                        "{text:?} is not known here, choose one of {}",
+                        [$(concat!("\"", $word, "\"")),+].join(", ")
+                    )),
+                }
+            }
+        }
+    };
+}
+
+words!(StartAt: "earliest" => Earliest, "latest" => Latest);
+words!(Assignment:
+    "cooperative-sticky" => CooperativeSticky, "range" => Range, "roundrobin" => RoundRobin);
+words!(SmtpTls: "starttls" => Starttls, "tls" => Tls, "none" => None);
+words!(LogFormat: "text" => Text, "json" => Json);
+words!(Kind: "email" => Email, "webhook" => Webhook);
 
 impl TryFrom<AnyReceiver> for Receiver {
     type Error = String;
