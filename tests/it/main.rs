@@ -1,5 +1,7 @@
 //! Tests over real sockets and real stores, in one binary, so that they link once.
 
+mod compose;
+mod config;
 mod embedded;
 mod pipeline;
 mod store_contract;
