@@ -170,7 +170,11 @@ struct Session {
 
 impl Session {
     fn new(inbox: Arc<Inbox>) -> Self {
-        Self { inbox, mail: Mail { from: String::new(), to: vec![], raw: vec![] }, too_large: false }
+        Self {
+            inbox,
+            mail: Mail { from: String::new(), to: vec![], raw: vec![] },
+            too_large: false,
+        }
     }
 
     fn login(&self, user: &str, password: &str) -> Response {

@@ -119,8 +119,8 @@ impl Nisshi {
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors);
-        let broker = Child::spawn(command, libc::SIGKILL)
-            .doing(format!("run {}", self.binary.display()))?;
+        let broker =
+            Child::spawn(command, libc::SIGKILL).doing(format!("run {}", self.binary.display()))?;
         self.wait_until_ready(&broker, &log)?;
         self.broker = Some(broker);
         Ok(())
@@ -156,8 +156,10 @@ impl Nisshi {
 
     /// Ready when it tells a client what topics it has.
     fn wait_until_ready(&self, broker: &Child, log: &Path) -> Result<(), EmbeddedError> {
-        let failed =
-            |what: String| EmbeddedError::Failed { what: format!("nisshi {what}"), log: log_tail(log) };
+        let failed = |what: String| EmbeddedError::Failed {
+            what: format!("nisshi {what}"),
+            log: log_tail(log),
+        };
         let address = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, self.port));
         // A client that is told "refused" waits before it tries again, so look first.
         for tries_left in (0..READY_TRIES).rev() {

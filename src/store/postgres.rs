@@ -228,6 +228,15 @@ impl Store for PostgresStore {
         Ok(first.map(Minute::of))
     }
 
+    async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError> {
+        let last: Option<DateTime<Utc>> =
+            sqlx::query_scalar("SELECT max(minute) FROM minute_counts WHERE brand = $1")
+                .bind(brand)
+                .fetch_one(&self.pool)
+                .await?;
+        Ok(last.map(Minute::of))
+    }
+
     async fn brand_state(&self, brand: &str) -> Result<Option<BrandState>, StoreError> {
         let mut tx = self.pool.begin().await?;
         let Some(row) = sqlx::query("SELECT judged, calm_since FROM brand_states WHERE brand = $1")

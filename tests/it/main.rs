@@ -1,5 +1,7 @@
 //! Tests over real sockets and real stores, in one binary, so that they link once.
 
 mod embedded;
+mod notify;
+mod serve;
 mod store_contract;
 mod support;

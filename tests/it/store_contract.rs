@@ -10,17 +10,31 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use monitor::config;
 use monitor::domain::{Counts, Label, Minute, Offset, Resume, ResumeReason, StartAt, Transition};
 use monitor::store::{
-    Advance, Batch, Committed, DeadLetter, Decision, MemoryStore, OutboxState, Store, StoreError,
-    Totals,
+    Advance, Batch, Committed, DeadLetter, Decision, MemoryStore, OutboxState, PostgresStore,
+    Store, StoreError, Totals,
 };
 
+use crate::support;
 use fixtures::*;
 
 #[tokio::test]
 async fn memory_store_keeps_the_contract() {
     contract(async || MemoryStore::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_store_keeps_the_contract() {
+    contract(async || {
+        let settings =
+            config::Store { url: support::fresh_database().await, ..config::Store::default() };
+        let store = PostgresStore::connect(&settings).expect("connected");
+        store.migrate().await.expect("migrated");
+        store
+    })
+    .await;
 }
 
 /// Runs every check on a store of its own.
