@@ -1,7 +1,486 @@
-/// Run everything embedded on a week of real airline tweets
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-pub fn run(_args: Args, _overrides: Vec<(String, String)>) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+use anyhow::{Context, bail, ensure};
+use axum::body::Bytes;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::replay::{self, Sent, Times, replay};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Brand, Email, Receiver, Secret, Settings, SmtpTls, Webhook};
+use crate::domain::Incident;
+use crate::embedded::{Mail, MailServer, MockBroker, Postgres};
+use crate::pipeline::Daemon;
+use crate::store::{PostgresStore, Store};
+use crate::telemetry;
+
+/// The variable that names brokers to use instead of the embedded one.
+const BROKERS: &str = "MONITOR_KAFKA__BROKERS";
+const PARTITIONS: i32 = 6;
+/// Secret of the demo's own webhook receiver: base64 of "air paradis demo".
+const WEBHOOK_SECRET: &str = "whsec_YWlyIHBhcmFkaXMgZGVtbw==";
+/// Longest wait for the daemon to catch up once all tweets are sent.
+const SETTLE_MAX: Duration = Duration::from_secs(90);
+
+/// Run everything embedded on a week of real airline tweets
+///
+/// Starts a broker (librdkafka's in-process cluster), Postgres, a mail server and a webhook
+/// receiver, runs the daemon on them, and replays 14,640 tweets that people wrote to six US
+/// airlines from 16 to 24 February 2015, some thousand times as fast as they were written.
+/// Shows progress, then the alerts that fired and the mails as files to open.
+///
+/// MONITOR_KAFKA__BROKERS and DATABASE_URL name a broker and a Postgres to use instead; the
+/// demo makes a topic and a database of its own there.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many times faster than the tweets were written
+    #[arg(long, default_value_t = 8000.0, value_name = "FACTOR")]
+    speed: f64,
+
+    /// The tweets
+    #[arg(long, default_value = "tests/fixtures/airline-week.csv.xz", value_name = "FILE")]
+    tweets: PathBuf,
+
+    /// Folder for the mails
+    #[arg(long, default_value = "target/demo", value_name = "DIR")]
+    output: PathBuf,
+
+    /// When all is done, keep Postgres and the page up until Ctrl-C, and the database's
+    /// folder after that
+    #[arg(long)]
+    keep: bool,
+}
+
+pub fn run(args: Args, overrides: Vec<(String, String)>) -> anyhow::Result<()> {
+    let mut settings = config::load(None, &overrides)?;
+    if !overrides.iter().any(|(key, _)| key == "log.filter") {
+        settings.log.filter = "error".into();
+    }
+    telemetry::init_logging(&settings.log).context("log.filter")?;
+    ensure!(
+        args.tweets.is_file(),
+        "there is no file {}; start the demo by scripts/demo, or from the repository's folder",
+        args.tweets.display()
+    );
+    tokio::runtime::Runtime::new()?.block_on(demo(args, settings))
+}
+
+async fn demo(args: Args, mut settings: Settings) -> anyhow::Result<()> {
+    let clock = Arc::new(SystemClock::new());
+    println!(
+        "A week of tweets to six US airlines (16 to 24 February 2015), {} times as fast.\n",
+        args.speed
+    );
+
+    settings.kafka.topic = format!("monitor-demo-{}", std::process::id());
+    let _broker = if std::env::var_os(BROKERS).is_some() {
+        create_topic(&settings).await?;
+        row(
+            "Kafka",
+            &format!("{} (yours), topic {}", settings.kafka.brokers, settings.kafka.topic),
+        );
+        None
+    } else {
+        let broker = MockBroker::start(&settings.kafka.topic, PARTITIONS.unsigned_abs())?;
+        settings.kafka.brokers = broker.brokers().to_owned();
+        row("Kafka", &format!("{}, librdkafka's in-process cluster", broker.brokers()));
+        Some(broker)
+    };
+    let mut database = Database::make().await?;
+    settings.store.url.clone_from(&database.url);
+    row("Postgres", &database.psql);
+    let mail = MailServer::start()?;
+    row("Mail", &format!("SMTP on {}", mail.address()));
+    let hooks = Hooks::start().await?;
+    row("Webhook", &hooks.url);
+
+    settings.brands = airlines();
+    settings.receivers = receivers(&mail, &hooks);
+    settings.alerting.tick_ms = settings.alerting.tick_ms.min(200);
+    settings.delivery.poll_ms = settings.delivery.poll_ms.min(200);
+    let listener = match TcpListener::bind(&settings.http.listen).await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind("127.0.0.1:0").await?,
+    };
+    let page = format!("http://{}/", listener.local_addr()?);
+    settings.http.public_url = Some(page.clone());
+    row("Page", &page);
+    settings.validate()?;
+
+    let stop = CancellationToken::new();
+    super::run::stop_on_signals(stop.clone())?;
+    let store = PostgresStore::connect(&settings.store)?;
+    let stop_daemon = CancellationToken::new();
+    let daemon = Daemon::new(settings.clone(), clock.clone());
+    let daemon = tokio::spawn(daemon.run(listener, stop_daemon.clone()));
+
+    let outcome = tokio::select! {
+        watched = watch(&args, &settings, &store, &mail, &*clock, &stop) => watched,
+        () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
+    };
+    if let Ok(sent) = &outcome {
+        report(&args, &store, &mail, &hooks, sent, &*clock).await?;
+        if args.keep {
+            println!("\nStill up, until Ctrl-C: {page}\n  {}", database.psql);
+            stop.cancelled().await;
+        } else {
+            println!("To look around in the database and at the page: scripts/demo --keep");
+        }
+    }
+    stop.cancel();
+    stop_daemon.cancel();
+    let stopped = daemon.await?;
+    store.pool().close().await;
+    database.unmake(args.keep).await?;
+    stopped?;
+    outcome.map(drop)
+}
+
+fn row(name: &str, what: &str) {
+    println!("  {name:<9} {what}");
+}
+
+/// The six airlines of the data, by the handles people write to. (The data's "Delta"
+/// column holds tweets to @JetBlue.)
+fn airlines() -> BTreeMap<String, Brand> {
+    [
+        ("American", "AmericanAir"),
+        ("JetBlue", "JetBlue"),
+        ("Southwest", "SouthwestAir"),
+        ("US Airways", "USAirways"),
+        ("United", "united"),
+        ("Virgin America", "VirginAmerica"),
+    ]
+    .into_iter()
+    .map(|(name, handle)| {
+        (name.to_owned(), Brand { handles: vec![handle.to_owned()], ..Brand::default() })
+    })
+    .collect()
+}
+
+fn receivers(mail: &MailServer, hooks: &Hooks) -> BTreeMap<String, Receiver> {
+    let email = Email {
+        host: mail.address().ip().to_string(),
+        port: mail.address().port(),
+        tls: SmtpTls::None,
+        username: None,
+        password: None,
+        password_file: None,
+        from: "Monitor <monitor@airparadis.example>".into(),
+        to: vec!["Communications <comms@airparadis.example>".into()],
+    };
+    let webhook = Webhook {
+        url: hooks.url.clone(),
+        secret: Some(Secret::new(WEBHOOK_SECRET)),
+        secret_file: None,
+    };
+    BTreeMap::from([
+        ("comms".to_owned(), Receiver::Email(email)),
+        ("desk".to_owned(), Receiver::Webhook(webhook)),
+    ])
+}
+
+/// Replays the tweets and shows how the daemon follows, until it has caught up.
+async fn watch(
+    args: &Args,
+    settings: &Settings,
+    store: &PostgresStore,
+    mail: &MailServer,
+    clock: &dyn Clock,
+    stop: &CancellationToken,
+) -> anyhow::Result<Sent> {
+    let latest = Arc::new(Mutex::new(Sent::default()));
+    let sending = {
+        let (latest, stop, kafka) = (latest.clone(), stop.clone(), settings.kafka.clone());
+        let replayed = replay::Args {
+            file: args.tweets.clone(),
+            speed: args.speed,
+            times: Times::Keep,
+            limit: None,
+        };
+        tokio::task::spawn_blocking(move || {
+            replay(&replayed, &kafka, &stop, &mut |sent| {
+                *latest.lock().expect("no holder of this lock panics") = *sent;
+            })
+        })
+    };
+    println!();
+    let mut sending = Some(sending);
+    let mut sent_all: Option<(Sent, Duration)> = None;
+    let mut shown = 0;
+    let mut line = ProgressLine::new();
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if sending.as_ref().is_some_and(tokio::task::JoinHandle::is_finished)
+            && let Some(task) = sending.take()
+        {
+            sent_all = Some((task.await??, clock.elapsed()));
+        }
+        let sent = match &sent_all {
+            Some((sent, _)) => *sent,
+            None => *latest.lock().expect("no holder of this lock panics"),
+        };
+        // The daemon brings the schema; until then there is nothing to count.
+        let Ok(totals) = store.totals().await else { continue };
+        for mail in mail.mails().iter().skip(shown) {
+            line.clear();
+            println!("  mail: {}", subject(mail));
+            shown += 1;
+        }
+        let at = sent.at.map_or(String::new(), |at| at.format("%a %d %b %H:%M").to_string());
+        line.show(&format!(
+            "  {at}  {} tweets sent, {} distinct stored, {} mails",
+            sent.sent, totals.scores, shown
+        ));
+        if let Some((sent, since)) = &sent_all {
+            if settled(settings, store, sent).await? {
+                line.clear();
+                return Ok(*sent);
+            }
+            let left = SETTLE_MAX.saturating_sub(clock.elapsed().saturating_sub(*since));
+            ensure!(
+                !left.is_zero(),
+                "the daemon has not caught up {} s after the last tweet; run again with --set log.filter=info to see why",
+                SETTLE_MAX.as_secs()
+            );
+        }
+    }
+}
+
+/// Whether every record is stored, every closed minute judged, every notification sent.
+async fn settled(settings: &Settings, store: &PostgresStore, sent: &Sent) -> anyhow::Result<bool> {
+    let progress = store.progress(&settings.kafka.topic).await?;
+    let read: i64 = progress.iter().map(|p| p.position.0).sum();
+    if read.unsigned_abs() < sent.sent || progress.iter().any(|p| !p.at_end) {
+        return Ok(false);
+    }
+    let judged: Option<Option<chrono::DateTime<chrono::Utc>>> =
+        sqlx::query_scalar("SELECT min(judged) FROM brand_states HAVING count(*) = $1")
+            .bind(i64::try_from(settings.brands.len())?)
+            .fetch_optional(store.pool())
+            .await?;
+    let closed = progress.iter().filter_map(|p| p.event_time_max).max().map(|at| {
+        at - chrono::TimeDelta::seconds(settings.alerting.lateness_s.cast_signed())
+            - chrono::TimeDelta::minutes(2)
+    });
+    Ok(judged.flatten() >= closed && store.totals().await?.outbox_pending == 0)
+}
+
+/// One line that is written over, or a line every few seconds where nobody watches.
+struct ProgressLine {
+    terminal: bool,
+    calls: u32,
+}
+
+impl ProgressLine {
+    fn new() -> Self {
+        Self { terminal: std::io::stdout().is_terminal(), calls: 0 }
+    }
+
+    fn show(&mut self, text: &str) {
+        use std::io::Write;
+        if self.terminal {
+            print!("\r{text}\x1b[K");
+            let _ = std::io::stdout().flush();
+        } else if self.calls.is_multiple_of(20) {
+            println!("{text}");
+        }
+        self.calls += 1;
+    }
+
+    fn clear(&self) {
+        if self.terminal {
+            print!("\r\x1b[K");
+        }
+    }
+}
+
+async fn report(
+    args: &Args,
+    store: &PostgresStore,
+    mail: &MailServer,
+    hooks: &Hooks,
+    sent: &Sent,
+    clock: &dyn Clock,
+) -> anyhow::Result<()> {
+    let totals = store.totals().await?;
+    println!(
+        "  {} tweets sent, {} distinct stored, {} dead letters, in {:.0} s\n",
+        sent.sent,
+        totals.scores,
+        totals.dead_letters,
+        clock.elapsed().as_secs_f64()
+    );
+    let mut incidents = store.incidents(100).await?;
+    incidents.reverse();
+    println!("Alerts: {}", incidents.len());
+    println!(
+        "  {:<18} {:<15} {:>9} {:>9} {:>11}  resolved",
+        "opened (UTC)", "brand", "negative", "expected", "tweets"
+    );
+    for incident in &incidents {
+        println!("  {}", alert_line(incident));
+    }
+    let files = save(&args.output, &mail.mails(), &hooks.bodies())?;
+    println!("\nMails, as files to open:");
+    for (file, subject) in files {
+        println!("  {}  {subject}", file.display());
+    }
+    println!(
+        "Webhooks: {} received, as {}",
+        hooks.bodies().len(),
+        args.output.join("webhook-*.json").display()
+    );
+    Ok(())
+}
+
+fn alert_line(incident: &Incident) -> String {
+    let time = |minute: crate::domain::Minute| minute.plus(1).start().format("%a %d %b %H:%M");
+    let e = &incident.evidence;
+    format!(
+        "{:<18} {:<15} {:>7.0} % {:>7.0} % {:>4} of {:>4}  {}",
+        time(incident.opened).to_string(),
+        incident.brand,
+        e.observed_share() * 100.0,
+        e.expected_share * 100.0,
+        e.observed.negative,
+        e.observed.total,
+        incident.resolved.map_or("still open".to_owned(), |minute| time(minute).to_string()),
+    )
+}
+
+/// Writes each mail as it arrived, and its HTML for a browser.
+fn save(folder: &Path, mails: &[Mail], hooks: &[Bytes]) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let doing = || format!("cannot write to {}", folder.display());
+    if folder.exists() {
+        // Only what an earlier demo wrote: mails and webhooks.
+        for entry in std::fs::read_dir(folder).with_context(doing)? {
+            let path = entry.with_context(doing)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("mail-") || name.starts_with("webhook-") {
+                std::fs::remove_file(path).with_context(doing)?;
+            }
+        }
+    }
+    std::fs::create_dir_all(folder).with_context(doing)?;
+    let mut files = Vec::new();
+    for (number, mail) in mails.iter().enumerate() {
+        let name = folder.join(format!("mail-{:02}", number + 1));
+        std::fs::write(name.with_extension("eml"), &mail.raw).with_context(doing)?;
+        let parsed = mail_parser::MessageParser::default().parse(&mail.raw);
+        let html =
+            parsed.as_ref().and_then(|m| m.body_html(0)).context("a mail has no HTML part")?;
+        let html_file = name.with_extension("html");
+        std::fs::write(&html_file, html.as_bytes()).with_context(doing)?;
+        files.push((html_file, subject(mail)));
+    }
+    for (number, body) in hooks.iter().enumerate() {
+        let name = folder.join(format!("webhook-{:02}.json", number + 1));
+        std::fs::write(name, body).with_context(doing)?;
+    }
+    Ok(files)
+}
+
+fn subject(mail: &Mail) -> String {
+    mail_parser::MessageParser::default()
+        .parse_headers(&mail.raw)
+        .and_then(|m| m.subject().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// A receiver of webhooks that keeps what it got.
+struct Hooks {
+    url: String,
+    bodies: Arc<Mutex<Vec<Bytes>>>,
+}
+
+impl Hooks {
+    async fn start() -> anyhow::Result<Self> {
+        let bodies = Arc::new(Mutex::new(Vec::new()));
+        let keep = bodies.clone();
+        let take = axum::routing::post(async move |body: Bytes| {
+            keep.lock().expect("no holder of this lock panics").push(body);
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/hook", listener.local_addr()?);
+        let app = axum::Router::new().route("/hook", take);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(Self { url, bodies })
+    }
+
+    fn bodies(&self) -> Vec<Bytes> {
+        self.bodies.lock().expect("no holder of this lock panics").clone()
+    }
+}
+
+async fn create_topic(settings: &Settings) -> anyhow::Result<()> {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &settings.kafka.brokers);
+    for (key, value) in &settings.kafka.properties {
+        client.set(key, value);
+    }
+    let admin: AdminClient<DefaultClientContext> = client.create()?;
+    let topic = NewTopic::new(&settings.kafka.topic, PARTITIONS, TopicReplication::Fixed(1));
+    for outcome in admin.create_topics([&topic], &AdminOptions::new()).await? {
+        if let Err((topic, error)) = outcome {
+            bail!("cannot create topic {topic} on {}: {error}", settings.kafka.brokers);
+        }
+    }
+    Ok(())
+}
+
+/// A database of the demo's own, on the server given or on an embedded one.
+struct Database {
+    url: String,
+    psql: String,
+    given: Option<(String, String)>,
+    embedded: Option<Postgres>,
+}
+
+impl Database {
+    async fn make() -> anyhow::Result<Self> {
+        let name = format!("monitor_demo_{}", std::process::id());
+        if let Ok(server) = std::env::var("DATABASE_URL") {
+            let mut connection = PgConnection::connect(&server)
+                .await
+                .context("cannot connect to the Postgres that DATABASE_URL names")?;
+            sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+                .execute(&mut connection)
+                .await
+                .context("cannot create a database on the Postgres that DATABASE_URL names")?;
+            let (server_part, _) =
+                server.rsplit_once('/').context("DATABASE_URL has no database")?;
+            return Ok(Self {
+                url: format!("{server_part}/{name}"),
+                psql: format!("yours; psql to database {name}"),
+                given: Some((server, name)),
+                embedded: None,
+            });
+        }
+        let embedded = tokio::task::spawn_blocking(|| Postgres::start(None)).await??;
+        let url = embedded.create_database("monitor").await?;
+        let psql = embedded.psql_line("monitor");
+        Ok(Self { url, psql, given: None, embedded: Some(embedded) })
+    }
+
+    async fn unmake(&mut self, keep: bool) -> anyhow::Result<()> {
+        if let Some((server, name)) = self.given.take().filter(|_| !keep) {
+            let mut connection = PgConnection::connect(&server).await?;
+            sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))
+                .execute(&mut connection)
+                .await?;
+        }
+        if let Some(embedded) = self.embedded.as_mut().filter(|_| keep) {
+            println!("Postgres is stopped; its folder stays: {}", embedded.keep().display());
+        }
+        Ok(())
+    }
 }

@@ -1,9 +1,317 @@
-use crate::config::Settings;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
-/// Send a file of tweets to Kafka at a chosen speed
-#[derive(Debug, clap::Args)]
-pub struct Args {}
+use anyhow::{Context, bail};
+use chrono::{DateTime, SecondsFormat, Utc};
+use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-pub fn run(_args: Args, _settings: Settings) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Settings};
+use crate::ingest::parse_timestamp;
+
+/// Longest wait for the broker to take the last records.
+const FLUSH_MAX: Duration = Duration::from_secs(60);
+
+/// Send a file of tweets to Kafka, at the pace they were written or faster
+///
+/// FILE is CSV with a header (columns id, created_at and text, in any order; others are
+/// left out) or JSON lines (X API v2 objects or flat JSON, sent as they are), plain or
+/// .xz, in order of time. Each record's key is the tweet's id.
+///
+///   monitor replay tests/fixtures/airline-week.csv.xz --speed 8000
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// CSV or JSON lines, plain or .xz
+    pub file: PathBuf,
+
+    /// How many times faster than they were written; 0 is as fast as the broker takes them
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub speed: f64,
+
+    /// Event times: as in the file, or the moment each record is sent
+    #[arg(long, value_enum, default_value_t = Times::Keep)]
+    pub times: Times,
+
+    /// Stop after so many tweets
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+/// What becomes of the event times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Times {
+    /// Keep them.
+    Keep,
+    /// Replace each by the moment its record is sent.
+    Now,
+}
+
+pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let runtime = tokio::runtime::Runtime::new()?;
+    let _entered = runtime.enter();
+    super::run::stop_on_signals(stop.clone())?;
+    let sent = replay(&args, &settings.kafka, &stop, &mut |progress| {
+        eprint!("\r{progress}\x1b[K");
+    })?;
+    eprintln!("\r{sent}\x1b[K");
+    anyhow::ensure!(sent.failed == 0, "{} records were not taken by the broker", sent.failed);
+    Ok(())
+}
+
+/// How far a replay has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sent {
+    /// Records handed to the broker.
+    pub sent: u64,
+    /// Rows of the file that are no record.
+    pub skipped: u64,
+    /// Records that the broker did not take.
+    pub failed: u64,
+    /// Event time of the latest.
+    pub at: Option<DateTime<Utc>>,
+    /// Time since the start.
+    pub took: Duration,
+}
+
+impl std::fmt::Display for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.took.as_secs_f64().max(1e-3);
+        write!(
+            f,
+            "{} tweets sent in {seconds:.1} s, {:.0} a second",
+            self.sent,
+            self.sent as f64 / seconds
+        )?;
+        if let Some(at) = self.at {
+            write!(f, "; written up to {}", at.format("%a %d %b %Y %H:%M UTC"))?;
+        }
+        if self.skipped > 0 {
+            write!(f, "; {} rows left out", self.skipped)?;
+        }
+        Ok(())
+    }
+}
+
+/// Sends a file; `progress` is called about once a second. Blocks until the broker has
+/// taken every record, or `stop`.
+///
+/// # Errors
+/// The file cannot be read or has no column named id, created_at or text; the broker's
+/// settings are refused. Single bad rows are named on standard error and left out.
+pub fn replay(
+    args: &Args,
+    kafka: &config::Kafka,
+    stop: &CancellationToken,
+    progress: &mut dyn FnMut(&Sent),
+) -> anyhow::Result<Sent> {
+    anyhow::ensure!(
+        args.speed >= 0.0 && args.speed.is_finite(),
+        "--speed {} is no speed; give a factor such as 1000, or 0 for as fast as can be",
+        args.speed
+    );
+    let producer = producer(kafka)?;
+    let clock = SystemClock::new();
+    let mut first = None;
+    let mut sent = Sent::default();
+    let mut told = Duration::ZERO;
+    for row in rows(&args.file)? {
+        if stop.is_cancelled() || args.limit.is_some_and(|limit| sent.sent >= limit) {
+            break;
+        }
+        let mut row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                sent.skipped += 1;
+                eprintln!("{}: {error:#}; left out", args.file.display());
+                continue;
+            }
+        };
+        if let Some(at) = row.at {
+            let first = *first.get_or_insert(at);
+            if args.speed > 0.0 {
+                let after = (at - first).as_seconds_f64().max(0.0) / args.speed;
+                pace(&clock, Duration::from_secs_f64(after), stop);
+            }
+            sent.at = Some(at);
+        }
+        if args.times == Times::Now {
+            row.set_time(clock.now());
+        }
+        row.send(&producer, &kafka.topic, stop)?;
+        sent.sent += 1;
+        sent.took = clock.elapsed();
+        if sent.took - told >= Duration::from_secs(1) {
+            told = sent.took;
+            progress(&sent);
+        }
+    }
+    producer.flush(FLUSH_MAX).context("the broker did not take the last records in time")?;
+    sent.failed = producer.context().failed.load(Ordering::Relaxed);
+    if let Some(error) = &*producer.context().error.lock().expect("no holder of this lock panics") {
+        eprintln!("the broker did not take a record: {error}");
+    }
+    sent.took = clock.elapsed();
+    Ok(sent)
+}
+
+/// Sleeps until `at` on the clock, waking to see whether to stop.
+fn pace(clock: &dyn Clock, at: Duration, stop: &CancellationToken) {
+    while let Some(left) = at.checked_sub(clock.elapsed())
+        && left > Duration::from_micros(200)
+        && !stop.is_cancelled()
+    {
+        thread::sleep(left.min(Duration::from_millis(200)));
+    }
+}
+
+fn producer(kafka: &config::Kafka) -> anyhow::Result<ThreadedProducer<Deliveries>> {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", &kafka.brokers)
+        .set("client.id", "monitor-replay")
+        .set("enable.idempotence", "true")
+        .set("compression.codec", "zstd")
+        .set("linger.ms", "5");
+    for (key, value) in &kafka.properties {
+        client.set(key, value);
+    }
+    client
+        .create_with_context(Deliveries::default())
+        .context("Kafka producer; check [kafka] and kafka.properties")
+}
+
+/// Counts what the broker did not take.
+#[derive(Default)]
+struct Deliveries {
+    failed: AtomicU64,
+    error: Mutex<Option<KafkaError>>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            self.error.lock().expect("no holder of this lock panics").get_or_insert(error.clone());
+        }
+    }
+}
+
+/// One record to send.
+struct Row {
+    key: String,
+    payload: Vec<u8>,
+    at: Option<DateTime<Utc>>,
+}
+
+impl Row {
+    fn from_tweet(id: &str, text: &str, created_at: &str) -> anyhow::Result<Self> {
+        let at = parse_timestamp(created_at).with_context(|| {
+            format!("created_at {created_at:?} is no time such as 2015-02-24T19:35:52Z")
+        })?;
+        let payload = json!({ "id": id, "text": text, "created_at": at });
+        Ok(Self { key: id.to_owned(), payload: payload.to_string().into_bytes(), at: Some(at) })
+    }
+
+    /// A line of JSON goes out as it is, even if it is no tweet: the daemon's dead letters
+    /// say what is wrong with it.
+    fn from_line(line: Vec<u8>) -> Self {
+        let value: Value = serde_json::from_slice(&line).unwrap_or_default();
+        let tweet = value.get("data").unwrap_or(&value);
+        let key = match &tweet["id"] {
+            Value::String(id) => id.clone(),
+            other => other.to_string(),
+        };
+        let at = tweet["created_at"].as_str().and_then(parse_timestamp);
+        Self { key, payload: line, at }
+    }
+
+    fn set_time(&mut self, now: DateTime<Utc>) {
+        let Ok(mut value) = serde_json::from_slice::<Value>(&self.payload) else { return };
+        let nested = value.get("data").is_some();
+        let tweet = if nested { &mut value["data"] } else { &mut value };
+        if let Some(tweet) = tweet.as_object_mut() {
+            let now = now.to_rfc3339_opts(SecondsFormat::Millis, true);
+            tweet.insert("created_at".into(), now.into());
+            self.payload = value.to_string().into_bytes();
+        }
+    }
+
+    fn send(
+        &self,
+        producer: &ThreadedProducer<Deliveries>,
+        topic: &str,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut record = BaseRecord::to(topic).key(&self.key).payload(&self.payload);
+        while let Err((error, refused)) = producer.send(record) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull)
+                || stop.is_cancelled()
+            {
+                bail!("cannot send tweet {}: {error}", self.key);
+            }
+            record = refused;
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+type Rows = Box<dyn Iterator<Item = anyhow::Result<Row>>>;
+
+fn rows(path: &Path) -> anyhow::Result<Rows> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let (reader, name): (Box<dyn Read>, &str) = match name.strip_suffix(".xz") {
+        Some(name) => (Box::new(liblzma::read::XzDecoder::new(file)), name),
+        None => (Box::new(file), &name),
+    };
+    if name.ends_with(".csv") {
+        csv_rows(reader).with_context(|| path.display().to_string())
+    } else if name.ends_with(".jsonl") || name.ends_with(".ndjson") || name.ends_with(".json") {
+        let lines = BufReader::new(reader).split(b'\n');
+        Ok(Box::new(
+            lines
+                .filter(|line| !matches!(line, Ok(line) if line.trim_ascii().is_empty()))
+                .map(|line| Ok(Row::from_line(line?))),
+        ))
+    } else {
+        bail!(
+            "{}: cannot tell the format by the name; call it .csv, .jsonl, or either with .xz",
+            path.display()
+        )
+    }
+}
+
+fn csv_rows(reader: Box<dyn Read>) -> anyhow::Result<Rows> {
+    let mut reader = csv::Reader::from_reader(reader);
+    let header = reader.headers()?.clone();
+    let column = |name: &str| {
+        header
+            .iter()
+            .position(|column| column == name)
+            .with_context(|| format!("there is no column {name:?} in the header {header:?}"))
+    };
+    let (id, text, created_at) = (column("id")?, column("text")?, column("created_at")?);
+    Ok(Box::new(reader.into_records().map(move |record| {
+        let record = record?;
+        let line = record.position().map_or(0, csv::Position::line);
+        Row::from_tweet(&record[id], &record[text], &record[created_at])
+            .with_context(|| format!("line {line}"))
+    })))
 }

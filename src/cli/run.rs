@@ -1,9 +1,66 @@
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SystemClock;
 use crate::config::Settings;
+use crate::pipeline::Daemon;
+use crate::telemetry;
 
 /// Read tweets from Kafka, score and store them, and alert; until SIGTERM
+///
+/// Offsets are kept in Postgres, in the transaction of the scores: however this process
+/// ends, the next one reads on without losing or double-counting a tweet. Several may run
+/// side by side in one consumer group.
+///
+/// A broker, database or mail server that is away is waited for; http.listen answers
+/// /healthz (the process lives), /readyz (every part can work, or why not), /metrics
+/// (Prometheus) and / (a page to look at).
+///
+/// SIGTERM and Ctrl-C stop reading, store what is in flight, and exit.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-pub fn run(_args: Args, _settings: Settings) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
+    telemetry::init_logging(&settings.log).context("log.filter")?;
+    anyhow::ensure!(
+        !settings.brands.is_empty(),
+        "no brands are configured: no tweet would be about anything; add a [brands.<name>] table \
+         (config/monitor.example.toml shows one)"
+    );
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let listener = TcpListener::bind(&settings.http.listen).await.with_context(|| {
+            format!(
+                "cannot listen on http.listen = {:?}; is another daemon running?",
+                settings.http.listen
+            )
+        })?;
+        tracing::info!(address = %listener.local_addr()?, "answering HTTP");
+        let shutdown = CancellationToken::new();
+        stop_on_signals(shutdown.clone())?;
+        Daemon::new(settings, Arc::new(SystemClock::new())).run(listener, shutdown).await?;
+        Ok(())
+    })
+}
+
+/// Cancels `shutdown` on SIGTERM or Ctrl-C; a second signal ends the process at once.
+pub fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM"),
+                _ = interrupt.recv() => tracing::info!("interrupted"),
+            }
+            if shutdown.is_cancelled() {
+                std::process::exit(130);
+            }
+            shutdown.cancel();
+        }
+    });
+    Ok(())
 }

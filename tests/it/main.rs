@@ -2,6 +2,7 @@
 
 mod embedded;
 mod notify;
+mod pipeline;
 mod serve;
 mod store_contract;
 mod support;

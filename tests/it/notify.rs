@@ -259,6 +259,26 @@ async fn a_retry_goes_only_to_those_who_have_not_got_it() {
 }
 
 #[tokio::test]
+async fn a_mail_server_that_falls_silent_is_tried_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let server = MailServer::start().expect("a mail server");
+    let settings = config::Email { port: address.port(), ..email(&server) };
+    let rig = Rig::new();
+    rig.step(Transition::Opened, &["comms"]).await;
+    let row = rig.lease().await.remove(0);
+    let notifier = EmailNotifier::new("comms", &settings, Duration::from_millis(300), None);
+    // The listener takes connections, and says nothing.
+    let outcome = notifier.expect("good settings").notify(&row, rig::now()).await;
+    match outcome {
+        Outcome::Retry { reason, .. } => {
+            assert!(reason.contains("boss@example.com: ") && reason.contains("comms@"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn mail_is_never_sent_in_the_clear_by_accident() {
     let server = MailServer::start().expect("a mail server");
     let settings = config::Email { tls: SmtpTls::Starttls, ..email(&server) };

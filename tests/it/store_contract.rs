@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::support::fresh_database;
 use chrono::TimeDelta;
 use monitor::config;
 use monitor::domain::{Counts, Label, Minute, Offset, Resume, ResumeReason, StartAt, Transition};
@@ -17,7 +18,6 @@ use monitor::store::{
     Store, StoreError, Totals,
 };
 
-use crate::support;
 use fixtures::*;
 
 #[tokio::test]
@@ -28,10 +28,9 @@ async fn memory_store_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_store_keeps_the_contract() {
     contract(async || {
-        let settings =
-            config::Store { url: support::fresh_database().await, ..config::Store::default() };
-        let store = PostgresStore::connect(&settings).expect("connected");
-        store.migrate().await.expect("migrated");
+        let settings = config::Store { url: fresh_database().await, ..config::Store::default() };
+        let store = PostgresStore::connect(&settings).unwrap();
+        store.migrate().await.unwrap();
         store
     })
     .await;

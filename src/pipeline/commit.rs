@@ -1,0 +1,183 @@
+//! The last stage of the pipeline: one transaction a batch.
+//!
+//! **Invariant.** This stage alone knows the positions held. A batch advances a partition
+//! from the position held to the one after its last row, or not at all. When the store
+//! says that the partition stands elsewhere, its rows are dropped and it is claimed anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use tokio::sync::mpsc;
+
+use super::stages::{Item, Row, unscored};
+use crate::clock::{Clock, SystemClock};
+use crate::domain::{Offset, TopicPartition};
+use crate::ingest::Control;
+use crate::store::{Advance, Batch, Store, StoreError};
+use crate::telemetry;
+
+/// Wait after the first failed try; doubles from there.
+const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
+
+/// Why the pipeline stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Postgres refuses even a single dead letter.
+    #[error(
+        "cannot store a row: {0}; is the schema up to date (`monitor migrate`), may this user write to it?"
+    )]
+    Refused(#[source] StoreError),
+    /// Postgres did not take what was in flight in time.
+    #[error("what was in flight could not be stored within {0:?}; the next run reads it again")]
+    DrainTooLong(Duration),
+    /// A stage died.
+    #[error("a stage of the pipeline died: {0}; the next run reads on from what is stored")]
+    Stage(String),
+}
+
+pub(super) struct Committer {
+    store: Arc<dyn Store>,
+    control: Arc<dyn Control>,
+    retry_wait_max: Duration,
+    held: BTreeMap<TopicPartition, Offset>,
+    clock: SystemClock,
+}
+
+impl Committer {
+    pub fn new(store: Arc<dyn Store>, control: Arc<dyn Control>, retry_wait_max: Duration) -> Self {
+        Self { store, control, retry_wait_max, held: BTreeMap::new(), clock: SystemClock::new() }
+    }
+
+    pub async fn run(mut self, mut scored: mpsc::Receiver<Item<Row>>) -> Result<(), CommitError> {
+        while let Some(item) = scored.recv().await {
+            match item {
+                Item::Batch(rows) => self.commit(rows).await?,
+                Item::Assigned(positions) => self.held.extend(positions),
+                Item::Revoked { partitions, done } => {
+                    for partition in &partitions {
+                        self.held.remove(partition);
+                    }
+                    // A source that no longer waits needs no answer.
+                    let _ = done.send(());
+                }
+                Item::AtEnd(partition) => self.at_end(&partition).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Missing this only holds event time back until the next tweet.
+    async fn at_end(&self, partition: &TopicPartition) {
+        if let Some(&position) = self.held.get(partition)
+            && let Err(error) = self.store.mark_at_end(partition, position, true).await
+        {
+            tracing::warn!(%error, %partition, "cannot note that the partition is read to its end");
+        }
+    }
+
+    /// Stores rows; in halves where Postgres refuses them together, so that one row which
+    /// it will not take costs only itself.
+    async fn commit(&mut self, rows: Vec<Row>) -> Result<(), CommitError> {
+        let mut parts = vec![rows];
+        while let Some(mut rows) = parts.pop() {
+            match self.commit_part(&rows).await {
+                Ok(()) => {}
+                Err(StoreError::Refused(error)) if rows.len() > 1 => {
+                    tracing::warn!(%error, rows = rows.len(), "Postgres refused a batch; trying its halves");
+                    let second = rows.split_off(rows.len() / 2);
+                    parts.push(second);
+                    parts.push(rows);
+                }
+                Err(error) => match rows.pop() {
+                    Some(Row { place, outcome: Ok(scored) }) => {
+                        tracing::warn!(%error, partition = %place.partition, offset = %place.offset, "Postgres refused a row; it becomes a dead letter");
+                        let letter = unscored(&place, &scored.tweet, &error.to_string());
+                        parts.push(vec![Row { place, outcome: Err(letter) }]);
+                    }
+                    _ => return Err(CommitError::Refused(error)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// One transaction, tried until Postgres answers.
+    async fn commit_part(&mut self, rows: &[Row]) -> Result<(), StoreError> {
+        let mut wait = RETRY_WAIT_MIN;
+        loop {
+            let batch = self.batch(rows);
+            if batch.advances.is_empty() {
+                return Ok(());
+            }
+            let started = self.clock.elapsed();
+            match self.store.commit(&batch).await {
+                Ok(committed) => {
+                    let took = self.clock.elapsed() - started;
+                    histogram!(telemetry::COMMIT_SECONDS).record(took.as_secs_f64());
+                    counter!(telemetry::SCORES_NEW).increment(committed.new);
+                    counter!(telemetry::SCORES_DUPLICATE).increment(committed.duplicate);
+                    counter!(telemetry::DEAD_LETTERS).increment(batch.dead_letters.len() as u64);
+                    tracing::debug!(
+                        new = committed.new,
+                        duplicate = committed.duplicate,
+                        dead_letters = batch.dead_letters.len(),
+                        took_ms = took.as_millis(),
+                        "stored"
+                    );
+                    self.advance(batch.advances);
+                    return Ok(());
+                }
+                Err(StoreError::Fenced { partition, held, stored }) => {
+                    tracing::warn!(%partition, %held, ?stored, "another reader moved the checkpoint; claiming the partition again");
+                    counter!(telemetry::FENCED).increment(1);
+                    self.held.remove(&partition);
+                    self.control.reclaim(&partition);
+                }
+                Err(StoreError::Unavailable(error)) => {
+                    tracing::warn!(%error, retry_ms = wait.as_millis(), "Postgres is away; nothing is lost, trying again");
+                    counter!(telemetry::STORE_RETRIES).increment(1);
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(self.retry_wait_max);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What one transaction writes of rows whose partitions are held.
+    fn batch(&self, rows: &[Row]) -> Batch {
+        let mut batch = Batch::default();
+        let mut advances: BTreeMap<&TopicPartition, Advance> = BTreeMap::new();
+        for Row { place, outcome } in rows {
+            let Some(&from) = self.held.get(&place.partition) else { continue };
+            if place.offset < from {
+                continue;
+            }
+            let advance = advances.entry(&place.partition).or_insert_with(|| Advance {
+                partition: place.partition.clone(),
+                from,
+                to: from,
+                event_time_max: None,
+            });
+            advance.to = place.offset.next();
+            match outcome {
+                Ok(scored) => {
+                    advance.event_time_max =
+                        advance.event_time_max.max(Some(scored.tweet.created_at));
+                    batch.scores.push(scored.clone());
+                }
+                Err(letter) => batch.dead_letters.push(letter.clone()),
+            }
+        }
+        batch.advances = advances.into_values().collect();
+        batch
+    }
+
+    fn advance(&mut self, advances: Vec<Advance>) {
+        let positions: Vec<_> = advances.into_iter().map(|a| (a.partition, a.to)).collect();
+        self.control.stored(&positions);
+        self.held.extend(positions);
+    }
+}

@@ -1,0 +1,205 @@
+//! The daemon: every part started in order, watched, and stopped in reverse.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::commit::CommitError;
+use super::judge::Judge;
+use super::positions::StoredPositions;
+use super::stages::{Pipeline, Settings};
+use crate::batching::Policy;
+use crate::classifier::{self, ArtifactError, ModelHandle};
+use crate::clock::Clock;
+use crate::config;
+use crate::domain::StartAt;
+use crate::ingest::{KafkaSource, Limits, SourceError};
+use crate::notify::{Dispatcher, NotifyError};
+use crate::serve;
+use crate::store::{PostgresStore, Store, StoreError};
+use crate::telemetry::{self, Readiness};
+use crate::text::{BrandError, BrandMatcher, BrandRule};
+
+/// How long storing what is in flight may take after SIGTERM.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+
+/// Why the daemon could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The model cannot be opened.
+    #[error(transparent)]
+    Model(#[from] ArtifactError),
+    /// The store's settings or schema will not do.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The brands' terms will not do.
+    #[error(transparent)]
+    Brands(#[from] BrandError),
+    /// A receiver's settings will not do.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
+    /// The Kafka source could not start.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The pipeline stopped.
+    #[error(transparent)]
+    Pipeline(#[from] CommitError),
+}
+
+/// Everything `monitor run` runs.
+pub struct Daemon {
+    settings: config::Settings,
+    clock: Arc<dyn Clock>,
+}
+
+impl Daemon {
+    /// A daemon with validated settings.
+    pub fn new(settings: config::Settings, clock: Arc<dyn Clock>) -> Self {
+        Self { settings, clock }
+    }
+
+    /// Runs until `shutdown`; answers HTTP on `listener` from the first moment. Brokers,
+    /// Postgres and receivers that are away are waited for; `/readyz` tells.
+    ///
+    /// # Errors
+    /// [`DaemonError`] for what waiting does not mend. Nothing is lost: the next run reads
+    /// on from what is stored.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<(), DaemonError> {
+        let Self { settings, clock } = self;
+        let metrics = telemetry::init_metrics();
+        let readiness = Arc::new(Readiness::default());
+        readiness.set("model", Err("is being loaded".into()));
+        let postgres = PostgresStore::connect(&settings.store)?;
+        let store: Arc<dyn Store> = Arc::new(postgres.clone());
+        let dispatcher = Dispatcher::new(
+            store.clone(),
+            &settings.receivers,
+            settings.delivery,
+            settings.http.public_url.clone(),
+            clock.clone(),
+        )?;
+
+        let brands = BrandMatcher::new(brand_rules(&settings))?;
+
+        // The page outlives the other parts, so that it can tell how they stop.
+        let served = CancellationToken::new();
+        let page = tokio::spawn(serve::serve(
+            listener,
+            serve::State {
+                store: store.clone(),
+                readiness: readiness.clone(),
+                metrics,
+                brands: settings.brands.keys().cloned().collect(),
+                clock: clock.clone(),
+            },
+            served.clone(),
+        ));
+        let _stop_page = served.drop_guard();
+
+        let retry_wait_max = Duration::from_millis(settings.store.retry_wait_ms_max);
+        tokio::select! {
+            migrated = migrate(&postgres, retry_wait_max) => migrated?,
+            () = shutdown.cancelled() => return Ok(()),
+        }
+        let model = {
+            let (directory, name, threads) = (
+                settings.model.directory.clone(),
+                settings.model.name.clone(),
+                settings.model.threads,
+            );
+            tokio::task::spawn_blocking(move || classifier::open(&directory, &name, threads))
+                .await
+                .map_err(|error| CommitError::Stage(error.to_string()))??
+        };
+        tracing::info!(model = %model.id, "model loaded");
+        let model = ModelHandle::spawn(model);
+        readiness.set("model", Ok(()));
+
+        let start_at = match settings.kafka.start_at {
+            config::StartAt::Earliest => StartAt::Earliest,
+            config::StartAt::Latest => StartAt::Latest,
+        };
+        let positions = Arc::new(StoredPositions::new(
+            store.clone(),
+            start_at,
+            retry_wait_max,
+            shutdown.clone(),
+        ));
+        let source =
+            KafkaSource::start(&settings.kafka, positions, readiness.clone(), clock.clone())?;
+        let pipeline = Pipeline::new(
+            Settings {
+                batching: Policy {
+                    rows_max: settings.batching.rows_max,
+                    wait_max: Duration::from_millis(settings.batching.wait_ms_max),
+                },
+                limits: Limits {
+                    record_bytes_max: settings.kafka.record_bytes_max,
+                    future_max: TimeDelta::seconds(
+                        i64::try_from(settings.kafka.future_s_max).unwrap_or(i64::MAX / 1000),
+                    ),
+                },
+                retry_wait_max,
+                drain_max: DRAIN_MAX,
+            },
+            store.clone(),
+            model,
+            brands,
+            clock,
+        );
+
+        // The later parts stop after the earlier: what the pipeline stored last is judged,
+        // what was judged is sent if its receiver answers.
+        let stop_judge = CancellationToken::new();
+        let stop_dispatcher = CancellationToken::new();
+        let judge = tokio::spawn(Judge::new(store, &settings).run(stop_judge.clone()));
+        let dispatcher = tokio::spawn(dispatcher.run(stop_dispatcher.clone()));
+        let outcome = pipeline.run(source, shutdown.cancelled_owned()).await;
+        tracing::info!("stopping: what was in flight is stored, or will be read again");
+        for (token, task) in [(stop_judge, judge), (stop_dispatcher, dispatcher)] {
+            token.cancel();
+            if tokio::time::timeout(DRAIN_MAX, task).await.is_err() {
+                tracing::warn!("a part did not stop in time");
+            }
+        }
+        drop(_stop_page);
+        let _ = tokio::time::timeout(Duration::from_secs(2), page).await;
+        Ok(outcome?)
+    }
+}
+
+/// Waits for Postgres, then brings the schema up to date.
+async fn migrate(store: &PostgresStore, retry_wait_max: Duration) -> Result<(), StoreError> {
+    let mut wait = Duration::from_millis(100);
+    loop {
+        match store.migrate().await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, retry_ms = wait.as_millis(), "waiting for Postgres");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(retry_wait_max);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn brand_rules(settings: &config::Settings) -> Vec<BrandRule> {
+    settings
+        .brands
+        .iter()
+        .map(|(name, brand)| BrandRule {
+            name: name.clone(),
+            keywords: brand.keywords.clone(),
+            handles: brand.handles.clone(),
+            hashtags: brand.hashtags.clone(),
+            rule_tags: brand.rule_tags.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,318 @@
+//! Intake, prepare and score: from events to scored batches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::histogram;
+use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
+
+use super::commit::{CommitError, Committer};
+use crate::batching::{Batcher, Policy};
+use crate::classifier::{Encoding, ModelHandle};
+use crate::clock::Clock;
+use crate::domain::{Offset, Score, TopicPartition, Tweet};
+use crate::ingest::{self, Event, Limits, PAYLOAD_BYTES_KEPT, Record, Source, Weight};
+use crate::store::{DeadLetter, ScoredTweet, Store};
+use crate::telemetry;
+use crate::text::BrandMatcher;
+
+/// Batches between two stages: one at work, one ready.
+const BATCHES_AHEAD: usize = 2;
+
+/// What the pipeline is run with.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// When a batch closes.
+    pub batching: Policy,
+    /// What is taken for a tweet.
+    pub limits: Limits,
+    /// Longest wait between two tries while Postgres is away.
+    pub retry_wait_max: Duration,
+    /// How long storing what is in flight may take once the source has stopped.
+    pub drain_max: Duration,
+}
+
+/// What travels from stage to stage.
+pub(super) enum Item<Row> {
+    Batch(Vec<Row>),
+    Assigned(Vec<(TopicPartition, Offset)>),
+    Revoked { partitions: Vec<TopicPartition>, done: oneshot::Sender<()> },
+    AtEnd(TopicPartition),
+}
+
+impl<Row> Item<Row> {
+    /// The same item for the next stage, or its batch, to be worked on.
+    fn pass<Next>(self) -> Result<Item<Next>, Vec<Row>> {
+        match self {
+            Self::Batch(rows) => Err(rows),
+            Self::Assigned(partitions) => Ok(Item::Assigned(partitions)),
+            Self::Revoked { partitions, done } => Ok(Item::Revoked { partitions, done }),
+            Self::AtEnd(partition) => Ok(Item::AtEnd(partition)),
+        }
+    }
+}
+
+/// A record that has been read, or found to be no tweet.
+struct Prepared {
+    place: Place,
+    outcome: Result<(Tweet, Vec<String>), DeadLetter>,
+}
+
+/// A record on its way to the store.
+pub(super) struct Row {
+    pub place: Place,
+    pub outcome: Result<ScoredTweet, DeadLetter>,
+}
+
+/// Where a row came from. Holds its share of the queue until it is stored.
+pub(super) struct Place {
+    pub partition: TopicPartition,
+    pub offset: Offset,
+    _weight: Weight,
+}
+
+/// The way from a source to the store.
+pub struct Pipeline {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    model: ModelHandle,
+    brands: Arc<BrandMatcher>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Pipeline {
+    /// Puts the stages together.
+    pub fn new(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        model: ModelHandle,
+        brands: BrandMatcher,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { settings, store, model, brands: Arc::new(brands), clock }
+    }
+
+    /// Runs until the source ends or `stop` resolves, then stores what is in flight.
+    ///
+    /// # Errors
+    /// [`CommitError`] if Postgres refuses even a single row, or what is in flight could
+    /// not be stored in time; nothing is lost, the next run reads it again.
+    pub async fn run(
+        self,
+        mut source: Source,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), CommitError> {
+        let (batches, raw) = mpsc::channel(BATCHES_AHEAD);
+        let (readied, ready) = mpsc::channel(BATCHES_AHEAD);
+        let (finished, scored) = mpsc::channel(BATCHES_AHEAD);
+        let this = Arc::new(self);
+        let control = source.control.clone();
+
+        let prepare = tokio::spawn(this.clone().prepare(raw, readied));
+        let score = tokio::spawn(this.clone().score(ready, finished));
+        let committer = Committer::new(this.store.clone(), control, this.settings.retry_wait_max);
+        let mut commit = tokio::spawn(committer.run(scored));
+
+        let failed = tokio::select! {
+            () = this.intake(&mut source.events, batches) => None,
+            () = stop => None,
+            outcome = &mut commit => Some(joined(outcome)),
+        };
+        source.events.close();
+        drop(source.events);
+        if let Some(outcome) = failed {
+            return outcome;
+        }
+        let outcome = match tokio::time::timeout(this.settings.drain_max, &mut commit).await {
+            Ok(outcome) => joined(outcome),
+            Err(_) => {
+                commit.abort();
+                Err(CommitError::DrainTooLong(this.settings.drain_max))
+            }
+        };
+        for task in [prepare, score] {
+            task.abort();
+        }
+        if let Some(thread) = source.thread {
+            // The source leaves its group, so that another member takes over at once.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        outcome
+    }
+
+    /// Gathers records into batches; a partition change closes the one at hand.
+    async fn intake(
+        &self,
+        events: &mut mpsc::Receiver<Event>,
+        batches: mpsc::Sender<Item<Record>>,
+    ) {
+        let mut batcher = Batcher::new(self.settings.batching);
+        loop {
+            let wait = batcher
+                .deadline()
+                .map_or(Duration::MAX, |at| at.saturating_sub(self.clock.elapsed()));
+            let event = match tokio::time::timeout(wait, events.recv()).await {
+                Ok(Some(event)) => Some(event),
+                Ok(None) => break,
+                Err(_) => None,
+            };
+            let now = self.clock.elapsed();
+            let (closed, item) = match event {
+                Some(Event::Record(record)) => (batcher.push(record, now), None),
+                Some(Event::Assigned(positions)) => {
+                    (batcher.flush(), Some(Item::Assigned(positions)))
+                }
+                Some(Event::Revoked { partitions, done }) => {
+                    (batcher.flush(), Some(Item::Revoked { partitions, done }))
+                }
+                Some(Event::AtEnd(partition)) => (batcher.flush(), Some(Item::AtEnd(partition))),
+                None => (batcher.poll(now), None),
+            };
+            let closed = closed.map(|(rows, why)| {
+                tracing::trace!(rows = rows.len(), ?why, "batch closed");
+                Item::Batch(rows)
+            });
+            for item in closed.into_iter().chain(item) {
+                if batches.send(item).await.is_err() {
+                    return;
+                }
+            }
+        }
+        if let Some((rows, _)) = batcher.flush() {
+            let _ = batches.send(Item::Batch(rows)).await;
+        }
+    }
+
+    /// Reads the records, finds their brands and encodes their texts, off the async threads.
+    async fn prepare(
+        self: Arc<Self>,
+        mut raw: mpsc::Receiver<Item<Record>>,
+        readied: mpsc::Sender<Item<(Prepared, Option<Encoding>)>>,
+    ) {
+        while let Some(item) = raw.recv().await {
+            let item = match item.pass() {
+                Ok(item) => item,
+                Err(records) => {
+                    let this = self.clone();
+                    let work = move || {
+                        let now = this.clock.now();
+                        records.into_iter().map(|record| this.prepare_one(record, now)).collect()
+                    };
+                    match tokio::task::spawn_blocking(work).await {
+                        Ok(rows) => Item::Batch(rows),
+                        // Panicked or stopping: what is not stored is read again.
+                        Err(error) => {
+                            tracing::error!(%error, "preparing a batch failed");
+                            return;
+                        }
+                    }
+                }
+            };
+            if readied.send(item).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn prepare_one(
+        &self,
+        record: Record,
+        now: chrono::DateTime<chrono::Utc>,
+    ) -> (Prepared, Option<Encoding>) {
+        let read = ingest::decode(
+            &record.payload,
+            record.payload_bytes,
+            record.timestamp,
+            &self.settings.limits,
+            now,
+        );
+        let (outcome, encoding) = match read {
+            Ok(tweet) => {
+                let brands = self.brands.matches(&tweet.text, &tweet.rule_tags);
+                let encoding = self.model.encoder().encode(&tweet.text);
+                (Ok((tweet, brands)), Some(encoding))
+            }
+            Err(rejected) => {
+                let reason = rejected.to_string();
+                tracing::warn!(partition = %record.partition, offset = %record.offset, reason, "dead letter");
+                let mut payload = record.payload;
+                payload.truncate(PAYLOAD_BYTES_KEPT);
+                let letter = DeadLetter {
+                    partition: record.partition.clone(),
+                    offset: record.offset,
+                    reason,
+                    payload,
+                    payload_bytes: record.payload_bytes as u64,
+                };
+                (Err(letter), None)
+            }
+        };
+        let place =
+            Place { partition: record.partition, offset: record.offset, _weight: record.weight };
+        (Prepared { place, outcome }, encoding)
+    }
+
+    /// Has the model score each batch. A row that it cannot score becomes a dead letter.
+    async fn score(
+        self: Arc<Self>,
+        mut ready: mpsc::Receiver<Item<(Prepared, Option<Encoding>)>>,
+        finished: mpsc::Sender<Item<Row>>,
+    ) {
+        let model = self.model.id().to_string();
+        let threshold = self.model.threshold();
+        while let Some(item) = ready.recv().await {
+            let item = match item.pass() {
+                Ok(item) => item,
+                Err(rows) => {
+                    let (rows, encodings): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+                    let encodings: Vec<_> = encodings.into_iter().flatten().collect();
+                    histogram!(telemetry::BATCH_ROWS).record(rows.len() as f64);
+                    let span = tracing::debug_span!("score", rows = rows.len(), %model);
+                    let scores = self.model.classify(encodings).instrument(span).await;
+                    let Ok(scores) = scores else {
+                        tracing::error!("the model's thread has ended");
+                        return;
+                    };
+                    let mut scores = scores.into_iter();
+                    let mut finish = |Prepared { place, outcome }| {
+                        let outcome = outcome.and_then(|(tweet, brands)| {
+                            match scores.next().expect("one score per encoding") {
+                                Ok(negative) => Ok(ScoredTweet {
+                                    tweet,
+                                    brands,
+                                    score: Score::new(negative, threshold),
+                                    model: model.clone(),
+                                }),
+                                Err(error) => Err(unscored(&place, &tweet, &error.to_string())),
+                            }
+                        });
+                        Row { place, outcome }
+                    };
+                    Item::Batch(rows.into_iter().map(&mut finish).collect())
+                }
+            };
+            if finished.send(item).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The dead letter of a tweet that the model or the store would not take.
+pub(super) fn unscored(place: &Place, tweet: &Tweet, reason: &str) -> DeadLetter {
+    let payload = format!("{}: {}", tweet.id, tweet.text).into_bytes();
+    DeadLetter {
+        partition: place.partition.clone(),
+        offset: place.offset,
+        reason: reason.replace('\0', "\u{FFFD}"),
+        payload_bytes: payload.len() as u64,
+        payload: payload.into_iter().take(PAYLOAD_BYTES_KEPT).collect(),
+    }
+}
+
+fn joined(
+    outcome: Result<Result<(), CommitError>, tokio::task::JoinError>,
+) -> Result<(), CommitError> {
+    outcome.unwrap_or_else(|error| Err(CommitError::Stage(error.to_string())))
+}

@@ -1,0 +1,256 @@
+//! The pipeline on a store that fails in every way a database can, over a source in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use monitor::batching::Policy;
+use monitor::classifier::{Classifier, ClassifyError, Encoding, Model, ModelHandle};
+use monitor::clock::SystemClock;
+use monitor::domain::{
+    Counts, Incident, IncidentId, Minute, Offset, Probability, Resume, StartAt, TopicPartition,
+};
+use monitor::ingest::{Limits, MemorySource};
+use monitor::pipeline::{Pipeline, Settings, StoredPositions};
+use monitor::store::{
+    Batch, BrandState, Claim, Committed, Decision, Example, MemoryStore, OutboxRow, OutboxState,
+    PartitionProgress, Store, StoreError, Totals,
+};
+use monitor::text::{BrandMatcher, BrandRule};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio_util::sync::CancellationToken;
+
+/// A store that loses its connection before a commit, or after it, or finds that another
+/// reader was faster.
+struct Flaky {
+    inner: MemoryStore,
+    random: Mutex<ChaCha8Rng>,
+    failures: Mutex<BTreeMap<&'static str, u32>>,
+}
+
+impl Flaky {
+    fn fail(&self, how: &'static str) -> StoreError {
+        *self.failures.lock().unwrap().entry(how).or_default() += 1;
+        StoreError::Unavailable(sqlx::Error::PoolTimedOut)
+    }
+}
+
+#[async_trait]
+impl Store for Flaky {
+    async fn claim(&self, claims: &[Claim], start_at: StartAt) -> Result<Vec<Resume>, StoreError> {
+        if self.random.lock().unwrap().random_bool(0.3) {
+            return Err(self.fail("claim"));
+        }
+        self.inner.claim(claims, start_at).await
+    }
+
+    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
+        let dice = self.random.lock().unwrap().random_range(0..100);
+        match dice {
+            0..15 => Err(self.fail("before the commit")),
+            15..30 => {
+                self.inner.commit(batch).await?;
+                Err(self.fail("after the commit"))
+            }
+            30..40 => {
+                // A reader that has not heard of the rebalance stores the same batch first.
+                let _ = self.inner.commit(batch).await;
+                let answer = self.inner.commit(batch).await;
+                assert!(matches!(answer, Err(StoreError::Fenced { .. })), "{answer:?}");
+                *self.failures.lock().unwrap().entry("fenced").or_default() += 1;
+                answer
+            }
+            _ => self.inner.commit(batch).await,
+        }
+    }
+
+    async fn mark_at_end(
+        &self,
+        partition: &TopicPartition,
+        position: Offset,
+        at_end: bool,
+    ) -> Result<(), StoreError> {
+        self.inner.mark_at_end(partition, position, at_end).await
+    }
+    async fn progress(&self, topic: &str) -> Result<Vec<PartitionProgress>, StoreError> {
+        self.inner.progress(topic).await
+    }
+    async fn minute_counts(
+        &self,
+        brand: &str,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Minute, Counts)>, StoreError> {
+        self.inner.minute_counts(brand, from, to).await
+    }
+    async fn first_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError> {
+        self.inner.first_minute(brand).await
+    }
+    async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError> {
+        self.inner.last_minute(brand).await
+    }
+    async fn brand_state(&self, brand: &str) -> Result<Option<BrandState>, StoreError> {
+        self.inner.brand_state(brand).await
+    }
+    async fn incidents_since(
+        &self,
+        brand: &str,
+        from: Minute,
+    ) -> Result<Vec<Incident>, StoreError> {
+        self.inner.incidents_since(brand, from).await
+    }
+    async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
+        self.inner.incidents(limit).await
+    }
+    async fn examples(
+        &self,
+        brand: &str,
+        from: Minute,
+        to: Minute,
+        limit: u32,
+    ) -> Result<Vec<Example>, StoreError> {
+        self.inner.examples(brand, from, to, limit).await
+    }
+    async fn decide(&self, decision: &Decision) -> Result<Option<IncidentId>, StoreError> {
+        self.inner.decide(decision).await
+    }
+    async fn outbox_lease(
+        &self,
+        now: DateTime<Utc>,
+        lease: Duration,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        self.inner.outbox_lease(now, lease, limit).await
+    }
+    async fn outbox_record(
+        &self,
+        row: i64,
+        now: DateTime<Utc>,
+        state: &OutboxState,
+    ) -> Result<(), StoreError> {
+        self.inner.outbox_record(row, now, state).await
+    }
+    async fn totals(&self) -> Result<Totals, StoreError> {
+        self.inner.totals().await
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
+    }
+}
+
+/// Fails on every batch that holds a certain word.
+struct Superstitious {
+    inner: Box<dyn Classifier>,
+    word: u32,
+}
+
+impl Classifier for Superstitious {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+        if batch.iter().any(|encoding| encoding.ids.contains(&self.word)) {
+            return Err(ClassifyError { rows: batch.len(), reason: "bad luck".into() });
+        }
+        self.inner.classify(batch)
+    }
+}
+
+/// Partitions of tweets about "air", some of them repeated, some no tweets, with gaps
+/// between the offsets, some with a word that the model fails on. Answers also with the ids
+/// of the tweets that can be scored, and the number of dead letters.
+fn topic(random: &mut ChaCha8Rng) -> (MemorySource, BTreeSet<String>, usize) {
+    let (mut ids, mut letters) = (BTreeSet::new(), 0);
+    let partitions = (0..3)
+        .map(|_| {
+            let mut offset = random.random_range(0..5);
+            (0..random.random_range(0..400))
+                .map(|_| {
+                    offset += if random.random_bool(0.1) { random.random_range(2..9) } else { 1 };
+                    let id = random.random_range(0..900);
+                    let tweet = |word| {
+                        let minute = id % 50;
+                        format!(r#"{{"id":"{id}","text":"Air {word}!","created_at":"2015-02-20T10:{minute:02}:00Z"}}"#)
+                    };
+                    let payload = if random.random_bool(0.05) {
+                        letters += 1;
+                        "no tweet".to_owned()
+                    } else if id % 50 == 13 {
+                        letters += 1;
+                        tweet("thirteen")
+                    } else {
+                        ids.insert(id.to_string());
+                        tweet("fine")
+                    };
+                    (Offset(offset), payload.into_bytes())
+                })
+                .collect()
+        })
+        .collect();
+    (MemorySource::new("tweets", partitions), ids, letters)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_tweet_counts_once_however_the_store_fails() {
+    let mut failures = BTreeMap::<&str, u32>::new();
+    for seed in 0..40 {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let (source, ids, letters) = topic(&mut random);
+        let store = Arc::new(Flaky {
+            inner: MemoryStore::default(),
+            random: Mutex::new(random),
+            failures: Mutex::default(),
+        });
+        let positions = Arc::new(StoredPositions::new(
+            store.clone(),
+            StartAt::Earliest,
+            Duration::from_millis(1),
+            CancellationToken::new(),
+        ));
+        let brands = BrandMatcher::new([BrandRule {
+            name: "air".into(),
+            keywords: vec!["air".into()],
+            ..BrandRule::default()
+        }])
+        .unwrap();
+        let settings = Settings {
+            batching: Policy { rows_max: 17, wait_max: Duration::from_millis(5) },
+            limits: Limits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
+            retry_wait_max: Duration::from_millis(1),
+            drain_max: Duration::from_secs(30),
+        };
+        let Model { id, threshold, encoder, classifier } = Model::null();
+        let word = encoder.encode("thirteen").ids[0];
+        let classifier = Box::new(Superstitious { inner: classifier, word });
+        let model = Model { id, threshold, encoder, classifier };
+        let pipeline = Pipeline::new(
+            settings,
+            store.clone(),
+            ModelHandle::spawn(model),
+            brands,
+            Arc::new(SystemClock::new()),
+        );
+        pipeline
+            .run(source.start(positions, 64), std::future::pending())
+            .await
+            .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+
+        let totals = store.totals().await.unwrap();
+        assert_eq!(totals.scores, ids.len() as u64, "seed {seed}: scores");
+        assert_eq!(totals.dead_letters, letters as u64, "seed {seed}: dead letters");
+        let counted: u64 = store
+            .minute_counts("air", Minute(0), Minute(i64::from(u32::MAX)))
+            .await
+            .unwrap()
+            .iter()
+            .map(|(_, counts)| counts.total)
+            .sum();
+        assert_eq!(counted, totals.scores, "seed {seed}: counts are a fold over scores");
+        for (how, times) in &*store.failures.lock().unwrap() {
+            *failures.entry(how).or_default() += times;
+        }
+    }
+    for how in ["claim", "before the commit", "after the commit", "fenced"] {
+        assert!(failures.get(how).is_some_and(|&times| times > 20), "{how}: {failures:?}");
+    }
+}
