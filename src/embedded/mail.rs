@@ -216,6 +216,21 @@ impl Handler for Session {
         OK
     }
 
+    /// Busy is said here, before the content: the library stays in the content after an
+    /// error at its end, and takes the client's farewell for more of it.
+    fn data_start(
+        &mut self,
+        _domain: &str,
+        _from: &str,
+        _is8bit: bool,
+        _to: &[String],
+    ) -> Response {
+        let busy = &self.inbox.busy_times_left;
+        let was_busy =
+            busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if was_busy.is_ok() { INTERNAL_ERROR } else { OK }
+    }
+
     fn data(&mut self, line: &[u8]) -> io::Result<()> {
         if self.mail.raw.len() + line.len() > MAIL_BYTES_MAX {
             self.too_large = true;
@@ -228,12 +243,6 @@ impl Handler for Session {
     fn data_end(&mut self) -> Response {
         if self.too_large {
             return refusal(552, "Too large");
-        }
-        let busy = &self.inbox.busy_times_left;
-        let was_busy =
-            busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if was_busy.is_ok() {
-            return refusal(451, "Busy, try again");
         }
         self.inbox.lock().push(self.mail.clone());
         self.inbox.arrived.notify_all();

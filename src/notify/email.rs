@@ -38,6 +38,7 @@ pub struct EmailNotifier {
     to: Vec<Mailbox>,
     transport: AsyncSmtpTransport<Tokio1Executor>,
     public_url: Option<String>,
+    timeout: Duration,
     settled: Mutex<Settled>,
 }
 
@@ -45,8 +46,9 @@ pub struct EmailNotifier {
 type Settled = HashMap<String, HashMap<usize, Result<(), String>>>;
 
 impl EmailNotifier {
-    /// Prepares to mail to the receiver called `name`; one command of the exchange takes
-    /// at most `timeout`. `public_url` is where the page is.
+    /// Prepares to mail to the receiver called `name`. A delivery takes at most nine tenths
+    /// of `timeout`, so that its outcome is known before the attempt is cut off at
+    /// `timeout`. `public_url` is where the page is.
     ///
     /// # Errors
     /// An address, the host or the password file cannot be used; the message names the
@@ -93,6 +95,7 @@ impl EmailNotifier {
             to: settings.to.iter().map(mailbox).collect::<Result<_, _>>()?,
             transport: builder.build(),
             public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
+            timeout: timeout * 9 / 10,
             settled: Mutex::default(),
         })
     }
@@ -180,16 +183,23 @@ impl Notifier for EmailNotifier {
         for (place, to) in self.to.iter().enumerate().filter(|(place, _)| !done.contains(place)) {
             let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.email.clone()]);
             let (transport, content) = (self.transport.clone(), content.clone());
+            // lettre's own timeout ends with the connection's making.
+            let limit = self.timeout;
             deliveries.spawn(async move {
                 let envelope = envelope.expect("one recipient is enough for an envelope");
-                (place, transport.send_raw(&envelope, &content).await)
+                let delivery = transport.send_raw(&envelope, &content);
+                (place, tokio::time::timeout(limit, delivery).await)
             });
         }
         let mut waiting = Vec::new();
         while let Some(delivery) = deliveries.join_next().await {
             match delivery {
-                Ok((place, Ok(_))) => self.settle(&row.key, place, Ok(())),
-                Ok((place, Err(error))) => {
+                Ok((place, Ok(Ok(_)))) => self.settle(&row.key, place, Ok(())),
+                Ok((place, Err(_))) => {
+                    let (to, ms) = (&self.to[place].email, self.timeout.as_millis());
+                    waiting.push(format!("{to}: no end within {ms} ms"));
+                }
+                Ok((place, Ok(Err(error)))) => {
                     let reason = format!("{}: {}", self.to[place].email, chain(&error));
                     if is_final(&error) {
                         let receiver = &self.receiver;

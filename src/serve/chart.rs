@@ -9,14 +9,17 @@ use chrono::Timelike;
 
 use super::page::percent;
 use super::view::{BrandView, Hour};
-use crate::domain::Minute;
+use crate::domain::{Counts, Minute};
 
-/// An hour with fewer tweets has no point in the curve: its share is mostly chance.
-pub const HOUR_TWEETS_MIN: u64 = 5;
+/// A point of the curve holds the tweets of its hour and of those before, this many in
+/// all: the share of one hour is mostly chance where tweets are few.
+pub const POINT_HOURS: usize = 3;
+/// With fewer tweets in those hours there is no point.
+pub const POINT_TWEETS_MIN: u64 = 10;
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 196.0;
-const LEFT: f64 = 40.0;
+const LEFT: f64 = 46.0;
 const RIGHT: f64 = 474.0;
 /// Where the share is 1, and where it is 0.
 const SHARE: (f64, f64) = (8.0, 118.0);
@@ -154,24 +157,27 @@ fn volume(svg: &mut String, hours: &[Hour], scale: &Scale) {
     }
 }
 
-/// The share by the hour, broken where there are too few tweets; a point that stands
-/// alone is drawn as a dot.
+/// The rolling share, broken where there are too few tweets; a point that stands alone is
+/// drawn as a dot.
 fn curve(svg: &mut String, hours: &[Hour], scale: &Scale) {
-    let enough = |h: &Hour| h.counts.total >= HOUR_TWEETS_MIN;
-    for run in hours.chunk_by(|a, b| enough(a) == enough(b)) {
-        let points: Vec<(f64, f64)> = run
-            .iter()
-            .filter(|h| enough(h))
-            .filter_map(|h| Some((scale.x(h.start.plus(30)), share_y(h.counts.share()?))))
-            .collect();
-        match points[..] {
+    let points: Vec<Option<(f64, f64)>> = (0..hours.len())
+        .map(|place| {
+            let rolling = &hours[(place + 1).saturating_sub(POINT_HOURS)..=place];
+            let counts = rolling.iter().fold(Counts::default(), |sum, hour| sum + hour.counts);
+            let share = counts.share().filter(|_| counts.total >= POINT_TWEETS_MIN)?;
+            Some((scale.x(hours[place].start.plus(30)), share_y(share)))
+        })
+        .collect();
+    for run in points.split(Option::is_none) {
+        match run {
             [] => {}
-            [(x, y)] => {
+            [Some((x, y))] => {
                 let _ =
                     write!(svg, "<circle class=\"dot\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"1.6\"/>");
             }
-            _ => {
-                let line: Vec<_> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+            run => {
+                let line: Vec<_> =
+                    run.iter().flatten().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
                 let _ = write!(svg, "<polyline class=\"share\" points=\"{}\"/>", line.join(" "));
             }
         }

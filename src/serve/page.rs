@@ -29,13 +29,13 @@ const STYLE: &str = include_str!("page.css");
 /// Draws the page from what the store told, or why it did not.
 pub fn render(view: Result<&View, &str>, ready: &Ready, now: DateTime<Utc>) -> String {
     let mut out = String::with_capacity(64 * 1024);
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light dark\"><title>{}</title>\
          <noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript>\
-         <style>{STYLE}</style></head>\n<body><main>\n",
+         <style>{STYLE}</style></head>\n<body><main>",
         title(view),
     );
     header(&mut out, ready, now);
@@ -50,7 +50,7 @@ pub fn render(view: Result<&View, &str>, ready: &Ready, now: DateTime<Utc>) -> S
             );
         }
     }
-    let _ = write!(out, "</main>\n<script>{SCRIPT}</script></body></html>\n");
+    let _ = writeln!(out, "</main>\n<script>{SCRIPT}</script></body></html>");
     out
 }
 
@@ -97,13 +97,13 @@ fn body(out: &mut String, view: &View) {
     if view.brands.is_empty() {
         out.push_str("<p class=\"quiet\">No brand is configured.</p>");
     } else {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<p class=\"quiet\">Curve: share of negative tweets by the hour (hours with fewer \
-             than {} tweets are left out). Bars: tweets by the hour, negative ones in red. \
-             Red bands: alerts, with the expected share dashed. All times are the tweets' own, \
-             in UTC.</p>\n",
-            chart::HOUR_TWEETS_MIN,
+            "<p class=\"quiet\">Curve: share of negative tweets over {} hours (where there are {} \
+             tweets or more). Bars: tweets by the hour, negative ones in red. Red bands: alerts, \
+             with the expected share dashed. All times are the tweets' own, in UTC.</p>",
+            chart::POINT_HOURS,
+            chart::POINT_TWEETS_MIN,
         );
     }
     incident_list(out, &view.latest);
@@ -111,10 +111,10 @@ fn body(out: &mut String, view: &View) {
 
 fn open_incident(out: &mut String, incident: &Incident) {
     let e = &incident.evidence;
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<section class=\"alarm\"><h2>{}: {} negative, expected {}</h2>{}\
-         <p>Since {}. {} of {} tweets in {} minutes; usual are {} of {}.</p></section>\n",
+         <p>Since {}. {} of {} tweets in {} minutes; usual are {} of {}.</p></section>",
         text(&incident.brand),
         percent(e.observed_share()),
         percent(e.expected_share),
@@ -158,12 +158,12 @@ fn incident_list(out: &mut String, latest: &[Incident]) {
             Some(resolved) => ("", format!("ended {}", moment(resolved))),
             None => (" open", "still open".to_owned()),
         };
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<div class=\"row{class}\" id=\"incident-{}\"><div class=\"who\"><b>{}</b>\
              <span class=\"quiet\">{}<br>{end}</span></div>{}\
              <div class=\"what\"><b>{}</b> negative, expected {}\
-             <span class=\"quiet\">{} of {} tweets, usual {} of {}</span></div></div>\n",
+             <span class=\"quiet\">{} of {} tweets, usual {} of {}</span></div></div>",
             incident.id,
             text(&incident.brand),
             moment(incident.opened),

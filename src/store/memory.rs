@@ -326,7 +326,7 @@ impl Store for MemoryStore {
             };
             for receiver in &decision.receivers {
                 tables.outbox.push(Queued {
-                    key: format!("incident-{id}-{}-{receiver}", step.transition.as_str()),
+                    key: super::outbox::key(id, step.transition, receiver),
                     receiver: receiver.clone(),
                     notification: Notification { incident_id: id.0, ..step.notification.clone() },
                     attempts: 0,

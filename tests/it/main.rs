@@ -3,6 +3,8 @@
 mod compose;
 mod config;
 mod embedded;
+mod notify;
 mod pipeline;
+mod serve;
 mod store_contract;
 mod support;

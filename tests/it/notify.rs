@@ -1,0 +1,348 @@
+//! Notifications over real sockets: a web server that checks signatures, a mail server
+//! that refuses. Time is simulated; only the sockets take as long as they take.
+
+mod rig;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use monitor::clock::Clock;
+use monitor::config::{self, Receiver, SmtpTls};
+use monitor::domain::Transition;
+use monitor::embedded::{MailOptions, MailServer};
+use monitor::notify::{Dispatcher, EmailNotifier, Notifier, Outcome, WebhookNotifier};
+use monitor::store::{OutboxRow, Store};
+
+use rig::{Answer, HttpReceiver, Rig, email, eventually, header, webhook};
+
+async fn post(receiver: &HttpReceiver, row: &OutboxRow) -> Outcome {
+    let settings = webhook(receiver);
+    let notifier = WebhookNotifier::new("hook", &settings, Duration::from_millis(300));
+    notifier.expect("good settings").notify(row, rig::now()).await
+}
+
+#[tokio::test]
+async fn webhooks_are_judged_by_their_answer() {
+    let rig = Rig::new();
+    rig.step(Transition::Opened, &["hook"]).await;
+    let row = &rig.lease().await[0];
+    let check = async |name, answer, expected: &str| {
+        let receiver = HttpReceiver::start(vec![answer]).await;
+        let found = match post(&receiver, row).await {
+            Outcome::Sent => "sent".to_owned(),
+            Outcome::Retry { reason, after } => format!("retry after {after:?}: {reason}"),
+            Outcome::Permanent { reason } => format!("permanent: {reason}"),
+        };
+        assert!(found.starts_with(expected), "{name}: {found}");
+        assert!(!found.contains("127.0.0.1"), "{name} shows the URL: {found}");
+        assert_eq!(receiver.requests().len(), 1, "{name}: one request, no redirect followed");
+    };
+    let status = Answer::status;
+    let bad_gateway = status(StatusCode::BAD_GATEWAY);
+    check("taken", status(StatusCode::NO_CONTENT), "sent").await;
+    check("away", bad_gateway, "retry after None: the receiver answered 502").await;
+    let slow = status(StatusCode::TOO_MANY_REQUESTS).with("retry-after", "120");
+    check("too many", slow, "retry after Some(120s): the receiver answered 429").await;
+    let moved = status(StatusCode::MOVED_PERMANENTLY).with("location", "/elsewhere");
+    check("moved", moved, "permanent: the receiver answered 301").await;
+    check("refused", status(StatusCode::BAD_REQUEST), "permanent: the receiver answered 400").await;
+    check("stalls", Answer::stall(Duration::from_secs(60)), "retry after None").await;
+}
+
+#[tokio::test]
+async fn webhooks_without_a_listener_are_retried() {
+    let rig = Rig::new();
+    rig.step(Transition::Opened, &["hook"]).await;
+    let row = &rig.lease().await[0];
+    let receiver = HttpReceiver::start(Vec::new()).await;
+    let mut settings = webhook(&receiver);
+    // Port 1 is reserved, and nothing listens there.
+    settings.url = "http://127.0.0.1:1/hook?token=hidden".into();
+    let notifier = WebhookNotifier::new("hook", &settings, Duration::from_secs(5)).expect("good");
+    match notifier.notify(row, rig::now()).await {
+        Outcome::Retry { reason, .. } => assert!(!reason.contains("hidden"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_is_retried_under_one_key_and_one_body() {
+    let rig = Rig::new();
+    let internal_error = Answer::status(StatusCode::INTERNAL_SERVER_ERROR);
+    let receiver = HttpReceiver::start(vec![internal_error]).await;
+    rig.step(Transition::Opened, &["hook"]).await;
+    let running =
+        rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&receiver)))]));
+
+    eventually("the first attempt", || receiver.requests().len() == 1).await;
+    eventually("the second, as time goes by", || {
+        rig.clock.advance(Duration::from_millis(100));
+        receiver.requests().len() == 2
+    })
+    .await;
+    rig.settled(0, 0).await;
+    running.stop().await;
+
+    let requests = receiver.requests();
+    assert_eq!(requests.len(), 2, "no third");
+    for (headers, body) in &requests {
+        rig::verify(headers, body);
+        assert_eq!(header(headers, "webhook-id"), "incident-1-opened-hook");
+        assert_eq!(header(headers, "idempotency-key"), "incident-1-opened-hook");
+        assert_eq!(header(headers, "content-type"), "application/json");
+    }
+    assert_eq!(requests[0].1, requests[1].1, "the same bytes");
+    let event: serde_json::Value = serde_json::from_str(&requests[0].1).expect("JSON");
+    assert_eq!(event["type"], "incident.opened");
+    assert_eq!(event["version"], 1);
+    assert_eq!(event["key"], "incident-1-opened-hook");
+    assert_eq!(event["data"]["incident_id"], 1);
+}
+
+#[tokio::test]
+async fn a_stalled_receiver_holds_up_no_other() {
+    let rig = Rig::new();
+    let stalled = HttpReceiver::start(vec![Answer::stall(Duration::from_secs(600))]).await;
+    let prompt = HttpReceiver::start(Vec::new()).await;
+    rig.step(Transition::Opened, &["a-stalled", "b-prompt"]).await;
+    rig.step(Transition::Resolved, &["a-stalled", "b-prompt"]).await;
+    let running = rig.start(BTreeMap::from([
+        ("a-stalled".into(), Receiver::Webhook(webhook(&stalled))),
+        ("b-prompt".into(), Receiver::Webhook(webhook(&prompt))),
+    ]));
+    eventually("the prompt one has both", || prompt.requests().len() == 2).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_kept_as_dead() {
+    let rig = Rig::new();
+    let refusing = HttpReceiver::start(vec![Answer::status(StatusCode::GONE)]).await;
+    rig.step(Transition::Opened, &["hook", "no longer there"]).await;
+    let running =
+        rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&refusing)))]));
+    rig.settled(0, 2).await;
+    running.stop().await;
+    assert_eq!(refusing.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_receiver_that_never_answers_is_given_up() {
+    let rig = Rig::new();
+    let away = Answer::status(StatusCode::SERVICE_UNAVAILABLE);
+    let receiver = HttpReceiver::start(vec![away; 100]).await;
+    rig.step(Transition::Opened, &["hook"]).await;
+    let running =
+        rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&receiver)))]));
+    eventually("all attempts are spent, as time goes by", || {
+        rig.clock.advance(Duration::from_millis(300));
+        receiver.requests().len() as u32 == rig::delivery().attempts_max
+    })
+    .await;
+    rig.settled(0, 1).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_send_come_to_its_end() {
+    let rig = Rig::new();
+    let slow = HttpReceiver::start(vec![Answer::stall(Duration::from_millis(300))]).await;
+    rig.step(Transition::Opened, &["hook"]).await;
+    let running = rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&slow)))]));
+    eventually("it has begun", || slow.requests().len() == 1).await;
+    running.stop().await;
+    let totals = rig.store.totals().await.expect("totals");
+    assert_eq!((totals.outbox_pending, totals.outbox_dead), (0, 0), "sent, and recorded");
+}
+
+#[tokio::test]
+async fn the_store_may_go_away_and_come_back() {
+    let rig = Rig::new();
+    let receiver = HttpReceiver::start(vec![Answer::stall(Duration::from_millis(200))]).await;
+    rig.step(Transition::Opened, &["hook"]).await;
+    let running =
+        rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&receiver)))]));
+    eventually("a send has begun", || receiver.requests().len() == 1).await;
+    // It goes away in the midst of the send, for longer than the lease.
+    rig.store.set_away(true);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    rig.clock.advance(Duration::from_secs(600));
+    rig.store.set_away(false);
+    rig.settled(0, 0).await;
+    rig.step(Transition::Resolved, &["hook"]).await;
+    eventually("and it goes on", || receiver.requests().len() == 2).await;
+    rig.settled(0, 0).await;
+    running.stop().await;
+    let ids: Vec<_> =
+        receiver.requests().iter().map(|(h, _)| header(h, "webhook-id").to_owned()).collect();
+    assert_eq!(ids, ["incident-1-opened-hook", "incident-1-resolved-hook"], "none twice");
+}
+
+#[tokio::test]
+async fn mails_reach_a_real_server_in_one_thread() {
+    let rig = Rig::new();
+    let server = MailServer::start().expect("a mail server");
+    rig.step(Transition::Opened, &["comms"]).await;
+    rig.step(Transition::Resolved, &["comms"]).await;
+    let running = rig.start(BTreeMap::from([("comms".into(), Receiver::Email(email(&server)))]));
+    rig.settled(0, 0).await;
+    running.stop().await;
+
+    let mails = server.mails();
+    assert_eq!(mails.len(), 4, "two steps, two recipients");
+    let of = |transition: &str, to: &str| {
+        let key = format!("X-Monitor-Key: incident-1-{transition}-comms");
+        let found = mails.iter().find(|m| m.to == [to] && m.text().contains(&key));
+        found.unwrap_or_else(|| panic!("{transition} to {to}")).text()
+    };
+    for to in ["comms@example.com", "boss@example.com"] {
+        let (opened, resolved) = (of("opened", to), of("resolved", to));
+        let id = "<incident-1-opened-comms.1424700300@example.com>";
+        assert!(opened.contains(&format!("Message-ID: {id}")), "{opened}");
+        assert!(resolved.contains(&format!("In-Reply-To: {id}")), "{resolved}");
+        assert!(resolved.contains(&format!("References: {id}")), "{resolved}");
+        for part in ["text/plain", "text/html", "Auto-Submitted: auto-generated"] {
+            assert!(opened.contains(part), "{part}: {opened}");
+        }
+        assert!(opened.contains("Subject: united: 78 % negative, expected 55 %"), "{opened}");
+        let html = opened.split("text/html").nth(1).expect("an HTML part");
+        assert!(!html.contains("<script") && html.contains("&lt;script&gt;"), "{html}");
+    }
+}
+
+/// Mails a fresh incident's row over `server`.
+async fn mail(rig: &Rig, settings: &config::Email) -> (EmailNotifier, OutboxRow, Outcome) {
+    rig.step(Transition::Opened, &["comms"]).await;
+    let row = rig.lease().await.remove(0);
+    let notifier = EmailNotifier::new("comms", settings, Duration::from_secs(5), None);
+    let notifier = notifier.expect("good settings");
+    let outcome = notifier.notify(&row, rig::now()).await;
+    (notifier, row, outcome)
+}
+
+#[tokio::test]
+async fn one_bad_address_does_not_stop_the_others() {
+    let refuse = vec!["boss@example.com".to_owned()];
+    let options = MailOptions { refuse, ..MailOptions::default() };
+    let server = MailServer::start_with(options).expect("a mail server");
+    let (.., outcome) = mail(&Rig::new(), &email(&server)).await;
+    assert_eq!(outcome, Outcome::Sent);
+    let to: Vec<_> = server.mails().into_iter().map(|m| m.to).collect();
+    assert_eq!(to, [["comms@example.com"]]);
+}
+
+#[tokio::test]
+async fn mail_that_all_refuse_is_permanent() {
+    let refuse = vec!["boss@example.com".to_owned(), "comms@example.com".to_owned()];
+    let options = MailOptions { refuse, ..MailOptions::default() };
+    let server = MailServer::start_with(options).expect("a mail server");
+    let (.., outcome) = mail(&Rig::new(), &email(&server)).await;
+    match outcome {
+        Outcome::Permanent { reason } => assert!(reason.contains("boss@example.com"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_retry_goes_only_to_those_who_have_not_got_it() {
+    let options = MailOptions { busy_times: 1, ..MailOptions::default() };
+    let server = MailServer::start_with(options).expect("a mail server");
+    let (notifier, row, outcome) = mail(&Rig::new(), &email(&server)).await;
+    assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+    assert_eq!(server.mails().len(), 1, "one of two");
+    assert_eq!(notifier.notify(&row, rig::now()).await, Outcome::Sent);
+    let mut to: Vec<_> = server.mails().into_iter().flat_map(|m| m.to).collect();
+    to.sort_unstable();
+    assert_eq!(to, ["boss@example.com", "comms@example.com"], "each once");
+}
+
+#[tokio::test]
+async fn a_mail_server_that_falls_silent_is_tried_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let server = MailServer::start().expect("a mail server");
+    let settings = config::Email { port: address.port(), ..email(&server) };
+    let rig = Rig::new();
+    rig.step(Transition::Opened, &["comms"]).await;
+    let row = rig.lease().await.remove(0);
+    let notifier = EmailNotifier::new("comms", &settings, Duration::from_millis(300), None);
+    // The listener takes connections, and says nothing.
+    let outcome = notifier.expect("good settings").notify(&row, rig::now()).await;
+    match outcome {
+        Outcome::Retry { reason, .. } => {
+            assert!(reason.contains("boss@example.com: ") && reason.contains("comms@"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn mail_is_never_sent_in_the_clear_by_accident() {
+    let server = MailServer::start().expect("a mail server");
+    let settings = config::Email { tls: SmtpTls::Starttls, ..email(&server) };
+    let (.., outcome) = mail(&Rig::new(), &settings).await;
+    assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+    assert!(server.mails().is_empty());
+}
+
+#[tokio::test]
+async fn a_mail_server_that_is_away_is_tried_again() {
+    let server = MailServer::start().expect("a mail server");
+    server.close(true);
+    let (notifier, row, outcome) = mail(&Rig::new(), &email(&server)).await;
+    assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
+    server.close(false);
+    assert_eq!(notifier.notify(&row, rig::now()).await, Outcome::Sent);
+}
+
+#[tokio::test]
+async fn a_sender_that_dies_before_it_records_is_followed_by_another() {
+    let rig = Rig::new();
+    let server = MailServer::start().expect("a mail server");
+    let hook = HttpReceiver::start(Vec::new()).await;
+    rig.step(Transition::Opened, &["comms", "hook"]).await;
+    // The first sender leases, sends, and is gone before it can record.
+    let rows = rig.lease().await;
+    let mailer = EmailNotifier::new("comms", &email(&server), Duration::from_secs(5), None);
+    assert_eq!(mailer.expect("good").notify(&rows[0], rig::now()).await, Outcome::Sent);
+    assert_eq!(post(&hook, &rows[1]).await, Outcome::Sent);
+
+    let running = rig.start(BTreeMap::from([
+        ("comms".into(), Receiver::Email(email(&server))),
+        ("hook".into(), Receiver::Webhook(webhook(&hook))),
+    ]));
+    eventually("the lease runs out, as time goes by", || {
+        rig.clock.advance(Duration::from_secs(1));
+        server.mails().len() == 4 && hook.requests().len() == 2
+    })
+    .await;
+    rig.settled(0, 0).await;
+    running.stop().await;
+    let lease = Duration::from_millis(rig::delivery().lease_ms);
+    assert!(rig.clock.elapsed() >= lease, "not before the lease ran out");
+
+    let line = |text: &str, name: &str| {
+        text.lines().find(|l| l.starts_with(name)).map(str::to_owned).expect("the header")
+    };
+    for name in ["Message-ID: ", "X-Monitor-Key: "] {
+        let found: Vec<_> = server.mails().iter().map(|m| line(&m.text(), name)).collect();
+        assert!(found.iter().all(|v| *v == found[0]), "{found:?}");
+    }
+    let requests = hook.requests();
+    assert_eq!(header(&requests[0].0, "webhook-id"), header(&requests[1].0, "webhook-id"));
+    assert_eq!(requests[0].1, requests[1].1);
+}
+
+#[test]
+fn bad_receivers_are_named() {
+    rig::install_tls();
+    let rig = Rig::new();
+    let settings = config::Webhook { url: "nowhere".into(), secret: None, secret_file: None };
+    let receivers = BTreeMap::from([("pager".to_owned(), Receiver::Webhook(settings))]);
+    let store: Arc<dyn Store> = rig.store.clone();
+    let found = Dispatcher::new(store, &receivers, rig::delivery(), None, rig.clock.clone());
+    let message = found.err().expect("an error").to_string();
+    assert!(message.starts_with("receivers.pager.url"), "{message}");
+}

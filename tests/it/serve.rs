@@ -1,0 +1,303 @@
+//! The page and its neighbours, over a real socket.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use monitor::clock::{SimulatedClock, SystemClock};
+use monitor::domain::{
+    Counts, Evidence, Minute, Offset, Probability, Score, StartAt, TopicPartition, Transition,
+    Tweet, TweetId,
+};
+use monitor::serve::{State, serve};
+use monitor::store::{
+    Advance, Batch, Claim, Decision, MemoryStore, Notification, ScoredTweet, Step, Store,
+};
+use monitor::telemetry::{self, Readiness};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const NASTY: &str = "<script>alert('brand')</script>";
+
+struct Site {
+    url: String,
+    store: Arc<MemoryStore>,
+    readiness: Arc<Readiness>,
+    clock: Arc<SimulatedClock>,
+    shutdown: CancellationToken,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+fn start_of_week() -> DateTime<Utc> {
+    "2015-02-17T00:00:00Z".parse().expect("a time")
+}
+
+impl Site {
+    async fn start(store: MemoryStore, brands: &[&str]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let (store, readiness) = (Arc::new(store), Arc::new(Readiness::default()));
+        let now = "2026-01-01T12:00:00Z".parse().expect("a time");
+        let clock = Arc::new(SimulatedClock::at(now));
+        let state = State {
+            store: store.clone(),
+            readiness: readiness.clone(),
+            metrics: telemetry::init_metrics(),
+            brands: brands.iter().map(|&b| b.to_owned()).collect(),
+            clock: clock.clone(),
+        };
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(serve(listener, state, shutdown.clone()));
+        Self { url, store, readiness, clock, shutdown, task }
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let answer = reqwest::get(format!("{}{path}", self.url)).await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+
+    async fn json(&self, path: &str) -> (u16, serde_json::Value) {
+        let (status, body) = self.get(path).await;
+        (status, serde_json::from_str(&body).expect("JSON"))
+    }
+}
+
+/// A small generator, so that the picture is the same in every run.
+fn noise(seed: &mut u64) -> f64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) as f64 / (1_u64 << 31) as f64
+}
+
+/// A week of tweets about a brand: `per_hour` by day, half at night, `share` of them
+/// negative, and `storm` in a stretch of hours.
+async fn week(store: &MemoryStore, brand: &str, per_hour: f64, share: f64, storm: (i64, i64, f64)) {
+    let mut seed = brand.len() as u64;
+    let partition = TopicPartition::new(brand, 0);
+    let claim = Claim { partition: partition.clone(), low: Offset(0), high: Offset(0) };
+    store.claim(&[claim], StartAt::Earliest).await.expect("claimed");
+    let mut batch = Batch::default();
+    for hour in 0..8 * 24 {
+        let stormy = (storm.0..storm.1).contains(&hour);
+        let day = if (6..23).contains(&(hour % 24)) { 1.0 } else { 0.2 };
+        let tweets =
+            per_hour * day * (0.6 + 0.8 * noise(&mut seed)) * if stormy { 2.5 } else { 1.0 };
+        for n in 0..tweets as i64 {
+            let negative = noise(&mut seed) < if stormy { storm.2 } else { share };
+            let created = start_of_week()
+                + TimeDelta::hours(hour)
+                + TimeDelta::seconds((noise(&mut seed) * 3599.0) as i64);
+            let id = TweetId::new(format!("{brand}-{hour}-{n}")).expect("an id");
+            let p = Probability::new(if negative { 0.9 } else { 0.1 }).expect("p");
+            batch.scores.push(ScoredTweet {
+                tweet: Tweet::new(id, "a tweet", created, Vec::new()).expect("a tweet"),
+                brands: vec![brand.to_owned()],
+                score: Score::new(p, Probability::new(0.5).expect("p")),
+                model: "test@1".into(),
+            });
+        }
+    }
+    batch.advances.push(Advance {
+        partition,
+        from: Offset(0),
+        to: Offset(1),
+        event_time_max: None,
+    });
+    store.commit(&batch).await.expect("committed");
+}
+
+async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i64, seen: u64) {
+    let minute = Minute::of(start_of_week() + TimeDelta::hours(hour));
+    let evidence = Evidence {
+        window_minutes: 60,
+        observed: Counts { total: 120, negative: seen },
+        baseline: Counts { total: 1_980, negative: 1_089 },
+        expected_share: 0.55,
+        z: 5.25,
+        z_min: 4.5,
+    };
+    let notification = Notification {
+        incident_id: 0,
+        transition: transition.as_str().into(),
+        brand: brand.into(),
+        at: minute.start(),
+        opened_at: minute.start(),
+        window_minutes: 60,
+        observed: evidence.observed.into(),
+        baseline: evidence.baseline.into(),
+        expected_share: 0.55,
+        z: 5.25,
+        z_min: 4.5,
+        reason: "because".into(),
+        examples: Vec::new(),
+        curve: Vec::new(),
+    };
+    let before = store.brand_state(brand).await.expect("state").map(|s| s.judged);
+    let decision = Decision {
+        brand: brand.into(),
+        judged_before: before,
+        judged: minute,
+        calm_since: None,
+        step: Some(Step { transition, minute, evidence, notification }),
+        receivers: vec!["comms".into()],
+    };
+    store.decide(&decision).await.expect("decided");
+}
+
+async fn full_store() -> MemoryStore {
+    let store = MemoryStore::new();
+    week(&store, "united", 60.0, 0.55, (150, 156, 0.85)).await;
+    week(&store, "jetblue", 25.0, 0.35, (70, 76, 0.8)).await;
+    week(&store, "virgin america", 6.0, 0.3, (0, 0, 0.0)).await;
+    week(&store, NASTY, 15.0, 0.6, (185, 192, 0.95)).await;
+    use Transition::{Opened, Resolved};
+    step(&store, "jetblue", Opened, 71, 86).await;
+    step(&store, "jetblue", Resolved, 77, 60).await;
+    step(&store, "united", Opened, 151, 94).await;
+    step(&store, "united", Resolved, 158, 70).await;
+    step(&store, NASTY, Opened, 187, 108).await;
+    store
+}
+
+const BRANDS: &[&str] = &["united", "jetblue", "virgin america", NASTY, "delta"];
+
+#[tokio::test]
+async fn the_page_shows_what_there_is() {
+    let site = Site::start(full_store().await, BRANDS).await;
+    let answer = reqwest::get(&site.url).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let policy = answer.headers()["content-security-policy"].to_str().expect("ASCII").to_owned();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    let page = answer.text().await.expect("a page");
+
+    assert!(!page.contains("<script>alert"), "not escaped");
+    assert!(page.contains("&lt;script&gt;alert"), "escaped");
+    assert_eq!(page.matches("<script>").count(), 1, "only our own");
+    for elsewhere in ["http://", "https://", "src=", "@import", "url("] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+    assert_eq!(page.matches("<svg viewBox").count(), 4, "a picture for each brand with tweets");
+    assert_eq!(page.matches("class=\"alarm\"").count(), 1, "one open incident");
+    for part in
+        ["id=\"incident-1\"", "id=\"incident-3\"", "No tweet yet.", "store: ready", "still open"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+    if let Some(path) = std::env::var_os("MONITOR_PAGE_TO") {
+        std::fs::write(path, page).expect("written");
+    }
+}
+
+#[tokio::test]
+async fn the_api_tells_the_same() {
+    let site = Site::start(full_store().await, BRANDS).await;
+    let (status, answer) = site.json("/api/status").await;
+    assert_eq!(status, 200);
+    assert_eq!(answer["totals"]["outbox_pending"], 5);
+    assert_eq!(answer["open_incidents"].as_array().expect("a list").len(), 1);
+    assert_eq!(answer["open_incidents"][0]["brand"], NASTY);
+    let ids: Vec<_> = answer["latest_incidents"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|i| i["id"].as_i64().expect("a number"))
+        .collect();
+    assert_eq!(ids, [3, 2, 1], "newest first");
+    let brands = answer["brands"].as_array().expect("a list");
+    assert_eq!(brands[0]["name"], NASTY, "trouble first");
+    let delta = brands.iter().find(|b| b["name"] == "delta").expect("delta");
+    assert_eq!(delta["last_24_hours"]["total"], 0);
+    assert!(delta["last_24_hours"]["share"].is_null() && delta["newest_minute"].is_null());
+
+    // The last 24 hours of event time are as the store counts them.
+    let newest = site.store.last_minute("united").await.expect("last").expect("a minute");
+    let counts = site.store.minute_counts("united", newest.plus(-1439), newest).await;
+    let expected: Counts =
+        counts.expect("counts").into_iter().fold(Counts::default(), |a, (_, c)| a + c);
+    let united = brands.iter().find(|b| b["name"] == "united").expect("united");
+    assert_eq!(united["last_24_hours"]["total"], expected.total);
+    assert_eq!(united["last_24_hours"]["negative"], expected.negative);
+}
+
+#[tokio::test]
+async fn many_looks_are_one_question() {
+    let site = Site::start(MemoryStore::new(), &["united"]).await;
+    let scores = async || site.json("/api/status").await.1["totals"]["scores"].clone();
+    assert_eq!(scores().await, 0);
+    week(&site.store, "united", 10.0, 0.5, (0, 0, 0.0)).await;
+    assert_eq!(scores().await, 0, "still the last view");
+    site.clock.advance(std::time::Duration::from_secs(3));
+    assert_ne!(scores().await, 0, "asked again");
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_not_ready() {
+    let site = Site::start(MemoryStore::new(), &[]).await;
+    assert_eq!(site.get("/healthz").await, (200, "ok".to_owned()));
+    let check = async |name, status, expected: serde_json::Value| {
+        assert_eq!(site.json("/readyz").await, (status, expected), "{name}");
+    };
+    use serde_json::json;
+    check("store only", 200, json!({"ready": true, "parts": {"store": "ready"}})).await;
+    site.readiness.set("kafka", Err("no partition assigned".into()));
+    check(
+        "kafka is not",
+        503,
+        json!({
+            "ready": false, "parts": {"kafka": "no partition assigned", "store": "ready"}
+        }),
+    )
+    .await;
+    site.readiness.set("kafka", Ok(()));
+    check("all are", 200, json!({"ready": true, "parts": {"kafka": "ready", "store": "ready"}}))
+        .await;
+    site.store.set_away(true);
+    let (status, answer) = site.json("/readyz").await;
+    assert_eq!(status, 503);
+    let reason = answer["parts"]["store"].as_str().expect("a reason");
+    assert!(reason.starts_with("Postgres is not available"), "{reason}");
+    assert_eq!(site.get("/healthz").await.0, 200, "alive all the same");
+
+    let (status, page) = site.get("/").await;
+    assert_eq!(status, 503);
+    assert!(page.contains("The store cannot be read"), "{page}");
+    assert_eq!(site.get("/api/status").await.0, 503);
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let site = Site::start(MemoryStore::new(), &[]).await;
+    metrics::counter!(telemetry::NOTIFICATIONS, "receiver" => "comms", "outcome" => "sent")
+        .increment(1);
+    let (status, text) = site.get("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(text.contains("# TYPE monitor_notifications_total counter"), "{text}");
+    assert!(text.contains("receiver=\"comms\""), "{text}");
+}
+
+#[tokio::test]
+async fn it_stops_when_told() {
+    let site = Site::start(MemoryStore::new(), &[]).await;
+    site.shutdown.cancel();
+    let stopped = tokio::time::timeout(std::time::Duration::from_secs(10), site.task).await;
+    stopped.expect("in time").expect("no panic").expect("no error");
+    assert!(reqwest::get(&site.url).await.is_err());
+}
+
+/// Serves the page for people to look at: `MONITOR_LOOK=127.0.0.1:8099 cargo test --release
+/// --test it -- --ignored look_at_the_page`.
+#[tokio::test]
+#[ignore = "serves until interrupted"]
+async fn look_at_the_page() {
+    let address = std::env::var("MONITOR_LOOK").unwrap_or_else(|_| "127.0.0.1:8099".into());
+    let listener = TcpListener::bind(&address).await.expect("the address");
+    println!("http://{address}");
+    let state = State {
+        store: Arc::new(full_store().await),
+        readiness: Arc::new(Readiness::default()),
+        metrics: telemetry::init_metrics(),
+        brands: BRANDS.iter().map(|&b| b.to_owned()).collect(),
+        clock: Arc::new(SystemClock::new()),
+    };
+    serve(listener, state, CancellationToken::new()).await.expect("served");
+}
