@@ -37,7 +37,7 @@ impl Family {
     }
 }
 
-const LOGISTIC: LogisticShape = LogisticShape { buckets_log2: 18, words_max: 64 };
+const LOGISTIC: LogisticShape = LogisticShape { buckets_log2: 20, words_max: 64 };
 const LOGISTIC_RECIPE: Recipe = Recipe {
     epochs_max: 20,
     patience: 2,
@@ -49,18 +49,18 @@ const LOGISTIC_RECIPE: Recipe = Recipe {
 };
 
 /// The vocabulary's size is what the rows give, up to this.
-const LSTM: LstmShape = LstmShape { vocabulary: 24_000, embedding: 96, hidden: 96, words_max: 48 };
+const LSTM: LstmShape = LstmShape { vocabulary: 24_000, embedding: 64, hidden: 96, words_max: 48 };
 const LSTM_WORD_COUNT_MIN: usize = 3;
 /// Share of activations silenced.
-const LSTM_DROPOUT: f64 = 0.4;
+const LSTM_DROPOUT: f64 = 0.5;
 /// Share of words hidden, so that the model learns to live with unknown ones.
-const LSTM_WORD_DROPOUT: f64 = 0.1;
+const LSTM_WORD_DROPOUT: f64 = 0.15;
 const LSTM_RECIPE: Recipe = Recipe {
-    epochs_max: 6,
+    epochs_max: 4,
     patience: 2,
     batch_rows: 128,
     learning_rate: 0.002,
-    learning_rate_decay: 0.6,
+    learning_rate_decay: 0.5,
     weight_decay: 0.0,
     gradient_norm_max: 1.0,
 };
@@ -87,7 +87,7 @@ pub(super) fn fit(
     };
     match request.family {
         Family::Logistic => {
-            let encoder = HashedWords::new(preset, LOGISTIC).expect("18 bits will do");
+            let encoder = HashedWords::new(preset, LOGISTIC).expect("20 bits are in range");
             let model = LogisticNetwork::new(LOGISTIC);
             run(&model, &encoder, LOGISTIC_RECIPE)?;
             let architecture = Architecture::Logistic(LOGISTIC);
