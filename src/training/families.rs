@@ -44,24 +44,22 @@ const LOGISTIC_RECIPE: Recipe = Recipe {
     batch_rows: 256,
     learning_rate: 0.01,
     learning_rate_decay: 0.8,
-    weight_decay: 0.0,
     gradient_norm_max: 5.0,
 };
 
 /// The vocabulary's size is what the rows give, up to this.
-const LSTM: LstmShape = LstmShape { vocabulary: 24_000, embedding: 64, hidden: 96, words_max: 48 };
+const LSTM: LstmShape = LstmShape { vocabulary: 24_000, embedding: 96, hidden: 96, words_max: 48 };
 const LSTM_WORD_COUNT_MIN: usize = 3;
 /// Share of activations silenced.
-const LSTM_DROPOUT: f64 = 0.5;
+const LSTM_DROPOUT: f64 = 0.4;
 /// Share of words hidden, so that the model learns to live with unknown ones.
-const LSTM_WORD_DROPOUT: f64 = 0.15;
+const LSTM_WORD_DROPOUT: f64 = 0.1;
 const LSTM_RECIPE: Recipe = Recipe {
     epochs_max: 4,
     patience: 2,
     batch_rows: 128,
     learning_rate: 0.002,
-    learning_rate_decay: 0.5,
-    weight_decay: 0.0,
+    learning_rate_decay: 0.4,
     gradient_norm_max: 1.0,
 };
 

@@ -55,8 +55,6 @@ pub(super) struct Recipe {
     pub(super) learning_rate: f64,
     /// ... and what it is multiplied by after each.
     pub(super) learning_rate_decay: f64,
-    /// L2 penalty, in Adam's gradient.
-    pub(super) weight_decay: f64,
     /// Longest gradient.
     pub(super) gradient_norm_max: f64,
 }
@@ -70,8 +68,7 @@ pub(super) fn fit(
     recipe: &Recipe,
     seed: u64,
 ) -> Result<(), TrainingError> {
-    let adam = nn::Adam { wd: recipe.weight_decay, ..Default::default() };
-    let mut optimizer = adam
+    let mut optimizer = nn::Adam::default()
         .build(model.variables(), recipe.learning_rate)
         .expect("Adam accepts any set of variables");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
