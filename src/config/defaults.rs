@@ -52,8 +52,8 @@ impl Default for Batching {
 impl Default for Alerting {
     fn default() -> Self {
         Self {
-            window_minutes: 60,
-            baseline_minutes: 24 * 60,
+            window_minutes: 120,
+            baseline_minutes: 2 * 24 * 60,
             window_tweets_min: 30,
             baseline_tweets_min: 100,
             rise_min: 0.15,

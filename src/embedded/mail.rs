@@ -228,7 +228,7 @@ impl Handler for Session {
         let busy = &self.inbox.busy_times_left;
         let was_busy =
             busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if was_busy.is_ok() { INTERNAL_ERROR } else { OK }
+        if was_busy.is_ok() { refusal(451, "Busy, try again") } else { OK }
     }
 
     fn data(&mut self, line: &[u8]) -> io::Result<()> {
