@@ -3,6 +3,7 @@
 mod compose;
 mod config;
 mod embedded;
+mod fixture;
 mod pipeline;
 mod store_contract;
 mod support;
