@@ -7,6 +7,7 @@ mod daemon;
 mod embedded;
 mod models;
 mod notify;
+mod fixture;
 mod pipeline;
 mod score;
 mod serve;
