@@ -38,6 +38,8 @@ struct Rig {
 
 impl Rig {
     async fn start(storage: Storage) -> Option<Self> {
+        // For reqwest; another test may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let broker = tokio::task::spawn_blocking(move || nisshi(storage)).await.unwrap()?;
         create_topic(&broker.brokers(), TOPIC, 4).await;
         let (postgres, mail) = tokio::task::spawn_blocking(|| {
@@ -51,7 +53,8 @@ impl Rig {
             r#"
             [kafka]
             brokers = "{}"
-            properties = {{ "session.timeout.ms" = "6000", "heartbeat.interval.ms" = "1000" }}
+            # A member that comes back under its name gets its partitions at once.
+            properties = {{ "group.instance.id" = "one", "session.timeout.ms" = "6000" }}
             [store]
             url = "{url}"
             retry_wait_ms_max = 500
@@ -345,7 +348,9 @@ async fn rubbish_becomes_dead_letters_and_the_stream_goes_on() {
     rig.run();
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", rig.broker.brokers())
+        // Compressed, 5 MB pass a broker's limit of 1 MB.
         .set("message.max.bytes", "10000000")
+        .set("compression.codec", "zstd")
         .create()
         .unwrap();
     let large = format!(r#"{{"id":"3","text":"{}"}}"#, "x".repeat(5_000_000));
