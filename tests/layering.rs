@@ -26,8 +26,12 @@ const COMMON: &[&str] = &["clock", "domain", "telemetry"];
 const FREE: &[&str] = &["cli", "lib", "main", "pipeline"];
 
 const LINES_MAX: usize = 500;
-/// Longer for a reason that is stated here.
-const LONG: &[(&str, &str)] = &[];
+/// Longer for a reason that is stated here, and no longer than this either.
+const LONG_LINES_MAX: usize = 650;
+const LONG: &[(&str, &str)] = &[
+    ("ingest/kafka.rs", "one consumer loop and the callbacks that share its state"),
+    ("store/postgres.rs", "each statement stands beside the code that runs it"),
+];
 
 /// A line of code: its number, and what is left without comments and strings.
 struct Line {
@@ -182,9 +186,15 @@ fn problems(path: &Path, source: &str) -> Vec<String> {
     if allowed.is_none() && !free {
         found.push(format!("src/{name}: tests/layering.rs does not know the module {module}"));
     }
-    let code = lines(source);
-    if code.len() > LINES_MAX && !LONG.iter().any(|(long, _)| *long == name) {
-        found.push(format!("src/{name}: {} lines, more than {LINES_MAX}", code.len()));
+    let mut code = lines(source);
+    // A file that `mod tests;` names has its attribute elsewhere.
+    if path.iter().any(|part| part == "tests" || part == "tests.rs") {
+        code.iter_mut().for_each(|line| line.in_test = true);
+    }
+    let is_long = LONG.iter().any(|(long, _)| *long == name);
+    let lines_max = if is_long { LONG_LINES_MAX } else { LINES_MAX };
+    if code.len() > lines_max {
+        found.push(format!("src/{name}: {} lines, more than {lines_max}", code.len()));
     }
     // A group may stretch over lines, so join each `use` up to its end.
     let mut statement = String::new();
@@ -330,6 +340,7 @@ fn the_scan_catches_what_it_should() {
             "#[cfg(test)]\nmod tests;\nfn g() { x.unwrap(); }",
             "src/store/mod.rs:3: .unwrap()",
         ),
+        ("unwrap in a test file", "store/tests.rs", "fn g() { x.unwrap(); }", ""),
         ("anyhow", "store/mod.rs", "use anyhow::Result;", "anyhow outside"),
         ("anyhow in cli", "cli/run.rs", "use anyhow::Result;", ""),
     ];

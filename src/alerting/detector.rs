@@ -215,8 +215,8 @@ mod tests {
     use super::*;
 
     const RULE: Rule = Rule {
-        window_minutes: 60,
-        baseline_minutes: 1440,
+        window_minutes: 120,
+        baseline_minutes: 2880,
         window_tweets_min: 30,
         baseline_tweets_min: 100,
         rise_min: 0.15,

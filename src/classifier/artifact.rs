@@ -4,9 +4,9 @@
 //! `README.md` (the model card) and, where the family has one, `vocabulary.txt`.
 //!
 //! **Invariant.** A version is written whole or not at all (a temporary folder, then a
-//! rename), and never changed: every file's SHA-256 stands in the manifest and is
-//! compared on loading. Deliberately absent: paths of the machine that trained it, and
-//! formats that can carry code.
+//! rename), and never changed: every file's SHA-256 stands in the manifest, and that of
+//! each file a model reads is compared on loading. Deliberately absent: paths of the machine
+//! that trained it, and formats that can carry code.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -222,7 +222,8 @@ fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
 /// Reads and verifies the version in `folder`.
 pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
     let manifest = read_manifest(folder)?;
-    for (name, expected) in &manifest.files {
+    // A typo mended in the card stops no daemon.
+    for (name, expected) in manifest.files.iter().filter(|(name, _)| *name != CARD) {
         let path = folder.join(name);
         let found = sha256(&read_file(&path)?);
         if found != *expected {

@@ -1,9 +1,51 @@
-use crate::config::Settings;
+use std::fmt::Write as _;
+
+use crate::config::{Receiver, Settings};
 
 /// Check the settings and print what is wrong with them
+///
+/// Reads all layers as `run` would. Prints a summary without secrets where the settings
+/// are valid, else all problems with their remedies, and then ends with status 1.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-pub fn run(_args: Args, _settings: Settings) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
+    print!("{}", summary(&settings));
+    Ok(())
+}
+
+fn summary(settings: &Settings) -> String {
+    let mut out = String::from("settings are valid\n");
+    let mut line = |text: String| writeln!(out, "{text}").expect("writing to a string cannot fail");
+    let s = settings;
+    line(format!("kafka: topic {} at {}, group {}", s.kafka.topic, s.kafka.brokers, s.kafka.group));
+    line(format!("model: {} from {}", s.model.name, s.model.directory.display()));
+    if s.brands.is_empty() {
+        line("brands: none, so nothing will alarm".into());
+    }
+    for (name, brand) in &s.brands {
+        let terms = [
+            (brand.keywords.len(), "keyword"),
+            (brand.handles.len(), "handle"),
+            (brand.hashtags.len(), "hashtag"),
+            (brand.rule_tags.len(), "rule tag"),
+        ]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, noun)| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") })
+        .collect::<Vec<_>>();
+        line(format!("brand {name}: {}", terms.join(", ")));
+    }
+    if s.receivers.is_empty() {
+        line("receivers: none, so nobody will hear of an alarm".into());
+    }
+    for (name, receiver) in &s.receivers {
+        line(match receiver {
+            Receiver::Email(e) => {
+                format!("receiver {name}: email to {} by {}:{}", e.to.join(", "), e.host, e.port)
+            }
+            Receiver::Webhook(w) => format!("receiver {name}: webhook at {}", w.origin()),
+        });
+    }
+    out
 }

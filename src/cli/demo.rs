@@ -25,8 +25,8 @@ use crate::telemetry;
 /// The variable that names brokers to use instead of the embedded one.
 const BROKERS: &str = "MONITOR_KAFKA__BROKERS";
 const PARTITIONS: i32 = 6;
-/// Secret of the demo's own webhook receiver: base64 of "air paradis demo".
-const WEBHOOK_SECRET: &str = "whsec_YWlyIHBhcmFkaXMgZGVtbw==";
+/// Secret of the demo's own webhook receiver.
+const WEBHOOK_SECRET: &str = "whsec_YSBzZWNyZXQgdGhhdCBvbmx5IHRoZSBkZW1vIGtub3dz";
 /// Longest wait for the daemon to catch up once all tweets are sent.
 const SETTLE_MAX: Duration = Duration::from_secs(90);
 
@@ -120,11 +120,15 @@ async fn demo(args: Args, mut settings: Settings) -> anyhow::Result<()> {
     let store = PostgresStore::connect(&settings.store)?;
     let stop_daemon = CancellationToken::new();
     let daemon = Daemon::new(settings.clone(), clock.clone());
-    let daemon = tokio::spawn(daemon.run(listener, stop_daemon.clone()));
+    let mut daemon = tokio::spawn(daemon.run(listener, stop_daemon.clone()));
 
     let outcome = tokio::select! {
         watched = watch(&args, &settings, &store, &mail, &*clock, &stop) => watched,
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
+        ended = &mut daemon => match ended? {
+            Ok(()) => Err(anyhow::anyhow!("the daemon stopped by itself")),
+            Err(error) => Err(error.into()),
+        },
     };
     if let Ok(sent) = &outcome {
         report(&args, &store, &mail, &hooks, sent, &*clock).await?;
@@ -137,7 +141,7 @@ async fn demo(args: Args, mut settings: Settings) -> anyhow::Result<()> {
     }
     stop.cancel();
     stop_daemon.cancel();
-    let stopped = daemon.await?;
+    let stopped = if daemon.is_finished() { Ok(()) } else { daemon.await? };
     store.pool().close().await;
     database.unmake(args.keep).await?;
     stopped?;

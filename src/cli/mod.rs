@@ -5,7 +5,7 @@
 mod check_config;
 mod demo;
 mod migrate;
-mod replay;
+pub mod replay;
 mod retrain;
 mod run;
 mod score;

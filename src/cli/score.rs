@@ -1,7 +1,6 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -11,10 +10,8 @@ use crate::domain::Score;
 
 /// Texts of a batch at most.
 const BATCH_ROWS_MAX: usize = 512;
-/// A batch waits this long for a further line before it is scored.
-const PAUSE: Duration = Duration::from_millis(20);
 /// Lines read ahead of the model at most.
-const LINES_AHEAD_MAX: usize = 4 * BATCH_ROWS_MAX;
+const LINES_AHEAD_MAX: usize = BATCH_ROWS_MAX;
 /// A longer line is cut here, in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
@@ -107,14 +104,15 @@ fn score_lines(
     Ok(())
 }
 
-/// Lines until the batch is full, the input pauses, or it ends (`None`: nothing is left).
+/// The next line and those already read, up to a full batch; `None` at the end. While the
+/// model computes, lines gather, so batches grow with the load and nothing waits.
 fn next_batch(lines: &Receiver<io::Result<Line>>) -> io::Result<Option<Vec<Line>>> {
     let Ok(first) = lines.recv() else { return Ok(None) };
     let mut batch = vec![first?];
     while batch.len() < BATCH_ROWS_MAX {
-        match lines.recv_timeout(PAUSE) {
+        match lines.try_recv() {
             Ok(line) => batch.push(line?),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            Err(_) => break,
         }
     }
     Ok(Some(batch))

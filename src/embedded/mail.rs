@@ -11,10 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use mailin_embedded::response::{
-    AUTH_OK, INTERNAL_ERROR, INVALID_CREDENTIALS, NO_MAILBOX, NO_SERVICE, OK,
-};
-use mailin_embedded::{AuthMechanism, Handler, Response, Server, SslConfig};
+use mailin_embedded::response::{AUTH_OK, INVALID_CREDENTIALS, NO_MAILBOX, NO_SERVICE, OK};
+use mailin_embedded::{Action, AuthMechanism, Handler, Response, Server, SslConfig};
 
 use super::{Doing, EmbeddedError};
 
@@ -160,6 +158,14 @@ impl Inbox {
     }
 }
 
+/// Refuses a mail after its data. The library would go on reading data after such an answer,
+/// and never hear the client's next command, so the connection is closed with it.
+fn refusal(code: u16, words: &str) -> Response {
+    let mut response = Response::custom(code, words.into());
+    response.action = Action::Close;
+    response
+}
+
 /// One client's session; the library clones a fresh one for each.
 #[derive(Debug, Clone)]
 struct Session {
@@ -222,7 +228,7 @@ impl Handler for Session {
         let busy = &self.inbox.busy_times_left;
         let was_busy =
             busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if was_busy.is_ok() { INTERNAL_ERROR } else { OK }
+        if was_busy.is_ok() { refusal(451, "Busy, try again") } else { OK }
     }
 
     fn data(&mut self, line: &[u8]) -> io::Result<()> {
@@ -236,7 +242,7 @@ impl Handler for Session {
 
     fn data_end(&mut self) -> Response {
         if self.too_large {
-            return Response::custom(552, "Too large".into());
+            return refusal(552, "Too large");
         }
         self.inbox.lock().push(self.mail.clone());
         self.inbox.arrived.notify_all();

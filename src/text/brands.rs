@@ -134,7 +134,8 @@ fn stands_alone(text: &str, start: usize, end: usize) -> bool {
     // A sign counts as part of its word: "x@united" is no handle.
     let opens = first.is_some_and(|c| is_word(c) || c == '@' || c == '#');
     let closes = last.is_some_and(is_word);
-    !(opens && before.is_some_and(is_word)) && !(closes && after.is_some_and(is_word))
+    let touched = (opens && before.is_some_and(is_word)) || (closes && after.is_some_and(is_word));
+    !touched
 }
 
 #[cfg(test)]

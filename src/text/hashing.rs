@@ -2,7 +2,7 @@
 //!
 //! **Invariant.** The numbers are part of shipped artifacts: FNV-1a, 64 bits, over the
 //! UTF-8 bytes, finished by murmur3's `fmix64` so that every bit counts. Changing either
-//! breaks every hashed model. Deliberately absent: signed hashing; with 2^18 buckets and
+//! breaks every hashed model. Deliberately absent: signed hashing; with 2^20 buckets and
 //! tweets of a dozen words collisions are rare enough.
 
 /// Joins the two words of a bigram; stands in no word.

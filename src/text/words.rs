@@ -16,9 +16,10 @@ const REPEATS_MAX: usize = 2;
 pub enum Preset {
     /// For tweets. Lower case; `@someone`, links and numbers become `<user>`, `<url>`,
     /// `<number>`; a hashtag becomes its words (`#FlyAway` gives "fly away"); a letter
-    /// repeats twice at most, and `<long>` follows where it was more; emoticons in one
-    /// canonical form; each emoji is a word; of punctuation only `!`, `!!`, `?`, `??`
-    /// and `...` stay; "don't" stays one word.
+    /// repeats twice at most, and `<long>` follows where it was more; emoticons and the
+    /// common emoji become the word they stand for (":(" gives "sad"), another emoji is a
+    /// word of its own; of punctuation only `!`, `!!`, `?`, `??` and `...` stay; "don't"
+    /// stays one word.
     Tweet,
 }
 
@@ -58,18 +59,36 @@ impl Preset {
     }
 }
 
-/// What an emoticon says, in the order in which they are tried: longer ones first where
-/// one begins another. Compared without case, and only where no letter or digit touches.
-const EMOTICONS: [(&str, &[&str]); 9] = [
-    (":'(", &[":'-(", ":'(", ";_;", "t_t", ":,("]),
-    ("<3", &["<3"]),
-    ("</3", &["</3"]),
-    (":)", &[":-)", ":o)", ":)", ":]", "=)", "=]", "(:", "(=", "^_^", "^^", ":-]", "c:"]),
-    (":d", &[":-d", ":d", "=d", "xd", ":-))", "8d"]),
-    (";)", &[";-)", ";)", ";d", ";]"]),
-    (":p", &[":-p", ":p", "=p", ";p", ":-b"]),
-    (":(", &[":-(", ":(", ":[", "=(", "=[", "):", ")=", ":-[", ">:(", ">:-(", ":c", "d:"]),
-    (":/", &[":-/", ":/", ":-\\", ":\\", "=/", "=\\", ":-|", ":|", "-_-", ">.<", "o_o"]),
+/// Emoticons and the words they stand for. Labels of large tweet collections were often
+/// made from emoticons, which were then cut out of the texts: as tokens of their own they
+/// would be unknown to a model, as words they are not. Compared without case.
+const EMOTICONS: [(&str, &[&str]); 8] = [
+    ("crying", &[":'(", ":'-(", ":,(", ";_;", "t_t"]),
+    ("heartbroken", &["</3"]),
+    ("love", &["<3"]),
+    (
+        "happy",
+        &[":)", ":-)", ":o)", ":]", ":-]", "=)", "=]", "(:", "(=", "^_^", "^^", ";)", ";-)", ";]"],
+    ),
+    ("haha", &[":d", ":-d", "=d", "xd"]),
+    ("hehe", &[":p", ":-p", "=p", ";p", ";d"]),
+    ("sad", &[":(", ":-(", ":[", ":-[", "=(", "=[", "):", ")=", ">:(", ">:-("]),
+    ("meh", &[":/", ":-/", ":\\", ":-\\", "=/", "=\\", ":|", ":-|", "-_-", ">.<"]),
+];
+
+/// Emoji and the words they stand for; others are words of their own.
+const EMOJI: [(&str, &str); 11] = [
+    ("haha", "😂🤣😆😹"),
+    ("happy", "😀😃😄😁😊🙂☺😇🤗😎😺"),
+    ("love", "❤♥💕💖💗💓💞💘💙💚💛💜🖤🧡😍😘🥰😻"),
+    ("great", "👍👏🙌💪👌"),
+    ("yay", "🎉🎊🥳"),
+    ("crying", "😢😭😿"),
+    ("sad", "☹🙁😞😔😟😥😩😫😣😖😕😓"),
+    ("heartbroken", "💔"),
+    ("angry", "😡😠🤬👿🖕"),
+    ("annoyed", "🙄😒😤"),
+    ("bad", "👎🤮🤢"),
 ];
 
 struct Scan<'a> {
@@ -100,8 +119,8 @@ impl Scan<'_> {
                 return self.rest.find(char::is_whitespace).unwrap_or(self.rest.len());
             }
         }
-        if fresh && let Some((length, canonical)) = emoticon(self.rest) {
-            self.push(canonical);
+        if let Some((length, word)) = emoticon(self.rest, fresh) {
+            self.push(word);
             return length;
         }
         if is_word(c) {
@@ -140,7 +159,8 @@ impl Scan<'_> {
                 c.len_utf8()
             }
             _ if is_emoji(c) => {
-                self.push(c.encode_utf8(&mut [0; 4]));
+                let word = EMOJI.iter().find(|(_, emoji)| emoji.contains(c)).map(|(word, _)| *word);
+                self.push(word.unwrap_or(c.encode_utf8(&mut [0; 4])));
                 c.len_utf8()
             }
             _ => c.len_utf8(),
@@ -210,42 +230,40 @@ impl Scan<'_> {
     }
 }
 
-/// The emoticon at the beginning of `text`, if one stands there alone: its length in
-/// bytes, and its canonical form.
-fn emoticon(text: &str) -> Option<(usize, &'static str)> {
-    let head = text.as_bytes();
+/// The longest emoticon at the beginning of `text`: its length in bytes, and its word.
+/// `fresh` says that no letter stands before it.
+fn emoticon(text: &str, fresh: bool) -> Option<(usize, &'static str)> {
     let mut best: Option<(usize, &'static str)> = None;
-    for (canonical, forms) in EMOTICONS {
+    for (word, forms) in EMOTICONS {
         for form in forms {
-            let length = form.len();
-            let longer = best.is_none_or(|(found, _)| length > found);
-            if longer
-                && head.len() >= length
-                && head[..length].eq_ignore_ascii_case(form.as_bytes())
-                && text.is_char_boundary(length)
-                && stands_alone(form, &text[length..])
-            {
-                best = Some((length, canonical));
+            let longer = best.is_none_or(|(length, _)| form.len() > length);
+            let same = text.get(..form.len()).is_some_and(|head| head.eq_ignore_ascii_case(form));
+            if longer && same && stands_alone(form, fresh, &text[form.len()..]) {
+                best = Some((form.len(), word));
             }
         }
     }
     // ":)))))" is one smile.
-    best.map(|(length, canonical)| {
-        let last = head[length - 1] as char;
-        let more = text[length..].len() - text[length..].trim_start_matches(last).len();
-        (if last.is_ascii_punctuation() { length + more } else { length }, canonical)
+    best.map(|(length, word)| {
+        let (form, after) = text.split_at(length);
+        let last = form.chars().next_back().filter(char::is_ascii_punctuation);
+        let more = last.map_or(0, |last| after.len() - after.trim_start_matches(last).len());
+        (length + more, word)
     })
 }
 
-/// ":d" in ":day" is no emoticon, nor is ":/" in "://"; and what begins or ends in a
-/// letter or digit must not touch another.
-fn stands_alone(form: &str, after: &str) -> bool {
-    let ends_in_letter = form.ends_with(|c: char| c.is_ascii_alphanumeric());
-    match after.chars().next() {
-        Some(next) if ends_in_letter => !is_word(next),
-        Some('/') => !form.ends_with('/'),
-        _ => true,
-    }
+/// ":d" in ":day" is no emoticon, nor is ":/" in "://"; an end that is a letter or digit
+/// must not touch another, while "thanks:)" ends in a smile.
+fn stands_alone(form: &str, fresh: bool, after: &str) -> bool {
+    let lettered = |c: char| c.is_ascii_alphanumeric();
+    let next = after.chars().next();
+    let opens = fresh || !form.starts_with(lettered);
+    let closes = if form.ends_with(lettered) {
+        !next.is_some_and(is_word)
+    } else {
+        !(form.ends_with('/') && next == Some('/'))
+    };
+    opens && closes
 }
 
 /// Length in bytes of the handle or hashtag name at the beginning of `text`.
@@ -297,7 +315,7 @@ mod tests {
         check("mail is no handle", "a@b.com", "a b com");
         check("link", "see http://t.co/Ab1 now", "see <url> now");
         check("link in capitals", "HTTPS://X.COM", "<url>");
-        check("no link", "hotel www", "hotel www");
+        check("no link", "http w", "http w");
         check("bare www", "www.x.com yes", "<url> yes");
         check("numbers", "3 of 1,000.50 at 10:30", "<number> of <number> at <number>");
         check("letters and digits", "gr8 b4 2day", "gr8 b4 2day");
@@ -305,9 +323,10 @@ mod tests {
         check("exclamation", "no! NO!!! why? what?!", "no ! no !! why ? what ? !");
         check("dots", "well... ok. hm\u{2026}", "well ... ok hm ...");
         check("hashtag", "#fail #FlyAway #so_bad #2016", "fail fly away so bad <number>");
-        check("entities", "I &lt;3 you &amp; me &quot;hm&quot;", "i <3 you me hm");
-        check("broken heart", "&lt;/3", "</3");
-        check("emoji", "great😂😂 ❤️ 👍🏽", "great 😂 😂 ❤ 👍");
+        check("entities", "I &lt;3 you &amp; me &quot;hm&quot;", "i love you me hm");
+        check("broken heart", "&lt;/3", "heartbroken");
+        check("emoji", "well😂😂 ❤️ 👍🏽", "well haha haha love great");
+        check("other emoji", "a 🍕 \u{1F468}\u{200D}\u{1F4BB}", "a 🍕 👨 💻");
         check("accents", "CAFÉ cafe\u{301} naïve", "café café naïve");
         check("other scripts", "最悪 привет", "最悪 привет");
         check("NUL", "a\0b", "a b");
@@ -318,14 +337,15 @@ mod tests {
 
     #[test]
     fn emoticons() {
-        check("smiles", "yay :) :-) =) :]", "yay :) :) :) :)");
-        check("many mouths", "yay :))))", "yay :)");
-        check("laugh", "funny :D xD", "funny :d :d");
+        check("smiles", "yay :) :-) =) :]", "yay happy happy happy happy");
+        check("many mouths", "yay :))))", "yay happy");
+        check("laugh", "funny :D xD", "funny haha haha");
         check("no laugh", "xdrive note:day", "xdrive note day");
-        check("tears", "lost :'( :-(", "lost :'( :(");
-        check("shrug", "meh :/ -_-", "meh :/ :/");
-        check("touching a word", "great:)", "great");
-        check("after a bracket", "(no :( )", "no :(");
+        check("tears", "lost :'( :-(", "lost crying sad");
+        check("shrug", "meh :/ -_-", "meh meh meh");
+        check("touching a word", "thanks:) bye<3", "thanks happy bye love");
+        check("in brackets", "(no :( )", "no sad");
+        check("no face", "a://b and: (c)", "a b and c");
     }
 
     #[test]

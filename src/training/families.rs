@@ -37,14 +37,13 @@ impl Family {
     }
 }
 
-const LOGISTIC: LogisticShape = LogisticShape { buckets_log2: 18, words_max: 64 };
+const LOGISTIC: LogisticShape = LogisticShape { buckets_log2: 20, words_max: 64 };
 const LOGISTIC_RECIPE: Recipe = Recipe {
     epochs_max: 20,
     patience: 2,
     batch_rows: 256,
     learning_rate: 0.01,
     learning_rate_decay: 0.8,
-    weight_decay: 0.0,
     gradient_norm_max: 5.0,
 };
 
@@ -56,12 +55,11 @@ const LSTM_DROPOUT: f64 = 0.4;
 /// Share of words hidden, so that the model learns to live with unknown ones.
 const LSTM_WORD_DROPOUT: f64 = 0.1;
 const LSTM_RECIPE: Recipe = Recipe {
-    epochs_max: 6,
+    epochs_max: 4,
     patience: 2,
     batch_rows: 128,
     learning_rate: 0.002,
-    learning_rate_decay: 0.6,
-    weight_decay: 0.0,
+    learning_rate_decay: 0.4,
     gradient_norm_max: 1.0,
 };
 
@@ -87,7 +85,7 @@ pub(super) fn fit(
     };
     match request.family {
         Family::Logistic => {
-            let encoder = HashedWords::new(preset, LOGISTIC).expect("18 bits will do");
+            let encoder = HashedWords::new(preset, LOGISTIC).expect("20 bits are in range");
             let model = LogisticNetwork::new(LOGISTIC);
             run(&model, &encoder, LOGISTIC_RECIPE)?;
             let architecture = Architecture::Logistic(LOGISTIC);

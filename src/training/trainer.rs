@@ -21,6 +21,8 @@ use super::progress::Progress;
 /// Rows are sorted by length within groups of this many batches, so that a batch holds
 /// rows of like length and epochs still differ.
 const GROUP_BATCHES: usize = 64;
+/// A small set is cut into this many batches at least, or it would learn nothing.
+const EPOCH_STEPS_MIN: usize = 32;
 /// Rows of one pass when measuring the validation loss.
 const VALIDATION_BATCH_ROWS: usize = 256;
 
@@ -47,14 +49,12 @@ pub(super) struct Recipe {
     pub(super) epochs_max: usize,
     /// Epochs without a better validation loss before it ends.
     pub(super) patience: usize,
-    /// Rows of a batch.
+    /// Rows of a batch; fewer where the data would make less than [`EPOCH_STEPS_MIN`].
     pub(super) batch_rows: usize,
     /// Adam's step in the first epoch ...
     pub(super) learning_rate: f64,
     /// ... and what it is multiplied by after each.
     pub(super) learning_rate_decay: f64,
-    /// L2 penalty, in Adam's gradient.
-    pub(super) weight_decay: f64,
     /// Longest gradient.
     pub(super) gradient_norm_max: f64,
 }
@@ -68,19 +68,19 @@ pub(super) fn fit(
     recipe: &Recipe,
     seed: u64,
 ) -> Result<(), TrainingError> {
-    let adam = nn::Adam { wd: recipe.weight_decay, ..Default::default() };
-    let mut optimizer = adam
+    let mut optimizer = nn::Adam::default()
         .build(model.variables(), recipe.learning_rate)
         .expect("Adam accepts any set of variables");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut best = (f64::INFINITY, snapshot(model.variables()));
     let mut worse = 0;
+    let batch_rows = recipe.batch_rows.min(train.len() / EPOCH_STEPS_MIN).max(1);
 
     for epoch in 1..=recipe.epochs_max {
         let mut progress =
             Progress::new(format!("{name}, epoch {epoch}/{}", recipe.epochs_max), train.len());
         let (mut done, mut loss_sum) = (0, 0.0);
-        for batch in batches(train, recipe.batch_rows, &mut random) {
+        for batch in batches(train, batch_rows, &mut random) {
             let rows: Vec<&[u32]> = batch.iter().map(|at| train[*at].ids.as_slice()).collect();
             let labels = targets(batch.iter().map(|at| train[*at].negative));
             let logits = model.logits(&rows, Some(&mut random));

@@ -1,8 +1,15 @@
-//! Tests over real sockets and real stores, in one binary, so that they link once.
+//! Tests that run the crate from outside, over real sockets, stores and files; in one
+//! binary, so that they link once.
 
+mod compose;
+mod config;
+mod daemon;
 mod embedded;
+mod models;
 mod notify;
+mod fixture;
 mod pipeline;
+mod score;
 mod serve;
 mod store_contract;
 mod support;

@@ -1,0 +1,92 @@
+//! What each setting is where nobody says otherwise.
+//!
+//! **Invariant.** The defaults are valid, and `config/monitor.example.toml` states them.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Alerting, Assignment, Batching, Delivery, Http, Kafka, Log, LogFormat, Model, StartAt, Store,
+};
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".into(),
+            topic: "tweets".into(),
+            group: "monitor".into(),
+            start_at: StartAt::Earliest,
+            assignment: Assignment::CooperativeSticky,
+            record_bytes_max: 1 << 20,
+            queue_rows_max: 4096,
+            queue_bytes_max: 64 << 20,
+            idle_after_ms: 2000,
+            future_s_max: 600,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: "postgres://monitor@127.0.0.1:5432/monitor".into(),
+            connections_max: 8,
+            statement_timeout_ms: 30_000,
+            retry_wait_ms_max: 5_000,
+        }
+    }
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self { name: "lstm".into(), directory: "models".into(), threads: 2 }
+    }
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { rows_max: 512, wait_ms_max: 100 }
+    }
+}
+
+impl Default for Alerting {
+    fn default() -> Self {
+        Self {
+            window_minutes: 120,
+            baseline_minutes: 2 * 24 * 60,
+            window_tweets_min: 30,
+            baseline_tweets_min: 100,
+            rise_min: 0.15,
+            z_min: 4.5,
+            resolve_minutes: 30,
+            incident_minutes_max: 24 * 60,
+            lateness_s: 60,
+            tick_ms: 1000,
+        }
+    }
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self {
+            poll_ms: 1000,
+            timeout_ms: 10_000,
+            lease_ms: 60_000,
+            retry_wait_ms: 1000,
+            retry_wait_ms_max: 300_000,
+            attempts_max: 20,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8080".into(), public_url: None }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}

@@ -1,0 +1,265 @@
+//! Settings: the example file, bad files, and the layers over one another.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use monitor::config::{Receiver, Settings, load_from};
+
+fn root() -> PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    list.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
+}
+
+fn load(
+    file: Option<&Path>,
+    env: &[(&str, &str)],
+    set: &[(&str, &str)],
+) -> Result<Settings, String> {
+    load_from(file, pairs(env), &pairs(set)).map_err(|error| error.to_string())
+}
+
+fn example() -> PathBuf {
+    root().join("config/monitor.example.toml")
+}
+
+#[test]
+fn no_settings_at_all_are_the_defaults_and_valid() {
+    assert_eq!(load(None, &[], &[]).unwrap(), Settings::default());
+}
+
+#[test]
+fn the_example_states_the_defaults() {
+    let stated = load(Some(&example()), &[], &[]).unwrap();
+    assert_eq!(stated.brands.len(), 1);
+    assert_eq!(stated.receivers.len(), 2);
+    let without =
+        Settings { brands: BTreeMap::new(), receivers: BTreeMap::new(), ..stated.clone() };
+    assert_eq!(without, Settings::default());
+    let Receiver::Email(email) = &stated.receivers["comms"] else { panic!("comms gets mail") };
+    let plain = load(
+        None,
+        &[],
+        &[
+            ("receivers.x.kind", "email"),
+            ("receivers.x.host", "h"),
+            ("receivers.x.from", "a@example.com"),
+            ("receivers.x.to", "[\"b@example.com\"]"),
+        ],
+    );
+    let Receiver::Email(plain) = plain.unwrap().receivers["x"].clone() else { panic!() };
+    assert_eq!((email.port, email.tls), (plain.port, plain.tls), "stated as defaults");
+}
+
+/// The keys that serde knows below `table`, by asking it for one that it does not know.
+fn keys_of(table: &str, kind: Option<&str>) -> Vec<String> {
+    let asked = if table.is_empty() { "xx".into() } else { format!("{table}.xx") };
+    let mut set = vec![(asked.as_str(), "1")];
+    let kind_key = format!("{table}.kind");
+    if let Some(kind) = kind {
+        set.push((&kind_key, kind));
+    }
+    let message = load(None, &[], &set).unwrap_err();
+    let (_, expected) = message.split_once(", expected").unwrap();
+    let (expected, _) = expected.split_once(" for key").unwrap_or((expected, ""));
+    let keys: Vec<String> = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(keys.len() > 1, "{message}");
+    keys
+}
+
+#[test]
+fn the_example_leaves_no_key_out() {
+    let text = fs::read_to_string(example()).unwrap();
+    // Table header to the keys set below it, those behind a `#` included.
+    let mut stated: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut table = "";
+    for line in text.lines() {
+        if let Some(header) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            table = header;
+            stated.entry(table).or_default();
+        } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ") {
+            stated.entry(table).or_default().push(key);
+        }
+    }
+    let has_table = |name: &str| {
+        stated.keys().any(|table| *table == name || table.starts_with(&format!("{name}.")))
+    };
+    for table in keys_of("", None) {
+        assert!(has_table(&table), "the example has no [{table}]");
+        if table == "brands" || table == "receivers" {
+            continue;
+        }
+        for key in keys_of(&table, None) {
+            let there = stated[table.as_str()].contains(&key.as_str());
+            assert!(there || has_table(&format!("{table}.{key}")), "no {table}.{key}");
+        }
+    }
+    for key in keys_of("brands.x", None) {
+        assert!(stated["brands.acme"].contains(&key.as_str()), "no brands.*.{key}");
+    }
+    for key in keys_of("receivers.x", Some("email")) {
+        let there = |table: &str| stated[table].contains(&key.as_str());
+        assert!(there("receivers.comms") || there("receivers.chat"), "no receivers.*.{key}");
+    }
+}
+
+#[test]
+fn each_bad_file_is_refused_in_words() {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root().join("tests/fixtures/config")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let message = match load(Some(&path), &[], &[]) {
+            Ok(_) => panic!("{name}: was taken"),
+            Err(message) => message,
+        };
+        let lines = |prefix| text.lines().filter_map(move |line| line.strip_prefix(prefix));
+        let expected: Vec<&str> = lines("# Expect: ").collect();
+        assert!(!expected.is_empty(), "{name}: expects nothing");
+        for expected in expected {
+            assert!(message.contains(expected), "{name}: no {expected:?} in {message:?}");
+        }
+        for hidden in lines("# Hide: ") {
+            assert!(!message.contains(hidden), "{name}: {hidden:?} in {message:?}");
+        }
+        names.push(name);
+    }
+    assert!(names.len() > 30, "the files are found");
+}
+
+#[test]
+fn later_layers_win() {
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    fs::write(&file, "[kafka]\ntopic = \"file\"\ngroup = \"file\"\nbrokers = \"file:1\"\n")
+        .unwrap();
+    let env = [("MONITOR_KAFKA__GROUP", "env"), ("MONITOR_KAFKA__BROKERS", "env:1")];
+    let settings = load(Some(file.path()), &env, &[("kafka.brokers", "flag:1")]).unwrap();
+    assert_eq!(settings.kafka.topic, "file");
+    assert_eq!(settings.kafka.group, "env");
+    assert_eq!(settings.kafka.brokers, "flag:1");
+    assert_eq!(settings.kafka.record_bytes_max, 1 << 20, "the default");
+}
+
+#[test]
+fn text_becomes_what_the_setting_is() {
+    let env = [
+        ("MONITOR_MODEL__THREADS", "7"),
+        ("MONITOR_ALERTING__RISE_MIN", "0.25"),
+        ("MONITOR_KAFKA__ASSIGNMENT", "range"),
+        ("MONITOR_KAFKA__TOPIC", "2024"),
+        ("MONITOR_KAFKA__PROPERTIES__SASL__PASSWORD", "0123"),
+        ("MONITOR_BRANDS__ACME__HANDLES", "[\"acme\", '@acmehelp']"),
+        ("MONITOR_RECEIVERS__COMMS__KIND", "email"),
+        ("MONITOR_RECEIVERS__COMMS__HOST", "smtp.example.com"),
+        ("MONITOR_RECEIVERS__COMMS__PORT", "2525"),
+        ("MONITOR_RECEIVERS__COMMS__USERNAME", "monitor"),
+        ("MONITOR_RECEIVERS__COMMS__PASSWORD", "00123"),
+        ("MONITOR_RECEIVERS__COMMS__FROM", "monitor@example.com"),
+        ("MONITOR_RECEIVERS__COMMS__TO", "[\"comms@example.com\"]"),
+    ];
+    let set = [("kafka.properties.security.protocol", "sasl_ssl"), ("batching.rows_max", "9")];
+    let settings = load(None, &env, &set).unwrap();
+    assert_eq!(settings.model.threads, 7);
+    assert!((settings.alerting.rise_min - 0.25).abs() < 1e-9);
+    assert_eq!(settings.kafka.assignment.as_str(), "range");
+    assert_eq!(settings.kafka.topic, "2024");
+    assert_eq!(settings.kafka.properties["sasl.password"], "0123");
+    assert_eq!(settings.kafka.properties["security.protocol"], "sasl_ssl");
+    assert_eq!(settings.batching.rows_max, 9);
+    assert_eq!(settings.brands["acme"].handles, ["acme", "@acmehelp"]);
+    let Receiver::Email(email) = &settings.receivers["comms"] else { panic!("it is email") };
+    assert_eq!(email.port, 2525);
+    assert_eq!(email.password.as_ref().unwrap().expose(), "00123");
+}
+
+#[test]
+fn only_names_with_two_underscores_are_settings() {
+    let helpers = [
+        ("MONITOR_CACHE", "/tmp"),
+        ("MONITOR_CONFIG", "x.toml"),
+        ("MONITOR_REQUIRE_NISSHI", "1"),
+        ("OTHER__THING", "1"),
+    ];
+    assert_eq!(load(None, &helpers, &[]).unwrap(), Settings::default());
+    let error = load(None, &[("MONITOR_KAFKA__TOPICS", "x")], &[]).unwrap_err();
+    assert!(error.contains("unknown field `topics`"), "{error}");
+    let error = load(None, &[], &[("kafka.topics", "x")]).unwrap_err();
+    assert!(error.contains("unknown field `topics`"), "{error}");
+    let error = load(None, &[("MONITOR_MODEL__THREADS", "many")], &[]).unwrap_err();
+    assert!(error.contains("model.threads") && error.contains("environment"), "{error}");
+}
+
+#[test]
+fn nothing_secret_is_printed() {
+    let settings = load(
+        None,
+        &[],
+        &[
+            ("store.url", "postgres://monitor:hunter2@127.0.0.1/monitor"),
+            ("kafka.properties.sasl.password", "hunter2"),
+            ("receivers.a.kind", "email"),
+            ("receivers.a.host", "smtp.example.com"),
+            ("receivers.a.username", "monitor"),
+            ("receivers.a.password", "hunter2"),
+            ("receivers.a.from", "monitor@example.com"),
+            ("receivers.a.to", "[\"comms@example.com\"]"),
+            ("receivers.b.kind", "webhook"),
+            ("receivers.b.url", "https://user:hunter2@chat.example.com:8443/hunter2"),
+            ("receivers.b.secret", "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="),
+        ],
+    )
+    .unwrap();
+    let printed = format!("{settings:?} {settings:#?}");
+    for secret in ["hunter2", "aHVudGVy"] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
+    assert!(printed.contains("https://chat.example.com:8443"), "{printed}");
+    assert!(printed.contains("sasl.password"), "that it is set may be seen: {printed}");
+}
+
+fn check_config(args: &[&str]) -> (bool, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_monitor"))
+        .arg("check-config")
+        .args(args)
+        .current_dir(root())
+        // As whoever runs the tests may have it.
+        .env("MONITOR_CACHE", "/tmp")
+        .env_remove("MONITOR_CONFIG")
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn check_config_tells_what_it_found() {
+    let (valid, out, _) = check_config(&["--config", "config/monitor.example.toml"]);
+    assert!(valid);
+    insta::assert_snapshot!(out, @r"
+    settings are valid
+    kafka: topic tweets at 127.0.0.1:9092, group monitor
+    model: lstm from models
+    brand acme: 2 keywords, 2 handles, 1 hashtag, 1 rule tag
+    receiver chat: webhook at https://chat.example.com
+    receiver comms: email to comms@example.com by smtp.example.com:587
+    ");
+
+    let (valid, out, err) =
+        check_config(&["--set", "model.threads=0", "--set", "http.listen=8080"]);
+    assert!(!valid);
+    assert_eq!(out, "");
+    insta::assert_snapshot!(err, @r#"
+    error: 2 problems in the settings:
+      model.threads = 0: choose between 1 and 256
+      http.listen = "8080": give address and port, such as 127.0.0.1:8080
+    "#);
+
+    let (valid, _, err) = check_config(&["--config", "nonexistent.toml"]);
+    assert!(!valid);
+    insta::assert_snapshot!(err, @"error: cannot read the settings file nonexistent.toml: No such file or directory (os error 2)");
+}

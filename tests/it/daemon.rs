@@ -1,0 +1,381 @@
+//! `monitor run` as a process of its own, on a real broker, a real Postgres, a real mail
+//! server: killed, cut off, fed with rubbish.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use monitor::cli::replay::{Args as Replay, Sent, Times, replay};
+use monitor::clock::{Clock, SystemClock};
+use monitor::embedded::{MailServer, Nisshi, Postgres, Storage};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use sqlx::PgPool;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{create_topic, nisshi};
+
+const TOPIC: &str = "tweets";
+const WEEK: &str = "tests/fixtures/airline-week.csv.xz";
+const WEEK_ROWS: u64 = 14_640;
+const WEEK_TWEETS: i64 = 14_485;
+
+/// A daemon and all it talks to.
+struct Rig {
+    broker: Nisshi,
+    postgres: Postgres,
+    mail: MailServer,
+    pool: PgPool,
+    folder: TempDir,
+    daemon: Option<Child>,
+}
+
+impl Rig {
+    async fn start(storage: Storage) -> Option<Self> {
+        let broker = tokio::task::spawn_blocking(move || nisshi(storage)).await.unwrap()?;
+        create_topic(&broker.brokers(), TOPIC, 4).await;
+        let (postgres, mail) = tokio::task::spawn_blocking(|| {
+            (Postgres::start(None).unwrap(), MailServer::start().unwrap())
+        })
+        .await
+        .unwrap();
+        let url = postgres.create_database("monitor").await.unwrap();
+        let folder = TempDir::new().unwrap();
+        let settings = format!(
+            r#"
+            [kafka]
+            brokers = "{}"
+            properties = {{ "session.timeout.ms" = "6000", "heartbeat.interval.ms" = "1000" }}
+            [store]
+            url = "{url}"
+            retry_wait_ms_max = 500
+            [model]
+            name = "logistic"
+            directory = "{}/models"
+            [alerting]
+            tick_ms = 100
+            [delivery]
+            poll_ms = 100
+            timeout_ms = 2000
+            lease_ms = 3000
+            [http]
+            listen = "127.0.0.1:0"
+            [receivers.comms]
+            kind = "email"
+            host = "127.0.0.1"
+            port = {}
+            tls = "none"
+            from = "monitor@airparadis.example"
+            to = ["comms@airparadis.example"]
+            [brands]
+            American = {{ handles = ["AmericanAir"] }}
+            JetBlue = {{ handles = ["JetBlue"] }}
+            Southwest = {{ handles = ["SouthwestAir"] }}
+            "US Airways" = {{ handles = ["USAirways"] }}
+            United = {{ handles = ["united"] }}
+            Virgin = {{ handles = ["VirginAmerica"] }}
+            "#,
+            broker.brokers(),
+            env!("CARGO_MANIFEST_DIR"),
+            mail.address().port(),
+        );
+        std::fs::write(folder.path().join("monitor.toml"), settings).unwrap();
+        let pool = PgPool::connect_lazy(&url).unwrap();
+        Some(Self { broker, postgres, mail, pool, folder, daemon: None })
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn run(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_monitor"))
+            .args(["--set", "log.filter=info", "--config"])
+            .arg(self.folder.path().join("monitor.toml"))
+            .arg("run")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.daemon = Some(child);
+    }
+
+    /// SIGKILL, as the machine would.
+    fn kill(&mut self) {
+        let mut child = self.daemon.take().expect("a daemon runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and whether it ended well.
+    fn terminate(&mut self) -> bool {
+        let mut child = self.daemon.take().expect("a daemon runs");
+        // SAFETY: the child has not been waited for, so its id is still its own.
+        unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };
+        child.wait().unwrap().success()
+    }
+
+    /// Sends the airline week at a speed, in the background.
+    fn replay(&self, speed: f64) -> JoinHandle<Sent> {
+        let kafka = monitor::config::Kafka {
+            brokers: self.broker.brokers(),
+            topic: TOPIC.into(),
+            ..monitor::config::Kafka::default()
+        };
+        let args = Replay {
+            file: Path::new(env!("CARGO_MANIFEST_DIR")).join(WEEK),
+            speed,
+            times: Times::Keep,
+            limit: None,
+        };
+        tokio::task::spawn_blocking(move || {
+            replay(&args, &kafka, &CancellationToken::new(), &mut |_| {}).unwrap()
+        })
+    }
+
+    /// Asks until the answer is as wanted, or fails with the daemon's log.
+    async fn until(&self, what: &str, wait_max: Duration, mut ok: impl AsyncFnMut() -> bool) {
+        let clock = SystemClock::new();
+        while !ok().await {
+            assert!(
+                clock.elapsed() < wait_max,
+                "{what}: not within {wait_max:?}; the daemon's log ends with:\n{}",
+                log_end(&self.log())
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap_or(-1)
+    }
+
+    async fn read(&self) -> i64 {
+        self.count("SELECT coalesce(sum(position), 0)::bigint FROM checkpoints").await
+    }
+
+    /// The week is in: every tweet once, every count in line with the scores.
+    async fn assert_week_is_whole(&self) {
+        assert_eq!(self.count("SELECT count(*) FROM scores").await, WEEK_TWEETS);
+        assert_eq!(self.count("SELECT count(*) FROM dead_letters").await, 0);
+        let differing = self
+            .count(
+                "SELECT count(*) FROM (
+                     SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute,
+                            count(*) AS total, count(*) FILTER (WHERE label = 'NEGATIVE') AS negative
+                     FROM scores, unnest(brands) AS brand GROUP BY 1, 2
+                 ) AS fold FULL JOIN minute_counts AS m USING (brand, minute, total, negative)
+                 WHERE fold.total IS NULL OR m.brand IS NULL",
+            )
+            .await;
+        assert_eq!(differing, 0, "minute counts differ from a fold over the scores");
+    }
+
+    async fn incidents(&self) -> Vec<(String, String, i64, i64)> {
+        sqlx::query_as(
+            "SELECT brand, opened_at::text, observed_total, observed_negative
+             FROM incidents ORDER BY opened_at, brand",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    /// Keys of the mails received, with how often each came.
+    fn mail_keys(&self) -> BTreeMap<String, usize> {
+        let mut keys = BTreeMap::new();
+        for mail in self.mail.mails() {
+            let text = mail.text();
+            let key = text
+                .lines()
+                .find_map(|line| line.strip_prefix("X-Monitor-Key: "))
+                .expect("each mail names its key");
+            *keys.entry(key.trim().to_owned()).or_default() += 1;
+        }
+        keys
+    }
+
+    /// Port of the daemon's page, as its log says.
+    fn page(&self) -> Option<String> {
+        let log = std::fs::read_to_string(self.log()).ok()?;
+        let line = log.lines().rev().find(|line| line.contains("answering HTTP"))?;
+        let at = line.rfind("127.0.0.1:")?;
+        Some(line[at..].chars().take_while(|c| !c.is_whitespace() && *c != '\u{1b}').collect())
+    }
+
+    async fn ready(&self) -> Option<(bool, String)> {
+        let answer = reqwest::get(format!("http://{}/readyz", self.page()?)).await.ok()?;
+        Some((answer.status().is_success(), answer.text().await.ok()?))
+    }
+
+    /// Resident memory of the daemon, in MB.
+    fn memory_mb(&self) -> u64 {
+        let id = self.daemon.as_ref().expect("a daemon runs").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn log_end(path: &Path) -> String {
+    let log = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(25)..].join("\n")
+}
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_kills_lose_nothing_and_double_nothing() {
+    let Some(mut rig) = Rig::start(Storage::Memory).await else { return };
+    rig.run();
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let replay = rig.replay(7000.0);
+    for kill in 0..10 {
+        // Somewhere between its start and the middle of its work.
+        tokio::time::sleep(Duration::from_millis(random.random_range(300..9000))).await;
+        println!("kill {kill} after {} records read", rig.read().await);
+        rig.kill();
+        rig.run();
+    }
+    assert_eq!(replay.await.unwrap().sent, WEEK_ROWS);
+    rig.until("all records are read", 3 * SOON, async || rig.read().await == WEEK_ROWS as i64)
+        .await;
+    rig.until("all partitions are at their end", SOON, async || {
+        rig.count("SELECT count(*) FROM checkpoints WHERE at_end").await == 4
+    })
+    .await;
+    rig.assert_week_is_whole().await;
+    rig.until("every minute is judged", SOON, async || {
+        rig.count(
+            "SELECT count(*) FROM brand_states WHERE judged >= (
+                 SELECT max(event_time_max) - interval '3 minutes' FROM checkpoints)",
+        )
+        .await
+            == 6
+    })
+    .await;
+    rig.until("every notification is sent", SOON, async || {
+        rig.count("SELECT count(*) FROM outbox WHERE state <> 'sent'").await == 0
+    })
+    .await;
+    let incidents = rig.incidents().await;
+    println!("incidents: {incidents:?}");
+    assert!(!incidents.is_empty(), "the week has a bad buzz");
+    let told: Vec<String> =
+        sqlx::query_scalar("SELECT key FROM outbox").fetch_all(&rig.pool).await.unwrap();
+    let received = rig.mail_keys();
+    println!("mails: {received:?}");
+    assert_eq!(
+        received.keys().cloned().collect::<BTreeSet<_>>(),
+        told.into_iter().collect::<BTreeSet<_>>(),
+        "each notification under its one key"
+    );
+    assert!(rig.terminate(), "SIGTERM drains and ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_for_postgres_and_for_the_broker() {
+    let Some(mut rig) = Rig::start(Storage::Disk).await else { return };
+    rig.run();
+    let replay = rig.replay(9000.0);
+    rig.until("it reads", SOON, async || rig.read().await > 500).await;
+    let ready = async |rig: &Rig| rig.ready().await.is_some_and(|(ready, _)| ready);
+    rig.until("it is ready", SOON, async || ready(&rig).await).await;
+    let before_mb = rig.memory_mb();
+
+    rig.postgres.stop_server();
+    rig.until("it says that Postgres is away", SOON, async || {
+        rig.ready().await.is_some_and(|(ready, text)| !ready && text.contains("store"))
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let during_mb = rig.memory_mb();
+    rig.postgres.start_server().unwrap();
+    rig.until("it is ready again", SOON, async || ready(&rig).await).await;
+    let resumed_at = rig.read().await;
+    rig.until("it reads on", SOON, async || rig.read().await > resumed_at).await;
+
+    rig.broker.kill();
+    rig.until("it says that the broker is away", SOON, async || {
+        rig.ready().await.is_some_and(|(ready, text)| !ready && text.contains("broker"))
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    rig.broker.start_again().unwrap();
+    rig.until("it is ready again", 2 * SOON, async || ready(&rig).await).await;
+
+    let sent = replay.await.unwrap();
+    assert_eq!((sent.sent, sent.failed), (WEEK_ROWS, 0));
+    rig.until("all tweets are stored", 3 * SOON, async || {
+        rig.count("SELECT count(*) FROM scores").await == WEEK_TWEETS
+    })
+    .await;
+    rig.assert_week_is_whole().await;
+    let after_mb = rig.memory_mb();
+    println!(
+        "memory: {before_mb} MB before, {during_mb} MB with Postgres away, {after_mb} MB after"
+    );
+    // The queue's bounds are 4096 rows and 64 MiB; a daemon that kept the rest of the week
+    // and more would show it here.
+    assert!(during_mb < before_mb + 200 && after_mb < before_mb + 200);
+    assert!(rig.terminate(), "SIGTERM drains and ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rubbish_becomes_dead_letters_and_the_stream_goes_on() {
+    let Some(mut rig) = Rig::start(Storage::Memory).await else { return };
+    rig.run();
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", rig.broker.brokers())
+        .set("message.max.bytes", "10000000")
+        .create()
+        .unwrap();
+    let large = format!(r#"{{"id":"3","text":"{}"}}"#, "x".repeat(5_000_000));
+    let tweet = |id: u32| {
+        format!(r#"{{"id":"{id}","text":"@united thank you","created_at":"2015-02-20T10:00:00Z"}}"#)
+    };
+    for payload in
+        [tweet(1), "{oops".into(), r#"{"id":"2"}"#.into(), large, String::new(), tweet(4)]
+    {
+        let record = FutureRecord::<(), _>::to(TOPIC).partition(1).payload(&payload);
+        producer.send(record, Duration::from_secs(30)).await.unwrap();
+    }
+    rig.until("all are read", SOON, async || rig.read().await == 6).await;
+    assert_eq!(rig.count("SELECT count(*) FROM scores").await, 2);
+    let letters: Vec<(i64, String, i64, i32)> = sqlx::query_as(
+        r#"SELECT "offset", reason, payload_bytes, length(payload) FROM dead_letters ORDER BY 1"#,
+    )
+    .fetch_all(&rig.pool)
+    .await
+    .unwrap();
+    let expected = [
+        (1, "not JSON", 5, 5),
+        (2, r#""text" is missing"#, 10, 10),
+        (3, "more than kafka.record_bytes_max = 1048576", 5_000_020, 4096),
+        (4, "the record is empty", 0, 0),
+    ];
+    assert_eq!(letters.len(), expected.len(), "{letters:?}");
+    for (letter, (offset, reason, bytes, kept)) in letters.iter().zip(expected) {
+        assert_eq!((letter.0, letter.2, letter.3), (offset, bytes, kept), "{letter:?}");
+        assert!(letter.1.contains(reason), "{letter:?}");
+    }
+    assert!(rig.terminate(), "SIGTERM drains and ends well");
+}

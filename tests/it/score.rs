@@ -1,0 +1,146 @@
+//! `monitor score`, as a person or a pipe calls it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn monitor(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_monitor"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn feed(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = monitor(arguments).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn answers(output: &Output) -> Vec<Value> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::str::from_utf8(&output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn one_text() {
+    let check = |text: &str, model: &str, expected: &str| {
+        let output = feed(&["score", text, "--model", model], b"");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (label, score) = text.trim_end().split_once(' ').unwrap();
+        assert_eq!(label, expected, "{model}");
+        assert!((0.5..=1.0).contains(&score.parse::<f32>().unwrap()), "{score}");
+        assert_eq!(score.len(), 4, "two places: {score}");
+    };
+    for model in ["logistic", "lstm", "lstm@1"] {
+        check("we love you", model, "POSITIVE");
+        check("worst airline ever, lost my bag", model, "NEGATIVE");
+    }
+}
+
+#[test]
+fn lines_to_json() {
+    let input = b"we love you\n\nworst airline ever, lost my bag\r\nbad \xff bytes\n\"quoted\" \xf0\x9f\x98\xa1";
+    let found = answers(&feed(&["score", "-", "--model", "lstm"], input));
+    let texts: Vec<&str> = found.iter().map(|a| a["text"].as_str().unwrap()).collect();
+    let expected = [
+        "we love you",
+        "",
+        "worst airline ever, lost my bag",
+        "bad \u{FFFD} bytes",
+        "\"quoted\" 😡",
+    ];
+    assert_eq!(texts, expected);
+    let labels: Vec<&str> = found.iter().map(|a| a["label"].as_str().unwrap()).collect();
+    assert_eq!((labels[0], labels[2]), ("POSITIVE", "NEGATIVE"));
+    for answer in &found {
+        let mut keys: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["label", "model", "negative", "score", "text"]);
+        let (score, negative) =
+            (answer["score"].as_f64().unwrap(), answer["negative"].as_f64().unwrap());
+        let of_label = if answer["label"] == "NEGATIVE" { negative } else { 1.0 - negative };
+        assert!((score - of_label).abs() < 1e-6, "{answer}");
+        assert_eq!(answer["model"], "lstm@1");
+    }
+    assert!(answers(&feed(&["score", "-"], b"")).is_empty(), "no line, no answer");
+}
+
+#[test]
+fn answers_while_the_input_pauses() {
+    let mut child = monitor(&["score", "-", "--model", "logistic"]).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    for text in ["first", "second"] {
+        writeln!(input, "{text}").unwrap();
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap()["text"], text);
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn quiet_when_the_reader_leaves() {
+    let mut child = monitor(&["score", "-", "--model", "logistic"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut input = child.stdin.take().unwrap();
+    // The program may be gone before all is written.
+    let _ = input.write_all("hello\n".repeat(20_000).as_bytes());
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn a_line_of_a_megabyte_and_more() {
+    let mut input = "sad ".repeat(500_000).into_bytes();
+    input.extend(b"\nwe love you\n");
+    let found = answers(&feed(&["score", "-", "--model", "logistic"], &input));
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0]["text"].as_str().unwrap().len(), 1 << 20);
+    assert_eq!(found[1]["text"], "we love you");
+}
+
+#[test]
+fn unknown_model_lists_those_there_are() {
+    let output = feed(&["score", "hello", "--model", "bert"], b"");
+    assert!(!output.status.success());
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("no model \"bert\"") && error.contains("lstm@1"), "{error}");
+}
+
+#[test]
+fn retrain_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = Path::new("tests/fixtures");
+    let data = fixtures.join("sentiment.csv");
+    let output = folder.path().to_str().unwrap();
+    let arguments = [
+        "retrain",
+        "--data",
+        data.to_str().unwrap(),
+        "--output",
+        output,
+        "--epochs",
+        "2",
+        "--rows",
+        "300",
+        "--test",
+        "tests/fixtures/manual.csv",
+    ];
+    let found = feed(&arguments, b"");
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let text = String::from_utf8(found.stdout).unwrap();
+    assert!(text.contains("logistic@1: accuracy") && text.contains("lstm@1: accuracy"), "{text}");
+    let set = format!("model.directory={output}");
+    let score = feed(&["score", "hello", "--model", "logistic", "--set", &set], b"");
+    assert!(score.status.success());
+    let missing = feed(&["retrain", "--data", "nowhere.csv"], b"");
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot read nowhere.csv"));
+}
