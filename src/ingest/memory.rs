@@ -7,17 +7,20 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Bounds, Control, Event, Load, Positions, Record, Source};
 use crate::domain::{Offset, TopicPartition};
 
+/// A partition's records by offset.
+type Records = Vec<(Offset, Vec<u8>)>;
+
 /// A topic in memory. Each partition's records stand at the offsets given, ascending; the
 /// broker "has" what is there and nothing before the first.
 #[derive(Debug, Clone)]
 pub struct MemorySource {
     topic: Arc<str>,
-    partitions: Arc<Vec<Vec<(Offset, Vec<u8>)>>>,
+    partitions: Arc<Vec<Records>>,
 }
 
 impl MemorySource {
     /// A topic with these partitions.
-    pub fn new(topic: &str, partitions: Vec<Vec<(Offset, Vec<u8>)>>) -> Self {
+    pub fn new(topic: &str, partitions: Vec<Records>) -> Self {
         Self { topic: topic.into(), partitions: Arc::new(partitions) }
     }
 

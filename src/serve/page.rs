@@ -189,9 +189,9 @@ fn bullet(incident: &Incident) -> String {
          <rect class=\"track\" width=\"100\" height=\"10\"/>\
          <rect class=\"negative\" width=\"{seen:.1}\" height=\"10\"/>\
          <rect class=\"all\" width=\"{:.1}\" height=\"10\"/>\
-         <rect class=\"mark\" x=\"{:.1}\" width=\"0.8\" height=\"10\"/></svg>",
+         <rect class=\"mark\" x=\"{:.1}\" width=\"0.4\" height=\"10\"/></svg>",
         usual.min(seen),
-        usual - 0.4,
+        usual - 0.2,
     )
 }
 

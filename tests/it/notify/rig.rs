@@ -201,11 +201,13 @@ impl Answer {
 }
 
 type Requests = Vec<(HeaderMap, String)>;
+/// What came, and what to answer next.
+type Seen = (Requests, VecDeque<Answer>);
 
 /// A web server that keeps what it is sent and answers as told, then with 200.
 pub struct HttpReceiver {
     pub url: String,
-    seen: Arc<Mutex<(Requests, VecDeque<Answer>)>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl HttpReceiver {
@@ -225,7 +227,7 @@ impl HttpReceiver {
 }
 
 async fn receive(
-    State(seen): State<Arc<Mutex<(Requests, VecDeque<Answer>)>>>,
+    State(seen): State<Arc<Mutex<Seen>>>,
     headers: HeaderMap,
     body: String,
 ) -> Response {
