@@ -1,0 +1,329 @@
+//! How fast is the way from broker to database, beside its bare ends?
+//!
+//! In one run, on the same tweets, broker and server: reading the topic and nothing else,
+//! writing finished rows and nothing else, and the whole pipeline with no model, with the
+//! logistic model and with the LSTM. Prints rows a second (median of the rounds) and ratios
+//! to the two bare ends. Broker: nisshi where there is one, else librdkafka's in-process
+//! cluster, which shares this process's cores.
+//!
+//! `scripts/bench pipeline [--rounds 3] [--rows 60000]`
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use chrono::TimeDelta;
+use clap::Parser;
+use monitor::batching::Policy;
+use monitor::classifier::{self, Model, ModelHandle};
+use monitor::clock::{Clock, SystemClock};
+use monitor::config;
+use monitor::domain::{Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet};
+use monitor::embedded::{MockBroker, Nisshi, Postgres, Storage};
+use monitor::ingest::{KafkaSource, Limits, decode};
+use monitor::pipeline::{Pipeline, Settings, StoredPositions};
+use monitor::store::{Advance, Batch, Claim, PostgresStore, ScoredTweet, Store};
+use monitor::telemetry::Readiness;
+use monitor::text::{BrandMatcher, BrandRule};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, TopicPartitionList};
+
+const TOPIC: &str = "bench";
+const PARTITIONS: i32 = 6;
+const LIMITS: Limits = Limits { record_bytes_max: 1 << 20, future_max: TimeDelta::days(1) };
+
+#[derive(Parser)]
+struct Args {
+    /// Rounds; the median counts
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Tweets a round: the airline week over and over, each time under new ids
+    #[arg(long, default_value_t = 60_000)]
+    rows: usize,
+    /// Folder of the models
+    #[arg(long, default_value = "models")]
+    models: String,
+    /// Passed by cargo bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+struct Bench {
+    brokers: String,
+    postgres: Postgres,
+    payloads: Vec<Vec<u8>>,
+    /// Distinct tweets among the payloads: the week holds some twice.
+    distinct: u64,
+    clock: Arc<SystemClock>,
+    databases: std::cell::Cell<u32>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let postgres = tokio::task::spawn_blocking(|| Postgres::start(None)).await??;
+    let (nisshi, mock);
+    let (brokers, kind) = if Nisshi::find().is_some() {
+        nisshi = tokio::task::spawn_blocking(|| Nisshi::start(Storage::Memory)).await??;
+        create_topic(&nisshi.brokers()).await?;
+        (nisshi.brokers(), "nisshi, in memory")
+    } else {
+        mock = MockBroker::start(TOPIC, PARTITIONS.unsigned_abs())?;
+        (mock.brokers().to_owned(), "librdkafka's in-process cluster")
+    };
+    let (payloads, ids) = payloads(args.rows)?;
+    let bench = Bench {
+        brokers,
+        postgres,
+        payloads,
+        distinct: ids.len() as u64,
+        clock: Arc::new(SystemClock::new()),
+        databases: std::cell::Cell::new(0),
+    };
+    bench.produce()?;
+    let bytes: usize = bench.payloads.iter().map(Vec::len).sum();
+    println!(
+        "{} tweets of {} bytes on average, {PARTITIONS} partitions, broker: {kind}, \
+         Postgres with fsync, {} cores, batches of {} rows\n",
+        args.rows,
+        bytes / args.rows,
+        std::thread::available_parallelism()?,
+        config::Batching::default().rows_max,
+    );
+
+    let names = ["bare consume", "bare insert", "no model", "logistic", "lstm"];
+    let mut rates = vec![Vec::new(); names.len()];
+    for round in 1..=args.rounds {
+        for (name, rates) in names.iter().zip(&mut rates) {
+            let rate = match *name {
+                "bare consume" => bench.bare_consume()?,
+                "bare insert" => bench.bare_insert().await?,
+                "no model" => bench.pipeline(Model::null()).await?,
+                family => {
+                    bench.pipeline(classifier::open(Path::new(&args.models), family, 2)?).await?
+                }
+            };
+            eprintln!("round {round} of {}: {name}: {rate:.0} rows/s", args.rounds);
+            rates.push(rate);
+        }
+    }
+    let medians: Vec<f64> = rates.into_iter().map(median).collect();
+    println!("| | rows/s, median of {} | x bare consume | x bare insert |", args.rounds);
+    println!("| --- | ---: | ---: | ---: |");
+    for (name, rate) in names.iter().zip(&medians) {
+        let label =
+            if name.starts_with("bare") { (*name).to_owned() } else { format!("pipeline, {name}") };
+        println!("| {label} | {rate:.0} | {:.2} | {:.2} |", rate / medians[0], rate / medians[1]);
+    }
+    Ok(())
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// The airline week over and over, each time under new ids; and those ids.
+fn payloads(rows: usize) -> anyhow::Result<(Vec<Vec<u8>>, HashSet<String>)> {
+    let path = "tests/fixtures/airline-week.csv.xz";
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read {path}"))?;
+    let mut reader = csv::Reader::from_reader(liblzma::read::XzDecoder::new(file));
+    let week: Vec<(String, String, String)> = reader
+        .records()
+        .map(|row| row.map(|row| (row[0].to_owned(), row[1].to_owned(), row[2].to_owned())))
+        .collect::<Result<_, _>>()?;
+    let mut ids = HashSet::new();
+    let payloads = (0..rows)
+        .map(|n| {
+            let (id, at, text) = &week[n % week.len()];
+            let id = format!("{id}-{}", n / week.len());
+            ids.insert(id.clone());
+            serde_json::json!({ "id": id, "text": text, "created_at": at }).to_string().into_bytes()
+        })
+        .collect();
+    Ok((payloads, ids))
+}
+
+async fn create_topic(brokers: &str) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
+    let made = admin.create_topics([&topic], &AdminOptions::new()).await?;
+    ensure!(made.iter().all(Result::is_ok), "cannot create the topic: {made:?}");
+    Ok(())
+}
+
+impl Bench {
+    fn produce(&self) -> anyhow::Result<()> {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("queue.buffering.max.messages", "1000000")
+            .create()?;
+        for (n, payload) in self.payloads.iter().enumerate() {
+            let partition = i32::try_from(n)? % PARTITIONS;
+            let record = BaseRecord::<(), _>::to(TOPIC).partition(partition).payload(payload);
+            producer.send(record).map_err(|(error, _)| error)?;
+        }
+        Ok(producer.flush(Duration::from_secs(60))?)
+    }
+
+    fn rate(&self, rows: usize, since: Duration) -> f64 {
+        rows as f64 / (self.clock.elapsed() - since).as_secs_f64()
+    }
+
+    /// Reads the topic with librdkafka, and nothing else.
+    fn bare_consume(&self) -> anyhow::Result<f64> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", "bare")
+            .set("enable.auto.commit", "false")
+            .create()?;
+        let mut partitions = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            partitions.add_partition_offset(TOPIC, partition, rdkafka::Offset::Beginning)?;
+        }
+        consumer.assign(&partitions)?;
+        let (mut rows, mut bytes, mut since) = (0, 0, Duration::ZERO);
+        while rows < self.payloads.len() {
+            let record =
+                consumer.poll(Duration::from_secs(10)).context("the broker fell silent")??;
+            if rows == 0 {
+                since = self.clock.elapsed();
+            }
+            rows += 1;
+            bytes += record.payload_len();
+        }
+        ensure!(bytes == self.payloads.iter().map(Vec::len).sum::<usize>(), "records differ");
+        Ok(self.rate(rows, since))
+    }
+
+    async fn store(&self) -> anyhow::Result<Arc<PostgresStore>> {
+        let number = self.databases.get();
+        self.databases.set(number + 1);
+        let url = self.postgres.create_database(&format!("bench_{number}")).await?;
+        let store = PostgresStore::connect(&config::Store { url, ..config::Store::default() })?;
+        store.migrate().await?;
+        Ok(Arc::new(store))
+    }
+
+    /// Writes finished rows in the pipeline's own transactions, and nothing else.
+    async fn bare_insert(&self) -> anyhow::Result<f64> {
+        let store = self.store().await?;
+        let partition = TopicPartition::new(TOPIC, 0);
+        let claim = Claim {
+            partition: partition.clone(),
+            low: Offset(0),
+            high: Offset(i64::try_from(self.payloads.len())?),
+        };
+        store.claim(&[claim], StartAt::Earliest).await?;
+        let brands = brands()?;
+        let half = Probability::new(0.5)?;
+        let now = self.clock.now();
+        let scored: Vec<ScoredTweet> = self
+            .payloads
+            .iter()
+            .map(|payload| {
+                let tweet: Tweet = decode(payload, payload.len(), None, &LIMITS, now)?;
+                Ok(ScoredTweet {
+                    brands: brands.matches(&tweet.text, &[]),
+                    tweet,
+                    score: Score { negative: half, label: Label::Negative },
+                    model: "null@1".into(),
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let mut position = Offset(0);
+        let since = self.clock.elapsed();
+        for scores in scored.chunks(config::Batching::default().rows_max) {
+            let to = Offset(position.0 + i64::try_from(scores.len())?);
+            let advance = Advance {
+                partition: partition.clone(),
+                from: position,
+                to,
+                event_time_max: scores.iter().map(|s| s.tweet.created_at).max(),
+            };
+            let batch =
+                Batch { scores: scores.to_vec(), dead_letters: vec![], advances: vec![advance] };
+            store.commit(&batch).await?;
+            position = to;
+        }
+        Ok(self.rate(self.payloads.len(), since))
+    }
+
+    /// The daemon's own way from the broker to the database.
+    async fn pipeline(&self, model: Model) -> anyhow::Result<f64> {
+        let store = self.store().await?;
+        let kafka = config::Kafka {
+            brokers: self.brokers.clone(),
+            topic: TOPIC.into(),
+            group: format!("bench-{}", self.databases.get()),
+            ..config::Kafka::default()
+        };
+        let batching = config::Batching::default();
+        let settings = Settings {
+            batching: Policy {
+                rows_max: batching.rows_max,
+                wait_max: Duration::from_millis(batching.wait_ms_max),
+            },
+            limits: LIMITS,
+            retry_wait_max: Duration::from_secs(1),
+            drain_max: Duration::from_secs(10),
+        };
+        let stop = tokio_util::sync::CancellationToken::new();
+        let positions = Arc::new(StoredPositions::new(
+            store.clone(),
+            StartAt::Earliest,
+            settings.retry_wait_max,
+            stop.clone(),
+        ));
+        let source = KafkaSource::start(
+            &kafka,
+            positions,
+            Arc::new(Readiness::default()),
+            self.clock.clone(),
+        )?;
+        let pipeline = Pipeline::new(
+            settings,
+            store.clone(),
+            ModelHandle::spawn(model),
+            brands()?,
+            self.clock.clone(),
+        );
+        let running = tokio::spawn(pipeline.run(source, stop.clone().cancelled_owned()));
+        // Joining the group takes seconds; the clock starts with the first rows stored.
+        let (mut since, mut before) = (Duration::ZERO, 0);
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let read: i64 = store.progress(TOPIC).await?.iter().map(|p| p.position.0).sum();
+            let read = usize::try_from(read)?;
+            if before == 0 && read > 0 {
+                (since, before) = (self.clock.elapsed(), read);
+            }
+            if read == self.payloads.len() {
+                break;
+            }
+            ensure!(!running.is_finished(), "the pipeline ended early");
+        }
+        let rate = self.rate(self.payloads.len() - before, since);
+        stop.cancel();
+        running.await??;
+        let stored = store.totals().await?.scores;
+        ensure!(stored == self.distinct, "{stored} of {} tweets are stored", self.distinct);
+        Ok(rate)
+    }
+}
+
+fn brands() -> anyhow::Result<BrandMatcher> {
+    let handles =
+        ["AmericanAir", "JetBlue", "SouthwestAir", "USAirways", "united", "VirginAmerica"];
+    Ok(BrandMatcher::new(handles.map(|handle| BrandRule {
+        name: handle.into(),
+        handles: vec![handle.into()],
+        ..BrandRule::default()
+    }))?)
+}
