@@ -12,14 +12,14 @@ pub struct Series {
 
 impl Series {
     /// Covers `first..=last`. `counts` is ascending; minutes not in it have no tweets,
-    /// minutes outside the stretch are left out. Minutes in `incidents` (first and last,
-    /// both included) do not enter the calm sums: an incident must not poison the
-    /// baseline it is measured against.
+    /// minutes outside the stretch are left out. The stretches in `left_out` (first and
+    /// last minute) do not enter the calm sums: an incident must not poison the baselines
+    /// of those after it.
     pub fn new(
         first: Minute,
         last: Minute,
         counts: &[(Minute, Counts)],
-        incidents: &[(Minute, Minute)],
+        left_out: &[(Minute, Minute)],
     ) -> Self {
         let length = usize::try_from(last.0 - first.0 + 1).unwrap_or(0);
         let mut minutes = vec![Counts::default(); length];
@@ -29,7 +29,7 @@ impl Series {
             }
         }
         let all = prefix_sums(&minutes);
-        for (from, to) in incidents {
+        for (from, to) in left_out {
             let from = slot(first, *from).unwrap_or(0).min(length);
             let to = slot(first, to.plus(1)).unwrap_or(0).clamp(from, length);
             minutes[from..to].fill(Counts::default());
@@ -56,7 +56,7 @@ impl Series {
 }
 
 fn slot(first: Minute, minute: Minute) -> Option<usize> {
-    usize::try_from(minute.0 - first.0).ok()
+    usize::try_from(minute.0.saturating_sub(first.0)).ok()
 }
 
 /// `sums[n]` holds the first `n` minutes.

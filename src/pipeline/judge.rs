@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alerting::{Open, Progress, ResolveReason, Rule, Series, State, Verdict, watermark};
 use crate::config;
-use crate::domain::{Evidence, Incident, Minute, Transition};
+use crate::domain::{Evidence, Minute, Transition};
 use crate::store::{CurvePoint, Decision, Notification, Step, Store, StoreError};
 use crate::telemetry;
 
@@ -120,7 +120,11 @@ impl Judge {
         let history = first.plus(-self.rule.history_minutes());
         let counts = self.store.minute_counts(brand, history, last).await?;
         let past = self.store.incidents_since(brand, history).await?;
-        let series = Series::new(history, last, &counts, &self.quarantine(&past));
+        let left_out: Vec<_> = past
+            .iter()
+            .filter_map(|incident| Some(self.rule.left_out(incident.opened, incident.resolved?)))
+            .collect();
+        let series = Series::new(history, last, &counts, &left_out);
         let mut state = State {
             open: known.as_ref().and_then(|k| k.open.as_ref()).map(|incident| Open {
                 opened: incident.opened,
@@ -187,21 +191,6 @@ impl Judge {
             tracing::info!(%id, brand, transition, at = %step.notification.at, reason = step.notification.reason, "incident");
         }
         Ok(more)
-    }
-
-    /// Stretches that the baseline leaves out: incidents that passed, from the first
-    /// minute of the window they opened on. One that became the new normal is learnt.
-    fn quarantine(&self, incidents: &[Incident]) -> Vec<(Minute, Minute)> {
-        incidents
-            .iter()
-            .filter_map(|incident| {
-                let resolved = incident.resolved?;
-                let lasted = resolved.0 - incident.opened.0;
-                let window = i64::from(self.rule.window_minutes);
-                (lasted < i64::from(self.rule.incident_minutes_max))
-                    .then(|| (incident.opened.plus(1 - window), resolved))
-            })
-            .collect()
     }
 }
 
