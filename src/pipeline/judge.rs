@@ -221,8 +221,8 @@ fn reason(
     match resolved {
         None => format!(
             "{observed} of the {} tweets about {brand} in the last {window} were negative, \
-             where the {} before lead us to expect {expected} ({} of {}); the rise is {:.1} \
-             standard errors, and {:.1} are beyond chance.",
+             where the {} before lead us to expect {expected} ({} of {}); the rise is {:.2} \
+             standard errors, and from {:.2} on it is more than chance.",
             evidence.observed.total,
             span(baseline_minutes),
             evidence.baseline.negative,
