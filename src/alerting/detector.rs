@@ -3,10 +3,9 @@
 //! A minute alarms when the rolling window holds enough tweets, the baseline before it
 //! does too, the share has risen by at least `rise_min`, and the rise is at least `z_min`
 //! standard errors: one look a minute at overlapping windows asks far more often than a
-//! single test, hence a bound far beyond the customary 1.64: on independent tweets at an
-//! even share, `z_min = 4.5` gave no false alarm in 6,000 simulated days, 4.0 up to 0.6 a
-//! month. The incident's baseline stays
-//! frozen until the share has been calm for `resolve_minutes`.
+//! single test, hence a bound far beyond the customary 1.64 (`scripts/bench false_alarms`
+//! measures what it costs). The incident's baseline stays frozen until the share has been
+//! calm for `resolve_minutes`.
 
 use crate::domain::{Counts, Evidence, Minute};
 
@@ -286,7 +285,7 @@ mod tests {
 
     #[test]
     fn quiet_streams_stay_quiet() {
-        // 300 days in all. At z_min = 4 such streams alarm up to 0.6 times a month.
+        // 300 days in all; `scripts/bench false_alarms` has more.
         for (a_minute, share) in [(0.5, 0.8), (2.0, 0.6), (20.0, 0.2)] {
             for seed in 0..10 {
                 let found = run(&RULE, &stream(10 * 1440, a_minute, |_| share, seed));

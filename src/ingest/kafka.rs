@@ -374,7 +374,7 @@ impl Poller {
             self.tell_ends();
             self.keep_house();
         }
-        self.tell_kafka(CommitMode::Sync);
+        self.tell_kafka();
     }
 
     fn obey(&mut self) {
@@ -510,7 +510,7 @@ impl Poller {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING_EVERY;
-        self.tell_kafka(CommitMode::Async);
+        self.tell_kafka();
         let context = self.context();
         let found = self
             .consumer
@@ -529,7 +529,7 @@ impl Poller {
         );
     }
 
-    fn tell_kafka(&mut self, mode: CommitMode) {
+    fn tell_kafka(&mut self) {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in std::mem::take(&mut self.stored) {
             if self.context().state().assigned.contains(&partition) {
@@ -542,7 +542,7 @@ impl Poller {
             }
         }
         if list.count() > 0
-            && let Err(error) = self.consumer.commit(&list, mode)
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
         {
             tracing::debug!(%error, "cannot tell Kafka the stored offsets; only lag tools need them");
         }

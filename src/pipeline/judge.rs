@@ -19,6 +19,9 @@ use crate::telemetry;
 
 /// Most minutes judged in one go; bounds memory after a long absence.
 const MINUTES_AT_ONCE: i64 = 2 * 1440;
+/// How far back a brand's first judgement begins at most: one tweet with an absurd date
+/// must not have us judge centuries.
+const LOOK_BACK_MINUTES_MAX: i64 = 60 * 1440;
 /// Example tweets in a notification.
 const EXAMPLES_MAX: u32 = 5;
 /// Hours that the curve of a notification looks back.
@@ -42,16 +45,7 @@ impl Judge {
         Self {
             store,
             topic: settings.kafka.topic.clone(),
-            rule: Rule {
-                window_minutes: a.window_minutes,
-                baseline_minutes: a.baseline_minutes,
-                window_tweets_min: a.window_tweets_min,
-                baseline_tweets_min: a.baseline_tweets_min,
-                rise_min: a.rise_min,
-                z_min: a.z_min,
-                resolve_minutes: a.resolve_minutes,
-                incident_minutes_max: a.incident_minutes_max,
-            },
+            rule: rule(a),
             lateness: TimeDelta::seconds(i64::try_from(a.lateness_s).unwrap_or(i64::MAX / 1000)),
             tick: Duration::from_millis(a.tick_ms),
             brands: settings.brands.keys().cloned().collect(),
@@ -109,7 +103,7 @@ impl Judge {
         let first = match &known {
             Some(known) => known.judged.plus(1),
             None => match self.store.first_minute(brand).await? {
-                Some(first) => first,
+                Some(first) => first.max(closed.plus(-LOOK_BACK_MINUTES_MAX)),
                 None => return Ok(false),
             },
         };
@@ -191,6 +185,20 @@ impl Judge {
             tracing::info!(%id, brand, transition, at = %step.notification.at, reason = step.notification.reason, "incident");
         }
         Ok(more)
+    }
+}
+
+/// The detector's rule, as the settings have it.
+pub fn rule(settings: &config::Alerting) -> Rule {
+    Rule {
+        window_minutes: settings.window_minutes,
+        baseline_minutes: settings.baseline_minutes,
+        window_tweets_min: settings.window_tweets_min,
+        baseline_tweets_min: settings.baseline_tweets_min,
+        rise_min: settings.rise_min,
+        z_min: settings.z_min,
+        resolve_minutes: settings.resolve_minutes,
+        incident_minutes_max: settings.incident_minutes_max,
     }
 }
 

@@ -20,6 +20,6 @@ mod stages;
 
 pub use commit::CommitError;
 pub use daemon::{Daemon, DaemonError};
-pub use judge::Judge;
+pub use judge::{Judge, rule};
 pub use positions::StoredPositions;
 pub use stages::{Pipeline, Settings};

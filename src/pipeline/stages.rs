@@ -20,6 +20,10 @@ use crate::text::BrandMatcher;
 /// Batches between two stages: one at work, one ready.
 const BATCHES_AHEAD: usize = 2;
 
+/// How long leaving the consumer group may take.
+const LEAVE_MAX: Duration = Duration::from_secs(5);
+const LEAVE_POLL: Duration = Duration::from_millis(20);
+
 /// What the pipeline is run with.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -122,7 +126,8 @@ impl Pipeline {
         source.events.close();
         drop(source.events);
         if let Some(outcome) = failed {
-            return outcome;
+            // The stages end one after the other, from the first; this one was not asked to.
+            return outcome.and_then(|()| Err(CommitError::Stage("it ended by itself".into())));
         }
         let outcome = match tokio::time::timeout(this.settings.drain_max, &mut commit).await {
             Ok(outcome) => joined(outcome),
@@ -134,9 +139,14 @@ impl Pipeline {
         for task in [prepare, score] {
             task.abort();
         }
-        if let Some(thread) = source.thread {
-            // The source leaves its group, so that another member takes over at once.
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        // The source leaves its group, so that another member takes over at once; a broker
+        // that is away cannot be told, and is not waited for.
+        let mut waited = Duration::ZERO;
+        while source.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+            && waited < LEAVE_MAX
+        {
+            tokio::time::sleep(LEAVE_POLL).await;
+            waited += LEAVE_POLL;
         }
         outcome
     }
