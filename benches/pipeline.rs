@@ -217,6 +217,7 @@ impl Bench {
         let partition = TopicPartition::new(TOPIC, 0);
         let claim = Claim {
             partition: partition.clone(),
+            seen: None,
             low: Offset(0),
             high: Offset(i64::try_from(self.payloads.len())?),
         };
@@ -275,12 +276,7 @@ impl Bench {
             drain_max: Duration::from_secs(10),
         };
         let stop = tokio_util::sync::CancellationToken::new();
-        let positions = Arc::new(StoredPositions::new(
-            store.clone(),
-            StartAt::Earliest,
-            settings.retry_wait_max,
-            stop.clone(),
-        ));
+        let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
         let source = KafkaSource::start(
             &kafka,
             positions,

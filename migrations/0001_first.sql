@@ -6,6 +6,8 @@ CREATE TABLE checkpoints (
     position       bigint      NOT NULL,            -- offset to fetch next
     event_time_max timestamptz,                     -- newest tweet seen
     at_end         boolean     NOT NULL DEFAULT false, -- reader stands at the end: does not hold event time back
+    scores         bigint      NOT NULL DEFAULT 0,  -- rows added to scores by this partition's batches;
+    dead_letters   bigint      NOT NULL DEFAULT 0,  -- kept here, as counting a large table takes minutes
     updated_at     timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (topic, "partition")
 );

@@ -4,9 +4,10 @@
 //! numbers mean for a decision.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::sync::Mutex;
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -24,7 +25,7 @@ pub const DEAD_LETTERS: &str = "monitor_dead_letters_total";
 pub const OFFSETS_LOST: &str = "monitor_offsets_lost_total";
 /// Batches refused because another reader had moved the checkpoint.
 pub const FENCED: &str = "monitor_batches_fenced_total";
-/// Records fetched and not yet stored.
+/// Records fetched and not yet in a batch.
 pub const QUEUE_ROWS: &str = "monitor_queue_rows";
 /// Whether the partitions are paused because the queue is full.
 pub const PAUSED: &str = "monitor_partitions_paused";
@@ -38,18 +39,27 @@ pub const COMMIT_SECONDS: &str = "monitor_commit_seconds";
 pub const STORE_RETRIES: &str = "monitor_store_retries_total";
 /// Event time up to which minutes are closed, in seconds since 1970.
 pub const WATERMARK: &str = "monitor_watermark_seconds";
+/// Whether a part of the daemon can do its work, by part.
+pub const READY: &str = "monitor_ready";
 /// Incidents opened and resolved, by brand and transition.
 pub const INCIDENTS: &str = "monitor_incidents_total";
 /// Notifications by receiver and outcome (sent, retry, dead).
 pub const NOTIFICATIONS: &str = "monitor_notifications_total";
+
+/// What libraries say too often, unless the filter asks for it: librdkafka tells each
+/// failure several times over, and we tell it once.
+const QUIET: &str = "librdkafka=off,rdkafka=off,sqlx=warn,mailin_embedded=warn";
 
 /// Sets up logging to standard error. Later calls change nothing.
 ///
 /// # Errors
 /// The filter cannot be parsed; the message names it.
 pub fn init_logging(log: &Log) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::builder().parse(&log.filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::builder().parse(format!("{QUIET},{}", log.filter))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let outcome = match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -80,6 +90,18 @@ pub fn init_metrics() -> PrometheusHandle {
                 .install_recorder()
                 .expect("no other recorder is installed");
             describe();
+            // A series that is not there cannot be alarmed on.
+            for name in [
+                RECORDS,
+                SCORES_NEW,
+                SCORES_DUPLICATE,
+                DEAD_LETTERS,
+                OFFSETS_LOST,
+                FENCED,
+                STORE_RETRIES,
+            ] {
+                counter!(name).absolute(0);
+            }
             handle
         })
         .clone()
@@ -92,13 +114,14 @@ fn describe() {
     describe_counter!(DEAD_LETTERS, "Records that are no tweets");
     describe_counter!(OFFSETS_LOST, "Offsets the broker deleted before they were read");
     describe_counter!(FENCED, "Batches refused because another reader moved the checkpoint");
-    describe_gauge!(QUEUE_ROWS, "Records fetched and not yet stored");
+    describe_gauge!(QUEUE_ROWS, "Records fetched and not yet in a batch");
     describe_gauge!(PAUSED, "1 while partitions are paused because the queue is full");
     describe_histogram!(BATCH_ROWS, "Rows in a batch");
     describe_histogram!(CLASSIFY_SECONDS, Unit::Seconds, "Time the model computed on a batch");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time the transaction of a batch took");
     describe_counter!(STORE_RETRIES, "Writes repeated because Postgres was away");
     describe_gauge!(WATERMARK, Unit::Seconds, "Event time up to which minutes are closed");
+    describe_gauge!(READY, "1 for each part of the daemon that can do its work, else 0");
     describe_counter!(INCIDENTS, "Incidents by brand and transition");
     describe_counter!(NOTIFICATIONS, "Notifications by receiver and outcome");
 }
@@ -112,6 +135,7 @@ pub struct Readiness {
 impl Readiness {
     /// Notes that a part is ready, or why it is not.
     pub fn set(&self, part: &'static str, state: Result<(), String>) {
+        gauge!(READY, "part" => part).set(if state.is_ok() { 1.0 } else { 0.0 });
         self.parts.lock().expect("no holder of this lock panics").insert(part, state);
     }
 

@@ -26,12 +26,6 @@ const COMMON: &[&str] = &["clock", "domain", "telemetry"];
 const FREE: &[&str] = &["cli", "lib", "main", "pipeline"];
 
 const LINES_MAX: usize = 500;
-/// Longer for a reason that is stated here, and no longer than this either.
-const LONG_LINES_MAX: usize = 650;
-const LONG: &[(&str, &str)] = &[
-    ("ingest/kafka.rs", "one consumer loop and the callbacks that share its state"),
-    ("store/postgres.rs", "each statement stands beside the code that runs it"),
-];
 
 /// A line of code: its number, and what is left without comments and strings.
 struct Line {
@@ -191,10 +185,8 @@ fn problems(path: &Path, source: &str) -> Vec<String> {
     if path.iter().any(|part| part == "tests" || part == "tests.rs") {
         code.iter_mut().for_each(|line| line.in_test = true);
     }
-    let is_long = LONG.iter().any(|(long, _)| *long == name);
-    let lines_max = if is_long { LONG_LINES_MAX } else { LINES_MAX };
-    if code.len() > lines_max {
-        found.push(format!("src/{name}: {} lines, more than {lines_max}", code.len()));
+    if code.len() > LINES_MAX {
+        found.push(format!("src/{name}: {} lines, more than {LINES_MAX}", code.len()));
     }
     // A group may stretch over lines, so join each `use` up to its end.
     let mut statement = String::new();

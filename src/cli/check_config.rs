@@ -1,28 +1,32 @@
 use std::fmt::Write as _;
 
+use crate::classifier;
 use crate::config::{Receiver, Settings};
+use crate::store::PostgresStore;
 
 /// Check the settings and print what is wrong with them
 ///
-/// Reads all layers as `run` would. Prints a summary without secrets where the settings
-/// are valid, else all problems with their remedies, and then ends with status 1.
+/// Reads all layers as `run` would, and looks for the model. Prints a summary without
+/// secrets where the settings are valid, else the problems with their remedies, and then
+/// ends with status 1. Asks neither broker nor database nor receivers.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
 pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
-    print!("{}", summary(&settings));
+    super::run::require_brands(&settings)?;
+    let model = classifier::read_manifest(&settings.model.directory, &settings.model.name)?;
+    print!("{}", summary(&settings, &model.id().to_string()));
     Ok(())
 }
 
-fn summary(settings: &Settings) -> String {
+fn summary(settings: &Settings, model: &str) -> String {
     let mut out = String::from("settings are valid\n");
     let mut line = |text: String| writeln!(out, "{text}").expect("writing to a string cannot fail");
     let s = settings;
     line(format!("kafka: topic {} at {}, group {}", s.kafka.topic, s.kafka.brokers, s.kafka.group));
-    line(format!("model: {} from {}", s.model.name, s.model.directory.display()));
-    if s.brands.is_empty() {
-        line("brands: none, so nothing will alarm".into());
-    }
+    line(format!("store: {}", PostgresStore::place(&s.store)));
+    line(format!("model: {model} from {}", s.model.directory.display()));
+    line(format!("http: {}", s.http.listen));
     for (name, brand) in &s.brands {
         let terms = [
             (brand.keywords.len(), "keyword"),

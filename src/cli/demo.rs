@@ -1,34 +1,37 @@
+mod made;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use axum::body::Bytes;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::made::{Database, Made, PARTITIONS, SERVER_MAX, create_topic};
 use super::replay::{self, Sent, Times, replay};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Brand, Email, Receiver, Secret, Settings, SmtpTls, Webhook};
 use crate::domain::Incident;
-use crate::embedded::{Mail, MailServer, MockBroker, Postgres};
+use crate::embedded::{Mail, MailServer, MockBroker};
 use crate::pipeline::Daemon;
 use crate::store::{PostgresStore, Store};
 use crate::telemetry;
 
 /// The variable that names brokers to use instead of the embedded one.
 const BROKERS: &str = "MONITOR_KAFKA__BROKERS";
-const PARTITIONS: i32 = 6;
 /// Secret of the demo's own webhook receiver.
 const WEBHOOK_SECRET: &str = "whsec_YSBzZWNyZXQgdGhhdCBvbmx5IHRoZSBkZW1vIGtub3dz";
+/// Tells a folder of the demo's from someone else's.
+const MARKER: &str = ".monitor-demo";
 /// Longest wait for the daemon to catch up once all tweets are sent.
 const SETTLE_MAX: Duration = Duration::from_secs(90);
+/// Longest wait for the daemon to stop.
+const STOP_MAX: Duration = Duration::from_secs(60);
 
 /// Run everything embedded on a week of real airline tweets
 ///
@@ -38,7 +41,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(90);
 /// Shows progress, then the alerts that fired and the mails as files to open.
 ///
 /// MONITOR_KAFKA__BROKERS and DATABASE_URL name a broker and a Postgres to use instead; the
-/// demo makes a topic and a database of its own there.
+/// demo makes a topic and a database of its own there, and removes them at its end.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many times faster than the tweets were written
@@ -54,7 +57,7 @@ pub struct Args {
     output: PathBuf,
 
     /// When all is done, keep Postgres and the page up until Ctrl-C, and the database's
-    /// folder after that
+    /// folder (or, where they were given, database and topic) after that
     #[arg(long)]
     keep: bool,
 }
@@ -70,10 +73,32 @@ pub fn run(args: Args, overrides: Vec<(String, String)>) -> anyhow::Result<()> {
         "there is no file {}; start the demo by scripts/demo, or from the repository's folder",
         args.tweets.display()
     );
-    tokio::runtime::Runtime::new()?.block_on(demo(args, settings))
+    prepare(&args.output)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(demo(args, settings));
+    runtime.shutdown_timeout(STOP_MAX);
+    outcome
 }
 
-async fn demo(args: Args, mut settings: Settings) -> anyhow::Result<()> {
+async fn demo(args: Args, settings: Settings) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    super::run::stop_on_signals(stop.clone())?;
+    let mut made = Made::default();
+    let played = play(&args, settings, &mut made, &stop).await;
+    let unmade = made.unmake(args.keep).await;
+    if let (Err(_), Err(error)) = (&played, &unmade) {
+        eprintln!("could not clean up: {error:#}");
+    }
+    played.and(unmade)
+}
+
+/// The demo itself; `made` tells what is to be cleaned up after it, however it ends.
+async fn play(
+    args: &Args,
+    mut settings: Settings,
+    made: &mut Made,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let clock = Arc::new(SystemClock::new());
     println!(
         "A week of tweets to six US airlines (16 to 24 February 2015), {} times as fast.\n",
@@ -81,20 +106,20 @@ async fn demo(args: Args, mut settings: Settings) -> anyhow::Result<()> {
     );
 
     settings.kafka.topic = format!("monitor-demo-{}", std::process::id());
-    let _broker = if std::env::var_os(BROKERS).is_some() {
-        create_topic(&settings).await?;
-        row(
-            "Kafka",
-            &format!("{} (yours), topic {}", settings.kafka.brokers, settings.kafka.topic),
-        );
-        None
+    // On brokers that are not ours, a group of another name may be a real daemon's.
+    settings.kafka.group.clone_from(&settings.kafka.topic);
+    let kafka = &mut settings.kafka;
+    if std::env::var_os(BROKERS).is_some() {
+        create_topic(kafka).await?;
+        made.topic = Some(kafka.clone());
+        row("Kafka", &format!("{} (yours), topic {}", kafka.brokers, kafka.topic));
     } else {
-        let broker = MockBroker::start(&settings.kafka.topic, PARTITIONS.unsigned_abs())?;
-        settings.kafka.brokers = broker.brokers().to_owned();
+        let broker = MockBroker::start(&kafka.topic, PARTITIONS.unsigned_abs())?;
+        kafka.brokers = broker.brokers().to_owned();
         row("Kafka", &format!("{}, librdkafka's in-process cluster", broker.brokers()));
-        Some(broker)
-    };
-    let mut database = Database::make().await?;
+        made.broker = Some(broker);
+    }
+    let database = made.database.insert(Database::make().await?);
     settings.store.url.clone_from(&database.url);
     row("Postgres", &database.psql);
     let mail = MailServer::start()?;
@@ -115,37 +140,44 @@ async fn demo(args: Args, mut settings: Settings) -> anyhow::Result<()> {
     row("Page", &page);
     settings.validate()?;
 
-    let stop = CancellationToken::new();
-    super::run::stop_on_signals(stop.clone())?;
     let store = PostgresStore::connect(&settings.store)?;
     let stop_daemon = CancellationToken::new();
     let daemon = Daemon::new(settings.clone(), clock.clone());
     let mut daemon = tokio::spawn(daemon.run(listener, stop_daemon.clone()));
 
+    // Not `stop` itself: a Ctrl-C while cleaning up would then count as the second.
+    let stop_replay = stop.child_token();
     let outcome = tokio::select! {
-        watched = watch(&args, &settings, &store, &mail, &*clock, &stop) => watched,
-        () = stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
-        ended = &mut daemon => match ended? {
-            Ok(()) => Err(anyhow::anyhow!("the daemon stopped by itself")),
-            Err(error) => Err(error.into()),
-        },
+        reported = async {
+            let sent = watch(args, &settings, &store, &mail, &*clock, &stop_replay).await?;
+            report(args, &store, &mail, &hooks, &sent, &*clock).await
+        } => reported,
+        () = stop.cancelled() => Err(anyhow!("interrupted")),
+        ended = &mut daemon => Err(match ended {
+            Ok(Ok(())) => anyhow!("the daemon stopped by itself"),
+            Ok(Err(error)) => error.into(),
+            Err(error) => error.into(),
+        }),
     };
-    if let Ok(sent) = &outcome {
-        report(&args, &store, &mail, &hooks, sent, &*clock).await?;
-        if args.keep {
-            println!("\nStill up, until Ctrl-C: {page}\n  {}", database.psql);
-            stop.cancelled().await;
-        } else {
-            println!("To look around in the database and at the page: scripts/demo --keep");
-        }
+    if outcome.is_ok() && args.keep {
+        println!("\nStill up, until Ctrl-C: {page}\n  {}", database.psql);
+        stop.cancelled().await;
+    } else if outcome.is_ok() {
+        println!("To look around in the database and at the page: scripts/demo --keep");
     }
-    stop.cancel();
+    stop_replay.cancel();
     stop_daemon.cancel();
-    let stopped = if daemon.is_finished() { Ok(()) } else { daemon.await? };
-    store.pool().close().await;
-    database.unmake(args.keep).await?;
-    stopped?;
-    outcome.map(drop)
+    let stopped = if daemon.is_finished() {
+        Ok(())
+    } else {
+        match timeout(STOP_MAX, daemon).await {
+            Ok(Ok(ended)) => ended.map_err(Into::into),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(anyhow!("the daemon did not stop in {} s", STOP_MAX.as_secs())),
+        }
+    };
+    let _ = timeout(SERVER_MAX, store.pool().close()).await;
+    outcome.and(stopped)
 }
 
 fn row(name: &str, what: &str) {
@@ -232,6 +264,13 @@ async fn watch(
             Some((sent, _)) => *sent,
             None => *latest.lock().expect("no holder of this lock panics"),
         };
+        if let Some((_, since)) = &sent_all {
+            ensure!(
+                clock.elapsed().saturating_sub(*since) < SETTLE_MAX,
+                "the daemon has not caught up {} s after the last tweet; run again with --set log.filter=info to see why",
+                SETTLE_MAX.as_secs()
+            );
+        }
         // The daemon brings the schema; until then there is nothing to count.
         let Ok(totals) = store.totals().await else { continue };
         for mail in mail.mails().iter().skip(shown) {
@@ -244,17 +283,11 @@ async fn watch(
             "  {at}  {} tweets sent, {} distinct stored, {} mails",
             sent.sent, totals.scores, shown
         ));
-        if let Some((sent, since)) = &sent_all {
-            if settled(settings, store, sent).await? {
-                line.clear();
-                return Ok(*sent);
-            }
-            let left = SETTLE_MAX.saturating_sub(clock.elapsed().saturating_sub(*since));
-            ensure!(
-                !left.is_zero(),
-                "the daemon has not caught up {} s after the last tweet; run again with --set log.filter=info to see why",
-                SETTLE_MAX.as_secs()
-            );
+        if let Some((sent, _)) = &sent_all
+            && settled(settings, store, sent).await?
+        {
+            line.clear();
+            return Ok(*sent);
         }
     }
 }
@@ -361,20 +394,29 @@ fn alert_line(incident: &Incident) -> String {
     )
 }
 
+/// Empties the folder for the mails, which must be new, empty, or an earlier demo's.
+fn prepare(folder: &Path) -> anyhow::Result<()> {
+    let doing = || format!("cannot write to --output {}", folder.display());
+    std::fs::create_dir_all(folder).with_context(doing)?;
+    let marker = folder.join(MARKER);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(doing)? {
+        files.push(entry.with_context(doing)?.path());
+    }
+    ensure!(
+        files.is_empty() || marker.exists(),
+        "--output {} holds files that are not the demo's; name a new or empty folder",
+        folder.display()
+    );
+    for file in files {
+        std::fs::remove_file(file).with_context(doing)?;
+    }
+    std::fs::write(marker, "What the demo wrote; the next one removes it.\n").with_context(doing)
+}
+
 /// Writes each mail as it arrived, and its HTML for a browser.
 fn save(folder: &Path, mails: &[Mail], hooks: &[Bytes]) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let doing = || format!("cannot write to {}", folder.display());
-    if folder.exists() {
-        // Only what an earlier demo wrote: mails and webhooks.
-        for entry in std::fs::read_dir(folder).with_context(doing)? {
-            let path = entry.with_context(doing)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with("mail-") || name.starts_with("webhook-") {
-                std::fs::remove_file(path).with_context(doing)?;
-            }
-        }
-    }
-    std::fs::create_dir_all(folder).with_context(doing)?;
     let mut files = Vec::new();
     for (number, mail) in mails.iter().enumerate() {
         let name = folder.join(format!("mail-{:02}", number + 1));
@@ -422,69 +464,5 @@ impl Hooks {
 
     fn bodies(&self) -> Vec<Bytes> {
         self.bodies.lock().expect("no holder of this lock panics").clone()
-    }
-}
-
-async fn create_topic(settings: &Settings) -> anyhow::Result<()> {
-    let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", &settings.kafka.brokers);
-    for (key, value) in &settings.kafka.properties {
-        client.set(key, value);
-    }
-    let admin: AdminClient<DefaultClientContext> = client.create()?;
-    let topic = NewTopic::new(&settings.kafka.topic, PARTITIONS, TopicReplication::Fixed(1));
-    for outcome in admin.create_topics([&topic], &AdminOptions::new()).await? {
-        if let Err((topic, error)) = outcome {
-            bail!("cannot create topic {topic} on {}: {error}", settings.kafka.brokers);
-        }
-    }
-    Ok(())
-}
-
-/// A database of the demo's own, on the server given or on an embedded one.
-struct Database {
-    url: String,
-    psql: String,
-    given: Option<(String, String)>,
-    embedded: Option<Postgres>,
-}
-
-impl Database {
-    async fn make() -> anyhow::Result<Self> {
-        let name = format!("monitor_demo_{}", std::process::id());
-        if let Ok(server) = std::env::var("DATABASE_URL") {
-            let mut connection = PgConnection::connect(&server)
-                .await
-                .context("cannot connect to the Postgres that DATABASE_URL names")?;
-            sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
-                .execute(&mut connection)
-                .await
-                .context("cannot create a database on the Postgres that DATABASE_URL names")?;
-            let (server_part, _) =
-                server.rsplit_once('/').context("DATABASE_URL has no database")?;
-            return Ok(Self {
-                url: format!("{server_part}/{name}"),
-                psql: format!("yours; psql to database {name}"),
-                given: Some((server, name)),
-                embedded: None,
-            });
-        }
-        let embedded = tokio::task::spawn_blocking(|| Postgres::start(None)).await??;
-        let url = embedded.create_database("monitor").await?;
-        let psql = embedded.psql_line("monitor");
-        Ok(Self { url, psql, given: None, embedded: Some(embedded) })
-    }
-
-    async fn unmake(&mut self, keep: bool) -> anyhow::Result<()> {
-        if let Some((server, name)) = self.given.take().filter(|_| !keep) {
-            let mut connection = PgConnection::connect(&server).await?;
-            sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))
-                .execute(&mut connection)
-                .await?;
-        }
-        if let Some(embedded) = self.embedded.as_mut().filter(|_| keep) {
-            println!("Postgres is stopped; its folder stays: {}", embedded.keep().display());
-        }
-        Ok(())
     }
 }

@@ -20,8 +20,14 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Settings};
 use crate::ingest::parse_timestamp;
 
+/// How often progress is told.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// Longest wait for the broker to take the last records.
 const FLUSH_MAX: Duration = Duration::from_secs(60);
+/// The same, once told to stop.
+const FLUSH_STOPPED_MAX: Duration = Duration::from_secs(2);
+/// How often a wait looks whether to stop.
+const WAKE: Duration = Duration::from_millis(200);
 
 /// Send a file of tweets to Kafka, at the pace they were written or faster
 ///
@@ -104,12 +110,12 @@ impl std::fmt::Display for Sent {
     }
 }
 
-/// Sends a file; `progress` is called about once a second. Blocks until the broker has
-/// taken every record, or `stop`.
+/// Sends a file; `progress` is called a few times a second. Blocks until the broker has
+/// taken every record, or a little longer than until `stop`.
 ///
 /// # Errors
 /// The file cannot be read or has no column named id, created_at or text; the broker's
-/// settings are refused. Single bad rows are named on standard error and left out.
+/// settings are refused, or it does not take the last records in time. Single bad rows are named on standard error and left out.
 pub fn replay(
     args: &Args,
     kafka: &config::Kafka,
@@ -132,6 +138,10 @@ pub fn replay(
         }
         let mut row = match row {
             Ok(row) => row,
+            Err(error) if error.chain().any(is_io) => {
+                let file = args.file.display();
+                return Err(error.context(format!("{file}: cannot be read past row {}", sent.sent)));
+            }
             Err(error) => {
                 sent.skipped += 1;
                 eprintln!("{}: {error:#}; left out", args.file.display());
@@ -142,7 +152,12 @@ pub fn replay(
             let first = *first.get_or_insert(at);
             if args.speed > 0.0 {
                 let after = (at - first).as_seconds_f64().max(0.0) / args.speed;
-                pace(&clock, Duration::from_secs_f64(after), stop);
+                // What no duration can hold is as good as never.
+                let at = Duration::try_from_secs_f64(after).unwrap_or(Duration::MAX);
+                pace(&clock, at, stop);
+                if stop.is_cancelled() {
+                    break;
+                }
             }
             sent.at = Some(at);
         }
@@ -152,12 +167,12 @@ pub fn replay(
         row.send(&producer, &kafka.topic, stop)?;
         sent.sent += 1;
         sent.took = clock.elapsed();
-        if sent.took - told >= Duration::from_secs(1) {
+        if sent.took - told >= PROGRESS_EVERY {
             told = sent.took;
             progress(&sent);
         }
     }
-    producer.flush(FLUSH_MAX).context("the broker did not take the last records in time")?;
+    flush(&producer, stop).context("the broker did not take the last records in time")?;
     sent.failed = producer.context().failed.load(Ordering::Relaxed);
     if let Some(error) = &*producer.context().error.lock().expect("no holder of this lock panics") {
         eprintln!("the broker did not take a record: {error}");
@@ -172,7 +187,27 @@ fn pace(clock: &dyn Clock, at: Duration, stop: &CancellationToken) {
         && left > Duration::from_micros(200)
         && !stop.is_cancelled()
     {
-        thread::sleep(left.min(Duration::from_millis(200)));
+        thread::sleep(left.min(WAKE));
+    }
+}
+
+/// Waits until the broker has taken every record: not long, once told to stop.
+fn flush(
+    producer: &ThreadedProducer<Deliveries>,
+    stop: &CancellationToken,
+) -> Result<(), KafkaError> {
+    let mut left = FLUSH_MAX;
+    loop {
+        if stop.is_cancelled() {
+            left = left.min(FLUSH_STOPPED_MAX);
+        }
+        let wait = left.min(WAKE);
+        match producer.flush(wait) {
+            Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) if left > wait => {
+                left -= wait;
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -210,6 +245,12 @@ impl ProducerContext for Deliveries {
             self.error.lock().expect("no holder of this lock panics").get_or_insert(error.clone());
         }
     }
+}
+
+/// Whether the file itself fails, such as one that was cut off, rather than a row in it.
+fn is_io(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.is::<std::io::Error>()
+        || cause.downcast_ref::<csv::Error>().is_some_and(|error| error.is_io_error())
 }
 
 /// One record to send.
@@ -302,10 +343,12 @@ fn csv_rows(reader: Box<dyn Read>) -> anyhow::Result<Rows> {
     let mut reader = csv::Reader::from_reader(reader);
     let header = reader.headers()?.clone();
     let column = |name: &str| {
-        header
-            .iter()
-            .position(|column| column == name)
-            .with_context(|| format!("there is no column {name:?} in the header {header:?}"))
+        header.iter().position(|column| column == name).with_context(|| {
+            format!(
+                "there is no column {name:?} in the header {:?}",
+                header.iter().collect::<Vec<_>>()
+            )
+        })
     };
     let (id, text, created_at) = (column("id")?, column("text")?, column("created_at")?);
     Ok(Box::new(reader.into_records().map(move |record| {

@@ -20,17 +20,16 @@ use crate::telemetry;
 /// /healthz (the process lives), /readyz (every part can work, or why not), /metrics
 /// (Prometheus) and / (a page to look at).
 ///
-/// SIGTERM and Ctrl-C stop reading, store what is in flight, and exit.
+/// A wrong password, a database or a model that does not exist end it at once, with status 1.
+///
+/// SIGTERM and Ctrl-C stop reading, store the batches in flight, for up to 20 seconds while
+/// Postgres is away, and exit. Whatever was not stored is read again by the next run.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
 pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
     telemetry::init_logging(&settings.log).context("log.filter")?;
-    anyhow::ensure!(
-        !settings.brands.is_empty(),
-        "no brands are configured: no tweet would be about anything; add a [brands.<name>] table \
-         (config/monitor.example.toml shows one)"
-    );
+    require_brands(&settings)?;
     tokio::runtime::Runtime::new()?.block_on(async {
         let listener = TcpListener::bind(&settings.http.listen).await.with_context(|| {
             format!(
@@ -44,6 +43,16 @@ pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
         Daemon::new(settings, Arc::new(SystemClock::new())).run(listener, shutdown).await?;
         Ok(())
     })
+}
+
+/// A daemon without brands would never alarm.
+pub fn require_brands(settings: &Settings) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !settings.brands.is_empty(),
+        "no brands are configured: no tweet would be about anything; add a [brands.<name>] table \
+         (config/monitor.example.toml shows one)"
+    );
+    Ok(())
 }
 
 /// Cancels `shutdown` on SIGTERM or Ctrl-C; a second signal ends the process at once.

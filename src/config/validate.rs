@@ -95,6 +95,7 @@ impl Settings {
         for (key, reason) in [
             ("enable.auto.commit", "offsets are kept in Postgres"),
             ("enable.auto.offset.store", "offsets are kept in Postgres"),
+            ("enable.partition.eof", "event time needs to know where partitions end"),
             ("auto.offset.reset", "use kafka.start_at"),
             ("partition.assignment.strategy", "use kafka.assignment"),
             ("bootstrap.servers", "use kafka.brokers"),
@@ -320,7 +321,7 @@ impl Settings {
             );
         }
         check(
-            tracing_subscriber::EnvFilter::try_new(&self.log.filter).is_ok(),
+            is_filter(&self.log.filter),
             "log.filter",
             &quoted(&self.log.filter),
             "give a level such as \"info\", or levels by module such as \"warn,monitor=debug\"",
@@ -451,4 +452,13 @@ fn is_web_url(text: &str) -> bool {
 fn is_webhook_secret(text: &str) -> bool {
     let key = text.strip_prefix("whsec_").map(|key| base64::prelude::BASE64_STANDARD.decode(key));
     matches!(key, Some(Ok(key)) if (24..=64).contains(&key.len()))
+}
+
+/// A bare word is a level: `EnvFilter` would take any other for the name of a module, and
+/// nothing would be logged.
+fn is_filter(filter: &str) -> bool {
+    let word = filter.trim();
+    let bare = !word.is_empty() && word.chars().all(char::is_alphanumeric);
+    let level = word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    (!bare || level) && tracing_subscriber::EnvFilter::try_new(filter).is_ok()
 }

@@ -19,7 +19,7 @@ pub use broker::MockBroker;
 pub use child::Child;
 pub use mail::{Mail, MailOptions, MailServer};
 pub use nisshi::{Nisshi, Storage};
-pub use postgres::{Postgres, PostgresOptions};
+pub use postgres::{Postgres, PostgresOptions, with_database};
 
 /// Why a part did not start, or stopped working.
 #[derive(Debug, thiserror::Error)]

@@ -319,6 +319,21 @@ impl Drop for Postgres {
     }
 }
 
+/// The address of another database of the server at `url`. Parameters such as
+/// `?host=/run/postgresql` stay; a `dbname` among them, which would win, goes. `name` must
+/// be such as stands in an address unescaped. `None` where `url` is no `scheme://` address.
+pub fn with_database(url: &str, name: &str) -> Option<String> {
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let (scheme, rest) = address.split_once("://")?;
+    let host = rest.split('/').next().unwrap_or_default();
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|parameter| !parameter.is_empty() && !parameter.starts_with("dbname="))
+        .collect();
+    let mark = if kept.is_empty() { "" } else { "?" };
+    Some(format!("{scheme}://{host}/{name}{mark}{}", kept.join("&")))
+}
+
 /// The server writes into this file how far it is.
 fn is_ready(pid_file: &Path) -> bool {
     fs::read_to_string(pid_file)
@@ -357,4 +372,25 @@ fn fetched() -> Vec<PathBuf> {
     found.sort();
     found.reverse();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn swaps_the_database_in_an_address() {
+        let check = |url, expected: Option<&str>| {
+            assert_eq!(with_database(url, "b").as_deref(), expected, "{url}");
+        };
+        check("postgres://u:p@host:5432/a", Some("postgres://u:p@host:5432/b"));
+        check("postgres://host", Some("postgres://host/b"));
+        check("postgres://host/", Some("postgres://host/b"));
+        check("postgres://host/a?sslmode=require", Some("postgres://host/b?sslmode=require"));
+        check("postgres:///a?host=/run/postgresql", Some("postgres:///b?host=/run/postgresql"));
+        check("postgres://?host=/run/x&user=u", Some("postgres:///b?host=/run/x&user=u"));
+        check("postgres://host?dbname=a", Some("postgres://host/b"));
+        check("postgres://host/?dbname=a&port=1", Some("postgres://host/b?port=1"));
+        check("host=/run/postgresql dbname=a", None);
+    }
 }

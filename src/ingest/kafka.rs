@@ -5,23 +5,25 @@
 //! Deliberately absent: auto-commit, auto-reset. A position that the broker no longer has
 //! goes through [`Positions::claim`] again, which says what was lost.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, mpsc as std_mpsc};
+mod group;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use std::thread;
 use std::time::Duration;
 
 use chrono::DateTime;
 use metrics::{counter, gauge};
-use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
-use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::{Bounds, Control, Event, Load, PAYLOAD_BYTES_KEPT, Positions, Record, Source};
+use group::Context;
+
+use super::{Control, Event, Load, PAYLOAD_BYTES_KEPT, Positions, Record, Source};
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::{Offset, TopicPartition};
@@ -33,8 +35,6 @@ const POLL_WAIT: Duration = Duration::from_millis(100);
 const POLL_WAIT_BUSY: Duration = Duration::from_millis(10);
 /// Longest one question to the broker takes.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest a revoked partition waits for what is in flight.
-const REVOKE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often the broker is asked whether it is there, and stored offsets are committed.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(2);
 /// Room in the queue below which the partitions are paused.
@@ -107,11 +107,7 @@ impl KafkaSource {
             clock,
         };
         let thread = thread::Builder::new().name("kafka".into()).spawn(move || poller.run())?;
-        Ok(Source {
-            events: receiver,
-            control: Arc::new(Commands(Mutex::new(commands))),
-            thread: Some(thread),
-        })
+        Ok(Source { events: receiver, control: Arc::new(Commands(Mutex::new(commands))), thread })
     }
 }
 
@@ -139,197 +135,6 @@ impl Control for Commands {
     }
 }
 
-/// What librdkafka's callbacks need; they run inside `poll`, on the poll thread.
-struct Context {
-    topic: Arc<str>,
-    events: mpsc::Sender<Event>,
-    positions: Arc<dyn Positions>,
-    readiness: Arc<Readiness>,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    assigned: BTreeSet<i32>,
-    joined: bool,
-    /// Since when a partition has stood at its end; `None` once that was told.
-    at_end_since: BTreeMap<i32, Option<Duration>>,
-    paused: bool,
-    /// Events for which the queue had no room.
-    waiting: VecDeque<Event>,
-}
-
-impl Context {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no holder of this lock panics")
-    }
-
-    fn name(&self, partition: i32) -> TopicPartition {
-        TopicPartition::new(self.topic.clone(), partition)
-    }
-
-    /// Hands an event over, after those that wait; keeps it if there is no room.
-    fn offer(&self, event: Event) {
-        let mut state = self.state();
-        state.waiting.push_back(event);
-        self.drain(&mut state);
-    }
-
-    fn drain(&self, state: &mut State) {
-        while let Some(event) = state.waiting.pop_front() {
-            match self.events.try_send(event) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => {
-                    state.waiting.push_front(event);
-                    return;
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => state.waiting.clear(),
-            }
-        }
-    }
-
-    /// Hands an event over, waiting for room.
-    fn send(&self, event: Event) {
-        let waiting = std::mem::take(&mut self.state().waiting);
-        for event in waiting.into_iter().chain([event]) {
-            if self.events.blocking_send(event).is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Says that partitions are no longer ours, and waits until nothing of them is in
-    /// flight, or for as long as it is polite to keep the group waiting.
-    fn revoke(&self, partitions: &[i32]) {
-        if partitions.is_empty() {
-            return;
-        }
-        let (done, mut drained) = oneshot::channel();
-        let partitions = partitions.iter().map(|&p| self.name(p)).collect();
-        self.send(Event::Revoked { partitions, done });
-        let step = Duration::from_millis(5);
-        let mut waited = Duration::ZERO;
-        while waited < REVOKE_WAIT_MAX {
-            match drained.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => thread::sleep(step),
-                Ok(()) | Err(oneshot::error::TryRecvError::Closed) => return,
-            }
-            waited += step;
-        }
-        tracing::warn!(
-            "what is in flight of the revoked partitions has not been stored in time; its next owner reads it again"
-        );
-    }
-
-    /// Asks the broker what it has of the partitions and the store where to read on;
-    /// `None` if either cannot tell now.
-    fn claim<C: Consumer<Self>>(&self, consumer: &C, partitions: &[i32]) -> Option<Vec<Offset>>
-    where
-        Self: Sized,
-    {
-        let bounds: Result<Vec<_>, KafkaError> = partitions
-            .iter()
-            .map(|&partition| {
-                let (low, high) =
-                    consumer.fetch_watermarks(&self.topic, partition, BROKER_TIMEOUT)?;
-                Ok(Bounds { partition: self.name(partition), low: Offset(low), high: Offset(high) })
-            })
-            .collect();
-        match bounds {
-            Ok(bounds) => self.positions.claim(&bounds),
-            Err(error) => {
-                tracing::warn!(%error, "the broker does not tell the bounds of the partitions; asking again");
-                None
-            }
-        }
-    }
-
-    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
-        let numbers: Vec<i32> = partitions.elements().iter().map(|e| e.partition()).collect();
-        let mut list = TopicPartitionList::new();
-        let mut named = Vec::new();
-        if !numbers.is_empty() {
-            let offsets = loop {
-                match self.claim(consumer, &numbers) {
-                    Some(offsets) => break offsets,
-                    None if self.events.is_closed() => return,
-                    None => thread::sleep(POLL_WAIT),
-                }
-            };
-            for (&number, offset) in numbers.iter().zip(offsets) {
-                list.add_partition_offset(&self.topic, number, rdkafka::Offset::Offset(offset.0))
-                    .expect("a checkpoint is never negative");
-                named.push((self.name(number), offset));
-            }
-        }
-        let outcome = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
-            _ => consumer.assign(&list),
-        };
-        if let Err(error) = outcome {
-            tracing::error!(%error, "cannot take the partitions assigned");
-            return;
-        }
-        tracing::info!(partitions = ?numbers, "partitions assigned");
-        {
-            let mut state = self.state();
-            state.assigned.extend(&numbers);
-            state.joined = true;
-            state.paused = false;
-        }
-        if !named.is_empty() {
-            self.send(Event::Assigned(named));
-        }
-    }
-
-    fn unassign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
-        let numbers: Vec<i32> = partitions.elements().iter().map(|e| e.partition()).collect();
-        {
-            let mut state = self.state();
-            for number in &numbers {
-                state.assigned.remove(number);
-                state.at_end_since.remove(number);
-            }
-        }
-        self.revoke(&numbers);
-        let outcome = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
-            _ => consumer.unassign(),
-        };
-        if let Err(error) = outcome {
-            tracing::error!(%error, "cannot give the partitions back");
-        }
-        tracing::info!(partitions = ?numbers, "partitions revoked");
-    }
-}
-
-impl ClientContext for Context {
-    fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition comes this way too, and from `poll`.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-            return;
-        }
-        tracing::warn!(%error, reason, "Kafka");
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.readiness.set("kafka", Err(format!("no broker can be reached: {reason}")));
-        }
-    }
-}
-
-impl ConsumerContext for Context {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        error: RespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        match error {
-            RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
-            _ => self.unassign(consumer, partitions),
-        }
-    }
-}
-
 struct Poller {
     consumer: BaseConsumer<Context>,
     orders: std_mpsc::Receiver<Command>,
@@ -351,7 +156,7 @@ impl Poller {
     }
 
     /// Polls until nobody listens any more.
-    fn run(mut self) {
+    fn run(mut self) -> Result<(), String> {
         while !self.context().events.is_closed() {
             self.obey();
             self.reclaim();
@@ -361,7 +166,11 @@ impl Poller {
                 None => {}
                 Some(Ok(message)) => {
                     let record = self.record(&message);
-                    self.context().state().at_end_since.remove(&record.partition.partition);
+                    {
+                        let mut state = self.context().state();
+                        state.at_end_since.remove(&record.partition.partition);
+                        state.told = None;
+                    }
                     counter!(telemetry::RECORDS).increment(1);
                     self.context().offer(Event::Record(record));
                 }
@@ -369,12 +178,20 @@ impl Poller {
                     let now = self.clock.elapsed();
                     self.context().state().at_end_since.insert(partition, Some(now));
                 }
+                Some(Err(KafkaError::MessageConsumptionFatal(error))) => {
+                    self.context().readiness.set("kafka", Err(error.to_string()));
+                    return Err(format!(
+                        "Kafka: {error}; does another daemon use the same group.instance.id?"
+                    ));
+                }
                 Some(Err(error)) => self.failed(error),
             }
             self.tell_ends();
             self.keep_house();
         }
+        self.obey();
         self.tell_kafka();
+        Ok(())
     }
 
     fn obey(&mut self) {
@@ -398,6 +215,7 @@ impl Poller {
         context.drain(&mut state);
         let room = context.events.capacity();
         let bytes = self.load.bytes();
+        gauge!(telemetry::QUEUE_ROWS).set((context.events.max_capacity() - room) as f64);
         let full = !state.waiting.is_empty() || room < ROOM_MIN || bytes > self.load_max;
         let relaxed = state.waiting.is_empty()
             && room >= context.events.max_capacity() / 2
@@ -446,7 +264,8 @@ impl Poller {
             self.context().revoke(&assigned);
             self.reclaims.extend(assigned);
         } else {
-            tracing::warn!(%error, "Kafka poll");
+            // The client's own error callback has told it.
+            tracing::debug!(%error, "Kafka poll");
         }
     }
 

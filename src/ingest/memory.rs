@@ -31,8 +31,11 @@ impl MemorySource {
         let reclaims = Arc::new(Mutex::new(Vec::new()));
         let control = Arc::new(Reclaims(reclaims.clone()));
         let source = self.clone();
-        let thread = std::thread::spawn(move || source.run(&*positions, &events, &reclaims));
-        Source { events: receiver, control, thread: Some(thread) }
+        let thread = std::thread::spawn(move || {
+            source.run(&*positions, &events, &reclaims);
+            Ok(())
+        });
+        Source { events: receiver, control, thread }
     }
 
     fn name(&self, partition: usize) -> TopicPartition {
@@ -43,7 +46,6 @@ impl MemorySource {
     fn bounds(&self, partition: usize) -> Bounds {
         let records = &self.partitions[partition];
         Bounds {
-            partition: self.name(partition),
             low: records.first().map_or(Offset(0), |(at, _)| *at),
             high: records.last().map_or(Offset(0), |(at, _)| at.next()),
         }
@@ -58,8 +60,17 @@ impl MemorySource {
         let load = Load::default();
         let mut unread: Vec<usize> = (0..self.partitions.len()).collect();
         while !unread.is_empty() {
-            let bounds: Vec<_> = unread.iter().map(|&p| self.bounds(p)).collect();
-            let Some(starts) = positions.claim(&bounds) else { return };
+            let names: Vec<_> = unread.iter().map(|&p| self.name(p)).collect();
+            let bounds = |of: &TopicPartition| {
+                (0..self.partitions.len()).find(|&p| self.name(p) == *of).map(|p| self.bounds(p))
+            };
+            let starts = loop {
+                match positions.claim(&names, &bounds) {
+                    Some(starts) => break starts,
+                    None if events.is_closed() => return,
+                    None => std::thread::sleep(std::time::Duration::from_millis(1)),
+                }
+            };
             let named = unread.iter().zip(&starts).map(|(&p, &at)| (self.name(p), at)).collect();
             let mut sent = events.blocking_send(Event::Assigned(named)).is_ok();
             for (&partition, &start) in unread.iter().zip(&starts) {

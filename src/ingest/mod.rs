@@ -83,15 +83,14 @@ pub struct Source {
     pub events: mpsc::Receiver<Event>,
     /// The way back.
     pub control: Arc<dyn Control>,
-    /// The thread that reads, if there is one; it ends soon after `events` is dropped.
-    pub thread: Option<std::thread::JoinHandle<()>>,
+    /// The thread that reads; it ends soon after `events` is dropped, or by itself: with
+    /// the topic, or with the reason why it cannot go on.
+    pub thread: std::thread::JoinHandle<Result<(), String>>,
 }
 
 /// What the broker has of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// The partition.
-    pub partition: TopicPartition,
     /// Oldest offset left.
     pub low: Offset,
     /// Offset the next record will get.
@@ -100,8 +99,14 @@ pub struct Bounds {
 
 /// Where partitions are read on; asked on the source's own thread, and may block.
 pub trait Positions: Send + Sync + 'static {
-    /// A position for each of `bounds`, in order; `None` when the daemon is stopping.
-    fn claim(&self, bounds: &[Bounds]) -> Option<Vec<Offset>>;
+    /// A position for each partition, in order; `None` where that cannot be told now.
+    /// `bounds` asks the broker, and is called after the checkpoints were read: bounds that
+    /// are older than a checkpoint may seem to lie before it.
+    fn claim(
+        &self,
+        partitions: &[TopicPartition],
+        bounds: &dyn Fn(&TopicPartition) -> Option<Bounds>,
+    ) -> Option<Vec<Offset>>;
 }
 
 /// Bytes on their way from the broker to the store.

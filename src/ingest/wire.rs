@@ -18,6 +18,9 @@ pub struct Limits {
     pub future_max: TimeDelta,
 }
 
+/// 21 March 2006, in seconds since 1970.
+const FIRST_TWEET_S: i64 = 1_142_899_200;
+
 /// Why a record is no tweet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
@@ -44,6 +47,9 @@ pub enum Rejected {
     /// There is no `created_at`, and the record has no timestamp either.
     #[error("created_at is missing, and the Kafka record has no timestamp")]
     NoTime,
+    /// The tweet claims to be older than the first one.
+    #[error("created_at {0} lies before the first tweet ever, of 21 March 2006")]
+    TooOld(DateTime<Utc>),
     /// The tweet claims to come from the future.
     #[error("created_at {at} lies in the future, more than kafka.future_s_max = {max_s} s ahead")]
     Future {
@@ -128,6 +134,9 @@ pub fn decode(
         Some(text) => parse_timestamp(&text).ok_or_else(|| Rejected::Time(shorten(&text)))?,
         None => timestamp.ok_or(Rejected::NoTime)?,
     };
+    if created_at.timestamp() < FIRST_TWEET_S {
+        return Err(Rejected::TooOld(created_at));
+    }
     if created_at - now > limits.future_max {
         return Err(Rejected::Future { at: created_at, max_s: limits.future_max.num_seconds() });
     }

@@ -4,6 +4,8 @@
 //! between, the lease runs out and the row is sent again under the same key. A row that
 //! this process still works on is not sent a second time beside it. Each row has a task of
 //! its own, bounded by `delivery.timeout_ms`, so a receiver that stalls holds up no other.
+//! A row for a receiver that is not configured here is tried again like any other: another
+//! daemon, of newer settings, may know it.
 //! Deliberately absent: decisions; when to try again is [`backoff`]'s, whether at all the
 //! notifier's.
 
@@ -174,8 +176,9 @@ impl Sender {
     /// Makes one attempt on a row and records how it ended.
     async fn send(self: Arc<Self>, row: OutboxRow) {
         let outcome = match self.notifiers.get(&row.receiver) {
-            None => Outcome::Permanent {
-                reason: format!("no receiver {:?} is configured any more", row.receiver),
+            None => Outcome::Retry {
+                reason: format!("no receiver {:?} is configured here", row.receiver),
+                after: None,
             },
             Some(notifier) => timeout(self.timeout, notifier.notify(&row, self.clock.now()))
                 .await

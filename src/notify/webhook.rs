@@ -24,6 +24,15 @@ use crate::store::{Notification, OutboxRow};
 /// Least and most bytes of a signing key, by the specification.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
+/// Answers that would be the same again: the body is refused, or the receiver is gone and
+/// says so. All others may pass, once a deploy is over or a token rotated.
+const PERMANENT: [StatusCode; 4] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::GONE,
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::UNPROCESSABLE_ENTITY,
+];
+
 /// Posts to one URL.
 pub struct WebhookNotifier {
     url: Url,
@@ -100,17 +109,15 @@ fn signature(key: &[u8], id: &str, timestamp: i64, body: &str) -> String {
 
 /// What an answer means. `retry_after` is the header of that name, in seconds or as a date.
 fn judge(status: StatusCode, retry_after: Option<&str>, now: DateTime<Utc>) -> Outcome {
-    let reason = format!("the receiver answered {status}");
     if status.is_success() {
-        Outcome::Sent
-    } else if status.is_server_error()
-        || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
-    {
-        Outcome::Retry { reason, after: retry_after.and_then(|text| wait(text, now)) }
-    } else if status.is_redirection() {
-        Outcome::Permanent { reason: format!("{reason}; redirects are not followed") }
-    } else {
+        return Outcome::Sent;
+    }
+    let hint = if status.is_redirection() { "; redirects are not followed" } else { "" };
+    let reason = format!("the receiver answered {status}{hint}");
+    if PERMANENT.contains(&status) {
         Outcome::Permanent { reason }
+    } else {
+        Outcome::Retry { reason, after: retry_after.and_then(|text| wait(text, now)) }
     }
 }
 
@@ -183,10 +190,15 @@ mod tests {
         };
         check("ok", 200, None, "sent");
         check("no content", 204, None, "sent");
-        check("moved", 301, None, "permanent");
-        check("not modified", 304, None, "permanent");
+        check("moved", 301, None, "retry");
+        check("not modified", 304, None, "retry");
         check("bad request", 400, None, "permanent");
+        check("token rotated", 401, None, "retry");
+        check("forbidden", 403, None, "retry");
+        check("not there yet", 404, Some("60"), "retry in 60s");
         check("gone", 410, Some("5"), "permanent");
+        check("too large", 413, None, "permanent");
+        check("not understood", 422, None, "permanent");
         check("request timeout", 408, None, "retry");
         check("slow down", 429, None, "retry");
         check("slow down, seconds", 429, Some(" 120 "), "retry in 120s");

@@ -4,14 +4,15 @@
 //! from the position held to the one after its last row, or not at all. When the store
 //! says that the partition stands elsewhere, its rows are dropped and it is claimed anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
-use super::stages::{Item, Row, unscored};
+use super::stages::{Item, Row};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::{Offset, TopicPartition};
 use crate::ingest::Control;
@@ -21,10 +22,13 @@ use crate::telemetry;
 /// Wait after the first failed try; doubles from there.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 
+/// Wait before the store is told again that a partition is read to its end.
+const AT_END_AGAIN: Duration = Duration::from_secs(1);
+
 /// Why the pipeline stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// Postgres refuses even a single dead letter.
+    /// Postgres refuses, and not because of what a row holds.
     #[error(
         "cannot store a row: {0}; is the schema up to date (`monitor migrate`), may this user write to it?"
     )]
@@ -32,8 +36,8 @@ pub enum CommitError {
     /// Postgres did not take what was in flight in time.
     #[error("what was in flight could not be stored within {0:?}; the next run reads it again")]
     DrainTooLong(Duration),
-    /// A stage died.
-    #[error("a stage of the pipeline died: {0}; the next run reads on from what is stored")]
+    /// A part ended that must not.
+    #[error("a part of the daemon ended: {0}; the next run reads on from what is stored")]
     Stage(String),
 }
 
@@ -42,38 +46,68 @@ pub(super) struct Committer {
     control: Arc<dyn Control>,
     retry_wait_max: Duration,
     held: BTreeMap<TopicPartition, Offset>,
+    /// Partitions read to their end of which the store has not been told.
+    ended: BTreeSet<TopicPartition>,
     clock: SystemClock,
 }
 
 impl Committer {
     pub fn new(store: Arc<dyn Store>, control: Arc<dyn Control>, retry_wait_max: Duration) -> Self {
-        Self { store, control, retry_wait_max, held: BTreeMap::new(), clock: SystemClock::new() }
+        Self {
+            store,
+            control,
+            retry_wait_max,
+            held: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            clock: SystemClock::new(),
+        }
     }
 
     pub async fn run(mut self, mut scored: mpsc::Receiver<Item<Row>>) -> Result<(), CommitError> {
-        while let Some(item) = scored.recv().await {
+        loop {
+            let item = if self.ended.is_empty() {
+                scored.recv().await
+            } else {
+                match tokio::time::timeout(AT_END_AGAIN, scored.recv()).await {
+                    Ok(item) => item,
+                    Err(_) => {
+                        self.tell_ends().await;
+                        continue;
+                    }
+                }
+            };
             match item {
-                Item::Batch(rows) => self.commit(rows).await?,
-                Item::Assigned(positions) => self.held.extend(positions),
-                Item::Revoked { partitions, done } => {
+                None => return Ok(()),
+                Some(Item::Batch(rows)) => {
+                    let span = tracing::debug_span!("commit", rows = rows.len());
+                    self.commit(rows).instrument(span).await?;
+                }
+                Some(Item::Assigned(positions)) => self.held.extend(positions),
+                Some(Item::Revoked { partitions, done }) => {
                     for partition in &partitions {
                         self.held.remove(partition);
+                        self.ended.remove(partition);
                     }
                     // A source that no longer waits needs no answer.
                     let _ = done.send(());
                 }
-                Item::AtEnd(partition) => self.at_end(&partition).await,
+                Some(Item::AtEnd(partition)) => {
+                    self.ended.insert(partition);
+                    self.tell_ends().await;
+                }
             }
         }
-        Ok(())
     }
 
-    /// Missing this only holds event time back until the next tweet.
-    async fn at_end(&self, partition: &TopicPartition) {
-        if let Some(&position) = self.held.get(partition)
-            && let Err(error) = self.store.mark_at_end(partition, position, true).await
-        {
-            tracing::warn!(%error, %partition, "cannot note that the partition is read to its end");
+    /// Tells the store which partitions are read to their end; what it does not take now is
+    /// told again, as a partition that seems unread holds event time back.
+    async fn tell_ends(&mut self) {
+        for partition in std::mem::take(&mut self.ended) {
+            let Some(&position) = self.held.get(&partition) else { continue };
+            if let Err(error) = self.store.mark_at_end(&partition, position, true).await {
+                tracing::debug!(%error, %partition, "cannot note that the partition is read to its end");
+                self.ended.insert(partition);
+            }
         }
     }
 
@@ -84,16 +118,18 @@ impl Committer {
         while let Some(mut rows) = parts.pop() {
             match self.commit_part(&rows).await {
                 Ok(()) => {}
-                Err(StoreError::Refused(error)) if rows.len() > 1 => {
+                Err(error) if !error.is_about_the_rows() => {
+                    return Err(CommitError::Refused(error));
+                }
+                Err(error) if rows.len() > 1 => {
                     tracing::warn!(%error, rows = rows.len(), "Postgres refused a batch; trying its halves");
                     let second = rows.split_off(rows.len() / 2);
                     parts.push(second);
                     parts.push(rows);
                 }
                 Err(error) => match rows.pop() {
-                    Some(Row { place, outcome: Ok(scored) }) => {
-                        tracing::warn!(%error, partition = %place.partition, offset = %place.offset, "Postgres refused a row; it becomes a dead letter");
-                        let letter = unscored(&place, &scored.tweet, &error.to_string());
+                    Some(Row { place, outcome: Ok(_) }) => {
+                        let letter = place.dead_letter(&error.to_string());
                         parts.push(vec![Row { place, outcome: Err(letter) }]);
                     }
                     _ => return Err(CommitError::Refused(error)),
@@ -177,6 +213,9 @@ impl Committer {
 
     fn advance(&mut self, advances: Vec<Advance>) {
         let positions: Vec<_> = advances.into_iter().map(|a| (a.partition, a.to)).collect();
+        for (partition, _) in &positions {
+            self.ended.remove(partition);
+        }
         self.control.stored(&positions);
         self.held.extend(positions);
     }

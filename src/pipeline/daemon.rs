@@ -19,12 +19,16 @@ use crate::domain::StartAt;
 use crate::ingest::{KafkaSource, Limits, SourceError};
 use crate::notify::{Dispatcher, NotifyError};
 use crate::serve;
-use crate::store::{PostgresStore, Store, StoreError};
+use crate::store::{Bounded, PostgresStore, Store, StoreError};
 use crate::telemetry::{self, Readiness};
 use crate::text::{BrandError, BrandMatcher, BrandRule};
 
 /// How long storing what is in flight may take after SIGTERM.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
+
+/// How much longer than `store.statement_timeout_ms` an answer of Postgres is waited for: it
+/// cancels what takes too long itself, if it still lives.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 /// Why the daemon could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +81,8 @@ impl Daemon {
         let readiness = Arc::new(Readiness::default());
         readiness.set("model", Err("is being loaded".into()));
         let postgres = PostgresStore::connect(&settings.store)?;
-        let store: Arc<dyn Store> = Arc::new(postgres.clone());
+        let limit = Duration::from_millis(settings.store.statement_timeout_ms) + ANSWER_GRACE;
+        let store: Arc<dyn Store> = Arc::new(Bounded::new(postgres.clone(), limit));
         let dispatcher = Dispatcher::new(
             store.clone(),
             &settings.receivers,
@@ -103,11 +108,6 @@ impl Daemon {
         ));
         let _stop_page = served.drop_guard();
 
-        let retry_wait_max = Duration::from_millis(settings.store.retry_wait_ms_max);
-        tokio::select! {
-            migrated = migrate(&postgres, retry_wait_max) => migrated?,
-            () = shutdown.cancelled() => return Ok(()),
-        }
         let model = {
             let (directory, name, threads) = (
                 settings.model.directory.clone(),
@@ -122,16 +122,16 @@ impl Daemon {
         let model = ModelHandle::spawn(model);
         readiness.set("model", Ok(()));
 
+        let retry_wait_max = Duration::from_millis(settings.store.retry_wait_ms_max);
+        tokio::select! {
+            migrated = migrate(&postgres, retry_wait_max) => migrated?,
+            () = shutdown.cancelled() => return Ok(()),
+        }
         let start_at = match settings.kafka.start_at {
             config::StartAt::Earliest => StartAt::Earliest,
             config::StartAt::Latest => StartAt::Latest,
         };
-        let positions = Arc::new(StoredPositions::new(
-            store.clone(),
-            start_at,
-            retry_wait_max,
-            shutdown.clone(),
-        ));
+        let positions = Arc::new(StoredPositions::new(store.clone(), start_at));
         let source =
             KafkaSource::start(&settings.kafka, positions, readiness.clone(), clock.clone())?;
         let pipeline = Pipeline::new(
@@ -159,9 +159,22 @@ impl Daemon {
         // what was judged is sent if its receiver answers.
         let stop_judge = CancellationToken::new();
         let stop_dispatcher = CancellationToken::new();
-        let judge = tokio::spawn(Judge::new(store, &settings).run(stop_judge.clone()));
-        let dispatcher = tokio::spawn(dispatcher.run(stop_dispatcher.clone()));
-        let outcome = pipeline.run(source, shutdown.cancelled_owned()).await;
+        let mut judge =
+            tokio::spawn(Judge::new(store, &settings).run(readiness.clone(), stop_judge.clone()));
+        let mut dispatcher = tokio::spawn(dispatcher.run(stop_dispatcher.clone()));
+        let stop_pipeline = shutdown.child_token();
+        let pipeline = pipeline.run(source, stop_pipeline.clone().cancelled_owned());
+        tokio::pin!(pipeline);
+        // Neither of these two ends unless it is told to, or panics.
+        let ended = |name: &str| Err(CommitError::Stage(name.into()));
+        let outcome = tokio::select! {
+            outcome = &mut pipeline => outcome,
+            _ = &mut judge => ended("judging"),
+            _ = &mut dispatcher => ended("sending notifications"),
+        };
+        if outcome.is_err() {
+            stop_pipeline.cancel();
+        }
         tracing::info!("stopping: what was in flight is stored, or will be read again");
         for (token, task) in [(stop_judge, judge), (stop_dispatcher, dispatcher)] {
             token.cancel();

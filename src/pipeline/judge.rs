@@ -15,7 +15,7 @@ use crate::alerting::{Open, Progress, ResolveReason, Rule, Series, State, Verdic
 use crate::config;
 use crate::domain::{Evidence, Minute, Transition};
 use crate::store::{CurvePoint, Decision, Notification, Step, Store, StoreError};
-use crate::telemetry;
+use crate::telemetry::{self, Readiness};
 
 /// Most minutes judged in one go; bounds memory after a long absence.
 const MINUTES_AT_ONCE: i64 = 2 * 1440;
@@ -53,12 +53,16 @@ impl Judge {
         }
     }
 
-    /// Looks every tick until `shutdown`, and once more then.
-    pub async fn run(self, shutdown: CancellationToken) {
+    /// Looks every tick until `shutdown`, and once more then; `readiness` tells whether it
+    /// can.
+    pub async fn run(self, readiness: Arc<Readiness>, shutdown: CancellationToken) {
         let mut away = false;
         loop {
             match self.look().await {
-                Ok(_) => away = false,
+                Ok(_) => {
+                    away = false;
+                    readiness.set("alerting", Ok(()));
+                }
                 Err(StoreError::Overtaken { brand }) => {
                     tracing::debug!(brand, "another daemon has judged this minute");
                 }
@@ -66,6 +70,7 @@ impl Judge {
                     if !std::mem::replace(&mut away, true) {
                         tracing::warn!(%error, "cannot judge now; trying again every tick");
                     }
+                    readiness.set("alerting", Err(error.to_string()));
                 }
             }
             if shutdown.is_cancelled() {
@@ -91,10 +96,18 @@ impl Judge {
         let Some(time) = watermark(&progress, self.lateness) else { return Ok(None) };
         gauge!(telemetry::WATERMARK).set(time.timestamp() as f64);
         let closed = Minute::of(time).plus(-1);
+        // A brand that cannot be judged must not silence those after it.
+        let mut failed = None;
         for brand in &self.brands {
-            while self.judge_some(brand, closed).await? {}
+            let judged = async {
+                while self.judge_some(brand, closed).await? {}
+                Ok::<_, StoreError>(())
+            };
+            if let Err(error) = judged.await {
+                failed = failed.or(Some(error));
+            }
         }
-        Ok(Some(closed))
+        failed.map_or(Ok(Some(closed)), Err)
     }
 
     /// Judges a brand up to its next step, or for a while; answers whether more is left.
@@ -111,7 +124,7 @@ impl Judge {
             return Ok(false);
         }
         let last = closed.min(first.plus(MINUTES_AT_ONCE - 1));
-        let history = first.plus(-self.rule.history_minutes());
+        let history = first.plus(-self.rule.history_minutes().max(CURVE_HOURS * 60));
         let counts = self.store.minute_counts(brand, history, last).await?;
         let past = self.store.incidents_since(brand, history).await?;
         let left_out: Vec<_> = past

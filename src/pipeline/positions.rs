@@ -1,58 +1,51 @@
 //! Where the source reads on, as the store says.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use metrics::counter;
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Offset, ResumeReason, StartAt};
+use crate::domain::{Offset, ResumeReason, StartAt, TopicPartition};
 use crate::ingest::{Bounds, Positions};
-use crate::store::{Claim, Store};
+use crate::store::{Claim, Store, StoreError};
 use crate::telemetry;
 
 /// [`Positions`] from the store's checkpoints.
 pub struct StoredPositions {
     store: Arc<dyn Store>,
     start_at: StartAt,
-    retry_wait_max: Duration,
     runtime: Handle,
-    shutdown: CancellationToken,
 }
 
 impl StoredPositions {
-    /// Asks `store`, on the runtime that this is called on, until it answers or `shutdown`.
-    pub fn new(
-        store: Arc<dyn Store>,
-        start_at: StartAt,
-        retry_wait_max: Duration,
-        shutdown: CancellationToken,
-    ) -> Self {
-        Self { store, start_at, retry_wait_max, runtime: Handle::current(), shutdown }
+    /// Asks `store`, on the runtime that this is called on.
+    pub fn new(store: Arc<dyn Store>, start_at: StartAt) -> Self {
+        Self { store, start_at, runtime: Handle::current() }
     }
 }
 
 impl Positions for StoredPositions {
-    fn claim(&self, bounds: &[Bounds]) -> Option<Vec<Offset>> {
-        let claims: Vec<_> = bounds
+    fn claim(
+        &self,
+        partitions: &[TopicPartition],
+        bounds: &dyn Fn(&TopicPartition) -> Option<Bounds>,
+    ) -> Option<Vec<Offset>> {
+        let away = |error: &StoreError| {
+            tracing::warn!(%error, "cannot read the checkpoints; trying again");
+        };
+        let topic = &partitions.first()?.topic;
+        let progress = self.runtime.block_on(self.store.progress(topic)).inspect_err(away).ok()?;
+        let claims: Vec<_> = partitions
             .iter()
-            .map(|b| Claim { partition: b.partition.clone(), low: b.low, high: b.high })
-            .collect();
-        let resumes = self.runtime.block_on(async {
-            let mut wait = Duration::from_millis(50);
-            while !self.shutdown.is_cancelled() {
-                match self.store.claim(&claims, self.start_at).await {
-                    Ok(resumes) => return Some(resumes),
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot read the checkpoints; trying again");
-                        tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(self.retry_wait_max);
-                    }
-                }
-            }
-            None
-        })?;
+            .map(|partition| {
+                let stored = progress.iter().find(|p| p.partition == *partition);
+                let Bounds { low, high } = bounds(partition)?;
+                let seen = stored.map(|p| p.position);
+                Some(Claim { partition: partition.clone(), seen, low, high })
+            })
+            .collect::<Option<_>>()?;
+        let claimed = self.runtime.block_on(self.store.claim(&claims, self.start_at));
+        let resumes = claimed.inspect_err(away).ok()?;
         for (claim, resume) in claims.iter().zip(&resumes) {
             let (partition, position) = (&claim.partition, resume.position);
             match resume.reason {

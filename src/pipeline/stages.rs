@@ -1,6 +1,7 @@
 //! Intake, prepare and score: from events to scored batches.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use metrics::histogram;
@@ -73,7 +74,25 @@ pub(super) struct Row {
 pub(super) struct Place {
     pub partition: TopicPartition,
     pub offset: Offset,
+    payload: Vec<u8>,
+    payload_bytes: usize,
     _weight: Weight,
+}
+
+impl Place {
+    /// The record as a dead letter, for the reason given.
+    pub fn dead_letter(&self, reason: &str) -> DeadLetter {
+        let (partition, offset) = (&self.partition, self.offset);
+        tracing::warn!(%partition, %offset, reason, "dead letter");
+        DeadLetter {
+            partition: partition.clone(),
+            offset,
+            // Postgres has no NUL in text.
+            reason: reason.replace('\0', "\u{FFFD}"),
+            payload: self.payload.iter().copied().take(PAYLOAD_BYTES_KEPT).collect(),
+            payload_bytes: self.payload_bytes as u64,
+        }
+    }
 }
 
 /// The way from a source to the store.
@@ -118,37 +137,33 @@ impl Pipeline {
         let committer = Committer::new(this.store.clone(), control, this.settings.retry_wait_max);
         let mut commit = tokio::spawn(committer.run(scored));
 
-        let failed = tokio::select! {
+        // What intake has gathered when it is told to stop is dropped with it: it must not
+        // overtake a batch that was on its way into the channel. The next run reads it.
+        let early = tokio::select! {
             () = this.intake(&mut source.events, batches) => None,
             () = stop => None,
             outcome = &mut commit => Some(joined(outcome)),
         };
-        source.events.close();
-        drop(source.events);
-        if let Some(outcome) = failed {
-            // The stages end one after the other, from the first; this one was not asked to.
-            return outcome.and_then(|()| Err(CommitError::Stage("it ended by itself".into())));
-        }
-        let outcome = match tokio::time::timeout(this.settings.drain_max, &mut commit).await {
-            Ok(outcome) => joined(outcome),
-            Err(_) => {
-                commit.abort();
-                Err(CommitError::DrainTooLong(this.settings.drain_max))
-            }
+        let stored = match early {
+            Some(Ok(())) => Err(CommitError::Stage("it ended by itself".into())),
+            Some(failed) => failed,
+            None => match tokio::time::timeout(this.settings.drain_max, &mut commit).await {
+                Ok(outcome) => joined(outcome),
+                Err(_) => Err(CommitError::DrainTooLong(this.settings.drain_max)),
+            },
         };
-        for task in [prepare, score] {
-            task.abort();
+        commit.abort();
+        // Only now does the source leave its group: the next owner finds all of it stored.
+        drop(source.events);
+        for stage in [prepare, score] {
+            stage.abort();
+            match stage.await {
+                Err(error) if error.is_cancelled() => {}
+                ended => joined(ended)?,
+            }
         }
-        // The source leaves its group, so that another member takes over at once; a broker
-        // that is away cannot be told, and is not waited for.
-        let mut waited = Duration::ZERO;
-        while source.thread.as_ref().is_some_and(|thread| !thread.is_finished())
-            && waited < LEAVE_MAX
-        {
-            tokio::time::sleep(LEAVE_POLL).await;
-            waited += LEAVE_POLL;
-        }
-        outcome
+        left(source.thread).await?;
+        stored
     }
 
     /// Gathers records into batches; a partition change closes the one at hand.
@@ -199,30 +214,27 @@ impl Pipeline {
         self: Arc<Self>,
         mut raw: mpsc::Receiver<Item<Record>>,
         readied: mpsc::Sender<Item<(Prepared, Option<Encoding>)>>,
-    ) {
+    ) -> Result<(), CommitError> {
         while let Some(item) = raw.recv().await {
             let item = match item.pass() {
                 Ok(item) => item,
                 Err(records) => {
                     let this = self.clone();
+                    let span = tracing::debug_span!("prepare", rows = records.len());
                     let work = move || {
+                        let _entered = span.entered();
                         let now = this.clock.now();
                         records.into_iter().map(|record| this.prepare_one(record, now)).collect()
                     };
-                    match tokio::task::spawn_blocking(work).await {
-                        Ok(rows) => Item::Batch(rows),
-                        // Panicked or stopping: what is not stored is read again.
-                        Err(error) => {
-                            tracing::error!(%error, "preparing a batch failed");
-                            return;
-                        }
-                    }
+                    let rows = tokio::task::spawn_blocking(work).await;
+                    Item::Batch(rows.map_err(|error| CommitError::Stage(error.to_string()))?)
                 }
             };
             if readied.send(item).await.is_err() {
-                return;
+                break;
             }
         }
+        Ok(())
     }
 
     fn prepare_one(
@@ -237,29 +249,21 @@ impl Pipeline {
             &self.settings.limits,
             now,
         );
+        let place = Place {
+            partition: record.partition,
+            offset: record.offset,
+            payload: record.payload,
+            payload_bytes: record.payload_bytes,
+            _weight: record.weight,
+        };
         let (outcome, encoding) = match read {
             Ok(tweet) => {
                 let brands = self.brands.matches(&tweet.text, &tweet.rule_tags);
                 let encoding = self.model.encoder().encode(&tweet.text);
                 (Ok((tweet, brands)), Some(encoding))
             }
-            Err(rejected) => {
-                let reason = rejected.to_string();
-                tracing::warn!(partition = %record.partition, offset = %record.offset, reason, "dead letter");
-                let mut payload = record.payload;
-                payload.truncate(PAYLOAD_BYTES_KEPT);
-                let letter = DeadLetter {
-                    partition: record.partition.clone(),
-                    offset: record.offset,
-                    reason,
-                    payload,
-                    payload_bytes: record.payload_bytes as u64,
-                };
-                (Err(letter), None)
-            }
+            Err(rejected) => (Err(place.dead_letter(&rejected.to_string())), None),
         };
-        let place =
-            Place { partition: record.partition, offset: record.offset, _weight: record.weight };
         (Prepared { place, outcome }, encoding)
     }
 
@@ -268,7 +272,7 @@ impl Pipeline {
         self: Arc<Self>,
         mut ready: mpsc::Receiver<Item<(Prepared, Option<Encoding>)>>,
         finished: mpsc::Sender<Item<Row>>,
-    ) {
+    ) -> Result<(), CommitError> {
         let model = self.model.id().to_string();
         let threshold = self.model.threshold();
         while let Some(item) = ready.recv().await {
@@ -280,10 +284,7 @@ impl Pipeline {
                     histogram!(telemetry::BATCH_ROWS).record(rows.len() as f64);
                     let span = tracing::debug_span!("score", rows = rows.len(), %model);
                     let scores = self.model.classify(encodings).instrument(span).await;
-                    let Ok(scores) = scores else {
-                        tracing::error!("the model's thread has ended");
-                        return;
-                    };
+                    let scores = scores.map_err(|error| CommitError::Stage(error.to_string()))?;
                     let mut scores = scores.into_iter();
                     let mut finish = |Prepared { place, outcome }| {
                         let outcome = outcome.and_then(|(tweet, brands)| {
@@ -294,7 +295,7 @@ impl Pipeline {
                                     score: Score::new(negative, threshold),
                                     model: model.clone(),
                                 }),
-                                Err(error) => Err(unscored(&place, &tweet, &error.to_string())),
+                                Err(error) => Err(place.dead_letter(&error.to_string())),
                             }
                         });
                         Row { place, outcome }
@@ -303,21 +304,27 @@ impl Pipeline {
                 }
             };
             if finished.send(item).await.is_err() {
-                return;
+                break;
             }
         }
+        Ok(())
     }
 }
 
-/// The dead letter of a tweet that the model or the store would not take.
-pub(super) fn unscored(place: &Place, tweet: &Tweet, reason: &str) -> DeadLetter {
-    let payload = format!("{}: {}", tweet.id, tweet.text).into_bytes();
-    DeadLetter {
-        partition: place.partition.clone(),
-        offset: place.offset,
-        reason: reason.replace('\0', "\u{FFFD}"),
-        payload_bytes: payload.len() as u64,
-        payload: payload.into_iter().take(PAYLOAD_BYTES_KEPT).collect(),
+/// Waits for the source to leave its group, so that another member takes over at once; a
+/// broker that is away cannot be told, and is not waited for long.
+async fn left(source: JoinHandle<Result<(), String>>) -> Result<(), CommitError> {
+    let mut waited = Duration::ZERO;
+    while !source.is_finished() && waited < LEAVE_MAX {
+        tokio::time::sleep(LEAVE_POLL).await;
+        waited += LEAVE_POLL;
+    }
+    if !source.is_finished() {
+        return Ok(());
+    }
+    match source.join() {
+        Ok(ended) => ended.map_err(CommitError::Stage),
+        Err(_) => Err(CommitError::Stage("the source's thread panicked".into())),
     }
 }
 

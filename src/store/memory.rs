@@ -20,7 +20,7 @@ use super::{
 };
 use crate::domain::{
     Counts, Incident, IncidentId, Label, Minute, Offset, Resume, StartAt, TopicPartition,
-    Transition, resume_position,
+    Transition,
 };
 
 /// A [`Store`] that forgets everything when it is dropped.
@@ -121,7 +121,7 @@ impl Store for MemoryStore {
         let mut resumes = Vec::with_capacity(claims.len());
         for claim in claims {
             let stored = tables.checkpoints.get(&claim.partition).map(|c| c.position);
-            let resume = resume_position(stored, claim.low, claim.high, start_at);
+            let resume = claim.resume(stored, start_at);
             let checkpoint =
                 tables.checkpoints.entry(claim.partition.clone()).or_insert(Checkpoint {
                     position: resume.position,

@@ -10,10 +10,12 @@
 //! state that another daemon has moved on.
 //! Deliberately absent: decisions. The store does as it is told, or says why not.
 
+mod bounded;
 mod memory;
 mod outbox;
 mod postgres;
 
+pub use bounded::Bounded;
 pub use memory::MemoryStore;
 pub use outbox::{CurvePoint, Example, Notification, OutboxRow, OutboxState, Tally};
 pub use postgres::PostgresStore;
@@ -23,7 +25,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::{
     Counts, Evidence, Incident, IncidentId, Minute, Offset, Resume, Score, StartAt, TopicPartition,
-    Transition, Tweet,
+    Transition, Tweet, resume_position,
 };
 
 /// A partition that this daemon has just been given, and what the broker has of it.
@@ -31,10 +33,24 @@ use crate::domain::{
 pub struct Claim {
     /// The partition.
     pub partition: TopicPartition,
+    /// The checkpoint as it stood before the broker was asked for the bounds.
+    pub seen: Option<Offset>,
     /// Oldest offset the broker has.
     pub low: Offset,
     /// Offset the next record will get.
     pub high: Offset,
+}
+
+impl Claim {
+    /// Where to read on, given the checkpoint as it stands now. One that has moved since
+    /// the bounds were asked for is newer than they are, so it cannot lie beyond the end.
+    fn resume(&self, stored: Option<Offset>, start_at: StartAt) -> Resume {
+        let high = match stored {
+            Some(stored) if self.seen != Some(stored) => self.high.max(stored),
+            _ => self.high,
+        };
+        resume_position(stored, self.low, high, start_at)
+    }
 }
 
 /// A scored tweet on its way to its row.
@@ -186,6 +202,14 @@ pub enum StoreError {
         /// The brand.
         brand: String,
     },
+    /// A first connection to Postgres could not be made.
+    #[error("cannot connect to Postgres at {place} (store.url): {source}")]
+    Connect {
+        /// Host, port and database.
+        place: String,
+        /// Why.
+        source: sqlx::Error,
+    },
     /// Postgres cannot be reached or is not ready; the same call may succeed later.
     #[error("Postgres is not available: {0}")]
     Unavailable(#[source] sqlx::Error),
@@ -202,11 +226,17 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable(_) => true,
+            Self::Connect { source, .. } => postgres::is_transient(source),
             Self::Migrate(sqlx::migrate::MigrateError::Execute(error)) => {
                 postgres::is_transient(error)
             }
             _ => false,
         }
+    }
+
+    /// Whether what a row holds is at fault, so that the other rows may pass.
+    pub fn is_about_the_rows(&self) -> bool {
+        matches!(self, Self::Refused(error) if postgres::is_about_the_rows(error))
     }
 }
 

@@ -5,13 +5,16 @@
 //! Deliberately absent: retries. [`StoreError::Unavailable`] tells the caller that the
 //! same call may succeed later.
 
+mod errors;
+mod rows;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::types::Json;
-use sqlx::{Acquire, PgConnection, Row};
+use sqlx::{Connection, PgConnection, Row};
 
 use super::{
     Batch, BrandState, Claim, Committed, Decision, Example, OutboxRow, OutboxState,
@@ -19,21 +22,24 @@ use super::{
 };
 use crate::config;
 use crate::domain::{
-    Counts, Evidence, Incident, IncidentId, Minute, Offset, Resume, StartAt, TopicPartition,
-    Transition, resume_position,
+    Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt, TopicPartition, Transition,
 };
 
-/// Separates brand names while they travel to Postgres as one string: `unnest` takes no
-/// arrays of arrays.
-const UNIT_SEPARATOR: &str = "\u{1f}";
+use rows::{
+    checkpoint_for_update, count, incident, insert_dead_letters, insert_scores, open_incident,
+    outbox_row,
+};
+
+pub(super) use errors::{is_about_the_rows, is_transient};
 
 /// How long a call waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// [`Store`] on Postgres 13 or newer.
+/// [`Store`] on Postgres 14 or newer.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    place: String,
 }
 
 impl PostgresStore {
@@ -51,45 +57,49 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            // A connection whose query was given up may never answer again; without this the
+            // pool would wait for it, one place short.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    match tokio::time::timeout(ACQUIRE_TIMEOUT, connection.ping()).await {
+                        Ok(pinged) => pinged.map(|()| true),
+                        Err(_) => Err(sqlx::Error::PoolTimedOut),
+                    }
+                })
+            })
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool, place: Self::place(settings) })
+    }
+
+    /// Host, port and database that the settings name, without user or password.
+    pub fn place(settings: &config::Store) -> String {
+        settings.url.parse::<PgConnectOptions>().map_or_else(
+            |_| "(no valid URL)".into(),
+            |options| {
+                let database = options.get_database().unwrap_or("(default)");
+                format!("{}:{}/{database}", options.get_host(), options.get_port())
+            },
+        )
     }
 
     /// Brings the schema up to date.
     ///
     /// # Errors
-    /// [`StoreError::Migrate`] if Postgres is away or a migration fails.
+    /// [`StoreError::Connect`] if Postgres cannot be reached, [`StoreError::Migrate`] if a
+    /// migration fails.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        // The pool would only say that it waited too long; a connection says why.
+        let connection = PgConnection::connect_with(&self.pool.connect_options()).await;
+        connection
+            .map_err(|source| StoreError::Connect { place: self.place.clone(), source })?
+            .close()
+            .await?;
         Ok(sqlx::migrate!("./migrations").run(&self.pool).await?)
     }
 
     /// The pool itself, for queries of tests and tools.
     pub fn pool(&self) -> &PgPool {
         &self.pool
-    }
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        if is_transient(&error) { Self::Unavailable(error) } else { Self::Refused(error) }
-    }
-}
-
-/// Whether the same statement may succeed later.
-pub(super) fn is_transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::WorkerCrashed => true,
-        // SQLSTATE classes: 08 connection, 53 resources (disk, memory, connections),
-        // 57 operator intervention (shutdown, start-up, timeout), 40 deadlock and
-        // serialisation, 58 system errors such as I/O.
-        sqlx::Error::Database(e) => e
-            .code()
-            .is_some_and(|code| ["08", "53", "57", "40", "58"].iter().any(|c| code.starts_with(c))),
-        _ => false,
     }
 }
 
@@ -101,9 +111,9 @@ impl Store for PostgresStore {
         order.sort_by(|&a, &b| claims[a].partition.cmp(&claims[b].partition));
         let mut resumes = vec![None; claims.len()];
         for index in order {
-            let Claim { partition, low, high } = &claims[index];
+            let partition = &claims[index].partition;
             let stored = checkpoint_for_update(&mut tx, partition).await?;
-            let resume = resume_position(stored, *low, *high, start_at);
+            let resume = claims[index].resume(stored, start_at);
             sqlx::query(
                 r#"INSERT INTO checkpoints (topic, "partition", position) VALUES ($1, $2, $3)
                    ON CONFLICT (topic, "partition") DO UPDATE
@@ -135,7 +145,7 @@ impl Store for PostgresStore {
             }
         }
         let new = insert_scores(&mut tx, batch).await?;
-        insert_dead_letters(&mut tx, batch).await?;
+        let letters = insert_dead_letters(&mut tx, batch).await?;
         sqlx::query(
             r#"UPDATE checkpoints AS c
                SET position = n.position,
@@ -152,6 +162,19 @@ impl Store for PostgresStore {
         .bind(advances.iter().map(|a| a.event_time_max).collect::<Vec<_>>())
         .execute(&mut *tx)
         .await?;
+        if let Some(first) = advances.first() {
+            // Which partition they are counted at does not matter; their sum is told.
+            sqlx::query(
+                r#"UPDATE checkpoints SET scores = scores + $3, dead_letters = dead_letters + $4
+                   WHERE topic = $1 AND "partition" = $2"#,
+            )
+            .bind(&*first.partition.topic)
+            .bind(first.partition.partition)
+            .bind(new.cast_signed())
+            .bind(letters.cast_signed())
+            .execute(&mut *tx)
+            .await?;
+        }
         tx.commit().await?;
         Ok(Committed { new, duplicate: batch.scores.len() as u64 - new })
     }
@@ -401,18 +424,17 @@ impl Store for PostgresStore {
         .bind(i64::from(limit))
         .fetch_all(&self.pool)
         .await?;
-        let mut leased = rows
+        let mut leased: Vec<_> = rows
             .iter()
-            .map(|row| {
-                Ok(OutboxRow {
-                    id: row.try_get("id")?,
-                    key: row.try_get("key")?,
-                    receiver: row.try_get("receiver")?,
-                    notification: row.try_get::<Json<_>, _>("notification")?.0,
-                    attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
-                })
+            .filter_map(|row| match outbox_row(row) {
+                Ok(row) => Some(row),
+                // One that cannot be read must not hold up the others.
+                Err(error) => {
+                    tracing::error!(%error, "a row of the outbox cannot be read; it waits");
+                    None
+                }
             })
-            .collect::<Result<Vec<_>, StoreError>>()?;
+            .collect();
         leased.sort_by_key(|row| row.id);
         Ok(leased)
     }
@@ -428,6 +450,8 @@ impl Store for PostgresStore {
             OutboxState::Retry { at, error } => ("pending", Some(*at), Some(error)),
             OutboxState::Dead { error } => ("dead", None, Some(error)),
         };
+        // Postgres has no NUL in text.
+        let error = error.map(|error| error.replace('\0', "\u{FFFD}"));
         sqlx::query(
             "UPDATE outbox SET state = $2, due_at = coalesce($3, due_at),
                     last_error = coalesce($4, last_error),
@@ -446,8 +470,9 @@ impl Store for PostgresStore {
 
     async fn totals(&self) -> Result<Totals, StoreError> {
         let row = sqlx::query(
-            "SELECT (SELECT count(*) FROM scores) AS scores,
-                    (SELECT count(*) FROM dead_letters) AS dead_letters,
+            "SELECT (SELECT coalesce(sum(scores), 0)::bigint FROM checkpoints) AS scores,
+                    (SELECT coalesce(sum(dead_letters), 0)::bigint FROM checkpoints)
+                        AS dead_letters,
                     count(*) FILTER (WHERE state = 'pending') AS pending,
                     count(*) FILTER (WHERE state = 'dead') AS dead
              FROM outbox",
@@ -466,138 +491,4 @@ impl Store for PostgresStore {
         sqlx::query("SELECT 1 FROM checkpoints LIMIT 1").execute(&self.pool).await?;
         Ok(())
     }
-}
-
-fn count(row: &PgRow, column: &str) -> Result<u64, StoreError> {
-    Ok(row.try_get::<i64, _>(column)?.unsigned_abs())
-}
-
-/// Reads and locks a checkpoint until the transaction ends.
-async fn checkpoint_for_update(
-    connection: &mut PgConnection,
-    partition: &TopicPartition,
-) -> Result<Option<Offset>, StoreError> {
-    let position = sqlx::query_scalar(
-        r#"SELECT position FROM checkpoints
-           WHERE topic = $1 AND "partition" = $2 FOR UPDATE"#,
-    )
-    .bind(&*partition.topic)
-    .bind(partition.partition)
-    .fetch_optional(connection)
-    .await?;
-    Ok(position.map(Offset))
-}
-
-/// Inserts the scores whose tweet is new and adds them to their minutes' counts; answers
-/// how many were new.
-async fn insert_scores(connection: &mut PgConnection, batch: &Batch) -> Result<u64, StoreError> {
-    if batch.scores.is_empty() {
-        return Ok(0);
-    }
-    let mut scores: Vec<_> = batch.scores.iter().collect();
-    scores.sort_by(|a, b| a.tweet.id.cmp(&b.tweet.id));
-    let new: i64 = sqlx::query_scalar(
-        "WITH fresh AS (
-             INSERT INTO scores (tweet_id, created_at, brands, text, negative, label, model)
-             SELECT tweet_id, created_at, string_to_array(brands, $8), text, negative, label, model
-             FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::real[],
-                         $6::text[], $7::text[])
-                  AS r (tweet_id, created_at, brands, text, negative, label, model)
-             ON CONFLICT (tweet_id) DO NOTHING
-             RETURNING created_at, brands, label
-         ), counted AS (
-             INSERT INTO minute_counts AS m (brand, minute, total, negative)
-             SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute,
-                    count(*), count(*) FILTER (WHERE label = 'NEGATIVE')
-             FROM fresh, unnest(brands) AS brand
-             GROUP BY 1, 2 ORDER BY 1, 2
-             ON CONFLICT (brand, minute) DO UPDATE
-             SET total = m.total + excluded.total, negative = m.negative + excluded.negative
-         )
-         SELECT count(*) FROM fresh",
-    )
-    .bind(scores.iter().map(|s| s.tweet.id.as_str()).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.tweet.created_at).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.brands.join(UNIT_SEPARATOR)).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.tweet.text.as_str()).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.score.negative.get()).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.score.label.as_str()).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.model.as_str()).collect::<Vec<_>>())
-    .bind(UNIT_SEPARATOR)
-    .fetch_one(connection.acquire().await?)
-    .await?;
-    Ok(new.unsigned_abs())
-}
-
-async fn insert_dead_letters(
-    connection: &mut PgConnection,
-    batch: &Batch,
-) -> Result<(), StoreError> {
-    if batch.dead_letters.is_empty() {
-        return Ok(());
-    }
-    let letters = &batch.dead_letters;
-    sqlx::query(
-        r#"INSERT INTO dead_letters (topic, "partition", "offset", reason, payload, payload_bytes)
-           SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::bytea[],
-                                $6::bigint[])
-           ON CONFLICT DO NOTHING"#,
-    )
-    .bind(letters.iter().map(|d| &*d.partition.topic).collect::<Vec<_>>())
-    .bind(letters.iter().map(|d| d.partition.partition).collect::<Vec<_>>())
-    .bind(letters.iter().map(|d| d.offset.0).collect::<Vec<_>>())
-    .bind(letters.iter().map(|d| d.reason.as_str()).collect::<Vec<_>>())
-    .bind(letters.iter().map(|d| d.payload.as_slice()).collect::<Vec<_>>())
-    .bind(letters.iter().map(|d| d.payload_bytes.cast_signed()).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn open_incident(
-    connection: &mut PgConnection,
-    brand: &str,
-    minute: Minute,
-    evidence: &Evidence,
-) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar(
-        "INSERT INTO incidents (brand, opened_at, window_minutes, observed_total,
-             observed_negative, baseline_total, baseline_negative, expected_share, z, z_min)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
-    )
-    .bind(brand)
-    .bind(minute.start())
-    .bind(evidence.window_minutes.cast_signed())
-    .bind(evidence.observed.total.cast_signed())
-    .bind(evidence.observed.negative.cast_signed())
-    .bind(evidence.baseline.total.cast_signed())
-    .bind(evidence.baseline.negative.cast_signed())
-    .bind(evidence.expected_share)
-    .bind(evidence.z)
-    .bind(evidence.z_min)
-    .fetch_one(connection)
-    .await?)
-}
-
-fn incident(row: &PgRow) -> Result<Incident, StoreError> {
-    Ok(Incident {
-        id: IncidentId(row.try_get("id")?),
-        brand: row.try_get("brand")?,
-        opened: Minute::of(row.try_get("opened_at")?),
-        resolved: row.try_get::<Option<DateTime<Utc>>, _>("resolved_at")?.map(Minute::of),
-        evidence: Evidence {
-            window_minutes: row.try_get::<i32, _>("window_minutes")?.unsigned_abs(),
-            observed: Counts {
-                total: count(row, "observed_total")?,
-                negative: count(row, "observed_negative")?,
-            },
-            baseline: Counts {
-                total: count(row, "baseline_total")?,
-                negative: count(row, "baseline_negative")?,
-            },
-            expected_share: row.try_get("expected_share")?,
-            z: row.try_get("z")?,
-            z_min: row.try_get("z_min")?,
-        },
-    })
 }

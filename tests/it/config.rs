@@ -243,7 +243,9 @@ fn check_config_tells_what_it_found() {
     insta::assert_snapshot!(out, @r"
     settings are valid
     kafka: topic tweets at 127.0.0.1:9092, group monitor
-    model: lstm from models
+    store: 127.0.0.1:5432/monitor
+    model: lstm@1 from models
+    http: 127.0.0.1:8080
     brand acme: 2 keywords, 2 handles, 1 hashtag, 1 rule tag
     receiver chat: webhook at https://chat.example.com
     receiver comms: email to comms@example.com by smtp.example.com:587

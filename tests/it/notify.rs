@@ -46,7 +46,7 @@ async fn webhooks_are_judged_by_their_answer() {
     let slow = status(StatusCode::TOO_MANY_REQUESTS).with("retry-after", "120");
     check("too many", slow, "retry after Some(120s): the receiver answered 429").await;
     let moved = status(StatusCode::MOVED_PERMANENTLY).with("location", "/elsewhere");
-    check("moved", moved, "permanent: the receiver answered 301").await;
+    check("moved", moved, "retry after None: the receiver answered 301").await;
     check("refused", status(StatusCode::BAD_REQUEST), "permanent: the receiver answered 400").await;
     check("stalls", Answer::stall(Duration::from_secs(60)), "retry after None").await;
 }
@@ -120,12 +120,34 @@ async fn a_stalled_receiver_holds_up_no_other() {
 async fn what_cannot_be_sent_is_kept_as_dead() {
     let rig = Rig::new();
     let refusing = HttpReceiver::start(vec![Answer::status(StatusCode::GONE)]).await;
-    rig.step(Transition::Opened, &["hook", "no longer there"]).await;
+    rig.step(Transition::Opened, &["hook"]).await;
     let running =
         rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&refusing)))]));
-    rig.settled(0, 2).await;
+    rig.settled(0, 1).await;
     running.stop().await;
     assert_eq!(refusing.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn what_one_daemon_does_not_know_another_sends() {
+    let rig = Rig::new();
+    let refusing = HttpReceiver::start(vec![Answer::status(StatusCode::GONE)]).await;
+    let added = HttpReceiver::start(Vec::new()).await;
+    rig.step(Transition::Opened, &["added", "hook"]).await;
+    let older = rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&refusing)))]));
+    // Both rows are leased at once, so when one is dead the other has been tried too.
+    rig.settled(1, 1).await;
+    older.stop().await;
+    rig.settled(1, 1).await;
+
+    let newer = rig.start(BTreeMap::from([("added".into(), Receiver::Webhook(webhook(&added)))]));
+    eventually("it is due again, as time goes by", || {
+        rig.clock.advance(Duration::from_millis(100));
+        added.requests().len() == 1
+    })
+    .await;
+    rig.settled(0, 1).await;
+    newer.stop().await;
 }
 
 #[tokio::test]

@@ -21,7 +21,6 @@ use monitor::store::{
 use monitor::text::{BrandMatcher, BrandRule};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokio_util::sync::CancellationToken;
 
 /// A store that loses its connection before a commit, or after it, or finds that another
 /// reader was faster.
@@ -201,12 +200,7 @@ async fn every_tweet_counts_once_however_the_store_fails() {
             random: Mutex::new(random),
             failures: Mutex::default(),
         });
-        let positions = Arc::new(StoredPositions::new(
-            store.clone(),
-            StartAt::Earliest,
-            Duration::from_millis(1),
-            CancellationToken::new(),
-        ));
+        let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
         let brands = BrandMatcher::new([BrandRule {
             name: "air".into(),
             keywords: vec!["air".into()],

@@ -74,7 +74,7 @@ fn noise(seed: &mut u64) -> f64 {
 async fn week(store: &MemoryStore, brand: &str, per_hour: f64, share: f64, storm: (i64, i64, f64)) {
     let mut seed = brand.len() as u64;
     let partition = TopicPartition::new(brand, 0);
-    let claim = Claim { partition: partition.clone(), low: Offset(0), high: Offset(0) };
+    let claim = Claim { partition: partition.clone(), seen: None, low: Offset(0), high: Offset(0) };
     store.claim(&[claim], StartAt::Earliest).await.expect("claimed");
     let mut batch = Batch::default();
     for hour in 0..8 * 24 {

@@ -14,8 +14,8 @@ use chrono::TimeDelta;
 use monitor::config;
 use monitor::domain::{Counts, Label, Minute, Offset, Resume, ResumeReason, StartAt, Transition};
 use monitor::store::{
-    Advance, Batch, Committed, DeadLetter, Decision, MemoryStore, OutboxState, PostgresStore,
-    Store, StoreError, Totals,
+    Advance, Batch, Claim, Committed, DeadLetter, Decision, MemoryStore, OutboxState,
+    PostgresStore, Store, StoreError, Totals,
 };
 
 use fixtures::*;
@@ -58,6 +58,7 @@ checks![
     refuses_a_batch_whole,
     counts_a_tweet_once,
     counts_are_a_fold_over_scores,
+    trusts_a_checkpoint_newer_than_the_bounds,
     keeps_dead_letters_once,
     minds_the_end_of_partitions,
     event_time_never_moves_back,
@@ -72,9 +73,21 @@ checks![
     totals_up,
 ];
 
+async fn trusts_a_checkpoint_newer_than_the_bounds(store: &dyn Store) {
+    store.claim(&[claim(0, 5, 9)], StartAt::Earliest).await.expect("claimed");
+    let batch = batch(vec![], vec![advance(0, 5, 20)]);
+    store.commit(&batch).await.expect("committed");
+    // Another reader came from 5 to 20 after the broker had said that 9 is the end.
+    let stale = Claim { seen: Some(Offset(5)), ..claim(0, 5, 9) };
+    let found = store.claim(&[stale], StartAt::Earliest).await.expect("claimed");
+    assert_eq!(found, [Resume { position: Offset(20), reason: ResumeReason::Checkpoint }]);
+}
+
 async fn claims(store: &dyn Store) {
     let check = async |name, low, high, start_at, position, reason| {
-        let found = store.claim(&[claim(0, low, high)], start_at).await.expect("claimed");
+        let seen = positions(store).await.first().copied().map(Offset);
+        let claim = Claim { seen, ..claim(0, low, high) };
+        let found = store.claim(&[claim], start_at).await.expect("claimed");
         assert_eq!(found, [Resume { position: Offset(position), reason }], "{name}");
         assert_eq!(positions(store).await, [position], "{name}: stored");
     };
@@ -208,7 +221,8 @@ async fn keeps_dead_letters_once(store: &dyn Store) {
     );
     assert_eq!(commit(vec![dead_letter(1, 0, "same offset")], advance(1, 0, 1)).await, 3);
     // The topic was made anew, and the same place is read again.
-    store.claim(&[claim(0, 0, 1)], StartAt::Earliest).await.expect("claimed");
+    let anew = Claim { seen: Some(Offset(2)), ..claim(0, 0, 1) };
+    store.claim(&[anew], StartAt::Earliest).await.expect("claimed");
     assert_eq!(commit(vec![dead_letter(0, 0, "again")], advance(0, 0, 1)).await, 3);
 }
 

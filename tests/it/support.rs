@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use monitor::embedded::{Nisshi, Postgres, PostgresOptions, Storage};
+use monitor::embedded::{Nisshi, Postgres, PostgresOptions, Storage, with_database};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -72,14 +72,7 @@ pub async fn fresh_database() -> String {
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 
-    let (address, query) = match admin.split_once('?') {
-        Some((address, query)) => (address, format!("?{query}")),
-        None => (admin.as_str(), String::new()),
-    };
-    let scheme_end = address.find("://").unwrap() + 3;
-    let host_end =
-        address[scheme_end..].find('/').map_or(address.len(), |slash| scheme_end + slash);
-    format!("{}/{name}{query}", &address[..host_end])
+    with_database(&admin, &name).unwrap()
 }
 
 /// A real broker, or `None` where this machine has none: then the test says so and passes,

@@ -51,7 +51,7 @@ pub fn batch(scores: Vec<ScoredTweet>, advances: Vec<Advance>) -> Batch {
 }
 
 pub fn claim(n: i32, low: i64, high: i64) -> Claim {
-    Claim { partition: partition(n), low: Offset(low), high: Offset(high) }
+    Claim { partition: partition(n), seen: None, low: Offset(low), high: Offset(high) }
 }
 
 pub async fn claim_empty(store: &dyn Store, partitions: i32) {
