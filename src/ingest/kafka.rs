@@ -37,6 +37,9 @@ const POLL_WAIT_BUSY: Duration = Duration::from_millis(10);
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the broker is asked whether it is there, and stored offsets are committed.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(2);
+/// Longest a full queue holds the polls before the partitions are paused.
+const HOLD_MAX: Duration = Duration::from_secs(1);
+const HOLD_STEP: Duration = Duration::from_millis(2);
 /// Room in the queue below which the partitions are paused.
 const ROOM_MIN: usize = 64;
 
@@ -104,6 +107,7 @@ impl KafkaSource {
             reclaims: BTreeSet::new(),
             stored: BTreeMap::new(),
             housekeeping_at: Duration::ZERO,
+            full_since: None,
             clock,
         };
         let thread = thread::Builder::new().name("kafka".into()).spawn(move || poller.run())?;
@@ -147,7 +151,19 @@ struct Poller {
     /// Stored positions not yet told to Kafka.
     stored: BTreeMap<i32, Offset>,
     housekeeping_at: Duration,
+    /// Since when the queue has been full without a pause.
+    full_since: Option<Duration>,
     clock: Arc<dyn Clock>,
+}
+
+/// What the queue allows.
+enum Flow {
+    /// Polling for records.
+    Free,
+    /// Nothing, for a moment.
+    Hold,
+    /// Polling, but for the group's sake alone.
+    Paused,
 }
 
 impl Poller {
@@ -160,8 +176,15 @@ impl Poller {
         while !self.context().events.is_closed() {
             self.obey();
             self.reclaim();
-            let full = self.apply_pressure();
-            let wait = if full || !self.reclaims.is_empty() { POLL_WAIT_BUSY } else { POLL_WAIT };
+            let wait = match self.apply_pressure() {
+                Flow::Hold => {
+                    thread::sleep(HOLD_STEP);
+                    continue;
+                }
+                Flow::Paused => POLL_WAIT_BUSY,
+                Flow::Free if !self.reclaims.is_empty() => POLL_WAIT_BUSY,
+                Flow::Free => POLL_WAIT,
+            };
             match self.consumer.poll(wait) {
                 None => {}
                 Some(Ok(message)) => {
@@ -207,10 +230,13 @@ impl Poller {
         }
     }
 
-    /// Pauses the partitions while the queue is full, and resumes them when it is half
-    /// empty; answers whether they are paused.
-    fn apply_pressure(&self) -> bool {
-        let context = self.context();
+    /// Holds the polls while the queue is full for a moment, as pausing makes librdkafka
+    /// drop what it has fetched and fetch it again. Pauses the partitions if that lasts,
+    /// since the group expels a member that does not poll, and resumes them when the queue
+    /// is half empty.
+    fn apply_pressure(&mut self) -> Flow {
+        let now = self.clock.elapsed();
+        let context: &Context = rdkafka::consumer::Consumer::context(&self.consumer);
         let mut state = context.state();
         context.drain(&mut state);
         let room = context.events.capacity();
@@ -220,8 +246,13 @@ impl Poller {
         let relaxed = state.waiting.is_empty()
             && room >= context.events.max_capacity() / 2
             && bytes <= self.load_max / 2;
+        if !full {
+            self.full_since = None;
+        } else if !state.paused && now < *self.full_since.get_or_insert(now) + HOLD_MAX {
+            return Flow::Hold;
+        }
         if full == state.paused || (state.paused && !relaxed) || state.assigned.is_empty() {
-            return state.paused;
+            return if state.paused { Flow::Paused } else { Flow::Free };
         }
         let mut list = TopicPartitionList::new();
         for &partition in &state.assigned {
@@ -236,7 +267,7 @@ impl Poller {
             }
             Err(error) => tracing::warn!(%error, "cannot pause or resume the partitions"),
         }
-        state.paused
+        if state.paused { Flow::Paused } else { Flow::Free }
     }
 
     fn record(&self, message: &BorrowedMessage<'_>) -> Record {
