@@ -380,7 +380,7 @@ async fn report(
 }
 
 fn alert_line(incident: &Incident) -> String {
-    let time = |minute: crate::domain::Minute| minute.plus(1).start().format("%a %d %b %H:%M");
+    let time = |minute: crate::domain::Minute| minute.start().format("%a %d %b %H:%M");
     let e = &incident.evidence;
     format!(
         "{:<18} {:<15} {:>7.0} % {:>7.0} % {:>4} of {:>4}  {}",
