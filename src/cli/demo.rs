@@ -37,7 +37,7 @@ const STOP_MAX: Duration = Duration::from_secs(60);
 ///
 /// Starts a broker (librdkafka's in-process cluster), Postgres, a mail server and a webhook
 /// receiver, runs the daemon on them, and replays 14,640 tweets that people wrote to six US
-/// airlines from 16 to 24 February 2015, some thousand times as fast as they were written.
+/// airlines from 17 to 24 February 2015, some thousand times as fast as they were written.
 /// Shows progress, then the alerts that fired and the mails as files to open.
 ///
 /// MONITOR_KAFKA__BROKERS and DATABASE_URL name a broker and a Postgres to use instead; the
@@ -101,7 +101,7 @@ async fn play(
 ) -> anyhow::Result<()> {
     let clock = Arc::new(SystemClock::new());
     println!(
-        "A week of tweets to six US airlines (16 to 24 February 2015), {} times as fast.\n",
+        "A week of tweets to six US airlines (17 to 24 February 2015), {} times as fast.\n",
         args.speed
     );
 

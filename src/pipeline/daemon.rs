@@ -166,19 +166,25 @@ impl Daemon {
         let pipeline = pipeline.run(source, stop_pipeline.clone().cancelled_owned());
         tokio::pin!(pipeline);
         // Neither of these two ends unless it is told to, or panics.
-        let ended = |name: &str| Err(CommitError::Stage(name.into()));
-        let outcome = tokio::select! {
-            outcome = &mut pipeline => outcome,
-            _ = &mut judge => ended("judging"),
-            _ = &mut dispatcher => ended("sending notifications"),
+        let dead = tokio::select! {
+            outcome = &mut pipeline => Ok(outcome),
+            _ = &mut judge => Err("judging"),
+            _ = &mut dispatcher => Err("sending notifications"),
         };
-        if outcome.is_err() {
-            stop_pipeline.cancel();
-        }
+        let outcome = match dead {
+            Ok(outcome) => outcome,
+            Err(part) => {
+                stop_pipeline.cancel();
+                if let Err(error) = pipeline.await {
+                    tracing::warn!(%error, "while stopping");
+                }
+                Err(CommitError::Stage(part.into()))
+            }
+        };
         tracing::info!("stopping: what was in flight is stored, or will be read again");
         for (token, task) in [(stop_judge, judge), (stop_dispatcher, dispatcher)] {
             token.cancel();
-            if tokio::time::timeout(DRAIN_MAX, task).await.is_err() {
+            if !task.is_finished() && tokio::time::timeout(DRAIN_MAX, task).await.is_err() {
                 tracing::warn!("a part did not stop in time");
             }
         }

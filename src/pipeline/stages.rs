@@ -119,8 +119,9 @@ impl Pipeline {
     /// Runs until the source ends or `stop` resolves, then stores what is in flight.
     ///
     /// # Errors
-    /// [`CommitError`] if Postgres refuses even a single row, or what is in flight could
-    /// not be stored in time; nothing is lost, the next run reads it again.
+    /// [`CommitError`] if Postgres refuses for another reason than what a row holds, a stage
+    /// or the source ends that must not, or what is in flight could not be stored in time;
+    /// nothing is lost, the next run reads it again.
     pub async fn run(
         self,
         mut source: Source,
@@ -145,7 +146,7 @@ impl Pipeline {
             outcome = &mut commit => Some(joined(outcome)),
         };
         let stored = match early {
-            Some(Ok(())) => Err(CommitError::Stage("it ended by itself".into())),
+            Some(Ok(())) => Err(CommitError::Stage("storing".into())),
             Some(failed) => failed,
             None => match tokio::time::timeout(this.settings.drain_max, &mut commit).await {
                 Ok(outcome) => joined(outcome),

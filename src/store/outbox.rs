@@ -19,9 +19,9 @@ pub struct Notification {
     pub transition: String,
     /// The brand.
     pub brand: String,
-    /// Event time of this step.
+    /// Start of the minute, in event time, whose judgement this step is.
     pub at: DateTime<Utc>,
-    /// Event time at which the incident opened.
+    /// Start of the minute whose judgement opened the incident.
     pub opened_at: DateTime<Utc>,
     /// Length of the rolling window, in minutes.
     pub window_minutes: u32,
