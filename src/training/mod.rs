@@ -11,6 +11,7 @@
 
 mod cards;
 mod dataset;
+mod embeddings;
 mod evaluate;
 mod families;
 mod progress;
@@ -29,6 +30,9 @@ use crate::domain::Probability;
 use crate::text::Preset;
 
 pub use dataset::{Dataset, DatasetError, Report, Row, read};
+pub use embeddings::{
+    Coverage, EmbeddingError, EmbeddingFault, Embeddings, read as read_embeddings,
+};
 pub use evaluate::{Confusion, Metrics};
 pub use families::Family;
 pub use split::{Split, split};

@@ -36,6 +36,15 @@ impl Progress {
         }
     }
 
+    /// Says how much was read, where the whole is not known beforehand.
+    pub(super) fn read(&mut self, done: usize, what: &str) {
+        let now_s = self.clock.elapsed().as_secs_f64();
+        if now_s - self.last_s >= LINE_EVERY_S {
+            self.last_s = now_s;
+            eprintln!("{}: {done} {what} read, {:.0} {what}/s", self.task, done as f64 / now_s);
+        }
+    }
+
     /// Says how it ended.
     pub(super) fn end(&self, outcome: &str) {
         eprintln!("{}: {outcome}, {:.1} s", self.task, self.clock.elapsed().as_secs_f64());
