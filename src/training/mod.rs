@@ -13,6 +13,7 @@ mod cards;
 mod dataset;
 mod evaluate;
 mod families;
+mod packed;
 mod progress;
 mod split;
 mod trainer;
