@@ -1,20 +1,18 @@
 //! Labelled tweets in the layout of sentiment140 (Go, Bhayani and Huang 2009).
 //!
 //! Six quoted columns without a header, in Latin-1: target (0 negative, 2 neutral,
-//! 4 positive), id, date, query, user, text; plain or `.xz`.
+//! 4 positive), id, date, query, user, text; plain, `.xz`, `.gz`
+//! or `.zip`.
 //!
 //! **Invariant.** Each text stands in a [`Dataset`] once and has one label, and every row
 //! that was left out is counted. Deliberately absent: cleaning of texts; that is `text`'s
 //! work, in training and in service alike.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use super::file_name;
+use super::{file_name, packed};
 use crate::text::unit_interval;
 
 /// More malformed rows than this share, and the file is not what it should be.
@@ -169,14 +167,7 @@ struct Parsed {
 /// Reads all rows that are sound.
 fn parse(path: &Path) -> Result<Parsed, DatasetError> {
     let failed = |source| DatasetError::Io { path: path.to_owned(), source };
-    let file = BufReader::new(File::open(path).map_err(failed)?);
-    let mut file = Hashing { inner: file, hash: Sha256::new() };
-    let packed = path.extension().is_some_and(|extension| extension == "xz");
-    let input: Box<dyn Read + '_> = if packed {
-        Box::new(liblzma::read::XzDecoder::new_multi_decoder(&mut file))
-    } else {
-        Box::new(&mut file)
-    };
+    let input = packed::open(path).map_err(failed)?;
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input);
     let (mut rows, mut report) = (Vec::new(), Report::default());
     let mut record = csv::ByteRecord::new();
@@ -201,7 +192,6 @@ fn parse(path: &Path) -> Result<Parsed, DatasetError> {
             }
         }
     }
-    drop(reader);
     if report.read == 0 {
         return Err(DatasetError::Empty(path.to_owned()));
     }
@@ -213,8 +203,7 @@ fn parse(path: &Path) -> Result<Parsed, DatasetError> {
             lines: report.malformed_lines,
         });
     }
-    io::copy(&mut file, &mut io::sink()).map_err(failed)?;
-    let sha256 = file.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = reader.into_inner().finish().map_err(failed)?;
     Ok(Parsed { rows, report, sha256 })
 }
 
@@ -241,20 +230,6 @@ fn row(record: &csv::ByteRecord) -> Option<(Target, Row)> {
 /// In Latin-1 a byte is its character's number.
 fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
-}
-
-/// Hashes what is read through it.
-struct Hashing<R> {
-    inner: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..read]);
-        Ok(read)
-    }
 }
 
 #[cfg(test)]

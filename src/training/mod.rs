@@ -14,6 +14,7 @@ mod dataset;
 mod embeddings;
 mod evaluate;
 mod families;
+mod packed;
 mod progress;
 mod split;
 mod trainer;
