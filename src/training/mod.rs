@@ -18,6 +18,7 @@ mod packed;
 mod progress;
 mod split;
 mod trainer;
+mod word_lists;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,7 @@ pub use embeddings::{
 pub use evaluate::{Confusion, Metrics};
 pub use families::Family;
 pub use split::{Split, split};
+pub use word_lists::{WordListError, find as find_word_lists};
 
 /// Negative from here upwards: cross-entropy leads to calibrated probabilities, and at
 /// one half they make the fewest errors.
