@@ -6,12 +6,13 @@
 //! artifact has not.
 //!
 //! **Invariant.** A lexicon survives [`Lexicon::to_text`] and [`Lexicon::parse`]
-//! unchanged, and what it leaves out of its sources can never come out of a text.
+//! unchanged, and what it leaves out of its sources can stand in no cleaned text.
 //! Deliberately absent: files (`training/word_lists.rs` finds them), verbs and adjectives;
 //! NLTK takes every word for a noun unless it is told otherwise, and the study told it
 //! nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 /// WordNet's rules of detachment for nouns, in NLTK's order: an ending, and what stands in
 /// its place (`MORPHOLOGICAL_SUBSTITUTIONS` in NLTK's `corpus/reader/wordnet.py`).
@@ -31,7 +32,7 @@ const DETACHMENTS: [(&str, &str); 9] = [
 const HEADINGS: [&str; 4] = ["# stop words", "# dictionary", "# nouns", "# irregular nouns"];
 
 /// Stop words, dictionary and nouns, as far as a cleaned text can hold them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Lexicon {
     stop_words: HashSet<String>,
     dictionary: HashSet<String>,
@@ -40,9 +41,21 @@ pub struct Lexicon {
     irregular: HashMap<String, String>,
 }
 
+/// How many words it has, not which: they are 250,000.
+impl fmt::Debug for Lexicon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lexicon")
+            .field("stop_words", &self.stop_words.len())
+            .field("dictionary", &self.dictionary.len())
+            .field("nouns", &self.nouns.len())
+            .field("irregular", &self.irregular.len())
+            .finish()
+    }
+}
+
 /// The contents of the lists as they are published.
 #[derive(Debug, Clone, Copy)]
-pub struct Sources<'a> {
+pub struct LexiconSources<'a> {
     /// NLTK's `stopwords/english`: a word a line.
     pub stop_words: &'a str,
     /// NLTK's `words/en` and `words/en-basic` one after the other: a word a line.
@@ -79,7 +92,7 @@ impl Lexicon {
     /// # Errors
     /// [`LexiconError::Empty`] where a list has no word, [`LexiconError::Line`] where
     /// `noun.exc` names a form without a lemma.
-    pub fn from_sources(sources: &Sources<'_>) -> Result<Self, LexiconError> {
+    pub fn from_sources(sources: &LexiconSources<'_>) -> Result<Self, LexiconError> {
         let nouns: HashSet<&str> = (sources.index_noun.lines())
             .filter(|line| !line.starts_with(' '))
             .filter_map(|line| line.split_whitespace().next())
@@ -149,10 +162,10 @@ impl Lexicon {
     }
 
     /// Those of `forms` that are nouns.
-    fn known<'a>(
-        &'a self,
+    fn known(
+        &self,
         forms: impl IntoIterator<Item = impl AsRef<str>>,
-    ) -> impl Iterator<Item = &'a str> {
+    ) -> impl Iterator<Item = &str> {
         forms.into_iter().filter_map(|form| self.nouns.get(form.as_ref()).map(String::as_str))
     }
 
@@ -232,7 +245,7 @@ pub(super) mod tests {
 
     /// A few words of our own, in the lists' layouts.
     pub(in crate::text) fn small() -> Lexicon {
-        Lexicon::from_sources(&Sources {
+        Lexicon::from_sources(&LexiconSources {
             stop_words: "i\nnot\nthe\nis\nit\nso\ndon't\n",
             dictionary: "Aaron\namp\nbus\ncat\nchild\ndog\nglass\ngood\nlove\nman\nsad\nu\nyes\n\
                          well-being\nwolf\nbaby\ncat\n\n",
@@ -317,22 +330,30 @@ pub(super) mod tests {
 
     #[test]
     fn bad_sources_say_what_is_wrong() {
-        let sound = Sources {
+        let sound = LexiconSources {
             stop_words: "the",
             dictionary: "cat",
             index_noun: "cat n 1",
             noun_exc: "children child",
         };
-        let check = |name: &str, sources: Sources<'_>, expected: Result<(), &str>| {
+        let check = |name: &str, sources: LexiconSources<'_>, expected: Result<(), &str>| {
             let found = Lexicon::from_sources(&sources).map_err(|error| error.to_string());
             assert_eq!(found.map(|_| ()), expected.map_err(str::to_owned), "{name}");
         };
         check("sound", sound, Ok(()));
-        check("no stop words", Sources { stop_words: "\n", ..sound }, Err("it has no stop words"));
-        check("no dictionary", Sources { dictionary: "A-B", ..sound }, Err("it has no dictionary"));
-        check("no nouns", Sources { index_noun: "  1 a", ..sound }, Err("it has no nouns"));
+        check(
+            "no stop words",
+            LexiconSources { stop_words: "\n", ..sound },
+            Err("it has no stop words"),
+        );
+        check(
+            "no dictionary",
+            LexiconSources { dictionary: "A-B", ..sound },
+            Err("it has no dictionary"),
+        );
+        check("no nouns", LexiconSources { index_noun: "  1 a", ..sound }, Err("it has no nouns"));
         let noun_exc = "children child\noxen\n";
         let expected = "line 2: \"oxen\" cannot stand there";
-        check("a form without lemma", Sources { noun_exc, ..sound }, Err(expected));
+        check("a form without lemma", LexiconSources { noun_exc, ..sound }, Err(expected));
     }
 }

@@ -19,7 +19,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 pub use brands::{BrandError, BrandMatcher, BrandRule};
 pub use hashing::{Buckets, fnv1a_64, unit_interval};
-pub use lexicon::{Lexicon, LexiconError, Sources};
+pub use lexicon::{Lexicon, LexiconError, LexiconSources};
 pub use vocabulary::{PADDING, UNKNOWN, Vocabulary, VocabularyError};
 pub use words::{Preset, UnknownPreset};
 

@@ -20,7 +20,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::packed;
-use crate::text::{Lexicon, LexiconError, Sources};
+use crate::text::{Lexicon, LexiconError, LexiconSources};
 
 /// A longer file is none of ours; WordNet's `index.noun` has 4.8 MB.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -152,7 +152,7 @@ fn find_among(
     let (stop_words_path, stop_words) = search(&STOP_WORDS)?;
     let (dictionary_path, dictionary) = search(&DICTIONARY)?;
     let (wordnet_path, wordnet) = search(&WORDNET)?;
-    let sources = Sources {
+    let sources = LexiconSources {
         stop_words: &stop_words[0],
         dictionary: &dictionary.join("\n"),
         index_noun: &wordnet[0],
