@@ -3,8 +3,8 @@
 //! **Invariant.** Everything here is a pure function of its arguments, and training and
 //! serving call the same functions: a model's manifest names its [`Preset`], so a text
 //! gets the same ids in both. Work on one text is bounded by [`TEXT_BYTES_MAX`].
-//! Deliberately absent: models, files, settings; stemming and stop words, which would
-//! remove "not".
+//! Deliberately absent: models, files, settings. Stop words, which remove "not", are there
+//! for the study's sake alone.
 
 mod analyzer;
 mod brands;

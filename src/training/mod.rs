@@ -246,6 +246,7 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Manifest, Training
         manifest,
         weights: trained.weights,
         vocabulary: trained.vocabulary,
+        analyzer: request.analyzer.clone(),
         extra: course(&trained.history),
     };
     let registered = classifier::register(&request.output, artifact, |mut model, manifest| {

@@ -17,7 +17,7 @@ fn fixture(name: &str) -> Dataset {
     training::read(&here("tests/fixtures").join(name), None).unwrap()
 }
 
-fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
+pub fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
     Request {
         family,
         name: family.as_str().into(),
@@ -39,7 +39,7 @@ fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
     }
 }
 
-fn train_as(request: &Request<'_>) -> Result<Manifest, TrainingError> {
+pub fn train_as(request: &Request<'_>) -> Result<Manifest, TrainingError> {
     let test = here("tests/fixtures/manual.csv");
     let data = training::read(&here("tests/fixtures/sentiment.csv"), Some(&test)).unwrap();
     let test = fixture("manual.csv");
