@@ -29,7 +29,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::Probability;
 use crate::text::Preset;
 
-pub use dataset::{Dataset, DatasetError, Report, Row, read};
+pub use dataset::{
+    Dataset, DatasetError, Fault, Faulty, Layout, Report, Row, Target, read, read_targets,
+};
 pub use evaluate::{Confusion, Metrics};
 pub use families::Family;
 pub use split::{Split, split};
