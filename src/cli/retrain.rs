@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -59,6 +60,11 @@ pub struct Args {
     /// direction, vectors as they came)
     #[arg(long, value_enum, default_value = "tweet")]
     preset: Preset,
+
+    /// Folder with the word lists of the study's preset, before the standard places: NLTK's
+    /// stop words and dictionary, WordNet's nouns
+    #[arg(long, value_name = "DIR")]
+    word_lists: Option<PathBuf>,
 
     /// Name of the model [default: the family, with -study behind it for that preset]
     #[arg(long, value_name = "NAME", value_parser = model_name)]
@@ -121,6 +127,7 @@ enum Name {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Preset {
     Tweet,
+    Study,
 }
 
 /// A further file, and what its rows weigh.
@@ -189,6 +196,9 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     );
     let analyzer = match args.preset {
         Preset::Tweet => Analyzer::tweet(),
+        Preset::Study => {
+            Analyzer::study(Arc::new(training::find_word_lists(args.word_lists.as_deref())?))
+        }
     };
     let runtime = tokio::runtime::Runtime::new()?;
     let stopped = CancellationToken::new();
@@ -249,7 +259,8 @@ fn print(manifest: &Manifest) {
 
 impl Args {
     fn name_of(&self, family: Family) -> String {
-        self.name.clone().unwrap_or_else(|| family.as_str().to_owned())
+        let study = if self.preset == Preset::Study { "-study" } else { "" };
+        self.name.clone().unwrap_or_else(|| format!("{}{study}", family.as_str()))
     }
 
     /// What to type to train this family again, with file names for paths.
@@ -263,6 +274,9 @@ impl Args {
         }
         self.also.iter().for_each(|also| add("also", also.words()));
         self.embeddings.iter().for_each(|path| add("embeddings", file(path)));
+        if self.preset == Preset::Study {
+            add("preset", "study".into());
+        }
         self.name.iter().for_each(|name| add("name", name.clone()));
         add("split", self.split.as_str().into());
         self.rows.iter().for_each(|rows| add("rows", rows.to_string()));
