@@ -13,6 +13,7 @@ mod logistic;
 mod lstm;
 mod null;
 mod registry;
+mod tfidf;
 mod weights;
 mod worker;
 
@@ -22,10 +23,11 @@ use std::sync::Arc;
 use crate::domain::Probability;
 
 pub use artifact::{Architecture, ArtifactError, Data, Manifest, NewArtifact};
-pub use logistic::{HashedWords, LogisticShape};
+pub use logistic::{HashedWords, Logistic, LogisticShape};
 pub use lstm::{LstmShape, Network as LstmNetwork, WordIds};
 pub use registry::{open, promote, promoted, read_manifest, register};
-pub use weights::Weights;
+pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
+pub use weights::{Weights, WeightsError};
 pub use worker::{ModelHandle, WorkerGone};
 
 /// Token or feature ids of one text. Never empty: a text with nothing in it gets the

@@ -8,6 +8,7 @@
 
 mod brands;
 mod hashing;
+mod ngrams;
 mod vocabulary;
 mod words;
 
@@ -17,6 +18,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 pub use brands::{BrandError, BrandMatcher, BrandRule};
 pub use hashing::{Buckets, fnv1a_64, unit_interval};
+pub use ngrams::{Ngram, NgramKind, NgramLengths, Ngrams, NgramsError};
 pub use vocabulary::{PADDING, UNKNOWN, Vocabulary, VocabularyError};
 pub use words::{Preset, UnknownPreset};
 

@@ -13,6 +13,8 @@ mod cards;
 mod dataset;
 mod evaluate;
 mod families;
+pub mod linear;
+mod logistic;
 mod progress;
 mod split;
 mod trainer;
