@@ -13,7 +13,7 @@ use super::{
     Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids, probabilities, sigmoid,
 };
 use crate::domain::Probability;
-use crate::text::{NgramLengths, Ngrams, Preset};
+use crate::text::{Analyzer, NgramLengths, Ngrams};
 
 /// What must be known to read the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -31,22 +31,22 @@ pub struct TfidfShape {
 /// twice stands there twice.
 #[derive(Debug)]
 pub struct KnownNgrams {
-    preset: Preset,
+    analyzer: Analyzer,
     ngrams: Ngrams,
     shape: TfidfShape,
 }
 
 impl KnownNgrams {
     /// `shape.ngrams` is the number of ids of `ngrams`.
-    pub fn new(preset: Preset, ngrams: Ngrams, shape: TfidfShape) -> Self {
+    pub fn new(analyzer: Analyzer, ngrams: Ngrams, shape: TfidfShape) -> Self {
         debug_assert_eq!(ngrams.ids(), shape.ngrams);
-        Self { preset, ngrams, shape }
+        Self { analyzer, ngrams, shape }
     }
 }
 
 impl Encoder for KnownNgrams {
     fn encode(&self, text: &str) -> Encoding {
-        let words = self.preset.words(text, self.shape.words_max);
+        let words = self.analyzer.words(text, self.shape.words_max);
         let mut ids = Vec::new();
         self.shape.lengths.for_each(&words, |ngram| ids.extend(self.ngrams.id(ngram.hash)));
         if ids.is_empty() {
@@ -117,7 +117,7 @@ mod tests {
 
     fn encoder() -> KnownNgrams {
         let listed = ["good", "not", "not good"].map(|text| (NgramKind::Words, text));
-        KnownNgrams::new(Preset::Tweet, Ngrams::new(listed).unwrap(), SHAPE)
+        KnownNgrams::new(Analyzer::tweet(), Ngrams::new(listed).unwrap(), SHAPE)
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::logistic::{self, Linear, Problem, Solver, SparseRows, parallel};
 use crate::classifier::{
     Encoder, HashedWords, KnownNgrams, LogisticShape, TfidfShape, Weights, features,
 };
-use crate::text::{NgramKind, NgramLengths, Ngrams, Preset};
+use crate::text::{Analyzer, NgramKind, NgramLengths, Ngrams};
 
 const HASH: LogisticShape = LogisticShape { buckets_log2: 20, words_max: 64 };
 const HASH_C: f64 = 1.0;
@@ -38,11 +38,11 @@ const CHARACTERS_SCALE: f64 = 0.3;
 /// Rows encoded by one thread at a time.
 const CHUNK_ROWS: usize = 4_096;
 
-/// How to fit a linear family.
+/// What both families want to know.
 #[derive(Clone, Copy)]
-pub struct Fitting<'a> {
+pub struct Settings<'a> {
     /// From texts to words.
-    pub preset: Preset,
+    pub analyzer: &'a Analyzer,
     /// Of the order in which rows are seen.
     pub seed: u64,
     /// Threads to use.
@@ -72,23 +72,27 @@ pub struct TfidfModel {
 }
 
 /// Fits `logistic-hash`; `None` where `stop` wanted it to end.
-pub fn fit_hash(rows: &[&Row], fitting: Fitting<'_>) -> Option<HashModel> {
-    let encoder = HashedWords::new(fitting.preset, HASH).expect("20 bits are in range");
-    let encoded = encode(&encoder, rows, fitting.threads, |ids| {
+pub fn fit_hash(rows: &[&Row], settings: Settings<'_>) -> Option<HashModel> {
+    let encoder = HashedWords::new(settings.analyzer.clone(), HASH).expect("20 bits are in range");
+    let encoded = encode(&encoder, rows, settings.threads, |ids| {
         let value = 1.0 / (ids.len() as f32).sqrt();
         ids.iter().map(|id| (*id, value)).collect()
     });
-    let linear = fit("logistic-hash", rows, &encoded, 1 << HASH.buckets_log2, HASH_C, fitting)?;
+    let linear = fit("logistic-hash", rows, &encoded, 1 << HASH.buckets_log2, HASH_C, settings)?;
     Some(HashModel { shape: HASH, weights: weights(&linear) })
 }
 
 /// Fits `logistic-tfidf` on n-grams of these lengths; `None` where `stop` wanted it to end.
-pub fn fit_tfidf(rows: &[&Row], lengths: NgramLengths, fitting: Fitting<'_>) -> Option<TfidfModel> {
-    let (ngrams, scale) = choose(rows, lengths, fitting);
+pub fn fit_tfidf(
+    rows: &[&Row],
+    lengths: NgramLengths,
+    settings: Settings<'_>,
+) -> Option<TfidfModel> {
+    let (ngrams, scale) = choose(rows, lengths, settings);
     let shape = TfidfShape { ngrams: ngrams.ids(), lengths, words_max: TFIDF_WORDS_MAX };
-    let encoder = KnownNgrams::new(fitting.preset, ngrams.clone(), shape);
-    let encoded = encode(&encoder, rows, fitting.threads, |ids| features(ids, &scale));
-    let linear = fit("logistic-tfidf", rows, &encoded, shape.ngrams, TFIDF_C, fitting)?;
+    let encoder = KnownNgrams::new(settings.analyzer.clone(), ngrams.clone(), shape);
+    let encoded = encode(&encoder, rows, settings.threads, |ids| features(ids, &scale));
+    let linear = fit("logistic-tfidf", rows, &encoded, shape.ngrams, TFIDF_C, settings)?;
     let mut weights = weights(&linear);
     weights.insert("scale", &[scale.len()], scale);
     Some(TfidfModel { shape, weights, ngrams })
@@ -100,11 +104,11 @@ fn fit(
     encoded: &SparseRows,
     features: usize,
     c: f64,
-    fitting: Fitting<'_>,
+    settings: Settings<'_>,
 ) -> Option<Linear> {
-    let Fitting { seed, threads, stop, .. } = fitting;
+    let Settings { seed, threads, stop, .. } = settings;
     let negative: Vec<bool> = rows.iter().map(|row| row.negative).collect();
-    let row_weights = vec![1.0; rows.len()];
+    let row_weights: Vec<f32> = rows.iter().map(|row| row.weight).collect();
     let problem =
         Problem { rows: encoded, negative: &negative, row_weights: &row_weights, features };
     logistic::fit(name, problem, Solver { c, seed, threads, stop })
@@ -151,11 +155,11 @@ struct Count {
 }
 
 /// The n-grams worth keeping, most frequent first, and the scale of each id.
-fn choose(rows: &[&Row], lengths: NgramLengths, fitting: Fitting<'_>) -> (Ngrams, Vec<f32>) {
-    let Fitting { preset, threads, .. } = fitting;
+fn choose(rows: &[&Row], lengths: NgramLengths, settings: Settings<'_>) -> (Ngrams, Vec<f32>) {
+    let Settings { analyzer, threads, .. } = settings;
     let share = rows.len().div_ceil(threads.max(1)).max(1);
     let shares: Vec<&[&Row]> = rows.chunks(share).collect();
-    let parts = parallel(shares.len(), threads, &|at| count(shares[at], lengths, preset));
+    let parts = parallel(shares.len(), threads, &|at| count(shares[at], lengths, analyzer));
     let counts = parts.into_iter().reduce(|mut sum, part| {
         for (hash, count) in part {
             sum.entry(hash).and_modify(|sum| sum.rows += count.rows).or_insert(count);
@@ -187,10 +191,10 @@ fn choose(rows: &[&Row], lengths: NgramLengths, fitting: Fitting<'_>) -> (Ngrams
     (ngrams, nothing.chain(kept.iter().map(scale)).collect())
 }
 
-fn count(rows: &[&Row], lengths: NgramLengths, preset: Preset) -> FxHashMap<u64, Count> {
+fn count(rows: &[&Row], lengths: NgramLengths, analyzer: &Analyzer) -> FxHashMap<u64, Count> {
     let mut counts: FxHashMap<u64, Count> = FxHashMap::default();
     for (at, row) in rows.iter().enumerate() {
-        lengths.for_each(&preset.words(&row.text, TFIDF_WORDS_MAX), |ngram| {
+        lengths.for_each(&analyzer.words(&row.text, TFIDF_WORDS_MAX), |ngram| {
             let count = counts.entry(ngram.hash).or_insert_with(|| Count {
                 kind: ngram.kind,
                 text: ngram.text.into(),

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use monitor::classifier::{Encoder, KnownNgrams, features};
-use monitor::text::{NgramLengths, Preset};
+use monitor::text::{Analyzer, NgramLengths};
 use monitor::training::Row;
-use monitor::training::linear::{self, Fitting, TFIDF_LENGTHS, TfidfModel};
+use monitor::training::linear::{self, Settings, TFIDF_LENGTHS, TfidfModel};
 
 const TEXTS: [&str; 8] = [
     "i love love love my cat",
@@ -18,25 +18,30 @@ const TEXTS: [&str; 8] = [
     "lovely cats love trains",
 ];
 
-fn fitting(threads: usize) -> Fitting<'static> {
-    Fitting { preset: Preset::Tweet, seed: 1, threads, stop: &|| false }
+fn settings(analyzer: &Analyzer, threads: usize) -> Settings<'_> {
+    Settings { analyzer, seed: 1, threads, stop: &|| false }
 }
 
-fn fit(lengths: NgramLengths, threads: usize) -> TfidfModel {
-    let row = |(at, text): (usize, &&str)| Row {
+fn row((at, text): (usize, &&str)) -> Row {
+    Row {
         negative: at % 2 == 0,
         user: String::new(),
         text: (*text).to_owned(),
-    };
+        created_at: None,
+        weight: 1.0,
+    }
+}
+
+fn fit(lengths: NgramLengths, threads: usize) -> TfidfModel {
     let rows: Vec<Row> = TEXTS.iter().enumerate().map(row).collect();
     let rows: Vec<&Row> = rows.iter().collect();
-    linear::fit_tfidf(&rows, lengths, fitting(threads)).unwrap()
+    linear::fit_tfidf(&rows, lengths, settings(&Analyzer::tweet(), threads)).unwrap()
 }
 
 /// Each known n-gram of `text` with its feature, in thousandths.
 fn thousandths(model: &TfidfModel, text: &str) -> BTreeMap<String, i32> {
     let scale = model.weights.clone().take("scale", &[model.shape.ngrams]).unwrap();
-    let encoder = KnownNgrams::new(Preset::Tweet, model.ngrams.clone(), model.shape);
+    let encoder = KnownNgrams::new(Analyzer::tweet(), model.ngrams.clone(), model.shape);
     let lines: Vec<&str> = model.ngrams.text().lines().collect();
     let ids = encoder.encode(text).ids;
     let row = features(&ids, &scale).into_iter().filter(|(_, value)| *value > 0.0);
@@ -105,9 +110,10 @@ fn threads_and_seeds_change_no_list() {
 
 #[test]
 fn stops_when_asked() {
-    let rows = [Row { negative: true, user: String::new(), text: "no".into() }];
+    let rows = [row((0, &"no"))];
     let rows: Vec<&Row> = rows.iter().collect();
-    let fitting = Fitting { stop: &|| true, ..fitting(1) };
-    assert!(linear::fit_hash(&rows, fitting).is_none());
-    assert!(linear::fit_tfidf(&rows, TFIDF_LENGTHS, fitting).is_none());
+    let analyzer = Analyzer::tweet();
+    let settings = Settings { stop: &|| true, ..settings(&analyzer, 1) };
+    assert!(linear::fit_hash(&rows, settings).is_none());
+    assert!(linear::fit_tfidf(&rows, TFIDF_LENGTHS, settings).is_none());
 }
