@@ -118,6 +118,10 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
+    /// Logistic regression over hashed words and word pairs; seconds to train
+    LogisticHash,
+    /// Logistic regression over TF-IDF of word and character n-grams; half a minute
+    LogisticTfidf,
     /// The mean of word vectors and a dense layer; a minute to train
     Dense,
     /// Reads words in order, both ways; minutes to train
@@ -186,6 +190,8 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         also_rows += added;
     }
     let families = match args.family {
+        Some(Name::LogisticHash) => vec![Family::LogisticHash],
+        Some(Name::LogisticTfidf) => vec![Family::LogisticTfidf],
         Some(Name::Dense) => vec![Family::Dense],
         Some(Name::Lstm) => vec![Family::Lstm],
         None => Family::ALL.to_vec(),
@@ -235,7 +241,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         };
         match training::train(&request, rows) {
             Ok(manifest) => print(&manifest),
-            Err(error @ TrainingError::Stopped { .. }) => {
+            Err(error @ (TrainingError::Stopped { .. } | TrainingError::Abandoned)) => {
                 eprintln!("{name}: {error}");
                 std::process::exit(STOPPED);
             }

@@ -10,6 +10,7 @@ mod analyzer;
 mod brands;
 mod hashing;
 mod lexicon;
+mod ngrams;
 mod study;
 mod tweet;
 mod vocabulary;
@@ -22,6 +23,7 @@ pub use analyzer::{Analyzer, Preset, UnknownPreset};
 pub use brands::{BrandError, BrandMatcher, BrandRule};
 pub use hashing::{Buckets, fnv1a_64, unit_interval};
 pub use lexicon::{Lexicon, LexiconError, LexiconSources};
+pub use ngrams::{Ngram, NgramKind, NgramLengths, Ngrams, NgramsError};
 pub use vocabulary::{PADDING, UNKNOWN, Vocabulary, VocabularyError};
 
 /// Words are read from this many bytes of a text at most. A tweet has 280 characters,

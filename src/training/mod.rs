@@ -19,6 +19,8 @@ mod device;
 mod embeddings;
 mod evaluate;
 mod families;
+pub mod linear;
+mod logistic;
 mod packed;
 mod progress;
 mod split;
@@ -172,6 +174,9 @@ pub enum TrainingError {
         /// What to type to go on.
         resume: String,
     },
+    /// Somebody asked to stop what cannot be resumed, nor need be.
+    #[error("stopped; nothing is kept, since this family takes a minute: run the same again")]
+    Abandoned,
     /// The loss is no number any more.
     #[error("training diverged in epoch {epoch}: the loss is {loss}")]
     Diverged {
@@ -253,6 +258,7 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Manifest, Training
         weights: trained.weights,
         vocabulary: trained.vocabulary,
         analyzer: request.analyzer.clone(),
+        ngrams: trained.ngrams,
         extra: course(&trained.history),
     };
     let registered = classifier::register(&request.output, artifact, |mut model, manifest| {

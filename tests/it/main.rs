@@ -6,6 +6,7 @@ mod config;
 mod daemon;
 mod embedded;
 mod fixture;
+mod logistic;
 mod models;
 mod notify;
 mod pipeline;
