@@ -29,7 +29,8 @@ use crate::text::{Preset, Vocabulary, VocabularyError};
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const VOCABULARY: &str = "vocabulary.txt";
-const CARD: &str = "README.md";
+/// Name of the model card.
+pub const CARD: &str = "README.md";
 
 /// A kind of model, with what must be known to read its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The family's name, which is also the name under which it is promoted.
+    /// The family's name.
     pub fn family(&self) -> &'static str {
         match self {
             Self::Logistic(_) => "logistic",
@@ -135,6 +136,9 @@ pub enum ArtifactError {
         /// What is there.
         known: Vec<String>,
     },
+    /// A name that no model may have.
+    #[error("{0:?} is no name for a model: use lower-case letters, digits, '-' and '_'")]
+    Name(String),
     /// A file the manifest names is missing.
     #[error("{} is missing: restore it, or train the model again (monitor retrain)", .0.display())]
     Missing(PathBuf),
@@ -211,6 +215,11 @@ pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, ArtifactError> {
     serde_json::from_slice(&text).map_err(|source| ArtifactError::Json { path, source })
 }
 
+/// SHA-256 of a file that must be there.
+pub(super) fn checksum(path: &Path) -> Result<String, ArtifactError> {
+    Ok(sha256(&read_file(path)?))
+}
+
 /// Reads a file that must be there.
 fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
     fs::read(path).map_err(|source| match source.kind() {
@@ -225,7 +234,7 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
     // A typo mended in the card stops no daemon.
     for (name, expected) in manifest.files.iter().filter(|(name, _)| *name != CARD) {
         let path = folder.join(name);
-        let found = sha256(&read_file(&path)?);
+        let found = checksum(&path)?;
         if found != *expected {
             return Err(ArtifactError::Checksum { path, expected: expected.clone(), found });
         }
@@ -308,7 +317,7 @@ pub(super) fn write_manifest(
     for name in names {
         let path = folder.join(name);
         if path.exists() {
-            manifest.files.insert((*name).to_owned(), sha256(&read_file(&path)?));
+            manifest.files.insert((*name).to_owned(), checksum(&path)?);
         }
     }
     let mut json =
@@ -317,6 +326,6 @@ pub(super) fn write_manifest(
     write_file(&folder.join(MANIFEST), &json)
 }
 
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
     fs::write(path, bytes).map_err(at(path))
 }

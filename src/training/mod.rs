@@ -21,9 +21,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use crate::classifier::{
-    self, ArtifactError, ClassifyError, Data, Manifest, Model, ModelId, NewArtifact,
-};
+use crate::classifier::{self, ArtifactError, ClassifyError, Data, Manifest, Model, NewArtifact};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::Probability;
 use crate::text::Preset;
@@ -161,8 +159,7 @@ pub fn train(
         Ok::<String, TrainingError>(cards::card(manifest, &data.report))
     })?;
     if request.promote {
-        let id: ModelId = registered.id();
-        classifier::promote(&request.output, request.family.as_str(), &id)?;
+        classifier::promote(&request.output, &registered.id(), SystemClock::new().now())?;
     }
     Ok(registered)
 }

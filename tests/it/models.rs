@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use monitor::classifier::{self, Manifest, Model};
+use monitor::clock::{Clock, SystemClock};
 use monitor::domain::{Label, Score};
 use monitor::training::{self, Family, Request};
 
@@ -79,7 +80,7 @@ fn the_next_version_is_promoted_unless_told_not_to() {
     assert_eq!(id("logistic"), "logistic@2");
     assert_eq!(id("logistic@1"), "logistic@1");
     let old = classifier::read_manifest(folder.path(), "logistic@1").unwrap().id();
-    classifier::promote(folder.path(), "logistic", &old).unwrap();
+    classifier::promote(folder.path(), &old, SystemClock::new().now()).unwrap();
     assert_eq!(id("logistic"), "logistic@1");
 }
 
