@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::classifier::{self, Comparison, Entry, FileState, Manifest, ModelId, promote_checked};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::training::{self, Row};
+use crate::training::{self, HELD_OUT, Row};
 
 /// List, show, promote and remove models
 ///
@@ -32,7 +32,7 @@ enum Command {
     /// Let a model's name open this version, unless it is worse
     ///
     /// Compares the version with what its name opens now, by ROC AUC (which no threshold
-    /// blurs) on each data set that both were measured on: same name, same number of rows.
+    /// blurs) on each data set that both were measured on: same name, same rows by their SHA-256.
     /// Refuses, with both figures, where the new version loses more than 0.0005 on any of
     /// them; and where there is none, as nothing is known then. The first version of a name
     /// needs no comparison. A version whose files are damaged is never promoted.
@@ -198,7 +198,7 @@ fn size(folder: &Path) -> anyhow::Result<u64> {
 
 fn table(models: &[Listed]) -> String {
     let mut rows = vec![
-        ["model", "", "family", "accuracy", "ROC AUC", "rows", "size", "minutes", "trained on"]
+        ["model", "", "family", "accuracy", "ROC AUC", "rows", "size", "trained", "minutes", "on"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -206,9 +206,9 @@ fn table(models: &[Listed]) -> String {
         let mark = if *promoted { "promoted" } else { "" };
         let mut row = vec![model.clone(), mark.to_owned()];
         if let Some(manifest) = manifest {
-            let held_out = manifest.metrics.iter().find(|(data, _)| data.starts_with("held-out"));
+            let held_out = manifest.metrics.get(HELD_OUT);
             let figure = |key: &str, places: usize| {
-                let value = held_out.and_then(|(_, figures)| figures.get(key));
+                let value = held_out.and_then(|figures| figures.get(key));
                 value.map_or("-".to_owned(), |value| format!("{value:.places$}"))
             };
             row.extend([
@@ -217,6 +217,7 @@ fn table(models: &[Listed]) -> String {
                 figure("roc_auc", 4),
                 figure("rows", 0),
                 megabytes(*bytes),
+                manifest.trained_at.date_naive().to_string(),
                 format!("{:.1}", manifest.minutes),
                 manifest.data.file.clone(),
             ]);
@@ -289,37 +290,49 @@ fn show(directory: &Path, name: &str, json: bool) -> anyhow::Result<()> {
 }
 
 fn text(shown: &Shown) -> anyhow::Result<String> {
-    let Manifest { architecture, preset, threshold, seed, data, minutes, .. } = &shown.manifest;
-    let architecture = serde_json::to_value(architecture)?;
+    let manifest = &shown.manifest;
+    let data = &manifest.data;
+    let architecture = serde_json::to_value(manifest.architecture)?;
     let mut out = String::new();
     let mut line = |name: &str, text: String| {
         writeln!(out, "{name:<12}{text}").expect("writing to a string cannot fail");
     };
     line("model", shown.model.clone());
-    line("family", shown.manifest.architecture.family().into());
+    line("family", manifest.architecture.family().into());
+    line("in use", if shown.promoted { "yes: its name opens it" } else { "no" }.into());
     for entry in &shown.promotions {
-        let since = entry.at.map_or("from the first".to_owned(), |at| at.to_string());
+        let since = entry.at.map_or("before there were dates".to_owned(), |at| at.to_string());
         let until = entry.withdrawn.map_or(String::new(), |at| format!(", withdrawn {at}"));
         line("promoted", since + &until);
     }
-    line("in use", if shown.promoted { "yes: its name opens it" } else { "no" }.into());
     line("shape", shape(&architecture["architecture"]));
-    line("text", format!("preset {preset}"));
-    line("threshold", format!("negative from {threshold} upwards"));
-    line("trained on", format!("{} (SHA-256 {})", data.file, data.sha256));
+    line("parameters", format!("{}, of which {} learned", manifest.parameters, manifest.trainable));
+    line("text", format!("preset {}", manifest.preset));
+    let calibration = manifest.calibration;
+    line(
+        "calibration",
+        format!(
+            "temperature {}, negative from {} upwards",
+            calibration.temperature, calibration.threshold
+        ),
+    );
+    line("data", format!("{} (SHA-256 {})", data.file, data.sha256));
+    data.also.iter().for_each(|also| line("also", also.clone()));
+    data.embeddings.iter().for_each(|embeddings| line("embeddings", embeddings.clone()));
     line(
         "rows",
         format!(
-            "{} to learn from, {} to validate, {} held out; seed {seed}",
-            data.rows_train, data.rows_validation, data.rows_held_out
+            "{} to learn from, {} to validate, {} held out, parted by {} with seed {}",
+            data.rows_train, data.rows_validation, data.rows_held_out, data.split, manifest.seed
         ),
     );
-    line("minutes", format!("{minutes:.1}"));
-    line("command", shown.manifest.command.clone());
-    let libraries = shown.manifest.libraries.iter();
-    let libraries: Vec<_> = libraries.map(|(name, version)| format!("{name} {version}")).collect();
-    line("libraries", libraries.join(", "));
-    for (data, figures) in &shown.manifest.metrics {
+    line("trained", format!("{}, {:.1} minutes", manifest.trained_at, manifest.minutes));
+    line("machine", manifest.machine.clone());
+    line("command", manifest.command.clone());
+    let libraries = manifest.libraries.iter().map(|(name, version)| format!("{name} {version}"));
+    let commit = manifest.commit.iter().map(|commit| format!("commit {commit}"));
+    line("program", libraries.chain(commit).collect::<Vec<_>>().join(", "));
+    for (data, figures) in &manifest.metrics {
         let figures: Vec<_> = figures
             .iter()
             .map(|(name, value)| format!("{} {value}", name.replace('_', " ")))

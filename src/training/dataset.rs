@@ -1,20 +1,20 @@
 //! Labelled tweets in the layout of sentiment140 (Go, Bhayani and Huang 2009).
 //!
 //! Six quoted columns without a header, in Latin-1: target (0 negative, 2 neutral,
-//! 4 positive), id, date, query, user, text; plain or `.xz`.
+//! 4 positive), id, date, query, user, text; plain, `.xz`, `.gz`
+//! or `.zip`.
 //!
 //! **Invariant.** Each text stands in a [`Dataset`] once and has one label, and every row
 //! that was left out is counted. Deliberately absent: cleaning of texts; that is `text`'s
 //! work, in training and in service alike.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use chrono::{DateTime, Utc};
 
-use super::file_name;
+use super::{file_name, packed};
 use crate::text::unit_interval;
 
 /// More malformed rows than this share, and the file is not what it should be.
@@ -25,7 +25,7 @@ const LINES_NAMED_MAX: usize = 5;
 const TEXT_CHARS_MAX: usize = 2_000;
 
 /// One labelled tweet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Its label: negative, else positive.
     pub negative: bool,
@@ -33,6 +33,10 @@ pub struct Row {
     pub user: String,
     /// The text as written.
     pub text: String,
+    /// When it was written, where known.
+    pub created_at: Option<DateTime<Utc>>,
+    /// How much it counts while learning; 1 for a row like any other.
+    pub weight: f32,
 }
 
 /// The rows of one file.
@@ -169,14 +173,7 @@ struct Parsed {
 /// Reads all rows that are sound.
 fn parse(path: &Path) -> Result<Parsed, DatasetError> {
     let failed = |source| DatasetError::Io { path: path.to_owned(), source };
-    let file = BufReader::new(File::open(path).map_err(failed)?);
-    let mut file = Hashing { inner: file, hash: Sha256::new() };
-    let packed = path.extension().is_some_and(|extension| extension == "xz");
-    let input: Box<dyn Read + '_> = if packed {
-        Box::new(liblzma::read::XzDecoder::new_multi_decoder(&mut file))
-    } else {
-        Box::new(&mut file)
-    };
+    let input = packed::open(path).map_err(failed)?;
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input);
     let (mut rows, mut report) = (Vec::new(), Report::default());
     let mut record = csv::ByteRecord::new();
@@ -201,7 +198,6 @@ fn parse(path: &Path) -> Result<Parsed, DatasetError> {
             }
         }
     }
-    drop(reader);
     if report.read == 0 {
         return Err(DatasetError::Empty(path.to_owned()));
     }
@@ -213,8 +209,7 @@ fn parse(path: &Path) -> Result<Parsed, DatasetError> {
             lines: report.malformed_lines,
         });
     }
-    io::copy(&mut file, &mut io::sink()).map_err(failed)?;
-    let sha256 = file.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = reader.into_inner().finish().map_err(failed)?;
     Ok(Parsed { rows, report, sha256 })
 }
 
@@ -233,28 +228,19 @@ fn row(record: &csv::ByteRecord) -> Option<(Target, Row)> {
     if text.trim().is_empty() || text.chars().count() > TEXT_CHARS_MAX {
         return None;
     }
-    let row =
-        Row { negative: target == Target::Negative, user: latin1(record[4].trim_ascii()), text };
+    let row = Row {
+        negative: target == Target::Negative,
+        user: latin1(record[4].trim_ascii()),
+        text,
+        created_at: None,
+        weight: 1.0,
+    };
     Some((target, row))
 }
 
 /// In Latin-1 a byte is its character's number.
 fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
-}
-
-/// Hashes what is read through it.
-struct Hashing<R> {
-    inner: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..read]);
-        Ok(read)
-    }
 }
 
 #[cfg(test)]

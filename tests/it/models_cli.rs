@@ -24,7 +24,7 @@ fn monitor(directory: &Path, arguments: &[&str]) -> (bool, String) {
 /// Three versions: the second is better than the first, the third worse; nothing promoted.
 fn three(directory: &Path) {
     for auc in [0.88, 0.89, 0.87] {
-        tiny_model(directory, "m", &[], 0.0, &[("held-out authors", 1000, auc)]);
+        tiny_model(directory, "m", &[], 0.0, &[("held out", 1000, auc)]);
     }
 }
 
@@ -43,14 +43,10 @@ fn promotes_and_goes_back() {
     };
     check("rollback m", false, &["nothing is promoted under the name \"m\""]);
     check("promote m@1", true, &["m@1 is promoted, the first of its name"]);
-    check("promote m@1", true, &["m@1 was promoted already"]);
     check(
         "promote m@2",
         true,
-        &[
-            "m@2 is promoted in place of m@1: ROC AUC 0.8900, was 0.8800",
-            "held-out authors (1000 rows)",
-        ],
+        &["m@2 is promoted in place of m@1: ROC AUC 0.8900, was 0.8800", "held out (1000 rows)"],
     );
     check(
         "promote m@3",
@@ -77,10 +73,8 @@ fn promotes_and_goes_back() {
     check("rm m@1", false, &["m@1 is promoted", "--force"]);
     check("--set model.name=m@2 rm m@2", false, &["m@2 is what model.name", "--force"]);
     check("rm m@2", true, &["m@2 is removed"]);
-    check("rm m@2", false, &["no model \"m@2\""]);
     check("rm m@1 --force", true, &["m@1 is removed"]);
     check("show m", false, &["no model \"m\"", "m@3"]);
-    check("rm m", false, &["is no model id"]);
 }
 
 #[test]
@@ -120,16 +114,16 @@ fn lists_and_shows() {
     let lines: Vec<Vec<&str>> =
         said.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines.len(), 4, "{said}");
-    let row = ["m@2", "promoted", "logistic", "0.5000", "0.8900", "1000"];
+    let row = ["m@2", "promoted", "logistic-hash", "0.5000", "0.8900", "1000"];
     assert_eq!(lines[2][..row.len()], row, "{said}");
-    assert_eq!(lines[1][..2], ["m@1", "logistic"], "{said}");
-    assert!(lines[2].ends_with(&["0.1", "made-up.csv"]), "{said}");
+    assert_eq!(lines[1][..2], ["m@1", "logistic-hash"], "{said}");
+    assert!(lines[2].ends_with(&["2026-01-01", "0.1", "made-up.csv"]), "{said}");
     assert!(said.lines().last().unwrap().contains("m/3/manifest.json: EOF"), "{said}");
 
     let list: Value = serde_json::from_str(&monitor(directory, &["list", "--json"]).1).unwrap();
     assert_eq!(list[1]["model"], "m@2");
     assert_eq!((&list[0]["promoted"], &list[1]["promoted"]), (&false.into(), &true.into()));
-    assert_eq!(list[1]["manifest"]["metrics"]["held-out authors"]["roc_auc"], 0.89);
+    assert_eq!(list[1]["manifest"]["metrics"]["held out"]["roc_auc"], 0.89);
     assert!(list[1]["bytes"].as_u64().unwrap() > 500_000);
     assert!(list[2]["problem"].as_str().unwrap().contains("manifest.json"));
 
@@ -137,8 +131,10 @@ fn lists_and_shows() {
     for part in [
         "m@2",
         "in use      yes",
+        "parameters  262145, of which 262145 learned",
+        "trained     2026-01-01 00:00:00 UTC, 0.1 minutes",
         "shape       buckets_log2 18, words_max 64",
-        "measured    on held-out authors: accuracy 0.5, roc auc 0.89, rows 1000",
+        "measured    on held out: accuracy 0.5, roc auc 0.89, rows 1000",
         "verified    weights.safetensors",
         "m/2/README.md",
     ] {
@@ -153,19 +149,4 @@ fn lists_and_shows() {
     assert_eq!(shown["manifest"]["name"], "m");
     let (well, said) = monitor(directory, &["show", "m@3"]);
     assert!(!well && said.contains("m/3/manifest.json: EOF"), "{said}");
-}
-
-#[test]
-fn the_models_that_ship_are_listed_and_whole() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    let list = monitor(&directory, &["list", "--json"]).1;
-    let list: Value = serde_json::from_str(&list).unwrap();
-    for listed in list.as_array().unwrap() {
-        let id = listed["model"].as_str().unwrap();
-        let shown = monitor(&directory, &["show", id, "--json"]).1;
-        let shown: Value = serde_json::from_str(&shown).unwrap();
-        for (file, state) in shown["files"].as_object().unwrap() {
-            assert_eq!(state, "verified", "{id}: {file}");
-        }
-    }
 }

@@ -153,40 +153,52 @@ pub fn tiny_model(
     bias: f32,
     figures: &[(&str, u32, f64)],
 ) -> ModelId {
-    let metrics: BTreeMap<_, _> = figures
-        .iter()
-        .map(|(data, rows, auc)| {
-            (*data, serde_json::json!({"rows": rows, "accuracy": 0.5, "roc_auc": auc}))
-        })
-        .collect();
-    let manifest = serde_json::from_value(serde_json::json!({
-        "name": name,
-        "version": 1,
-        "family": "logistic",
-        "architecture": {"buckets_log2": 18, "words_max": 64},
-        "preset": "tweet",
-        "threshold": 0.5,
-        "seed": 1,
-        "command": "monitor retrain logistic --data made-up.csv",
-        "data": {
-            "file": "made-up.csv", "sha256": "0", "rows_train": 8, "rows_validation": 1,
-            "rows_held_out": 1
-        },
-        "libraries": {"monitor": "0.1.0"},
-        "minutes": 0.1,
-        "metrics": metrics,
-        "files": {},
-    }));
     let mut weight = vec![0.0; 1 << 18];
     for (word, value) in words {
         for id in Model::null().encoder.encode(word).ids {
             weight[id as usize] = *value;
         }
     }
+    let metrics: BTreeMap<_, _> = figures
+        .iter()
+        .map(|(data, rows, auc)| {
+            (*data, serde_json::json!({"rows": rows, "accuracy": 0.5, "roc_auc": auc}))
+        })
+        .collect();
+    let rows_sha256: BTreeMap<_, _> =
+        figures.iter().map(|(data, rows, _)| (*data, format!("{data} {rows}"))).collect();
+    let manifest = serde_json::from_value(serde_json::json!({
+        "name": name,
+        "version": 1,
+        "family": "logistic-hash",
+        "architecture": {"buckets_log2": 18, "words_max": 64},
+        "preset": "tweet",
+        "calibration": {"temperature": 1.0, "threshold": 0.5},
+        "parameters": weight.len() + 1,
+        "trainable": weight.len() + 1,
+        "seed": 1,
+        "command": "monitor retrain logistic-hash --data made-up.csv",
+        "data": {
+            "file": "made-up.csv", "sha256": "0", "rows_train": 8, "rows_validation": 1,
+            "rows_held_out": 1, "split": "user"
+        },
+        "libraries": {"monitor": "0.1.0"},
+        "machine": "none",
+        "trained_at": "2026-01-01T00:00:00Z",
+        "minutes": 0.1,
+        "metrics": metrics,
+        "rows_sha256": rows_sha256,
+        "files": {},
+    }));
     let mut weights = Weights::default();
     weights.insert("weight", &[weight.len()], weight);
     weights.insert("bias", &[1], vec![bias]);
-    let artifact = NewArtifact { manifest: manifest.unwrap(), weights, vocabulary: None };
+    let artifact = NewArtifact {
+        manifest: manifest.unwrap(),
+        weights,
+        vocabulary: None,
+        extra: BTreeMap::new(),
+    };
     let card = |_: Model, manifest: &mut Manifest| {
         Ok::<_, ArtifactError>(format!("# {}\n", manifest.id()))
     };

@@ -139,16 +139,19 @@ fn list(figures: &[Comparison]) -> String {
 }
 
 /// What the manifests say about both versions on the same rows: data sets of the same name
-/// and number of rows.
+/// whose rows have the same SHA-256.
 pub fn comparable(current: &Manifest, new: &Manifest) -> Vec<Comparison> {
-    let compare = |(data, new): (&String, &BTreeMap<String, f64>)| {
-        let current = current.metrics.get(data)?;
-        let rows = *new.get("rows")?;
-        (current.get("rows") == Some(&rows)).then_some(())?;
-        let (current, new) = (*current.get("roc_auc")?, *new.get("roc_auc")?);
-        Some(Comparison { data: data.clone(), rows: rows as usize, current, new })
+    let compare = |(data, rows): (&String, &String)| {
+        (current.rows_sha256.get(data) == Some(rows)).then_some(())?;
+        let (current, new) = (current.metrics.get(data)?, new.metrics.get(data)?);
+        Some(Comparison {
+            data: data.clone(),
+            rows: *new.get("rows")? as usize,
+            current: *current.get("roc_auc")?,
+            new: *new.get("roc_auc")?,
+        })
     };
-    new.metrics.iter().filter_map(compare).collect()
+    new.rows_sha256.iter().filter_map(compare).collect()
 }
 
 /// What each name opens.

@@ -6,31 +6,38 @@ use super::*;
 use crate::classifier::Weights;
 use crate::clock::{Clock, SystemClock};
 
-const ROWS: f64 = 1000.0;
-
 /// A tiny model as its training would hand it over; `figures` are ROC AUC by data set.
 fn artifact(name: &str, figures: &[(&str, f64)]) -> NewArtifact {
     let metrics: BTreeMap<_, _> =
-        figures.iter().map(|(data, auc)| (*data, json!({"rows": ROWS, "roc_auc": auc}))).collect();
+        figures.iter().map(|(data, auc)| (*data, json!({"rows": 1000, "roc_auc": auc}))).collect();
+    let rows_sha256: BTreeMap<_, _> = figures.iter().map(|(data, _)| (*data, data)).collect();
     let manifest = serde_json::from_value(json!({
         "name": name,
         "version": 1,
-        "family": "logistic",
+        "family": "logistic-hash",
         "architecture": {"buckets_log2": 4, "words_max": 8},
         "preset": "tweet",
-        "threshold": 0.5,
+        "calibration": {"temperature": 1.0, "threshold": 0.5},
+        "parameters": 17,
+        "trainable": 17,
         "seed": 1,
         "command": "",
-        "data": {"file": "", "sha256": "", "rows_train": 1, "rows_validation": 1, "rows_held_out": 1},
+        "data": {
+            "file": "", "sha256": "", "rows_train": 1, "rows_validation": 1, "rows_held_out": 1,
+            "split": "user"
+        },
         "libraries": {},
+        "machine": "",
+        "trained_at": "2026-01-01T00:00:00Z",
         "minutes": 0.1,
         "metrics": metrics,
+        "rows_sha256": rows_sha256,
         "files": {},
     }));
     let mut weights = Weights::default();
     weights.insert("weight", &[16], vec![0.0; 16]);
     weights.insert("bias", &[1], vec![0.0]);
-    NewArtifact { manifest: manifest.unwrap(), weights, vocabulary: None }
+    NewArtifact { manifest: manifest.unwrap(), weights, vocabulary: None, extra: BTreeMap::new() }
 }
 
 fn add(directory: &Path, name: &str, figures: &[(&str, f64)]) -> ModelId {
@@ -95,7 +102,7 @@ fn a_worse_model_is_not_promoted() {
 fn other_rows_are_not_compared() {
     let mut new = artifact("m", &[("a", 0.9), ("b", 0.9)]).manifest;
     let current = artifact("m", &[("a", 0.8), ("b", 0.8)]).manifest;
-    new.metrics.get_mut("a").unwrap().insert("rows".into(), ROWS + 1.0);
+    new.rows_sha256.insert("a".into(), "of other rows".into());
     let found = comparable(&current, &new);
     assert_eq!(found, [Comparison { data: "b".into(), rows: 1000, current: 0.8, new: 0.9 }]);
     new.metrics.get_mut("b").unwrap().remove("roc_auc");
