@@ -32,6 +32,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, TopicPartitionList};
+use tokio::sync::watch;
 
 const TOPIC: &str = "bench";
 const PARTITIONS: i32 = 6;
@@ -286,7 +287,7 @@ impl Bench {
         let pipeline = Pipeline::new(
             settings,
             store.clone(),
-            ModelHandle::spawn(model),
+            watch::channel(ModelHandle::spawn(model)).1,
             brands()?,
             self.clock.clone(),
         );

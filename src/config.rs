@@ -155,12 +155,14 @@ impl fmt::Debug for Store {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Model {
-    /// A family (its promoted version), or `name@version`.
+    /// A model's name (its promoted version), or `name@version`.
     pub name: String,
     /// Folder of the model registry.
     pub directory: PathBuf,
     /// Threads that libtorch may use.
     pub threads: usize,
+    /// How often the daemon looks whether another version was promoted; 0 is never.
+    pub reload_s: u64,
 }
 
 /// `[batching]`

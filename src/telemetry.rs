@@ -39,6 +39,10 @@ pub const COMMIT_SECONDS: &str = "monitor_commit_seconds";
 pub const STORE_RETRIES: &str = "monitor_store_retries_total";
 /// Event time up to which minutes are closed, in seconds since 1970.
 pub const WATERMARK: &str = "monitor_watermark_seconds";
+/// Which model scores: 1 for it, 0 for those before it.
+pub const MODEL: &str = "monitor_model_info";
+/// Models taken while running, by outcome (loaded, failed).
+pub const MODEL_RELOADS: &str = "monitor_model_reloads_total";
 /// Whether a part of the daemon can do its work, by part.
 pub const READY: &str = "monitor_ready";
 /// Incidents opened and resolved, by brand and transition.
@@ -102,6 +106,9 @@ pub fn init_metrics() -> PrometheusHandle {
             ] {
                 counter!(name).absolute(0);
             }
+            for outcome in ["loaded", "failed"] {
+                counter!(MODEL_RELOADS, "outcome" => outcome).absolute(0);
+            }
             handle
         })
         .clone()
@@ -121,6 +128,8 @@ fn describe() {
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time the transaction of a batch took");
     describe_counter!(STORE_RETRIES, "Writes repeated because Postgres was away");
     describe_gauge!(WATERMARK, Unit::Seconds, "Event time up to which minutes are closed");
+    describe_gauge!(MODEL, "1 for the model that scores, 0 for those before it");
+    describe_counter!(MODEL_RELOADS, "Models taken while running, by outcome");
     describe_gauge!(READY, "1 for each part of the daemon that can do its work, else 0");
     describe_counter!(INCIDENTS, "Incidents by brand and transition");
     describe_counter!(NOTIFICATIONS, "Notifications by receiver and outcome");

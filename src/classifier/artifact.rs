@@ -38,7 +38,8 @@ const WEIGHTS: &str = "weights.safetensors";
 const VOCABULARY: &str = "vocabulary.txt";
 const LEXICON: &str = "lexicon.txt";
 const NGRAMS: &str = "ngrams.txt";
-const CARD: &str = "README.md";
+/// Name of the model card.
+pub const CARD: &str = "README.md";
 /// Ends of the names of files that no model reads.
 const FOR_PEOPLE: [&str; 3] = [".md", ".csv", ".svg"];
 
@@ -179,6 +180,9 @@ pub enum ArtifactError {
         /// What is there.
         known: Vec<String>,
     },
+    /// A name that no model may have.
+    #[error("{0:?} is no name for a model: use lower-case letters, digits, '-' and '_'")]
+    Name(String),
     /// A file the manifest names is missing.
     #[error("{} is missing: restore it, or train the model again (monitor retrain)", .0.display())]
     Missing(PathBuf),
@@ -271,6 +275,11 @@ pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, ArtifactError> {
     serde_json::from_slice(&text).map_err(|source| ArtifactError::Json { path, source })
 }
 
+/// SHA-256 of a file that must be there.
+pub(super) fn checksum(path: &Path) -> Result<String, ArtifactError> {
+    Ok(sha256(&read_file(path)?))
+}
+
 /// Reads a file that must be there.
 fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
     fs::read(path).map_err(|source| match source.kind() {
@@ -286,7 +295,7 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
     let is_read = |name: &str| !FOR_PEOPLE.iter().any(|ending| name.ends_with(ending));
     for (name, expected) in manifest.files.iter().filter(|(name, _)| is_read(name)) {
         let path = folder.join(name);
-        let found = sha256(&read_file(&path)?);
+        let found = checksum(&path)?;
         if found != *expected {
             return Err(ArtifactError::Checksum { path, expected: expected.clone(), found });
         }
@@ -417,7 +426,7 @@ pub(super) fn seal(
         let path = entry.map_err(at(folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name != MANIFEST {
-            manifest.files.insert(name, sha256(&read_file(&path)?));
+            manifest.files.insert(name, checksum(&path)?);
         }
     }
     let mut json =
@@ -426,6 +435,6 @@ pub(super) fn seal(
     write_file(&folder.join(MANIFEST), &json)
 }
 
-pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
     fs::write(path, bytes).map_err(at(path))
 }

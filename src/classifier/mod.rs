@@ -26,17 +26,24 @@ use std::sync::Arc;
 
 use crate::domain::Probability;
 
-pub use artifact::{Architecture, ArtifactError, Data, Manifest, NewArtifact};
+pub use artifact::{Architecture, ArtifactError, CARD, Data, Manifest, NewArtifact};
 pub use calibration::Calibration;
 pub use dense::{Dense, DenseShape};
 pub use logistic::{HashedWords, Logistic, LogisticShape};
 pub use lstm::{Lstm, LstmShape, Pooling};
 pub use network::{Network, Padded, Purpose};
-pub use registry::{open, promote, promoted, read_manifest, register};
+pub use registry::{
+    Comparison, Entry, FileState, Promotion, RegistryError, comparable, folder, history, open,
+    promote, promote_checked, promoted, read_manifest, register, registered, remove, resolve,
+    rollback, verify,
+};
 pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
 pub use weights::{Precision, Weights, WeightsError};
 pub use words::{Sequence, WordIds};
 pub use worker::{ModelHandle, WorkerGone};
+
+/// A model's longest name; file systems and Prometheus take more.
+const NAME_BYTES_MAX: usize = 100;
 
 /// Token or feature ids of one text. Never empty: a text with nothing in it gets the
 /// id that the model keeps for "unknown".
@@ -90,13 +97,17 @@ impl std::str::FromStr for ModelId {
     type Err = InvalidModelId;
     fn from_str(text: &str) -> Result<Self, InvalidModelId> {
         let parsed = text.split_once('@').and_then(|(name, version)| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-            let named = !name.is_empty() && name.chars().all(plain);
             let version = version.parse().ok().filter(|version| *version > 0)?;
-            named.then(|| Self { name: name.to_owned(), version })
+            is_name(name).then(|| Self { name: name.to_owned(), version })
         });
         parsed.ok_or_else(|| InvalidModelId(text.to_owned()))
     }
+}
+
+/// Whether a model may be called so: lower-case letters, digits, `-` and `_`.
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.chars().all(plain)
 }
 
 /// The text is no model id.
@@ -179,6 +190,7 @@ mod tests {
         };
         check("lstm@1", true);
         check("my-model_2@12", true);
+        check("Lstm@1", false);
         check("lstm", false);
         check("lstm@", false);
         check("lstm@0", false);

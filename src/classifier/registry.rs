@@ -1,22 +1,91 @@
-//! The folder of models: which there are, and which one each family promotes.
+//! The folder of models: which versions there are, and which one each name opens.
 //!
-//! **Invariant.** A version that can be seen is complete; `promoted.json` is replaced in
-//! one step, so a daemon that starts meanwhile reads the old one or the new one.
-//! Deliberately absent: deleting; a version is a folder, and `rm -r` removes it.
+//! `models/<name>/<version>/` is a version; `promoted.json` says which one a name opens
+//! (see `registry/promotions.rs`).
+//!
+//! **Invariant.** A version that can be seen is complete and on disk; whoever adds or
+//! removes one, or promotes, holds a lock that ends with its process, so two at once take
+//! turns. A number that was promoted once is never given to another version. Deliberately
+//! absent: a lock for readers; versions never change, and `promoted.json` is replaced in
+//! one step.
+
+mod promotions;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
+
 use super::artifact::{self, ArtifactError, Manifest, NewArtifact, at};
-use super::{Model, ModelId};
+use super::{Model, ModelId, is_name};
 
-const PROMOTED: &str = "promoted.json";
+pub use promotions::{
+    Comparison, Entry, Promotion, comparable, history, promote, promote_checked, promoted, rollback,
+};
 
-/// Opens `name`, a family (its promoted version) or `name@version`, from the folder of
-/// models, and lets libtorch use `threads` threads from here on, in this whole process.
+/// Begins the name of a folder that is being written.
+const NEW: &str = ".new-";
+/// Begins the name of a folder that is being removed.
+const GONE: &str = ".gone-";
+
+/// Why the registry was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// Something could not be read or written, or there is no such model.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// Removing what a name opens.
+    #[error(
+        "{0} is promoted, so {name:?} opens it: promote another version or roll back first, or \
+         remove it with --force, after which {name:?} opens nothing", name = .0.name
+    )]
+    Promoted(ModelId),
+    /// Nothing to go back to.
+    #[error(
+        "{name:?} opens {current}, and no version that was promoted before it is still there; \
+         promote one of: {}", .known.join(", ")
+    )]
+    NothingBefore {
+        /// The model's name.
+        name: String,
+        /// What it opens.
+        current: ModelId,
+        /// Its versions.
+        known: Vec<String>,
+    },
+    /// Nothing to go back from.
+    #[error("nothing is promoted under the name {0:?}")]
+    NotPromoted(String),
+}
+
+/// State of one file of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileState {
+    /// It is the file that was written.
+    Verified,
+    /// Its SHA-256 is another.
+    Changed,
+    /// It is not there.
+    Missing,
+}
+
+impl FileState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Changed => "changed",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// Opens `name`, a model's name (its promoted version) or `name@version`, from the folder
+/// of models, and lets libtorch use `threads` threads from here on, in this whole process.
 ///
 /// # Errors
 /// [`ArtifactError`]: no such model (the message lists those there are), a file that is
@@ -24,99 +93,14 @@ const PROMOTED: &str = "promoted.json";
 pub fn open(directory: &Path, name: &str, threads: usize) -> Result<Model, ArtifactError> {
     let id = resolve(directory, name)?;
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX).max(1));
-    artifact::load(&folder(directory, &id))
+    load(directory, &id)
 }
 
-/// Reads what a model says about itself; `name` as in [`open`].
+/// Which version `name` opens now; `name` as in [`open`].
 ///
 /// # Errors
-/// [`ArtifactError`]: no such model, or its manifest cannot be read.
-pub fn read_manifest(directory: &Path, name: &str) -> Result<Manifest, ArtifactError> {
-    artifact::read_manifest(&folder(directory, &resolve(directory, name)?))
-}
-
-/// Promoted version of each family.
-///
-/// # Errors
-/// `promoted.json` cannot be read. Where there is none, nothing is promoted.
-pub fn promoted(directory: &Path) -> Result<BTreeMap<String, ModelId>, ArtifactError> {
-    let path = directory.join(PROMOTED);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(error) => return Err(at(&path)(error)),
-    };
-    let raw: BTreeMap<String, String> = serde_json::from_slice(&text)
-        .map_err(|source| ArtifactError::Json { path: path.clone(), source })?;
-    raw.into_iter()
-        .map(|(family, id)| match id.parse() {
-            Ok(id) => Ok((family, id)),
-            Err(error) => {
-                let reason = format!("{family}: {error}");
-                Err(ArtifactError::Manifest { path: path.clone(), reason })
-            }
-        })
-        .collect()
-}
-
-/// Makes `id` what its family's name opens.
-///
-/// # Errors
-/// `promoted.json` cannot be read or replaced.
-pub fn promote(directory: &Path, family: &str, id: &ModelId) -> Result<(), ArtifactError> {
-    let mut all = promoted(directory)?;
-    all.insert(family.to_owned(), id.clone());
-    let words: BTreeMap<_, _> = all.iter().map(|(family, id)| (family, id.to_string())).collect();
-    let mut json = serde_json::to_vec_pretty(&words).expect("names and ids are text");
-    json.push(b'\n');
-    let path = directory.join(PROMOTED);
-    let file = tempfile::Builder::new()
-        .prefix(".promoted-")
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(directory)
-        .map_err(at(directory))?;
-    artifact::write_file(file.path(), &json)?;
-    file.persist(&path).map_err(|error| at(&path)(error.error))?;
-    Ok(())
-}
-
-/// Writes the next version of `artifact.manifest.name` and answers its manifest.
-///
-/// `measure` gets the new version, opened from the very files that ship, writes what it
-/// measures into the manifest, and answers the model card.
-///
-/// # Errors
-/// Something could not be written, or `measure` failed; nothing is left behind then.
-pub fn register<E: From<ArtifactError>>(
-    directory: &Path,
-    mut artifact: NewArtifact,
-    measure: impl FnOnce(Model, &mut Manifest) -> Result<String, E>,
-) -> Result<Manifest, E> {
-    let parent = directory.join(&artifact.manifest.name);
-    fs::create_dir_all(&parent).map_err(at(&parent))?;
-    artifact.manifest.version = versions(&parent)?.last().map_or(1, |last| last + 1);
-    let temporary = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(fs::Permissions::from_mode(0o755))
-        .tempdir_in(&parent)
-        .map_err(at(&parent))?;
-    artifact::write_content(temporary.path(), &artifact)?;
-    let mut manifest = artifact.manifest;
-    artifact::seal(temporary.path(), &mut manifest, "")?;
-    let card = measure(artifact::load(temporary.path())?, &mut manifest)?;
-    artifact::seal(temporary.path(), &mut manifest, &card)?;
-    let target = folder(directory, &manifest.id());
-    fs::rename(temporary.path(), &target).map_err(at(&target))?;
-    // Renamed away, there is nothing left to delete.
-    let _ = temporary.keep();
-    Ok(manifest)
-}
-
-fn folder(directory: &Path, id: &ModelId) -> PathBuf {
-    directory.join(&id.name).join(id.version.to_string())
-}
-
-fn resolve(directory: &Path, name: &str) -> Result<ModelId, ArtifactError> {
+/// [`ArtifactError`]: no such model, or `promoted.json` cannot be read.
+pub fn resolve(directory: &Path, name: &str) -> Result<ModelId, ArtifactError> {
     let promoted = promoted(directory)?;
     let id = promoted.get(name).cloned().or_else(|| name.parse::<ModelId>().ok());
     match id {
@@ -129,19 +113,170 @@ fn resolve(directory: &Path, name: &str) -> Result<ModelId, ArtifactError> {
     }
 }
 
-/// Promoted families, then every version.
+/// Reads what a model says about itself; `name` as in [`open`].
+///
+/// # Errors
+/// [`ArtifactError`]: no such model, or its manifest cannot be read.
+pub fn read_manifest(directory: &Path, name: &str) -> Result<Manifest, ArtifactError> {
+    artifact::read_manifest(&folder(directory, &resolve(directory, name)?))
+}
+
+/// Every version of every name, in order.
+///
+/// # Errors
+/// A folder cannot be read; where there is none, there are no models.
+pub fn registered(directory: &Path) -> Result<Vec<ModelId>, ArtifactError> {
+    let mut found = Vec::new();
+    for name in names(directory)? {
+        let versions = versions(&directory.join(&name))?;
+        found.extend(versions.into_iter().map(|version| ModelId { name: name.clone(), version }));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Where a version lies.
+pub fn folder(directory: &Path, id: &ModelId) -> PathBuf {
+    directory.join(&id.name).join(id.version.to_string())
+}
+
+/// Compares each file that the manifest of the version in `folder` names with its checksum.
+///
+/// # Errors
+/// A file is there and cannot be read.
+pub fn verify(
+    folder: &Path,
+    manifest: &Manifest,
+) -> Result<BTreeMap<String, FileState>, ArtifactError> {
+    let state = |(name, expected): (&String, &String)| {
+        let state = match artifact::checksum(&folder.join(name)) {
+            Ok(found) if found == *expected => FileState::Verified,
+            Ok(_) => FileState::Changed,
+            Err(ArtifactError::Missing(_)) => FileState::Missing,
+            Err(error) => return Err(error),
+        };
+        Ok((name.clone(), state))
+    };
+    manifest.files.iter().map(state).collect()
+}
+
+/// Writes the next version of `artifact.manifest.name` and answers its manifest.
+///
+/// `measure` gets the new version, opened from the very files that ship, writes what it
+/// measures into the manifest, and answers the model card. Who registers under the same
+/// name meanwhile waits, and gets the version after this one.
+///
+/// # Errors
+/// Something could not be written, or `measure` failed; nothing is left behind then. What
+/// a run left that was killed, the next one clears away.
+pub fn register<E: From<ArtifactError>>(
+    directory: &Path,
+    mut artifact: NewArtifact,
+    measure: impl FnOnce(Model, &mut Manifest) -> Result<String, E>,
+) -> Result<Manifest, E> {
+    let name = &artifact.manifest.name;
+    if !is_name(name) {
+        return Err(ArtifactError::Name(name.clone()).into());
+    }
+    fs::create_dir_all(directory).map_err(at(directory))?;
+    let _alone = lock(directory, name)?;
+    let parent = directory.join(name);
+    fs::create_dir_all(&parent).map_err(at(&parent))?;
+    clear_leftovers(&parent)?;
+    let given = history(directory, name)?.into_iter().map(|entry| entry.version);
+    let last = versions(&parent)?.into_iter().chain(given).max();
+    artifact.manifest.version = last.unwrap_or(0) + 1;
+    let temporary = tempfile::Builder::new()
+        .prefix(NEW)
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir_in(&parent)
+        .map_err(at(&parent))?;
+    artifact::write_content(temporary.path(), &artifact)?;
+    let mut manifest = artifact.manifest;
+    artifact::seal(temporary.path(), &mut manifest, "")?;
+    let card = measure(artifact::load(temporary.path())?, &mut manifest)?;
+    artifact::seal(temporary.path(), &mut manifest, &card)?;
+    for entry in fs::read_dir(temporary.path()).map_err(at(temporary.path()))? {
+        sync(&entry.map_err(at(temporary.path()))?.path())?;
+    }
+    sync(temporary.path())?;
+    let target = folder(directory, &manifest.id());
+    fs::rename(temporary.path(), &target).map_err(at(&target))?;
+    // Renamed away, there is nothing left to delete.
+    let _ = temporary.keep();
+    sync(&parent)?;
+    Ok(manifest)
+}
+
+/// Removes a version; the one that is promoted only by `force`, and then its name opens
+/// nothing any more. A daemon that has it loaded goes on with it.
+///
+/// # Errors
+/// [`RegistryError`]: there is no such version, it is promoted, or it cannot be removed.
+pub fn remove(
+    directory: &Path,
+    id: &ModelId,
+    force: bool,
+    now: DateTime<Utc>,
+) -> Result<(), RegistryError> {
+    resolve(directory, &id.to_string())?;
+    let _alone = lock(directory, &id.name)?;
+    promotions::release(directory, id, force, now)?;
+    let target = folder(directory, id);
+    let parent = directory.join(&id.name);
+    // Out of sight first, so that nobody opens half of it.
+    let gone = parent.join(format!("{GONE}{}", id.version));
+    fs::rename(&target, &gone).map_err(at(&target))?;
+    clear_leftovers(&parent)?;
+    // With its last version goes the name's folder; the others keep it.
+    let _ = fs::remove_dir(&parent);
+    Ok(())
+}
+
+/// Removes what killed runs left in the folder of a name, whose lock the caller holds.
+fn clear_leftovers(parent: &Path) -> Result<(), ArtifactError> {
+    for entry in fs::read_dir(parent).map_err(at(parent))? {
+        let path = entry.map_err(at(parent))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(NEW) || name.starts_with(GONE) {
+            fs::remove_dir_all(&path).map_err(at(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads and verifies a version, which must be the one that its folder says.
+fn load(directory: &Path, id: &ModelId) -> Result<Model, ArtifactError> {
+    let folder = folder(directory, id);
+    let model = artifact::load(&folder)?;
+    if model.id != *id {
+        let reason = format!("it says that it is {}; was its folder renamed?", model.id);
+        return Err(ArtifactError::Manifest { path: folder, reason });
+    }
+    Ok(model)
+}
+
+/// Waits for its turn; others wait until the answer is dropped or this process dies.
+fn lock(directory: &Path, what: &str) -> Result<File, ArtifactError> {
+    let path = directory.join(format!(".{what}.lock"));
+    let open = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = open.map_err(at(&path))?;
+    file.lock().map_err(at(&path))?;
+    Ok(file)
+}
+
+/// Waits until a file, or the entries of a folder, would survive a power cut.
+fn sync(path: &Path) -> Result<(), ArtifactError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(at(path))
+}
+
+/// What each promoted name opens, then every version.
 fn known(
     directory: &Path,
     promoted: &BTreeMap<String, ModelId>,
 ) -> Result<Vec<String>, ArtifactError> {
-    let mut known = Vec::new();
-    for name in names(directory)? {
-        for version in versions(&directory.join(&name))? {
-            known.push(ModelId { name: name.clone(), version }.to_string());
-        }
-    }
-    known.sort();
-    Ok(promoted.iter().map(|(family, id)| format!("{family} (= {id})")).chain(known).collect())
+    let versions = registered(directory)?.into_iter().map(|id| id.to_string());
+    Ok(promoted.iter().map(|(name, id)| format!("{name} (= {id})")).chain(versions).collect())
 }
 
 /// Versions in the folder of one model, ascending.
@@ -171,3 +306,6 @@ fn names(directory: &Path) -> Result<Vec<String>, ArtifactError> {
     }
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 mod check_config;
 mod demo;
 mod migrate;
+mod models;
 pub mod replay;
 mod retrain;
 mod run;
@@ -44,6 +45,7 @@ enum Command {
     Replay(replay::Args),
     Score(score::Args),
     Retrain(retrain::Args),
+    Models(models::Args),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
 }
@@ -70,6 +72,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Replay(args) => replay::run(args, settings()?),
         Command::Score(args) => score::run(args, settings()?),
         Command::Retrain(args) => retrain::run(args, settings()?),
+        Command::Models(args) => models::run(args, settings()?),
         Command::Migrate(args) => migrate::run(args, settings()?),
         Command::CheckConfig(args) => check_config::run(args, settings()?),
     }

@@ -6,10 +6,9 @@ use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use super::run::stop_on_signals;
-use crate::classifier::Manifest;
 use crate::config::Settings;
 use crate::text::Analyzer;
-use crate::training::{self, Dataset, Family, Request, Rows, SplitBy, TrainingError};
+use crate::training::{self, Dataset, Family, Registered, Request, Rows, SplitBy, TrainingError};
 
 /// What a shell expects of a process that Ctrl-C ended.
 const STOPPED: i32 = 130;
@@ -240,7 +239,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             stop: &stop,
         };
         match training::train(&request, rows) {
-            Ok(manifest) => print(&manifest),
+            Ok(registered) => print(&registered),
             Err(error @ (TrainingError::Stopped { .. } | TrainingError::Abandoned)) => {
                 eprintln!("{name}: {error}");
                 std::process::exit(STOPPED);
@@ -251,7 +250,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(manifest: &Manifest) {
+fn print(Registered { manifest, promotion }: &Registered) {
     for (name, figures) in &manifest.metrics {
         let figure = |key: &str| figures.get(key).map_or("-".into(), |v| format!("{v:.4}"));
         println!(
@@ -260,6 +259,9 @@ fn print(manifest: &Manifest) {
             figure("accuracy"),
             figure("roc_auc")
         );
+    }
+    if let Some(promotion) = promotion {
+        println!("{}", promotion.words(&manifest.id()));
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(value_name = "TEXT", allow_hyphen_values = true)]
     text: String,
 
-    /// A family (logistic, lstm) or name@version [default: model.name of the settings]
+    /// A model's name (its promoted version) or name@version [default: model.name of the settings]
     #[arg(long, short, value_name = "NAME")]
     model: Option<String>,
 }

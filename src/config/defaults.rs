@@ -39,7 +39,7 @@ impl Default for Store {
 
 impl Default for Model {
     fn default() -> Self {
-        Self { name: "lstm".into(), directory: "models".into(), threads: 2 }
+        Self { name: "lstm".into(), directory: "models".into(), threads: 2, reload_s: 5 }
     }
 }
 

@@ -140,13 +140,19 @@ impl Settings {
             !self.model.name.trim().is_empty(),
             "model.name",
             &quoted(&self.model.name),
-            "name a family such as \"lstm\", or \"name@version\"",
+            "name a model such as \"lstm\", or a version such as \"lstm@1\"",
         );
         check(
             (1..=256).contains(&self.model.threads),
             "model.threads",
             &self.model.threads,
             "choose between 1 and 256",
+        );
+        check(
+            self.model.reload_s <= 86_400,
+            "model.reload_s",
+            &self.model.reload_s,
+            "choose at most 86400 s; 0 is never",
         );
         check(
             (1..=65_536).contains(&self.batching.rows_max),

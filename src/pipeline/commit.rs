@@ -63,7 +63,10 @@ impl Committer {
         }
     }
 
-    pub async fn run(mut self, mut scored: mpsc::Receiver<Item<Row>>) -> Result<(), CommitError> {
+    pub async fn run(
+        mut self,
+        mut scored: mpsc::Receiver<Item<Vec<Row>>>,
+    ) -> Result<(), CommitError> {
         loop {
             let item = if self.ended.is_empty() {
                 scored.recv().await

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::commit::CommitError;
 use super::judge::Judge;
+use super::models;
 use super::positions::StoredPositions;
 use super::stages::{Pipeline, Settings};
 use crate::batching::Policy;
-use crate::classifier::{self, ArtifactError, ModelHandle};
+use crate::classifier::{ArtifactError, ModelHandle};
 use crate::clock::Clock;
 use crate::config;
 use crate::domain::StartAt;
@@ -108,19 +111,13 @@ impl Daemon {
         ));
         let _stop_page = served.drop_guard();
 
-        let model = {
-            let (directory, name, threads) = (
-                settings.model.directory.clone(),
-                settings.model.name.clone(),
-                settings.model.threads,
-            );
-            tokio::task::spawn_blocking(move || classifier::open(&directory, &name, threads))
-                .await
-                .map_err(|error| CommitError::Stage(error.to_string()))??
-        };
+        let model = models::load(&settings.model, &settings.model.name).await??;
         tracing::info!(model = %model.id, "model loaded");
-        let model = ModelHandle::spawn(model);
+        let (promoted, model) = watch::channel(ModelHandle::spawn(model));
         readiness.set("model", Ok(()));
+        let every = Duration::from_secs(settings.model.reload_s);
+        let follow = models::follow(settings.model.clone(), every, promoted);
+        let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
 
         let retry_wait_max = Duration::from_millis(settings.store.retry_wait_ms_max);
         tokio::select! {

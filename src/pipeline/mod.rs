@@ -15,11 +15,13 @@
 mod commit;
 mod daemon;
 mod judge;
+mod models;
 mod positions;
 mod stages;
 
 pub use commit::CommitError;
 pub use daemon::{Daemon, DaemonError};
 pub use judge::{Judge, rule};
+pub use models::follow;
 pub use positions::StoredPositions;
 pub use stages::{Pipeline, Settings};

@@ -1,16 +1,19 @@
 //! Intake, prepare and score: from events to scored batches.
+//!
+//! **Invariant.** A batch is scored by the model whose encoder encoded it, and bears its
+//! name; another model takes over between two batches.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use metrics::histogram;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
 use super::commit::{CommitError, Committer};
 use crate::batching::{Batcher, Policy};
-use crate::classifier::{Encoding, ModelHandle};
+use crate::classifier::{Encoder, Encoding, ModelHandle};
 use crate::clock::Clock;
 use crate::domain::{Offset, Score, TopicPartition, Tweet};
 use crate::ingest::{self, Event, Limits, PAYLOAD_BYTES_KEPT, Record, Source, Weight};
@@ -39,18 +42,18 @@ pub struct Settings {
 }
 
 /// What travels from stage to stage.
-pub(super) enum Item<Row> {
-    Batch(Vec<Row>),
+pub(super) enum Item<Batch> {
+    Batch(Batch),
     Assigned(Vec<(TopicPartition, Offset)>),
     Revoked { partitions: Vec<TopicPartition>, done: oneshot::Sender<()> },
     AtEnd(TopicPartition),
 }
 
-impl<Row> Item<Row> {
+impl<Batch> Item<Batch> {
     /// The same item for the next stage, or its batch, to be worked on.
-    fn pass<Next>(self) -> Result<Item<Next>, Vec<Row>> {
+    fn pass<Next>(self) -> Result<Item<Next>, Batch> {
         match self {
-            Self::Batch(rows) => Err(rows),
+            Self::Batch(batch) => Err(batch),
             Self::Assigned(partitions) => Ok(Item::Assigned(partitions)),
             Self::Revoked { partitions, done } => Ok(Item::Revoked { partitions, done }),
             Self::AtEnd(partition) => Ok(Item::AtEnd(partition)),
@@ -62,6 +65,14 @@ impl<Row> Item<Row> {
 struct Prepared {
     place: Place,
     outcome: Result<(Tweet, Vec<String>), DeadLetter>,
+}
+
+/// A batch that has been read and encoded.
+struct Encoded {
+    /// Whose encoder it was.
+    model: ModelHandle,
+    /// Tweets have an encoding, dead letters none.
+    rows: Vec<(Prepared, Option<Encoding>)>,
 }
 
 /// A record on its way to the store.
@@ -99,17 +110,17 @@ impl Place {
 pub struct Pipeline {
     settings: Settings,
     store: Arc<dyn Store>,
-    model: ModelHandle,
+    model: watch::Receiver<ModelHandle>,
     brands: Arc<BrandMatcher>,
     clock: Arc<dyn Clock>,
 }
 
 impl Pipeline {
-    /// Puts the stages together.
+    /// Puts the stages together. Each batch takes the `model` there is when it is encoded.
     pub fn new(
         settings: Settings,
         store: Arc<dyn Store>,
-        model: ModelHandle,
+        model: watch::Receiver<ModelHandle>,
         brands: BrandMatcher,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -134,7 +145,7 @@ impl Pipeline {
         let control = source.control.clone();
 
         let prepare = tokio::spawn(this.clone().prepare(raw, readied));
-        let score = tokio::spawn(this.clone().score(ready, finished));
+        let score = tokio::spawn(Self::score(ready, finished));
         let committer = Committer::new(this.store.clone(), control, this.settings.retry_wait_max);
         let mut commit = tokio::spawn(committer.run(scored));
 
@@ -171,7 +182,7 @@ impl Pipeline {
     async fn intake(
         &self,
         events: &mut mpsc::Receiver<Event>,
-        batches: mpsc::Sender<Item<Record>>,
+        batches: mpsc::Sender<Item<Vec<Record>>>,
     ) {
         let mut batcher = Batcher::new(self.settings.batching);
         loop {
@@ -213,8 +224,8 @@ impl Pipeline {
     /// Reads the records, finds their brands and encodes their texts, off the async threads.
     async fn prepare(
         self: Arc<Self>,
-        mut raw: mpsc::Receiver<Item<Record>>,
-        readied: mpsc::Sender<Item<(Prepared, Option<Encoding>)>>,
+        mut raw: mpsc::Receiver<Item<Vec<Record>>>,
+        readied: mpsc::Sender<Item<Encoded>>,
     ) -> Result<(), CommitError> {
         while let Some(item) = raw.recv().await {
             let item = match item.pass() {
@@ -224,11 +235,13 @@ impl Pipeline {
                     let span = tracing::debug_span!("prepare", rows = records.len());
                     let work = move || {
                         let _entered = span.entered();
-                        let now = this.clock.now();
-                        records.into_iter().map(|record| this.prepare_one(record, now)).collect()
+                        let model = this.model.borrow().clone();
+                        let (encoder, now) = (model.encoder(), this.clock.now());
+                        let one = |record| this.prepare_one(record, now, &*encoder);
+                        Encoded { rows: records.into_iter().map(one).collect(), model }
                     };
-                    let rows = tokio::task::spawn_blocking(work).await;
-                    Item::Batch(rows.map_err(|error| CommitError::Stage(error.to_string()))?)
+                    let encoded = tokio::task::spawn_blocking(work).await;
+                    Item::Batch(encoded.map_err(|error| CommitError::Stage(error.to_string()))?)
                 }
             };
             if readied.send(item).await.is_err() {
@@ -242,6 +255,7 @@ impl Pipeline {
         &self,
         record: Record,
         now: chrono::DateTime<chrono::Utc>,
+        encoder: &dyn Encoder,
     ) -> (Prepared, Option<Encoding>) {
         let read = ingest::decode(
             &record.payload,
@@ -260,7 +274,7 @@ impl Pipeline {
         let (outcome, encoding) = match read {
             Ok(tweet) => {
                 let brands = self.brands.matches(&tweet.text, &tweet.rule_tags);
-                let encoding = self.model.encoder().encode(&tweet.text);
+                let encoding = encoder.encode(&tweet.text);
                 (Ok((tweet, brands)), Some(encoding))
             }
             Err(rejected) => (Err(place.dead_letter(&rejected.to_string())), None),
@@ -268,23 +282,21 @@ impl Pipeline {
         (Prepared { place, outcome }, encoding)
     }
 
-    /// Has the model score each batch. A row that it cannot score becomes a dead letter.
+    /// Has its model score each batch. A row that it cannot score becomes a dead letter.
     async fn score(
-        self: Arc<Self>,
-        mut ready: mpsc::Receiver<Item<(Prepared, Option<Encoding>)>>,
-        finished: mpsc::Sender<Item<Row>>,
+        mut ready: mpsc::Receiver<Item<Encoded>>,
+        finished: mpsc::Sender<Item<Vec<Row>>>,
     ) -> Result<(), CommitError> {
-        let model = self.model.id().to_string();
-        let threshold = self.model.threshold();
         while let Some(item) = ready.recv().await {
             let item = match item.pass() {
                 Ok(item) => item,
-                Err(rows) => {
+                Err(Encoded { model, rows }) => {
+                    let id = model.id().to_string();
                     let (rows, encodings): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
                     let encodings: Vec<_> = encodings.into_iter().flatten().collect();
                     histogram!(telemetry::BATCH_ROWS).record(rows.len() as f64);
-                    let span = tracing::debug_span!("score", rows = rows.len(), %model);
-                    let scores = self.model.classify(encodings).instrument(span).await;
+                    let span = tracing::debug_span!("score", rows = rows.len(), model = %id);
+                    let scores = model.classify(encodings).instrument(span).await;
                     let scores = scores.map_err(|error| CommitError::Stage(error.to_string()))?;
                     let mut scores = scores.into_iter();
                     let mut finish = |Prepared { place, outcome }| {
@@ -293,8 +305,8 @@ impl Pipeline {
                                 Ok(negative) => Ok(ScoredTweet {
                                     tweet,
                                     brands,
-                                    score: Score::new(negative, threshold),
-                                    model: model.clone(),
+                                    score: Score::new(negative, model.threshold()),
+                                    model: id.clone(),
                                 }),
                                 Err(error) => Err(place.dead_letter(&error.to_string())),
                             }

@@ -76,6 +76,11 @@ impl MemoryStore {
         self.away.store(away, Ordering::Relaxed);
     }
 
+    /// Every row scored, by tweet id.
+    pub fn scores(&self) -> HashMap<String, ScoredTweet> {
+        self.tables.lock().expect("no holder of this lock panics").scores.clone()
+    }
+
     fn lock(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
         if self.away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));

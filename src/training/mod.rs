@@ -39,7 +39,7 @@ use calibrate::{Goal, Pair};
 use checkpoint::Checkpoint;
 
 use crate::classifier::{
-    self, ArtifactError, Calibration, ClassifyError, Data, Manifest, Model, NewArtifact,
+    self, ArtifactError, Calibration, ClassifyError, Data, Manifest, Model, NewArtifact, Promotion,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::Probability;
@@ -132,6 +132,15 @@ impl Request<'_> {
     }
 }
 
+/// A new version in the folder of models.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registered {
+    /// What it says about itself.
+    pub manifest: Manifest,
+    /// What became of its promotion; `None` where none was asked for.
+    pub promotion: Option<Promotion>,
+}
+
 /// Why there is no new model.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainingError {
@@ -195,11 +204,11 @@ pub enum TrainingError {
 
 /// Trains one family on `rows.data`, chooses its threshold, measures it on the held-out
 /// rows (and on those of the test), registers the next version and, where asked to,
-/// promotes it.
+/// promotes it, unless it is worse than the one promoted now.
 ///
 /// # Errors
 /// [`TrainingError`]; the registry is unchanged then.
-pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Manifest, TrainingError> {
+pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, TrainingError> {
     let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
     tch::manual_seed(request.seed as i64);
@@ -274,10 +283,15 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Manifest, Training
         Ok::<String, TrainingError>(cards::card(manifest, &data.report))
     })?;
     checkpoint.remove();
-    if request.promote {
-        classifier::promote(&request.output, &request.name, &registered.id())?;
-    }
-    Ok(registered)
+    let compare =
+        |old: &Manifest, new: &Manifest| Ok::<_, TrainingError>(classifier::comparable(old, new));
+    let promotion = if request.promote {
+        let id = registered.id();
+        Some(classifier::promote_checked(&request.output, &id, clock.now(), compare)?)
+    } else {
+        None
+    };
+    Ok(Registered { manifest: registered, promotion })
 }
 
 /// Name of the held-out rows in manifests.

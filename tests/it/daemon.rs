@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{create_topic, nisshi};
+use crate::support::{create_topic, nisshi, tiny_model};
 
 const TOPIC: &str = "tweets";
 const WEEK: &str = "tests/fixtures/airline-week.csv.xz";
@@ -133,6 +133,36 @@ impl Rig {
             .spawn()
             .unwrap();
         self.daemons.push(child);
+    }
+
+    /// Gives the daemon models of its own: three versions of "logistic", the last damaged,
+    /// the first promoted.
+    fn own_models(&self) -> PathBuf {
+        let models = self.folder.path().join("models");
+        for _ in 0..3 {
+            tiny_model(&models, "logistic", &[], 0.0, &[("test rows", 100, 0.9)]);
+        }
+        std::fs::write(models.join("logistic/3/weights.safetensors"), "half").unwrap();
+        let file = self.folder.path().join("monitor.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let shipped = format!(r#"directory = "{}/models""#, env!("CARGO_MANIFEST_DIR"));
+        let own = format!("directory = {models:?}\n            reload_s = 1");
+        assert!(text.contains(&shipped), "{text}");
+        std::fs::write(file, text.replace(&shipped, &own)).unwrap();
+        self.models(&["promote", "logistic@1"]);
+        models
+    }
+
+    /// `monitor models ...` beside the daemon.
+    fn models(&self, arguments: &[&str]) {
+        let output = Command::new(env!("CARGO_BIN_EXE_monitor"))
+            .arg("--config")
+            .arg(self.folder.path().join("monitor.toml"))
+            .arg("models")
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// SIGKILL to the oldest, as the machine would.
@@ -401,6 +431,45 @@ async fn waits_for_postgres_and_for_the_broker() {
     })
     .await;
     rig.assert_week_is_whole().await;
+    assert!(rig.terminate(), "SIGTERM drains and ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn takes_promoted_models_and_drops_no_tweet() {
+    let Some(mut rig) = Rig::start(Setup::new(Storage::Memory)).await else { return };
+    let models = rig.own_models();
+    rig.run();
+    let replay = rig.replay(20_000.0);
+    let scored = "SELECT count(*) FROM scores WHERE model = 'logistic@2'";
+    rig.until("it reads", SOON, async || rig.read().await > 1000).await;
+    assert_eq!(rig.count(scored).await, 0);
+    rig.models(&["promote", "logistic@2"]);
+    rig.until("the second model scores", SOON, async || rig.count(scored).await > 500).await;
+    std::fs::write(models.join("promoted.json"), r#"{"logistic": "logistic@3"}"#).unwrap();
+    rig.until("it says what is wrong with the third", SOON, async || {
+        std::fs::read_to_string(rig.log()).unwrap().contains("cannot take the promoted model")
+    })
+    .await;
+    assert!(rig.ready().await.is_some_and(|(ready, _)| ready), "it goes on with the second");
+    assert_eq!(replay.await.unwrap().sent, WEEK_ROWS);
+    rig.until("all records are read", 3 * SOON, async || rig.read().await == WEEK_ROWS as i64)
+        .await;
+    rig.assert_week_is_whole().await;
+    let versions: Vec<String> = sqlx::query_scalar("SELECT DISTINCT model FROM scores ORDER BY 1")
+        .fetch_all(&rig.pool)
+        .await
+        .unwrap();
+    assert_eq!(versions, ["logistic@1", "logistic@2"]);
+    let metrics = format!("http://{}/metrics", rig.page().unwrap());
+    let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+    for line in [
+        r#"monitor_model_info{model="logistic@1"} 0"#,
+        r#"monitor_model_info{model="logistic@2"} 1"#,
+        r#"monitor_model_reloads_total{outcome="loaded"} 1"#,
+        r#"monitor_model_reloads_total{outcome="failed"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
     assert!(rig.terminate(), "SIGTERM drains and ends well");
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use monitor::classifier::{self, Manifest, Model};
+use monitor::clock::{Clock, SystemClock};
 use monitor::domain::{Label, Score};
 use monitor::text::Analyzer;
 use monitor::training::{self, Dataset, Family, HELD_OUT, Request, Rows, SplitBy, TrainingError};
@@ -46,10 +47,8 @@ pub fn train_as(request: &Request<'_>) -> Result<Manifest, TrainingError> {
     let test = here("tests/fixtures/manual.csv");
     let data = training::read(&here("tests/fixtures/sentiment.csv"), Some(&test)).unwrap();
     let test = fixture("manual.csv");
-    training::train(
-        request,
-        Rows { data: &data, also: &[], also_rows: 0, test: Some(&test), calibrate: None },
-    )
+    let rows = Rows { data: &data, also: &[], also_rows: 0, test: Some(&test), calibrate: None };
+    training::train(request, rows).map(|registered| registered.manifest)
 }
 
 /// Trains on the fixture; a few hundred made-up rows are learned in a second.
@@ -107,7 +106,7 @@ fn the_next_version_is_promoted_unless_told_not_to() {
     assert_eq!(id("dense"), "dense@2");
     assert_eq!(id("dense@1"), "dense@1");
     let old = classifier::read_manifest(folder.path(), "dense@1").unwrap().id();
-    classifier::promote(folder.path(), "dense", &old).unwrap();
+    classifier::promote(folder.path(), &old, SystemClock::new().now()).unwrap();
     assert_eq!(id("dense"), "dense@1");
 }
 
@@ -196,7 +195,7 @@ fn calibrates_on_rows_of_people() {
     let human = fixture("sentiment.csv");
     let request = request(Family::Dense, folder.path(), 3);
     let rows = Rows { data: &data, also: &[], also_rows: 0, test: None, calibrate: Some(&human) };
-    let manifest = training::train(&request, rows).unwrap();
+    let manifest = training::train(&request, rows).unwrap().manifest;
     let figures = |when: &str| &manifest.metrics[&format!("sentiment.csv, {when} calibration")];
     let (before, after) = (figures("before"), figures("after"));
     assert_eq!(before["rows"], after["rows"]);

@@ -21,6 +21,7 @@ use monitor::store::{
 use monitor::text::{BrandMatcher, BrandRule};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::sync::watch;
 
 /// A store that loses its connection before a commit, or after it, or finds that another
 /// reader was faster.
@@ -220,7 +221,7 @@ async fn every_tweet_counts_once_however_the_store_fails() {
         let pipeline = Pipeline::new(
             settings,
             store.clone(),
-            ModelHandle::spawn(model),
+            watch::channel(ModelHandle::spawn(model)).1,
             brands,
             Arc::new(SystemClock::new()),
         );

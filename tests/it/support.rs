@@ -2,10 +2,13 @@
 
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use monitor::classifier::{self, ArtifactError, Manifest, Model, ModelId, NewArtifact, Weights};
 use monitor::embedded::{Nisshi, Postgres, PostgresOptions, Storage, with_database};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -139,4 +142,65 @@ pub async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
     let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let made = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
     assert!(made.iter().all(Result::is_ok), "{made:?}");
+}
+
+/// Registers a tiny model: the next version of `name`, which weighs `words` and adds `bias`.
+/// `figures` are data set, rows and ROC AUC, as if they had been measured.
+pub fn tiny_model(
+    directory: &Path,
+    name: &str,
+    words: &[(&str, f32)],
+    bias: f32,
+    figures: &[(&str, u32, f64)],
+) -> ModelId {
+    let mut weight = vec![0.0; 1 << 18];
+    for (word, value) in words {
+        for id in Model::null().encoder.encode(word).ids {
+            weight[id as usize] = *value;
+        }
+    }
+    let metrics: BTreeMap<_, _> = figures
+        .iter()
+        .map(|(data, rows, auc)| {
+            (*data, serde_json::json!({"rows": rows, "accuracy": 0.5, "roc_auc": auc}))
+        })
+        .collect();
+    let rows_sha256: BTreeMap<_, _> =
+        figures.iter().map(|(data, rows, _)| (*data, format!("{data} {rows}"))).collect();
+    let manifest = serde_json::from_value(serde_json::json!({
+        "name": name,
+        "version": 1,
+        "family": "logistic-hash",
+        "architecture": {"buckets_log2": 18, "words_max": 64},
+        "preset": "tweet",
+        "calibration": {"temperature": 1.0, "threshold": 0.5},
+        "parameters": weight.len() + 1,
+        "trainable": weight.len() + 1,
+        "seed": 1,
+        "command": "monitor retrain logistic-hash --data made-up.csv",
+        "data": {
+            "file": "made-up.csv", "sha256": "0", "rows_train": 8, "rows_validation": 1,
+            "rows_held_out": 1, "split": "user"
+        },
+        "libraries": {"monitor": "0.1.0"},
+        "machine": "none",
+        "trained_at": "2026-01-01T00:00:00Z",
+        "minutes": 0.1,
+        "metrics": metrics,
+        "rows_sha256": rows_sha256,
+        "files": {},
+    }));
+    let mut weights = Weights::default();
+    weights.insert("weight", &[weight.len()], weight);
+    weights.insert("bias", &[1], vec![bias]);
+    let artifact = NewArtifact {
+        manifest: manifest.unwrap(),
+        weights,
+        vocabulary: None,
+        extra: BTreeMap::new(),
+    };
+    let card = |_: Model, manifest: &mut Manifest| {
+        Ok::<_, ArtifactError>(format!("# {}\n", manifest.id()))
+    };
+    classifier::register(directory, artifact, card).unwrap().id()
 }

@@ -1,0 +1,354 @@
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+
+use crate::classifier::{self, Comparison, Entry, FileState, Manifest, ModelId, promote_checked};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::training::{self, HELD_OUT, Row};
+
+/// List, show, promote and remove models
+///
+/// Models lie in model.directory of the settings as <name>/<version>/. A name (lstm) opens
+/// its promoted version; name@version (lstm@2) opens that one. A running daemon whose
+/// model.name is a name takes what is promoted under it between two batches, and writes
+/// the new version into every later score.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List all models with their figures on the held-out rows
+    List(List),
+    /// Show what a model is, where it came from, and whether its files are whole
+    Show(Show),
+    /// Let a model's name open this version, unless it is worse
+    ///
+    /// Compares the version with what its name opens now, by ROC AUC (which no threshold
+    /// blurs) on each data set that both were measured on: same name, same rows by their SHA-256.
+    /// Refuses, with both figures, where the new version loses more than 0.0005 on any of
+    /// them; and where there is none, as nothing is known then. The first version of a name
+    /// needs no comparison. A version whose files are damaged is never promoted.
+    Promote(Promote),
+    /// Let a model's name open again what it opened before
+    ///
+    /// Repeat it to go further back. Versions that were removed meanwhile are passed over.
+    Rollback(Rollback),
+    /// Remove a version from the disk
+    ///
+    /// Refuses the version that is promoted, and the one that model.name of the settings
+    /// names. Asks nothing. A daemon that has the version loaded goes on with it.
+    Rm(Rm),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Print JSON: a list of objects with model, promoted, bytes, and manifest or problem
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
+    /// A model's name (its promoted version) or name@version
+    name: String,
+
+    /// Print JSON: model, folder, bytes, files, promotions and manifest
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Promote {
+    /// Which version, as name@version
+    #[arg(value_name = "ID")]
+    id: ModelId,
+
+    /// Promote it whatever the figures say
+    #[arg(long)]
+    force: bool,
+
+    /// Measure both versions now on these labelled tweets, and compare those figures alone
+    #[arg(long, value_name = "FILE", conflicts_with = "force")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rollback {
+    /// The model's name
+    name: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rm {
+    /// Which version, as name@version
+    #[arg(value_name = "ID")]
+    id: ModelId,
+
+    /// Remove it even if it is promoted (its name opens nothing then) or named by model.name
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
+    let directory = &settings.model.directory;
+    let now = SystemClock::new().now();
+    match args.command {
+        Command::List(args) => list(directory, args.json),
+        Command::Show(args) => show(directory, &args.name, args.json),
+        Command::Promote(Promote { id, force: true, .. }) => {
+            classifier::promote(directory, &id, now)?;
+            println!("{id} is promoted");
+            Ok(())
+        }
+        Command::Promote(Promote { id, data, .. }) => {
+            let threads = settings.model.threads;
+            let promotion = promote_checked(directory, &id, now, |current, new| match &data {
+                None => Ok(classifier::comparable(current, new)),
+                Some(file) => measure(directory, threads, file, [current.id(), new.id()]),
+            })?;
+            ensure!(promotion.is_promoted(), "{}", promotion.words(&id));
+            println!("{}", promotion.words(&id));
+            Ok(())
+        }
+        Command::Rollback(Rollback { name }) => {
+            let (from, to) = classifier::rollback(directory, &name, now)?;
+            println!("{name} opens {to} again, in place of {from}");
+            Ok(())
+        }
+        Command::Rm(Rm { id, force }) => {
+            if settings.model.name == id.to_string() && !force {
+                bail!(
+                    "{id} is what model.name of the settings names: name another one there \
+                     first, or remove it with --force, after which no daemon starts with it"
+                );
+            }
+            classifier::remove(directory, &id, force, now)?;
+            println!("{id} is removed");
+            Ok(())
+        }
+    }
+}
+
+/// Both versions on the same labelled rows.
+fn measure(
+    directory: &Path,
+    threads: usize,
+    file: &Path,
+    ids: [ModelId; 2],
+) -> anyhow::Result<Vec<Comparison>> {
+    let data = training::read(file, None)?;
+    let rows: Vec<&Row> = data.rows.iter().collect();
+    let [current, new] = ids.map(|id| {
+        let mut model = classifier::open(directory, &id.to_string(), threads)?;
+        let auc = training::measure(&mut model, &rows)?.auc;
+        auc.with_context(|| format!("{} needs both negative and positive rows", file.display()))
+    });
+    Ok(vec![Comparison { data: data.file, rows: rows.len(), current: current?, new: new? }])
+}
+
+/// A line of the list.
+#[derive(Debug, Serialize)]
+struct Listed {
+    model: String,
+    promoted: bool,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<Manifest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+fn list(directory: &Path, json: bool) -> anyhow::Result<()> {
+    let promoted = classifier::promoted(directory)?;
+    let mut models = Vec::new();
+    for id in classifier::registered(directory)? {
+        let model = id.to_string();
+        let (manifest, problem) = match classifier::read_manifest(directory, &model) {
+            Ok(manifest) => (Some(manifest), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let promoted = promoted.get(&id.name) == Some(&id);
+        let bytes = size(&classifier::folder(directory, &id))?;
+        models.push(Listed { model, promoted, bytes, manifest, problem });
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&models)?);
+    } else if models.is_empty() {
+        println!("there are no models in {}; train one: monitor retrain", directory.display());
+    } else {
+        print!("{}", table(&models));
+    }
+    Ok(())
+}
+
+/// Bytes of all files of a version.
+fn size(folder: &Path) -> anyhow::Result<u64> {
+    let bytes =
+        || fs::read_dir(folder)?.try_fold(0, |sum, entry| Ok(sum + entry?.metadata()?.len()));
+    bytes().map_err(|error: std::io::Error| anyhow::anyhow!("{}: {error}", folder.display()))
+}
+
+fn table(models: &[Listed]) -> String {
+    let mut rows = vec![
+        ["model", "", "family", "accuracy", "ROC AUC", "rows", "size", "trained", "minutes", "on"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for Listed { model, promoted, bytes, manifest, problem } in models {
+        let mark = if *promoted { "promoted" } else { "" };
+        let mut row = vec![model.clone(), mark.to_owned()];
+        if let Some(manifest) = manifest {
+            let held_out = manifest.metrics.get(HELD_OUT);
+            let figure = |key: &str, places: usize| {
+                let value = held_out.and_then(|figures| figures.get(key));
+                value.map_or("-".to_owned(), |value| format!("{value:.places$}"))
+            };
+            row.extend([
+                manifest.architecture.family().to_owned(),
+                figure("accuracy", 4),
+                figure("roc_auc", 4),
+                figure("rows", 0),
+                megabytes(*bytes),
+                manifest.trained_at.date_naive().to_string(),
+                format!("{:.1}", manifest.minutes),
+                manifest.data.file.clone(),
+            ]);
+        }
+        row.extend(problem.clone());
+        rows.push(row);
+    }
+    aligned(&rows)
+}
+
+/// Columns as wide as they must be; what stands last in a row counts for no column.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let mut widths = Vec::new();
+    for row in rows {
+        for (column, cell) in row.iter().take(row.len() - 1).enumerate() {
+            if widths.len() == column {
+                widths.push(0);
+            }
+            widths[column] = widths[column].max(cell.len());
+        }
+    }
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths.iter().chain([&0])) {
+            write!(line, "{cell:width$}  ").expect("writing to a string cannot fail");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// What `show` prints.
+#[derive(Debug, Serialize)]
+struct Shown {
+    model: String,
+    promoted: bool,
+    folder: PathBuf,
+    bytes: u64,
+    files: BTreeMap<String, FileState>,
+    promotions: Vec<Entry>,
+    manifest: Manifest,
+}
+
+fn show(directory: &Path, name: &str, json: bool) -> anyhow::Result<()> {
+    let id = classifier::resolve(directory, name)?;
+    let manifest = classifier::read_manifest(directory, &id.to_string())?;
+    let folder = classifier::folder(directory, &id);
+    let promotions = classifier::history(directory, &id.name)?;
+    let shown = Shown {
+        model: id.to_string(),
+        promoted: classifier::promoted(directory)?.get(&id.name) == Some(&id),
+        bytes: size(&folder)?,
+        files: classifier::verify(&folder, &manifest)?,
+        promotions: promotions.into_iter().filter(|e| e.version == id.version).collect(),
+        folder,
+        manifest,
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&shown)?);
+    } else {
+        print!("{}", text(&shown)?);
+    }
+    Ok(())
+}
+
+fn text(shown: &Shown) -> anyhow::Result<String> {
+    let manifest = &shown.manifest;
+    let data = &manifest.data;
+    let architecture = serde_json::to_value(manifest.architecture)?;
+    let mut out = String::new();
+    let mut line = |name: &str, text: String| {
+        writeln!(out, "{name:<12}{text}").expect("writing to a string cannot fail");
+    };
+    line("model", shown.model.clone());
+    line("family", manifest.architecture.family().into());
+    line("in use", if shown.promoted { "yes: its name opens it" } else { "no" }.into());
+    for entry in &shown.promotions {
+        let since = entry.at.map_or("before there were dates".to_owned(), |at| at.to_string());
+        let until = entry.withdrawn.map_or(String::new(), |at| format!(", withdrawn {at}"));
+        line("promoted", since + &until);
+    }
+    line("shape", shape(&architecture["architecture"]));
+    line("parameters", format!("{}, of which {} learned", manifest.parameters, manifest.trainable));
+    line("text", format!("preset {}", manifest.preset));
+    let calibration = manifest.calibration;
+    line(
+        "calibration",
+        format!(
+            "temperature {}, negative from {} upwards",
+            calibration.temperature, calibration.threshold
+        ),
+    );
+    line("data", format!("{} (SHA-256 {})", data.file, data.sha256));
+    data.also.iter().for_each(|also| line("also", also.clone()));
+    data.embeddings.iter().for_each(|embeddings| line("embeddings", embeddings.clone()));
+    line(
+        "rows",
+        format!(
+            "{} to learn from, {} to validate, {} held out, parted by {} with seed {}",
+            data.rows_train, data.rows_validation, data.rows_held_out, data.split, manifest.seed
+        ),
+    );
+    line("trained", format!("{}, {:.1} minutes", manifest.trained_at, manifest.minutes));
+    line("machine", manifest.machine.clone());
+    line("command", manifest.command.clone());
+    let libraries = manifest.libraries.iter().map(|(name, version)| format!("{name} {version}"));
+    let commit = manifest.commit.iter().map(|commit| format!("commit {commit}"));
+    line("program", libraries.chain(commit).collect::<Vec<_>>().join(", "));
+    for (data, figures) in &manifest.metrics {
+        let figures: Vec<_> = figures
+            .iter()
+            .map(|(name, value)| format!("{} {value}", name.replace('_', " ")))
+            .collect();
+        line("measured", format!("on {data}: {}", figures.join(", ")));
+    }
+    line("folder", format!("{} ({})", shown.folder.display(), megabytes(shown.bytes)));
+    line("card", shown.folder.join(classifier::CARD).display().to_string());
+    for (name, state) in &shown.files {
+        line(state.as_str(), name.clone());
+    }
+    Ok(out)
+}
+
+/// The numbers that make a family's network, as they stand in the manifest.
+fn shape(architecture: &serde_json::Value) -> String {
+    let fields = architecture.as_object().into_iter().flatten();
+    fields.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+}
