@@ -11,7 +11,7 @@
 
 mod cards;
 mod dataset;
-mod evaluate;
+mod evaluation;
 mod families;
 mod progress;
 mod split;
@@ -29,7 +29,7 @@ use crate::domain::Probability;
 use crate::text::Preset;
 
 pub use dataset::{Dataset, DatasetError, Report, Row, read};
-pub use evaluate::{Confusion, Metrics};
+pub use evaluation::{ClassReport, ClassificationReport, Confusion, Figures, Metrics};
 pub use families::Family;
 pub use split::{Split, split};
 
