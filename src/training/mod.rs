@@ -29,7 +29,9 @@ use crate::domain::Probability;
 use crate::text::Preset;
 
 pub use dataset::{Dataset, DatasetError, Report, Row, read};
-pub use evaluation::{ClassReport, ClassificationReport, Confusion, Figures, Metrics};
+pub use evaluation::{
+    Calibration, ClassReport, ClassificationReport, Confusion, Figures, Interval, Metrics,
+};
 pub use families::Family;
 pub use split::{Split, split};
 
