@@ -3,7 +3,9 @@
 //! **Invariant.** `anyhow` stops here: what is below has errors of its own kind.
 
 mod check_config;
+mod compare;
 mod demo;
+mod evaluate;
 mod migrate;
 pub mod replay;
 mod retrain;
@@ -44,6 +46,8 @@ enum Command {
     Replay(replay::Args),
     Score(score::Args),
     Retrain(retrain::Args),
+    Evaluate(evaluate::Args),
+    Compare(compare::Args),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
 }
@@ -70,6 +74,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Replay(args) => replay::run(args, settings()?),
         Command::Score(args) => score::run(args, settings()?),
         Command::Retrain(args) => retrain::run(args, settings()?),
+        Command::Evaluate(args) => evaluate::run(args, settings()?),
+        Command::Compare(args) => compare::run(args, settings()?),
         Command::Migrate(args) => migrate::run(args, settings()?),
         Command::CheckConfig(args) => check_config::run(args, settings()?),
     }
