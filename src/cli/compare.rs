@@ -22,7 +22,8 @@ pub struct Args {
     #[arg(value_name = "MODEL")]
     models: Vec<String>,
 
-    /// Labelled tweets: sentiment140's six columns, .csv or .csv.xz
+    /// Labelled tweets: sentiment140's six columns, a CSV with a header (label,text) or
+    /// SemEval's lines; plain, .xz, .gz or .zip
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
 
@@ -144,13 +145,15 @@ fn versions(directory: &Path) -> anyhow::Result<Vec<String>> {
     Ok(found)
 }
 
-/// Bytes of a version's files; the card, which no model reads, left out.
+/// Bytes of the files that a model reads: weights, and words where it has them.
 fn size(directory: &Path, manifest: &Manifest) -> anyhow::Result<u64> {
     let folder = directory.join(&manifest.name).join(manifest.version.to_string());
     let mut bytes = 0;
-    for name in manifest.files.keys().filter(|name| !name.ends_with(".md")) {
-        let path = folder.join(name);
-        bytes += fs::metadata(&path).with_context(|| path.display().to_string())?.len();
+    for name in ["weights.safetensors", "vocabulary.txt"] {
+        if manifest.files.contains_key(name) {
+            let path = folder.join(name);
+            bytes += fs::metadata(&path).with_context(|| path.display().to_string())?.len();
+        }
     }
     Ok(bytes)
 }

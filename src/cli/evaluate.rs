@@ -22,11 +22,12 @@ use crate::training::evaluation::{self, Evaluation, Measured, Part};
 /// measured, unless --split all asks for the others too.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Labelled tweets: sentiment140's six columns, .csv or .csv.xz
+    /// Labelled tweets: sentiment140's six columns, a CSV with a header (label,text) or
+    /// SemEval's lines; plain, .xz, .gz or .zip
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
 
-    /// A name (logistic, lstm) or name@version [default: model.name of the settings]
+    /// A name, such as lstm, or name@version [default: model.name of the settings]
     #[arg(long, short, value_name = "NAME")]
     model: Option<String>,
 

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// The models that ship, and the family that is trained here.
-const SHIPPED: [&str; 2] = ["logistic", "lstm"];
-const QUICK: &str = "logistic";
+/// Families that are trained here, which takes a second or two.
+const FAMILIES: [&str; 2] = ["dense", "lstm"];
+const QUICK: &str = FAMILIES[0];
 const TRAINING: &str = "tests/fixtures/sentiment.csv";
 const MANUAL: &str = "tests/fixtures/manual.csv";
 
@@ -29,17 +30,26 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// A folder with the versions that these seeds give, and the setting that names it.
-fn trained(seeds: &[&str]) -> (tempfile::TempDir, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().to_str().unwrap().to_owned();
-    for seed in seeds {
-        text(&[
-            "retrain", QUICK, "--data", TRAINING, "--output", &path, "--epochs", "3", "--seed",
-            seed,
-        ]);
-    }
-    (folder, format!("model.directory={path}"))
+fn retrain(folder: &Path, family: &str, more: &[&str]) {
+    let output = folder.to_str().unwrap();
+    let arguments = ["retrain", family, "--data", TRAINING, "--output", output, "--epochs", "2"];
+    text(&[&arguments, more].concat());
+}
+
+fn setting(folder: &Path) -> String {
+    format!("model.directory={}", folder.display())
+}
+
+/// The setting that names a folder with a model of each family, trained once for all tests.
+fn models() -> &'static str {
+    static MODELS: OnceLock<(tempfile::TempDir, String)> = OnceLock::new();
+    let (_, setting) = MODELS.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        FAMILIES.iter().for_each(|family| retrain(folder.path(), family, &["--seed", "7"]));
+        let setting = setting(folder.path());
+        (folder, setting)
+    });
+    setting
 }
 
 fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> String {
@@ -54,8 +64,8 @@ fn row(target: &str, text: &str) -> String {
 
 #[test]
 fn text_and_json_say_the_same() {
-    for model in SHIPPED {
-        let arguments = ["evaluate", "--model", model, "--data", MANUAL];
+    for model in FAMILIES {
+        let arguments = ["evaluate", "--set", models(), "--model", model, "--data", MANUAL];
         let (text, json) = (text(&arguments), json(&arguments));
         assert_eq!(json["data"]["rows"], 4, "{model}");
         assert_eq!(json["data"]["left_out"]["neutral"], 1, "{model}");
@@ -91,43 +101,54 @@ fn text_and_json_say_the_same() {
 
 #[test]
 fn rows_learned_from_are_never_measured_in_silence() {
-    let (folder, models) = trained(&["7"]);
-    let manifest = fs::read_to_string(folder.path().join(QUICK).join("1/manifest.json")).unwrap();
+    let models = tempfile::tempdir().unwrap();
+    retrain(models.path(), QUICK, &["--seed", "7"]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let more = write(elsewhere.path(), "more.csv", "label,text\nnegative,no bag\npositive,nice\n");
+    retrain(models.path(), QUICK, &["--seed", "7", "--also", &more]);
+    let set = setting(models.path());
+    let manifest = fs::read_to_string(models.path().join(QUICK).join("1/manifest.json")).unwrap();
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     let held_out = &manifest["data"]["rows_held_out"];
 
-    let check = |name: &str, data: &str, part: &str, more: &[&str], note: &str| {
-        let arguments = ["evaluate", "--set", &models, "--model", QUICK, "--data", data];
+    let content = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(TRAINING)).unwrap();
+    let renamed = write(elsewhere.path(), "renamed.csv", &content);
+    let longer = [&content[..], row("0", "a new row").as_bytes()].concat();
+    let longer = write(elsewhere.path(), "sentiment.csv", longer);
+
+    let check = |name: &str, version: &str, data: &str, more: &[&str], part: &str, note: &str| {
+        let model = format!("{QUICK}@{version}");
+        let arguments = ["evaluate", "--set", &set, "--model", &model, "--data", data];
         let found = json(&[&arguments, more].concat());
         assert_eq!(found["data"]["part"], part, "{name}");
-        assert!(
-            found["data"]["note"].as_str().unwrap().contains(note),
-            "{name}: {}",
-            found["data"]
-        );
-        assert_eq!(&found["data"]["rows"] == held_out, part == "held-out", "{name}");
+        let said = found["data"]["note"].as_str().unwrap();
+        assert!(said.contains(note), "{name}: {said}");
         found
     };
-    let found =
-        check("the training file", TRAINING, "held-out", &[], "only rows that were held out");
-    let of_manifest = &manifest["metrics"]["held-out authors"];
-    assert_eq!(found["figures"]["accuracy"], of_manifest["accuracy"], "as when it was trained");
-    assert_eq!(found["figures"]["roc_auc"], of_manifest["roc_auc"]);
-    check("asked for", TRAINING, "held-out", &["--split", "held-out"], "only rows that were");
-    check("all of it", TRAINING, "all", &["--split", "all"], "CAUTION");
-    check("another file", MANUAL, "all", &[], "not from this file");
-
-    let elsewhere = tempfile::tempdir().unwrap();
-    let mut longer = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(TRAINING)).unwrap();
-    longer.extend(row("0", "new row").bytes());
-    let longer = write(elsewhere.path(), "sentiment.csv", longer);
-    let found = json(&["evaluate", "--set", &models, "--model", QUICK, "--data", &longer]);
-    assert_eq!(found["data"]["part"], "held-out", "of its name, but with a row more");
+    let only = "only rows that were held out";
+    let found = check("the training file", "1", TRAINING, &[], "held-out", only);
+    assert_eq!(&found["data"]["rows"], held_out);
+    let of_manifest = &manifest["metrics"]["held out"];
+    for figure in ["accuracy", "roc_auc", "calibration_error"] {
+        assert_eq!(found["figures"][figure], of_manifest[figure], "{figure} as in training");
+    }
+    check("asked for", "1", TRAINING, &["--split", "held-out"], "held-out", only);
+    check("all of it", "1", TRAINING, &["--split", "all"], "all", "CAUTION");
+    check("under another name", "1", &renamed, &[], "held-out", only);
+    check("with a row more", "1", &longer, &[], "held-out", only);
+    check("another file", "1", MANUAL, &[], "all", "not from this file");
+    check("learned from whole", "2", &more, &["--split", "all"], "all", "CAUTION");
+    let model = format!("{QUICK}@2");
+    let output = monitor(&["evaluate", "--set", &set, "--model", &model, "--data", &more]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("none of its 2 rows was held out"), "{error}");
 }
 
 #[test]
 fn compares_on_rows_that_none_learned_from() {
-    let (_folder, models) = trained(&["1", "2"]);
+    let folder = tempfile::tempdir().unwrap();
+    ["1", "2"].iter().for_each(|seed| retrain(folder.path(), QUICK, &["--seed", seed]));
+    let models = setting(folder.path());
     let of = |name: &str| {
         let arguments = ["evaluate", "--set", &models, "--model", name, "--data", TRAINING];
         json(&arguments)["data"]["rows"].as_u64().unwrap()
@@ -143,11 +164,11 @@ fn compares_on_rows_that_none_learned_from() {
 }
 
 #[test]
-fn the_table_of_the_shipped_models() {
+fn the_table() {
     let folder = tempfile::tempdir().unwrap();
     let picture = folder.path().join("compared.svg");
     let picture = picture.to_str().unwrap();
-    let arguments = ["compare", SHIPPED[0], SHIPPED[1], "--data", MANUAL];
+    let arguments = ["compare", FAMILIES[0], FAMILIES[1], "--set", models(), "--data", MANUAL];
     let found =
         json(&[&arguments[..], &["--picture", picture, "--price-per-hour", "0.5"]].concat());
     let models = found["models"].as_array().unwrap();
@@ -158,9 +179,10 @@ fn the_table_of_the_shipped_models() {
         let rate = number(&model["speed"]["tweets_per_s"]);
         let cost = number(&model["cost_per_million"]);
         assert!((cost * rate * 3600.0 / 1e6 - 0.5).abs() < 1e-9, "{model}");
-        let cost = number(&model["training_cost"]);
-        assert!((cost * 60.0 / number(&model["training_minutes"]) - 0.5).abs() < 1e-9, "{model}");
-        assert!(number(&model["bytes"]) > 1e6, "{model}");
+        let (cost, minutes) = (number(&model["training_cost"]), number(&model["training_minutes"]));
+        assert!((cost - minutes / 60.0 * 0.5).abs() < 1e-9, "{model}");
+        let (bytes, parameters) = (number(&model["bytes"]), number(&model["parameters"]));
+        assert!(bytes > 2.0 * parameters && parameters > 1e3, "{model}");
     }
     let svg = fs::read_to_string(picture).unwrap();
     for part in ["<svg", "as published", models[0]["model"].as_str().unwrap()] {
@@ -175,9 +197,9 @@ fn the_table_of_the_shipped_models() {
 fn a_picture_and_a_threshold() {
     let folder = tempfile::tempdir().unwrap();
     let picture = folder.path().join("evaluated.svg");
-    let arguments =
-        ["evaluate", "--data", MANUAL, "--threshold", "1", "--picture", picture.to_str().unwrap()];
-    let found = json(&arguments);
+    let arguments = ["evaluate", "--set", models(), "--model", QUICK, "--data", MANUAL];
+    let more = ["--threshold", "1", "--picture", picture.to_str().unwrap()];
+    let found = json(&[&arguments[..], &more].concat());
     assert_eq!(found["threshold"], 1.0);
     assert_eq!(found["report"]["undefined"][0], "negative: precision", "nothing scores 1");
     let svg = fs::read_to_string(&picture).unwrap();
@@ -192,7 +214,8 @@ fn one_class_has_no_area() {
     let folder = tempfile::tempdir().unwrap();
     let data = write(folder.path(), "sad.csv", &(row("0", "so sad") + &row("0", "so very sad")));
     let picture = folder.path().join("sad.svg");
-    let found = text(&["evaluate", "--data", &data, "--picture", picture.to_str().unwrap()]);
+    let arguments = ["evaluate", "--set", models(), "--model", QUICK, "--data", &data];
+    let found = text(&[&arguments[..], &["--picture", picture.to_str().unwrap()]].concat());
     assert!(found.contains("ROC AUC            not defined: there is one class only"), "{found}");
     assert!(found.contains("positive: recall"), "{found}");
     assert!(fs::read_to_string(picture).unwrap().contains("one class only"));
@@ -206,8 +229,10 @@ fn bad_input_is_named() {
     let nowhere: PathBuf = folder.path().join("none").join("p.svg");
     let nowhere = nowhere.to_str().unwrap();
     let no_models = format!("model.directory={}", folder.path().display());
+    let model = format!("model.name={QUICK}");
     let check = |arguments: &[&str], expected: &[&str]| {
-        let output = monitor(arguments);
+        let settings = ["--set", models(), "--set", &model];
+        let output = monitor(&[arguments, &settings].concat());
         assert!(!output.status.success(), "{arguments:?}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
         let error = String::from_utf8_lossy(&output.stderr);
@@ -225,9 +250,11 @@ fn bad_input_is_named() {
         );
         check(&[command, "--data", MANUAL, "--picture", nowhere], &["cannot write", "p.svg"]);
     }
-    check(&["evaluate", "--data", MANUAL, "--model", "bert"], &["no model \"bert\"", SHIPPED[1]]);
+    check(&["evaluate", "--data", MANUAL, "--model", "bert"], &["no model \"bert\"", FAMILIES[1]]);
     check(&["evaluate", "--data", MANUAL, "--threshold", "1.5"], &["1.5 is no probability"]);
     check(&["compare", "bert", "--data", MANUAL], &["no model \"bert\""]);
     check(&["compare", "--data", MANUAL, "--price-per-hour=-1"], &["is no price"]);
-    check(&["compare", "--data", MANUAL, "--set", &no_models], &["no model to compare"]);
+    let output = monitor(&["compare", "--data", MANUAL, "--set", &no_models]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("no model to compare"), "{error}");
 }

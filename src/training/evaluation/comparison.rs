@@ -38,6 +38,8 @@ pub struct Compared {
     pub training_minutes: f64,
     /// How fast it answers.
     pub speed: Speed,
+    /// How many numbers it has.
+    pub parameters: usize,
     /// Size of its files, in bytes.
     pub bytes: u64,
     /// What its training cost, in EUR.
@@ -61,6 +63,7 @@ impl Compared {
             figures,
             training_minutes: model.minutes,
             speed,
+            parameters: model.parameters,
             bytes,
             training_cost: model.minutes / 60.0 * price_per_hour,
             cost_per_million: 1e6 / speed.tweets_per_s / 3600.0 * price_per_hour,
@@ -186,7 +189,7 @@ impl Comparison {
                 format!("{:.1}", model.training_minutes),
                 thousands(model.speed.tweets_per_s),
                 format!("{:.1}", model.bytes as f64 / 1e6),
-                String::new(),
+                thousands(model.parameters as f64),
                 format!("{:.4}", model.training_cost),
                 format!("{:.4}", model.cost_per_million),
             ]
@@ -268,6 +271,7 @@ mod tests {
             ]),
             training_minutes: minutes,
             speed: Speed { tweets_per_s, threads: 2, rounds: 3 },
+            parameters: 2_375_000,
             bytes: 4_750_000,
             training_cost: 0.04,
             cost_per_million: 0.01,

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::calibration::Calibration;
 use super::intervals::{self, Interval};
+use super::reliability::Reliability;
 use crate::domain::Probability;
 
 /// Rows by label and verdict.
@@ -44,7 +44,7 @@ pub struct Metrics {
     /// Where that area lies with 95 % confidence (DeLong).
     pub auc_interval: Option<Interval>,
     /// Whether the scores mean what they say.
-    pub calibration: Option<Calibration>,
+    pub reliability: Option<Reliability>,
 }
 
 impl Metrics {
@@ -65,7 +65,7 @@ impl Metrics {
             confusion,
             auc,
             auc_interval: auc_interval.flatten(),
-            calibration: Calibration::of(pairs),
+            reliability: Reliability::of(pairs),
         }
     }
 
@@ -112,9 +112,9 @@ impl Metrics {
             ("roc_auc", self.auc),
             ("roc_auc_low", auc.map(|interval| interval.low)),
             ("roc_auc_high", auc.map(|interval| interval.high)),
-            ("calibration_error", self.calibration.map(|c| c.error)),
-            ("brier", self.calibration.map(|c| c.brier)),
-            ("log_loss", self.calibration.map(|c| c.log_loss)),
+            ("calibration_error", self.reliability.map(|c| c.error)),
+            ("brier", self.reliability.map(|c| c.brier)),
+            ("log_loss", self.reliability.map(|c| c.log_loss)),
             ("negative_precision", n.precision),
             ("negative_recall", n.recall),
             ("negative_f1", n.f1),

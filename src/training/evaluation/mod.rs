@@ -7,24 +7,24 @@
 //! **Invariant.** Pure functions of labels and scores, but for `running.rs`; the class of
 //! interest is "negative". Deliberately absent: reading files, and training.
 
-mod calibration;
 mod comparison;
 #[cfg(test)]
 mod fixture;
 mod intervals;
 mod metrics;
 mod pictures;
+mod reliability;
 mod report;
 mod running;
 mod selection;
 mod slices;
 mod summary;
 
-pub use calibration::Calibration;
 pub use comparison::{Compared, Comparison, Published};
 pub use intervals::Interval;
 pub use metrics::{Confusion, Metrics};
 pub use pictures::{comparison_svg, evaluation_svg};
+pub use reliability::Reliability;
 pub use report::{ClassReport, ClassificationReport, Figures};
 pub use running::{Scored, Speed, score, speeds};
 pub use selection::{Part, Selection, SelectionError, select};

@@ -9,8 +9,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::calibration::reliability;
 use super::comparison::thousands;
+use super::reliability::{Reliability, bins};
 use super::{Comparison, Evaluation, Interval, Metrics, Scored, pairs};
 use crate::domain::Probability;
 
@@ -146,12 +146,12 @@ fn roc(pairs: &[(Probability, bool)]) -> Vec<(f64, f64)> {
 }
 
 fn reliability_panel(area: &Area<'_>, pairs: &[(Probability, bool)]) -> Drawn {
-    let error = super::Calibration::of(pairs).map_or(0.0, |calibration| calibration.error);
+    let error = Reliability::of(pairs).map_or(0.0, |reliability| reliability.error);
     let caption = format!("Reliability, calibration error {error:.4}");
     let mut chart =
         unit_chart!(area, caption, "mean score of a bin", "share that is negative", 1.0);
     chart.draw_series(DashedLineSeries::new([(0.0, 0.0), (1.0, 1.0)], 4, 4, GREY.into()))?;
-    let bins = reliability(pairs);
+    let bins = bins(pairs);
     chart.draw_series(LineSeries::new(
         bins.iter().map(|bin| (bin.score_mean, bin.negative_share)),
         NEGATIVE.stroke_width(1),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::classifier::{ClassifyError, Model};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::Probability;
-use crate::training::Row;
+use crate::training::{Row, scores};
 
 /// Texts scored at once.
 const BATCH_ROWS: usize = 2_048;
@@ -45,17 +45,8 @@ impl Scored<'_> {
 /// # Errors
 /// The model failed on a row.
 pub fn score<'a>(model: &mut Model, rows: &[&'a Row]) -> Result<Vec<Scored<'a>>, ClassifyError> {
-    let mut scored = Vec::with_capacity(rows.len());
-    for rows in rows.chunks(BATCH_ROWS) {
-        let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
-        let scores = model.score(&texts)?;
-        scored.extend((rows.iter().zip(scores)).map(|(row, score)| Scored {
-            text: &row.text,
-            score,
-            negative: row.negative,
-        }));
-    }
-    Ok(scored)
+    let scored = scores(model, rows)?.into_iter().zip(rows);
+    Ok(scored.map(|((score, negative), row)| Scored { text: &row.text, score, negative }).collect())
 }
 
 /// How fast a model answers.

@@ -1,7 +1,7 @@
 //! Accuracy by kind of tweet: where a model is at home, and where it is not.
 //!
 //! **Invariant.** Within a kind, every row is in exactly one slice; slices without rows
-//! are left out. Texts are read by the rules of [`Preset::Tweet`], whatever the model's
+//! are left out. Texts are read by the rules of [`Analyzer::tweet`], whatever the model's
 //! own are, so slices of two models hold the same rows. Deliberately absent: slices
 //! crossed with one another; they soon hold too few rows to tell anything.
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Interval, Scored};
 use crate::domain::Probability;
-use crate::text::Preset;
+use crate::text::Analyzer;
 
 /// Words of a text that are looked at.
 const WORDS_MAX: usize = 1_000;
@@ -94,7 +94,7 @@ struct Traits {
 
 impl Traits {
     fn of(text: &str) -> Self {
-        let words = Preset::Tweet.words(text, WORDS_MAX);
+        let words = Analyzer::tweet().words(text, WORDS_MAX);
         let has = |word: &str| words.iter().any(|found| found == word);
         let negates = |word: &String| word.ends_with("n't") || NEGATIONS.contains(&word.as_str());
         let is_hashtag = |word: &str| {

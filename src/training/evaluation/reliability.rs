@@ -13,7 +13,7 @@ const NEAREST: f64 = f32::EPSILON as f64;
 
 /// How far scores are from the truth.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Calibration {
+pub struct Reliability {
     /// Expected calibration error: over the bins, the mean of |mean score − share of
     /// negatives|, weighted by rows. Guo et al. 2017 fold the bins of two classes onto the
     /// label chosen (0.5 to 1); here they stand unfolded, after Naeini et al. 2015, so
@@ -25,7 +25,7 @@ pub struct Calibration {
     pub log_loss: f64,
 }
 
-impl Calibration {
+impl Reliability {
     /// Of pairs of score and label (`true` is negative); `None` without rows.
     pub fn of(pairs: &[(Probability, bool)]) -> Option<Self> {
         let rows = pairs.len() as f64;
@@ -36,7 +36,7 @@ impl Calibration {
             each.sum::<f64>() / rows
         };
         (!pairs.is_empty()).then(|| Self {
-            error: reliability(pairs)
+            error: bins(pairs)
                 .iter()
                 .map(|bin| bin.rows as f64 / rows * (bin.score_mean - bin.negative_share).abs())
                 .sum(),
@@ -63,7 +63,7 @@ pub(super) struct Bin {
 }
 
 /// The bins that hold rows, ascending by score.
-pub(super) fn reliability(pairs: &[(Probability, bool)]) -> Vec<Bin> {
+pub(super) fn bins(pairs: &[(Probability, bool)]) -> Vec<Bin> {
     let mut sums = [(0_usize, 0_usize, 0.0); BINS];
     for (score, negative) in pairs {
         let score = f64::from(score.get());
@@ -89,20 +89,20 @@ mod tests {
 
     #[test]
     fn agrees_with_scikit_learn() {
-        let (found, expected) = (Calibration::of(&scored()).unwrap(), expected());
+        let (found, expected) = (Reliability::of(&scored()).unwrap(), expected());
         let check = |name: &str, found: f64, expected: f64| {
             assert!((found - expected).abs() < 1e-6, "{name}: {found}, and not {expected}");
         };
         check("calibration error", found.error, expected.calibration_error);
         check("brier", found.brier, expected.brier);
         check("log loss", found.log_loss, expected.log_loss);
-        assert_eq!(Calibration::of(&[]), None);
+        assert_eq!(Reliability::of(&[]), None);
     }
 
     #[test]
     fn error_by_hand() {
         let check = |name: &str, rows: &[(f32, bool)], expected: f64| {
-            let found = Calibration::of(&pairs(rows)).unwrap().error;
+            let found = Reliability::of(&pairs(rows)).unwrap().error;
             assert!((found - expected).abs() < 1e-7, "{name}: {found}");
         };
         check("sure and right", &[(0.0, false), (1.0, true)], 0.0);
