@@ -1,7 +1,8 @@
 //! One version of one model on disk.
 //!
 //! `models/<name>/<version>/` holds `manifest.json`, `weights.safetensors`,
-//! `README.md` (the model card) and, where the family has one, `vocabulary.txt`.
+//! `README.md` (the model card) and, where the family has one, `vocabulary.txt`; where the
+//! preset is the study's, `lexicon.txt` too.
 //!
 //! **Invariant.** A version is written whole or not at all (a temporary folder, then a
 //! rename), and never changed: every file's SHA-256 stands in the manifest, and that of
@@ -18,21 +19,25 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::logistic::Logistic;
 use super::network::Served;
 use super::weights::{Precision, WeightsError};
 use super::{
-    Calibration, Classifier, Dense, DenseShape, Encoder, HashedWords, LogisticShape, Lstm,
-    LstmShape, Model, ModelId, Network, Purpose, Sequence, Weights, WordIds,
+    Calibration, Classifier, Dense, DenseShape, Encoder, HashedWords, KnownNgrams, Logistic,
+    LogisticShape, Lstm, LstmShape, Model, ModelId, Network, Purpose, Sequence, Tfidf, TfidfShape,
+    Weights, WordIds,
 };
 use tch::Device;
 
 use crate::domain::Probability;
-use crate::text::{Analyzer, Preset, Vocabulary, VocabularyError};
+use crate::text::{
+    Analyzer, Lexicon, LexiconError, Ngrams, NgramsError, Preset, Vocabulary, VocabularyError,
+};
 
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const VOCABULARY: &str = "vocabulary.txt";
+const LEXICON: &str = "lexicon.txt";
+const NGRAMS: &str = "ngrams.txt";
 const CARD: &str = "README.md";
 /// Ends of the names of files that no model reads.
 const FOR_PEOPLE: [&str; 3] = [".md", ".csv", ".svg"];
@@ -43,6 +48,8 @@ const FOR_PEOPLE: [&str; 3] = [".md", ".csv", ".svg"];
 pub enum Architecture {
     /// Logistic regression over hashed words.
     LogisticHash(LogisticShape),
+    /// Logistic regression over TF-IDF of n-grams.
+    LogisticTfidf(TfidfShape),
     /// The mean of word vectors and a dense layer.
     Dense(DenseShape),
     /// LSTM over word vectors.
@@ -54,6 +61,7 @@ impl Architecture {
     pub fn family(&self) -> &'static str {
         match self {
             Self::LogisticHash(_) => "logistic-hash",
+            Self::LogisticTfidf(_) => "logistic-tfidf",
             Self::Dense(_) => "dense",
             Self::Lstm(_) => "lstm",
         }
@@ -142,6 +150,10 @@ pub struct NewArtifact {
     pub weights: Weights,
     /// The words, where the family has them.
     pub vocabulary: Option<Vocabulary>,
+    /// From texts to words; its word lists are kept beside the vocabulary.
+    pub analyzer: Analyzer,
+    /// The n-grams, where the family has them.
+    pub ngrams: Option<Ngrams>,
     /// Further files to keep beside it, such as the course of the training.
     pub extra: BTreeMap<String, Vec<u8>>,
 }
@@ -215,6 +227,22 @@ pub enum ArtifactError {
         /// What is wrong.
         source: VocabularyError,
     },
+    /// The word lists of the study's preset are none.
+    #[error("{}: {source}", .path.display())]
+    Lexicon {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: LexiconError,
+    },
+    /// The list of n-grams is none.
+    #[error("{}: {source}", .path.display())]
+    Ngrams {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: NgramsError,
+    },
 }
 
 fn one_of(known: &[String]) -> String {
@@ -264,14 +292,16 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
         }
     }
     let refuse = |reason: String| ArtifactError::Manifest { path: folder.join(MANIFEST), reason };
-    for name in [WEIGHTS].into_iter().chain(wants_vocabulary(&manifest).then_some(VOCABULARY)) {
+    let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
+    let lists = (preset == Preset::Study).then_some(LEXICON);
+    for name in [WEIGHTS].into_iter().chain(list(&manifest)).chain(lists) {
         if !manifest.files.contains_key(name) {
             return Err(refuse(format!("{name:?} is not among its files")));
         }
     }
-    let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
     let analyzer = match preset {
         Preset::Tweet => Analyzer::tweet(),
+        Preset::Study => Analyzer::study(Arc::new(read_lexicon(&folder.join(LEXICON))?)),
     };
     let Calibration { temperature, threshold } = manifest.calibration;
     if !(temperature.is_finite() && temperature > 0.0) {
@@ -301,6 +331,18 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
             })?;
             (Arc::new(encoder), Box::new(Logistic::load(shape, &mut weights).map_err(unfit)?))
         }
+        Architecture::LogisticTfidf(shape) => {
+            let ngrams = read_ngrams(&folder.join(NGRAMS))?;
+            if ngrams.ids() != shape.ngrams {
+                return Err(refuse(format!(
+                    "it asks for {} ids (a line each, and one for nothing), and {NGRAMS} gives {}",
+                    shape.ngrams,
+                    ngrams.ids()
+                )));
+            }
+            let encoder = KnownNgrams::new(analyzer, ngrams, shape);
+            (Arc::new(encoder), Box::new(Tfidf::load(shape, &mut weights).map_err(unfit)?))
+        }
         Architecture::Dense(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
             let network = Dense::new(shape, Purpose::Service, Device::Cpu);
@@ -318,16 +360,33 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
     Ok(model.calibrated(manifest.calibration, threshold))
 }
 
-fn wants_vocabulary(manifest: &Manifest) -> bool {
-    matches!(manifest.architecture, Architecture::Dense(_) | Architecture::Lstm(_))
+/// The file that says what ids stand for, where the family has one.
+fn list(manifest: &Manifest) -> Option<&'static str> {
+    match manifest.architecture {
+        Architecture::LogisticHash(_) => None,
+        Architecture::LogisticTfidf(_) => Some(NGRAMS),
+        Architecture::Dense(_) | Architecture::Lstm(_) => Some(VOCABULARY),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, ArtifactError> {
+    String::from_utf8(read_file(path)?)
+        .map_err(|error| at(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))
+}
+
+fn read_ngrams(path: &Path) -> Result<Ngrams, ArtifactError> {
+    Ngrams::parse(read_text(path)?)
+        .map_err(|source| ArtifactError::Ngrams { path: path.to_owned(), source })
 }
 
 fn read_vocabulary(path: &Path) -> Result<Vocabulary, ArtifactError> {
-    let text = String::from_utf8(read_file(path)?).map_err(|error| {
-        at(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
-    })?;
-    Vocabulary::parse(&text)
+    Vocabulary::parse(&read_text(path)?)
         .map_err(|source| ArtifactError::Vocabulary { path: path.to_owned(), source })
+}
+
+fn read_lexicon(path: &Path) -> Result<Lexicon, ArtifactError> {
+    Lexicon::parse(&read_text(path)?)
+        .map_err(|source| ArtifactError::Lexicon { path: path.to_owned(), source })
 }
 
 /// Writes numbers and words of a version into `folder`; [`seal`] finishes it.
@@ -335,6 +394,12 @@ pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(),
     let mut files = vec![(WEIGHTS, artifact.weights.to_bytes(Precision::Half))];
     if let Some(vocabulary) = &artifact.vocabulary {
         files.push((VOCABULARY, vocabulary.to_text().into_bytes()));
+    }
+    if let Some(lexicon) = artifact.analyzer.lexicon() {
+        files.push((LEXICON, lexicon.to_text().into_bytes()));
+    }
+    if let Some(ngrams) = &artifact.ngrams {
+        files.push((NGRAMS, ngrams.text().as_bytes().to_vec()));
     }
     files.extend(artifact.extra.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
     files.into_iter().try_for_each(|(name, bytes)| write_file(&folder.join(name), &bytes))

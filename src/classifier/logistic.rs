@@ -45,7 +45,8 @@ impl Encoder for HashedWords {
 }
 
 /// The weights in memory.
-pub(super) struct Logistic {
+#[derive(Debug)]
+pub struct Logistic {
     /// One per bucket.
     weight: Vec<f32>,
     bias: f32,
@@ -53,7 +54,10 @@ pub(super) struct Logistic {
 
 impl Logistic {
     /// Takes `weight` [buckets] and `bias` [1] out of the file.
-    pub(super) fn load(shape: LogisticShape, weights: &mut Weights) -> Result<Self, WeightsError> {
+    ///
+    /// # Errors
+    /// One is missing or has another shape.
+    pub fn load(shape: LogisticShape, weights: &mut Weights) -> Result<Self, WeightsError> {
         let weight = weights.take("weight", &[1 << shape.buckets_log2])?;
         let bias = weights.take("bias", &[1])?[0];
         Ok(Self { weight, bias })

@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -60,6 +61,11 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "tweet")]
     preset: Preset,
 
+    /// Folder with the word lists of the study's preset, before the standard places: NLTK's
+    /// stop words and dictionary, WordNet's nouns
+    #[arg(long, value_name = "DIR")]
+    word_lists: Option<PathBuf>,
+
     /// Name of the model [default: the family, with -study behind it for that preset]
     #[arg(long, value_name = "NAME", value_parser = model_name)]
     name: Option<String>,
@@ -112,6 +118,10 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
+    /// Logistic regression over hashed words and word pairs; seconds to train
+    LogisticHash,
+    /// Logistic regression over TF-IDF of word and character n-grams; half a minute
+    LogisticTfidf,
     /// The mean of word vectors and a dense layer; a minute to train
     Dense,
     /// Reads words in order, both ways; minutes to train
@@ -121,6 +131,7 @@ enum Name {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Preset {
     Tweet,
+    Study,
 }
 
 /// A further file, and what its rows weigh.
@@ -179,6 +190,8 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         also_rows += added;
     }
     let families = match args.family {
+        Some(Name::LogisticHash) => vec![Family::LogisticHash],
+        Some(Name::LogisticTfidf) => vec![Family::LogisticTfidf],
         Some(Name::Dense) => vec![Family::Dense],
         Some(Name::Lstm) => vec![Family::Lstm],
         None => Family::ALL.to_vec(),
@@ -189,6 +202,9 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     );
     let analyzer = match args.preset {
         Preset::Tweet => Analyzer::tweet(),
+        Preset::Study => {
+            Analyzer::study(Arc::new(training::find_word_lists(args.word_lists.as_deref())?))
+        }
     };
     let runtime = tokio::runtime::Runtime::new()?;
     let stopped = CancellationToken::new();
@@ -225,7 +241,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         };
         match training::train(&request, rows) {
             Ok(manifest) => print(&manifest),
-            Err(error @ TrainingError::Stopped { .. }) => {
+            Err(error @ (TrainingError::Stopped { .. } | TrainingError::Abandoned)) => {
                 eprintln!("{name}: {error}");
                 std::process::exit(STOPPED);
             }
@@ -249,7 +265,8 @@ fn print(manifest: &Manifest) {
 
 impl Args {
     fn name_of(&self, family: Family) -> String {
-        self.name.clone().unwrap_or_else(|| family.as_str().to_owned())
+        let study = if self.preset == Preset::Study { "-study" } else { "" };
+        self.name.clone().unwrap_or_else(|| format!("{}{study}", family.as_str()))
     }
 
     /// What to type to train this family again, with file names for paths.
@@ -263,6 +280,9 @@ impl Args {
         }
         self.also.iter().for_each(|also| add("also", also.words()));
         self.embeddings.iter().for_each(|path| add("embeddings", file(path)));
+        if self.preset == Preset::Study {
+            add("preset", "study".into());
+        }
         self.name.iter().for_each(|name| add("name", name.clone()));
         add("split", self.split.as_str().into());
         self.rows.iter().for_each(|rows| add("rows", rows.to_string()));

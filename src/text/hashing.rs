@@ -13,12 +13,12 @@ pub fn fnv1a_64(bytes: &[u8]) -> u64 {
     extend(0xcbf2_9ce4_8422_2325, bytes)
 }
 
-fn extend(hash: u64, bytes: &[u8]) -> u64 {
+pub(super) fn extend(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// murmur3's finisher: spreads FNV's weak upper bits.
-fn fmix64(mut k: u64) -> u64 {
+pub(super) fn fmix64(mut k: u64) -> u64 {
     k ^= k >> 33;
     k = k.wrapping_mul(0xff51_afd7_ed55_8ccd);
     k ^= k >> 33;

@@ -32,6 +32,15 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
              buckets; the first {} words of a text are read.",
             shape.buckets_log2, shape.words_max
         ),
+        Architecture::LogisticTfidf(shape) => format!(
+            "Logistic regression over TF-IDF of {} n-grams: up to {} words in a row, {} to {} \
+             characters within a word; the first {} words of a text are read.",
+            shape.ngrams - 1,
+            shape.lengths.words_max,
+            shape.lengths.characters_min,
+            shape.lengths.characters_max,
+            shape.words_max
+        ),
         Architecture::Dense(shape) => format!(
             "The mean of word vectors ({} words of {} numbers), a dense layer of {}, two \
              classes.{}",
@@ -92,6 +101,12 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
         manifest.machine,
     )
     .expect("writing to a String cannot fail");
+    if manifest.preset == "study" {
+        out.push_str(
+            "\nIts nouns come from WordNet, © Princeton University; its stop words and dictionary \
+             from NLTK's data.\n",
+        );
+    }
     for (name, figures) in &manifest.metrics {
         let figure = |key: &str| figures.get(key).map_or("-".to_owned(), |v| format!("{v:.4}"));
         let count = |key: &str| figures.get(key).map_or(0.0, |v| *v);

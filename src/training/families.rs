@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::checkpoint::Checkpoint;
+use super::linear::{self, HashModel, Settings, TFIDF_LENGTHS, TfidfModel};
 use super::trainer::{self, Epoch, Example, Recipe};
 use super::vectors::{self, Fitting, Vectors};
 use super::{Request, Row, Split, TrainingError};
@@ -13,11 +14,15 @@ use crate::classifier::{
     Architecture, Dense, DenseShape, Encoder, Lstm, LstmShape, Network, Pooling, Purpose, Sequence,
     Weights, WordIds,
 };
-use crate::text::{Preset, Vocabulary};
+use crate::text::{Ngrams, Preset, Vocabulary};
 
 /// A family that can be trained here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
+    /// Logistic regression over hashed words and word pairs.
+    LogisticHash,
+    /// Logistic regression over TF-IDF of word and character n-grams.
+    LogisticTfidf,
     /// The mean of word vectors and a dense layer: the base Keras network.
     Dense,
     /// LSTM over word vectors; reads them in order.
@@ -26,11 +31,13 @@ pub enum Family {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Dense, Self::Lstm];
+    pub const ALL: [Self; 4] = [Self::LogisticHash, Self::LogisticTfidf, Self::Dense, Self::Lstm];
 
     /// Name of the family, and of its model unless told otherwise.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::LogisticHash => "logistic-hash",
+            Self::LogisticTfidf => "logistic-tfidf",
             Self::Dense => "dense",
             Self::Lstm => "lstm",
         }
@@ -88,6 +95,7 @@ pub(super) struct Trained {
     pub(super) architecture: Architecture,
     pub(super) weights: Weights,
     pub(super) vocabulary: Option<Vocabulary>,
+    pub(super) ngrams: Option<Ngrams>,
     /// All numbers, and those that were learned.
     pub(super) parameters: (usize, usize),
     /// Where word vectors came from.
@@ -102,7 +110,58 @@ pub(super) fn fit(
     sides: &Split<'_>,
     checkpoint: &Checkpoint,
 ) -> Result<Trained, TrainingError> {
-    let study = request.analyzer.preset() != Preset::Tweet;
+    let Request { seed, threads, stop, .. } = *request;
+    let settings = Settings { analyzer: &request.analyzer, seed, threads, stop };
+    match request.family {
+        Family::LogisticHash => {
+            let fitted = linear::fit_hash(&sides.train, settings);
+            let HashModel { shape, weights } = fitted.ok_or(TrainingError::Abandoned)?;
+            let architecture = Architecture::LogisticHash(shape);
+            let parameters = (1 << shape.buckets_log2) + 1;
+            Ok(linear_model(architecture, weights, None, (parameters, parameters)))
+        }
+        Family::LogisticTfidf => {
+            let fitted = linear::fit_tfidf(&sides.train, TFIDF_LENGTHS, settings);
+            let TfidfModel { shape, weights, ngrams } = fitted.ok_or(TrainingError::Abandoned)?;
+            let architecture = Architecture::LogisticTfidf(shape);
+            let parameters = (2 * shape.ngrams + 1, shape.ngrams + 1);
+            Ok(linear_model(architecture, weights, Some(ngrams), parameters))
+        }
+        Family::Dense => neural(request, sides, checkpoint, Neural::Dense),
+        Family::Lstm => neural(request, sides, checkpoint, Neural::Lstm),
+    }
+}
+
+fn linear_model(
+    architecture: Architecture,
+    weights: Weights,
+    ngrams: Option<Ngrams>,
+    parameters: (usize, usize),
+) -> Trained {
+    Trained {
+        architecture,
+        weights,
+        vocabulary: None,
+        ngrams,
+        parameters,
+        embeddings: Vec::new(),
+        history: Vec::new(),
+    }
+}
+
+/// The families that the loop trains.
+enum Neural {
+    Dense,
+    Lstm,
+}
+
+fn neural(
+    request: &Request<'_>,
+    sides: &Split<'_>,
+    checkpoint: &Checkpoint,
+    family: Neural,
+) -> Result<Trained, TrainingError> {
+    let study = request.analyzer.preset() == Preset::Study;
     let sequence = if study { STUDY_SEQUENCE } else { SEQUENCE };
     let (vocabulary, counts) = words(request, sides, study);
     let fitting = if study { Fitting::AsTheyAre } else { Fitting::To(WIDTH) };
@@ -113,8 +172,8 @@ pub(super) fn fit(
     let width = vectors.as_ref().map_or(WIDTH, |vectors| vectors.table.size()[1] as usize);
     let frozen = request.frozen.unwrap_or(study && vectors.is_some());
     let purpose = Purpose::Training { frozen };
-    let (network, architecture, recipe): (Box<dyn Network>, _, _) = match request.family {
-        Family::Dense => {
+    let (network, architecture, recipe): (Box<dyn Network>, _, _) = match family {
+        Neural::Dense => {
             let shape = DenseShape {
                 vocabulary: vocabulary.len(),
                 embedding: width,
@@ -124,7 +183,7 @@ pub(super) fn fit(
             let network = Dense::new(shape, purpose, request.device);
             (Box::new(network), Architecture::Dense(shape), DENSE_RECIPE)
         }
-        Family::Lstm => {
+        Neural::Lstm => {
             let shape = LstmShape {
                 vocabulary: vocabulary.len(),
                 embedding: width,
@@ -157,6 +216,7 @@ pub(super) fn fit(
         architecture,
         weights: network.weights(),
         vocabulary: Some(vocabulary),
+        ngrams: None,
         parameters: network.parameters(),
         embeddings: vectors.map_or_else(Vec::new, |vectors| vectors.sources),
         history,

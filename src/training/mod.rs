@@ -19,11 +19,14 @@ mod device;
 mod embeddings;
 pub mod evaluation;
 mod families;
+pub mod linear;
+mod logistic;
 mod packed;
 mod progress;
 mod split;
 mod trainer;
 mod vectors;
+mod word_lists;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +54,7 @@ pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use evaluation::Metrics;
 pub use families::Family;
 pub use split::{Split, SplitBy, split};
+pub use word_lists::{WordListError, find as find_word_lists};
 
 /// Texts scored at once when measuring.
 const MEASURE_ROWS: usize = 2048;
@@ -170,6 +174,9 @@ pub enum TrainingError {
         /// What to type to go on.
         resume: String,
     },
+    /// Somebody asked to stop what cannot be resumed, nor need be.
+    #[error("stopped; nothing is kept, since this family takes a minute: run the same again")]
+    Abandoned,
     /// The loss is no number any more.
     #[error("training diverged in epoch {epoch}: the loss is {loss}")]
     Diverged {
@@ -250,6 +257,8 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Manifest, Training
         manifest,
         weights: trained.weights,
         vocabulary: trained.vocabulary,
+        analyzer: request.analyzer.clone(),
+        ngrams: trained.ngrams,
         extra: course(&trained.history),
     };
     let registered = classifier::register(&request.output, artifact, |mut model, manifest| {

@@ -13,11 +13,14 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// Names of the models in `models/`.
+const SHIPPED: [&str; 2] = ["logistic-tfidf", "lstm"];
+
 fn fixture(name: &str) -> Dataset {
     training::read(&here("tests/fixtures").join(name), None).unwrap()
 }
 
-fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
+pub fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
     Request {
         family,
         name: family.as_str().into(),
@@ -39,7 +42,7 @@ fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
     }
 }
 
-fn train_as(request: &Request<'_>) -> Result<Manifest, TrainingError> {
+pub fn train_as(request: &Request<'_>) -> Result<Manifest, TrainingError> {
     let test = here("tests/fixtures/manual.csv");
     let data = training::read(&here("tests/fixtures/sentiment.csv"), Some(&test)).unwrap();
     let test = fixture("manual.csv");
@@ -262,7 +265,7 @@ fn a_batch_scores_like_single_texts() {
 
 #[test]
 fn shipped_models_know_love_from_a_lost_bag() {
-    for name in ["lstm"] {
+    for name in SHIPPED {
         let mut model = classifier::open(&here("models"), name, 2).unwrap();
         assert_eq!(label(&mut model, "we love you"), Label::Positive, "{name}");
         assert_eq!(label(&mut model, "worst airline ever, lost my bag"), Label::Negative, "{name}");
@@ -275,7 +278,7 @@ fn any_text_has_a_score() {
     let one_word = "a".repeat(1 << 20);
     let cases =
         ["", " ", "\0", "a\0b", "😂😡👍🏽", "\u{200D}", "最悪", &megabyte, &one_word, "&", "@", "#"];
-    for name in ["lstm"] {
+    for name in SHIPPED {
         let mut model = classifier::open(&here("models"), name, 2).unwrap();
         for text in cases {
             let shown: String = text.chars().take(10).collect();
