@@ -3,7 +3,9 @@
 //! **Invariant.** `anyhow` stops here: what is below has errors of its own kind.
 
 mod check_config;
+mod compare;
 mod demo;
+mod evaluate;
 mod migrate;
 mod models;
 pub mod replay;
@@ -46,6 +48,8 @@ enum Command {
     Score(score::Args),
     Retrain(retrain::Args),
     Models(models::Args),
+    Evaluate(evaluate::Args),
+    Compare(compare::Args),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
 }
@@ -73,6 +77,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Score(args) => score::run(args, settings()?),
         Command::Retrain(args) => retrain::run(args, settings()?),
         Command::Models(args) => models::run(args, settings()?),
+        Command::Evaluate(args) => evaluate::run(args, settings()?),
+        Command::Compare(args) => compare::run(args, settings()?),
         Command::Migrate(args) => migrate::run(args, settings()?),
         Command::CheckConfig(args) => check_config::run(args, settings()?),
     }

@@ -17,7 +17,7 @@ mod checkpoint;
 mod dataset;
 mod device;
 mod embeddings;
-mod evaluate;
+pub mod evaluation;
 mod families;
 pub mod linear;
 mod logistic;
@@ -51,7 +51,7 @@ pub use dataset::{
 };
 pub use device::{DeviceError, device};
 pub use embeddings::{EmbeddingError, EmbeddingFault};
-pub use evaluate::{Confusion, Metrics};
+pub use evaluation::Metrics;
 pub use families::Family;
 pub use split::{Split, SplitBy, split};
 pub use word_lists::{WordListError, find as find_word_lists};

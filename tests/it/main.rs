@@ -5,6 +5,7 @@ mod compose;
 mod config;
 mod daemon;
 mod embedded;
+mod evaluate;
 mod fixture;
 mod logistic;
 mod models;

@@ -197,6 +197,8 @@ pub fn tiny_model(
         manifest: manifest.unwrap(),
         weights,
         vocabulary: None,
+        ngrams: None,
+        analyzer: monitor::text::Analyzer::tweet(),
         extra: BTreeMap::new(),
     };
     let card = |_: Model, manifest: &mut Manifest| {
