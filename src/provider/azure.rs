@@ -292,7 +292,8 @@ impl Azure {
         let answer = sent.map_err(broken_off)?;
         let status = answer.status();
         if status.is_redirection() {
-            let (complaint, hint) = (String::new(), "redirects are not followed: check the endpoint");
+            let (complaint, hint) =
+                (String::new(), "redirects are not followed: check the endpoint");
             return Err(refused(status, complaint, hint, true));
         }
         let after = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
@@ -392,7 +393,8 @@ mod tests {
             let found = address(endpoint);
             match (&found, expected) {
                 (Ok((url, _)), Ok(expected)) => {
-                    let all = format!("{expected}/text/analytics/v3.1/sentiment?loggingOptOut=true");
+                    let all =
+                        format!("{expected}/text/analytics/v3.1/sentiment?loggingOptOut=true");
                     assert_eq!(url.as_str(), all, "{name}");
                 }
                 (Err(error), Err(part)) => {
@@ -426,8 +428,7 @@ mod tests {
         let check = |name, key: &str, good: bool| {
             let _ = rustls::crypto::ring::default_provider().install_default();
             let endpoint = "https://a.example";
-            let made =
-                Azure::new(endpoint, Secret::new(key), limits, Arc::new(SystemClock::new()));
+            let made = Azure::new(endpoint, Secret::new(key), limits, Arc::new(SystemClock::new()));
             assert_eq!(made.is_ok(), good, "{name}");
             if let Err(error) = made {
                 let shown = format!("{error} {error:?}");
@@ -445,8 +446,7 @@ mod tests {
 
     #[test]
     fn records() {
-        let check =
-            |name, text: &str, expected| assert_eq!(text_records(text), expected, "{name}");
+        let check = |name, text: &str, expected| assert_eq!(text_records(text), expected, "{name}");
         check("empty", "", 1);
         check("a tweet", "we love you", 1);
         check("just one", &"a".repeat(1_000), 1);
