@@ -11,7 +11,7 @@
 
 mod cards;
 mod dataset;
-mod evaluate;
+mod evaluation;
 mod families;
 mod progress;
 mod split;
@@ -29,7 +29,9 @@ use crate::domain::Probability;
 use crate::text::Preset;
 
 pub use dataset::{Dataset, DatasetError, Report, Row, read};
-pub use evaluate::{Confusion, Metrics};
+pub use evaluation::{
+    Calibration, ClassReport, ClassificationReport, Confusion, Figures, Interval, Metrics,
+};
 pub use families::Family;
 pub use split::{Split, split};
 
