@@ -4,6 +4,8 @@
 
 mod check_config;
 mod demo;
+mod evaluate;
+mod evaluate_provider;
 mod migrate;
 pub mod replay;
 mod retrain;
@@ -44,6 +46,7 @@ enum Command {
     Replay(replay::Args),
     Score(score::Args),
     Retrain(retrain::Args),
+    Evaluate(Box<evaluate::Args>),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
 }
@@ -70,6 +73,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Replay(args) => replay::run(args, settings()?),
         Command::Score(args) => score::run(args, settings()?),
         Command::Retrain(args) => retrain::run(args, settings()?),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Migrate(args) => migrate::run(args, settings()?),
         Command::CheckConfig(args) => check_config::run(args, settings()?),
     }

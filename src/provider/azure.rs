@@ -58,6 +58,7 @@ pub struct Usage {
     /// Text records that may be charged for: those of every request but the ones that
     /// were turned away (redirected, 401, 403, 404, 429) or never reached the service.
     /// Where a request failed halfway, only the bill knows.
+    #[serde(rename = "text_records_max")]
     pub records: u64,
     /// Waited between attempts.
     #[serde(skip)]
@@ -264,7 +265,7 @@ impl Azure {
                     return Err(ProviderError::AskedTooLong { asked, max, last: reason });
                 }
             };
-            tracing::debug!(?wait, reason, "asking again");
+            tracing::warn!(?wait, reason, "no answer; asking again");
             self.usage.waited += wait;
             last = Some(reason);
             tokio::time::sleep(wait).await;

@@ -22,7 +22,9 @@ pub(super) fn expected() -> Expected {
 }
 
 pub(super) fn pairs(rows: &[(f32, bool)]) -> Vec<(Probability, bool)> {
-    rows.iter().map(|(score, label)| (Probability::new(*score).expect("within 0 to 1"), *label)).collect()
+    rows.iter()
+        .map(|(score, label)| (Probability::new(*score).expect("within 0 to 1"), *label))
+        .collect()
 }
 
 /// The fixture's 400 rows: score, and whether the row is negative.
