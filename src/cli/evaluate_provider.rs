@@ -235,8 +235,8 @@ fn agree(
     let labels: Vec<String> = labels.iter().map(|(t, n)| format!("{n} {t:?}")).collect();
     let price = args.price_eur_per_1000;
     eprintln!(
-        "{} tweets ({}), {characters} characters, in {} requests: {records} text records, {:.3} EUR \
-         at {price:.2} EUR per 1,000; with repeats never more than {:.2} EUR.",
+        "{} tweets ({}), {characters} characters, {} requests at least; {records} text records, \
+         {:.3} EUR at {price} EUR per 1,000; with repeats never more than {} EUR.",
         rows.len(),
         labels.join(", ").to_lowercase(),
         rows.len().div_ceil(BATCH_DOCUMENTS_MAX),
@@ -254,7 +254,7 @@ fn agree(
     );
     ensure!(
         records <= records_max,
-        "{:.3} EUR are more than --cost-eur-max {:.2}; nothing was sent",
+        "{:.3} EUR are more than --cost-eur-max {}; nothing was sent",
         eur(records, price),
         args.cost_eur_max
     );

@@ -1,7 +1,9 @@
 //! What the service answers, checked; pure.
 //!
 //! The form is that of `TextAnalytics.json`, stable v3.1, in the public repository
-//! Azure/azure-rest-api-specs: `SentimentResponse` and, for failures, `ErrorResponse`.
+//! Azure/azure-rest-api-specs: `SentimentResponse` and, for failures, `ErrorResponse`. How
+//! sentences make a document's sentiment stands in Microsoft's training module "Analyze
+//! text with Azure AI Language".
 //!
 //! **Invariant.** A [`Batch`] has one reply for each document that was sent, in the order
 //! they were sent in. Words of the service are cut to a line that a terminal can bear.

@@ -371,7 +371,7 @@ async fn refuses_before_anything_is_sent() {
     let many = with(&["--documents-max", "39"]);
     check("too many", &many, "", "40 tweets are more than --documents-max 39").await;
     let dear = with(&["--cost-eur-max", "0.035"]);
-    check("too dear", &dear, "", "0.036 EUR are more than --cost-eur-max 0.04").await;
+    check("too dear", &dear, "", "0.036 EUR are more than --cost-eur-max 0.035").await;
     let dear = with(&["--price-eur-per-1000", "900"]);
     check("too dear by its price", &dear, "", "36.000 EUR are more than").await;
     check("no key", ASK, "AZURE_LANGUAGE_KEY", "no key: set AZURE_LANGUAGE_KEY").await;

@@ -158,8 +158,8 @@ impl fmt::Display for Report {
                 effort.cost_eur_max
             )?;
         }
-        writeln!(f, "\nWith neutral (mixed counts as neutral)\n\n{}", self.with_neutral)?;
-        writeln!(
+        write!(f, "\nWith neutral (mixed counts as neutral)\n\n{}", self.with_neutral)?;
+        write!(
             f,
             "\nWithout neutral (neutral and mixed go to the larger of the confidences in negative \
              and\npositive; {} ties go to positive)\n\n{}",

@@ -165,10 +165,9 @@ pub async fn raw(head: &'static str, endless: bool) -> (String, JoinHandle<()>) 
             let _ = socket.read(&mut request).await;
             let _ = socket.write_all(head.as_bytes()).await;
             let spaces = [b' '; 4096];
-            while endless {
-                if socket.write_all(&spaces).await.is_err() {
-                    return;
-                }
+            if endless {
+                while socket.write_all(&spaces).await.is_ok() {}
+                return;
             }
         }
     });
