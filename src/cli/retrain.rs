@@ -18,11 +18,12 @@ pub struct Args {
     /// Which family to train; all of them where none is named
     family: Option<Name>,
 
-    /// Labelled tweets: sentiment140's six columns, .csv or .csv.xz
+    /// Labelled tweets: sentiment140's six columns, a CSV with a header
+    /// (label,text) or SemEval's lines; plain, .xz, .gz or .zip
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
 
-    /// Hand-labelled tweets in the same layout: kept out of training, measured on at the end
+    /// Hand-labelled tweets: kept out of training, measured on at the end
     #[arg(long, value_name = "FILE")]
     test: Option<PathBuf>,
 
@@ -59,24 +60,7 @@ enum Name {
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let mut data = training::read(&args.data, args.test.as_deref())?;
     let test = args.test.as_deref().map(|path| training::read(path, None)).transpose()?;
-    let report = &data.report;
-    eprintln!(
-        "{}: {} rows read; left out {} malformed{}, {} neutral, {} duplicate, {} conflicting, {} of \
-         the test file; {} left",
-        data.file,
-        report.read,
-        report.malformed,
-        if report.malformed_lines.is_empty() {
-            String::new()
-        } else {
-            format!(" (first lines {:?})", report.malformed_lines)
-        },
-        report.neutral,
-        report.duplicate,
-        report.conflicting,
-        report.excluded,
-        data.rows.len()
-    );
+    eprintln!("{}: {}; {} left", data.file, data.report, data.rows.len());
     if let Some(rows) = args.rows {
         data.draw(rows as usize, args.seed);
     }

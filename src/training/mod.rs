@@ -13,6 +13,7 @@ mod cards;
 mod dataset;
 mod evaluation;
 mod families;
+mod packed;
 mod progress;
 mod split;
 mod trainer;
@@ -28,7 +29,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::Probability;
 use crate::text::Preset;
 
-pub use dataset::{Dataset, DatasetError, Report, Row, read};
+pub use dataset::{
+    Dataset, DatasetError, Fault, Faulty, Layout, Report, Row, Target, read, read_targets,
+};
 pub use evaluation::{
     Calibration, ClassReport, ClassificationReport, Confusion, Figures, Interval, Metrics,
 };
