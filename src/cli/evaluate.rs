@@ -1,24 +1,134 @@
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 
 use super::evaluate_provider::{self, ProviderArgs};
+use crate::classifier;
+use crate::config::Settings;
+use crate::domain::Probability;
+use crate::training::evaluation::{self, Evaluation, Measured, Part};
+use crate::training::{self, Dataset};
 
-/// Measure a service
+/// Measure a model on labelled tweets
+///
+/// Prints precision, recall, F1 and support of each class (laid out as scikit-learn does),
+/// the confusion matrix, accuracy and ROC AUC with their 95 % intervals, calibration error,
+/// Brier score, log loss, tweets per second, and accuracy by kind of tweet: length, with and
+/// without link, mention, negation, hashtag, emoji. Neutral, duplicate and conflicting rows
+/// are left out and counted.
+///
+/// Of the file that the model was trained on, only the rows held out from its training are
+/// measured, unless --split all asks for the others too.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Labelled tweets
-    #[arg(long, value_name = "FILE")]
+    /// Labelled tweets: sentiment140's six columns, .csv or .csv.xz
+    #[arg(long, value_name = "FILE", required_unless_present = "answers")]
     data: Option<PathBuf>,
+
+    /// A name (logistic, lstm) or name@version [default: model.name of the settings]
+    #[arg(long, short, value_name = "NAME")]
+    model: Option<String>,
+
+    /// Which rows to measure on [default: held-out of the model's training file, all of another]
+    #[arg(long, value_name = "PART")]
+    split: Option<Split>,
+
+    /// Negative from this probability upwards [default: the model's own]
+    #[arg(long, value_name = "P", value_parser = probability)]
+    threshold: Option<Probability>,
 
     /// Print JSON
     #[arg(long)]
     json: bool,
 
+    /// Draw ROC curve, reliability diagram and scores by class
+    #[arg(long, value_name = "FILE.svg")]
+    picture: Option<PathBuf>,
+
     #[command(flatten)]
     provider: ProviderArgs,
 }
 
-/// Asks and reports.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    anyhow::ensure!(args.provider.provider.is_some(), "give --provider");
-    evaluate_provider::run(&args.provider, args.data.as_deref(), args.json)
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum Split {
+    /// Rows held out from training
+    HeldOut,
+    /// All rows, those learned from included
+    All,
+}
+
+impl From<Split> for Part {
+    fn from(split: Split) -> Self {
+        match split {
+            Split::HeldOut => Self::HeldOut,
+            Split::All => Self::All,
+        }
+    }
+}
+
+fn probability(text: &str) -> Result<Probability, String> {
+    let value = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    Probability::new(value).map_err(|error| error.to_string())
+}
+
+/// Scores the rows, and prints what came out.
+pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
+    if args.provider.provider.is_some() {
+        return evaluate_provider::run(&args.provider, args.data.as_deref(), args.json);
+    }
+    let data = args.data.as_deref().context("which tweets? give --data FILE")?;
+    let name = args.model.as_deref().unwrap_or(&settings.model.name);
+    let (directory, threads) = (&settings.model.directory, settings.model.threads);
+    let manifest = classifier::read_manifest(directory, name)?;
+    let data = training::read(data, None)?;
+    let selection = evaluation::select(&data, &[&manifest], args.split.map(Part::from))?;
+    warn(&data, &selection);
+
+    let mut model = classifier::open(directory, name, threads)?;
+    let threshold = args.threshold.unwrap_or(model.threshold);
+    let scored = evaluation::score(&mut model, &selection.rows)?;
+    let speeds = evaluation::speeds(&mut [model], &selection.rows, threads)?;
+    let measured = Measured::of(&data, &selection);
+    let evaluation = Evaluation::of(&manifest, measured, &scored, threshold, speeds[0]);
+    if let Some(path) = &args.picture {
+        write_whole(path, &evaluation::evaluation_svg(&evaluation, &scored, threshold))?;
+    }
+    if args.json { print_json(&evaluation) } else { print(&evaluation.to_string()) }
+}
+
+/// Says on standard error what a reader of JSON should not overlook either.
+pub(super) fn warn(data: &Dataset, selection: &evaluation::Selection<'_>) {
+    eprintln!("{}: {}", data.file, selection.note);
+}
+
+/// Prints an object over several lines.
+pub(super) fn print_json(object: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(object)?))
+}
+
+/// Prints to whoever reads on; one who has seen enough is no error.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file whole or not at all.
+pub(super) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }

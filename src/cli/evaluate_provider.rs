@@ -16,14 +16,15 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use tokio_util::sync::CancellationToken;
 
-use self::report::{Answer, Effort, Report, Truth};
+use self::report::{Answer, Effort, Report};
+use super::evaluate::{print, print_json};
 use super::run::stop_on_signals;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Log, Secret};
 use crate::provider::{Azure, BATCH_DOCUMENTS_MAX, Limits, Retry, text_records};
 use crate::telemetry;
 use crate::text::unit_interval;
-use crate::training;
+use crate::training::{self, Target};
 
 /// As in the samples of Azure's own libraries.
 const KEY_VARIABLE: &str = "AZURE_LANGUAGE_KEY";
@@ -38,7 +39,8 @@ const LINE_EVERY_S: f64 = 5.0;
 pub struct ProviderArgs {
     /// Measure a bought service: draws balanced tweets from --data, says what they will
     /// cost, asks, and reports with neutral and without
-    #[arg(long, value_enum, value_name = "NAME")]
+    #[arg(long, value_enum, value_name = "NAME",
+        conflicts_with_all = ["model", "split", "threshold", "picture"])]
     pub provider: Option<Name>,
 
     /// The resource's endpoint [default: second line of --key-file, or AZURE_LANGUAGE_ENDPOINT]
@@ -100,10 +102,12 @@ pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Resu
     if let Some(path) = &args.answers {
         let answers = kept(path)?;
         ensure!(!answers.is_empty(), "{} holds no answer", path.display());
-        return print(&Report::of(&answers, None), json);
+        return tell(&Report::of(&answers, None), json);
     }
     let data = data.context("which tweets? give --data FILE, or --answers FILE")?;
-    let rows = draw(read(data)?, args.documents, args.draw_seed)?;
+    let rows = training::read_targets(data)?;
+    let rows = rows.into_iter().map(|(target, row)| (target, row.text)).collect();
+    let rows = draw(rows, args.documents, args.draw_seed)?;
     let before = match &args.save {
         Some(path) if path.exists() => kept(path)?,
         _ => Vec::new(),
@@ -119,7 +123,7 @@ pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Resu
         }
     }
     if open.is_empty() {
-        return print(&Report::of(&answers, None), json);
+        return tell(&Report::of(&answers, None), json);
     }
 
     telemetry::init_logging(&Log::default()).context("the default filter")?;
@@ -145,7 +149,7 @@ pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Resu
         cost_eur_max: eur(usage.records, args.price_eur_per_1000),
     };
     if !answers.is_empty() {
-        print(&Report::of(&answers, Some(effort)), json)?;
+        tell(&Report::of(&answers, Some(effort)), json)?;
     }
     outcome.with_context(|| {
         let what_now = match &args.save {
@@ -175,7 +179,7 @@ impl Asking<'_> {
     async fn all(
         &self,
         azure: &mut Azure,
-        rows: &[(Truth, &str)],
+        rows: &[(Target, &str)],
         answers: &mut Vec<Answer>,
         mut file: Option<&mut File>,
     ) -> anyhow::Result<()> {
@@ -224,21 +228,21 @@ impl Asking<'_> {
 /// Says what it will cost, checks the caps, and asks whether to go on.
 fn agree(
     args: &ProviderArgs,
-    rows: &[(Truth, &str)],
+    rows: &[(Target, &str)],
     records_max: u64,
     known: usize,
 ) -> anyhow::Result<()> {
     let records: u64 = rows.iter().map(|(_, text)| text_records(text)).sum();
     let characters: usize = rows.iter().map(|(_, text)| text.chars().count()).sum();
-    let mut labels: BTreeMap<Truth, usize> = BTreeMap::new();
+    let mut labels: BTreeMap<Target, usize> = BTreeMap::new();
     rows.iter().for_each(|(truth, _)| *labels.entry(*truth).or_default() += 1);
-    let labels: Vec<String> = labels.iter().map(|(t, n)| format!("{n} {t:?}")).collect();
+    let labels: Vec<String> = labels.iter().map(|(t, n)| format!("{n} {}", t.as_str())).collect();
     let price = args.price_eur_per_1000;
     eprintln!(
         "{} tweets ({}), {characters} characters, {} requests at least; {records} text records, \
          {:.3} EUR at {price} EUR per 1,000; with repeats never more than {} EUR.",
         rows.len(),
-        labels.join(", ").to_lowercase(),
+        labels.join(", "),
         rows.len().div_ceil(BATCH_DOCUMENTS_MAX),
         eur(records, price),
         args.cost_eur_max
@@ -297,23 +301,16 @@ fn prepare(args: &ProviderArgs, records_max: u64) -> anyhow::Result<Azure> {
     Ok(Azure::new(&endpoint, Secret::new(key.trim()), limits, Arc::new(SystemClock::new()))?)
 }
 
-/// The labelled tweets of a file.
-fn read(path: &Path) -> anyhow::Result<Vec<(Truth, String)>> {
-    let rows = training::read(path, None)?.rows.into_iter();
-    let truth = |negative| if negative { Truth::Negative } else { Truth::Positive };
-    Ok(rows.map(|row| (truth(row.negative), row.text)).collect())
-}
-
 /// Draws `documents` rows, as many of each label that there is, in turns, so that a run
 /// that stops early is balanced too. No text is drawn twice.
 fn draw(
-    mut rows: Vec<(Truth, String)>,
+    mut rows: Vec<(Target, String)>,
     documents: usize,
     seed: u64,
-) -> anyhow::Result<Vec<(Truth, String)>> {
+) -> anyhow::Result<Vec<(Target, String)>> {
     rows.sort_by_cached_key(|(_, text)| (unit_interval(seed, text) * 1e15) as u64);
     let mut seen = HashSet::new();
-    let mut labels: BTreeMap<Truth, Vec<String>> = BTreeMap::new();
+    let mut labels: BTreeMap<Target, Vec<String>> = BTreeMap::new();
     for (truth, text) in rows {
         if seen.insert(text.clone()) {
             labels.entry(truth).or_default().push(text);
@@ -362,14 +359,8 @@ fn append(path: &Path) -> anyhow::Result<File> {
     file.with_context(|| format!("cannot write to {}; nothing was sent", path.display()))
 }
 
-fn print(report: &Report, json: bool) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
-    } else {
-        write!(out, "{report}")?;
-    }
-    Ok(())
+fn tell(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json { print_json(report) } else { print(&report.to_string()) }
 }
 
 /// Text records that the money is enough for, counted in millionths of a euro.
@@ -425,15 +416,15 @@ mod tests {
 
     #[test]
     fn draws_as_many_of_each() {
-        let rows = |n: usize, truth: Truth| (0..n).map(move |i| (truth, format!("{truth:?} {i}")));
-        let many: Vec<_> = rows(50, Truth::Negative)
-            .chain(rows(90, Truth::Positive))
-            .chain(rows(5, Truth::Negative))
+        let rows = |n: usize, truth: Target| (0..n).map(move |i| (truth, format!("{truth:?} {i}")));
+        let many: Vec<_> = rows(50, Target::Negative)
+            .chain(rows(90, Target::Positive))
+            .chain(rows(5, Target::Negative))
             .collect();
         let check = |name, documents, expected: Option<usize>| {
             let drawn = draw(many.clone(), documents, 7).ok();
-            let negative = |drawn: &[(Truth, String)]| {
-                drawn.iter().filter(|(truth, _)| *truth == Truth::Negative).count()
+            let negative = |drawn: &[(Target, String)]| {
+                drawn.iter().filter(|(truth, _)| *truth == Target::Negative).count()
             };
             assert_eq!(drawn.as_deref().map(negative), expected, "{name}");
             assert_eq!(drawn.as_ref().map(Vec::len), expected.map(|n| 2 * n), "{name}");
@@ -449,7 +440,7 @@ mod tests {
         check("one", 1, None);
         assert_ne!(draw(many.clone(), 20, 7).ok(), draw(many.clone(), 20, 8).ok(), "by the seed");
         assert!(draw(Vec::new(), 20, 7).is_err());
-        let neutral: Vec<_> = many.iter().cloned().chain(rows(90, Truth::Neutral)).collect();
+        let neutral: Vec<_> = many.iter().cloned().chain(rows(90, Target::Neutral)).collect();
         assert_eq!(draw(neutral, 30, 7).unwrap().len(), 30, "three labels");
     }
 }

@@ -3,6 +3,7 @@
 //! **Invariant.** `anyhow` stops here: what is below has errors of its own kind.
 
 mod check_config;
+mod compare;
 mod demo;
 mod evaluate;
 mod evaluate_provider;
@@ -47,6 +48,7 @@ enum Command {
     Score(score::Args),
     Retrain(retrain::Args),
     Evaluate(Box<evaluate::Args>),
+    Compare(compare::Args),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
 }
@@ -73,7 +75,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Replay(args) => replay::run(args, settings()?),
         Command::Score(args) => score::run(args, settings()?),
         Command::Retrain(args) => retrain::run(args, settings()?),
-        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args, settings()?),
+        Command::Compare(args) => compare::run(args, settings()?),
         Command::Migrate(args) => migrate::run(args, settings()?),
         Command::CheckConfig(args) => check_config::run(args, settings()?),
     }

@@ -11,7 +11,7 @@
 
 mod cards;
 mod dataset;
-mod evaluation;
+pub mod evaluation;
 mod families;
 mod packed;
 mod progress;
@@ -32,9 +32,7 @@ use crate::text::Preset;
 pub use dataset::{
     Dataset, DatasetError, Fault, Faulty, Layout, Report, Row, Target, read, read_targets,
 };
-pub use evaluation::{
-    Calibration, ClassReport, ClassificationReport, Confusion, Figures, Interval, Metrics,
-};
+pub use evaluation::{ClassificationReport, Metrics};
 pub use families::Family;
 pub use split::{Split, split};
 

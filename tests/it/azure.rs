@@ -391,7 +391,7 @@ async fn refuses_before_anything_is_sent() {
     check("half a line", &half, "", "half.jsonl, line 1: no answer").await;
     std::fs::write(desk.path("empty.jsonl"), "").unwrap();
     check("no answers", &["--answers", "empty.jsonl"], "", "holds no answer").await;
-    check("no data", &["--yes"], "", "give --data FILE").await;
+    check("no data", &["--yes"], "", "--data <FILE>").await;
     check("no amount", &with(&["--cost-eur-max", "NaN"]), "", "is no amount in EUR").await;
 }
 

@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Probability;
 use crate::provider::{Confidence, Reply, Sentiment, Usage};
-use crate::training::{ClassificationReport, Metrics};
+use crate::training::{ClassificationReport, Metrics, Target};
 
 const WITH_NEUTRAL: [&str; 3] = ["negative", "neutral", "positive"];
 const WITHOUT_NEUTRAL: [&str; 2] = ["negative", "positive"];
 
-/// A tweet's label in the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Truth {
+/// How a label is written in the file of answers.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Target", rename_all = "lowercase")]
+enum Word {
     Negative,
     Neutral,
     Positive,
@@ -29,7 +29,8 @@ pub enum Truth {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     pub text: String,
-    pub truth: Truth,
+    #[serde(with = "Word")]
+    pub truth: Target,
     pub model_version: String,
     #[serde(flatten)]
     pub reply: Reply,
@@ -69,7 +70,7 @@ impl Report {
     /// Compares answers with labels.
     pub fn of(answers: &[Answer], effort: Option<Effort>) -> Self {
         let mut refused = BTreeMap::new();
-        let mut rows: Vec<(Truth, Sentiment, Confidence)> = Vec::with_capacity(answers.len());
+        let mut rows: Vec<(Target, Sentiment, Confidence)> = Vec::with_capacity(answers.len());
         for answer in answers {
             match &answer.reply {
                 Reply::Scored { sentiment, confidence } => {
@@ -82,8 +83,8 @@ impl Report {
         let found: Vec<usize> = rows.iter().map(|(_, s, _)| of_three(*s) as usize).collect();
         let with_neutral = ClassificationReport::of(&WITH_NEUTRAL, &truth, &found);
 
-        let sides = rows.iter().filter(|(truth, ..)| *truth != Truth::Neutral);
-        let sides: Vec<_> = sides.map(|(t, s, c)| (*t == Truth::Positive, *s, *c)).collect();
+        let sides = rows.iter().filter(|(truth, ..)| *truth != Target::Neutral);
+        let sides: Vec<_> = sides.map(|(t, s, c)| (*t == Target::Positive, *s, *c)).collect();
         let truth: Vec<usize> = sides.iter().map(|(positive, ..)| usize::from(*positive)).collect();
         let found: Vec<usize> =
             sides.iter().map(|(_, s, c)| usize::from(!is_negative(*s, *c))).collect();
@@ -109,11 +110,11 @@ impl Report {
 }
 
 /// Mixed is neither: it counts as neutral.
-fn of_three(sentiment: Sentiment) -> Truth {
+fn of_three(sentiment: Sentiment) -> Target {
     match sentiment {
-        Sentiment::Negative => Truth::Negative,
-        Sentiment::Neutral | Sentiment::Mixed => Truth::Neutral,
-        Sentiment::Positive => Truth::Positive,
+        Sentiment::Negative => Target::Negative,
+        Sentiment::Neutral | Sentiment::Mixed => Target::Neutral,
+        Sentiment::Positive => Target::Positive,
     }
 }
 
@@ -128,7 +129,7 @@ fn is_negative(sentiment: Sentiment, confidence: Confidence) -> bool {
 }
 
 fn is_tie(sentiment: Sentiment, confidence: Confidence) -> bool {
-    of_three(sentiment) == Truth::Neutral && confidence.negative() == confidence.positive()
+    of_three(sentiment) == Target::Neutral && confidence.negative() == confidence.positive()
 }
 
 impl fmt::Display for Report {
@@ -176,7 +177,7 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    fn answer(truth: Truth, sentiment: Sentiment, [p, n, m]: [f64; 3]) -> Answer {
+    fn answer(truth: Target, sentiment: Sentiment, [p, n, m]: [f64; 3]) -> Answer {
         let confidence = Confidence::new(p, n, m).unwrap();
         let reply = Reply::Scored { sentiment, confidence };
         Answer { text: "hello".into(), truth, model_version: "1".into(), reply }
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn with_and_without_neutral() {
         use Sentiment as S;
-        use Truth::{Negative, Neutral, Positive};
+        use Target::{Negative, Neutral, Positive};
         let mut answers = vec![
             answer(Negative, S::Negative, [0.0, 0.1, 0.9]),
             answer(Negative, S::Mixed, [0.4, 0.1, 0.5]),
@@ -210,7 +211,7 @@ mod tests {
 
     #[test]
     fn answers_survive_their_file() {
-        let scored = answer(Truth::Negative, Sentiment::Mixed, [0.4, 0.1, 0.5]);
+        let scored = answer(Target::Negative, Sentiment::Mixed, [0.4, 0.1, 0.5]);
         let refused = Reply::Refused { code: "InvalidDocument".into(), message: "empty".into() };
         let refused = Answer { reply: refused, ..scored.clone() };
         for answer in [scored, refused] {

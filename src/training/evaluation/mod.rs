@@ -1,16 +1,32 @@
 //! How well a model does: figures, where they come from, and how sure they are.
 //!
-//! **Invariant.** Pure functions of labels and scores; the class of interest is
-//! "negative". Deliberately absent: models and files.
+//! [`select`] says which rows of a file may be measured on, [`score`] lets a model score
+//! them, [`Metrics`], [`ClassificationReport`] and [`slices`] compare scores with labels;
+//! [`Evaluation`] is all of it for one model, [`Comparison`] the table of several.
+//!
+//! **Invariant.** Pure functions of labels and scores, but for `running.rs`; the class of
+//! interest is "negative". Deliberately absent: reading files, and training.
 
 mod calibration;
+mod comparison;
 #[cfg(test)]
 mod fixture;
 mod intervals;
 mod metrics;
+mod pictures;
 mod report;
+mod running;
+mod selection;
+mod slices;
+mod summary;
 
 pub use calibration::Calibration;
+pub use comparison::{Compared, Comparison, Published};
 pub use intervals::Interval;
 pub use metrics::{Confusion, Metrics};
+pub use pictures::{comparison_svg, evaluation_svg};
 pub use report::{ClassReport, ClassificationReport, Figures};
+pub use running::{Scored, Speed, score, speeds};
+pub use selection::{Part, Selection, SelectionError, select};
+pub use slices::{Slice, slices};
+pub use summary::{Evaluation, Measured, pairs};
