@@ -21,6 +21,9 @@ use crate::training::{self, Dataset};
 ///
 /// Of the file that the model was trained on, only the rows held out from its training are
 /// measured, unless --split all asks for the others too.
+///
+/// With --provider a bought service is measured instead, on tweets drawn from the file: it
+/// says what that costs and asks before it spends.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Labelled tweets: sentiment140's six columns, .csv or .csv.xz

@@ -58,7 +58,7 @@ pub struct ProviderArgs {
 
     /// Seed of the drawing
     #[arg(long, requires = "provider", value_name = "N", default_value_t = 140)]
-    draw_seed: u64,
+    seed: u64,
 
     /// Never ask about more tweets than this
     #[arg(long, requires = "provider", value_name = "N", default_value_t = 1000)]
@@ -107,7 +107,7 @@ pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Resu
     let data = data.context("which tweets? give --data FILE, or --answers FILE")?;
     let rows = training::read_targets(data)?;
     let rows = rows.into_iter().map(|(target, row)| (target, row.text)).collect();
-    let rows = draw(rows, args.documents, args.draw_seed)?;
+    let rows = draw(rows, args.documents, args.seed)?;
     let before = match &args.save {
         Some(path) if path.exists() => kept(path)?,
         _ => Vec::new(),

@@ -357,6 +357,18 @@ async fn measures_keeps_and_asks_once() {
 }
 
 #[tokio::test]
+async fn neutral_tweets_stand_in_one_report() {
+    let desk = Desk::with(Vec::new()).await;
+    let rows = ["negative,I hate it", "neutral,a table", "neutral,a chair", "positive,I love it"];
+    std::fs::write(desk.path("three.csv"), format!("label,text\n{}\n", rows.join("\n"))).unwrap();
+    let ran = desk.run(&["--data", "three.csv", "--yes", "--json"]).await;
+    assert!(ran.err.contains("Only 1 tweets of each label"), "{}", ran.err);
+    let report = ran.json();
+    assert_eq!(report["with_neutral"]["confusion"], json!([[1, 0, 0], [0, 1, 0], [0, 0, 1]]));
+    assert_eq!(report["without_neutral"]["confusion"], json!([[1, 0], [0, 1]]));
+}
+
+#[tokio::test]
 async fn refuses_before_anything_is_sent() {
     let desk = Desk::with(Vec::new()).await;
     let check = async |name: &str, arguments: &[&str], gone: &str, expected: &str| {
