@@ -65,11 +65,13 @@ pub struct ProviderArgs {
     documents_max: usize,
 
     /// Never spend more than this, repeated requests included
-    #[arg(long, requires = "provider", value_name = "EUR", default_value_t = 1.0, value_parser = amount)]
+    #[arg(long, requires = "provider", value_name = "EUR",
+        default_value_t = 1.0, value_parser = amount)]
     cost_eur_max: f64,
 
     /// Price of 1,000 text records (a tweet is one, longer texts one for each 1,000 characters)
-    #[arg(long, requires = "provider", value_name = "EUR", default_value_t = 0.90, value_parser = amount)]
+    #[arg(long, requires = "provider", value_name = "EUR",
+        default_value_t = 0.90, value_parser = amount)]
     price_eur_per_1000: f64,
 
     /// Spend without asking

@@ -404,6 +404,7 @@ async fn refuses_before_anything_is_sent() {
     std::fs::write(desk.path("empty.jsonl"), "").unwrap();
     check("no answers", &["--answers", "empty.jsonl"], "", "holds no answer").await;
     check("no data", &["--yes"], "", "--data <FILE>").await;
+    check("and a model", &with(&["--model", "lstm"]), "", "cannot be used with").await;
     check("no amount", &with(&["--cost-eur-max", "NaN"]), "", "is no amount in EUR").await;
 }
 
