@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use super::evaluate::{Split, print, print_json, warn, write_whole};
+use super::evaluate::{Split, print, print_json, write_whole};
 use crate::classifier::{self, Manifest};
 use crate::config::Settings;
 use crate::training;
@@ -73,7 +73,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         &manifests.iter().collect::<Vec<_>>(),
         args.split.map(Part::from),
     )?;
-    warn(&data, &selection);
+    eprintln!("{}", selection.note);
 
     let (mut models, mut figures) = (Vec::new(), Vec::new());
     for name in &names {

@@ -8,8 +8,8 @@ use super::evaluate_provider::{self, ProviderArgs};
 use crate::classifier;
 use crate::config::Settings;
 use crate::domain::Probability;
+use crate::training;
 use crate::training::evaluation::{self, Evaluation, Measured, Part};
-use crate::training::{self, Dataset};
 
 /// Measure a model on labelled tweets
 ///
@@ -87,7 +87,6 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let manifest = classifier::read_manifest(directory, name)?;
     let data = training::read(data, None)?;
     let selection = evaluation::select(&data, &[&manifest], args.split.map(Part::from))?;
-    warn(&data, &selection);
 
     let mut model = classifier::open(directory, name, threads)?;
     let threshold = args.threshold.unwrap_or(model.threshold);
@@ -98,12 +97,12 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     if let Some(path) = &args.picture {
         write_whole(path, &evaluation::evaluation_svg(&evaluation, &scored, threshold))?;
     }
-    if args.json { print_json(&evaluation) } else { print(&evaluation.to_string()) }
-}
-
-/// Says on standard error what a reader of JSON should not overlook either.
-pub(super) fn warn(data: &Dataset, selection: &evaluation::Selection<'_>) {
-    eprintln!("{}: {}", data.file, selection.note);
+    if args.json {
+        eprintln!("{}", selection.note);
+        print_json(&evaluation)
+    } else {
+        print(&evaluation.to_string())
+    }
 }
 
 /// Prints an object over several lines.

@@ -6,6 +6,7 @@ mod compose;
 mod config;
 mod daemon;
 mod embedded;
+mod evaluate;
 mod fixture;
 mod models;
 mod notify;

@@ -90,28 +90,28 @@ pub struct Published {
 /// The study of 2022 on sentiment140; training on a GPU of 8 GB.
 const PUBLISHED: [Published; 4] = [
     Published {
-        model: "DistilBERT, fine-tuned",
+        model: "DistilBERT",
         accuracy: (0.81, 0.81),
         training_minutes: Some((360.0, 360.0)), // four epochs of 1.5 hours
         parameters: Some(66_955_010),
         cost_per_million: None,
     },
     Published {
-        model: "LSTM, word vectors of 300",
+        model: "LSTM, 300 d",
         accuracy: (0.75, 0.75),
         training_minutes: Some((17.0, 33.0)), // five to ten epochs of 200 seconds
         parameters: Some(10_756_802),
         cost_per_million: None,
     },
     Published {
-        model: "bought API (neutral wrong, or left out)",
+        model: "bought API",
         accuracy: (0.59, 0.73),
         training_minutes: None,
         parameters: None,
         cost_per_million: Some(900.0), // 0.90 a thousand
     },
     Published {
-        model: "logistic regression in the designer",
+        model: "logistic (designer)",
         accuracy: (0.5, 0.6),
         training_minutes: None,
         parameters: None,
@@ -131,7 +131,7 @@ const COLUMNS: [&str; 12] = [
     "MB",
     "parameters",
     "training EUR",
-    "EUR per million",
+    "EUR/million",
 ];
 
 impl Comparison {
@@ -165,7 +165,8 @@ impl Comparison {
             caption,
             "Intervals after Wilson. tweets/s: from text to score on {threads} threads, median of \
              {rounds} rounds, the models in turn. Costs at {:.2} EUR an hour.\n\
-             As published: the study's own figures of 2022, on other rows and another machine.\n",
+             As published: the study's own figures of 2022, on other rows and another machine; \
+             the bought API's are with its neutral answers counted as wrong, and without them.\n",
             self.price_per_hour
         )
         .expect("writing to a String cannot fail");
@@ -248,5 +249,65 @@ impl fmt::Display for Comparison {
             writeln!(f, "{}", line.trim_end())?;
         }
         write!(f, "\n{}", self.caption())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::training::evaluation::Part;
+
+    fn compared(model: &str, accuracy: f64, minutes: f64, tweets_per_s: f64) -> Compared {
+        Compared {
+            model: model.into(),
+            family: "lstm".into(),
+            figures: BTreeMap::from([
+                ("accuracy".into(), accuracy),
+                ("accuracy_low".into(), accuracy - 0.01),
+                ("accuracy_high".into(), accuracy + 0.01),
+            ]),
+            training_minutes: minutes,
+            speed: Speed { tweets_per_s, threads: 2, rounds: 3 },
+            bytes: 4_750_000,
+            training_cost: 0.04,
+            cost_per_million: 0.01,
+        }
+    }
+
+    fn comparison() -> Comparison {
+        let data = Measured {
+            file: "tweets.csv".into(),
+            sha256: "00".into(),
+            rows: 90,
+            part: Part::All,
+            note: "all rows are measured".into(),
+            read: 100,
+            left_out: BTreeMap::from([("neutral", 10), ("malformed", 0)]),
+        };
+        let models =
+            vec![compared("slow@1", 0.81, 12.0, 1_234.5), compared("fast@2", 0.79, 1.0, 1e6)];
+        Comparison::of(data, 0.2, models.into_iter().rev().collect())
+    }
+
+    #[test]
+    fn the_table_as_text_and_markdown() {
+        let found = comparison();
+        insta::assert_snapshot!("text", found.to_string());
+        insta::assert_snapshot!("markdown", found.markdown());
+        let lines = found.markdown();
+        let table: Vec<&str> = lines.lines().filter(|line| line.starts_with('|')).collect();
+        assert_eq!(table.len(), 2 + 2 + found.published.len());
+        for line in table {
+            assert_eq!(line.matches('|').count(), COLUMNS.len() + 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn thousands_have_commas() {
+        let check = |value, expected: &str| assert_eq!(thousands(value), expected);
+        check(0.0, "0");
+        check(999.4, "999");
+        check(999.5, "1,000");
+        check(66_955_010.0, "66,955,010");
     }
 }

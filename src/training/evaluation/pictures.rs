@@ -27,8 +27,10 @@ const FONT: &str = "sans-serif";
 const SCORE_BINS: usize = 25;
 /// Points of the ROC curve at most; more would not show.
 const ROC_POINTS_MAX: usize = 500;
+/// Size of small writing, in plotters' measure.
+const SMALL: i32 = 14;
 /// Least distance of two labels, in pixels.
-const LABEL_GAP: i32 = 15;
+const LABEL_GAP: i32 = 16;
 
 /// ROC curve, reliability diagram, and scores by class.
 pub fn evaluation_svg(
@@ -58,7 +60,7 @@ fn svg(size: (u32, u32), title: &str, draw: impl FnOnce(&Area<'_>) -> Drawn) -> 
         let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
         let drawn = root.fill(&WHITE).and_then(|()| {
             let (head, body) = root.split_vertically(36);
-            head.draw(&Text::new(title.to_owned(), (14, 12), (FONT, 18).into_font().color(&INK)))?;
+            head.draw(&Text::new(title.to_owned(), (14, 12), (FONT, 20).into_font().color(&INK)))?;
             draw(&body)
         });
         drawn.and_then(|()| root.present()).expect("drawing to memory cannot fail");
@@ -70,10 +72,10 @@ fn svg(size: (u32, u32), title: &str, draw: impl FnOnce(&Area<'_>) -> Drawn) -> 
 macro_rules! unit_chart {
     ($area:expr, $caption:expr, $x:expr, $y:expr, $y_max:expr) => {{
         let mut chart = ChartBuilder::on($area)
-            .caption($caption, (FONT, 15).into_font().color(&INK))
-            .margin(12)
-            .x_label_area_size(38)
-            .y_label_area_size(46)
+            .caption($caption, (FONT, 17).into_font().color(&INK))
+            .margin(16)
+            .x_label_area_size(44)
+            .y_label_area_size(54)
             .build_cartesian_2d(0.0..1.0, 0.0..$y_max)?;
         chart
             .configure_mesh()
@@ -82,8 +84,8 @@ macro_rules! unit_chart {
             .light_line_style(TRANSPARENT)
             .bold_line_style(PALE)
             .axis_style(GREY)
-            .label_style((FONT, 12).into_font().color(&INK))
-            .axis_desc_style((FONT, 13).into_font().color(&INK))
+            .label_style((FONT, SMALL).into_font().color(&INK))
+            .axis_desc_style((FONT, SMALL).into_font().color(&INK))
             .x_label_formatter(&|value| format!("{value:.1}"))
             .y_label_formatter(&|value| {
                 if $y_max < 0.5 { format!("{value:.2}") } else { format!("{value:.1}") }
@@ -117,9 +119,9 @@ fn roc_panel(area: &Area<'_>, pairs: &[(Probability, bool)], threshold: Probabil
     let at =
         (share(c.positive_missed, c.positive_found), share(c.negative_found, c.negative_missed));
     chart.draw_series([Circle::new(at, 5, NEGATIVE.filled())])?;
-    let style = (FONT, 12).into_font().color(&INK);
+    let style = (FONT, SMALL).into_font().color(&INK);
     chart.draw_series([Text::new(
-        format!("from {:.2}", threshold.get()),
+        format!("negative from {:.2}", threshold.get()),
         (at.0 + 0.03, at.1 - 0.02),
         style,
     )])?;
@@ -200,7 +202,7 @@ fn scores_panel(area: &Area<'_>, pairs: &[(Probability, bool)], threshold: Proba
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperMiddle)
-        .label_font((FONT, 12).into_font().color(&INK))
+        .label_font((FONT, SMALL).into_font().color(&INK))
         .background_style(WHITE.mix(0.8))
         .draw()
 }
@@ -213,7 +215,7 @@ pub fn comparison_svg(comparison: &Comparison) -> String {
         thousands(comparison.data.rows as f64),
         comparison.data.file
     );
-    svg((1260, 560), &title, |area| {
+    svg((1260, 640), &title, |area| {
         let (left, right) = area.split_horizontally(820);
         scatter_panel(&left, comparison)?;
         let panels = right.split_evenly((2, 1));
@@ -236,24 +238,26 @@ fn scatter_panel(area: &Area<'_>, comparison: &Comparison) -> Drawn {
     let low = low.chain(published().map(|row| row.accuracy.0)).fold(1.0, f64::min);
     let high = models.iter().map(|model| figure(model, "accuracy_high"));
     let high = high.chain(published().map(|row| row.accuracy.1)).fold(0.0, f64::max);
-    let (x, y) = (slowest / 2.0..fastest * 4.0, low - 0.02..(high + 0.02).min(1.0));
+    // Whole powers of ten, so that the axis has marks.
+    let x = 10_f64.powf(slowest.log10().floor())..10_f64.powf((fastest * 1.5).log10().ceil());
+    let y = low - 0.02..(high + 0.02).min(1.0);
 
     let mut chart = ChartBuilder::on(area)
         .caption(
             "accuracy with its 95 % interval, against speed",
-            (FONT, 15).into_font().color(&INK),
+            (FONT, 17).into_font().color(&INK),
         )
         .margin(12)
-        .x_label_area_size(38)
-        .y_label_area_size(52)
+        .x_label_area_size(44)
+        .y_label_area_size(58)
         .build_cartesian_2d(x.clone().log_scale(), y)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .bold_line_style(PALE)
         .axis_style(GREY)
-        .label_style((FONT, 12).into_font().color(&INK))
-        .axis_desc_style((FONT, 13).into_font().color(&INK))
+        .label_style((FONT, SMALL).into_font().color(&INK))
+        .axis_desc_style((FONT, SMALL).into_font().color(&INK))
         .x_label_formatter(&|value| thousands(*value))
         .y_label_formatter(&|value| format!("{value:.2}"))
         .x_desc("tweets a second")
@@ -275,7 +279,7 @@ fn scatter_panel(area: &Area<'_>, comparison: &Comparison) -> Drawn {
         labels.push((place, format!("{}, as published", row.model)));
     }
     let left = chart.backend_coord(&(x.start, high)).0 + 8;
-    let grey = (FONT, 12).into_font().color(&GREY).pos(Pos::new(HPos::Left, VPos::Bottom));
+    let grey = (FONT, SMALL).into_font().color(&GREY).pos(Pos::new(HPos::Left, VPos::Bottom));
     for (place, label) in apart(labels) {
         area.draw(&Text::new(label, area_place(area, (left, place - 2)), grey.clone()))?;
     }
@@ -295,11 +299,13 @@ fn scatter_panel(area: &Area<'_>, comparison: &Comparison) -> Drawn {
     }
     let labels = models.iter().map(|model| {
         let at = chart.backend_coord(&(model.speed.tweets_per_s, figure(model, "accuracy")));
-        (at.1, (at.0, format!("{}, {:.1} MB", model.model, model.bytes as f64 / 1e6)))
+        (at.1, (at, format!("{}, {:.1} MB", model.model, model.bytes as f64 / 1e6)))
     });
-    let ink = (FONT, 13).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
-    for (y, (x, label)) in apart(labels.collect()) {
-        area.draw(&Text::new(label, area_place(area, (x + 10, y)), ink.clone()))?;
+    let ink = (FONT, SMALL).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
+    for (y, (at, label)) in apart(labels.collect()) {
+        let place = area_place(area, (at.0 + 18, y));
+        area.draw(&PathElement::new([area_place(area, at), (place.0 - 3, place.1)], GREY))?;
+        area.draw(&Text::new(label, place, ink.clone()))?;
     }
     Ok(())
 }
@@ -324,7 +330,7 @@ fn bars_panel(area: &Area<'_>, caption: &str, bars: &[(String, f64)]) -> Drawn {
     let most = bars.iter().map(|(_, value)| *value).fold(0.0, f64::max).max(1e-9);
     let (width, height) = area.dim_in_pixel();
     let style = |size: i32| (FONT, size).into_font().color(&INK);
-    area.draw(&Text::new(caption.to_owned(), (12, 14), style(15)))?;
+    area.draw(&Text::new(caption.to_owned(), (12, 14), style(17)))?;
     let row = ((height as i32 - 50) / bars.len().max(1) as i32).min(34);
     let (left, longest) = (140, width as i32 - 140 - 70);
     for (at, (name, value)) in bars.iter().enumerate() {
@@ -332,10 +338,46 @@ fn bars_panel(area: &Area<'_>, caption: &str, bars: &[(String, f64)]) -> Drawn {
         let middle = top + row / 2;
         let right = left + (longest as f64 * value / most).round().max(1.0) as i32;
         let centred = |size, side| style(size).pos(Pos::new(side, VPos::Center));
-        area.draw(&Text::new(name.clone(), (left - 8, middle), centred(12, HPos::Right)))?;
+        area.draw(&Text::new(name.clone(), (left - 8, middle), centred(SMALL, HPos::Right)))?;
         let bar = [(left, top + 3), (right, top + row - 3)];
         area.draw(&Rectangle::new(bar, POSITIVE.mix(0.7).filled()))?;
-        area.draw(&Text::new(format!("{value:.1}"), (right + 6, middle), centred(12, HPos::Left)))?;
+        area.draw(&Text::new(
+            format!("{value:.1}"),
+            (right + 6, middle),
+            centred(SMALL, HPos::Left),
+        ))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::scored;
+    use super::*;
+
+    #[test]
+    fn labels_stand_apart() {
+        let check = |name: &str, heights: &[i32], expected: &[i32]| {
+            let labels = heights.iter().map(|height| (*height, ())).collect();
+            let found: Vec<i32> = apart(labels).into_iter().map(|(height, ())| height).collect();
+            assert_eq!(found, expected, "{name}");
+        };
+        check("none", &[], &[]);
+        check("far", &[100, 10], &[10, 100]);
+        check("near", &[12, 10, 11, 90], &[10, 26, 42, 90]);
+    }
+
+    #[test]
+    fn the_curve_goes_from_corner_to_corner() {
+        let points = roc(&scored());
+        assert_eq!((points[0], points[points.len() - 1]), ((0.0, 0.0), (1.0, 1.0)));
+        assert!(points.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1));
+        // Trapezoids below it make up the area that ranks give.
+        let area: f64 =
+            points.windows(2).map(|p| (p[1].0 - p[0].0) * (p[0].1 + p[1].1) / 2.0).sum();
+        assert!(
+            (area - Metrics::of(&scored(), Probability::new(0.5).unwrap()).auc.unwrap()).abs()
+                < 1e-9
+        );
+    }
 }

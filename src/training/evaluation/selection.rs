@@ -5,7 +5,7 @@
 //! seed in its manifest. Deliberately absent: looking for single texts a model learned from
 //! in other files; a manifest names files, not texts.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
@@ -75,8 +75,10 @@ pub fn select<'a>(
     };
     let file = &data.file;
     let others = || -> String {
+        let mut by_file: BTreeMap<&str, Vec<&&Manifest>> = BTreeMap::new();
+        models.iter().for_each(|model| by_file.entry(&model.data.file).or_default().push(model));
         let each =
-            models.iter().map(|model| format!("{} learned from {}", model.id(), model.data.file));
+            by_file.iter().map(|(file, models)| format!("{} learned from {file}", ids(models)));
         each.collect::<Vec<_>>().join(", ")
     };
     let (part, note) = match (learned.is_empty(), asked) {
