@@ -24,6 +24,7 @@ pub mod embedded;
 pub mod ingest;
 pub mod notify;
 pub mod pipeline;
+pub mod provider;
 pub mod serve;
 pub mod store;
 pub mod telemetry;

@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("embedded", &[]),
     ("ingest", &["config"]),
     ("notify", &["store", "config"]),
+    ("provider", &["config"]),
     ("serve", &["store", "config"]),
     ("store", &["config"]),
     ("telemetry", &["config"]),

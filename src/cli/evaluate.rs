@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::evaluate_provider::{self, ProviderArgs};
 use crate::classifier;
 use crate::config::Settings;
 use crate::domain::Probability;
@@ -20,12 +21,15 @@ use crate::training::evaluation::{self, Evaluation, Measured, Part};
 ///
 /// Of the file that the model was trained on, only the rows held out from its training are
 /// measured, unless --split all asks for the others too.
+///
+/// With --provider a bought service is measured instead, on tweets drawn from the file: it
+/// says what that costs and asks before it spends.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Labelled tweets: sentiment140's six columns, a CSV with a header (label,text) or
     /// SemEval's lines; plain, .xz, .gz or .zip
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "answers")]
+    data: Option<PathBuf>,
 
     /// A name, such as lstm, or name@version [default: model.name of the settings]
     #[arg(long, short, value_name = "NAME")]
@@ -46,6 +50,9 @@ pub struct Args {
     /// Draw ROC curve, reliability diagram and scores by class
     #[arg(long, value_name = "FILE.svg")]
     picture: Option<PathBuf>,
+
+    #[command(flatten)]
+    provider: ProviderArgs,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -71,11 +78,15 @@ fn probability(text: &str) -> Result<Probability, String> {
 }
 
 /// Scores the rows, and prints what came out.
-pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
+pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
+    if args.provider.provider.is_some() {
+        return evaluate_provider::run(&args.provider, args.data.as_deref(), args.json);
+    }
+    let data = args.data.as_deref().context("which tweets? give --data FILE")?;
     let name = args.model.as_deref().unwrap_or(&settings.model.name);
     let (directory, threads) = (&settings.model.directory, settings.model.threads);
     let manifest = classifier::read_manifest(directory, name)?;
-    let data = training::read(&args.data, None)?;
+    let data = training::read(data, None)?;
     let selection = evaluation::select(&data, &[&manifest], args.split.map(Part::from))?;
 
     let mut model = classifier::open(directory, name, threads)?;

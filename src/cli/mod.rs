@@ -6,6 +6,7 @@ mod check_config;
 mod compare;
 mod demo;
 mod evaluate;
+mod evaluate_provider;
 mod migrate;
 mod models;
 pub mod replay;
@@ -48,7 +49,7 @@ enum Command {
     Score(score::Args),
     Retrain(retrain::Args),
     Models(models::Args),
-    Evaluate(evaluate::Args),
+    Evaluate(Box<evaluate::Args>),
     Compare(compare::Args),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
@@ -77,7 +78,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Score(args) => score::run(args, settings()?),
         Command::Retrain(args) => retrain::run(args, settings()?),
         Command::Models(args) => models::run(args, settings()?),
-        Command::Evaluate(args) => evaluate::run(args, settings()?),
+        Command::Evaluate(args) => evaluate::run(&args, settings()?),
         Command::Compare(args) => compare::run(args, settings()?),
         Command::Migrate(args) => migrate::run(args, settings()?),
         Command::CheckConfig(args) => check_config::run(args, settings()?),

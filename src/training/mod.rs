@@ -51,7 +51,7 @@ pub use dataset::{
 };
 pub use device::{DeviceError, device};
 pub use embeddings::{EmbeddingError, EmbeddingFault};
-pub use evaluation::Metrics;
+pub use evaluation::{ClassificationReport, Metrics};
 pub use families::Family;
 pub use split::{Split, SplitBy, split};
 pub use word_lists::{WordListError, find as find_word_lists};
