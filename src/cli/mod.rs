@@ -3,6 +3,7 @@
 //! **Invariant.** `anyhow` stops here: what is below has errors of its own kind.
 
 mod check_config;
+mod data;
 mod demo;
 mod migrate;
 pub mod replay;
@@ -44,6 +45,7 @@ enum Command {
     Replay(replay::Args),
     Score(score::Args),
     Retrain(retrain::Args),
+    Data(data::Args),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
 }
@@ -70,6 +72,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Replay(args) => replay::run(args, settings()?),
         Command::Score(args) => score::run(args, settings()?),
         Command::Retrain(args) => retrain::run(args, settings()?),
+        Command::Data(args) => data::run(args),
         Command::Migrate(args) => migrate::run(args, settings()?),
         Command::CheckConfig(args) => check_config::run(args, settings()?),
     }

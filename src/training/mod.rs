@@ -14,6 +14,7 @@ mod dataset;
 mod evaluate;
 mod families;
 mod packed;
+mod profile;
 mod progress;
 mod split;
 mod trainer;
@@ -34,6 +35,7 @@ pub use dataset::{
 };
 pub use evaluate::{Confusion, Metrics};
 pub use families::Family;
+pub use profile::{Place, Profile, Quantiles, picture, profile};
 pub use split::{Split, split};
 
 /// Negative from here upwards: cross-entropy leads to calibrated probabilities, and at
