@@ -4,6 +4,7 @@
 mod compose;
 mod config;
 mod daemon;
+mod data;
 mod embedded;
 mod fixture;
 mod models;

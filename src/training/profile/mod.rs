@@ -342,3 +342,122 @@ fn quantiles(counts: &[u64]) -> Quantiles {
     };
     Quantiles { p50: of(50), p75: of(75), p90: of(90), p95: of(95), p99: of(99), max: of(100) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folded(rows: &[(Target, Row)]) -> Profile {
+        let mut profiler = Profiler::default();
+        rows.iter().for_each(|(target, row)| profiler.add(*target, row));
+        profiler.end("a.csv".into(), "00".into(), &Report::default())
+    }
+
+    #[test]
+    fn figures_as_computed_by_hand() {
+        use Target::*;
+        let row = |target, user: &str, at: &str, text: &str| {
+            let (user, created_at) = (user.to_owned(), at.parse().ok());
+            (target, Row { user, created_at, ..Row::new(target == Negative, text) })
+        };
+        let found = folded(&[
+            row(Negative, "Ann", "2009-04-07T05:19:45Z", "so sad"),
+            row(Positive, "ann", "2009-04-06T23:59:59Z", "so sad "),
+            row(Neutral, "bob", "2009-05-01T00:00:00Z", "a table, at 5:30"),
+            row(Positive, "", "", "glad"),
+            row(Positive, "bob", "2009-04-07T00:00:00Z", "glad"),
+        ]);
+        assert_eq!(found.balance, Balance { negative: 1, neutral: 1, positive: 3 });
+        let author = |user: &str, rows| Author { user: user.into(), rows };
+        assert_eq!(
+            found.users,
+            Users {
+                distinct: 2,
+                rows_without: 1,
+                most_prolific: vec![author("ann", 2), author("bob", 2)]
+            }
+        );
+        let expected = Duplicates {
+            distinct_texts: 3,
+            duplicate_rows: 2,
+            conflicting_texts: 1,
+            conflicting_rows: 2,
+        };
+        assert_eq!(found.duplicates, expected);
+        let words = |p50, p75, p90| Quantiles { p50, p75, p90, p95: 4, p99: 4, max: 4 };
+        assert_eq!(found.words, words(2, 2, 4));
+        assert_eq!(found.tweet_words, words(2, 2, 4), "a table at <number>");
+        let long = Quantiles { p50: 6, p75: 7, p90: 16, p95: 16, p99: 16, max: 16 };
+        assert_eq!(found.characters, long);
+        let none = Balance::default();
+        assert_eq!(
+            found.words_histogram,
+            [
+                none,
+                Balance { positive: 2, ..none },
+                Balance { negative: 1, positive: 1, ..none },
+                none,
+                Balance { neutral: 1, ..none },
+            ]
+        );
+        let dates = &found.dates;
+        assert_eq!(dates.from.map(|at| at.to_rfc3339()), Some("2009-04-06T23:59:59+00:00".into()));
+        assert_eq!(dates.to.map(|at| at.to_rfc3339()), Some("2009-05-01T00:00:00+00:00".into()));
+        assert_eq!(dates.rows_without, 1);
+        let listed = |days_max| -> Vec<(String, u64)> {
+            dates.listed(days_max).into_iter().map(|(name, rows)| (name, rows.total())).collect()
+        };
+        let days = [("2009-04-06", 1), ("2009-04-07", 2), ("2009-05-01", 1)];
+        assert_eq!(listed(3), days.map(|(name, rows)| (name.to_owned(), rows)));
+        let months = [("2009-04", 3), ("2009-05", 1)];
+        assert_eq!(listed(2), months.map(|(name, rows)| (name.to_owned(), rows)));
+    }
+
+    #[test]
+    fn quantiles_by_the_nearest_rank() {
+        let check = |name: &str, counts: &[u64], expected: [usize; 6]| {
+            let q = quantiles(counts);
+            assert_eq!([q.p50, q.p75, q.p90, q.p95, q.p99, q.max], expected, "{name}");
+        };
+        check("none", &[], [0; 6]);
+        check("one", &[0, 0, 0, 1], [3; 6]);
+        check("one to a hundred", &[&[0][..], &[1; 100]].concat(), [50, 75, 90, 95, 99, 100]);
+        check("exactly 95 of 100", &[0, 95, 4, 0, 1], [1, 1, 1, 1, 2, 4]);
+        check("94 of 100", &[0, 94, 6], [1, 1, 1, 2, 2, 2]);
+    }
+
+    #[test]
+    fn the_most_prolific_are_those_who_wrote_most() {
+        // user0 writes once, user1 twice, ... user49 fifty times, all at once and in turns.
+        let turns = (0..50).flat_map(|turn| (turn..50).map(|user| format!("user{user}")));
+        let rows: Vec<_> = turns
+            .map(|user| (Target::Positive, Row { user, ..Row::new(false, "hello") }))
+            .collect();
+        let users = folded(&rows).users;
+        assert_eq!(users.distinct, 50);
+        let found: Vec<_> = users.most_prolific.iter().map(|a| (a.user.as_str(), a.rows)).collect();
+        let expected: Vec<_> = (40..50).rev().map(|n| (format!("user{n}"), n + 1)).collect();
+        let expected: Vec<_> = expected.iter().map(|(user, rows)| (user.as_str(), *rows)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_picture_of_whatever_there_is() {
+        let check = |name: &str, rows: &[(Target, Row)], expected: &[&str]| {
+            let svg = picture(&folded(rows));
+            assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{name}");
+            for part in expected {
+                assert!(svg.contains(part), "{name}: no {part}");
+            }
+        };
+        let row = |at: &str| {
+            let created_at = at.parse().ok();
+            (Target::Negative, Row { created_at, ..Row::new(true, "so very sad") })
+        };
+        check("nothing", &[], &["a.csv", "No row says when"]);
+        check("no time", &[row("")], &["1 (100.0 %)", "95 % have 3 words", "No row says when"]);
+        check("a day", &[row("2009-04-07T05:19:45Z")], &["Rows by day", "7 Apr 2009"]);
+        let years = [row("2009-12-31T00:00:00Z"), row("2012-01-31T00:00:00Z")];
+        check("years", &years, &["Rows by month", "Dec 2009"]);
+    }
+}

@@ -6,6 +6,7 @@
 use chrono::{Datelike, NaiveDate};
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::{Balance, Profile};
 use crate::training::Target;
@@ -52,6 +53,11 @@ fn colour(target: Target) -> RGBColor {
     }
 }
 
+fn anchored(side: HPos) -> TextStyle<'static> {
+    ("sans-serif", 14).into_font().into_text_style(&SIZE).pos(Pos::new(side, VPos::Center))
+}
+
+/// Also the key to the colours of the other panels.
 fn balance(profile: &Profile, area: &Area<'_>) -> Drawn {
     let (balance, total) = (profile.balance, profile.balance.total().max(1));
     let highest = Target::ALL.map(|target| balance.of(target)).into_iter().max().unwrap_or(1);
@@ -64,6 +70,7 @@ fn balance(profile: &Profile, area: &Area<'_>) -> Drawn {
     chart
         .configure_mesh()
         .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
         .x_labels(3)
         .x_label_formatter(&|x: &f64| {
             let target = Target::ALL.get(x.round() as usize);
@@ -78,8 +85,8 @@ fn balance(profile: &Profile, area: &Area<'_>) -> Drawn {
             colour(target).filled(),
         )])?;
         let share = format!("{rows} ({:.1} %)", 100.0 * rows as f64 / total as f64);
-        let at = (x - 0.2, rows as f64 + highest.max(1) as f64 * 0.08);
-        chart.draw_series([Text::new(share, at, ("sans-serif", 14))])?;
+        let at = (x, rows as f64 + highest.max(1) as f64 * 0.05);
+        chart.draw_series([Text::new(share, at, anchored(HPos::Center))])?;
     }
     Ok(())
 }
@@ -141,6 +148,7 @@ fn stacked(
     chart
         .configure_mesh()
         .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
         .x_labels(12)
         .x_label_formatter(&|x: &f64| {
             if *x < 0.0 || x.fract() != 0.0 { String::new() } else { label(*x as usize) }
@@ -155,17 +163,14 @@ fn stacked(
             let corners = [(x - 0.42, from as f64), (x + 0.42, *floor as f64)];
             (*floor > from).then(|| Rectangle::new(corners, colour(target).filled()))
         });
-        chart.draw_series(drawn)?.label(target.as_str()).legend(move |(x, y)| {
-            Rectangle::new([(x, y - 5), (x + 10, y + 5)], colour(target).filled())
-        });
+        chart.draw_series(drawn)?;
     }
     if let Some(mark) = mark {
         let x = mark as f64 + 0.5;
         let line = [(x, 0.0), (x, highest * 1.1)];
         chart.draw_series(DashedLineSeries::new(line, 6, 4, BLACK.into()))?;
         let words = format!("95 % have {mark} words or fewer");
-        chart.draw_series([Text::new(words, (x + 0.4, highest * 1.05), ("sans-serif", 14))])?;
+        chart.draw_series([Text::new(words, (x - 0.2, highest * 1.05), anchored(HPos::Right))])?;
     }
-    chart.configure_series_labels().background_style(WHITE).border_style(BLACK).draw()?;
     Ok(())
 }
