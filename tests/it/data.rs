@@ -85,10 +85,8 @@ fn what_will_not_do_is_named() {
     check("empty", b"", "is empty");
     check("five columns", b"\"0\",\"1\",\"d\",\"q\",\"u\"\n", "its first line has 5 columns");
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    let line = ROWS.lines().next().unwrap().to_owned() + "\n";
-    let lines = line.repeat((1 << 20) / line.len() + 1);
-    (0..65).for_each(|_| bomb.write_all(lines.as_bytes()).unwrap());
-    check("a bomb of sound rows", &bomb.finish().unwrap(), "a decompression bomb?");
+    (0..65).for_each(|_| bomb.write_all(&vec![0; 1 << 20]).unwrap());
+    check("a bomb", &bomb.finish().unwrap(), "a decompression bomb?");
     let path = folder.path().join("good.csv");
     fs::write(&path, ROWS).unwrap();
     let (succeeded, _, error) =
