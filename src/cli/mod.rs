@@ -4,6 +4,7 @@
 
 mod check_config;
 mod compare;
+mod data;
 mod demo;
 mod evaluate;
 mod evaluate_provider;
@@ -51,6 +52,7 @@ enum Command {
     Models(models::Args),
     Evaluate(Box<evaluate::Args>),
     Compare(compare::Args),
+    Data(data::Args),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
 }
@@ -80,6 +82,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Models(args) => models::run(args, settings()?),
         Command::Evaluate(args) => evaluate::run(&args, settings()?),
         Command::Compare(args) => compare::run(args, settings()?),
+        Command::Data(args) => data::run(args),
         Command::Migrate(args) => migrate::run(args, settings()?),
         Command::CheckConfig(args) => check_config::run(args, settings()?),
     }

@@ -22,6 +22,7 @@ mod families;
 pub mod linear;
 mod logistic;
 mod packed;
+mod profile;
 mod progress;
 mod split;
 mod trainer;
@@ -53,6 +54,7 @@ pub use device::{DeviceError, device};
 pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use evaluation::{ClassificationReport, Metrics};
 pub use families::Family;
+pub use profile::{Place, Profile, Quantiles, picture, profile};
 pub use split::{Split, SplitBy, split};
 pub use word_lists::{WordListError, find as find_word_lists};
 

@@ -5,6 +5,7 @@ mod azure;
 mod compose;
 mod config;
 mod daemon;
+mod data;
 mod embedded;
 mod evaluate;
 mod fixture;

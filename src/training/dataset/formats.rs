@@ -230,9 +230,12 @@ fn checked(text: String) -> Result<String, Fault> {
     }
 }
 
-/// In Latin-1 a byte is its character's number.
+/// The file is said to be in Latin-1, where a byte is its character's number. Most tweets
+/// beyond ASCII in it are UTF-8 all the same (2,006 of 2,329 in 249,010 rows), as are those
+/// to be scored; Latin-1 letters hardly ever make sound UTF-8 by chance.
 fn latin1(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| char::from(*byte)).collect()
+    std::str::from_utf8(bytes)
+        .map_or_else(|_| bytes.iter().map(|byte| char::from(*byte)).collect(), str::to_owned)
 }
 
 /// Takes off the quotes that SemEval's files put around some texts, and around half of a few;

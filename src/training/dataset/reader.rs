@@ -43,7 +43,6 @@ impl Reader {
     }
 
     /// Which bytes of the file have been read, out of how many.
-    #[expect(dead_code)]
     pub(in crate::training) fn place(&mut self) -> (u64, u64) {
         self.records.get_mut().place()
     }
