@@ -1,7 +1,8 @@
 //! One version of one model on disk.
 //!
 //! `models/<name>/<version>/` holds `manifest.json`, `weights.safetensors`,
-//! `README.md` (the model card) and, where the family has one, `vocabulary.txt`.
+//! `README.md` (the model card) and, where the family has one, `vocabulary.txt`; where the
+//! preset is the study's, `lexicon.txt` too.
 //!
 //! **Invariant.** A version is written whole or not at all (a temporary folder, then a
 //! rename), and never changed: every file's SHA-256 stands in the manifest, and that of
@@ -28,11 +29,12 @@ use super::{
 use tch::Device;
 
 use crate::domain::Probability;
-use crate::text::{Analyzer, Preset, Vocabulary, VocabularyError};
+use crate::text::{Analyzer, Lexicon, LexiconError, Preset, Vocabulary, VocabularyError};
 
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const VOCABULARY: &str = "vocabulary.txt";
+const LEXICON: &str = "lexicon.txt";
 /// Name of the model card.
 pub const CARD: &str = "README.md";
 /// Ends of the names of files that no model reads.
@@ -143,6 +145,8 @@ pub struct NewArtifact {
     pub weights: Weights,
     /// The words, where the family has them.
     pub vocabulary: Option<Vocabulary>,
+    /// From texts to words; its word lists are kept beside the vocabulary.
+    pub analyzer: Analyzer,
     /// Further files to keep beside it, such as the course of the training.
     pub extra: BTreeMap<String, Vec<u8>>,
 }
@@ -219,6 +223,14 @@ pub enum ArtifactError {
         /// What is wrong.
         source: VocabularyError,
     },
+    /// The word lists of the study's preset are none.
+    #[error("{}: {source}", .path.display())]
+    Lexicon {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: LexiconError,
+    },
 }
 
 fn one_of(known: &[String]) -> String {
@@ -273,14 +285,17 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
         }
     }
     let refuse = |reason: String| ArtifactError::Manifest { path: folder.join(MANIFEST), reason };
-    for name in [WEIGHTS].into_iter().chain(wants_vocabulary(&manifest).then_some(VOCABULARY)) {
+    let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
+    let lists = (preset == Preset::Study).then_some(LEXICON);
+    let words = wants_vocabulary(&manifest).then_some(VOCABULARY);
+    for name in [WEIGHTS].into_iter().chain(words).chain(lists) {
         if !manifest.files.contains_key(name) {
             return Err(refuse(format!("{name:?} is not among its files")));
         }
     }
-    let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
     let analyzer = match preset {
         Preset::Tweet => Analyzer::tweet(),
+        Preset::Study => Analyzer::study(Arc::new(read_lexicon(&folder.join(LEXICON))?)),
     };
     let Calibration { temperature, threshold } = manifest.calibration;
     if !(temperature.is_finite() && temperature > 0.0) {
@@ -332,11 +347,18 @@ fn wants_vocabulary(manifest: &Manifest) -> bool {
 }
 
 fn read_vocabulary(path: &Path) -> Result<Vocabulary, ArtifactError> {
-    let text = String::from_utf8(read_file(path)?).map_err(|error| {
-        at(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
-    })?;
-    Vocabulary::parse(&text)
+    Vocabulary::parse(&read_text(path)?)
         .map_err(|source| ArtifactError::Vocabulary { path: path.to_owned(), source })
+}
+
+fn read_lexicon(path: &Path) -> Result<Lexicon, ArtifactError> {
+    Lexicon::parse(&read_text(path)?)
+        .map_err(|source| ArtifactError::Lexicon { path: path.to_owned(), source })
+}
+
+fn read_text(path: &Path) -> Result<String, ArtifactError> {
+    String::from_utf8(read_file(path)?)
+        .map_err(|error| at(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))
 }
 
 /// Writes numbers and words of a version into `folder`; [`seal`] finishes it.
@@ -344,6 +366,9 @@ pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(),
     let mut files = vec![(WEIGHTS, artifact.weights.to_bytes(Precision::Half))];
     if let Some(vocabulary) = &artifact.vocabulary {
         files.push((VOCABULARY, vocabulary.to_text().into_bytes()));
+    }
+    if let Some(lexicon) = artifact.analyzer.lexicon() {
+        files.push((LEXICON, lexicon.to_text().into_bytes()));
     }
     files.extend(artifact.extra.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
     files.into_iter().try_for_each(|(name, bytes)| write_file(&folder.join(name), &bytes))

@@ -15,3 +15,4 @@ mod score;
 mod serve;
 mod store_contract;
 mod support;
+mod word_lists;

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::classifier::Weights;
 use crate::clock::{Clock, SystemClock};
+use crate::text::Analyzer;
 
 /// A tiny model as its training would hand it over; `figures` are ROC AUC by data set.
 fn artifact(name: &str, figures: &[(&str, f64)]) -> NewArtifact {
@@ -37,7 +38,13 @@ fn artifact(name: &str, figures: &[(&str, f64)]) -> NewArtifact {
     let mut weights = Weights::default();
     weights.insert("weight", &[16], vec![0.0; 16]);
     weights.insert("bias", &[1], vec![0.0]);
-    NewArtifact { manifest: manifest.unwrap(), weights, vocabulary: None, extra: BTreeMap::new() }
+    NewArtifact {
+        manifest: manifest.unwrap(),
+        weights,
+        vocabulary: None,
+        analyzer: Analyzer::tweet(),
+        extra: BTreeMap::new(),
+    }
 }
 
 fn add(directory: &Path, name: &str, figures: &[(&str, f64)]) -> ModelId {
