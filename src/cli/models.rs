@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use chrono::SubsecRound;
 use serde::Serialize;
 
 use crate::classifier::{self, Comparison, Entry, FileState, Manifest, ModelId, promote_checked};
@@ -326,7 +327,10 @@ fn text(shown: &Shown) -> anyhow::Result<String> {
             data.rows_train, data.rows_validation, data.rows_held_out, data.split, manifest.seed
         ),
     );
-    line("trained", format!("{}, {:.1} minutes", manifest.trained_at, manifest.minutes));
+    line(
+        "trained",
+        format!("{}, {:.1} minutes", manifest.trained_at.trunc_subsecs(0), manifest.minutes),
+    );
     line("machine", manifest.machine.clone());
     line("command", manifest.command.clone());
     let libraries = manifest.libraries.iter().map(|(name, version)| format!("{name} {version}"));

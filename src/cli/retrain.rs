@@ -20,6 +20,9 @@ const STOPPED: i32 = 130;
 /// held-out rows, and writes it as the next version of its name: manifest, weights,
 /// vocabulary, and a model card with the figures. Progress goes to standard error.
 ///
+/// The name opens the new version from then on, and a running daemon takes it, unless it is
+/// worse than the one promoted now: see `monitor models promote --help`.
+///
 /// Ctrl-C keeps what was done; the same command with --resume goes on from there, and ends
 /// with the weights it would have had without the stop.
 ///

@@ -62,7 +62,7 @@ fn promotes_and_goes_back() {
     check(
         "promote m@4",
         false,
-        &["was not measured on the same rows as m@3", "--data FILE", "--force"],
+        &["no figures of it and m@3 on the same rows", "--data FILE", "--force"],
     );
     check("promote m@9", false, &["no model \"m@9\"", "m (= m@3), m@1, m@2, m@3, m@4"]);
     check("promote m", false, &["is no model id: give name@version"]);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use monitor::classifier::{self, ArtifactError, Manifest, Model, ModelId, NewArtifact, Weights};
 use monitor::embedded::{Nisshi, Postgres, PostgresOptions, Storage, with_database};
+use monitor::text::Analyzer;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -198,7 +199,7 @@ pub fn tiny_model(
         weights,
         vocabulary: None,
         ngrams: None,
-        analyzer: monitor::text::Analyzer::tweet(),
+        analyzer: Analyzer::tweet(),
         extra: BTreeMap::new(),
     };
     let card = |_: Model, manifest: &mut Manifest| {

@@ -121,7 +121,7 @@ impl Promotion {
                 list(figures)
             ),
             Self::NotComparable { current } => format!(
-                "{id} is not promoted: it was not measured on the same rows as {current}; to \
+                "{id} is not promoted: there are no figures of it and {current} on the same rows; to \
                  measure both now: monitor models promote {id} --data FILE; to promote it \
                  unmeasured: --force instead"
             ),
@@ -194,7 +194,7 @@ pub fn promote(directory: &Path, id: &ModelId, now: DateTime<Utc>) -> Result<(),
 /// to promote wait for it.
 ///
 /// # Errors
-/// As [`promote`], a manifest cannot be read, or `compare` failed.
+/// As [`promote`], the new manifest cannot be read, or `compare` failed.
 pub fn promote_checked<E: From<ArtifactError>>(
     directory: &Path,
     id: &ModelId,
@@ -209,7 +209,11 @@ pub fn promote_checked<E: From<ArtifactError>>(
         Some(current) if current == *id => Promotion::Already,
         Some(current) => {
             let read = |id: &ModelId| artifact::read_manifest(&folder(directory, id));
-            let figures = compare(&read(&current)?, &read(id)?)?;
+            // One whose manifest is damaged or gone has no figures.
+            let figures = match read(&current) {
+                Ok(manifest) => compare(&manifest, &read(id)?)?,
+                Err(_) => Vec::new(),
+            };
             Promotion::judge(current, figures)
         }
     };

@@ -118,6 +118,19 @@ fn other_rows_are_not_compared() {
 }
 
 #[test]
+fn one_without_a_manifest_has_no_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path();
+    let [first, second] = [0.8, 0.9].map(|auc| add(directory, "m", &[("a", auc)]));
+    promote(directory, &first, now()).unwrap();
+    fs::write(directory.join("m/1/manifest.json"), "{").unwrap();
+    let outcome = promote_checked(directory, &second, now(), by_manifest).unwrap();
+    assert_eq!(outcome, Promotion::NotComparable { current: first });
+    promote(directory, &second, now()).unwrap();
+    assert_eq!(opens(directory, "m"), "m@2", "forced");
+}
+
+#[test]
 fn rollback_goes_back_step_by_step() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path();
