@@ -212,7 +212,7 @@ fn a_picture_and_a_threshold() {
 #[test]
 fn one_class_has_no_area() {
     let folder = tempfile::tempdir().unwrap();
-    let data = write(folder.path(), "sad.csv", &(row("0", "so sad") + &row("0", "so very sad")));
+    let data = write(folder.path(), "sad.csv", row("0", "so sad") + &row("0", "so very sad"));
     let picture = folder.path().join("sad.svg");
     let arguments = ["evaluate", "--set", models(), "--model", QUICK, "--data", &data];
     let found = text(&[&arguments[..], &["--picture", picture.to_str().unwrap()]].concat());
@@ -225,7 +225,7 @@ fn one_class_has_no_area() {
 fn bad_input_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let empty = write(folder.path(), "empty.csv", "");
-    let neutral = write(folder.path(), "neutral.csv", &row("2", "a table"));
+    let neutral = write(folder.path(), "neutral.csv", row("2", "a table"));
     let nowhere: PathBuf = folder.path().join("none").join("p.svg");
     let nowhere = nowhere.to_str().unwrap();
     let no_models = format!("model.directory={}", folder.path().display());
