@@ -145,15 +145,17 @@ fn versions(directory: &Path) -> anyhow::Result<Vec<String>> {
     Ok(found)
 }
 
-/// Bytes of the files that a model reads: weights, and words where it has them.
+/// Ends of the names of files that no model reads.
+const FOR_PEOPLE: [&str; 3] = [".md", ".csv", ".svg"];
+
+/// Bytes of the files that a model reads.
 fn size(directory: &Path, manifest: &Manifest) -> anyhow::Result<u64> {
     let folder = directory.join(&manifest.name).join(manifest.version.to_string());
+    let is_read = |name: &&String| !FOR_PEOPLE.iter().any(|ending| name.ends_with(ending));
     let mut bytes = 0;
-    for name in ["weights.safetensors", "vocabulary.txt"] {
-        if manifest.files.contains_key(name) {
-            let path = folder.join(name);
-            bytes += fs::metadata(&path).with_context(|| path.display().to_string())?.len();
-        }
+    for name in manifest.files.keys().filter(is_read) {
+        let path = folder.join(name);
+        bytes += fs::metadata(&path).with_context(|| path.display().to_string())?.len();
     }
     Ok(bytes)
 }

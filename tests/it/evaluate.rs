@@ -145,6 +145,35 @@ fn rows_learned_from_are_never_measured_in_silence() {
 }
 
 #[test]
+fn rows_parted_by_time_or_calibrated_with() {
+    let models = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let rows: String =
+        (0..100).map(|n| format!("negative,awful {n}\npositive,fine {n}\n")).collect();
+    let human = write(elsewhere.path(), "human.csv", format!("label,text\n{rows}"));
+    retrain(models.path(), QUICK, &["--split", "time", "--calibrate", &human]);
+    let set = setting(models.path());
+    let arguments = |data| ["evaluate", "--set", &set, "--model", QUICK, "--data", data];
+
+    let found = json(&arguments(TRAINING));
+    let latest = found["data"]["rows"].as_u64().unwrap();
+    assert_eq!(found["data"]["part"], "held-out", "{}", found["data"]);
+    assert!((60..100).contains(&latest), "a fifth of 420: {latest}");
+
+    let found = json(&arguments(&human));
+    let rows = found["data"]["rows"].as_u64().unwrap();
+    assert_eq!(found["data"]["part"], "held-out", "{}", found["data"]);
+    assert!((70..130).contains(&rows), "half of 200: {rows}");
+
+    let content = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(TRAINING)).unwrap();
+    let later = row("0", "a later row").replace("today", "Sat May 11 03:00:01 UTC 2019");
+    let later = write(elsewhere.path(), "sentiment.csv", [&content[..], later.as_bytes()].concat());
+    let output = monitor(&arguments(&later));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("cannot be found again"), "{error}");
+}
+
+#[test]
 fn compares_on_rows_that_none_learned_from() {
     let folder = tempfile::tempdir().unwrap();
     ["1", "2"].iter().for_each(|seed| retrain(folder.path(), QUICK, &["--seed", seed]));
@@ -212,7 +241,7 @@ fn a_picture_and_a_threshold() {
 #[test]
 fn one_class_has_no_area() {
     let folder = tempfile::tempdir().unwrap();
-    let data = write(folder.path(), "sad.csv", &(row("0", "so sad") + &row("0", "so very sad")));
+    let data = write(folder.path(), "sad.csv", row("0", "so sad") + &row("0", "so very sad"));
     let picture = folder.path().join("sad.svg");
     let arguments = ["evaluate", "--set", models(), "--model", QUICK, "--data", &data];
     let found = text(&[&arguments[..], &["--picture", picture.to_str().unwrap()]].concat());
@@ -225,7 +254,7 @@ fn one_class_has_no_area() {
 fn bad_input_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let empty = write(folder.path(), "empty.csv", "");
-    let neutral = write(folder.path(), "neutral.csv", &row("2", "a table"));
+    let neutral = write(folder.path(), "neutral.csv", row("2", "a table"));
     let nowhere: PathBuf = folder.path().join("none").join("p.svg");
     let nowhere = nowhere.to_str().unwrap();
     let no_models = format!("model.directory={}", folder.path().display());

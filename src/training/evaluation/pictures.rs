@@ -119,12 +119,11 @@ fn roc_panel(area: &Area<'_>, pairs: &[(Probability, bool)], threshold: Probabil
     let at =
         (share(c.positive_missed, c.positive_found), share(c.negative_found, c.negative_missed));
     chart.draw_series([Circle::new(at, 5, NEGATIVE.filled())])?;
-    let style = (FONT, SMALL).into_font().color(&INK);
-    chart.draw_series([Text::new(
-        format!("negative from {:.2}", threshold.get()),
-        (at.0 + 0.03, at.1 - 0.02),
-        style,
-    )])?;
+    // Where there is room: below the curve, within the panel.
+    let side = if at.0 < 0.6 { HPos::Left } else { HPos::Right };
+    let style = (FONT, SMALL).into_font().color(&INK).pos(Pos::new(side, VPos::Top));
+    let label = format!("negative from {:.2}", threshold.get());
+    chart.draw_series([Text::new(label, (at.0 + 0.02, at.1 - 0.03), style)])?;
     Ok(())
 }
 

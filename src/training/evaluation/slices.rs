@@ -66,7 +66,7 @@ pub fn slices(rows: &[Scored<'_>], threshold: Probability) -> Vec<Slice> {
         let name = end.map_or(format!("{first}+"), |end| format!("{first}-{}", end - 1));
         cut("words", name, &|t| t.words.max(1) >= *first && end.is_none_or(|end| t.words < end));
     }
-    let kinds: [(&str, fn(&Traits) -> bool); 5] = [
+    let kinds: [(&str, Has); 5] = [
         ("link", |t| t.link),
         ("mention", |t| t.mention),
         ("negation", |t| t.negation),
@@ -79,6 +79,9 @@ pub fn slices(rows: &[Scored<'_>], threshold: Probability) -> Vec<Slice> {
     }
     found
 }
+
+/// Whether a text has something.
+type Has = fn(&Traits) -> bool;
 
 /// What a text is like.
 #[derive(Debug, PartialEq)]

@@ -149,7 +149,7 @@ impl fmt::Display for Evaluation {
         let Speed { tweets_per_s, threads, rounds } = self.speed;
         writeln!(
             f,
-            "{:<18} {tweets_per_s:.0} tweets/s on {threads} threads, median of {rounds} rounds\n",
+            "{:<18} {tweets_per_s:.0} tweets/s (libtorch threads: {threads}; median of {rounds} rounds)\n",
             "speed"
         )?;
         let columns = ["rows", "negative", "accuracy", "95 %"];
