@@ -80,7 +80,7 @@ fn main() -> anyhow::Result<()> {
     let encoder = HashedWords::new(analyzer.clone(), model.shape).context("buckets")?;
     let mut classifier = Logistic::load(model.shape, &mut model.weights)?;
     let features = 1 << model.shape.buckets_log2;
-    let figures = measured.map(|rows| figures(&encoder, &mut classifier, rows));
+    let figures = measured.map(|rows| measure(&encoder, &mut classifier, rows));
     lines.push(Line { name: "ours, hashed words 1-2".into(), features, seconds, figures });
 
     let words = NgramLengths { characters_max: 0, ..TFIDF_LENGTHS };
@@ -92,7 +92,7 @@ fn main() -> anyhow::Result<()> {
         let encoder = KnownNgrams::new(analyzer.clone(), model.ngrams, model.shape);
         let mut classifier = Tfidf::load(model.shape, &mut model.weights)?;
         let clock = SystemClock::new();
-        let figures = measured.map(|rows| figures(&encoder, &mut classifier, rows));
+        let figures = measured.map(|rows| measure(&encoder, &mut classifier, rows));
         let rows: usize = measured.iter().map(|rows| rows.len()).sum();
         let rate = rows as f64 / clock.elapsed().as_secs_f64();
         eprintln!("{name}: {rate:.0} tweets/s scored on one thread");
@@ -107,7 +107,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn figures(encoder: &dyn Encoder, classifier: &mut dyn Classifier, rows: &[&Row]) -> (f64, f64) {
+fn measure(encoder: &dyn Encoder, classifier: &mut dyn Classifier, rows: &[&Row]) -> (f64, f64) {
     let mut pairs = Vec::with_capacity(rows.len());
     for chunk in rows.chunks(2_048) {
         let encoded: Vec<_> = chunk.iter().map(|row| encoder.encode(&row.text)).collect();
