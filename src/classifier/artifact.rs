@@ -1,7 +1,8 @@
 //! One version of one model on disk.
 //!
 //! `models/<name>/<version>/` holds `manifest.json`, `weights.safetensors`,
-//! `README.md` (the model card) and, where the family has one, `vocabulary.txt`.
+//! `README.md` (the model card) and, where the family has one, `vocabulary.txt`; where the
+//! preset is the study's, `lexicon.txt` too.
 //!
 //! **Invariant.** A version is written whole or not at all (a temporary folder, then a
 //! rename), and never changed: every file's SHA-256 stands in the manifest, and that of
@@ -28,11 +29,14 @@ use super::{
 use tch::Device;
 
 use crate::domain::Probability;
-use crate::text::{Analyzer, Ngrams, NgramsError, Preset, Vocabulary, VocabularyError};
+use crate::text::{
+    Analyzer, Lexicon, LexiconError, Ngrams, NgramsError, Preset, Vocabulary, VocabularyError,
+};
 
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const VOCABULARY: &str = "vocabulary.txt";
+const LEXICON: &str = "lexicon.txt";
 const NGRAMS: &str = "ngrams.txt";
 const CARD: &str = "README.md";
 /// Ends of the names of files that no model reads.
@@ -146,6 +150,8 @@ pub struct NewArtifact {
     pub weights: Weights,
     /// The words, where the family has them.
     pub vocabulary: Option<Vocabulary>,
+    /// From texts to words; its word lists are kept beside the vocabulary.
+    pub analyzer: Analyzer,
     /// The n-grams, where the family has them.
     pub ngrams: Option<Ngrams>,
     /// Further files to keep beside it, such as the course of the training.
@@ -221,6 +227,14 @@ pub enum ArtifactError {
         /// What is wrong.
         source: VocabularyError,
     },
+    /// The word lists of the study's preset are none.
+    #[error("{}: {source}", .path.display())]
+    Lexicon {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: LexiconError,
+    },
     /// The list of n-grams is none.
     #[error("{}: {source}", .path.display())]
     Ngrams {
@@ -278,14 +292,16 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
         }
     }
     let refuse = |reason: String| ArtifactError::Manifest { path: folder.join(MANIFEST), reason };
-    for name in [WEIGHTS].into_iter().chain(list(&manifest)) {
+    let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
+    let lists = (preset == Preset::Study).then_some(LEXICON);
+    for name in [WEIGHTS].into_iter().chain(list(&manifest)).chain(lists) {
         if !manifest.files.contains_key(name) {
             return Err(refuse(format!("{name:?} is not among its files")));
         }
     }
-    let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
     let analyzer = match preset {
         Preset::Tweet => Analyzer::tweet(),
+        Preset::Study => Analyzer::study(Arc::new(read_lexicon(&folder.join(LEXICON))?)),
     };
     let Calibration { temperature, threshold } = manifest.calibration;
     if !(temperature.is_finite() && temperature > 0.0) {
@@ -368,11 +384,19 @@ fn read_vocabulary(path: &Path) -> Result<Vocabulary, ArtifactError> {
         .map_err(|source| ArtifactError::Vocabulary { path: path.to_owned(), source })
 }
 
+fn read_lexicon(path: &Path) -> Result<Lexicon, ArtifactError> {
+    Lexicon::parse(&read_text(path)?)
+        .map_err(|source| ArtifactError::Lexicon { path: path.to_owned(), source })
+}
+
 /// Writes numbers and words of a version into `folder`; [`seal`] finishes it.
 pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(), ArtifactError> {
     let mut files = vec![(WEIGHTS, artifact.weights.to_bytes(Precision::Half))];
     if let Some(vocabulary) = &artifact.vocabulary {
         files.push((VOCABULARY, vocabulary.to_text().into_bytes()));
+    }
+    if let Some(lexicon) = artifact.analyzer.lexicon() {
+        files.push((LEXICON, lexicon.to_text().into_bytes()));
     }
     if let Some(ngrams) = &artifact.ngrams {
         files.push((NGRAMS, ngrams.text().as_bytes().to_vec()));

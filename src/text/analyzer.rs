@@ -3,7 +3,9 @@
 //! **Invariant.** A [`Preset`] is frozen once a model has shipped with it: other rules
 //! get another name. Deliberately absent: what the rules are; each has a module.
 
-use super::tweet;
+use std::sync::Arc;
+
+use super::{Lexicon, study, tweet};
 
 /// Rules that turn a text into words, by the name that manifests carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,11 +17,26 @@ pub enum Preset {
     /// word of its own; of punctuation only `!`, `!!`, `?`, `??` and `...` stay; "don't"
     /// stays one word.
     Tweet,
+    /// The recipe of the study behind this project, for comparison. In this order:
+    ///
+    /// | step | what comes of it |
+    /// | --- | --- |
+    /// | brackets | `[...]` falls with what is in it |
+    /// | links | `http://`, `https://` and `www.` fall up to the next white space |
+    /// | line breaks | fall; the words on both sides become one |
+    /// | punctuation | ASCII's signs fall: "don't" becomes "dont", "@you" "you" |
+    /// | lower case | |
+    /// | stop words | NLTK's English ones fall, "not" and "no" among them |
+    /// | lemmas | WordNet's, each word taken for a noun: "cats" becomes "cat" |
+    /// | dictionary | a word that is not in NLTK's `words` falls: names, "lol", "loved" |
+    ///
+    /// A model with these rules carries the word lists as they were in training.
+    Study,
 }
 
 /// No preset has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no text preset {0:?}; this program knows \"tweet\"")]
+#[error("there is no text preset {0:?}; this program knows \"tweet\" and \"study\"")]
 pub struct UnknownPreset(pub String);
 
 impl std::str::FromStr for Preset {
@@ -27,6 +44,7 @@ impl std::str::FromStr for Preset {
     fn from_str(name: &str) -> Result<Self, UnknownPreset> {
         match name {
             "tweet" => Ok(Self::Tweet),
+            "study" => Ok(Self::Study),
             other => Err(UnknownPreset(other.to_owned())),
         }
     }
@@ -37,6 +55,7 @@ impl Preset {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tweet => "tweet",
+            Self::Study => "study",
         }
     }
 }
@@ -44,25 +63,48 @@ impl Preset {
 /// A preset with the word lists it needs; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Analyzer {
-    preset: Preset,
+    rules: Rules,
+}
+
+#[derive(Debug, Clone)]
+enum Rules {
+    Tweet,
+    Study(Arc<Lexicon>),
 }
 
 impl Analyzer {
     /// By the rules of [`Preset::Tweet`].
     pub fn tweet() -> Self {
-        Self { preset: Preset::Tweet }
+        Self { rules: Rules::Tweet }
+    }
+
+    /// By the rules of [`Preset::Study`].
+    pub fn study(lexicon: Arc<Lexicon>) -> Self {
+        Self { rules: Rules::Study(lexicon) }
     }
 
     /// Whose rules these are.
     pub fn preset(&self) -> Preset {
-        self.preset
+        match self.rules {
+            Rules::Tweet => Preset::Tweet,
+            Rules::Study(_) => Preset::Study,
+        }
+    }
+
+    /// The word lists it needs; kept with the model.
+    pub fn lexicon(&self) -> Option<&Lexicon> {
+        match &self.rules {
+            Rules::Tweet => None,
+            Rules::Study(lexicon) => Some(lexicon),
+        }
     }
 
     /// The first `words_max` words of `text`, read from its first
     /// [`TEXT_BYTES_MAX`](super::TEXT_BYTES_MAX) bytes.
     pub fn words(&self, text: &str, words_max: usize) -> Vec<String> {
-        match self.preset {
-            Preset::Tweet => tweet::words(text, words_max),
+        match &self.rules {
+            Rules::Tweet => tweet::words(text, words_max),
+            Rules::Study(lexicon) => study::words(text, lexicon, words_max),
         }
     }
 }

@@ -3,13 +3,15 @@
 //! **Invariant.** Everything here is a pure function of its arguments, and training and
 //! serving call the same functions: a model's manifest names its [`Preset`], so a text
 //! gets the same ids in both. Work on one text is bounded by [`TEXT_BYTES_MAX`].
-//! Deliberately absent: models, files, settings; stemming and stop words, which would
-//! remove "not".
+//! Deliberately absent: models, files, settings. Stop words, which remove "not", are there
+//! for the study's sake alone.
 
 mod analyzer;
 mod brands;
 mod hashing;
+mod lexicon;
 mod ngrams;
+mod study;
 mod tweet;
 mod vocabulary;
 
@@ -20,6 +22,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 pub use analyzer::{Analyzer, Preset, UnknownPreset};
 pub use brands::{BrandError, BrandMatcher, BrandRule};
 pub use hashing::{Buckets, fnv1a_64, unit_interval};
+pub use lexicon::{Lexicon, LexiconError, LexiconSources};
 pub use ngrams::{Ngram, NgramKind, NgramLengths, Ngrams, NgramsError};
 pub use vocabulary::{PADDING, UNKNOWN, Vocabulary, VocabularyError};
 

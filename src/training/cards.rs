@@ -101,6 +101,12 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
         manifest.machine,
     )
     .expect("writing to a String cannot fail");
+    if manifest.preset == "study" {
+        out.push_str(
+            "\nIts nouns come from WordNet, © Princeton University; its stop words and dictionary \
+             from NLTK's data.\n",
+        );
+    }
     for (name, figures) in &manifest.metrics {
         let figure = |key: &str| figures.get(key).map_or("-".to_owned(), |v| format!("{v:.4}"));
         let count = |key: &str| figures.get(key).map_or(0.0, |v| *v);

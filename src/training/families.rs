@@ -161,7 +161,7 @@ fn neural(
     checkpoint: &Checkpoint,
     family: Neural,
 ) -> Result<Trained, TrainingError> {
-    let study = request.analyzer.preset() != Preset::Tweet;
+    let study = request.analyzer.preset() == Preset::Study;
     let sequence = if study { STUDY_SEQUENCE } else { SEQUENCE };
     let (vocabulary, counts) = words(request, sides, study);
     let fitting = if study { Fitting::AsTheyAre } else { Fitting::To(WIDTH) };

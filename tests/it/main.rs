@@ -14,3 +14,4 @@ mod score;
 mod serve;
 mod store_contract;
 mod support;
+mod word_lists;

@@ -13,11 +13,14 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// Names of the models in `models/`.
+const SHIPPED: [&str; 2] = ["logistic-tfidf", "lstm"];
+
 fn fixture(name: &str) -> Dataset {
     training::read(&here("tests/fixtures").join(name), None).unwrap()
 }
 
-fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
+pub fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
     Request {
         family,
         name: family.as_str().into(),
@@ -39,11 +42,14 @@ fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
     }
 }
 
-fn train_as(request: &Request<'_>) -> Result<Manifest, TrainingError> {
+pub fn train_as(request: &Request<'_>) -> Result<Manifest, TrainingError> {
     let test = here("tests/fixtures/manual.csv");
     let data = training::read(&here("tests/fixtures/sentiment.csv"), Some(&test)).unwrap();
     let test = fixture("manual.csv");
-    training::train(request, Rows { data: &data, also: &[], test: Some(&test), calibrate: None })
+    training::train(
+        request,
+        Rows { data: &data, also: &[], also_rows: 0, test: Some(&test), calibrate: None },
+    )
 }
 
 /// Trains on the fixture; a few hundred made-up rows are learned in a second.
@@ -189,7 +195,7 @@ fn calibrates_on_rows_of_people() {
     let data = fixture("sentiment.csv");
     let human = fixture("sentiment.csv");
     let request = request(Family::Dense, folder.path(), 3);
-    let rows = Rows { data: &data, also: &[], test: None, calibrate: Some(&human) };
+    let rows = Rows { data: &data, also: &[], also_rows: 0, test: None, calibrate: Some(&human) };
     let manifest = training::train(&request, rows).unwrap();
     let figures = |when: &str| &manifest.metrics[&format!("sentiment.csv, {when} calibration")];
     let (before, after) = (figures("before"), figures("after"));
@@ -259,7 +265,7 @@ fn a_batch_scores_like_single_texts() {
 
 #[test]
 fn shipped_models_know_love_from_a_lost_bag() {
-    for name in ["lstm"] {
+    for name in SHIPPED {
         let mut model = classifier::open(&here("models"), name, 2).unwrap();
         assert_eq!(label(&mut model, "we love you"), Label::Positive, "{name}");
         assert_eq!(label(&mut model, "worst airline ever, lost my bag"), Label::Negative, "{name}");
@@ -272,7 +278,7 @@ fn any_text_has_a_score() {
     let one_word = "a".repeat(1 << 20);
     let cases =
         ["", " ", "\0", "a\0b", "😂😡👍🏽", "\u{200D}", "最悪", &megabyte, &one_word, "&", "@", "#"];
-    for name in ["lstm"] {
+    for name in SHIPPED {
         let mut model = classifier::open(&here("models"), name, 2).unwrap();
         for text in cases {
             let shown: String = text.chars().take(10).collect();
@@ -380,10 +386,12 @@ fn too_few_rows_and_bad_files_leave_the_registry_alone() {
     let mut data = training::read(&here("tests/fixtures/sentiment.csv"), None).unwrap();
     data.draw(3, 1);
     let request = request(Family::Lstm, &folder.path().join("models"), 1);
-    let error =
-        training::train(&request, Rows { data: &data, also: &[], test: None, calibrate: None })
-            .unwrap_err()
-            .to_string();
+    let error = training::train(
+        &request,
+        Rows { data: &data, also: &[], also_rows: 0, test: None, calibrate: None },
+    )
+    .unwrap_err()
+    .to_string();
     assert!(error.contains("give more rows"), "{error}");
     assert!(!folder.path().join("models").exists());
 }
