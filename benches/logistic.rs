@@ -80,8 +80,8 @@ fn main() -> anyhow::Result<()> {
     let encoder = HashedWords::new(analyzer.clone(), model.shape).context("buckets")?;
     let mut classifier = Logistic::load(model.shape, &mut model.weights)?;
     let features = 1 << model.shape.buckets_log2;
-    let found = measured.map(|rows| figures(&encoder, &mut classifier, rows));
-    lines.push(Line { name: "ours, hashed words 1-2".into(), features, seconds, figures: found });
+    let figures = measured.map(|rows| measure(&encoder, &mut classifier, rows));
+    lines.push(Line { name: "ours, hashed words 1-2".into(), features, seconds, figures });
 
     let words = NgramLengths { characters_max: 0, ..TFIDF_LENGTHS };
     for (name, lengths) in [("words 1-2", words), ("words 1-2, characters 3-5", TFIDF_LENGTHS)] {
@@ -92,12 +92,12 @@ fn main() -> anyhow::Result<()> {
         let encoder = KnownNgrams::new(analyzer.clone(), model.ngrams, model.shape);
         let mut classifier = Tfidf::load(model.shape, &mut model.weights)?;
         let clock = SystemClock::new();
-        let found = measured.map(|rows| figures(&encoder, &mut classifier, rows));
+        let figures = measured.map(|rows| measure(&encoder, &mut classifier, rows));
         let rows: usize = measured.iter().map(|rows| rows.len()).sum();
         let rate = rows as f64 / clock.elapsed().as_secs_f64();
         eprintln!("{name}: {rate:.0} tweets/s scored on one thread");
         let name = format!("ours, TF-IDF {name}");
-        lines.push(Line { name, features: model.shape.ngrams, seconds, figures: found });
+        lines.push(Line { name, features: model.shape.ngrams, seconds, figures });
     }
     match std::env::var_os("MONITOR_SKLEARN") {
         Some(python) => lines.extend(scikit_learn(Path::new(&python), &args, &sides)?),
@@ -107,7 +107,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn figures(encoder: &dyn Encoder, classifier: &mut dyn Classifier, rows: &[&Row]) -> (f64, f64) {
+fn measure(encoder: &dyn Encoder, classifier: &mut dyn Classifier, rows: &[&Row]) -> (f64, f64) {
     let mut pairs = Vec::with_capacity(rows.len());
     for chunk in rows.chunks(2_048) {
         let encoded: Vec<_> = chunk.iter().map(|row| encoder.encode(&row.text)).collect();

@@ -20,7 +20,7 @@ use crate::classifier::{
 use crate::text::{Analyzer, NgramKind, NgramLengths, Ngrams};
 
 const HASH: LogisticShape = LogisticShape { buckets_log2: 20, words_max: 64 };
-const HASH_C: f64 = 1.0;
+const HASH_C: f64 = 4.0;
 
 /// Words alone and in pairs, three to five characters.
 pub const TFIDF_LENGTHS: NgramLengths =
