@@ -67,7 +67,6 @@ pub struct EmbeddingError {
     /// Which file.
     pub path: PathBuf,
     /// What is wrong with it.
-    #[source]
     pub fault: EmbeddingFault,
 }
 
