@@ -1,6 +1,7 @@
 //! Tests that run the crate from outside, over real sockets, stores and files; in one
 //! binary, so that they link once.
 
+mod bad_input;
 mod compose;
 mod config;
 mod daemon;
