@@ -15,7 +15,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy
 import torch
 from torch import nn
 from torch.nn import functional
@@ -177,8 +176,9 @@ def main():
             rows[row["side"]].append(row)
     vectors = None
     if (folder / "vectors.f32").exists():
-        flat = numpy.fromfile(folder / "vectors.f32", dtype="<f4")
-        vectors = torch.from_numpy(flat).reshape(settings["vocabulary"], settings["embedding"])
+        size = settings["vocabulary"], settings["embedding"]
+        flat = torch.from_file(str(folder / "vectors.f32"), size=size[0] * size[1])
+        vectors = flat.reshape(size)
     network = Network(settings, vectors)
     rows_per_s, loss = train(network, rows["train"], settings)
     validation_loss, accuracy = validate(network, rows["validation"])
