@@ -14,38 +14,47 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::logistic::Logistic;
-use super::weights::WeightsError;
+use super::network::Served;
+use super::weights::{Precision, WeightsError};
 use super::{
-    Classifier, Encoder, HashedWords, LogisticShape, LstmNetwork, LstmShape, Model, ModelId,
-    Weights, WordIds,
+    Calibration, Classifier, Dense, DenseShape, Encoder, HashedWords, LogisticShape, Lstm,
+    LstmShape, Model, ModelId, Network, Purpose, Sequence, Weights, WordIds,
 };
+use tch::Device;
+
 use crate::domain::Probability;
-use crate::text::{Preset, Vocabulary, VocabularyError};
+use crate::text::{Analyzer, Preset, Vocabulary, VocabularyError};
 
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const VOCABULARY: &str = "vocabulary.txt";
 const CARD: &str = "README.md";
+/// Ends of the names of files that no model reads.
+const FOR_PEOPLE: [&str; 3] = [".md", ".csv", ".svg"];
 
 /// A kind of model, with what must be known to read its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "family", content = "architecture", rename_all = "lowercase")]
+#[serde(tag = "family", content = "architecture", rename_all = "kebab-case")]
 pub enum Architecture {
     /// Logistic regression over hashed words.
-    Logistic(LogisticShape),
-    /// Bidirectional LSTM over words.
+    LogisticHash(LogisticShape),
+    /// The mean of word vectors and a dense layer.
+    Dense(DenseShape),
+    /// LSTM over word vectors.
     Lstm(LstmShape),
 }
 
 impl Architecture {
-    /// The family's name, which is also the name under which it is promoted.
+    /// The family's name.
     pub fn family(&self) -> &'static str {
         match self {
-            Self::Logistic(_) => "logistic",
+            Self::LogisticHash(_) => "logistic-hash",
+            Self::Dense(_) => "dense",
             Self::Lstm(_) => "lstm",
         }
     }
@@ -63,20 +72,33 @@ pub struct Manifest {
     pub architecture: Architecture,
     /// Name of the [`Preset`] that turns text into words.
     pub preset: String,
-    /// Negative from this probability upwards.
-    pub threshold: f32,
+    /// From what the model says to what is stored.
+    pub calibration: Calibration,
+    /// How many numbers it has.
+    pub parameters: usize,
+    /// How many of them were learned; the others came with the word vectors.
+    pub trainable: usize,
     /// Seed of the split, the first weights and the order of batches.
     pub seed: u64,
     /// What to type to train it again; file names without folders.
     pub command: String,
     /// What it learned from.
     pub data: Data,
+    /// Commit of the program that trained it; absent where it was not built from a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// Versions of what computed it.
     pub libraries: BTreeMap<String, String>,
+    /// What computed it: processor or GPU, threads.
+    pub machine: String,
+    /// When training ended.
+    pub trained_at: DateTime<Utc>,
     /// How long training took.
     pub minutes: f64,
     /// Measured on the files of this version: data set to figure to value.
     pub metrics: BTreeMap<String, BTreeMap<String, f64>>,
+    /// SHA-256 over the rows of each of those data sets: figures on equal rows compare.
+    pub rows_sha256: BTreeMap<String, String>,
     /// SHA-256 of each other file of the version, by its name.
     pub files: BTreeMap<String, String>,
 }
@@ -92,8 +114,16 @@ pub struct Data {
     pub rows_train: usize,
     /// Rows that decided when to stop.
     pub rows_validation: usize,
-    /// Rows held out: by authors who stand in neither of the others.
+    /// Rows held out.
     pub rows_held_out: usize,
+    /// How rows were parted: `user`, `random` or `time`.
+    pub split: String,
+    /// Further files learned from, each with its weight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
+    /// Where the word vectors came from, and how many words had one there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub embeddings: Vec<String>,
 }
 
 impl Manifest {
@@ -112,6 +142,8 @@ pub struct NewArtifact {
     pub weights: Weights,
     /// The words, where the family has them.
     pub vocabulary: Option<Vocabulary>,
+    /// Further files to keep beside it, such as the course of the training.
+    pub extra: BTreeMap<String, Vec<u8>>,
 }
 
 /// Why a model could not be read or written, and what to do.
@@ -223,7 +255,8 @@ fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
 pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
     let manifest = read_manifest(folder)?;
     // A typo mended in the card stops no daemon.
-    for (name, expected) in manifest.files.iter().filter(|(name, _)| *name != CARD) {
+    let is_read = |name: &str| !FOR_PEOPLE.iter().any(|ending| name.ends_with(ending));
+    for (name, expected) in manifest.files.iter().filter(|(name, _)| is_read(name)) {
         let path = folder.join(name);
         let found = sha256(&read_file(&path)?);
         if found != *expected {
@@ -237,38 +270,56 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
         }
     }
     let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
-    let threshold = Probability::new(manifest.threshold)
-        .map_err(|error| refuse(format!("threshold {error}")))?;
+    let analyzer = match preset {
+        Preset::Tweet => Analyzer::tweet(),
+    };
+    let Calibration { temperature, threshold } = manifest.calibration;
+    if !(temperature.is_finite() && temperature > 0.0) {
+        return Err(refuse(format!("temperature {temperature} is not above zero")));
+    }
+    let threshold =
+        Probability::new(threshold).map_err(|error| refuse(format!("threshold {error}")))?;
 
     let path = folder.join(WEIGHTS);
     let unfit = |source| ArtifactError::Weights { path: folder.join(WEIGHTS), source };
     let mut weights = Weights::parse(&read_file(&path)?).map_err(unfit)?;
+    let words = |size: usize, sequence: Sequence| {
+        let vocabulary = read_vocabulary(&folder.join(VOCABULARY))?;
+        if vocabulary.len() != size {
+            return Err(refuse(format!(
+                "it asks for {size} words, and {VOCABULARY} has {}",
+                vocabulary.len()
+            )));
+        }
+        Ok(Arc::new(WordIds::new(analyzer.clone(), vocabulary, sequence)))
+    };
     let (encoder, classifier): (Arc<dyn Encoder>, Box<dyn Classifier>) = match manifest.architecture
     {
-        Architecture::Logistic(shape) => {
-            let encoder = HashedWords::new(preset, shape).ok_or_else(|| {
+        Architecture::LogisticHash(shape) => {
+            let encoder = HashedWords::new(analyzer, shape).ok_or_else(|| {
                 refuse(format!("2^{} buckets are out of range", shape.buckets_log2))
             })?;
             (Arc::new(encoder), Box::new(Logistic::load(shape, &mut weights).map_err(unfit)?))
         }
+        Architecture::Dense(shape) => {
+            let encoder = words(shape.vocabulary, shape.sequence)?;
+            let network = Dense::new(shape, Purpose::Service, Device::Cpu);
+            network.load(&mut weights).map_err(unfit)?;
+            (encoder, Box::new(Served(network)))
+        }
         Architecture::Lstm(shape) => {
-            let vocabulary = read_vocabulary(&folder.join(VOCABULARY))?;
-            if vocabulary.len() != shape.vocabulary {
-                return Err(refuse(format!(
-                    "it asks for {} words, and {VOCABULARY} has {}",
-                    shape.vocabulary,
-                    vocabulary.len()
-                )));
-            }
-            let network = LstmNetwork::load(shape, &mut weights).map_err(unfit)?;
-            (Arc::new(WordIds::new(preset, vocabulary, shape.words_max)), Box::new(network))
+            let encoder = words(shape.vocabulary, shape.sequence)?;
+            let network = Lstm::new(shape, Purpose::Service, Device::Cpu);
+            network.load(&mut weights).map_err(unfit)?;
+            (encoder, Box::new(Served(network)))
         }
     };
-    Ok(Model { id: manifest.id(), threshold, encoder, classifier })
+    let model = Model { id: manifest.id(), threshold, encoder, classifier };
+    Ok(model.calibrated(manifest.calibration, threshold))
 }
 
 fn wants_vocabulary(manifest: &Manifest) -> bool {
-    matches!(manifest.architecture, Architecture::Lstm(_))
+    matches!(manifest.architecture, Architecture::Dense(_) | Architecture::Lstm(_))
 }
 
 fn read_vocabulary(path: &Path) -> Result<Vocabulary, ArtifactError> {
@@ -281,10 +332,11 @@ fn read_vocabulary(path: &Path) -> Result<Vocabulary, ArtifactError> {
 
 /// Writes numbers and words of a version into `folder`; [`seal`] finishes it.
 pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(), ArtifactError> {
-    let mut files = vec![(WEIGHTS, artifact.weights.to_bytes())];
+    let mut files = vec![(WEIGHTS, artifact.weights.to_bytes(Precision::Half))];
     if let Some(vocabulary) = &artifact.vocabulary {
         files.push((VOCABULARY, vocabulary.to_text().into_bytes()));
     }
+    files.extend(artifact.extra.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
     files.into_iter().try_for_each(|(name, bytes)| write_file(&folder.join(name), &bytes))
 }
 
@@ -295,20 +347,12 @@ pub(super) fn seal(
     card: &str,
 ) -> Result<(), ArtifactError> {
     write_file(&folder.join(CARD), card.as_bytes())?;
-    write_manifest(folder, manifest, &[WEIGHTS, VOCABULARY, CARD])
-}
-
-/// Writes the manifest with the checksums of those of `names` that are in `folder`.
-pub(super) fn write_manifest(
-    folder: &Path,
-    manifest: &mut Manifest,
-    names: &[&str],
-) -> Result<(), ArtifactError> {
     manifest.files.clear();
-    for name in names {
-        let path = folder.join(name);
-        if path.exists() {
-            manifest.files.insert((*name).to_owned(), sha256(&read_file(&path)?));
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let path = entry.map_err(at(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name != MANIFEST {
+            manifest.files.insert(name, sha256(&read_file(&path)?));
         }
     }
     let mut json =

@@ -10,7 +10,7 @@ use super::{
     Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids, probabilities, sigmoid,
 };
 use crate::domain::Probability;
-use crate::text::{Buckets, Preset};
+use crate::text::{Analyzer, Buckets};
 
 /// What must be known to read the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -25,22 +25,22 @@ pub struct LogisticShape {
 /// Text to the ids of its words' and word pairs' buckets.
 #[derive(Debug)]
 pub struct HashedWords {
-    preset: Preset,
+    analyzer: Analyzer,
     buckets: Buckets,
     words_max: usize,
 }
 
 impl HashedWords {
     /// `None` where the number of buckets is out of range.
-    pub fn new(preset: Preset, shape: LogisticShape) -> Option<Self> {
+    pub fn new(analyzer: Analyzer, shape: LogisticShape) -> Option<Self> {
         let buckets = Buckets::new(shape.buckets_log2)?;
-        Some(Self { preset, buckets, words_max: shape.words_max })
+        Some(Self { analyzer, buckets, words_max: shape.words_max })
     }
 }
 
 impl Encoder for HashedWords {
     fn encode(&self, text: &str) -> Encoding {
-        Encoding { ids: self.buckets.ids(&self.preset.words(text, self.words_max)) }
+        Encoding { ids: self.buckets.ids(&self.analyzer.words(text, self.words_max)) }
     }
 }
 

@@ -9,11 +9,15 @@
 //! rows travel beside it (within 1e-5). Deliberately absent: Kafka, Postgres, brands.
 
 mod artifact;
+mod calibration;
+mod dense;
 mod logistic;
 mod lstm;
+mod network;
 mod null;
 mod registry;
 mod weights;
+mod words;
 mod worker;
 
 use std::fmt;
@@ -22,10 +26,14 @@ use std::sync::Arc;
 use crate::domain::Probability;
 
 pub use artifact::{Architecture, ArtifactError, Data, Manifest, NewArtifact};
+pub use calibration::Calibration;
+pub use dense::{Dense, DenseShape};
 pub use logistic::{HashedWords, LogisticShape};
-pub use lstm::{LstmShape, Network as LstmNetwork, WordIds};
+pub use lstm::{Lstm, LstmShape, Pooling};
+pub use network::{Network, Padded, Purpose};
 pub use registry::{open, promote, promoted, read_manifest, register};
-pub use weights::Weights;
+pub use weights::{Precision, Weights, WeightsError};
+pub use words::{Sequence, WordIds};
 pub use worker::{ModelHandle, WorkerGone};
 
 /// Token or feature ids of one text. Never empty: a text with nothing in it gets the
@@ -176,5 +184,27 @@ mod tests {
         check("@1", false);
         check("../lstm@1", false);
         check("a@1@2", false);
+    }
+
+    /// rust-bert is in the build from the first day, through the shim in vendor/tch.
+    #[test]
+    fn distilbert_of_rust_bert_has_its_known_size() {
+        use rust_bert::distilbert::{DistilBertConfig, DistilBertModelClassifier};
+        use tch::{Device, nn};
+        let config: DistilBertConfig = serde_json::from_value(serde_json::json!({
+            "activation": "gelu", "attention_dropout": 0.1, "dim": 768, "dropout": 0.1,
+            "hidden_dim": 3072, "id2label": {"0": "NEGATIVE", "1": "POSITIVE"},
+            "initializer_range": 0.02, "is_decoder": false,
+            "label2id": {"NEGATIVE": 0, "POSITIVE": 1}, "max_position_embeddings": 512,
+            "n_heads": 12, "n_layers": 6, "num_labels": 2, "output_attentions": false,
+            "output_hidden_states": false, "output_past": true, "qa_dropout": 0.1,
+            "seq_classif_dropout": 0.2, "sinusoidal_pos_embds": false, "tie_weights_": true,
+            "torchscript": false, "vocab_size": 30522
+        }))
+        .unwrap();
+        let variables = nn::VarStore::new(Device::Cpu);
+        let _model = DistilBertModelClassifier::new(variables.root(), &config).unwrap();
+        let numbers: usize = variables.variables().values().map(tch::Tensor::numel).sum();
+        assert_eq!(numbers, 66_955_010);
     }
 }

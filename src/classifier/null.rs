@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Classifier, ClassifyError, Encoding, HashedWords, LogisticShape, Model, ModelId};
 use crate::domain::Probability;
-use crate::text::Preset;
+use crate::text::Analyzer;
 
 struct NullClassifier(Probability);
 
@@ -25,7 +25,7 @@ impl Model {
         Self {
             id: ModelId { name: "null".into(), version: 1 },
             threshold: half,
-            encoder: Arc::new(HashedWords::new(Preset::Tweet, shape).expect("18 bits will do")),
+            encoder: Arc::new(HashedWords::new(Analyzer::tweet(), shape).expect("18 bits will do")),
             classifier: Box::new(NullClassifier(half)),
         }
     }

@@ -1,13 +1,24 @@
-//! Named arrays of numbers in a safetensors file, in half precision.
+//! Named arrays of numbers in a safetensors file.
 //!
-//! **Invariant.** Numbers on disk are IEEE half precision, numbers in memory single
-//! precision; what is read has the shape that was asked for. Deliberately absent: other
-//! number types, and memory mapping: models here are a few megabytes.
+//! **Invariant.** Numbers on disk are IEEE half precision in models, single precision in
+//! the checkpoints of a training, and single precision in memory; what is read has the
+//! shape that was asked for. Deliberately absent: other number types, and memory mapping:
+//! models here are a few megabytes.
 
 use std::collections::BTreeMap;
 
 use half::f16;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use tch::{Device, Kind, Tensor};
+
+/// How numbers stand on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// IEEE half precision: half the size, three decimal digits.
+    Half,
+    /// IEEE single precision: nothing is lost.
+    Single,
+}
 
 /// Arrays by name, each with its shape.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -25,6 +36,14 @@ impl Weights {
         self.0.insert(name.to_owned(), (shape.to_vec(), values));
     }
 
+    /// Adds a tensor's numbers, in single precision.
+    pub fn insert_tensor(&mut self, name: &str, tensor: &Tensor) {
+        let shape: Vec<usize> = tensor.size().iter().map(|n| *n as usize).collect();
+        let flat = tensor.to_device(Device::Cpu).to_kind(Kind::Float).flatten(0, -1);
+        let values = Vec::try_from(flat).expect("a flat array of single precision converts");
+        self.insert(name, &shape, values);
+    }
+
     /// Takes an array of exactly this shape out.
     ///
     /// # Errors
@@ -39,17 +58,26 @@ impl Weights {
         }
     }
 
-    /// The file, with numbers rounded to half precision.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let halves: Vec<(&String, &Vec<usize>, Vec<u8>)> = (self.0.iter())
+    /// The file, with numbers rounded to `precision`.
+    pub fn to_bytes(&self, precision: Precision) -> Vec<u8> {
+        let dtype = match precision {
+            Precision::Half => Dtype::F16,
+            Precision::Single => Dtype::F32,
+        };
+        let arrays: Vec<(&String, &Vec<usize>, Vec<u8>)> = (self.0.iter())
             .map(|(name, (shape, values))| {
-                let bytes = values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+                let bytes = match precision {
+                    Precision::Half => {
+                        values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect()
+                    }
+                    Precision::Single => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                };
                 (name, shape, bytes)
             })
             .collect();
-        let views = halves.iter().map(|(name, shape, bytes)| {
-            let view = TensorView::new(Dtype::F16, (*shape).clone(), bytes)
-                .expect("two bytes were written for each value of the shape");
+        let views = arrays.iter().map(|(name, shape, bytes)| {
+            let view = TensorView::new(dtype, (*shape).clone(), bytes)
+                .expect("the bytes of each value of the shape were written");
             (name.as_str(), view)
         });
         safetensors::serialize(views, None).expect("a handful of names fits in a header")
@@ -64,12 +92,19 @@ impl Weights {
             .map_err(|error| WeightsError(format!("the file is cut off or damaged ({error})")))?;
         let mut weights = Self::default();
         for (name, view) in file.tensors() {
-            if view.dtype() != Dtype::F16 {
-                return Err(WeightsError(format!("array {name:?} is not in half precision")));
-            }
-            let values = (view.data().as_chunks::<2>().0.iter())
-                .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
-                .collect();
+            let values = match view.dtype() {
+                Dtype::F16 => (view.data().as_chunks::<2>().0.iter())
+                    .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
+                    .collect(),
+                Dtype::F32 => (view.data().as_chunks::<4>().0.iter())
+                    .map(|bytes| f32::from_le_bytes(*bytes))
+                    .collect(),
+                other => {
+                    return Err(WeightsError(format!(
+                        "array {name:?} is {other:?}: half (F16) or single (F32) precision is read"
+                    )));
+                }
+            };
             weights.insert(&name, view.shape(), values);
         }
         Ok(weights)
@@ -85,13 +120,17 @@ mod tests {
         let mut weights = Weights::default();
         weights.insert("a", &[2, 2], vec![0.5, -1.25, 0.0, 100.0]);
         weights.insert("b", &[1], vec![3.0]);
-        let bytes = weights.to_bytes();
+        weights.insert("c", &[2], vec![1.0 / 3.0, 1e-9]);
+        let single = weights.to_bytes(Precision::Single);
+        assert_eq!(Weights::parse(&single), Ok(weights.clone()));
+        weights.insert("c", &[1], vec![2.0]);
+        let bytes = weights.to_bytes(Precision::Half);
         assert_eq!(Weights::parse(&bytes), Ok(weights.clone()));
         let check = |name, result: Result<Vec<f32>, WeightsError>, expected: &str| {
             let message = result.unwrap_err().to_string();
             assert!(message.contains(expected), "{name}: {message}");
         };
-        check("missing", weights.take("c", &[1]), "no array \"c\"");
+        check("missing", weights.take("d", &[1]), "no array \"d\"");
         check("shape", weights.take("a", &[4]), "has the shape [2, 2]");
         for end in [0, 4, 20, bytes.len() - 1] {
             let error = Weights::parse(&bytes[..end]).unwrap_err().to_string();

@@ -1,16 +1,27 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::ValueEnum;
+use tokio_util::sync::CancellationToken;
 
+use super::run::stop_on_signals;
+use crate::classifier::Manifest;
 use crate::config::Settings;
-use crate::training::{self, Family, Request};
+use crate::text::Analyzer;
+use crate::training::{self, Dataset, Family, Request, Rows, SplitBy, TrainingError};
 
-/// Train a model from sentiment140 and register it
+/// What a shell expects of a process that Ctrl-C ended.
+const STOPPED: i32 = 130;
+
+/// Train models from sentiment140 and register them
 ///
 /// Reads labelled tweets, leaves out duplicates and texts with conflicting labels, holds
-/// out one author in five, trains, measures the result on the held-out authors, and
-/// writes it as the next version of its family: manifest, weights, vocabulary and a
-/// model card with the figures. Progress goes to standard error.
+/// out one author in five, trains, chooses the threshold, measures the result on the
+/// held-out rows, and writes it as the next version of its name: manifest, weights,
+/// vocabulary, and a model card with the figures. Progress goes to standard error.
+///
+/// Ctrl-C keeps what was done; the same command with --resume goes on from there, and ends
+/// with the weights it would have had without the stop.
 ///
 /// The same file, seed, machine and model.threads give the same figures.
 #[derive(Debug, clap::Args)]
@@ -18,17 +29,42 @@ pub struct Args {
     /// Which family to train; all of them where none is named
     family: Option<Name>,
 
-    /// Labelled tweets: sentiment140's six columns, .csv or .csv.xz
+    /// Labelled tweets: sentiment140's six columns; plain or packed (.xz, .gz, .zip)
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
 
-    /// Hand-labelled tweets in the same layout: kept out of training, measured on at the end
+    /// Hand-labelled tweets: kept out of training, measured on at the end
     #[arg(long, value_name = "FILE")]
     test: Option<PathBuf>,
+
+    /// Human-labelled tweets to fit a temperature and a threshold on: labels made from
+    /// emoticons lean to "positive" elsewhere. Half of them are fitted on, the other half
+    /// tells what it brought
+    #[arg(long, value_name = "FILE")]
+    calibrate: Option<PathBuf>,
+
+    /// Word vectors to begin with: GloVe text, word2vec text or binary, fastText .vec; plain
+    /// or packed. Those of several files stand one behind the other
+    #[arg(long, value_name = "FILE")]
+    embeddings: Vec<PathBuf>,
+
+    /// How texts become words, and the form of the network that goes with it: `tweet` is our
+    /// own, `study` the one of the study (English words only, without stop words, one
+    /// direction, vectors as they came)
+    #[arg(long, value_enum, default_value = "tweet")]
+    preset: Preset,
+
+    /// Name of the model [default: the family, with -study behind it for that preset]
+    #[arg(long, value_name = "NAME", value_parser = model_name)]
+    name: Option<String>,
 
     /// Folder of models [default: model.directory of the settings]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
+
+    /// How rows are parted into those to learn from, to validate and to measure on
+    #[arg(long, value_enum, default_value = "user")]
+    split: SplitBy,
 
     /// Use only so many rows, drawn by the seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -38,27 +74,125 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
 
+    /// Leave word vectors as they are (true) or learn them too (false) [default: learn, but
+    /// not in the study's form]
+    #[arg(long, value_name = "BOOL")]
+    frozen: Option<bool>,
+
+    /// Read in one direction or in two [default: 2; 1 in the study's form]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
+    directions: Option<u8>,
+
+    /// Numbers of the hidden layer [default: the family's own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2048))]
+    hidden: Option<u16>,
+
     /// Seed of the split, the first weights and the order of batches
     #[arg(long, value_name = "N", default_value_t = 140)]
     seed: u64,
 
-    /// Register the new version, but let the family's name open the old one
+    /// Where to train: auto (a GPU where there is one), cpu, cuda:0
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+
+    /// Go on from where Ctrl-C, or whatever ended the last run, stopped it
+    #[arg(long)]
+    resume: bool,
+
+    /// Register the new version, but let the name open the old one
     #[arg(long)]
     no_promote: bool,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
-    /// Hashed words and word pairs; seconds to train, fastest to serve
-    Logistic,
+    /// The mean of word vectors and a dense layer; a minute to train
+    Dense,
     /// Reads words in order, both ways; minutes to train
     Lstm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Preset {
+    Tweet,
+}
+
+fn model_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("a model's name is made of a-z, 0-9, - and _".into())
+    }
 }
 
 /// Trains, registers, and prints a line for each new model.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let mut data = training::read(&args.data, args.test.as_deref())?;
-    let test = args.test.as_deref().map(|path| training::read(path, None)).transpose()?;
+    say(&data);
+    let read = |path: &Option<PathBuf>| -> anyhow::Result<Option<Dataset>> {
+        Ok(path.as_deref().map(|path| training::read(path, None)).transpose()?)
+    };
+    let test = read(&args.test)?;
+    let calibrate = match &args.calibrate {
+        Some(path) => Some(training::read(path, args.test.as_deref())?),
+        None => None,
+    };
+    if let Some(rows) = args.rows {
+        data.draw(rows as usize, args.seed);
+    }
+    let families = match args.family {
+        Some(Name::Dense) => vec![Family::Dense],
+        Some(Name::Lstm) => vec![Family::Lstm],
+        None => Family::ALL.to_vec(),
+    };
+    anyhow::ensure!(
+        args.name.is_none() || families.len() == 1,
+        "--name names one model: say which family to train"
+    );
+    let analyzer = match args.preset {
+        Preset::Tweet => Analyzer::tweet(),
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let stopped = CancellationToken::new();
+    runtime.block_on(async { stop_on_signals(stopped.clone()) })?;
+    let stop = || stopped.is_cancelled();
+    let rows = Rows { data: &data, also: &[], test: test.as_ref(), calibrate: calibrate.as_ref() };
+    for family in families {
+        let name = args.name_of(family);
+        let request = Request {
+            family,
+            command: args.command(family, settings.model.threads),
+            name: name.clone(),
+            analyzer: analyzer.clone(),
+            embeddings: args.embeddings.clone(),
+            frozen: args.frozen,
+            directions: args.directions.map(usize::from),
+            hidden: args.hidden.map(usize::from),
+            split: args.split,
+            output: args.output.clone().unwrap_or_else(|| settings.model.directory.clone()),
+            epochs_max: args.epochs.map(|epochs| epochs as usize),
+            seed: args.seed,
+            threads: settings.model.threads,
+            device: training::device(&args.device).context("--device")?,
+            promote: !args.no_promote,
+            resume: args.resume,
+            stop: &stop,
+        };
+        match training::train(&request, rows) {
+            Ok(manifest) => print(&manifest),
+            Err(error @ TrainingError::Stopped { .. }) => {
+                eprintln!("{name}: {error}");
+                std::process::exit(STOPPED);
+            }
+            Err(error) => return Err(error).with_context(|| format!("training {name}")),
+        }
+    }
+    Ok(())
+}
+
+/// What was read and left out.
+fn say(data: &Dataset) {
     let report = &data.report;
     eprintln!(
         "{}: {} rows read; left out {} malformed{}, {} neutral, {} duplicate, {} conflicting, {} of \
@@ -77,57 +211,44 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         report.excluded,
         data.rows.len()
     );
-    if let Some(rows) = args.rows {
-        data.draw(rows as usize, args.seed);
+}
+
+fn print(manifest: &Manifest) {
+    for (name, figures) in &manifest.metrics {
+        let figure = |key: &str| figures.get(key).map_or("-".into(), |v| format!("{v:.4}"));
+        println!(
+            "{}: accuracy {}, ROC AUC {} on {name}",
+            manifest.id(),
+            figure("accuracy"),
+            figure("roc_auc")
+        );
     }
-    let families = match args.family {
-        Some(Name::Logistic) => vec![Family::Logistic],
-        Some(Name::Lstm) => vec![Family::Lstm],
-        None => Family::ALL.to_vec(),
-    };
-    let output = args.output.clone().unwrap_or_else(|| settings.model.directory.clone());
-    for family in families {
-        let request = Request {
-            family,
-            output: output.clone(),
-            epochs_max: args.epochs.map(|epochs| epochs as usize),
-            seed: args.seed,
-            threads: settings.model.threads,
-            promote: !args.no_promote,
-            command: args.command(family, settings.model.threads),
-        };
-        let manifest = training::train(&request, &data, test.as_ref())
-            .with_context(|| format!("training {}", family.as_str()))?;
-        for (name, figures) in &manifest.metrics {
-            let figure = |key: &str| figures.get(key).map_or("-".into(), |v| format!("{v:.4}"));
-            println!(
-                "{}: accuracy {}, ROC AUC {} on {name}",
-                manifest.id(),
-                figure("accuracy"),
-                figure("roc_auc")
-            );
-        }
-    }
-    Ok(())
 }
 
 impl Args {
+    fn name_of(&self, family: Family) -> String {
+        self.name.clone().unwrap_or_else(|| family.as_str().to_owned())
+    }
+
     /// What to type to train this family again, with file names for paths.
     fn command(&self, family: Family, threads: usize) -> String {
-        let mut words = format!(
-            "monitor retrain {} --data {} --seed {} --set model.threads={threads}",
-            family.as_str(),
-            training::file_name(&self.data),
-            self.seed
-        );
-        if let Some(test) = &self.test {
-            words.push_str(&format!(" --test {}", training::file_name(test)));
+        let mut words = format!("monitor retrain {}", family.as_str());
+        let mut add = |flag: &str, value: String| words.push_str(&format!(" --{flag} {value}"));
+        let file = |path: &Path| training::file_name(path);
+        add("data", file(&self.data));
+        for (flag, path) in [("test", &self.test), ("calibrate", &self.calibrate)] {
+            path.iter().for_each(|path| add(flag, file(path)));
         }
-        for (flag, value) in [("rows", self.rows), ("epochs", self.epochs)] {
-            if let Some(value) = value {
-                words.push_str(&format!(" --{flag} {value}"));
-            }
-        }
+        self.embeddings.iter().for_each(|path| add("embeddings", file(path)));
+        self.name.iter().for_each(|name| add("name", name.clone()));
+        add("split", self.split.as_str().into());
+        self.rows.iter().for_each(|rows| add("rows", rows.to_string()));
+        self.epochs.iter().for_each(|epochs| add("epochs", epochs.to_string()));
+        self.frozen.iter().for_each(|frozen| add("frozen", frozen.to_string()));
+        self.directions.iter().for_each(|directions| add("directions", directions.to_string()));
+        self.hidden.iter().for_each(|hidden| add("hidden", hidden.to_string()));
+        add("seed", self.seed.to_string());
+        add("set", format!("model.threads={threads}"));
         words
     }
 }

@@ -6,19 +6,20 @@
 //! Deliberately absent: models, files, settings; stemming and stop words, which would
 //! remove "not".
 
+mod analyzer;
 mod brands;
 mod hashing;
+mod tweet;
 mod vocabulary;
-mod words;
 
 use std::borrow::Cow;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
+pub use analyzer::{Analyzer, Preset, UnknownPreset};
 pub use brands::{BrandError, BrandMatcher, BrandRule};
 pub use hashing::{Buckets, fnv1a_64, unit_interval};
 pub use vocabulary::{PADDING, UNKNOWN, Vocabulary, VocabularyError};
-pub use words::{Preset, UnknownPreset};
 
 /// Words are read from this many bytes of a text at most. A tweet has 280 characters,
 /// X's longest posts 25,000; what stands so far back changes no model's mind.

@@ -1,14 +1,15 @@
 //! A fixed list of words, by frequency.
 //!
-//! **Invariant.** Id 0 is padding, id 1 stands for every unknown word, and a word's id is
-//! its line in the file (counted from 0), so the text file is the whole truth.
-//! Deliberately absent: counts; they matter only while it is built.
+//! **Invariant.** Id 0 is padding, and a word's id is its line in the file (counted from
+//! 0), so the text file is the whole truth. Where the second line is `<unknown>`, id 1
+//! stands for every other word; where it is not, other words have no id. Deliberately
+//! absent: counts; they matter only while it is built.
 
 use std::collections::HashMap;
 
 /// Fills rows up to a common length; no word has it.
 pub const PADDING: u32 = 0;
-/// Every word that is not in the vocabulary.
+/// Every word that is not in the vocabulary, where the vocabulary reserves an id for them.
 pub const UNKNOWN: u32 = 1;
 
 const RESERVED: [&str; 2] = ["<padding>", "<unknown>"];
@@ -23,14 +24,9 @@ pub struct Vocabulary {
 /// A vocabulary file that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VocabularyError {
-    /// It must begin with the two reserved lines.
-    #[error("line {line} must be {expected}")]
-    Reserved {
-        /// Line, counted from 1.
-        line: usize,
-        /// What stands there in a sound file.
-        expected: &'static str,
-    },
+    /// It must begin with the reserved line.
+    #[error("line 1 must be <padding>")]
+    Reserved,
     /// A word stands there twice, or a line is empty.
     #[error("line {line}: {word:?} is empty or stood there before")]
     Word {
@@ -49,6 +45,24 @@ impl Vocabulary {
         size_max: usize,
         count_min: usize,
     ) -> Self {
+        Self::of(&RESERVED, texts, size_max, count_min)
+    }
+
+    /// As [`Vocabulary::build`], but other words get no id: they are left out of a text.
+    pub fn build_closed<'a>(
+        texts: impl IntoIterator<Item = &'a [String]>,
+        size_max: usize,
+        count_min: usize,
+    ) -> Self {
+        Self::of(&RESERVED[..1], texts, size_max, count_min)
+    }
+
+    fn of<'a>(
+        reserved: &[&str],
+        texts: impl IntoIterator<Item = &'a [String]>,
+        size_max: usize,
+        count_min: usize,
+    ) -> Self {
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for word in texts.into_iter().flatten() {
             *counts.entry(word).or_default() += 1;
@@ -58,13 +72,14 @@ impl Vocabulary {
             .filter(|(word, count)| *count >= count_min && !RESERVED.contains(word))
             .collect();
         kept.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        kept.truncate(size_max.saturating_sub(RESERVED.len()));
-        let words = RESERVED.into_iter().chain(kept.into_iter().map(|(word, _)| word));
+        kept.truncate(size_max.saturating_sub(reserved.len()));
+        let words = reserved.iter().copied().chain(kept.into_iter().map(|(word, _)| word));
         Self::index(words.map(str::to_owned).collect())
     }
 
     fn index(words: Vec<String>) -> Self {
-        let ids = words.iter().cloned().zip(0..).skip(RESERVED.len()).collect();
+        let reserved = words.iter().zip(RESERVED).take_while(|(a, b)| *a == b).count();
+        let ids = words.iter().cloned().zip(0..).skip(reserved).collect();
         Self { words, ids }
     }
 
@@ -78,9 +93,20 @@ impl Vocabulary {
         self.ids.is_empty()
     }
 
-    /// A word's id, or [`UNKNOWN`].
-    pub fn id(&self, word: &str) -> u32 {
-        self.ids.get(word).copied().unwrap_or(UNKNOWN)
+    /// A word's id; of other words [`UNKNOWN`], or none where none is reserved for them.
+    pub fn id(&self, word: &str) -> Option<u32> {
+        self.ids.get(word).copied().or_else(|| self.unknown())
+    }
+
+    /// [`UNKNOWN`], where it is reserved.
+    pub fn unknown(&self) -> Option<u32> {
+        (self.words.get(1).map(String::as_str) == Some(RESERVED[1])).then_some(UNKNOWN)
+    }
+
+    /// Words and their ids, without the reserved ones, most frequent first.
+    pub fn words(&self) -> impl Iterator<Item = (&str, u32)> {
+        let reserved = self.words.len() - self.ids.len();
+        self.words.iter().map(String::as_str).zip(0..).skip(reserved)
     }
 
     /// The file: one word a line.
@@ -96,10 +122,8 @@ impl Vocabulary {
     /// [`VocabularyError`], with the line.
     pub fn parse(text: &str) -> Result<Self, VocabularyError> {
         let words: Vec<String> = text.lines().map(str::to_owned).collect();
-        for (index, expected) in RESERVED.into_iter().enumerate() {
-            if words.get(index).is_none_or(|word| word != expected) {
-                return Err(VocabularyError::Reserved { line: index + 1, expected });
-            }
+        if words.first().is_none_or(|word| word != RESERVED[0]) {
+            return Err(VocabularyError::Reserved);
         }
         let mut seen = std::collections::HashSet::new();
         for (index, word) in words.iter().enumerate() {
@@ -124,9 +148,18 @@ mod tests {
         let texts = [words("b a b c"), words("b a d <unknown>")];
         let built = Vocabulary::build(texts.iter().map(Vec::as_slice), 4, 1);
         assert_eq!(built.to_text(), "<padding>\n<unknown>\nb\na\n");
-        assert_eq!((built.id("b"), built.id("a"), built.id("c")), (2, 3, UNKNOWN));
-        assert_eq!(built.id("<padding>"), UNKNOWN, "no text can write padding");
+        let ids = |words: &Vocabulary| ["b", "a", "c"].map(|word| words.id(word));
+        assert_eq!(ids(&built), [Some(2), Some(3), Some(UNKNOWN)]);
+        assert_eq!(built.id("<padding>"), Some(UNKNOWN), "no text can write padding");
+        assert!(built.words().eq([("b", 2), ("a", 3)]));
         assert_eq!(Vocabulary::parse(&built.to_text()), Ok(built));
+
+        let closed = Vocabulary::build_closed(texts.iter().map(Vec::as_slice), 3, 1);
+        assert_eq!(closed.to_text(), "<padding>\nb\na\n");
+        assert_eq!(ids(&closed), [Some(1), Some(2), None]);
+        assert_eq!(closed.id("<padding>"), None, "no text can write padding");
+        assert!(closed.words().eq([("b", 1), ("a", 2)]));
+        assert_eq!(Vocabulary::parse(&closed.to_text()), Ok(closed));
     }
 
     #[test]
@@ -140,15 +173,14 @@ mod tests {
     fn bad_files_name_the_line() {
         let check = |name, text, line| {
             let found = match Vocabulary::parse(text) {
-                Err(
-                    VocabularyError::Reserved { line, .. } | VocabularyError::Word { line, .. },
-                ) => line,
+                Err(VocabularyError::Reserved) => 1,
+                Err(VocabularyError::Word { line, .. }) => line,
                 Ok(_) => 0,
             };
             assert_eq!(found, line, "{name}");
         };
         check("empty", "", 1);
-        check("other reserved words", "<padding>\n[UNK]\n", 2);
+        check("other reserved words", "[PAD]\n<unknown>\n", 1);
         check("twice", "<padding>\n<unknown>\na\nb\na\n", 5);
         check("empty line", "<padding>\n<unknown>\n\na\n", 3);
         check("sound", "<padding>\n<unknown>\na\n", 0);

@@ -6,35 +6,74 @@
 use std::fmt::Write;
 
 use super::Report;
-use crate::classifier::{Architecture, Manifest};
+use crate::classifier::{Architecture, Calibration, Manifest, Pooling, Sequence};
+
+/// Which words are read, as a sentence behind another.
+fn read(sequence: Sequence) -> String {
+    let Sequence { words_max, padded, frequent_max } = sequence;
+    let frequent =
+        frequent_max.map_or(String::new(), |most| format!(" of the {most} most frequent"));
+    let which = if padded { "last" } else { "first" };
+    format!(" The {which} {words_max} words{frequent} of a text are read.")
+}
+
+/// A sentence that lists, or nothing.
+fn listed(what: &str, items: &[String]) -> String {
+    if items.is_empty() { String::new() } else { format!("{what} {}.", items.join("; ")) }
+}
 
 /// Markdown, after Mitchell et al. 2019.
 pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
     let mut out = String::new();
     let id = manifest.id();
     let shape = match manifest.architecture {
-        Architecture::Logistic(shape) => format!(
+        Architecture::LogisticHash(shape) => format!(
             "Logistic regression over single words and pairs of neighbours, hashed to 2^{} \
              buckets; the first {} words of a text are read.",
             shape.buckets_log2, shape.words_max
         ),
+        Architecture::Dense(shape) => format!(
+            "The mean of word vectors ({} words of {} numbers), a dense layer of {}, two \
+             classes.{}",
+            shape.vocabulary,
+            shape.embedding,
+            shape.hidden,
+            read(shape.sequence)
+        ),
         Architecture::Lstm(shape) => format!(
-            "Bidirectional LSTM: {} words, embedding of {}, {} units in each direction, maximum \
-             over time, one linear layer; the first {} words of a text are read.",
-            shape.vocabulary, shape.embedding, shape.hidden, shape.words_max
+            "LSTM in {} of {} units over word vectors ({} words of {} numbers), {}, two classes.{}",
+            if shape.directions == 2 { "both directions" } else { "one direction" },
+            shape.hidden,
+            shape.vocabulary,
+            shape.embedding,
+            match shape.pooling {
+                Pooling::Last => "its last state",
+                Pooling::Max => "the maximum over time",
+            },
+            read(shape.sequence)
         ),
     };
     let data = &manifest.data;
+    let Calibration { temperature, threshold } = manifest.calibration;
+    let parted = match data.split.as_str() {
+        "user" => {
+            "no known author stands on two sides (rows without an author are parted by their text)"
+        }
+        "time" => "those held out are the latest",
+        _ => "parted row by row",
+    };
     write!(
         out,
-        "# {id}\n\nTells negative tweets from others, in English.\n\n{shape} Weights are stored \
-         in half precision; a tweet is negative from a probability of {:.2} upwards.\n\n\
+        "# {id}\n\nTells negative tweets from others, in English.\n\n{shape} {} parameters, {} of \
+         them learned here. Weights are stored in half precision. Scores are taken at temperature \
+         {temperature:.2}; a tweet is negative from a probability of {threshold:.2} upwards.\n\n\
          ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
          duplicate, {} with conflicting labels and {} that stand in the test file were left \
-         out. {} rows to learn from, {} to decide when to stop, {} held out; no known author \
-         stands on two sides (rows without an author are parted by their text).\n\n\
-         `{}`, {:.1} minutes.\n\n## Measured\n\nOn the files of this very version.\n",
-        manifest.threshold,
+         out. {} rows to learn from, {} to decide when to stop, {} held out; {parted}.{}{}\n\n\
+         `{}`, {:.1} minutes on {}.\n\n\
+         ## Measured\n\nOn the files of this very version.\n",
+        manifest.parameters,
+        manifest.trainable,
         data.file,
         data.sha256,
         report.read,
@@ -46,8 +85,11 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
         data.rows_train,
         data.rows_validation,
         data.rows_held_out,
+        listed(" Among them:", &data.also),
+        listed(" Word vectors:", &data.embeddings),
         manifest.command,
         manifest.minutes,
+        manifest.machine,
     )
     .expect("writing to a String cannot fail");
     for (name, figures) in &manifest.metrics {

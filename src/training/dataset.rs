@@ -12,6 +12,8 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
+
 use super::{file_name, packed};
 use crate::text::unit_interval;
 
@@ -23,7 +25,7 @@ const LINES_NAMED_MAX: usize = 5;
 const TEXT_CHARS_MAX: usize = 2_000;
 
 /// One labelled tweet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Its label: negative, else positive.
     pub negative: bool,
@@ -31,6 +33,10 @@ pub struct Row {
     pub user: String,
     /// The text as written.
     pub text: String,
+    /// When it was written, where known.
+    pub created_at: Option<DateTime<Utc>>,
+    /// How much it counts while learning; 1 for a row like any other.
+    pub weight: f32,
 }
 
 /// The rows of one file.
@@ -222,8 +228,13 @@ fn row(record: &csv::ByteRecord) -> Option<(Target, Row)> {
     if text.trim().is_empty() || text.chars().count() > TEXT_CHARS_MAX {
         return None;
     }
-    let row =
-        Row { negative: target == Target::Negative, user: latin1(record[4].trim_ascii()), text };
+    let row = Row {
+        negative: target == Target::Negative,
+        user: latin1(record[4].trim_ascii()),
+        text,
+        created_at: None,
+        weight: 1.0,
+    };
     Some((target, row))
 }
 

@@ -1,195 +1,196 @@
-//! What differs between families: shape, encoder, recipe, and how libtorch computes them.
+//! What differs between families: shape, encoder, recipe.
 //!
 //! **Invariant.** Rows are encoded by the very encoder that will serve. A further family
 //! is one more arm in [`fit`]. Deliberately absent: the loop itself; see `trainer.rs`.
 
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
-use tch::nn::{Init, VarStore};
-use tch::{Device, Kind, Tensor};
+use std::collections::HashMap;
 
-use super::trainer::{self, Example, Recipe, Trainable};
+use super::checkpoint::Checkpoint;
+use super::trainer::{self, Epoch, Example, Recipe};
+use super::vectors::{self, Fitting, Vectors};
 use super::{Request, Row, Split, TrainingError};
 use crate::classifier::{
-    Architecture, Encoder, HashedWords, LogisticShape, LstmNetwork, LstmShape, Weights, WordIds,
+    Architecture, Dense, DenseShape, Encoder, Lstm, LstmShape, Network, Pooling, Purpose, Sequence,
+    Weights, WordIds,
 };
-use crate::text::{Preset, UNKNOWN, Vocabulary};
+use crate::text::{Preset, Vocabulary};
 
 /// A family that can be trained here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Family {
-    /// Logistic regression over hashed words and word pairs; small and fast.
-    Logistic,
-    /// Bidirectional LSTM over words; reads them in order.
+    /// The mean of word vectors and a dense layer: the base Keras network.
+    Dense,
+    /// LSTM over word vectors; reads them in order.
     Lstm,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Logistic, Self::Lstm];
+    pub const ALL: [Self; 2] = [Self::Dense, Self::Lstm];
 
-    /// Name of the family, of its model, and of its folder.
+    /// Name of the family, and of its model unless told otherwise.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Logistic => "logistic",
+            Self::Dense => "dense",
             Self::Lstm => "lstm",
         }
     }
 }
 
-const LOGISTIC: LogisticShape = LogisticShape { buckets_log2: 20, words_max: 64 };
-const LOGISTIC_RECIPE: Recipe = Recipe {
-    epochs_max: 20,
-    patience: 2,
-    batch_rows: 256,
-    learning_rate: 0.01,
-    learning_rate_decay: 0.8,
-    gradient_norm_max: 5.0,
-};
+/// Early stopping as the study had it.
+const PATIENCE: usize = 5;
 
-/// The vocabulary's size is what the rows give, up to this.
-const LSTM: LstmShape = LstmShape { vocabulary: 24_000, embedding: 96, hidden: 96, words_max: 48 };
-const LSTM_WORD_COUNT_MIN: usize = 3;
-/// Share of activations silenced.
-const LSTM_DROPOUT: f64 = 0.4;
-/// Share of words hidden, so that the model learns to live with unknown ones.
-const LSTM_WORD_DROPOUT: f64 = 0.1;
-const LSTM_RECIPE: Recipe = Recipe {
-    epochs_max: 4,
-    patience: 2,
+const DENSE_RECIPE: Recipe = Recipe {
+    epochs_max: 12,
+    patience: PATIENCE,
     batch_rows: 128,
     learning_rate: 0.002,
-    learning_rate_decay: 0.4,
     gradient_norm_max: 1.0,
+    dropout: 0.4,
+    word_dropout: 0.1,
 };
+const LSTM_RECIPE: Recipe = Recipe {
+    epochs_max: 4,
+    patience: PATIENCE,
+    batch_rows: 128,
+    learning_rate: 0.002,
+    gradient_norm_max: 1.0,
+    dropout: 0.4,
+    word_dropout: 0.1,
+};
+/// The study's: Adam as Keras has it, no dropout.
+const STUDY_RECIPE: Recipe = Recipe {
+    epochs_max: 20,
+    patience: PATIENCE,
+    batch_rows: 128,
+    learning_rate: 0.001,
+    gradient_norm_max: f64::INFINITY,
+    dropout: 0.0,
+    word_dropout: 0.0,
+};
+
+/// Words of our own form: how many, and how often one must occur.
+const VOCABULARY_MAX: usize = 24_000;
+const WORD_COUNT_MIN: usize = 3;
+/// Numbers of a word and of a direction in our own form.
+const WIDTH: usize = 128;
+const HIDDEN: usize = 128;
+/// Numbers of the dense layer.
+const DENSE_HIDDEN: usize = 64;
+const SEQUENCE: Sequence = Sequence { words_max: 48, padded: false, frequent_max: None };
+/// The study's: every word has a vector, the 2,500 most frequent are read, the last 25 of a
+/// tweet.
+const STUDY_SEQUENCE: Sequence =
+    Sequence { words_max: 25, padded: true, frequent_max: Some(2_500) };
 
 /// A trained model, before it is written.
 pub(super) struct Trained {
     pub(super) architecture: Architecture,
     pub(super) weights: Weights,
     pub(super) vocabulary: Option<Vocabulary>,
+    /// All numbers, and those that were learned.
+    pub(super) parameters: (usize, usize),
+    /// Where word vectors came from.
+    pub(super) embeddings: Vec<String>,
+    /// The course of the training; empty where there are no epochs.
+    pub(super) history: Vec<Epoch>,
 }
 
 /// Trains the family that is asked for.
 pub(super) fn fit(
-    request: &Request,
-    preset: Preset,
+    request: &Request<'_>,
     sides: &Split<'_>,
+    checkpoint: &Checkpoint,
 ) -> Result<Trained, TrainingError> {
-    let run = |model: &dyn Trainable, encoder: &dyn Encoder, recipe: Recipe| {
-        let recipe =
-            Recipe { epochs_max: request.epochs_max.unwrap_or(recipe.epochs_max), ..recipe };
-        let (train, validation) =
-            (encode(encoder, &sides.train), encode(encoder, &sides.validation));
-        trainer::fit(request.family.as_str(), model, &train, &validation, &recipe, request.seed)
+    let study = request.analyzer.preset() != Preset::Tweet;
+    let sequence = if study { STUDY_SEQUENCE } else { SEQUENCE };
+    let (vocabulary, counts) = words(request, sides, study);
+    let fitting = if study { Fitting::AsTheyAre } else { Fitting::To(WIDTH) };
+    let vectors = match request.embeddings.as_slice() {
+        [] => None,
+        files => Some(vectors::read(files, &vocabulary, &counts, fitting)?),
     };
-    match request.family {
-        Family::Logistic => {
-            let encoder = HashedWords::new(preset, LOGISTIC).expect("20 bits are in range");
-            let model = LogisticNetwork::new(LOGISTIC);
-            run(&model, &encoder, LOGISTIC_RECIPE)?;
-            let architecture = Architecture::Logistic(LOGISTIC);
-            Ok(Trained { architecture, weights: model.weights(), vocabulary: None })
+    let width = vectors.as_ref().map_or(WIDTH, |vectors| vectors.table.size()[1] as usize);
+    let frozen = request.frozen.unwrap_or(study && vectors.is_some());
+    let purpose = Purpose::Training { frozen };
+    let (network, architecture, recipe): (Box<dyn Network>, _, _) = match request.family {
+        Family::Dense => {
+            let shape = DenseShape {
+                vocabulary: vocabulary.len(),
+                embedding: width,
+                hidden: request.hidden.unwrap_or(DENSE_HIDDEN),
+                sequence,
+            };
+            let network = Dense::new(shape, purpose, request.device);
+            (Box::new(network), Architecture::Dense(shape), DENSE_RECIPE)
         }
         Family::Lstm => {
-            let words: Vec<Vec<String>> =
-                sides.train.iter().map(|row| preset.words(&row.text, LSTM.words_max)).collect();
-            let vocabulary = Vocabulary::build(
-                words.iter().map(Vec::as_slice),
-                LSTM.vocabulary,
-                LSTM_WORD_COUNT_MIN,
-            );
-            let shape = LstmShape { vocabulary: vocabulary.len(), ..LSTM };
-            let encoder = WordIds::new(preset, vocabulary.clone(), shape.words_max);
-            let model = LstmNetwork::new(shape);
-            run(&model, &encoder, LSTM_RECIPE)?;
-            let architecture = Architecture::Lstm(shape);
-            Ok(Trained { architecture, weights: model.weights(), vocabulary: Some(vocabulary) })
+            let shape = LstmShape {
+                vocabulary: vocabulary.len(),
+                embedding: width,
+                hidden: request.hidden.unwrap_or(if study { width } else { HIDDEN }),
+                directions: request.directions.unwrap_or(if study { 1 } else { 2 }),
+                pooling: if study { Pooling::Last } else { Pooling::Max },
+                sequence,
+            };
+            let network = Lstm::new(shape, purpose, request.device);
+            (Box::new(network), Architecture::Lstm(shape), LSTM_RECIPE)
         }
+    };
+    if let Some(Vectors { table, .. }) = &vectors {
+        network.set_word_vectors(table);
     }
+    let recipe = if study { STUDY_RECIPE } else { recipe };
+    let recipe = Recipe { epochs_max: request.epochs_max.unwrap_or(recipe.epochs_max), ..recipe };
+    let encoder = WordIds::new(request.analyzer.clone(), vocabulary.clone(), sequence);
+    let (train, validation) = (encode(&encoder, &sides.train), encode(&encoder, &sides.validation));
+    let run = trainer::Run {
+        name: &request.name,
+        recipe,
+        seed: request.seed,
+        checkpoint,
+        resume: request.resume,
+        stop: request.stop,
+    };
+    let history = trainer::fit(network.as_ref(), &train, &validation, &run)?;
+    Ok(Trained {
+        architecture,
+        weights: network.weights(),
+        vocabulary: Some(vocabulary),
+        parameters: network.parameters(),
+        embeddings: vectors.map_or_else(Vec::new, |vectors| vectors.sources),
+        history,
+    })
+}
+
+/// The words of the rows to learn from, and how often each occurs. The study's form knows
+/// every word and leaves out others.
+fn words(
+    request: &Request<'_>,
+    sides: &Split<'_>,
+    study: bool,
+) -> (Vocabulary, HashMap<String, usize>) {
+    let rows: Vec<Vec<String>> = (sides.train.iter())
+        .map(|row| request.analyzer.words(&row.text, SEQUENCE.words_max))
+        .collect();
+    let texts = rows.iter().map(Vec::as_slice);
+    let vocabulary = if study {
+        Vocabulary::build_closed(texts, usize::MAX, 1)
+    } else {
+        Vocabulary::build(texts, VOCABULARY_MAX, WORD_COUNT_MIN)
+    };
+    let mut counts = HashMap::new();
+    for word in rows.into_iter().flatten() {
+        *counts.entry(word).or_default() += 1;
+    }
+    (vocabulary, counts)
 }
 
 fn encode(encoder: &dyn Encoder, rows: &[&Row]) -> Vec<Example> {
-    rows.iter()
-        .map(|row| Example { ids: encoder.encode(&row.text).ids, negative: row.negative })
-        .collect()
-}
-
-/// The logistic model as libtorch trains it; `classifier::logistic` computes the same.
-struct LogisticNetwork {
-    variables: VarStore,
-    /// Shape [buckets, 1].
-    weight: Tensor,
-    /// Shape [1].
-    bias: Tensor,
-}
-
-impl LogisticNetwork {
-    fn new(shape: LogisticShape) -> Self {
-        let variables = VarStore::new(Device::Cpu);
-        let root = variables.root();
-        let weight = root.var("weight", &[1 << shape.buckets_log2, 1], Init::Const(0.0));
-        let bias = root.var("bias", &[1], Init::Const(0.0));
-        Self { variables, weight, bias }
-    }
-
-    fn weights(&self) -> Weights {
-        let mut weights = Weights::default();
-        for (name, tensor) in [("weight", &self.weight), ("bias", &self.bias)] {
-            let values = Vec::<f32>::try_from(tensor.to_kind(Kind::Float).flatten(0, -1))
-                .expect("a flat array of single precision converts");
-            weights.insert(name, &[values.len()], values);
-        }
-        weights
-    }
-}
-
-impl Trainable for LogisticNetwork {
-    fn variables(&self) -> &VarStore {
-        &self.variables
-    }
-
-    fn logits(&self, rows: &[&[u32]], _noise: Option<&mut ChaCha8Rng>) -> Tensor {
-        let ids: Vec<i64> = rows.iter().copied().flatten().map(|id| i64::from(*id)).collect();
-        let mut starts = Vec::with_capacity(rows.len());
-        let mut scales = Vec::with_capacity(rows.len());
-        let mut start = 0;
-        for row in rows {
-            starts.push(start);
-            scales.push(1.0 / (row.len() as f32).sqrt());
-            start += row.len() as i64;
-        }
-        let (sums, ..) = Tensor::embedding_bag::<Tensor>(
-            &self.weight,
-            &Tensor::from_slice(&ids),
-            &Tensor::from_slice(&starts),
-            false,
-            0, // the sum, not the mean
-            false,
-            None,
-            false,
-        );
-        sums.squeeze_dim(1) * Tensor::from_slice(&scales) + &self.bias
-    }
-}
-
-impl Trainable for LstmNetwork {
-    fn variables(&self) -> &VarStore {
-        LstmNetwork::variables(self)
-    }
-
-    fn logits(&self, rows: &[&[u32]], noise: Option<&mut ChaCha8Rng>) -> Tensor {
-        let Some(random) = noise else {
-            return LstmNetwork::logits(self, rows, 0.0);
-        };
-        let noisy: Vec<Vec<u32>> = (rows.iter())
-            .map(|row| {
-                let hide =
-                    |id: &u32| if random.random_bool(LSTM_WORD_DROPOUT) { UNKNOWN } else { *id };
-                row.iter().map(hide).collect()
-            })
-            .collect();
-        let rows: Vec<&[u32]> = noisy.iter().map(Vec::as_slice).collect();
-        LstmNetwork::logits(self, &rows, LSTM_DROPOUT)
-    }
+    let example = |row: &&Row| Example {
+        ids: encoder.encode(&row.text).ids,
+        negative: row.negative,
+        weight: row.weight,
+    };
+    rows.iter().map(example).collect()
 }

@@ -1,16 +1,21 @@
 //! From labelled tweets to a registered model.
 //!
-//! Read the rows ([`read`]), part them by author ([`split`]), let one loop train any
-//! family (`trainer.rs`), measure the files that will ship, register them with a card
+//! Read the rows ([`read`]), part them ([`split`]), let one loop train any neural family
+//! (`trainer.rs`), choose a threshold on validation rows or calibrate on human-labelled
+//! ones (`calibrate.rs`), measure the files that will ship, register them with a card
 //! ([`train`]). `families.rs` has what differs between families; a new one starts there.
 //!
 //! **Invariant.** The same file, seed, machine and number of threads give the same
-//! figures. No author stands on two sides of the split, and no text of the test file is
-//! learned from. Deliberately absent: a search for hyperparameters; those in
+//! figures. By user, no author stands on two sides of the split, and no text of the test
+//! file is learned from. Deliberately absent: a search for hyperparameters; those in
 //! `families.rs` were chosen on validation rows, never on held-out or test rows.
 
+mod adam;
+mod calibrate;
 mod cards;
+mod checkpoint;
 mod dataset;
+mod device;
 mod embeddings;
 mod evaluate;
 mod families;
@@ -18,31 +23,37 @@ mod packed;
 mod progress;
 mod split;
 mod trainer;
+mod vectors;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use sha2::{Digest, Sha256};
+use tch::Device;
+
+use calibrate::{Goal, Pair};
+use checkpoint::Checkpoint;
+
 use crate::classifier::{
-    self, ArtifactError, ClassifyError, Data, Manifest, Model, ModelId, NewArtifact,
+    self, ArtifactError, Calibration, ClassifyError, Data, Manifest, Model, NewArtifact,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::domain::Probability;
-use crate::text::Preset;
+use crate::text::Analyzer;
 
+pub use checkpoint::CheckpointError;
 pub use dataset::{Dataset, DatasetError, Report, Row, read};
-pub use embeddings::{
-    Coverage, EmbeddingError, EmbeddingFault, Embeddings, read as read_embeddings,
-};
+pub use device::{DeviceError, device};
+pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use evaluate::{Confusion, Metrics};
 pub use families::Family;
-pub use split::{Split, split};
+pub use split::{Split, SplitBy, split};
 
-/// Negative from here upwards: cross-entropy leads to calibrated probabilities, and at
-/// one half they make the fewest errors.
-const THRESHOLD: f32 = 0.5;
 /// Texts scored at once when measuring.
 const MEASURE_ROWS: usize = 2048;
+/// Rows of each class and half that a calibration needs at least.
+const CALIBRATION_ROWS_MIN: usize = 20;
 /// What computes; kept in step with `vendor/tch` by a test.
 const TCH: &str = "0.24.0";
 const LIBTORCH: &str = "2.11.0";
@@ -51,10 +62,23 @@ const LIBTORCH: &str = "2.11.0";
 static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// What to train, from what, and where to.
-#[derive(Debug, Clone)]
-pub struct Request {
+pub struct Request<'a> {
     /// The family.
     pub family: Family,
+    /// The model's name.
+    pub name: String,
+    /// From texts to words; the study's preset brings the study's form of the network.
+    pub analyzer: Analyzer,
+    /// Files of word embeddings to begin with.
+    pub embeddings: Vec<PathBuf>,
+    /// Whether word vectors stay as they are; `None` leaves it to the form.
+    pub frozen: Option<bool>,
+    /// Directions of an LSTM; `None` leaves it to the form.
+    pub directions: Option<usize>,
+    /// Numbers of the hidden layer; `None` leaves it to the family.
+    pub hidden: Option<usize>,
+    /// How rows are parted.
+    pub split: SplitBy,
     /// Folder of models.
     pub output: PathBuf,
     /// Passes over the rows at most; `None` leaves it to the family.
@@ -63,10 +87,41 @@ pub struct Request {
     pub seed: u64,
     /// Threads for libtorch.
     pub threads: usize,
-    /// Whether the family's name opens the new version from now on.
+    /// Where the network is trained.
+    pub device: Device,
+    /// Whether the model's name opens the new version from now on.
     pub promote: bool,
+    /// Take up what a stopped training of this name has left.
+    pub resume: bool,
+    /// Whether somebody asked to stop.
+    pub stop: &'a dyn Fn() -> bool,
     /// What to type to do it again, for the manifest; without folders.
     pub command: String,
+}
+
+/// The rows of a training.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// To learn from, validate and hold out.
+    pub data: &'a Dataset,
+    /// Further files among them, for the manifest.
+    pub also: &'a [String],
+    /// To measure on at the end.
+    pub test: Option<&'a Dataset>,
+    /// Human-labelled, to calibrate with.
+    pub calibrate: Option<&'a Dataset>,
+}
+
+impl Request<'_> {
+    /// Where this training, on these very data, keeps its checkpoint.
+    fn checkpoint(&self, data: &str) -> Checkpoint {
+        let Self { command, threads, device, .. } = self;
+        let about = format!(
+            "{command} {threads} {device:?} {data} {} {LIBTORCH}",
+            env!("CARGO_PKG_VERSION")
+        );
+        Checkpoint::new(&self.output, &self.name, sha256(about.as_bytes()), command.clone())
+    }
 }
 
 /// Why there is no new model.
@@ -88,6 +143,29 @@ pub enum TrainingError {
         /// Rows held out.
         held_out: usize,
     },
+    /// Too few human-labelled rows.
+    #[error(
+        "{file}: {rows} rows are too few to calibrate with: {CALIBRATION_ROWS_MIN} negative and \
+         {CALIBRATION_ROWS_MIN} positive ones are needed in each half"
+    )]
+    TooFewToCalibrate {
+        /// Which file.
+        file: String,
+        /// Rows in it.
+        rows: usize,
+    },
+    /// Word embeddings will not do.
+    #[error(transparent)]
+    Embeddings(#[from] EmbeddingError),
+    /// A checkpoint could not be written or taken up.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Somebody asked to stop.
+    #[error("stopped; everything so far is kept. To go on: {resume}")]
+    Stopped {
+        /// What to type to go on.
+        resume: String,
+    },
     /// The loss is no number any more.
     #[error("training diverged in epoch {epoch}: the loss is {loss}")]
     Diverged {
@@ -104,72 +182,145 @@ pub enum TrainingError {
     Classify(#[from] ClassifyError),
 }
 
-/// Trains one family on `data`, measures it on the held-out authors (and on `test`, if
-/// there is one), registers the next version and, where asked to, promotes it.
+/// Trains one family on `rows.data`, chooses its threshold, measures it on the held-out
+/// rows (and on those of the test), registers the next version and, where asked to,
+/// promotes it.
 ///
 /// # Errors
 /// [`TrainingError`]; the registry is unchanged then.
-pub fn train(
-    request: &Request,
-    data: &Dataset,
-    test: Option<&Dataset>,
-) -> Result<Manifest, TrainingError> {
+pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Manifest, TrainingError> {
     let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
     tch::manual_seed(request.seed as i64);
 
-    let sides = split(&data.rows, request.seed);
-    let (train, validation, held_out) =
-        (sides.train.len(), sides.validation.len(), sides.held_out.len());
+    let data = rows.data;
+    let sides = split(&data.rows, request.split, request.seed);
+    let counts = (sides.train.len(), sides.validation.len(), sides.held_out.len());
     if ![&sides.train, &sides.validation, &sides.held_out].into_iter().all(|s| has_both(s)) {
+        let (train, validation, held_out) = counts;
         return Err(TrainingError::TooFew { train, validation, held_out });
     }
     let clock = SystemClock::new();
-    let trained = families::fit(request, Preset::Tweet, &sides)?;
-    let minutes = (clock.elapsed().as_secs_f64() / 6.0).round() / 10.0;
+    let checkpoint = request.checkpoint(&rows_sha256(&data.rows.iter().collect::<Vec<_>>()));
+    let trained = families::fit(request, &sides, &checkpoint)?;
+    let before: f64 = trained.history.iter().map(|epoch| epoch.seconds).sum();
+    let seconds = before.max(clock.elapsed().as_secs_f64());
 
+    let (parameters, trainable) = trained.parameters;
     let manifest = Manifest {
-        name: request.family.as_str().to_owned(),
+        name: request.name.clone(),
         version: 0,
         architecture: trained.architecture,
-        preset: Preset::Tweet.as_str().to_owned(),
-        threshold: THRESHOLD,
+        preset: request.analyzer.preset().as_str().to_owned(),
+        calibration: Calibration::NONE,
+        parameters,
+        trainable,
         seed: request.seed,
         command: request.command.clone(),
         data: Data {
             file: data.file.clone(),
             sha256: data.sha256.clone(),
-            rows_train: train,
-            rows_validation: validation,
-            rows_held_out: held_out,
+            rows_train: counts.0,
+            rows_validation: counts.1,
+            rows_held_out: counts.2,
+            split: request.split.as_str().to_owned(),
+            also: rows.also.to_vec(),
+            embeddings: trained.embeddings,
         },
+        commit: option_env!("MONITOR_COMMIT").map(str::to_owned),
         libraries: BTreeMap::from([
             ("monitor".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             ("tch".to_owned(), TCH.to_owned()),
             ("libtorch".to_owned(), LIBTORCH.to_owned()),
         ]),
-        minutes,
+        machine: machine(request),
+        trained_at: clock.now(),
+        minutes: (seconds / 6.0).round() / 10.0,
         metrics: BTreeMap::new(),
+        rows_sha256: BTreeMap::new(),
         files: BTreeMap::new(),
     };
-    let artifact =
-        NewArtifact { manifest, weights: trained.weights, vocabulary: trained.vocabulary };
-    let held_out = &sides.held_out;
+    let artifact = NewArtifact {
+        manifest,
+        weights: trained.weights,
+        vocabulary: trained.vocabulary,
+        extra: course(&trained.history),
+    };
     let registered = classifier::register(&request.output, artifact, |mut model, manifest| {
-        let figures = measure(&mut model, held_out)?;
-        manifest.metrics.insert("held-out authors".into(), figures.figures());
-        if let Some(test) = test {
-            let rows: Vec<&Row> = test.rows.iter().collect();
-            let figures = measure(&mut model, &rows)?;
-            manifest.metrics.insert(test.file.clone(), figures.figures());
+        choose_threshold(&mut model, manifest, &sides.validation, rows.calibrate)?;
+        let test: Vec<&Row> = rows.test.iter().flat_map(|test| &test.rows).collect();
+        let name = rows.test.map_or("", |test| test.file.as_str());
+        for (name, rows) in [(HELD_OUT, &sides.held_out), (name, &test)] {
+            if !rows.is_empty() {
+                let pairs = calibrate::apply(&scores(&mut model, rows)?, manifest.calibration);
+                record(manifest, name, &pairs, rows_sha256(rows));
+            }
         }
         Ok::<String, TrainingError>(cards::card(manifest, &data.report))
     })?;
+    checkpoint.remove();
     if request.promote {
-        let id: ModelId = registered.id();
-        classifier::promote(&request.output, request.family.as_str(), &id)?;
+        classifier::promote(&request.output, &request.name, &registered.id())?;
     }
     Ok(registered)
+}
+
+/// Name of the held-out rows in manifests.
+pub const HELD_OUT: &str = "held out";
+
+/// On validation rows for most right answers; on human-labelled rows, where there are any,
+/// a temperature too, and the threshold for both classes alike: half of them to fit, half
+/// to report on, before and after.
+fn choose_threshold(
+    model: &mut Model,
+    manifest: &mut Manifest,
+    validation: &[&Row],
+    human: Option<&Dataset>,
+) -> Result<(), TrainingError> {
+    let pairs = scores(model, validation)?;
+    manifest.calibration.threshold = calibrate::threshold(&pairs, Goal::Accuracy);
+    let Some(human) = human else { return Ok(()) };
+    let (fit, report) = calibrate::halves(&human.rows);
+    let class = |rows: &[&Row], class| rows.iter().filter(|row| row.negative == class).count();
+    let enough =
+        |rows: &&Vec<&Row>| class(rows, true).min(class(rows, false)) >= CALIBRATION_ROWS_MIN;
+    if ![&fit, &report].iter().all(enough) {
+        let (file, rows) = (human.file.clone(), human.rows.len());
+        return Err(TrainingError::TooFewToCalibrate { file, rows });
+    }
+    let report_pairs = scores(model, &report)?;
+    let sha256 = rows_sha256(&report);
+    let before = format!("{}, before calibration", human.file);
+    record(manifest, &before, &report_pairs, sha256.clone());
+    let pairs = scores(model, &fit)?;
+    manifest.calibration.temperature = calibrate::temperature(&pairs);
+    let pairs = calibrate::apply(&pairs, manifest.calibration);
+    manifest.calibration.threshold = calibrate::threshold(&pairs, Goal::BalancedAccuracy);
+    let after = calibrate::apply(&report_pairs, manifest.calibration);
+    record(manifest, &format!("{}, after calibration", human.file), &after, sha256);
+    Ok(())
+}
+
+/// Writes figures into the manifest.
+fn record(manifest: &mut Manifest, name: &str, pairs: &[Pair], sha256: String) {
+    let threshold = Probability::new(manifest.calibration.threshold)
+        .expect("thresholds are hundredths below one");
+    manifest.metrics.insert(name.to_owned(), Metrics::of(pairs, threshold).figures());
+    manifest.rows_sha256.insert(name.to_owned(), sha256);
+}
+
+/// Scores of the rows beside their labels.
+///
+/// # Errors
+/// The model failed on a row.
+pub fn scores(model: &mut Model, rows: &[&Row]) -> Result<Vec<(Probability, bool)>, ClassifyError> {
+    let mut pairs: Vec<Pair> = Vec::with_capacity(rows.len());
+    for chunk in rows.chunks(MEASURE_ROWS) {
+        let texts: Vec<&str> = chunk.iter().map(|row| row.text.as_str()).collect();
+        let scores = model.score(&texts)?;
+        pairs.extend(scores.into_iter().zip(chunk.iter().map(|row| row.negative)));
+    }
+    Ok(pairs)
 }
 
 /// Scores the rows and compares with their labels.
@@ -177,13 +328,51 @@ pub fn train(
 /// # Errors
 /// The model failed on a row.
 pub fn measure(model: &mut Model, rows: &[&Row]) -> Result<Metrics, ClassifyError> {
-    let mut pairs: Vec<(Probability, bool)> = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(MEASURE_ROWS) {
-        let texts: Vec<&str> = chunk.iter().map(|row| row.text.as_str()).collect();
-        let scores = model.score(&texts)?;
-        pairs.extend(scores.into_iter().zip(chunk.iter().map(|row| row.negative)));
+    Ok(Metrics::of(&scores(model, rows)?, model.threshold))
+}
+
+/// SHA-256 over labels and texts, in their order.
+pub fn rows_sha256(rows: &[&Row]) -> String {
+    let mut hash = Sha256::new();
+    for row in rows {
+        hash.update([u8::from(row.negative)]);
+        hash.update((row.text.len() as u64).to_le_bytes());
+        hash.update(&row.text);
     }
-    Ok(Metrics::of(&pairs, model.threshold))
+    hex(&hash.finalize())
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The course of the training as CSV, a line an epoch.
+fn course(history: &[trainer::Epoch]) -> BTreeMap<String, Vec<u8>> {
+    if history.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut csv = csv::Writer::from_writer(Vec::new());
+    for epoch in history {
+        csv.serialize(epoch).expect("numbers go into memory");
+    }
+    let bytes = csv.into_inner().expect("memory needs no flushing");
+    BTreeMap::from([("training.csv".to_owned(), bytes)])
+}
+
+/// What computes, in words.
+fn machine(request: &Request<'_>) -> String {
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let processor = model.map_or(std::env::consts::ARCH, |(_, name)| name);
+    let device = match request.device {
+        Device::Cpu => String::new(),
+        other => format!(", {other:?}"),
+    };
+    format!("{processor}, {} threads{device}", request.threads)
 }
 
 fn has_both(rows: &[&Row]) -> bool {

@@ -12,21 +12,38 @@ const LINE_EVERY_S: f64 = 5.0;
 pub(super) struct Progress {
     clock: SystemClock,
     task: String,
+    /// Rows done before.
+    from: usize,
     total: usize,
     last_s: f64,
 }
 
 impl Progress {
     pub(super) fn new(task: String, total: usize) -> Self {
-        Self { clock: SystemClock::new(), task, total, last_s: 0.0 }
+        Self::from(task, 0, total)
+    }
+
+    /// Of rows of which some were done before.
+    pub(super) fn from(task: String, from: usize, total: usize) -> Self {
+        Self { clock: SystemClock::new(), task, from, total, last_s: 0.0 }
+    }
+
+    /// Since the beginning.
+    pub(super) fn seconds(&self) -> f64 {
+        self.clock.elapsed().as_secs_f64()
+    }
+
+    /// Rows a second.
+    pub(super) fn rate(&self, done: usize) -> f64 {
+        (done - self.from) as f64 / self.seconds()
     }
 
     /// Says where things stand, if it has been a while.
     pub(super) fn rows(&mut self, done: usize, loss: f64) {
-        let now_s = self.clock.elapsed().as_secs_f64();
+        let now_s = self.seconds();
         if now_s - self.last_s >= LINE_EVERY_S {
             self.last_s = now_s;
-            let rate = done as f64 / now_s;
+            let rate = self.rate(done);
             let left_s = (self.total - done) as f64 / rate;
             let percent = 100 * done / self.total.max(1);
             eprintln!(
@@ -38,7 +55,7 @@ impl Progress {
 
     /// Says how much was read, where the whole is not known beforehand.
     pub(super) fn read(&mut self, done: usize, what: &str) {
-        let now_s = self.clock.elapsed().as_secs_f64();
+        let now_s = self.seconds();
         if now_s - self.last_s >= LINE_EVERY_S {
             self.last_s = now_s;
             eprintln!("{}: {done} {what} read, {:.0} {what}/s", self.task, done as f64 / now_s);
@@ -47,6 +64,6 @@ impl Progress {
 
     /// Says how it ended.
     pub(super) fn end(&self, outcome: &str) {
-        eprintln!("{}: {outcome}, {:.1} s", self.task, self.clock.elapsed().as_secs_f64());
+        eprintln!("{}: {outcome}, {:.1} s", self.task, self.seconds());
     }
 }

@@ -1,19 +1,47 @@
 //! Who is learned from, who decides when to stop, who is held out.
 //!
-//! **Invariant.** A side depends on the seed and the author alone (on the text where the
-//! author is unknown), so nobody stands on two sides, and adding rows moves nobody.
-//! Deliberately absent: stratification; with thousands of authors the shares agree anyway.
+//! **Invariant.** Sides depend on the seed and the rows alone. By user, a row's side
+//! depends on its author (on its text where the author is unknown), so nobody stands on
+//! two sides, and adding rows moves nobody. Deliberately absent: stratification; with
+//! thousands of rows the shares agree anyway.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::Row;
 use crate::text::unit_interval;
 
-/// Share of authors held out.
+/// Share of rows held out.
 const HELD_OUT: f64 = 0.2;
-/// Share of authors to validate on, out of the others.
+/// Share of rows to validate on, out of the others.
 const VALIDATION: f64 = 0.05;
 
+/// How rows are parted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitBy {
+    /// No author on two sides; rows without an author by their text
+    User,
+    /// Each row by itself
+    Random,
+    /// The latest rows held out, those before them to validate; rows without a date are
+    /// learned from
+    Time,
+}
+
+impl SplitBy {
+    /// The word for it in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Random => "random",
+            Self::Time => "time",
+        }
+    }
+}
+
 /// Rows of the three sides, in the order of the file.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Split<'a> {
     /// Learned from.
     pub train: Vec<&'a Row>,
@@ -23,16 +51,24 @@ pub struct Split<'a> {
     pub held_out: Vec<&'a Row>,
 }
 
-/// Parts rows by author: 20 % held out, 5 % of the rest to validate.
-pub fn split(rows: &[Row], seed: u64) -> Split<'_> {
+/// Parts rows: 20 % held out, 5 % of the rest to validate. By time, of the rows with a date.
+pub fn split(rows: &[Row], by: SplitBy, seed: u64) -> Split<'_> {
+    let mut dates: Vec<DateTime<Utc>> = rows.iter().filter_map(|row| row.created_at).collect();
+    dates.sort_unstable();
     let mut sides = Split::default();
     for row in rows {
-        let key = if row.user.is_empty() {
-            format!("text {}", row.text)
-        } else {
-            format!("user {}", row.user.to_lowercase())
+        // From the end of the time, or of the interval that the seed and the key draw from.
+        let place = match by {
+            SplitBy::User if row.user.is_empty() => {
+                unit_interval(seed, &format!("text {}", row.text))
+            }
+            SplitBy::User => unit_interval(seed, &format!("user {}", row.user.to_lowercase())),
+            SplitBy::Random => unit_interval(seed, &format!("row {} {}", row.user, row.text)),
+            SplitBy::Time => row.created_at.map_or(1.0, |at| {
+                let later = dates.len() - dates.partition_point(|date| *date <= at);
+                later as f64 / dates.len() as f64
+            }),
         };
-        let place = unit_interval(seed, &key);
         if place < HELD_OUT {
             sides.held_out.push(row);
         } else if place < HELD_OUT + (1.0 - HELD_OUT) * VALIDATION {
@@ -50,27 +86,64 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn nobody_stands_on_two_sides() {
-        let rows: Vec<Row> = (0..20_000)
+    fn rows() -> Vec<Row> {
+        (0..20_000)
             .map(|n| Row {
                 negative: n % 2 == 0,
                 user: if n % 3 == 0 { String::new() } else { format!("user{}", n % 4_000) },
                 text: format!("text {n}"),
+                created_at: (n % 4 > 0).then(|| {
+                    DateTime::from_timestamp(1_240_000_000 + n * 7_919 % 20_000, 0).unwrap()
+                }),
+                weight: 1.0,
             })
-            .collect();
-        let sides = split(&rows, 7);
-        let users = |rows: &[&Row]| -> HashSet<String> {
-            rows.iter().filter(|r| !r.user.is_empty()).map(|r| r.user.clone()).collect()
-        };
+            .collect()
+    }
+
+    fn users(rows: &[&Row]) -> HashSet<String> {
+        rows.iter().filter(|row| !row.user.is_empty()).map(|row| row.user.clone()).collect()
+    }
+
+    #[test]
+    fn shares_and_seeds() {
+        let rows = rows();
+        for by in [SplitBy::User, SplitBy::Random, SplitBy::Time] {
+            let sides = split(&rows, by, 7);
+            let dated = rows.iter().filter(|row| row.created_at.is_some()).count();
+            let whole = if by == SplitBy::Time { dated } else { rows.len() };
+            let share = sides.held_out.len() as f64 / whole as f64;
+            assert!((share - 0.2).abs() < 0.02, "{by:?}: {share}");
+            let share = sides.validation.len() as f64 / whole as f64;
+            assert!((share - 0.04).abs() < 0.01, "{by:?}: {share}");
+            let all = sides.train.len() + sides.validation.len() + sides.held_out.len();
+            assert_eq!(all, rows.len(), "{by:?}");
+            assert_eq!(split(&rows, by, 7), sides, "{by:?}: same seed, same sides");
+            assert_eq!(split(&rows, by, 8) == sides, by == SplitBy::Time, "{by:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_stands_on_two_sides() {
+        let rows = rows();
+        let sides = split(&rows, SplitBy::User, 7);
         let (train, validation, held) =
             (users(&sides.train), users(&sides.validation), users(&sides.held_out));
         assert!(train.is_disjoint(&held) && train.is_disjoint(&validation));
         assert!(validation.is_disjoint(&held));
-        let share = sides.held_out.len() as f64 / rows.len() as f64;
-        assert!((share - 0.2).abs() < 0.02, "{share}");
-        assert_eq!(sides.train.len() + sides.validation.len() + sides.held_out.len(), rows.len());
-        assert_eq!(split(&rows, 7), sides, "same seed, same sides");
-        assert_ne!(split(&rows, 8), sides);
+        let sides = split(&rows, SplitBy::Random, 7);
+        assert!(!users(&sides.train).is_disjoint(&users(&sides.held_out)));
+    }
+
+    #[test]
+    fn the_latest_are_held_out() {
+        let rows = rows();
+        let sides = split(&rows, SplitBy::Time, 7);
+        let dates =
+            |rows: &[&Row]| -> Vec<_> { rows.iter().filter_map(|r| r.created_at).collect() };
+        let (train, validation, held) =
+            (dates(&sides.train), dates(&sides.validation), dates(&sides.held_out));
+        assert!(train.iter().max() < validation.iter().min());
+        assert!(validation.iter().max() < held.iter().min());
+        assert_eq!(held.len(), sides.held_out.len(), "rows without a date are learned from");
     }
 }

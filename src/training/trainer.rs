@@ -1,22 +1,29 @@
-//! The training loop, one for every family that libtorch trains.
+//! The training loop, one for every neural family.
 //!
 //! Each epoch: shuffle, cut into batches of rows of like length, and for each batch
-//! compute the logits, the binary cross-entropy against the labels, its gradient (clipped
-//! to a longest norm), and one step of Adam (Kingma and Ba 2015). After each epoch the
-//! loss on validation rows decides: a better one is remembered with its weights; too many
-//! worse ones in a row end the training, and the best weights are put back.
+//! compute the logits, the binary cross-entropy against the labels, and one step of Adam
+//! at a rate that falls in a straight line to nothing. After each epoch the loss on
+//! validation rows decides: a better one is remembered with its weights; too many worse
+//! ones in a row end the training early, and the best weights are put back.
 //!
-//! **Invariant.** Everything random comes from the seed. Deliberately absent: anything
-//! that knows a family; see `families.rs`.
+//! **Invariant.** Everything random comes from the seed, the epoch and the step, so a
+//! training that was stopped and taken up again takes the same steps as one that was not.
+//! Deliberately absent: anything that knows a family; see `families.rs`.
 
-use rand::SeedableRng;
+use std::collections::HashMap;
+
 use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tch::nn::{OptimizerConfig, VarStore};
-use tch::{Kind, Reduction, Tensor, nn};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Reduction, Tensor};
 
 use super::TrainingError;
+use super::adam::Adam;
+use super::checkpoint::Checkpoint;
 use super::progress::Progress;
+use crate::classifier::{Network, Padded};
+use crate::text::UNKNOWN;
 
 /// Rows are sorted by length within groups of this many batches, so that a batch holds
 /// rows of like length and epochs still differ.
@@ -26,94 +33,214 @@ const EPOCH_STEPS_MIN: usize = 32;
 /// Rows of one pass when measuring the validation loss.
 const VALIDATION_BATCH_ROWS: usize = 256;
 
-/// What the loop can train.
-pub(super) trait Trainable {
-    /// The numbers to learn.
-    fn variables(&self) -> &VarStore;
-    /// Logits of "negative", shape [rows]. `noise` is there while learning, and dropout
-    /// should apply then.
-    fn logits(&self, rows: &[&[u32]], noise: Option<&mut ChaCha8Rng>) -> Tensor;
-}
-
 /// One encoded row.
 #[derive(Debug, Clone)]
 pub(super) struct Example {
     pub(super) ids: Vec<u32>,
     pub(super) negative: bool,
+    /// How much it counts; 1 for a row like any other.
+    pub(super) weight: f32,
 }
 
 /// How to learn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Recipe {
-    /// Passes over the rows at most.
+    /// Passes over the rows at most; the rate reaches nothing at their end.
     pub(super) epochs_max: usize,
     /// Epochs without a better validation loss before it ends.
     pub(super) patience: usize,
     /// Rows of a batch; fewer where the data would make less than [`EPOCH_STEPS_MIN`].
     pub(super) batch_rows: usize,
-    /// Adam's step in the first epoch ...
+    /// Adam's first step.
     pub(super) learning_rate: f64,
-    /// ... and what it is multiplied by after each.
-    pub(super) learning_rate_decay: f64,
     /// Longest gradient.
     pub(super) gradient_norm_max: f64,
+    /// Share of activations silenced.
+    pub(super) dropout: f64,
+    /// Share of words hidden, so that the model learns to live with unknown ones.
+    pub(super) word_dropout: f64,
 }
 
-/// Trains `model` in place and leaves it with its best weights.
+/// What a training goes by beside its rows.
+pub(super) struct Run<'a> {
+    /// For progress lines.
+    pub(super) name: &'a str,
+    pub(super) recipe: Recipe,
+    pub(super) seed: u64,
+    pub(super) checkpoint: &'a Checkpoint,
+    /// Take up what the checkpoint holds.
+    pub(super) resume: bool,
+    /// Whether somebody asked to stop; looked at before each step.
+    pub(super) stop: &'a dyn Fn() -> bool,
+}
+
+/// One epoch, for the course of the training.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Epoch {
+    pub(super) epoch: usize,
+    pub(super) loss: f64,
+    pub(super) validation_loss: f64,
+    pub(super) validation_accuracy: f64,
+    pub(super) learning_rate: f64,
+    pub(super) rows_per_s: f64,
+    pub(super) seconds: f64,
+}
+
+/// Where a training stands, between two steps.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Epochs that are over.
+    epochs: usize,
+    /// Batches of this epoch that are over, the sum of their losses and of their weights.
+    batches: usize,
+    loss_sum: f64,
+    weight_sum: f64,
+    steps: i32,
+    best_loss: Option<f64>,
+    worse: usize,
+    /// Spent on this epoch before it was taken up again.
+    epoch_seconds: f64,
+    pub(super) history: Vec<Epoch>,
+}
+
+/// Trains `network` in place and leaves it with its best weights; answers its course.
+///
+/// # Errors
+/// The loss is no number, somebody asked to stop (the checkpoint is written then), or the
+/// checkpoint could not be written or read.
 pub(super) fn fit(
-    name: &str,
-    model: &dyn Trainable,
+    network: &dyn Network,
     train: &[Example],
     validation: &[Example],
-    recipe: &Recipe,
-    seed: u64,
-) -> Result<(), TrainingError> {
-    let mut optimizer = nn::Adam::default()
-        .build(model.variables(), recipe.learning_rate)
-        .expect("Adam accepts any set of variables");
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut best = (f64::INFINITY, snapshot(model.variables()));
-    let mut worse = 0;
+    run: &Run<'_>,
+) -> Result<Vec<Epoch>, TrainingError> {
+    let recipe = &run.recipe;
+    let mut adam = Adam::new(network.variables());
+    let mut best = snapshot(&adam);
     let batch_rows = recipe.batch_rows.min(train.len() / EPOCH_STEPS_MIN).max(1);
-
-    for epoch in 1..=recipe.epochs_max {
-        let mut progress =
-            Progress::new(format!("{name}, epoch {epoch}/{}", recipe.epochs_max), train.len());
-        let (mut done, mut loss_sum) = (0, 0.0);
-        for batch in batches(train, batch_rows, &mut random) {
-            let rows: Vec<&[u32]> = batch.iter().map(|at| train[*at].ids.as_slice()).collect();
-            let labels = targets(batch.iter().map(|at| train[*at].negative));
-            let logits = model.logits(&rows, Some(&mut random));
-            let loss = cross_entropy(&logits, &labels, Reduction::Mean);
-            optimizer.backward_step_clip_norm(&loss, recipe.gradient_norm_max);
-
-            loss_sum += loss.double_value(&[]) * batch.len() as f64;
+    let steps_max = train.len().div_ceil(batch_rows) * recipe.epochs_max;
+    let mut state = State {
+        epochs: 0,
+        batches: 0,
+        loss_sum: 0.0,
+        weight_sum: 0.0,
+        steps: 0,
+        best_loss: None,
+        worse: 0,
+        epoch_seconds: 0.0,
+        history: Vec::new(),
+    };
+    if run.resume {
+        state = run.checkpoint.load(&mut arrays(&adam, &best))?;
+        adam.steps = state.steps;
+    }
+    while state.epochs < recipe.epochs_max && state.worse < recipe.patience {
+        let epoch = state.epochs + 1;
+        let cut = batches(train, batch_rows, &mut random(run.seed, u64::MAX - epoch as u64));
+        let mut done: usize = cut.iter().take(state.batches).map(Vec::len).sum();
+        let mut progress = Progress::from(
+            format!("{}, epoch {epoch}/{}", run.name, recipe.epochs_max),
+            done,
+            train.len(),
+        );
+        for batch in cut.iter().skip(state.batches) {
+            if (run.stop)() {
+                state.steps = adam.steps;
+                state.epoch_seconds += progress.seconds();
+                run.checkpoint.save(&state, &arrays(&adam, &best))?;
+                return Err(TrainingError::Stopped { resume: run.checkpoint.resume_command() });
+            }
+            let left = 1.0 - f64::from(adam.steps) / steps_max as f64;
+            let rows: Vec<&Example> = batch.iter().map(|at| &train[*at]).collect();
+            let (loss, weight) = step(network, &mut adam, &rows, run, recipe.learning_rate * left);
+            state.loss_sum += loss * weight;
+            state.weight_sum += weight;
+            state.batches += 1;
             done += batch.len();
-            progress.rows(done, loss_sum / done as f64);
+            progress.rows(done, state.loss_sum / state.weight_sum);
         }
-        let loss = validation_loss(model, validation);
+        let rows_per_s = progress.rate(done);
+        let (loss, accuracy) = validate(network, validation);
         if !loss.is_finite() {
             return Err(TrainingError::Diverged { epoch, loss });
         }
-        let better = loss < best.0;
+        let better = state.best_loss.is_none_or(|best| loss < best);
+        let mean = state.loss_sum / state.weight_sum;
         progress.end(&format!(
-            "loss {:.4}, validation loss {loss:.4}{}",
-            loss_sum / done.max(1) as f64,
+            "loss {mean:.4}, validation loss {loss:.4}, accuracy {accuracy:.4}{}",
             if better { ", best so far" } else { "" }
         ));
         if better {
-            best = (loss, snapshot(model.variables()));
-            worse = 0;
+            (state.best_loss, state.worse) = (Some(loss), 0);
+            best = snapshot(&adam);
         } else {
-            worse += 1;
-            if worse >= recipe.patience {
-                break;
-            }
+            state.worse += 1;
         }
-        optimizer.set_lr(recipe.learning_rate * recipe.learning_rate_decay.powi(epoch as i32));
+        state.history.push(Epoch {
+            epoch,
+            loss: mean,
+            validation_loss: loss,
+            validation_accuracy: accuracy,
+            learning_rate: recipe.learning_rate * (1.0 - f64::from(adam.steps) / steps_max as f64),
+            rows_per_s,
+            seconds: state.epoch_seconds + progress.seconds(),
+        });
+        state.epochs = epoch;
+        (state.batches, state.loss_sum, state.weight_sum) = (0, 0.0, 0.0);
+        state.epoch_seconds = 0.0;
+        state.steps = adam.steps;
+        run.checkpoint.save(&state, &arrays(&adam, &best))?;
     }
-    restore(model.variables(), &best.1);
-    Ok(())
+    for (parameter, saved) in adam.parameters().iter().zip(&best) {
+        let mut value = parameter.value.shallow_clone();
+        tch::no_grad(|| value.copy_(saved));
+    }
+    Ok(state.history)
+}
+
+/// One batch; answers its mean loss and its weight.
+fn step(
+    network: &dyn Network,
+    adam: &mut Adam,
+    rows: &[&Example],
+    run: &Run<'_>,
+    rate: f64,
+) -> (f64, f64) {
+    let mut random = random(run.seed, adam.steps as u64);
+    tch::manual_seed(random.random());
+    let device = network.variables().device();
+    let hidden: Vec<Vec<u32>> = (rows.iter())
+        .map(|row| {
+            let word = |id: &u32| if hide(*id, run, &mut random) { UNKNOWN } else { *id };
+            row.ids.iter().map(word).collect()
+        })
+        .collect();
+    let ids: Vec<&[u32]> = hidden.iter().map(Vec::as_slice).collect();
+    let weights = Tensor::from_slice(&rows.iter().map(|row| row.weight).collect::<Vec<_>>());
+    let weight: f64 = rows.iter().map(|row| f64::from(row.weight)).sum();
+    let logits = network.logits(&Padded::new(&ids, device), run.recipe.dropout);
+    let losses = logits.binary_cross_entropy_with_logits::<Tensor>(
+        &targets(rows).to_device(device),
+        Some(weights.to_device(device)),
+        None,
+        Reduction::Sum,
+    );
+    let loss = losses / weight;
+    adam.step(&loss, rate, run.recipe.gradient_norm_max);
+    (loss.double_value(&[]), weight)
+}
+
+/// Whether a word is hidden. Where none is, nothing is drawn: models that have no id for
+/// unknown words have no word dropout.
+fn hide(id: u32, run: &Run<'_>, random: &mut ChaCha8Rng) -> bool {
+    id > UNKNOWN && run.recipe.word_dropout > 0.0 && random.random_bool(run.recipe.word_dropout)
+}
+
+/// A generator for one purpose.
+fn random(seed: u64, purpose: u64) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(purpose);
+    random
 }
 
 /// Places of `rows` in shuffled batches of like length.
@@ -130,43 +257,48 @@ fn batches(rows: &[Example], batch_rows: usize, random: &mut ChaCha8Rng) -> Vec<
 }
 
 /// 1 for negative, 0 for positive, shape [rows].
-fn targets(labels: impl Iterator<Item = bool>) -> Tensor {
-    Tensor::from_slice(&labels.map(|negative| f32::from(u8::from(negative))).collect::<Vec<_>>())
+fn targets(rows: &[&Example]) -> Tensor {
+    let values: Vec<f32> = rows.iter().map(|row| f32::from(u8::from(row.negative))).collect();
+    Tensor::from_slice(&values)
 }
 
-fn cross_entropy(logits: &Tensor, labels: &Tensor, reduction: Reduction) -> Tensor {
-    logits.binary_cross_entropy_with_logits::<Tensor>(labels, None, None, reduction)
-}
-
-/// Mean loss without dropout.
-fn validation_loss(model: &dyn Trainable, rows: &[Example]) -> f64 {
+/// Mean loss and accuracy without dropout; every row counts alike.
+fn validate(network: &dyn Network, rows: &[Example]) -> (f64, f64) {
+    let device = network.variables().device();
     let mut order: Vec<&Example> = rows.iter().collect();
     order.sort_by_key(|row| row.ids.len());
-    let sum: f64 = order
-        .chunks(VALIDATION_BATCH_ROWS)
-        .map(|batch| {
-            let ids: Vec<&[u32]> = batch.iter().map(|row| row.ids.as_slice()).collect();
-            let labels = targets(batch.iter().map(|row| row.negative));
-            let loss =
-                tch::no_grad(|| cross_entropy(&model.logits(&ids, None), &labels, Reduction::Sum));
-            loss.to_kind(Kind::Double).double_value(&[])
-        })
-        .sum();
-    sum / rows.len() as f64
-}
-
-/// Copies of all numbers, by name.
-fn snapshot(variables: &VarStore) -> Vec<(String, Tensor)> {
-    let all = variables.variables().into_iter();
-    tch::no_grad(|| all.map(|(name, tensor)| (name, tensor.copy())).collect())
-}
-
-fn restore(variables: &VarStore, snapshot: &[(String, Tensor)]) {
-    let all = variables.variables();
-    for (name, saved) in snapshot {
-        let mut tensor = all[name].shallow_clone();
-        tch::no_grad(|| tensor.copy_(saved));
+    let (mut loss, mut right) = (0.0, 0.0);
+    for batch in order.chunks(VALIDATION_BATCH_ROWS) {
+        let ids: Vec<&[u32]> = batch.iter().map(|row| row.ids.as_slice()).collect();
+        let targets = targets(batch).to_device(device);
+        let logits = tch::no_grad(|| network.logits(&Padded::new(&ids, device), 0.0));
+        let sum =
+            logits.binary_cross_entropy_with_logits::<Tensor>(&targets, None, None, Reduction::Sum);
+        loss += sum.to_kind(Kind::Double).double_value(&[]);
+        right += logits.ge(0.0).eq_tensor(&targets).sum(Kind::Double).double_value(&[]);
     }
+    (loss / rows.len() as f64, right / rows.len() as f64)
+}
+
+/// Copies of what is learned, in the optimiser's order.
+fn snapshot(adam: &Adam) -> Vec<Tensor> {
+    tch::no_grad(|| adam.parameters().iter().map(|p| p.value.detach().copy()).collect())
+}
+
+/// All arrays of a checkpoint by name; they share their numbers with those given.
+fn arrays(adam: &Adam, best: &[Tensor]) -> HashMap<String, Tensor> {
+    let mut arrays = HashMap::new();
+    for (parameter, best) in adam.parameters().iter().zip(best) {
+        for (kind, tensor) in [
+            ("now", &parameter.value),
+            ("best", best),
+            ("mean", &parameter.mean),
+            ("square", &parameter.square),
+        ] {
+            arrays.insert(format!("{kind}/{}", parameter.name), tensor.shallow_clone());
+        }
+    }
+    arrays
 }
 
 #[cfg(test)]
@@ -175,9 +307,10 @@ mod tests {
 
     #[test]
     fn batches_hold_each_row_once_and_like_lengths() {
-        let rows: Vec<Example> =
-            (0..1_000).map(|n| Example { ids: vec![1; 1 + n * 7 % 40], negative: false }).collect();
-        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let rows: Vec<Example> = (0..1_000)
+            .map(|n| Example { ids: vec![1; 1 + n * 7 % 40], negative: false, weight: 1.0 })
+            .collect();
+        let mut random = random(1, 1);
         let cut = batches(&rows, 32, &mut random);
         let mut seen: Vec<usize> = cut.iter().flatten().copied().collect();
         seen.sort_unstable();

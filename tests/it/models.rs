@@ -6,30 +6,52 @@ use std::sync::OnceLock;
 
 use monitor::classifier::{self, Manifest, Model};
 use monitor::domain::{Label, Score};
-use monitor::training::{self, Family, Request};
+use monitor::text::Analyzer;
+use monitor::training::{self, Dataset, Family, HELD_OUT, Request, Rows, SplitBy, TrainingError};
 
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Trains on the fixture; a few hundred made-up rows are learned in a second.
-fn train(family: Family, output: &Path, seed: u64) -> Manifest {
-    let test = here("tests/fixtures/manual.csv");
-    let data = training::read(&here("tests/fixtures/sentiment.csv"), Some(&test)).unwrap();
-    let test = training::read(&test, None).unwrap();
-    let request = Request {
-        family,
-        output: output.to_owned(),
-        epochs_max: Some(if family == Family::Logistic { 5 } else { 6 }),
-        seed,
-        threads: 2,
-        promote: true,
-        command: "monitor retrain".into(),
-    };
-    training::train(&request, &data, Some(&test)).unwrap()
+fn fixture(name: &str) -> Dataset {
+    training::read(&here("tests/fixtures").join(name), None).unwrap()
 }
 
-/// Both families trained on the fixture, once for all tests here.
+fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
+    Request {
+        family,
+        name: family.as_str().into(),
+        analyzer: Analyzer::tweet(),
+        embeddings: Vec::new(),
+        frozen: None,
+        directions: None,
+        hidden: Some(32),
+        split: SplitBy::User,
+        output: output.to_owned(),
+        epochs_max: Some(6),
+        seed,
+        threads: 2,
+        device: tch::Device::Cpu,
+        promote: true,
+        resume: false,
+        stop: &|| false,
+        command: "monitor retrain".into(),
+    }
+}
+
+fn train_as(request: &Request<'_>) -> Result<Manifest, TrainingError> {
+    let test = here("tests/fixtures/manual.csv");
+    let data = training::read(&here("tests/fixtures/sentiment.csv"), Some(&test)).unwrap();
+    let test = fixture("manual.csv");
+    training::train(request, Rows { data: &data, also: &[], test: Some(&test), calibrate: None })
+}
+
+/// Trains on the fixture; a few hundred made-up rows are learned in a second.
+fn train(family: Family, output: &Path, seed: u64) -> Manifest {
+    train_as(&request(family, output, seed)).unwrap()
+}
+
+/// All families trained on the fixture, once for all tests here.
 fn trained() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -53,7 +75,7 @@ fn retrains_registers_and_opens() {
         let name = family.as_str();
         let manifest = train(family, folder.path(), 7);
         assert_eq!(manifest.id().to_string(), format!("{name}@1"));
-        let accuracy = manifest.metrics["held-out authors"]["accuracy"];
+        let accuracy = manifest.metrics[HELD_OUT]["accuracy"];
         assert!(accuracy > 0.75, "{name}: {accuracy}");
         assert_eq!(manifest.metrics["manual.csv"]["rows"], 4.0, "neutral rows are not measured");
         let mut model = classifier::open(folder.path(), name, 2).unwrap();
@@ -73,14 +95,14 @@ fn retrains_registers_and_opens() {
 #[test]
 fn the_next_version_is_promoted_unless_told_not_to() {
     let folder = tempfile::tempdir().unwrap();
-    train(Family::Logistic, folder.path(), 1);
-    train(Family::Logistic, folder.path(), 2);
+    train(Family::Dense, folder.path(), 1);
+    train(Family::Dense, folder.path(), 2);
     let id = |name: &str| classifier::open(folder.path(), name, 1).unwrap().id.to_string();
-    assert_eq!(id("logistic"), "logistic@2");
-    assert_eq!(id("logistic@1"), "logistic@1");
-    let old = classifier::read_manifest(folder.path(), "logistic@1").unwrap().id();
-    classifier::promote(folder.path(), "logistic", &old).unwrap();
-    assert_eq!(id("logistic"), "logistic@1");
+    assert_eq!(id("dense"), "dense@2");
+    assert_eq!(id("dense@1"), "dense@1");
+    let old = classifier::read_manifest(folder.path(), "dense@1").unwrap().id();
+    classifier::promote(folder.path(), "dense", &old).unwrap();
+    assert_eq!(id("dense"), "dense@1");
 }
 
 #[test]
@@ -99,6 +121,116 @@ fn same_seed_same_figures() {
     }
 }
 
+#[test]
+fn a_training_that_was_stopped_ends_as_one_that_was_not() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let expected = train(Family::Lstm, whole.path(), 5);
+    let mut stops = 0;
+    let found = loop {
+        assert!(stops < 50, "it never ends");
+        let looks = std::cell::Cell::new(0);
+        let stop = || {
+            looks.set(looks.get() + 1);
+            looks.get() > 20 // in the middle of an epoch of 32 steps or more
+        };
+        let request =
+            Request { stop: &stop, resume: stops > 0, ..request(Family::Lstm, parts.path(), 5) };
+        match train_as(&request) {
+            Ok(manifest) => break manifest,
+            Err(TrainingError::Stopped { resume }) => assert!(resume.ends_with("--resume")),
+            Err(error) => panic!("{error}"),
+        }
+        assert!(!parts.path().join("lstm").exists(), "nothing is registered yet");
+        stops += 1;
+    };
+    assert!(stops > 5, "{stops}");
+    assert_eq!(found.metrics, expected.metrics);
+    let weights = |folder: &Path| fs::read(folder.join("lstm/1/weights.safetensors")).unwrap();
+    assert!(weights(parts.path()) == weights(whole.path()), "same weights");
+    assert!(!parts.path().join(".runs").exists(), "the checkpoint is gone");
+}
+
+#[test]
+fn only_its_own_training_takes_a_checkpoint_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let resume = |seed| Request { resume: true, ..request(Family::Lstm, folder.path(), seed) };
+    let check = |name: &str, request: &Request<'_>, expected: &[&str]| {
+        let error = train_as(request).unwrap_err().to_string();
+        for part in expected {
+            assert!(error.contains(part), "{name}: {error}");
+        }
+    };
+    check("none", &resume(1), &[".runs/lstm", "leave --resume out"]);
+    let steps = std::cell::Cell::new(0);
+    let stop = || {
+        steps.set(steps.get() + 1);
+        steps.get() > 3
+    };
+    check(
+        "stopped",
+        &Request { stop: &stop, ..request(Family::Lstm, folder.path(), 1) },
+        &["stopped", "monitor retrain --resume"],
+    );
+    let other = Request { command: "monitor retrain --seed 2".into(), ..resume(1) };
+    check("another command", &other, &["another training", "`monitor retrain`"]);
+    let path = folder.path().join(".runs/lstm/checkpoint");
+    let bytes = fs::read(&path).unwrap();
+    for end in [0, 5, 40, bytes.len() - 1] {
+        fs::write(&path, &bytes[..end]).unwrap();
+        check("cut off", &resume(1), &["checkpoint", "begin anew"]);
+    }
+    fs::write(&path, &bytes).unwrap();
+    train_as(&resume(1)).unwrap();
+}
+
+#[test]
+fn calibrates_on_rows_of_people() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = fixture("sentiment.csv");
+    let human = fixture("sentiment.csv");
+    let request = request(Family::Dense, folder.path(), 3);
+    let rows = Rows { data: &data, also: &[], test: None, calibrate: Some(&human) };
+    let manifest = training::train(&request, rows).unwrap();
+    let figures = |when: &str| &manifest.metrics[&format!("sentiment.csv, {when} calibration")];
+    let (before, after) = (figures("before"), figures("after"));
+    assert_eq!(before["rows"], after["rows"]);
+    assert_eq!(before["roc_auc"], after["roc_auc"], "the order of scores stays");
+    assert_ne!(manifest.calibration.temperature, 1.0);
+
+    // The daemon's scores are the calibrated ones.
+    let mut served = classifier::open(folder.path(), "dense", 2).unwrap();
+    assert_eq!(served.threshold.get(), manifest.calibration.threshold);
+    let held_out = training::split(&data.rows, SplitBy::User, 3).held_out;
+    let measured = training::measure(&mut served, &held_out).unwrap();
+    assert_eq!(measured.figures(), manifest.metrics[HELD_OUT]);
+
+    let mut few = human.clone();
+    few.rows.truncate(30);
+    let rows = Rows { calibrate: Some(&few), ..rows };
+    let error = training::train(&request, rows).unwrap_err().to_string();
+    assert!(error.contains("sentiment.csv: 30 rows are too few"), "{error}");
+    assert!(!folder.path().join("dense/2").exists());
+}
+
+#[test]
+fn the_study_s_form_over_word_vectors() {
+    let folder = tempfile::tempdir().unwrap();
+    let vectors = folder.path().join("vectors.txt");
+    fs::write(&vectors, "love 1 0 0.5 0.25\nhate -1 0 0.5 0.25\nwork 0 1 0.5 0.25\n").unwrap();
+    let with = Request {
+        name: "lstm-tiny".into(),
+        embeddings: vec![vectors],
+        frozen: Some(true),
+        ..request(Family::Lstm, folder.path(), 3)
+    };
+    let manifest = train_as(&with).unwrap();
+    assert_eq!(manifest.id().to_string(), "lstm-tiny@1");
+    assert!(manifest.trainable < manifest.parameters, "{manifest:?}");
+    assert!(manifest.data.embeddings[0].starts_with("vectors.txt (4 wide"), "{manifest:?}");
+    let mut model = classifier::open(folder.path(), "lstm-tiny", 2).unwrap();
+    assert_eq!(label(&mut model, "i love my cat, awesome"), Label::Positive);
+}
+
 /// Texts of many lengths, in an order of their own.
 fn texts() -> Vec<String> {
     let words = ["we", "love", "you", "worst", "flight", "ever", "@united", "lost", "bag", "!!"];
@@ -111,12 +243,9 @@ fn texts() -> Vec<String> {
 
 #[test]
 fn a_batch_scores_like_single_texts() {
-    for (folder, name) in [
-        (trained().to_owned(), "logistic"),
-        (trained().to_owned(), "lstm"),
-        (here("models"), "logistic"),
-        (here("models"), "lstm"),
-    ] {
+    for (folder, name) in
+        [(trained().to_owned(), "dense"), (trained().to_owned(), "lstm"), (here("models"), "lstm")]
+    {
         let mut model = classifier::open(&folder, name, 2).unwrap();
         let texts = texts();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
@@ -130,7 +259,7 @@ fn a_batch_scores_like_single_texts() {
 
 #[test]
 fn shipped_models_know_love_from_a_lost_bag() {
-    for name in ["logistic", "lstm"] {
+    for name in ["lstm"] {
         let mut model = classifier::open(&here("models"), name, 2).unwrap();
         assert_eq!(label(&mut model, "we love you"), Label::Positive, "{name}");
         assert_eq!(label(&mut model, "worst airline ever, lost my bag"), Label::Negative, "{name}");
@@ -143,7 +272,7 @@ fn any_text_has_a_score() {
     let one_word = "a".repeat(1 << 20);
     let cases =
         ["", " ", "\0", "a\0b", "😂😡👍🏽", "\u{200D}", "最悪", &megabyte, &one_word, "&", "@", "#"];
-    for name in ["logistic", "lstm"] {
+    for name in ["lstm"] {
         let mut model = classifier::open(&here("models"), name, 2).unwrap();
         for text in cases {
             let shown: String = text.chars().take(10).collect();
@@ -186,7 +315,7 @@ fn damage_is_named() {
         assert!(text.contains(from), "{text}");
         fs::write(path, text.replacen(from, to, 1)).unwrap();
     };
-    for (family, manifest) in [("logistic", "logistic/1"), ("lstm", "lstm/1")] {
+    for (family, manifest) in [("dense", "dense/1"), ("lstm", "lstm/1")] {
         let weights = "weights.safetensors";
         check(
             "truncated weights",
@@ -231,24 +360,7 @@ fn damage_is_named() {
         "lstm",
         &["weights.safetensors", "has the shape", "manifest asks for"],
     );
-    check(
-        "wrong number of buckets",
-        &|folder| {
-            edit(
-                folder.join("logistic/1/manifest.json"),
-                "\"buckets_log2\": ",
-                "\"buckets_log2\": 9",
-            )
-        },
-        "logistic",
-        &["buckets are out of range"],
-    );
-    check(
-        "unknown model",
-        &|_| (),
-        "bert",
-        &["no model \"bert\"", "lstm (= lstm@1)", "logistic@1"],
-    );
+    check("unknown model", &|_| (), "bert", &["no model \"bert\"", "lstm (= lstm@1)", "dense@1"]);
     check("unknown version", &|_| (), "lstm@9", &["no model \"lstm@9\"", "lstm@1"]);
     check("a path", &|_| (), "../models/lstm@1", &["no model"]);
     check(
@@ -267,38 +379,11 @@ fn too_few_rows_and_bad_files_leave_the_registry_alone() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = training::read(&here("tests/fixtures/sentiment.csv"), None).unwrap();
     data.draw(3, 1);
-    let request = Request {
-        family: Family::Lstm,
-        output: folder.path().join("models"),
-        epochs_max: None,
-        seed: 1,
-        threads: 1,
-        promote: true,
-        command: String::new(),
-    };
-    let error = training::train(&request, &data, None).unwrap_err().to_string();
+    let request = request(Family::Lstm, &folder.path().join("models"), 1);
+    let error =
+        training::train(&request, Rows { data: &data, also: &[], test: None, calibrate: None })
+            .unwrap_err()
+            .to_string();
     assert!(error.contains("give more rows"), "{error}");
     assert!(!folder.path().join("models").exists());
-}
-
-/// rust-bert is in the build from the first day, through the shim in vendor/tch.
-#[test]
-fn distilbert_of_rust_bert_has_its_known_size() {
-    use rust_bert::distilbert::{DistilBertConfig, DistilBertModelClassifier};
-    use tch::{Device, nn};
-    let config: DistilBertConfig = serde_json::from_value(serde_json::json!({
-        "activation": "gelu", "attention_dropout": 0.1, "dim": 768, "dropout": 0.1,
-        "hidden_dim": 3072, "id2label": {"0": "NEGATIVE", "1": "POSITIVE"},
-        "initializer_range": 0.02, "is_decoder": false,
-        "label2id": {"NEGATIVE": 0, "POSITIVE": 1}, "max_position_embeddings": 512,
-        "n_heads": 12, "n_layers": 6, "num_labels": 2, "output_attentions": false,
-        "output_hidden_states": false, "output_past": true, "qa_dropout": 0.1,
-        "seq_classif_dropout": 0.2, "sinusoidal_pos_embds": false, "tie_weights_": true,
-        "torchscript": false, "vocab_size": 30522
-    }))
-    .unwrap();
-    let variables = nn::VarStore::new(Device::Cpu);
-    let _model = DistilBertModelClassifier::new(variables.root(), &config).unwrap();
-    let numbers: usize = variables.variables().values().map(tch::Tensor::numel).sum();
-    assert_eq!(numbers, 66_955_010);
 }

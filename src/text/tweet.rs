@@ -1,8 +1,7 @@
-//! From a tweet to words that carry feeling.
+//! The rules of [`Preset::Tweet`](super::Preset): from a tweet to words that carry feeling.
 //!
-//! **Invariant.** A [`Preset`] is frozen once a model has shipped with it: other rules
-//! get another name. Deliberately absent: dropping of negations, stop words or case-only
-//! shouting heuristics; the models learn what counts.
+//! **Invariant.** Frozen: models have shipped with them. Deliberately absent: dropping of
+//! negations, stop words or case-only shouting heuristics; the models learn what counts.
 
 use super::{TEXT_BYTES_MAX, beginning, canonical, is_selector, is_word, link_length};
 
@@ -11,52 +10,12 @@ const WORD_CHARS_MAX: usize = 32;
 /// A letter may follow itself this often: "sooooo" and "sooo" become "soo".
 const REPEATS_MAX: usize = 2;
 
-/// Rules that turn a text into words, by the name that manifests carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preset {
-    /// For tweets. Lower case; `@someone`, links and numbers become `<user>`, `<url>`,
-    /// `<number>`; a hashtag becomes its words (`#FlyAway` gives "fly away"); a letter
-    /// repeats twice at most, and `<long>` follows where it was more; emoticons and the
-    /// common emoji become the word they stand for (":(" gives "sad"), another emoji is a
-    /// word of its own; of punctuation only `!`, `!!`, `?`, `??` and `...` stay; "don't"
-    /// stays one word.
-    Tweet,
-}
-
-/// No preset has this name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no text preset {0:?}; this program knows \"tweet\"")]
-pub struct UnknownPreset(pub String);
-
-impl std::str::FromStr for Preset {
-    type Err = UnknownPreset;
-    fn from_str(name: &str) -> Result<Self, UnknownPreset> {
-        match name {
-            "tweet" => Ok(Self::Tweet),
-            other => Err(UnknownPreset(other.to_owned())),
-        }
-    }
-}
-
-impl Preset {
-    /// The name in manifests.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tweet => "tweet",
-        }
-    }
-
-    /// The first `words_max` words of `text`, read from its first [`TEXT_BYTES_MAX`] bytes.
-    pub fn words(self, text: &str, words_max: usize) -> Vec<String> {
-        match self {
-            Self::Tweet => {
-                let text = canonical(beginning(text, TEXT_BYTES_MAX));
-                let mut scan = Scan { rest: &text, words: Vec::new(), words_max };
-                scan.run();
-                scan.words
-            }
-        }
-    }
+/// The first `words_max` words of `text`, read from its first [`TEXT_BYTES_MAX`] bytes.
+pub(super) fn words(text: &str, words_max: usize) -> Vec<String> {
+    let text = canonical(beginning(text, TEXT_BYTES_MAX));
+    let mut scan = Scan { rest: &text, words: Vec::new(), words_max };
+    scan.run();
+    scan.words
 }
 
 /// Emoticons and the words they stand for. Labels of large tweet collections were often
@@ -302,7 +261,7 @@ mod tests {
     use super::*;
 
     fn check(name: &str, text: &str, expected: &str) {
-        assert_eq!(Preset::Tweet.words(text, 100).join(" "), expected, "{name}");
+        assert_eq!(words(text, 100).join(" "), expected, "{name}");
     }
 
     #[test]
@@ -351,10 +310,10 @@ mod tests {
     #[test]
     fn work_is_bounded() {
         let long = "ab".repeat(500_000);
-        let words = Preset::Tweet.words(&long, 40);
-        assert_eq!(words.len(), 1);
-        assert_eq!(words[0].chars().count(), WORD_CHARS_MAX);
-        assert_eq!(Preset::Tweet.words(&"no ".repeat(300_000), 40).len(), 40);
-        assert_eq!(Preset::Tweet.words("a b c", 2), ["a", "b"]);
+        let found = words(&long, 40);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].chars().count(), WORD_CHARS_MAX);
+        assert_eq!(words(&"no ".repeat(300_000), 40).len(), 40);
+        assert_eq!(words("a b c", 2), ["a", "b"]);
     }
 }

@@ -1,0 +1,90 @@
+//! The base Keras network: word vectors, their mean, a dense layer, two classes.
+//!
+//! **Invariant.** The mean is over a row's own ids; padding has a vector of zeros and is
+//! not counted. Method: a deep averaging network with one hidden layer (Iyyer et al.
+//! 2015). Deliberately absent: the order of words; see [`Lstm`](super::Lstm).
+
+use tch::nn::{Module, VarStore};
+use tch::{Device, Kind, Tensor, nn};
+
+use super::network::{self, Network, Padded, Purpose};
+use super::words::Sequence;
+
+/// What must be known to read the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DenseShape {
+    /// Ids, the reserved ones included.
+    pub vocabulary: usize,
+    /// Numbers per word.
+    pub embedding: usize,
+    /// Numbers of the dense layer.
+    pub hidden: usize,
+    /// Which words of a text are read.
+    pub sequence: Sequence,
+}
+
+/// The layers.
+#[derive(Debug)]
+pub struct Dense {
+    shape: DenseShape,
+    variables: VarStore,
+    embedding: Tensor,
+    hidden: nn::Linear,
+    output: nn::Linear,
+}
+
+impl Dense {
+    /// The layers, with first weights for that purpose.
+    pub fn new(shape: DenseShape, purpose: Purpose, device: Device) -> Self {
+        let variables = VarStore::new(device);
+        let root = variables.root();
+        Self {
+            embedding: purpose.word_vectors(&root, shape.vocabulary, shape.embedding),
+            hidden: purpose.linear(&root / "hidden", shape.embedding, shape.hidden),
+            output: purpose.linear(&root / "output", shape.hidden, 2),
+            shape,
+            variables,
+        }
+    }
+}
+
+impl Network for Dense {
+    fn variables(&self) -> &VarStore {
+        &self.variables
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.shape.vocabulary
+    }
+
+    fn word_vectors(&self) -> &Tensor {
+        &self.embedding
+    }
+
+    fn logits(&self, rows: &Padded, dropout: f64) -> Tensor {
+        let train = dropout > 0.0;
+        let sum =
+            network::look_up(&self.embedding, &rows.ids).sum_dim_intlist(1, false, Kind::Float);
+        let mean = (sum / &rows.lengths).dropout(dropout, train);
+        let hidden = self.hidden.forward(&mean).relu().dropout(dropout, train);
+        network::negative_against_positive(&self.output.forward(&hidden))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_and_padding_change_nothing() {
+        let sequence = Sequence { words_max: 40, padded: false, frequent_max: None };
+        let shape = DenseShape { vocabulary: 50, embedding: 8, hidden: 4, sequence };
+        let dense = Dense::new(shape, Purpose::Training { frozen: false }, Device::Cpu);
+        assert_eq!(
+            dense.parameters(),
+            (50 * 8 + 8 * 4 + 4 + 4 * 2 + 2, 50 * 8 + 8 * 4 + 4 + 4 * 2 + 2)
+        );
+        network::tests::neighbours_and_padding_change_nothing(dense);
+    }
+}

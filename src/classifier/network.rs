@@ -1,0 +1,261 @@
+//! What the neural models share: a table of word vectors, passes over rows of like
+//! length, arrays in and out of a weights file.
+//!
+//! **Invariant.** A row's score depends on its own ids alone; memory is bounded by
+//! [`PASS_IDS_MAX`] whatever the batch. Training and serving run the same layers.
+//! Deliberately absent: packed sequences, which are slower on a CPU.
+
+use tch::nn::{Init, VarStore};
+use tch::{Device, Kind, Tensor, nn};
+
+use super::weights::WeightsError;
+use super::{Classifier, ClassifyError, Encoding, Weights, check_ids, probabilities};
+use crate::domain::Probability;
+use crate::text::PADDING;
+
+/// Rows times padded length of one pass.
+const PASS_IDS_MAX: usize = 8 * 1024;
+/// A pass takes rows as long as they are at least this share of its longest row.
+const FILL_MIN: f64 = 0.75;
+/// Under this many ids a pass is all overhead, and takes shorter rows too.
+const PASS_IDS_MIN: usize = 512;
+
+/// Layers that turn rows of ids into logits.
+pub trait Network: Send {
+    /// The arrays, trainable or frozen.
+    fn variables(&self) -> &VarStore;
+    /// Ids from here on have no vector.
+    fn vocabulary(&self) -> usize;
+    /// The table of word vectors, shape [vocabulary, width].
+    fn word_vectors(&self) -> &Tensor;
+    /// Logits of "negative" against "positive", shape [rows]. `dropout` is the share of
+    /// activations silenced while training, 0 in service.
+    fn logits(&self, rows: &Padded, dropout: f64) -> Tensor;
+
+    /// All arrays under their own names, for the weights file.
+    fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        for (name, tensor) in self.variables().variables() {
+            weights.insert_tensor(&name, &tensor);
+        }
+        weights
+    }
+
+    /// Takes every array of this shape out of a weights file.
+    ///
+    /// # Errors
+    /// One is missing or has another shape.
+    fn load(&self, weights: &mut Weights) -> Result<(), WeightsError> {
+        for (name, mut tensor) in self.variables().variables() {
+            let size = tensor.size();
+            let expected: Vec<usize> = size.iter().map(|n| *n as usize).collect();
+            let values = Tensor::from_slice(&weights.take(&name, &expected)?).reshape(size);
+            tch::no_grad(|| tensor.copy_(&values));
+        }
+        Ok(())
+    }
+
+    /// Puts other vectors, shape [vocabulary, width], in place of the first ones.
+    fn set_word_vectors(&self, vectors: &Tensor) {
+        tch::no_grad(|| self.word_vectors().shallow_clone().copy_(vectors));
+    }
+
+    /// How many numbers it has, and how many of them are learned.
+    fn parameters(&self) -> (usize, usize) {
+        let count = |tensors: Vec<Tensor>| tensors.iter().map(Tensor::numel).sum();
+        let all = self.variables().variables().into_values().collect();
+        (count(all), count(self.variables().trainable_variables()))
+    }
+}
+
+/// A tensor's numbers, flat, in single precision.
+fn values(tensor: &Tensor) -> Vec<f32> {
+    Vec::<f32>::try_from(tensor.to_device(Device::Cpu).to_kind(Kind::Float).flatten(0, -1))
+        .expect("a flat array of single precision converts")
+}
+
+/// What a network is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To learn, from random first weights out of libtorch's generator; word vectors stay as
+    /// they are put where they are `frozen`.
+    Training {
+        /// Whether word vectors stay.
+        frozen: bool,
+    },
+    /// To get its weights from a file. It draws nothing at random, so that opening a model
+    /// does not disturb a training in the same process.
+    Service,
+}
+
+impl Purpose {
+    /// The first weights of an array.
+    pub(super) fn first(self, init: Init) -> Init {
+        if self == Self::Service { Init::Const(0.0) } else { init }
+    }
+
+    /// A linear layer as libtorch begins it (He et al. 2015).
+    pub(super) fn linear(self, path: nn::Path<'_>, inputs: usize, outputs: usize) -> nn::Linear {
+        let default = nn::LinearConfig::default();
+        let bound = 1.0 / (inputs as f64).sqrt();
+        let config = nn::LinearConfig {
+            ws_init: self.first(default.ws_init),
+            bs_init: Some(self.first(Init::Uniform { lo: -bound, up: bound })),
+            ..default
+        };
+        nn::linear(path, inputs as i64, outputs as i64, config)
+    }
+
+    /// A table of word vectors, shape [vocabulary, width]; padding's is zero.
+    pub(super) fn word_vectors(
+        self,
+        root: &nn::Path<'_>,
+        vocabulary: usize,
+        width: usize,
+    ) -> Tensor {
+        let size = [vocabulary as i64, width as i64];
+        let path = root / "embedding";
+        let table = if self == (Self::Training { frozen: true }) {
+            path.zeros_no_train("weight", &size)
+        } else {
+            path.var("weight", &size, self.first(Init::Randn { mean: 0.0, stdev: 0.1 }))
+        };
+        let _ = tch::no_grad(|| table.get(i64::from(PADDING)).zero_());
+        table
+    }
+}
+
+/// Rows of ids, padded behind to the longest.
+#[derive(Debug)]
+pub struct Padded {
+    /// Shape [rows, longest].
+    pub(super) ids: Tensor,
+    /// The same with each row's ids in reverse, padding still behind.
+    pub(super) reversed: Tensor,
+    /// Whether a place is padding, shape [rows, longest, 1].
+    pub(super) padding: Tensor,
+    /// Ids of each row, shape [rows, 1].
+    pub(super) lengths: Tensor,
+}
+
+impl Padded {
+    /// On `device`.
+    pub fn new(rows: &[&[u32]], device: Device) -> Self {
+        let longest = rows.iter().map(|ids| ids.len()).max().unwrap_or(0).max(1);
+        let size = [rows.len() as i64, longest as i64];
+        let padded = |reversed: bool| {
+            let mut flat = vec![i64::from(PADDING); rows.len() * longest];
+            for (row, ids) in flat.chunks_mut(longest).zip(rows) {
+                for (place, id) in row.iter_mut().zip(ids.iter()) {
+                    *place = i64::from(*id);
+                }
+                if reversed {
+                    row[..ids.len()].reverse();
+                }
+            }
+            Tensor::from_slice(&flat).reshape(size).to_device(device)
+        };
+        let padding: Vec<bool> =
+            rows.iter().flat_map(|ids| (0..longest).map(|at| at >= ids.len())).collect();
+        let padding = Tensor::from_slice(&padding).reshape([size[0], size[1], 1]);
+        let lengths: Vec<f32> = rows.iter().map(|ids| ids.len() as f32).collect();
+        Self {
+            ids: padded(false),
+            reversed: padded(true),
+            padding: padding.to_device(device),
+            lengths: Tensor::from_slice(&lengths).reshape([-1, 1]).to_device(device),
+        }
+    }
+}
+
+/// Looks ids up; the gradient names only the rows that were read, and never padding's.
+pub(super) fn look_up(table: &Tensor, ids: &Tensor) -> Tensor {
+    Tensor::embedding(table, ids, i64::from(PADDING), false, table.requires_grad())
+}
+
+/// One logit, shape [rows], from those of the two classes, shape [rows, 2]: the softmax of
+/// two is the logistic function of their difference.
+pub(super) fn negative_against_positive(classes: &Tensor) -> Tensor {
+    classes.select(1, 1) - classes.select(1, 0)
+}
+
+/// A network in service.
+pub(super) struct Served<N>(pub(super) N);
+
+impl<N: Network> Classifier for Served<N> {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+        let network = &self.0;
+        check_ids(batch, network.vocabulary())?;
+        let device = network.variables().device();
+        let lengths: Vec<usize> = batch.iter().map(|row| row.ids.len()).collect();
+        let mut scores = vec![0.0; batch.len()];
+        for pass in passes(&lengths) {
+            let rows: Vec<&[u32]> = pass.iter().map(|row| batch[*row].ids.as_slice()).collect();
+            let rows = Padded::new(&rows, device);
+            let found = tch::no_grad(|| network.logits(&rows, 0.0).sigmoid());
+            for (row, score) in pass.into_iter().zip(values(&found)) {
+                scores[row] = score;
+            }
+        }
+        probabilities(scores)
+    }
+}
+
+/// Groups rows (by index) of like length, longest first, so that little is padding.
+fn passes(lengths: &[usize]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|row| std::cmp::Reverse(lengths[*row]));
+    let mut passes: Vec<Vec<usize>> = Vec::new();
+    for row in order {
+        if let Some(pass) = passes.last_mut() {
+            let longest = lengths[pass[0]].max(1);
+            let ids = longest * pass.len();
+            let alike = lengths[row] as f64 >= FILL_MIN * longest as f64;
+            if ids + longest <= PASS_IDS_MAX && (alike || ids < PASS_IDS_MIN) {
+                pass.push(row);
+                continue;
+            }
+        }
+        passes.push(vec![row]);
+    }
+    passes
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_are_bounded_and_alike() {
+        let lengths: Vec<usize> = (0..5_000).map(|n| 1 + (n * 7) % 40).collect();
+        let passes = passes(&lengths);
+        let mut seen: Vec<usize> = passes.iter().flatten().copied().collect();
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..5_000), "each row once");
+        for pass in &passes {
+            let longest = lengths[pass[0]];
+            assert!(longest * pass.len() <= PASS_IDS_MAX);
+        }
+        let padded: usize = passes.iter().map(|pass| lengths[pass[0]] * pass.len()).sum();
+        let real: usize = lengths.iter().sum();
+        assert!((real as f64) > 0.85 * padded as f64, "{real} of {padded}");
+    }
+
+    /// A network of 50 ids must score a row alike alone and beside others.
+    pub fn neighbours_and_padding_change_nothing(network: impl Network) {
+        let rows: Vec<Encoding> = (0..300u32)
+            .map(|n| Encoding { ids: (0..=(n * 13) % 40).map(|k| 1 + (n + k * 7) % 49).collect() })
+            .collect();
+        let mut served = Served(network);
+        let together = served.classify(&rows.iter().collect::<Vec<_>>()).unwrap();
+        for (row, batched) in rows.iter().zip(together) {
+            let alone = served.classify(&[row]).unwrap()[0];
+            assert!((alone.get() - batched.get()).abs() < 1e-5, "{alone:?} {batched:?}");
+        }
+        let padded = [&rows[0].ids[..], &rows[3].ids[..]];
+        assert!(padded[1].len() > padded[0].len() * 4, "the test needs much padding");
+        let logits =
+            |rows: &[&[u32]]| values(&served.0.logits(&Padded::new(rows, Device::Cpu), 0.0));
+        assert!((logits(&padded)[0] - logits(&padded[..1])[0]).abs() < 1e-5);
+    }
+}

@@ -1,0 +1,69 @@
+//! Where a network is trained.
+//!
+//! **Invariant.** libtorch's GPU half is loaded before anything asks for a GPU: whoever
+//! asks before it is there is told "none" for good. Deliberately absent: several GPUs.
+
+use std::ffi::CString;
+
+use tch::{Cuda, Device};
+
+/// Loaded at run time, so that one program serves machines with a GPU and without.
+const LIBRARY: &str = "libtorch_cuda.so";
+
+/// The device is not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// No such word.
+    #[error("{0:?} is no device: give auto, cpu, or cuda:0 for the first GPU")]
+    Unknown(String),
+    /// No such GPU.
+    #[error(
+        "{device} was asked for, and libtorch sees {found} GPUs: is {LIBRARY} beside libtorch_cpu.so \
+         (LD_LIBRARY_PATH), and does nvidia-smi list the GPU? `auto` takes the CPU then"
+    )]
+    Missing {
+        /// What was asked for.
+        device: String,
+        /// How many there are.
+        found: i64,
+    },
+}
+
+/// The device of that name; `auto` is the first GPU, where there is one, else the CPU.
+///
+/// # Errors
+/// [`DeviceError`]
+pub fn device(name: &str) -> Result<Device, DeviceError> {
+    let unknown = || DeviceError::Unknown(name.to_owned());
+    let number: usize = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" => 0,
+        cuda => cuda.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(unknown)?,
+    };
+    let library = CString::new(LIBRARY).expect("a name without NUL");
+    // SAFETY: loading a shared library runs its initialisers; this is libtorch's own other
+    // half. A failure is what a machine without a GPU answers.
+    unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    let found = Cuda::device_count();
+    match name {
+        _ if (number as i64) < found => Ok(Device::Cuda(number)),
+        "auto" => Ok(Device::Cpu),
+        _ => Err(DeviceError::Missing { device: name.to_owned(), found }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices() {
+        assert_eq!(device("cpu"), Ok(Device::Cpu));
+        assert!(matches!(device("auto"), Ok(Device::Cpu | Device::Cuda(0))));
+        for name in ["gpu", "cuda", "cuda:x", "cuda:-1", ""] {
+            assert_eq!(device(name), Err(DeviceError::Unknown(name.into())));
+        }
+        let error = device("cuda:99").unwrap_err().to_string();
+        assert!(error.contains("cuda:99") && error.contains("nvidia-smi"), "{error}");
+    }
+}
