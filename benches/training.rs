@@ -123,7 +123,10 @@ fn main() -> anyhow::Result<()> {
         args.threads,
         std::thread::available_parallelism()?
     );
-    println!("| form | side | tweets/s, median of {} | x PyTorch | loss | validation loss | accuracy |", args.rounds);
+    println!(
+        "| form | side | tweets/s, median of {} | x PyTorch | loss | validation loss | accuracy |",
+        args.rounds
+    );
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
     for form in forms {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
