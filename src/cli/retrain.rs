@@ -29,13 +29,19 @@ pub struct Args {
     /// Which family to train; all of them where none is named
     family: Option<Name>,
 
-    /// Labelled tweets: sentiment140's six columns; plain or packed (.xz, .gz, .zip)
+    /// Labelled tweets: sentiment140's six columns, a CSV with a header
+    /// (label,text) or SemEval's lines; plain, .xz, .gz or .zip
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
 
     /// Hand-labelled tweets: kept out of training, measured on at the end
     #[arg(long, value_name = "FILE")]
     test: Option<PathBuf>,
+
+    /// Further labelled tweets to learn from, such as people's feedback, each row counting
+    /// WEIGHT times [default: 1]; none of them is held out. May be repeated
+    #[arg(long, value_name = "FILE[=WEIGHT]", value_parser = also)]
+    also: Vec<Also>,
 
     /// Human-labelled tweets to fit a temperature and a threshold on: labels made from
     /// emoticons lean to "positive" elsewhere. Half of them are fitted on, the other half
@@ -117,6 +123,30 @@ enum Preset {
     Tweet,
 }
 
+/// A further file, and what its rows weigh.
+#[derive(Debug, Clone)]
+struct Also {
+    file: PathBuf,
+    weight: f32,
+}
+
+impl Also {
+    /// As it stands in commands and manifests.
+    fn words(&self) -> String {
+        format!("{}={}", training::file_name(&self.file), self.weight)
+    }
+}
+
+fn also(text: &str) -> Result<Also, String> {
+    let Some((file, weight)) = text.rsplit_once('=') else {
+        return Ok(Also { file: text.into(), weight: 1.0 });
+    };
+    match weight.parse::<f32>() {
+        Ok(weight) if weight.is_finite() && weight > 0.0 => Ok(Also { file: file.into(), weight }),
+        _ => Err(format!("{weight:?} is no weight above zero; give FILE or FILE=WEIGHT")),
+    }
+}
+
 fn model_name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -129,7 +159,7 @@ fn model_name(text: &str) -> Result<String, String> {
 /// Trains, registers, and prints a line for each new model.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let mut data = training::read(&args.data, args.test.as_deref())?;
-    say(&data);
+    eprintln!("{}: {}; {} left", data.file, data.report, data.rows.len());
     let read = |path: &Option<PathBuf>| -> anyhow::Result<Option<Dataset>> {
         Ok(path.as_deref().map(|path| training::read(path, None)).transpose()?)
     };
@@ -140,6 +170,13 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     };
     if let Some(rows) = args.rows {
         data.draw(rows as usize, args.seed);
+    }
+    let mut also_rows = 0;
+    for also in &args.also {
+        let other = training::read(&also.file, args.test.as_deref())?;
+        let (read, added) = (other.rows.len(), data.add(other, also.weight));
+        eprintln!("{}: {added} of {read} rows added", also.words());
+        also_rows += added;
     }
     let families = match args.family {
         Some(Name::Dense) => vec![Family::Dense],
@@ -157,7 +194,14 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let stopped = CancellationToken::new();
     runtime.block_on(async { stop_on_signals(stopped.clone()) })?;
     let stop = || stopped.is_cancelled();
-    let rows = Rows { data: &data, also: &[], test: test.as_ref(), calibrate: calibrate.as_ref() };
+    let also: Vec<String> = args.also.iter().map(Also::words).collect();
+    let rows = Rows {
+        data: &data,
+        also: &also,
+        also_rows,
+        test: test.as_ref(),
+        calibrate: calibrate.as_ref(),
+    };
     for family in families {
         let name = args.name_of(family);
         let request = Request {
@@ -191,28 +235,6 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was read and left out.
-fn say(data: &Dataset) {
-    let report = &data.report;
-    eprintln!(
-        "{}: {} rows read; left out {} malformed{}, {} neutral, {} duplicate, {} conflicting, {} of \
-         the test file; {} left",
-        data.file,
-        report.read,
-        report.malformed,
-        if report.malformed_lines.is_empty() {
-            String::new()
-        } else {
-            format!(" (first lines {:?})", report.malformed_lines)
-        },
-        report.neutral,
-        report.duplicate,
-        report.conflicting,
-        report.excluded,
-        data.rows.len()
-    );
-}
-
 fn print(manifest: &Manifest) {
     for (name, figures) in &manifest.metrics {
         let figure = |key: &str| figures.get(key).map_or("-".into(), |v| format!("{v:.4}"));
@@ -239,6 +261,7 @@ impl Args {
         for (flag, path) in [("test", &self.test), ("calibrate", &self.calibrate)] {
             path.iter().for_each(|path| add(flag, file(path)));
         }
+        self.also.iter().for_each(|also| add("also", also.words()));
         self.embeddings.iter().for_each(|path| add("embeddings", file(path)));
         self.name.iter().for_each(|name| add("name", name.clone()));
         add("split", self.split.as_str().into());

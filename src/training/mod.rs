@@ -43,7 +43,9 @@ use crate::domain::Probability;
 use crate::text::Analyzer;
 
 pub use checkpoint::CheckpointError;
-pub use dataset::{Dataset, DatasetError, Report, Row, read};
+pub use dataset::{
+    Dataset, DatasetError, Fault, Faulty, Layout, Report, Row, Target, read, read_targets,
+};
 pub use device::{DeviceError, device};
 pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use evaluate::{Confusion, Metrics};
@@ -106,6 +108,8 @@ pub struct Rows<'a> {
     pub data: &'a Dataset,
     /// Further files among them, for the manifest.
     pub also: &'a [String],
+    /// How many of the last rows came from those: they are learned from and never held out.
+    pub also_rows: usize,
     /// To measure on at the end.
     pub test: Option<&'a Dataset>,
     /// Human-labelled, to calibrate with.
@@ -194,7 +198,9 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Manifest, Training
     tch::manual_seed(request.seed as i64);
 
     let data = rows.data;
-    let sides = split(&data.rows, request.split, request.seed);
+    let (own, also) = data.rows.split_at(data.rows.len().saturating_sub(rows.also_rows));
+    let mut sides = split(own, request.split, request.seed);
+    sides.train.extend(also);
     let counts = (sides.train.len(), sides.validation.len(), sides.held_out.len());
     if ![&sides.train, &sides.validation, &sides.held_out].into_iter().all(|s| has_both(s)) {
         let (train, validation, held_out) = counts;

@@ -113,6 +113,11 @@ pub(super) fn open(path: &Path) -> io::Result<Packed> {
 }
 
 impl Packed {
+    /// Which bytes of the file have been read, out of how many, roughly: for progress.
+    pub(super) fn place(&mut self) -> (u64, u64) {
+        (self.file.stream_position().unwrap_or(0), self.file_bytes)
+    }
+
     /// SHA-256 of the file as it lies on disk, in hexadecimal; reads it from its beginning.
     ///
     /// # Errors
@@ -276,6 +281,8 @@ mod tests {
         let mut packed = open(&path)?;
         let mut out = Vec::new();
         packed.by_ref().take(1 << 30).read_to_end(&mut out)?;
+        let (place, total) = packed.place();
+        assert_eq!((place <= total, total), (true, content.len() as u64));
         Ok((out, packed.finish()?))
     }
 

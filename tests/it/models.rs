@@ -43,7 +43,10 @@ fn train_as(request: &Request<'_>) -> Result<Manifest, TrainingError> {
     let test = here("tests/fixtures/manual.csv");
     let data = training::read(&here("tests/fixtures/sentiment.csv"), Some(&test)).unwrap();
     let test = fixture("manual.csv");
-    training::train(request, Rows { data: &data, also: &[], test: Some(&test), calibrate: None })
+    training::train(
+        request,
+        Rows { data: &data, also: &[], also_rows: 0, test: Some(&test), calibrate: None },
+    )
 }
 
 /// Trains on the fixture; a few hundred made-up rows are learned in a second.
@@ -189,7 +192,7 @@ fn calibrates_on_rows_of_people() {
     let data = fixture("sentiment.csv");
     let human = fixture("sentiment.csv");
     let request = request(Family::Dense, folder.path(), 3);
-    let rows = Rows { data: &data, also: &[], test: None, calibrate: Some(&human) };
+    let rows = Rows { data: &data, also: &[], also_rows: 0, test: None, calibrate: Some(&human) };
     let manifest = training::train(&request, rows).unwrap();
     let figures = |when: &str| &manifest.metrics[&format!("sentiment.csv, {when} calibration")];
     let (before, after) = (figures("before"), figures("after"));
@@ -380,10 +383,12 @@ fn too_few_rows_and_bad_files_leave_the_registry_alone() {
     let mut data = training::read(&here("tests/fixtures/sentiment.csv"), None).unwrap();
     data.draw(3, 1);
     let request = request(Family::Lstm, &folder.path().join("models"), 1);
-    let error =
-        training::train(&request, Rows { data: &data, also: &[], test: None, calibrate: None })
-            .unwrap_err()
-            .to_string();
+    let error = training::train(
+        &request,
+        Rows { data: &data, also: &[], also_rows: 0, test: None, calibrate: None },
+    )
+    .unwrap_err()
+    .to_string();
     assert!(error.contains("give more rows"), "{error}");
     assert!(!folder.path().join("models").exists());
 }
