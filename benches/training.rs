@@ -1,12 +1,12 @@
 //! How fast does the LSTM learn, beside the same network in PyTorch?
 //!
-//! Both forms: the study's (frozen GloVe of 50 d, one direction of 50 units, 25 steps) and
-//! our own. In turn, several rounds: `monitor retrain`'s own training, and
+//! Two forms: that of the study in size (GloVe of 50 d as it came, one direction of 50
+//! units) and our own. In turn, several rounds: `monitor retrain`'s own training, and
 //! `benches/training.py` on the same rows, as the same ids, in the same kind of batches
 //! (128 rows of like length), with the same recipe and as many threads, one pass over the
 //! rows. Prints tweets a second (median of the rounds), the ratio, and loss and accuracy on
 //! the same validation rows after the same number of steps: they should agree but for the
-//! luck of the first weights.
+//! luck of first weights and dropout.
 //!
 //! `scripts/bench training [--rounds 3] [--rows 20000] [--threads 2]`
 
@@ -23,7 +23,7 @@ use monitor::training::{self, Dataset, Family, Request, Row, Rows, SplitBy};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-/// Both recipes' (src/training/families.rs).
+/// As the recipes have it (src/training/families.rs).
 const BATCH_ROWS: usize = 128;
 
 #[derive(Parser)]
@@ -34,7 +34,7 @@ struct Args {
         default_value = "../shared/data/sentiment140/training.249010.processed.noemoticon.csv.xz"
     )]
     data: PathBuf,
-    /// Word vectors of the study's form
+    /// Word vectors of the first form
     #[arg(long, default_value = "../shared/data/embeddings/glove.6B.50d.top.txt.xz")]
     embeddings: PathBuf,
     /// Rounds; the median counts
@@ -59,6 +59,9 @@ struct Form {
     name: &'static str,
     analyzer: Analyzer,
     embeddings: Vec<PathBuf>,
+    frozen: Option<bool>,
+    directions: Option<usize>,
+    hidden: Option<usize>,
     learning_rate: f64,
     gradient_norm_max: Option<f64>,
     dropout: f64,
@@ -97,26 +100,28 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut data = training::read(&args.data, None)?;
     data.draw(args.rows, 140);
-    let forms = [
-        Form {
-            name: "study",
-            analyzer: Analyzer::tweet(),
-            embeddings: vec![args.embeddings.clone()],
-            learning_rate: 0.001,
-            gradient_norm_max: None,
-            dropout: 0.0,
-            word_dropout: 0.0,
-        },
-        Form {
-            name: "tweet",
-            analyzer: Analyzer::tweet(),
-            embeddings: vec![],
-            learning_rate: 0.002,
-            gradient_norm_max: Some(1.0),
-            dropout: 0.4,
-            word_dropout: 0.1,
-        },
-    ];
+    let own = Form {
+        name: "own",
+        analyzer: Analyzer::tweet(),
+        embeddings: vec![],
+        frozen: None,
+        directions: None,
+        hidden: None,
+        learning_rate: 0.002,
+        gradient_norm_max: Some(1.0),
+        dropout: 0.4,
+        word_dropout: 0.1,
+    };
+    let glove = Form {
+        name: "glove",
+        analyzer: Analyzer::tweet(),
+        embeddings: vec![args.embeddings.clone()],
+        frozen: Some(true),
+        directions: Some(1),
+        hidden: Some(50),
+        ..own
+    };
+    let forms = [glove, own];
     println!(
         "{} rows, batches of {BATCH_ROWS}, {} threads, {} cores\n",
         data.rows.len(),
@@ -136,12 +141,15 @@ fn main() -> anyhow::Result<()> {
             ours.push(outcome(folder.path(), &manifest)?);
             hand_over(&args, &form, &data, &manifest, folder.path())?;
             theirs.push(pytorch(&args.python, folder.path())?);
+            let (our, their) = (&ours[round - 1], &theirs[round - 1]);
             eprintln!(
-                "{}, round {round} of {}: {:.0} and {:.0} tweets/s",
+                "{}, round {round} of {}: {:.0} and {:.0} tweets/s, validation loss {:.4} and {:.4}",
                 form.name,
                 args.rounds,
-                ours[round - 1].rows_per_s,
-                theirs[round - 1].rows_per_s
+                our.rows_per_s,
+                their.rows_per_s,
+                our.validation_loss,
+                their.validation_loss
             );
         }
         let pytorch_rate = median(&theirs, |outcome| outcome.rows_per_s);
@@ -173,9 +181,9 @@ fn train(
         name: form.name.to_owned(),
         analyzer: form.analyzer.clone(),
         embeddings: form.embeddings.clone(),
-        frozen: None,
-        directions: None,
-        hidden: None,
+        frozen: form.frozen,
+        directions: form.directions,
+        hidden: form.hidden,
         split: SplitBy::User,
         output: output.to_owned(),
         epochs_max: Some(1),
@@ -187,7 +195,7 @@ fn train(
         stop: &|| false,
         command: String::new(),
     };
-    let rows = Rows { data, also: &[], test: None, calibrate: None };
+    let rows = Rows { data, also: &[], also_rows: 0, test: None, calibrate: None };
     Ok(training::train(&request, rows)?)
 }
 
