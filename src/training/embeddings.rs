@@ -1,7 +1,7 @@
 //! Word embeddings that others trained: GloVe (Pennington et al. 2014), word2vec
 //! (Mikolov et al. 2013), fastText (Bojanowski et al. 2017).
 //!
-//! Three layouts, told apart by their beginning, packed or not:
+//! Three layouts, told apart by their beginning, packed as [`packed`] reads it or not:
 //! - GloVe text: a word and its numbers a line, no header. Some releases have words with
 //!   spaces (". . ."), so the numbers are the last fields of a line;
 //! - word2vec text and fastText `.vec`: the same behind a line "count width";
@@ -18,12 +18,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::file_name;
 use super::progress::Progress;
+use super::{file_name, packed};
 
 /// The layout is told from so many bytes; the first line has to fit.
 const HEAD_BYTES: u64 = 256 * 1024;
@@ -45,6 +44,8 @@ pub struct Embeddings {
     pub width: usize,
     /// Words in the file, wanted or not.
     pub words_read: usize,
+    /// The file's SHA-256, as it lies on disk.
+    pub sha256: String,
     vectors: HashMap<String, Vec<f32>>,
 }
 
@@ -66,7 +67,6 @@ pub struct EmbeddingError {
     /// Which file.
     pub path: PathBuf,
     /// What is wrong with it.
-    #[source]
     pub fault: EmbeddingFault,
 }
 
@@ -169,18 +169,16 @@ pub fn read(path: &Path, wanted: &HashSet<&str>) -> Result<Embeddings, Embedding
     for word in wanted {
         kept.spellings.entry(word.to_lowercase()).or_default().push(word);
     }
-    let outcome = open(path).map_err(Fault::from).and_then(|input| read_into(&mut kept, input));
-    match outcome {
-        Ok(_) if kept.found.is_empty() => {
-            Err(Fault::Uncovered { read: kept.words, wanted: wanted.len() })
+    let read_all = || {
+        let mut file = packed::open(path)?;
+        let width = read_into(&mut kept, BufReader::new(&mut file))?;
+        if kept.found.is_empty() {
+            return Err(Fault::Uncovered { read: kept.words, wanted: wanted.len() });
         }
-        Ok(width) => {
-            let vectors = kept.found.into_iter().map(|(word, (_, v))| (word.to_owned(), v));
-            Ok(Embeddings { width, words_read: kept.words, vectors: vectors.collect() })
-        }
-        Err(fault) => Err(fault),
-    }
-    .map_err(|fault| EmbeddingError { path: path.to_owned(), fault })
+        let vectors = kept.found.into_iter().map(|(word, (_, v))| (word.to_owned(), v)).collect();
+        Ok(Embeddings { width, words_read: kept.words, sha256: file.finish()?, vectors })
+    };
+    read_all().map_err(|fault| EmbeddingError { path: path.to_owned(), fault })
 }
 
 impl Embeddings {
@@ -448,15 +446,6 @@ fn no_number(row: String, word: &[u8], value: String) -> Fault {
 /// For messages: at most 40 bytes of it.
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned()
-}
-
-fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let file = BufReader::new(File::open(path)?);
-    Ok(if path.extension().is_some_and(|extension| extension == "xz") {
-        Box::new(BufReader::new(liblzma::read::XzDecoder::new_multi_decoder(file)))
-    } else {
-        Box::new(file)
-    })
 }
 
 #[cfg(test)]

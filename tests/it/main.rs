@@ -2,6 +2,7 @@
 //! binary, so that they link once.
 
 mod azure;
+mod bad_input;
 mod compose;
 mod config;
 mod daemon;

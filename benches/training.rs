@@ -1,0 +1,285 @@
+//! How fast does the LSTM learn, beside the same network in PyTorch?
+//!
+//! Two forms: that of the study in size (GloVe of 50 d as it came, one direction of 50
+//! units) and our own. In turn, several rounds: `monitor retrain`'s own training, and
+//! `benches/training.py` on the same rows, as the same ids, in the same kind of batches
+//! (128 rows of like length), with the same recipe and as many threads, one pass over the
+//! rows. Prints tweets a second (median of the rounds), the ratio, and loss and accuracy on
+//! the same validation rows after the same number of steps: they should agree but for the
+//! luck of first weights and dropout.
+//!
+//! `scripts/bench training [--rounds 3] [--rows 20000] [--threads 2]`
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use monitor::classifier::{Architecture, Encoder, Manifest, Pooling, Weights, WordIds};
+use monitor::text::{Analyzer, Vocabulary};
+use monitor::training::{self, Dataset, Family, Request, Row, Rows, SplitBy};
+use serde::{Deserialize, Serialize};
+use tch::Device;
+
+/// As the recipes have it (src/training/families.rs).
+const BATCH_ROWS: usize = 128;
+
+#[derive(Parser)]
+struct Args {
+    /// Labelled tweets
+    #[arg(
+        long,
+        default_value = "../shared/data/sentiment140/training.249010.processed.noemoticon.csv.xz"
+    )]
+    data: PathBuf,
+    /// Word vectors of the first form
+    #[arg(long, default_value = "../shared/data/embeddings/glove.6B.50d.top.txt.xz")]
+    embeddings: PathBuf,
+    /// Rounds; the median counts
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Tweets, drawn from the data; most are learned from
+    #[arg(long, default_value_t = 20_000)]
+    rows: usize,
+    /// Threads of libtorch, on both sides
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// A Python that has torch
+    #[arg(long, env = "BENCH_PYTHON", default_value = "python3")]
+    python: PathBuf,
+    /// Passed by cargo bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A form of the network, and what of its recipe is not in a manifest.
+struct Form {
+    name: &'static str,
+    analyzer: Analyzer,
+    embeddings: Vec<PathBuf>,
+    frozen: Option<bool>,
+    directions: Option<usize>,
+    hidden: Option<usize>,
+    learning_rate: f64,
+    gradient_norm_max: Option<f64>,
+    dropout: f64,
+    word_dropout: f64,
+}
+
+/// What benches/training.py is told.
+#[derive(Serialize)]
+struct Settings {
+    vocabulary: usize,
+    embedding: usize,
+    hidden: usize,
+    directions: usize,
+    pooling: Pooling,
+    frozen: bool,
+    dropout: f64,
+    word_dropout: f64,
+    batch_rows: usize,
+    epochs: usize,
+    learning_rate: f64,
+    gradient_norm_max: Option<f64>,
+    threads: usize,
+    seed: u64,
+}
+
+/// One side of one round; a line of training.csv has these columns and more.
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    rows_per_s: f64,
+    loss: f64,
+    validation_loss: f64,
+    validation_accuracy: f64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let mut data = training::read(&args.data, None)?;
+    data.draw(args.rows, 140);
+    let own = Form {
+        name: "own",
+        analyzer: Analyzer::tweet(),
+        embeddings: vec![],
+        frozen: None,
+        directions: None,
+        hidden: None,
+        learning_rate: 0.002,
+        gradient_norm_max: Some(1.0),
+        dropout: 0.4,
+        word_dropout: 0.1,
+    };
+    let glove = Form {
+        name: "glove",
+        analyzer: Analyzer::tweet(),
+        embeddings: vec![args.embeddings.clone()],
+        frozen: Some(true),
+        directions: Some(1),
+        hidden: Some(50),
+        ..own
+    };
+    let forms = [glove, own];
+    println!(
+        "{} rows, batches of {BATCH_ROWS}, {} threads, {} cores\n",
+        data.rows.len(),
+        args.threads,
+        std::thread::available_parallelism()?
+    );
+    println!(
+        "| form | side | tweets/s, median of {} | x PyTorch | loss | validation loss | accuracy |",
+        args.rounds
+    );
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
+    for form in forms {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for round in 1..=args.rounds {
+            let folder = tempfile::tempdir()?;
+            let manifest = train(&args, &form, &data, round as u64, folder.path())?;
+            ours.push(outcome(folder.path(), &manifest)?);
+            hand_over(&args, &form, &data, &manifest, folder.path())?;
+            theirs.push(pytorch(&args.python, folder.path())?);
+            let (our, their) = (&ours[round - 1], &theirs[round - 1]);
+            eprintln!(
+                "{}, round {round} of {}: {:.0} and {:.0} tweets/s, validation loss {:.4} and {:.4}",
+                form.name,
+                args.rounds,
+                our.rows_per_s,
+                their.rows_per_s,
+                our.validation_loss,
+                their.validation_loss
+            );
+        }
+        let pytorch_rate = median(&theirs, |outcome| outcome.rows_per_s);
+        for (side, outcomes) in [("monitor", &ours), ("PyTorch", &theirs)] {
+            let rate = median(outcomes, |outcome| outcome.rows_per_s);
+            println!(
+                "| {} | {side} | {rate:.0} | {:.2} | {:.3} | {:.3} | {:.3} |",
+                form.name,
+                rate / pytorch_rate,
+                median(outcomes, |outcome| outcome.loss),
+                median(outcomes, |outcome| outcome.validation_loss),
+                median(outcomes, |outcome| outcome.validation_accuracy),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Trains as `monitor retrain` does, one pass over the rows.
+fn train(
+    args: &Args,
+    form: &Form,
+    data: &Dataset,
+    seed: u64,
+    output: &Path,
+) -> anyhow::Result<Manifest> {
+    let request = Request {
+        family: Family::Lstm,
+        name: form.name.to_owned(),
+        analyzer: form.analyzer.clone(),
+        embeddings: form.embeddings.clone(),
+        frozen: form.frozen,
+        directions: form.directions,
+        hidden: form.hidden,
+        split: SplitBy::User,
+        output: output.to_owned(),
+        epochs_max: Some(1),
+        seed,
+        threads: args.threads,
+        device: Device::Cpu,
+        promote: false,
+        resume: false,
+        stop: &|| false,
+        command: String::new(),
+    };
+    let rows = Rows { data, also: &[], also_rows: 0, test: None, calibrate: None };
+    Ok(training::train(&request, rows)?.manifest)
+}
+
+fn version(models: &Path, manifest: &Manifest) -> PathBuf {
+    models.join(&manifest.name).join(manifest.version.to_string())
+}
+
+/// The one epoch of a training, as its own record has it.
+fn outcome(models: &Path, manifest: &Manifest) -> anyhow::Result<Outcome> {
+    let mut course = csv::Reader::from_path(version(models, manifest).join("training.csv"))?;
+    course.deserialize().next().context("a training of one epoch has one line")?.map_err(Into::into)
+}
+
+/// Writes what PyTorch needs for the same training.
+fn hand_over(
+    args: &Args,
+    form: &Form,
+    data: &Dataset,
+    manifest: &Manifest,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let Architecture::Lstm(shape) = manifest.architecture else {
+        anyhow::bail!("an LSTM was asked for")
+    };
+    let version = version(folder, manifest);
+    let vocabulary = Vocabulary::parse(&fs::read_to_string(version.join("vocabulary.txt"))?)?;
+    let frozen = manifest.trainable < manifest.parameters;
+    let settings = Settings {
+        vocabulary: vocabulary.len(),
+        embedding: shape.embedding,
+        hidden: shape.hidden,
+        directions: shape.directions,
+        pooling: shape.pooling,
+        frozen,
+        dropout: form.dropout,
+        word_dropout: form.word_dropout,
+        batch_rows: BATCH_ROWS,
+        epochs: 1,
+        learning_rate: form.learning_rate,
+        gradient_norm_max: form.gradient_norm_max,
+        threads: args.threads,
+        seed: manifest.seed,
+    };
+    fs::write(folder.join("settings.json"), serde_json::to_vec(&settings)?)?;
+
+    let encoder = WordIds::new(form.analyzer.clone(), vocabulary, shape.sequence);
+    let sides = training::split(&data.rows, SplitBy::User, manifest.seed);
+    let mut lines = std::io::BufWriter::new(fs::File::create(folder.join("rows.jsonl"))?);
+    let mut write = |side: &str, rows: &[&Row]| -> anyhow::Result<()> {
+        for row in rows {
+            let ids = encoder.encode(&row.text).ids;
+            let line = serde_json::json!({ "side": side, "ids": ids, "negative": row.negative });
+            writeln!(lines, "{line}")?;
+        }
+        Ok(())
+    };
+    write("train", &sides.train)?;
+    write("validation", &sides.validation)?;
+    lines.flush()?;
+
+    if frozen {
+        let mut weights = Weights::parse(&fs::read(version.join("weights.safetensors"))?)?;
+        let table = weights.take("embedding.weight", &[shape.vocabulary, shape.embedding])?;
+        let bytes: Vec<u8> = table.iter().flat_map(|number| number.to_le_bytes()).collect();
+        fs::write(folder.join("vectors.f32"), bytes)?;
+    }
+    Ok(())
+}
+
+/// Trains in PyTorch.
+fn pytorch(python: &Path, folder: &Path) -> anyhow::Result<Outcome> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/training.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg(folder)
+        .output()
+        .with_context(|| format!("starting {}", python.display()))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} failed: {errors}", python.display());
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn median(outcomes: &[Outcome], figure: impl Fn(&Outcome) -> f64) -> f64 {
+    let mut values: Vec<f64> = outcomes.iter().map(figure).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
