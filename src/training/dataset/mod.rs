@@ -238,8 +238,9 @@ mod tests {
         );
         let all: Vec<Target> = read_targets(&plain).unwrap().iter().map(|(t, _)| *t).collect();
         use Target::*;
-        let expected =
-            [Negative, Positive, Positive, Negative, Positive, Neutral, Positive, Positive, Positive];
+        let expected = [
+            Negative, Positive, Positive, Negative, Positive, Neutral, Positive, Positive, Positive,
+        ];
         assert_eq!(all, expected);
 
         let mut packed = liblzma::write::XzEncoder::new(Vec::new(), 1);
