@@ -177,12 +177,14 @@ fn scores_panel(area: &Area<'_>, pairs: &[(Probability, bool)], threshold: Proba
     };
     let classes = [("negative", NEGATIVE, of_class(true)), ("positive", POSITIVE, of_class(false))];
     let most = classes.iter().flat_map(|(.., shares)| shares).copied().fold(0.01, f64::max);
+    // Room for the legend above the bars.
+    let top = most * 1.35;
     let mut chart = unit_chart!(
         area,
         "Scores of each class",
         "probability of negative",
         "share of the class",
-        most * 1.1
+        top
     );
     for (name, colour, shares) in classes {
         let edge = |bin: usize| bin as f64 / SCORE_BINS as f64;
@@ -193,7 +195,7 @@ fn scores_panel(area: &Area<'_>, pairs: &[(Probability, bool)], threshold: Proba
             Rectangle::new([(x, y - 5), (x + 10, y + 5)], colour.mix(0.45).filled())
         });
     }
-    let line = [(threshold, 0.0), (threshold, most * 1.1)];
+    let line = [(threshold, 0.0), (threshold, top)];
     chart
         .draw_series(DashedLineSeries::new(line, 4, 4, INK.into()))?
         .label(format!("negative from {threshold:.2}"))
