@@ -31,7 +31,10 @@ const TFIDF_C: f64 = 2.0;
 const WORDS_ROWS_MIN: u32 = 2;
 /// ... and a run of characters.
 const CHARACTERS_ROWS_MIN: u32 = 5;
-/// The most frequent so many are kept: 15 bytes each in the artifact.
+/// The most frequent so many are kept: 15 bytes each in the artifact. On 189,270 rows
+/// 275,755 n-grams qualify (4.1 MB, validation loss 0.4265). Keeping only the 150,000 of
+/// largest weight and fitting again gave 0.4271 (2.3 MB), 75,000 gave 0.4280 (1.1 MB): not
+/// worth a second fit.
 const NGRAMS_MAX: usize = 450_000;
 /// What a run of characters counts, beside one of words.
 const CHARACTERS_SCALE: f64 = 0.3;

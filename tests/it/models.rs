@@ -248,9 +248,13 @@ fn texts() -> Vec<String> {
 
 #[test]
 fn a_batch_scores_like_single_texts() {
-    for (folder, name) in
-        [(trained().to_owned(), "dense"), (trained().to_owned(), "lstm"), (here("models"), "lstm")]
-    {
+    for (folder, name) in [
+        (trained().to_owned(), "logistic-hash"),
+        (trained().to_owned(), "logistic-tfidf"),
+        (trained().to_owned(), "dense"),
+        (trained().to_owned(), "lstm"),
+        (here("models"), "lstm"),
+    ] {
         let mut model = classifier::open(&folder, name, 2).unwrap();
         let texts = texts();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
