@@ -273,13 +273,18 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
         extra: course(&trained.history),
     };
     let registered = classifier::register(&request.output, artifact, |mut model, manifest| {
-        choose_threshold(&mut model, manifest, &sides.validation, rows.calibrate)?;
+        let validated = choose_threshold(&mut model, manifest, &sides.validation, rows.calibrate)?;
         let test: Vec<&Row> = rows.test.iter().flat_map(|test| &test.rows).collect();
         let name = rows.test.map_or("", |test| test.file.as_str());
         for (name, rows) in [(HELD_OUT, &sides.held_out), (name, &test)] {
-            if !rows.is_empty() {
-                let pairs = calibrate::apply(&scores(&mut model, rows)?, manifest.calibration);
-                record(manifest, name, &pairs, rows_sha256(rows));
+            if rows.is_empty() {
+                continue;
+            }
+            let pairs = scores(&mut model, rows)?;
+            record(manifest, name, &pairs, manifest.calibration, rows_sha256(rows));
+            if manifest.calibration != validated {
+                let name = format!("{name}{BEFORE}");
+                record(manifest, &name, &pairs, validated, rows_sha256(rows));
             }
         }
         Ok::<String, TrainingError>(cards::card(manifest, &data.report))
@@ -299,18 +304,24 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
 /// Name of the held-out rows in manifests.
 pub const HELD_OUT: &str = "held out";
 
-/// On validation rows for most right answers; on human-labelled rows, where there are any,
-/// a temperature too, and the threshold for both classes alike: half of them to fit, half
-/// to report on, before and after.
+/// Behind the name of rows in manifests: with the threshold of the validation rows.
+const BEFORE: &str = ", before calibration";
+/// Behind the name of human-labelled rows: with what was fitted on others of them.
+const AFTER: &str = ", after calibration";
+
+/// On validation rows for most right answers, which it answers; on human-labelled rows, where
+/// there are any, a temperature too, and the threshold for both classes alike: half of them
+/// to fit, half to report on, before and after.
 fn choose_threshold(
     model: &mut Model,
     manifest: &mut Manifest,
     validation: &[&Row],
     human: Option<&Dataset>,
-) -> Result<(), TrainingError> {
-    let pairs = scores(model, validation)?;
-    manifest.calibration.threshold = calibrate::threshold(&pairs, Goal::Accuracy);
-    let Some(human) = human else { return Ok(()) };
+) -> Result<Calibration, TrainingError> {
+    let threshold = calibrate::threshold(&scores(model, validation)?, Goal::Accuracy);
+    let validated = Calibration { threshold, ..Calibration::NONE };
+    manifest.calibration = validated;
+    let Some(human) = human else { return Ok(validated) };
     let (fit, report) = calibrate::halves(&human.rows);
     let class = |rows: &[&Row], class| rows.iter().filter(|row| row.negative == class).count();
     let enough =
@@ -319,24 +330,30 @@ fn choose_threshold(
         let (file, rows) = (human.file.clone(), human.rows.len());
         return Err(TrainingError::TooFewToCalibrate { file, rows });
     }
-    let report_pairs = scores(model, &report)?;
-    let sha256 = rows_sha256(&report);
-    let before = format!("{}, before calibration", human.file);
-    record(manifest, &before, &report_pairs, sha256.clone());
     let pairs = scores(model, &fit)?;
     manifest.calibration.temperature = calibrate::temperature(&pairs);
     let pairs = calibrate::apply(&pairs, manifest.calibration);
     manifest.calibration.threshold = calibrate::threshold(&pairs, Goal::BalancedAccuracy);
-    let after = calibrate::apply(&report_pairs, manifest.calibration);
-    record(manifest, &format!("{}, after calibration", human.file), &after, sha256);
-    Ok(())
+    let pairs = scores(model, &report)?;
+    for (when, calibration) in [(BEFORE, validated), (AFTER, manifest.calibration)] {
+        let name = format!("{}{when}", human.file);
+        record(manifest, &name, &pairs, calibration, rows_sha256(&report));
+    }
+    Ok(validated)
 }
 
-/// Writes figures into the manifest.
-fn record(manifest: &mut Manifest, name: &str, pairs: &[Pair], sha256: String) {
-    let threshold = Probability::new(manifest.calibration.threshold)
-        .expect("thresholds are hundredths below one");
-    manifest.metrics.insert(name.to_owned(), Metrics::of(pairs, threshold).figures());
+/// Writes the figures of raw scores under that calibration into the manifest.
+fn record(
+    manifest: &mut Manifest,
+    name: &str,
+    pairs: &[Pair],
+    calibration: Calibration,
+    sha256: String,
+) {
+    let threshold =
+        Probability::new(calibration.threshold).expect("thresholds are hundredths below one");
+    let figures = Metrics::of(&calibrate::apply(pairs, calibration), threshold).figures();
+    manifest.metrics.insert(name.to_owned(), figures);
     manifest.rows_sha256.insert(name.to_owned(), sha256);
 }
 

@@ -201,6 +201,8 @@ fn calibrates_on_rows_of_people() {
     assert_eq!(before["rows"], after["rows"]);
     assert_eq!(before["roc_auc"], after["roc_auc"], "the order of scores stays");
     assert_ne!(manifest.calibration.temperature, 1.0);
+    let before = &manifest.metrics[&format!("{HELD_OUT}, before calibration")];
+    assert_eq!(before["roc_auc"], manifest.metrics[HELD_OUT]["roc_auc"]);
 
     // The daemon's scores are the calibrated ones.
     let mut served = classifier::open(folder.path(), "dense", 2).unwrap();

@@ -12,10 +12,7 @@ use serde::Serialize;
 
 use crate::classifier::Manifest;
 use crate::training::calibrate::halves;
-use crate::training::{Dataset, HELD_OUT, Row, SplitBy, rows_sha256, split};
-
-/// How a manifest marks the figures of rows that were held out of calibrating.
-const CALIBRATED: &str = ", after calibration";
+use crate::training::{AFTER, Dataset, HELD_OUT, Row, SplitBy, rows_sha256, split};
 
 /// A part of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -169,7 +166,7 @@ fn unseen<'a>(
             });
         }
         held_out
-    } else if model.metrics.keys().any(|set| set.strip_suffix(CALIBRATED).is_some_and(named)) {
+    } else if model.metrics.keys().any(|set| set.strip_suffix(AFTER).is_some_and(named)) {
         halves(&data.rows).1
     } else {
         return Ok(None);
