@@ -97,7 +97,7 @@ async fn main() -> anyhow::Result<()> {
         config::Batching::default().rows_max,
     );
 
-    let names = ["bare consume", "bare insert", "no model", "logistic", "lstm"];
+    let names = ["bare consume", "bare insert", "no model", "logistic-tfidf", "lstm"];
     let mut rates = vec![Vec::new(); names.len()];
     for round in 1..=args.rounds {
         for (name, rates) in names.iter().zip(&mut rates) {

@@ -35,7 +35,7 @@ fn one_text() {
         assert!((0.5..=1.0).contains(&score.parse::<f32>().unwrap()), "{score}");
         assert_eq!(score.len(), 4, "two places: {score}");
     };
-    for model in ["logistic", "lstm", "lstm@1"] {
+    for model in ["logistic-tfidf", "lstm", "lstm@1"] {
         check("we love you", model, "POSITIVE");
         check("worst airline ever, lost my bag", model, "NEGATIVE");
     }
@@ -71,7 +71,7 @@ fn lines_to_json() {
 
 #[test]
 fn answers_while_the_input_pauses() {
-    let mut child = monitor(&["score", "-", "--model", "logistic"]).spawn().unwrap();
+    let mut child = monitor(&["score", "-", "--model", "logistic-tfidf"]).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     for text in ["first", "second"] {
@@ -86,7 +86,7 @@ fn answers_while_the_input_pauses() {
 
 #[test]
 fn quiet_when_the_reader_leaves() {
-    let mut child = monitor(&["score", "-", "--model", "logistic"]).spawn().unwrap();
+    let mut child = monitor(&["score", "-", "--model", "logistic-tfidf"]).spawn().unwrap();
     drop(child.stdout.take());
     let mut input = child.stdin.take().unwrap();
     // The program may be gone before all is written.
@@ -101,7 +101,7 @@ fn quiet_when_the_reader_leaves() {
 fn a_line_of_a_megabyte_and_more() {
     let mut input = "sad ".repeat(500_000).into_bytes();
     input.extend(b"\nwe love you\n");
-    let found = answers(&feed(&["score", "-", "--model", "logistic"], &input));
+    let found = answers(&feed(&["score", "-", "--model", "logistic-tfidf"], &input));
     assert_eq!(found.len(), 2);
     assert_eq!(found[0]["text"].as_str().unwrap().len(), 1 << 20);
     assert_eq!(found[1]["text"], "we love you");
