@@ -257,10 +257,11 @@ fn print(Registered { manifest, promotion }: &Registered) {
     for (name, figures) in &manifest.metrics {
         let figure = |key: &str| figures.get(key).map_or("-".into(), |v| format!("{v:.4}"));
         println!(
-            "{}: accuracy {}, ROC AUC {} on {name}",
+            "{}: accuracy {}, ROC AUC {}, {} of the negatives found on {name}",
             manifest.id(),
             figure("accuracy"),
-            figure("roc_auc")
+            figure("roc_auc"),
+            figure("negative_recall")
         );
     }
     if let Some(promotion) = promotion {

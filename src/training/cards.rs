@@ -80,7 +80,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
          duplicate, {} with conflicting labels and {} that stand in the test file were left \
          out. {} rows to learn from, {} to decide when to stop, {} held out; {parted}.{}{}\n\n\
          `{}`, {:.1} minutes on {}.\n\n\
-         ## Measured\n\nOn the files of this very version.\n",
+         ## Measured\n\nOn the files of this very version; in brackets 95 % intervals.\n",
         manifest.parameters,
         manifest.trainable,
         data.file,
@@ -112,13 +112,19 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
         let count = |key: &str| figures.get(key).map_or(0.0, |v| *v);
         write!(
             out,
-            "\n### {name}\n\n{} rows: accuracy {}, ROC AUC {}.\n\n\
+            "\n### {name}\n\n{} rows: accuracy {} ({} to {}), ROC AUC {} ({} to {}), calibration \
+             error {}.\n\n\
              | class | precision | recall | F1 | right | wrong |\n\
              | --- | --- | --- | --- | --- | --- |\n\
              | negative | {} | {} | {} | {} | {} |\n| positive | {} | {} | {} | {} | {} |\n",
             count("rows"),
             figure("accuracy"),
+            figure("accuracy_low"),
+            figure("accuracy_high"),
             figure("roc_auc"),
+            figure("roc_auc_low"),
+            figure("roc_auc_high"),
+            figure("calibration_error"),
             figure("negative_precision"),
             figure("negative_recall"),
             figure("negative_f1"),
