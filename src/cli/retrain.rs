@@ -171,6 +171,40 @@ fn model_name(text: &str) -> Result<String, String> {
 
 /// Trains, registers, and prints a line for each new model.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
+    let families = match args.family {
+        Some(Name::LogisticHash) => vec![Family::LogisticHash],
+        Some(Name::LogisticTfidf) => vec![Family::LogisticTfidf],
+        Some(Name::Dense) => vec![Family::Dense],
+        Some(Name::Lstm) => vec![Family::Lstm],
+        None => Family::ALL.to_vec(),
+    };
+    anyhow::ensure!(
+        args.name.is_none() || families.len() == 1,
+        "--name names one model: say which family to train"
+    );
+    if let [family] = families[..] {
+        args.refuse_idle_flags(family)?;
+    }
+    let output = args.output.clone().unwrap_or_else(|| settings.model.directory.clone());
+    // They are trained in order, so those before the one that was stopped are finished.
+    let families = match families.as_slice() {
+        all @ [_, _, ..] if args.resume => {
+            let stopped =
+                |family: &Family| training::is_unfinished(&output, &args.name_of(*family));
+            let first = all.iter().position(stopped).with_context(|| {
+                format!("no training was stopped in {}: leave --resume out", output.display())
+            })?;
+            all[first..].to_vec()
+        }
+        _ => families,
+    };
+    let device = training::device(&args.device).context("--device")?;
+    let analyzer = match args.preset {
+        Preset::Tweet => Analyzer::tweet(),
+        Preset::Study => {
+            Analyzer::study(Arc::new(training::find_word_lists(args.word_lists.as_deref())?))
+        }
+    };
     let mut data = training::read(&args.data, args.test.as_deref())?;
     eprintln!("{}: {}; {} left", data.file, data.report, data.rows.len());
     let read = |path: &Option<PathBuf>| -> anyhow::Result<Option<Dataset>> {
@@ -191,23 +225,6 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         eprintln!("{}: {added} of {read} rows added", also.words());
         also_rows += added;
     }
-    let families = match args.family {
-        Some(Name::LogisticHash) => vec![Family::LogisticHash],
-        Some(Name::LogisticTfidf) => vec![Family::LogisticTfidf],
-        Some(Name::Dense) => vec![Family::Dense],
-        Some(Name::Lstm) => vec![Family::Lstm],
-        None => Family::ALL.to_vec(),
-    };
-    anyhow::ensure!(
-        args.name.is_none() || families.len() == 1,
-        "--name names one model: say which family to train"
-    );
-    let analyzer = match args.preset {
-        Preset::Tweet => Analyzer::tweet(),
-        Preset::Study => {
-            Analyzer::study(Arc::new(training::find_word_lists(args.word_lists.as_deref())?))
-        }
-    };
     let runtime = tokio::runtime::Runtime::new()?;
     let stopped = CancellationToken::new();
     runtime.block_on(async { stop_on_signals(stopped.clone()) })?;
@@ -232,18 +249,19 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             directions: args.directions.map(usize::from),
             hidden: args.hidden.map(usize::from),
             split: args.split,
-            output: args.output.clone().unwrap_or_else(|| settings.model.directory.clone()),
+            output: output.clone(),
             epochs_max: args.epochs.map(|epochs| epochs as usize),
             seed: args.seed,
             threads: settings.model.threads,
-            device: training::device(&args.device).context("--device")?,
+            device,
             promote: !args.no_promote,
-            resume: args.resume,
+            resume: args.resume
+                && (args.family.is_some() || training::is_unfinished(&output, &name)),
             stop: &stop,
         };
         match training::train(&request, rows) {
             Ok(registered) => print(&registered),
-            Err(error @ (TrainingError::Stopped { .. } | TrainingError::Abandoned)) => {
+            Err(error @ (TrainingError::Stopped | TrainingError::Abandoned)) => {
                 eprintln!("{name}: {error}");
                 std::process::exit(STOPPED);
             }
@@ -273,6 +291,24 @@ impl Args {
     fn name_of(&self, family: Family) -> String {
         let study = if self.preset == Preset::Study { "-study" } else { "" };
         self.name.clone().unwrap_or_else(|| format!("{}{study}", family.as_str()))
+    }
+
+    /// A flag that does nothing is a misunderstanding, better cleared up before than after.
+    fn refuse_idle_flags(&self, family: Family) -> anyhow::Result<()> {
+        let logistic = matches!(family, Family::LogisticHash | Family::LogisticTfidf);
+        let idle = [
+            ("--epochs", self.epochs.is_some(), logistic),
+            ("--embeddings", !self.embeddings.is_empty(), logistic),
+            ("--frozen", self.frozen.is_some(), logistic),
+            ("--hidden", self.hidden.is_some(), logistic),
+            ("--resume", self.resume, logistic),
+            ("--directions", self.directions.is_some(), family != Family::Lstm),
+        ];
+        for (flag, given, idle) in idle {
+            let name = family.as_str();
+            anyhow::ensure!(!(given && idle), "{flag} means nothing to {name}: leave it out");
+        }
+        Ok(())
     }
 
     /// What to type to train this family again, with file names for paths.

@@ -27,7 +27,7 @@ pub(super) struct Checkpoint {
     folder: PathBuf,
     /// What makes it this training.
     fingerprint: String,
-    /// What to type to take it up.
+    /// What was typed, for the message to somebody who takes up another.
     command: String,
 }
 
@@ -39,8 +39,9 @@ pub enum CheckpointError {
     None(PathBuf),
     /// It belongs to another training.
     #[error(
-        "the checkpoint in {} was written by another training: `{command}`; run that with --resume, \
-         or leave --resume out to begin anew", .path.display()
+        "the checkpoint in {} was written by another training, or on other data: `{command}` (files \
+         without their folders); run that with --resume, or leave --resume out to begin anew",
+        .path.display()
     )]
     Other {
         /// Where it lies.
@@ -73,15 +74,15 @@ struct Head {
     state: State,
 }
 
+/// Whether a training of `name` was stopped in the folder of models `output`.
+pub fn is_unfinished(output: &Path, name: &str) -> bool {
+    output.join(RUNS).join(name).join(FILE).exists()
+}
+
 impl Checkpoint {
     /// The place of `name`'s checkpoint in the folder of models `output`.
     pub(super) fn new(output: &Path, name: &str, fingerprint: String, command: String) -> Self {
         Self { folder: output.join(RUNS).join(name), fingerprint, command }
-    }
-
-    /// What to type to take it up.
-    pub(super) fn resume_command(&self) -> String {
-        format!("{} --resume", self.command)
     }
 
     /// Writes the state and the arrays, in place of those of before.

@@ -46,7 +46,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::Probability;
 use crate::text::Analyzer;
 
-pub use checkpoint::CheckpointError;
+pub use checkpoint::{CheckpointError, is_unfinished};
 pub use dataset::{
     Dataset, DatasetError, Fault, Faulty, Layout, Report, Row, Target, read, read_targets,
 };
@@ -180,11 +180,8 @@ pub enum TrainingError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// Somebody asked to stop.
-    #[error("stopped; everything so far is kept. To go on: {resume}")]
-    Stopped {
-        /// What to type to go on.
-        resume: String,
-    },
+    #[error("stopped; everything so far is kept. To go on, give the same command with --resume")]
+    Stopped,
     /// Somebody asked to stop what cannot be resumed, nor need be.
     #[error("stopped; nothing is kept, since this family takes a minute: run the same again")]
     Abandoned,

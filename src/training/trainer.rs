@@ -148,7 +148,7 @@ pub(super) fn fit(
                 state.steps = adam.steps;
                 state.epoch_seconds += progress.seconds();
                 run.checkpoint.save(&state, &arrays(&adam, &best))?;
-                return Err(TrainingError::Stopped { resume: run.checkpoint.resume_command() });
+                return Err(TrainingError::Stopped);
             }
             let left = 1.0 - f64::from(adam.steps) / steps_max as f64;
             let rows: Vec<&Example> = batch.iter().map(|at| &train[*at]).collect();

@@ -445,7 +445,8 @@ async fn takes_promoted_models_and_drops_no_tweet() {
     assert_eq!(rig.count(scored).await, 0);
     rig.models(&["promote", "logistic-tfidf@2"]);
     rig.until("the second model scores", SOON, async || rig.count(scored).await > 500).await;
-    std::fs::write(models.join("promoted.json"), r#"{"logistic-tfidf": "logistic-tfidf@3"}"#).unwrap();
+    std::fs::write(models.join("promoted.json"), r#"{"logistic-tfidf": "logistic-tfidf@3"}"#)
+        .unwrap();
     rig.until("it says what is wrong with the third", SOON, async || {
         std::fs::read_to_string(rig.log()).unwrap().contains("cannot take the promoted model")
     })

@@ -142,7 +142,7 @@ fn a_training_that_was_stopped_ends_as_one_that_was_not() {
             Request { stop: &stop, resume: stops > 0, ..request(Family::Lstm, parts.path(), 5) };
         match train_as(&request) {
             Ok(manifest) => break manifest,
-            Err(TrainingError::Stopped { resume }) => assert!(resume.ends_with("--resume")),
+            Err(TrainingError::Stopped) => {}
             Err(error) => panic!("{error}"),
         }
         assert!(!parts.path().join("lstm").exists(), "nothing is registered yet");
@@ -174,7 +174,7 @@ fn only_its_own_training_takes_a_checkpoint_up() {
     check(
         "stopped",
         &Request { stop: &stop, ..request(Family::Lstm, folder.path(), 1) },
-        &["stopped", "monitor retrain --resume"],
+        &["stopped", "the same command with --resume"],
     );
     let other = Request { command: "monitor retrain --seed 2".into(), ..resume(1) };
     check("another command", &other, &["another training", "`monitor retrain`"]);
