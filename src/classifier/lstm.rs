@@ -130,18 +130,17 @@ impl Network for Lstm {
 
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor {
         let train = dropout > 0.0;
-        let read = |direction: &Direction, ids: &Tensor| {
-            let words = network::look_up(&self.embedding, ids).dropout(dropout, train);
-            let states = direction.states(&words);
-            match self.shape.pooling {
-                Pooling::Last => states.select(1, -1),
-                Pooling::Max => {
-                    states.masked_fill(&rows.padding, f64::NEG_INFINITY).amax([1], false)
-                }
-            }
+        // One dropout for both directions: what one may not see, the other does not tell it.
+        let words = network::look_up(&self.embedding, &rows.ids).dropout(dropout, train);
+        let pool = |states: Tensor| match self.shape.pooling {
+            Pooling::Last => states.select(1, -1),
+            Pooling::Max => states.masked_fill(&rows.padding, f64::NEG_INFINITY).amax([1], false),
         };
-        let mut features = vec![read(&self.forward, &rows.ids)];
-        features.extend(self.backward.as_ref().map(|backward| read(backward, &rows.reversed)));
+        let mut features = vec![pool(self.forward.states(&words))];
+        if let Some(backward) = &self.backward {
+            let words = words.gather(1, &rows.backwards.expand_as(&words), false);
+            features.push(pool(backward.states(&words)));
+        }
         let features = Tensor::cat(&features, 1).dropout(dropout, train);
         network::negative_against_positive(&self.output.forward(&features))
     }

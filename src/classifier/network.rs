@@ -130,8 +130,9 @@ impl Purpose {
 pub struct Padded {
     /// Shape [rows, longest].
     pub(super) ids: Tensor,
-    /// The same with each row's ids in reverse, padding still behind.
-    pub(super) reversed: Tensor,
+    /// Places of each row's ids from last to first, then of its padding, shape
+    /// [rows, longest, 1].
+    pub(super) backwards: Tensor,
     /// Whether a place is padding, shape [rows, longest, 1].
     pub(super) padding: Tensor,
     /// Ids of each row, shape [rows, 1].
@@ -143,25 +144,25 @@ impl Padded {
     pub fn new(rows: &[&[u32]], device: Device) -> Self {
         let longest = rows.iter().map(|ids| ids.len()).max().unwrap_or(0).max(1);
         let size = [rows.len() as i64, longest as i64];
-        let padded = |reversed: bool| {
-            let mut flat = vec![i64::from(PADDING); rows.len() * longest];
-            for (row, ids) in flat.chunks_mut(longest).zip(rows) {
-                for (place, id) in row.iter_mut().zip(ids.iter()) {
-                    *place = i64::from(*id);
-                }
-                if reversed {
-                    row[..ids.len()].reverse();
-                }
+        let mut flat = vec![i64::from(PADDING); rows.len() * longest];
+        let mut backwards = vec![0; rows.len() * longest];
+        let places = flat.chunks_mut(longest).zip(backwards.chunks_mut(longest));
+        for ((row, backwards), ids) in places.zip(rows) {
+            for (place, id) in row.iter_mut().zip(ids.iter()) {
+                *place = i64::from(*id);
             }
-            Tensor::from_slice(&flat).reshape(size).to_device(device)
-        };
+            for (place, backwards) in backwards.iter_mut().enumerate() {
+                *backwards = ids.len().checked_sub(place + 1).unwrap_or(place) as i64;
+            }
+        }
+        let backwards = Tensor::from_slice(&backwards).reshape([size[0], size[1], 1]);
         let padding: Vec<bool> =
             rows.iter().flat_map(|ids| (0..longest).map(|at| at >= ids.len())).collect();
         let padding = Tensor::from_slice(&padding).reshape([size[0], size[1], 1]);
         let lengths: Vec<f32> = rows.iter().map(|ids| ids.len() as f32).collect();
         Self {
-            ids: padded(false),
-            reversed: padded(true),
+            ids: Tensor::from_slice(&flat).reshape(size).to_device(device),
+            backwards: backwards.to_device(device),
             padding: padding.to_device(device),
             lengths: Tensor::from_slice(&lengths).reshape([-1, 1]).to_device(device),
         }
