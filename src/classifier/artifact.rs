@@ -10,6 +10,7 @@
 //! that trained it, and formats that can carry code.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -127,12 +128,32 @@ pub struct Data {
     pub rows_held_out: usize,
     /// How rows were parted: `user`, `random` or `time`.
     pub split: String,
-    /// Further files learned from, each with its weight.
+    /// Further files learned from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<String>,
-    /// Where the word vectors came from, and how many words had one there.
+    pub also: Vec<Source>,
+    /// Human-labelled rows that the calibration was fitted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrate: Option<Source>,
+    /// Where the word vectors came from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub embeddings: Vec<String>,
+    pub embeddings: Vec<Source>,
+}
+
+/// A file that went into a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its name.
+    pub file: String,
+    /// Its SHA-256.
+    pub sha256: String,
+    /// What was taken from it.
+    pub about: String,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.file, self.about)
+    }
 }
 
 impl Manifest {

@@ -1,7 +1,8 @@
 //! The base Keras network: word vectors, their mean, a dense layer, two classes.
 //!
-//! **Invariant.** The mean is over a row's own ids; padding has a vector of zeros and is
-//! not counted. Method: a deep averaging network with one hidden layer (Iyyer et al.
+//! **Invariant.** The mean is over a row's own ids. Padding has a vector of zeros; behind a
+//! row it is not counted, in front of it (the study's form) it is, as Keras does without a
+//! mask. Method: a deep averaging network with one hidden layer (Iyyer et al.
 //! 2015). Deliberately absent: the order of words; see [`Lstm`](super::Lstm).
 
 use tch::nn::{Module, VarStore};

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use crate::domain::Probability;
 
-pub use artifact::{Architecture, ArtifactError, CARD, Data, Manifest, NewArtifact};
+pub use artifact::{Architecture, ArtifactError, CARD, Data, Manifest, NewArtifact, Source};
 pub use calibration::Calibration;
 pub use dense::{Dense, DenseShape};
 pub use logistic::{HashedWords, Logistic, LogisticShape};

@@ -27,6 +27,13 @@ pub struct Sequence {
     pub frequent_max: Option<usize>,
 }
 
+impl Sequence {
+    /// Words of a text that are looked at, to read some of them.
+    pub fn analysed_max(self) -> usize {
+        if self.padded { ANALYSED_MAX } else { self.words_max }
+    }
+}
+
 /// Text to the ids of its words, in order.
 #[derive(Debug)]
 pub struct WordIds {
@@ -49,7 +56,7 @@ impl WordIds {
 impl Encoder for WordIds {
     fn encode(&self, text: &str) -> Encoding {
         let Sequence { words_max, padded, .. } = self.sequence;
-        let words = self.analyzer.words(text, if padded { ANALYSED_MAX } else { words_max });
+        let words = self.analyzer.words(text, self.sequence.analysed_max());
         let unknown = self.vocabulary.unknown();
         let known = |id: u32| if id < self.rare_from { Some(id) } else { unknown };
         let id = |word: &String| self.vocabulary.id(word).and_then(known);

@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 
@@ -62,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
     })?;
     if let Some(path) = &args.picture {
-        write(path, &training::picture(&profile))
+        super::evaluate::write_whole(path, &training::picture(&profile))
             .with_context(|| format!("cannot write the picture {}", path.display()))?;
     }
     let text =
@@ -83,15 +83,6 @@ fn progress(place: Place, now_s: f64) -> String {
         place.rows,
         place.rows as f64 / now_s
     )
-}
-
-/// Writes a whole file or none.
-fn write(path: &Path, content: &str) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(content.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
 }
 
 /// The profile, laid out to be read.

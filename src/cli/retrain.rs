@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use super::run::stop_on_signals;
+use crate::classifier::Source;
 use crate::config::Settings;
 use crate::text::Analyzer;
 use crate::training::{self, Dataset, Family, Registered, Request, Rows, SplitBy, TrainingError};
@@ -144,11 +145,14 @@ struct Also {
 }
 
 impl Also {
-    /// As it stands in commands and manifests.
+    /// As it stands in commands.
     fn words(&self) -> String {
         format!("{}={}", training::file_name(&self.file), self.weight)
     }
 }
+
+/// A row of a further source may weigh this many others at most.
+const WEIGHT_MAX: f32 = 1000.0;
 
 fn also(text: &str) -> Result<Also, String> {
     let Some((file, weight)) = text.rsplit_once('=') else {
@@ -156,7 +160,9 @@ fn also(text: &str) -> Result<Also, String> {
     };
     match weight.parse::<f32>() {
         Ok(weight) if weight.is_finite() && weight > 0.0 => Ok(Also { file: file.into(), weight }),
-        _ => Err(format!("{weight:?} is no weight above zero; give FILE or FILE=WEIGHT")),
+        _ => Err(format!(
+            "{weight:?} is no weight above 0, up to {WEIGHT_MAX}; give FILE or FILE=WEIGHT"
+        )),
     }
 }
 
@@ -218,18 +224,20 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     if let Some(rows) = args.rows {
         data.draw(rows as usize, args.seed);
     }
-    let mut also_rows = 0;
-    for also in &args.also {
-        let other = training::read(&also.file, args.test.as_deref())?;
-        let (read, added) = (other.rows.len(), data.add(other, also.weight));
-        eprintln!("{}: {added} of {read} rows added", also.words());
+    let (mut also_rows, mut also) = (0, Vec::new());
+    for Also { file, weight } in &args.also {
+        let other = training::read(file, args.test.as_deref())?;
+        let (file, sha256, read) = (other.file.clone(), other.sha256.clone(), other.rows.len());
+        let added = data.add(other, *weight);
+        let about = format!("{added} of {read} rows added, each counting {weight} times");
+        eprintln!("{file}: {about}");
         also_rows += added;
+        also.push(Source { file, sha256, about });
     }
     let runtime = tokio::runtime::Runtime::new()?;
     let stopped = CancellationToken::new();
     runtime.block_on(async { stop_on_signals(stopped.clone()) })?;
     let stop = || stopped.is_cancelled();
-    let also: Vec<String> = args.also.iter().map(Also::words).collect();
     let rows = Rows {
         data: &data,
         also: &also,

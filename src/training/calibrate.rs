@@ -74,8 +74,8 @@ pub(super) fn temperature(pairs: &[Pair]) -> f32 {
 }
 
 /// Rows to fit on, and rows to report on: halves, by text.
-pub(super) fn halves(rows: &[Row]) -> (Vec<&Row>, Vec<&Row>) {
-    rows.iter().partition(|row| unit_interval(0, &row.text) < 0.5)
+pub(super) fn halves<'a>(rows: impl IntoIterator<Item = &'a Row>) -> (Vec<&'a Row>, Vec<&'a Row>) {
+    rows.into_iter().partition(|row| unit_interval(0, &row.text) < 0.5)
 }
 
 /// The same pairs, calibrated.

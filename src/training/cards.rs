@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::Report;
-use crate::classifier::{Architecture, Calibration, Manifest, Pooling, Sequence};
+use crate::classifier::{Architecture, Calibration, Manifest, Pooling, Sequence, Source};
 
 /// Which words are read, as a sentence behind another.
 fn read(sequence: Sequence) -> String {
@@ -18,7 +18,8 @@ fn read(sequence: Sequence) -> String {
 }
 
 /// A sentence that lists, or nothing.
-fn listed(what: &str, items: &[String]) -> String {
+fn listed<'a>(what: &str, items: impl IntoIterator<Item = &'a Source>) -> String {
+    let items: Vec<String> = items.into_iter().map(Source::to_string).collect();
     if items.is_empty() { String::new() } else { format!("{what} {}.", items.join("; ")) }
 }
 
@@ -78,7 +79,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
          {temperature:.2}; a tweet is negative from a probability of {threshold:.2} upwards.\n\n\
          ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
          duplicate, {} with conflicting labels and {} that stand in the test file were left \
-         out. {} rows to learn from, {} to decide when to stop, {} held out; {parted}.{}{}\n\n\
+         out. {} rows to learn from, {} to decide when to stop, {} held out; {parted}.{}{}{}\n\n\
          `{}`, {:.1} minutes on {}.\n\n\
          ## Measured\n\nOn the files of this very version; in brackets 95 % intervals.\n",
         manifest.parameters,
@@ -96,6 +97,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
         data.rows_held_out,
         listed(" Among them:", &data.also),
         listed(" Word vectors:", &data.embeddings),
+        listed(" Calibrated on:", &data.calibrate),
         manifest.command,
         manifest.minutes,
         manifest.machine,

@@ -143,6 +143,17 @@ impl Checkpoint {
         Ok(head.state)
     }
 
+    /// Says so where another training, or an earlier one, is given up by this one.
+    pub(super) fn begin_anew(&self) {
+        let path = self.folder.join(FILE);
+        if path.exists() {
+            eprintln!(
+                "{}: a stopped training is given up (--resume would go on with it)",
+                path.display()
+            );
+        }
+    }
+
     /// Removes it: the training is over.
     pub(super) fn remove(&self) {
         // What stays behind is overwritten by the next training of this name.

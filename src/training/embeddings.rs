@@ -30,6 +30,8 @@ const HEAD_BYTES: u64 = 256 * 1024;
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 /// Numbers of a word; the largest in use have 4,096.
 const WIDTHS: std::ops::RangeInclusive<u64> = 2..=10_000;
+/// Models are stored in half precision, which goes this far; true vectors stay below 100.
+const NUMBER_MAX: f32 = 65_504.0;
 /// Words of a file; the largest in use has 9 million.
 const COUNTS: std::ops::RangeInclusive<u64> = 1..=100_000_000;
 /// More control characters than this share of the beginning, and it is binary.
@@ -112,8 +114,8 @@ pub enum EmbeddingFault {
     },
     /// A field is not a finite number.
     #[error(
-        "{row} ({word:?}) holds {value:?}, which is no finite number: the file is damaged, fetch \
-         it again or take the row out"
+        "{row} ({word:?}) holds {value:?}, which is no finite number up to {NUMBER_MAX}: the file is \
+         damaged, fetch it again or take the row out"
     )]
     Number {
         /// "line 3" or "word 3".
@@ -396,7 +398,7 @@ fn text_row<'a>(
     numbers.clear();
     for value in values.into_iter().rev() {
         match number(value) {
-            Some(number) if number.is_finite() => numbers.push(number),
+            Some(number) if number.abs() <= NUMBER_MAX => numbers.push(number),
             _ => return Err(no_number(format!("line {line}"), word, lossy(value))),
         }
     }
@@ -429,7 +431,7 @@ fn read_binary(
         let word = word.strip_prefix(b"\n").unwrap_or(&word);
         numbers.clear();
         numbers.extend(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
-        if let Some(value) = numbers.iter().find(|number| !number.is_finite()) {
+        if let Some(value) = numbers.iter().find(|number| !(number.abs() <= NUMBER_MAX)) {
             return Err(no_number(format!("word {row}"), word, value.to_string()));
         }
         kept.row(word, &numbers);

@@ -12,7 +12,7 @@ use super::vectors::{self, Fitting, Vectors};
 use super::{Request, Row, Split, TrainingError};
 use crate::classifier::{
     Architecture, Dense, DenseShape, Encoder, Lstm, LstmShape, Network, Pooling, Purpose, Sequence,
-    Weights, WordIds,
+    Source, Weights, WordIds,
 };
 use crate::text::{Ngrams, Preset, Vocabulary};
 
@@ -44,7 +44,8 @@ impl Family {
     }
 }
 
-/// Early stopping as the study had it.
+/// Early stopping as the study had it. Where the rate falls, the epochs are few enough that
+/// the best weights are nearly always the last.
 const PATIENCE: usize = 5;
 
 const DENSE_RECIPE: Recipe = Recipe {
@@ -52,6 +53,7 @@ const DENSE_RECIPE: Recipe = Recipe {
     patience: PATIENCE,
     batch_rows: 128,
     learning_rate: 0.002,
+    learning_rate_falls: true,
     gradient_norm_max: 1.0,
     dropout: 0.4,
     word_dropout: 0.1,
@@ -61,16 +63,19 @@ const LSTM_RECIPE: Recipe = Recipe {
     patience: PATIENCE,
     batch_rows: 128,
     learning_rate: 0.002,
+    learning_rate_falls: true,
     gradient_norm_max: 1.0,
     dropout: 0.5,
     word_dropout: 0.15,
 };
-/// The study's: Adam as Keras has it, no dropout.
+/// The study's: Adam at Keras' rate, which stays, and no dropout. (Keras adds 1e-7 where
+/// PyTorch and we add 1e-8.)
 const STUDY_RECIPE: Recipe = Recipe {
     epochs_max: 20,
     patience: PATIENCE,
     batch_rows: 128,
     learning_rate: 0.001,
+    learning_rate_falls: false,
     gradient_norm_max: f64::INFINITY,
     dropout: 0.0,
     word_dropout: 0.0,
@@ -99,17 +104,15 @@ pub(super) struct Trained {
     /// All numbers, and those that were learned.
     pub(super) parameters: (usize, usize),
     /// Where word vectors came from.
-    pub(super) embeddings: Vec<String>,
+    pub(super) embeddings: Vec<Source>,
+    /// Where it kept its checkpoint, to be removed when the model is registered.
+    pub(super) checkpoint: Option<Checkpoint>,
     /// The course of the training; empty where there are no epochs.
     pub(super) history: Vec<Epoch>,
 }
 
 /// Trains the family that is asked for.
-pub(super) fn fit(
-    request: &Request<'_>,
-    sides: &Split<'_>,
-    checkpoint: &Checkpoint,
-) -> Result<Trained, TrainingError> {
+pub(super) fn fit(request: &Request<'_>, sides: &Split<'_>) -> Result<Trained, TrainingError> {
     let Request { seed, threads, stop, .. } = *request;
     let settings = Settings { analyzer: &request.analyzer, seed, threads, stop };
     match request.family {
@@ -127,8 +130,8 @@ pub(super) fn fit(
             let parameters = (2 * shape.ngrams + 1, shape.ngrams + 1);
             Ok(linear_model(architecture, weights, Some(ngrams), parameters))
         }
-        Family::Dense => neural(request, sides, checkpoint, Neural::Dense),
-        Family::Lstm => neural(request, sides, checkpoint, Neural::Lstm),
+        Family::Dense => neural(request, sides, Neural::Dense),
+        Family::Lstm => neural(request, sides, Neural::Lstm),
     }
 }
 
@@ -145,6 +148,7 @@ fn linear_model(
         ngrams,
         parameters,
         embeddings: Vec::new(),
+        checkpoint: None,
         history: Vec::new(),
     }
 }
@@ -158,12 +162,11 @@ enum Neural {
 fn neural(
     request: &Request<'_>,
     sides: &Split<'_>,
-    checkpoint: &Checkpoint,
     family: Neural,
 ) -> Result<Trained, TrainingError> {
     let study = request.analyzer.preset() == Preset::Study;
     let sequence = if study { STUDY_SEQUENCE } else { SEQUENCE };
-    let (vocabulary, counts) = words(request, sides, study);
+    let (vocabulary, counts) = words(request, sides, sequence);
     let fitting = if study { Fitting::AsTheyAre } else { Fitting::To(WIDTH) };
     let vectors = match request.embeddings.as_slice() {
         [] => None,
@@ -203,11 +206,14 @@ fn neural(
     let recipe = Recipe { epochs_max: request.epochs_max.unwrap_or(recipe.epochs_max), ..recipe };
     let encoder = WordIds::new(request.analyzer.clone(), vocabulary.clone(), sequence);
     let (train, validation) = (encode(&encoder, &sides.train), encode(&encoder, &sides.validation));
+    let embeddings = vectors.map_or_else(Vec::new, |vectors| vectors.sources);
+    let checkpoint = request.checkpoint(sides, &embeddings);
     let run = trainer::Run {
         name: &request.name,
         recipe,
         seed: request.seed,
-        checkpoint,
+        checkpoint: &checkpoint,
+        unknown: vocabulary.unknown(),
         resume: request.resume,
         stop: request.stop,
     };
@@ -218,7 +224,8 @@ fn neural(
         vocabulary: Some(vocabulary),
         ngrams: None,
         parameters: network.parameters(),
-        embeddings: vectors.map_or_else(Vec::new, |vectors| vectors.sources),
+        embeddings,
+        checkpoint: Some(checkpoint),
         history,
     })
 }
@@ -228,13 +235,13 @@ fn neural(
 fn words(
     request: &Request<'_>,
     sides: &Split<'_>,
-    study: bool,
+    sequence: Sequence,
 ) -> (Vocabulary, HashMap<String, usize>) {
     let rows: Vec<Vec<String>> = (sides.train.iter())
-        .map(|row| request.analyzer.words(&row.text, SEQUENCE.words_max))
+        .map(|row| request.analyzer.words(&row.text, sequence.analysed_max()))
         .collect();
     let texts = rows.iter().map(Vec::as_slice);
-    let vocabulary = if study {
+    let vocabulary = if sequence.padded {
         Vocabulary::build_closed(texts, usize::MAX, 1)
     } else {
         Vocabulary::build(texts, VOCABULARY_MAX, WORD_COUNT_MIN)

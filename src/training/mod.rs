@@ -21,6 +21,7 @@ pub mod evaluation;
 mod families;
 pub mod linear;
 mod logistic;
+mod measure;
 mod packed;
 mod profile;
 mod progress;
@@ -36,14 +37,13 @@ use std::sync::{Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 use tch::Device;
 
-use calibrate::{Goal, Pair};
 use checkpoint::Checkpoint;
+use measure::{BEFORE, CALIBRATION_ROWS_MIN, Human, choose_threshold, record};
 
 use crate::classifier::{
-    self, ArtifactError, Calibration, ClassifyError, Data, Manifest, Model, NewArtifact, Promotion,
+    self, ArtifactError, Calibration, ClassifyError, Data, Manifest, NewArtifact, Promotion, Source,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::domain::Probability;
 use crate::text::Analyzer;
 
 pub use checkpoint::{CheckpointError, is_unfinished};
@@ -54,14 +54,12 @@ pub use device::{DeviceError, device};
 pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use evaluation::{ClassificationReport, Metrics};
 pub use families::Family;
+pub use measure::{HELD_OUT, measure, rows_sha256, scores};
 pub use profile::{Place, Profile, Quantiles, picture, profile};
+use split::split_beside;
 pub use split::{Split, SplitBy, split};
 pub use word_lists::{WordListError, find as find_word_lists};
 
-/// Texts scored at once when measuring.
-const MEASURE_ROWS: usize = 2048;
-/// Rows of each class and half that a calibration needs at least.
-const CALIBRATION_ROWS_MIN: usize = 20;
 /// What computes; kept in step with `vendor/tch` by a test.
 const TCH: &str = "0.24.0";
 const LIBTORCH: &str = "2.11.0";
@@ -113,7 +111,7 @@ pub struct Rows<'a> {
     /// To learn from, validate and hold out.
     pub data: &'a Dataset,
     /// Further files among them, for the manifest.
-    pub also: &'a [String],
+    pub also: &'a [Source],
     /// How many of the last rows came from those: they are learned from and never held out.
     pub also_rows: usize,
     /// To measure on at the end.
@@ -124,10 +122,12 @@ pub struct Rows<'a> {
 
 impl Request<'_> {
     /// Where this training, on these very data, keeps its checkpoint.
-    fn checkpoint(&self, data: &str) -> Checkpoint {
+    fn checkpoint(&self, sides: &Split<'_>, embeddings: &[Source]) -> Checkpoint {
         let Self { command, threads, device, .. } = self;
+        let (train, validation) = (rows_sha256(&sides.train), rows_sha256(&sides.validation));
+        let lists = self.analyzer.lexicon().map(|lexicon| sha256(lexicon.to_text().as_bytes()));
         let about = format!(
-            "{command} {threads} {device:?} {data} {} {LIBTORCH}",
+            "{command} {threads} {device:?} {train} {validation} {embeddings:?} {lists:?} {} {LIBTORCH}",
             env!("CARGO_PKG_VERSION")
         );
         Checkpoint::new(&self.output, &self.name, sha256(about.as_bytes()), command.clone())
@@ -152,7 +152,8 @@ pub enum TrainingError {
     /// Too few rows on one side of the split.
     #[error(
         "{train} rows to learn from, {validation} to validate and {held_out} held out: each side \
-         needs negative and positive ones; give more rows"
+         needs negative and positive ones; give more rows (--split time holds out only rows that \
+         have a date)"
     )]
     TooFew {
         /// Rows to learn from.
@@ -164,14 +165,17 @@ pub enum TrainingError {
     },
     /// Too few human-labelled rows.
     #[error(
-        "{file}: {rows} rows are too few to calibrate with: {CALIBRATION_ROWS_MIN} negative and \
-         {CALIBRATION_ROWS_MIN} positive ones are needed in each half"
+        "{file}: of {rows} rows {left} are not learned from too; that is too few to calibrate with: \
+         {CALIBRATION_ROWS_MIN} negative and {CALIBRATION_ROWS_MIN} positive ones are needed in each \
+         half (texts of --test are left out of it)"
     )]
     TooFewToCalibrate {
         /// Which file.
         file: String,
         /// Rows in it.
         rows: usize,
+        /// Of these, rows that the model does not learn from.
+        left: usize,
     },
     /// Word embeddings will not do.
     #[error(transparent)]
@@ -214,16 +218,16 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
 
     let data = rows.data;
     let (own, also) = data.rows.split_at(data.rows.len().saturating_sub(rows.also_rows));
-    let mut sides = split(own, request.split, request.seed);
-    sides.train.extend(also);
+    let sides = split_beside(own, also, request.split, request.seed);
     let counts = (sides.train.len(), sides.validation.len(), sides.held_out.len());
     if ![&sides.train, &sides.validation, &sides.held_out].into_iter().all(|s| has_both(s)) {
         let (train, validation, held_out) = counts;
         return Err(TrainingError::TooFew { train, validation, held_out });
     }
+    let human = rows.calibrate.map(|human| Human::new(human, data)).transpose()?;
     let clock = SystemClock::new();
-    let checkpoint = request.checkpoint(&rows_sha256(&data.rows.iter().collect::<Vec<_>>()));
-    let trained = families::fit(request, &sides, &checkpoint)?;
+    let trained = families::fit(request, &sides)?;
+    eprintln!("{}: trained; measuring", request.name);
     let before: f64 = trained.history.iter().map(|epoch| epoch.seconds).sum();
     let seconds = before.max(clock.elapsed().as_secs_f64());
 
@@ -246,6 +250,11 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
             rows_held_out: counts.2,
             split: request.split.as_str().to_owned(),
             also: rows.also.to_vec(),
+            calibrate: rows.calibrate.zip(human.as_ref()).map(|(data, human)| Source {
+                file: data.file.clone(),
+                sha256: data.sha256.clone(),
+                about: format!("{} rows fitted on", human.fit.len()),
+            }),
             embeddings: trained.embeddings,
         },
         commit: option_env!("MONITOR_COMMIT").map(str::to_owned),
@@ -270,7 +279,7 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
         extra: course(&trained.history),
     };
     let registered = classifier::register(&request.output, artifact, |mut model, manifest| {
-        let validated = choose_threshold(&mut model, manifest, &sides.validation, rows.calibrate)?;
+        let validated = choose_threshold(&mut model, manifest, &sides.validation, human.as_ref())?;
         let test: Vec<&Row> = rows.test.iter().flat_map(|test| &test.rows).collect();
         let name = rows.test.map_or("", |test| test.file.as_str());
         for (name, rows) in [(HELD_OUT, &sides.held_out), (name, &test)] {
@@ -286,7 +295,9 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
         }
         Ok::<String, TrainingError>(cards::card(manifest, &data.report))
     })?;
-    checkpoint.remove();
+    if let Some(checkpoint) = trained.checkpoint {
+        checkpoint.remove();
+    }
     let compare =
         |old: &Manifest, new: &Manifest| Ok::<_, TrainingError>(classifier::comparable(old, new));
     let promotion = if request.promote {
@@ -296,95 +307,6 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
         None
     };
     Ok(Registered { manifest: registered, promotion })
-}
-
-/// Name of the held-out rows in manifests.
-pub const HELD_OUT: &str = "held out";
-
-/// Behind the name of rows in manifests: with the threshold of the validation rows.
-const BEFORE: &str = ", before calibration";
-/// Behind the name of human-labelled rows: with what was fitted on others of them.
-const AFTER: &str = ", after calibration";
-
-/// On validation rows for most right answers, which it answers; on human-labelled rows, where
-/// there are any, a temperature too, and the threshold for both classes alike: half of them
-/// to fit, half to report on, before and after.
-fn choose_threshold(
-    model: &mut Model,
-    manifest: &mut Manifest,
-    validation: &[&Row],
-    human: Option<&Dataset>,
-) -> Result<Calibration, TrainingError> {
-    let threshold = calibrate::threshold(&scores(model, validation)?, Goal::Accuracy);
-    let validated = Calibration { threshold, ..Calibration::NONE };
-    manifest.calibration = validated;
-    let Some(human) = human else { return Ok(validated) };
-    let (fit, report) = calibrate::halves(&human.rows);
-    let class = |rows: &[&Row], class| rows.iter().filter(|row| row.negative == class).count();
-    let enough =
-        |rows: &&Vec<&Row>| class(rows, true).min(class(rows, false)) >= CALIBRATION_ROWS_MIN;
-    if ![&fit, &report].iter().all(enough) {
-        let (file, rows) = (human.file.clone(), human.rows.len());
-        return Err(TrainingError::TooFewToCalibrate { file, rows });
-    }
-    let pairs = scores(model, &fit)?;
-    manifest.calibration.temperature = calibrate::temperature(&pairs);
-    let pairs = calibrate::apply(&pairs, manifest.calibration);
-    manifest.calibration.threshold = calibrate::threshold(&pairs, Goal::BalancedAccuracy);
-    let pairs = scores(model, &report)?;
-    for (when, calibration) in [(BEFORE, validated), (AFTER, manifest.calibration)] {
-        let name = format!("{}{when}", human.file);
-        record(manifest, &name, &pairs, calibration, rows_sha256(&report));
-    }
-    Ok(validated)
-}
-
-/// Writes the figures of raw scores under that calibration into the manifest.
-fn record(
-    manifest: &mut Manifest,
-    name: &str,
-    pairs: &[Pair],
-    calibration: Calibration,
-    sha256: String,
-) {
-    let threshold =
-        Probability::new(calibration.threshold).expect("thresholds are hundredths below one");
-    let figures = Metrics::of(&calibrate::apply(pairs, calibration), threshold).figures();
-    manifest.metrics.insert(name.to_owned(), figures);
-    manifest.rows_sha256.insert(name.to_owned(), sha256);
-}
-
-/// Scores of the rows beside their labels.
-///
-/// # Errors
-/// The model failed on a row.
-pub fn scores(model: &mut Model, rows: &[&Row]) -> Result<Vec<(Probability, bool)>, ClassifyError> {
-    let mut pairs: Vec<Pair> = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(MEASURE_ROWS) {
-        let texts: Vec<&str> = chunk.iter().map(|row| row.text.as_str()).collect();
-        let scores = model.score(&texts)?;
-        pairs.extend(scores.into_iter().zip(chunk.iter().map(|row| row.negative)));
-    }
-    Ok(pairs)
-}
-
-/// Scores the rows and compares with their labels.
-///
-/// # Errors
-/// The model failed on a row.
-pub fn measure(model: &mut Model, rows: &[&Row]) -> Result<Metrics, ClassifyError> {
-    Ok(Metrics::of(&scores(model, rows)?, model.threshold))
-}
-
-/// SHA-256 over labels and texts, in their order.
-pub fn rows_sha256(rows: &[&Row]) -> String {
-    let mut hash = Sha256::new();
-    for row in rows {
-        hash.update([u8::from(row.negative)]);
-        hash.update((row.text.len() as u64).to_le_bytes());
-        hash.update(&row.text);
-    }
-    hex(&hash.finalize())
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -5,6 +5,8 @@
 //! two sides, and adding rows moves nobody. Deliberately absent: stratification; with
 //! thousands of rows the shares agree anyway.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -80,10 +82,34 @@ pub fn split(rows: &[Row], by: SplitBy, seed: u64) -> Split<'_> {
     sides
 }
 
+/// Parts `own` rows as [`split`] does, and learns from `also`, but from none of its rows by an
+/// author, or of a time, that is validated or held out.
+pub(super) fn split_beside<'a>(
+    own: &'a [Row],
+    also: &'a [Row],
+    by: SplitBy,
+    seed: u64,
+) -> Split<'a> {
+    let mut sides = split(own, by, seed);
+    let kept_back = || sides.validation.iter().chain(&sides.held_out);
+    let users: HashSet<String> = kept_back().map(|row| row.user.to_lowercase()).collect();
+    let earliest = kept_back().filter_map(|row| row.created_at).min();
+    let leaks = |row: &&Row| match by {
+        SplitBy::User => !row.user.is_empty() && users.contains(&row.user.to_lowercase()),
+        SplitBy::Random => false,
+        SplitBy::Time => row.created_at.zip(earliest).is_some_and(|(at, from)| at >= from),
+    };
+    let sound: Vec<&Row> = also.iter().filter(|row| !leaks(row)).collect();
+    if sound.len() < also.len() {
+        let left_out = also.len() - sound.len();
+        eprintln!("{left_out} further rows are by authors, or of a time, held out: left out");
+    }
+    sides.train.extend(sound);
+    sides
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     fn rows() -> Vec<Row> {
@@ -132,6 +158,31 @@ mod tests {
         assert!(validation.is_disjoint(&held));
         let sides = split(&rows, SplitBy::Random, 7);
         assert!(!users(&sides.train).is_disjoint(&users(&sides.held_out)));
+    }
+
+    #[test]
+    fn further_rows_tell_nothing_of_those_held_out() {
+        let rows = rows();
+        let (own, also) = rows.split_at(10_000);
+        for by in [SplitBy::User, SplitBy::Time] {
+            let (alone, sides) = (split(own, by, 7), split_beside(own, also, by, 7));
+            assert_eq!((&alone.validation, &alone.held_out), (&sides.validation, &sides.held_out));
+            let added = sides.train.len() - alone.train.len();
+            assert!(added > 1_000 && added < also.len(), "{by:?}: {added}");
+            match by {
+                SplitBy::User => {
+                    assert!(users(&sides.train).is_disjoint(&users(&sides.held_out)));
+                }
+                _ => {
+                    let latest = sides.train.iter().filter_map(|row| row.created_at).max();
+                    assert!(latest < sides.held_out.iter().filter_map(|row| row.created_at).min());
+                }
+            }
+        }
+        assert_eq!(
+            split_beside(own, also, SplitBy::Random, 7).train.len(),
+            split(own, SplitBy::Random, 7).train.len() + also.len()
+        );
     }
 
     #[test]

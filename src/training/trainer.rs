@@ -2,7 +2,7 @@
 //!
 //! Each epoch: shuffle, cut into batches of rows of like length, and for each batch
 //! compute the logits, the binary cross-entropy against the labels, and one step of Adam
-//! at a rate that falls in a straight line to nothing. After each epoch the loss on
+//! at a rate that stays or falls in a straight line to nothing. After each epoch the loss on
 //! validation rows decides: a better one is remembered with its weights; too many worse
 //! ones in a row end the training early, and the best weights are put back.
 //!
@@ -23,13 +23,14 @@ use super::adam::Adam;
 use super::checkpoint::Checkpoint;
 use super::progress::Progress;
 use crate::classifier::{Network, Padded};
-use crate::text::UNKNOWN;
 
 /// Rows are sorted by length within groups of this many batches, so that a batch holds
 /// rows of like length and epochs still differ.
 const GROUP_BATCHES: usize = 64;
 /// A small set is cut into this many batches at least, or it would learn nothing.
 const EPOCH_STEPS_MIN: usize = 32;
+/// A training that is killed loses this much at most.
+const CHECKPOINT_EVERY_S: f64 = 120.0;
 /// Rows of one pass when measuring the validation loss.
 const VALIDATION_BATCH_ROWS: usize = 256;
 
@@ -45,7 +46,7 @@ pub(super) struct Example {
 /// How to learn.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Recipe {
-    /// Passes over the rows at most; the rate reaches nothing at their end.
+    /// Passes over the rows at most.
     pub(super) epochs_max: usize,
     /// Epochs without a better validation loss before it ends.
     pub(super) patience: usize,
@@ -53,6 +54,8 @@ pub(super) struct Recipe {
     pub(super) batch_rows: usize,
     /// Adam's first step.
     pub(super) learning_rate: f64,
+    /// Whether it falls in a straight line to nothing at the end of the last epoch.
+    pub(super) learning_rate_falls: bool,
     /// Longest gradient.
     pub(super) gradient_norm_max: f64,
     /// Share of activations silenced.
@@ -68,6 +71,8 @@ pub(super) struct Run<'a> {
     pub(super) recipe: Recipe,
     pub(super) seed: u64,
     pub(super) checkpoint: &'a Checkpoint,
+    /// The id of unknown words, where there is one to hide words behind.
+    pub(super) unknown: Option<u32>,
     /// Take up what the checkpoint holds.
     pub(super) resume: bool,
     /// Whether somebody asked to stop; looked at before each step.
@@ -130,7 +135,9 @@ pub(super) fn fit(
         epoch_seconds: 0.0,
         history: Vec::new(),
     };
-    if run.resume {
+    if !run.resume {
+        run.checkpoint.begin_anew();
+    } else {
         state = run.checkpoint.load(&mut arrays(&adam, &best))?;
         adam.steps = state.steps;
     }
@@ -143,16 +150,24 @@ pub(super) fn fit(
             done,
             train.len(),
         );
+        let mut saved_s = 0.0;
         for batch in cut.iter().skip(state.batches) {
-            if (run.stop)() {
-                state.steps = adam.steps;
-                state.epoch_seconds += progress.seconds();
-                run.checkpoint.save(&state, &arrays(&adam, &best))?;
+            let stop = (run.stop)();
+            if stop || progress.seconds() - saved_s > CHECKPOINT_EVERY_S {
+                saved_s = progress.seconds();
+                let epoch_seconds = state.epoch_seconds + saved_s;
+                let now = State { steps: adam.steps, epoch_seconds, ..state.clone() };
+                run.checkpoint.save(&now, &arrays(&adam, &best))?;
+            }
+            if stop {
                 return Err(TrainingError::Stopped);
             }
-            let left = 1.0 - f64::from(adam.steps) / steps_max as f64;
+            let rate = rate(recipe, adam.steps, steps_max);
             let rows: Vec<&Example> = batch.iter().map(|at| &train[*at]).collect();
-            let (loss, weight) = step(network, &mut adam, &rows, run, recipe.learning_rate * left);
+            let (loss, weight) = step(network, &mut adam, &rows, run, rate);
+            if !loss.is_finite() {
+                return Err(TrainingError::Diverged { epoch, loss });
+            }
             state.loss_sum += loss * weight;
             state.weight_sum += weight;
             state.batches += 1;
@@ -181,7 +196,7 @@ pub(super) fn fit(
             loss: mean,
             validation_loss: loss,
             validation_accuracy: accuracy,
-            learning_rate: recipe.learning_rate * (1.0 - f64::from(adam.steps) / steps_max as f64),
+            learning_rate: rate(recipe, adam.steps, steps_max),
             rows_per_s,
             seconds: state.epoch_seconds + progress.seconds(),
         });
@@ -198,6 +213,13 @@ pub(super) fn fit(
     Ok(state.history)
 }
 
+/// The size of the next step.
+fn rate(recipe: &Recipe, steps: i32, steps_max: usize) -> f64 {
+    let left =
+        if recipe.learning_rate_falls { 1.0 - f64::from(steps) / steps_max as f64 } else { 1.0 };
+    recipe.learning_rate * left
+}
+
 /// One batch; answers its mean loss and its weight.
 fn step(
     network: &dyn Network,
@@ -211,8 +233,11 @@ fn step(
     let device = network.variables().device();
     let hidden: Vec<Vec<u32>> = (rows.iter())
         .map(|row| {
-            let word = |id: &u32| if hide(*id, run, &mut random) { UNKNOWN } else { *id };
-            row.ids.iter().map(word).collect()
+            let mut word = |id: &u32| match run.unknown {
+                Some(unknown) if random.random_bool(run.recipe.word_dropout) => unknown,
+                _ => *id,
+            };
+            row.ids.iter().map(&mut word).collect()
         })
         .collect();
     let ids: Vec<&[u32]> = hidden.iter().map(Vec::as_slice).collect();
@@ -228,12 +253,6 @@ fn step(
     let loss = losses / weight;
     adam.step(&loss, rate, run.recipe.gradient_norm_max);
     (loss.double_value(&[]), weight)
-}
-
-/// Whether a word is hidden. Where none is, nothing is drawn: models that have no id for
-/// unknown words have no word dropout.
-fn hide(id: u32, run: &Run<'_>, random: &mut ChaCha8Rng) -> bool {
-    id > UNKNOWN && run.recipe.word_dropout > 0.0 && random.random_bool(run.recipe.word_dropout)
 }
 
 /// A generator for one purpose.

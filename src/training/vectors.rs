@@ -13,6 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::embeddings::{self, EmbeddingError};
 use super::file_name;
+use crate::classifier::Source;
 use crate::text::{PADDING, Vocabulary};
 
 /// Standard deviation of scaled vectors: small, as first weights are, but enough to be
@@ -36,7 +37,7 @@ pub(super) struct Vectors {
     /// Shape [vocabulary, width].
     pub(super) table: Tensor,
     /// What was read, for the manifest.
-    pub(super) sources: Vec<String>,
+    pub(super) sources: Vec<Source>,
 }
 
 /// Reads vectors for the words of `vocabulary`, which occur as often as `counts` says;
@@ -54,14 +55,17 @@ pub(super) fn read(
         let counted = vocabulary.words().map(|(word, _)| (word, counts[word]));
         let coverage = found.coverage(counted);
         eprintln!("{}: {coverage}", file_name(file));
-        sources.push(format!(
-            "{} ({} wide; {:.1} % of {} words have a vector there, {:.1} % of their occurrences)",
-            file_name(file),
-            found.width,
-            100.0 * coverage.types,
-            wanted.len(),
-            100.0 * coverage.tokens,
-        ));
+        sources.push(Source {
+            file: file_name(file),
+            sha256: found.sha256.clone(),
+            about: format!(
+                "{} wide; {:.1} % of {} words have a vector there, {:.1} % of their occurrences",
+                found.width,
+                100.0 * coverage.types,
+                wanted.len(),
+                100.0 * coverage.tokens,
+            ),
+        });
         let mut flat = vec![0.0; vocabulary.len() * found.width];
         for (word, id) in vocabulary.words() {
             if let Some(vector) = found.get(word) {
@@ -131,7 +135,7 @@ mod tests {
         assert_eq!(row(&plain.table, "bad"), [-1.0, -2.0, -3.0]);
         assert_eq!(row(&plain.table, "zzz"), [0.0; 3]);
         assert!(
-            plain.sources[0].contains("a.txt (3 wide; 50.0 % of 4 words"),
+            plain.sources[0].to_string().contains("a.txt (3 wide; 50.0 % of 4 words"),
             "{:?}",
             plain.sources
         );

@@ -192,13 +192,19 @@ fn only_its_own_training_takes_a_checkpoint_up() {
 fn calibrates_on_rows_of_people() {
     let folder = tempfile::tempdir().unwrap();
     let data = fixture("sentiment.csv");
-    let human = fixture("sentiment.csv");
+    // Rows it has learned from may not calibrate it.
+    let mut human = fixture("sentiment.csv");
+    human.rows.iter_mut().for_each(|row| row.text.push_str(", said a person"));
+    human.rows.extend(data.rows.iter().take(50).cloned());
     let request = request(Family::Dense, folder.path(), 3);
     let rows = Rows { data: &data, also: &[], also_rows: 0, test: None, calibrate: Some(&human) };
     let manifest = training::train(&request, rows).unwrap().manifest;
     let figures = |when: &str| &manifest.metrics[&format!("sentiment.csv, {when} calibration")];
     let (before, after) = (figures("before"), figures("after"));
     assert_eq!(before["rows"], after["rows"]);
+    let fitted = &manifest.data.calibrate.as_ref().unwrap().about;
+    let others = human.rows.len() as f64 - 50.0;
+    assert_eq!(*fitted, format!("{} rows fitted on", others - before["rows"]));
     assert_eq!(before["roc_auc"], after["roc_auc"], "the order of scores stays");
     assert_ne!(manifest.calibration.temperature, 1.0);
     let before = &manifest.metrics[&format!("{HELD_OUT}, before calibration")];
@@ -215,7 +221,7 @@ fn calibrates_on_rows_of_people() {
     few.rows.truncate(30);
     let rows = Rows { calibrate: Some(&few), ..rows };
     let error = training::train(&request, rows).unwrap_err().to_string();
-    assert!(error.contains("sentiment.csv: 30 rows are too few"), "{error}");
+    assert!(error.contains("sentiment.csv: of 30 rows 30 are not learned from too"), "{error}");
     assert!(!folder.path().join("dense/2").exists());
 }
 
@@ -233,7 +239,7 @@ fn the_study_s_form_over_word_vectors() {
     let manifest = train_as(&with).unwrap();
     assert_eq!(manifest.id().to_string(), "lstm-tiny@1");
     assert!(manifest.trainable < manifest.parameters, "{manifest:?}");
-    assert!(manifest.data.embeddings[0].starts_with("vectors.txt (4 wide"), "{manifest:?}");
+    assert!(manifest.data.embeddings[0].about.starts_with("4 wide"), "{manifest:?}");
     let mut model = classifier::open(folder.path(), "lstm-tiny", 2).unwrap();
     assert_eq!(label(&mut model, "i love my cat, awesome"), Label::Positive);
 }

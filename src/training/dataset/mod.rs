@@ -67,8 +67,12 @@ pub struct Dataset {
 impl Dataset {
     /// Keeps `rows` rows, drawn by the seed; sentiment140 itself is sorted by label.
     pub fn draw(&mut self, rows: usize, seed: u64) {
-        self.rows.sort_by_cached_key(|row| (unit_interval(seed, &row.text) * 1e15) as u64);
-        self.rows.truncate(rows);
+        let place = |row: &Row| (unit_interval(seed, &row.text) * 1e15) as u64;
+        let mut places: Vec<u64> = self.rows.iter().map(place).collect();
+        places.sort_unstable();
+        if let Some(end) = places.get(rows) {
+            self.rows.retain(|row| place(row) < *end);
+        }
     }
 
     /// Adds the rows of another source, each weighing `weight` times what it did, and answers

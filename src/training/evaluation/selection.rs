@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
-use crate::classifier::Manifest;
+use crate::classifier::{Manifest, Source};
 use crate::training::calibrate::halves;
-use crate::training::{AFTER, Dataset, HELD_OUT, Row, SplitBy, rows_sha256, split};
+use crate::training::{Dataset, HELD_OUT, Row, SplitBy, rows_sha256, split};
 
 /// A part of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -156,7 +156,8 @@ fn unseen<'a>(
     let held_out = split(&data.rows, by, model.seed).held_out;
     let same_rows = model.rows_sha256.get(HELD_OUT) == Some(&rows_sha256(&held_out));
 
-    let rows = if model.data.also.iter().any(|also| named(file_of(also))) {
+    let same = |source: &Source| source.sha256 == data.sha256 || named(&source.file);
+    let rows = if model.data.also.iter().any(same) {
         Vec::new()
     } else if model.data.sha256 == data.sha256 || named(&model.data.file) || same_rows {
         if by == SplitBy::Time && !same_rows && asked != Some(Part::All) {
@@ -166,17 +167,12 @@ fn unseen<'a>(
             });
         }
         held_out
-    } else if model.metrics.keys().any(|set| set.strip_suffix(AFTER).is_some_and(named)) {
+    } else if model.data.calibrate.iter().any(same) {
         halves(&data.rows).1
     } else {
         return Ok(None);
     };
     Ok(Some(rows.into_iter().map(|row| row.text.as_str()).collect()))
-}
-
-/// The file of `FILE` or `FILE=WEIGHT`.
-fn file_of(also: &str) -> &str {
-    also.rsplit_once('=').map_or(also, |(file, _)| file)
 }
 
 fn without_packing(name: &str) -> &str {
