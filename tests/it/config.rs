@@ -7,6 +7,8 @@ use std::process::Command;
 
 use monitor::config::{Receiver, Settings, load_from};
 
+use crate::support::tiny_model;
+
 fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
 }
@@ -260,6 +262,16 @@ fn check_config_tells_what_it_found() {
       model.threads = 0: choose between 1 and 256
       http.listen = "8080": give address and port, such as 127.0.0.1:8080
     "#);
+
+    let folder = tempfile::tempdir().unwrap();
+    tiny_model(folder.path(), "m", &[], 0.0, &[]);
+    let directory = format!("model.directory={}", folder.path().display());
+    let example = ["--config", "config/monitor.example.toml", "--set"];
+    let own = [&example[..], &[&directory, "--set", "model.name=m@1"]].concat();
+    assert!(check_config(&own).0);
+    fs::write(folder.path().join("m/1/weights.safetensors"), "half").unwrap();
+    let (valid, _, err) = check_config(&own);
+    assert!(!valid && err.contains("weights.safetensors was changed or cut off"), "{err}");
 
     let (valid, _, err) = check_config(&["--config", "nonexistent.toml"]);
     assert!(!valid);
