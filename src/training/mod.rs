@@ -211,6 +211,7 @@ pub enum TrainingError {
 /// # Errors
 /// [`TrainingError`]; the registry is unchanged then.
 pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, TrainingError> {
+    classifier::ready(&request.output, &request.name)?;
     let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
     tch::manual_seed(request.seed as i64);
