@@ -263,6 +263,13 @@ fn check_config_tells_what_it_found() {
       http.listen = "8080": give address and port, such as 127.0.0.1:8080
     "#);
 
+    let (valid, _, err) = check_config(&["--config", "nonexistent.toml"]);
+    assert!(!valid);
+    insta::assert_snapshot!(err, @"error: cannot read the settings file nonexistent.toml: No such file or directory (os error 2)");
+}
+
+#[test]
+fn check_config_opens_the_model() {
     let folder = tempfile::tempdir().unwrap();
     tiny_model(folder.path(), "m", &[], 0.0, &[]);
     let directory = format!("model.directory={}", folder.path().display());
@@ -272,8 +279,4 @@ fn check_config_tells_what_it_found() {
     fs::write(folder.path().join("m/1/weights.safetensors"), "half").unwrap();
     let (valid, _, err) = check_config(&own);
     assert!(!valid && err.contains("weights.safetensors was changed or cut off"), "{err}");
-
-    let (valid, _, err) = check_config(&["--config", "nonexistent.toml"]);
-    assert!(!valid);
-    insta::assert_snapshot!(err, @"error: cannot read the settings file nonexistent.toml: No such file or directory (os error 2)");
 }
