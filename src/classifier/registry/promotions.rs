@@ -331,9 +331,9 @@ impl Promotions {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(at(&path)(error)),
         };
-        let stored: BTreeMap<String, Stored> = serde_json::from_slice(&text)
-            .map_err(|source| ArtifactError::Json { path: path.clone(), source })?;
         let refuse = |reason: String| ArtifactError::Manifest { path: path.clone(), reason };
+        let stored: BTreeMap<String, Stored> =
+            serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
         let mut all = BTreeMap::new();
         for (name, stored) in stored {
             if !is_name(&name) {
