@@ -161,6 +161,12 @@ impl Manifest {
     pub fn id(&self) -> ModelId {
         ModelId { name: self.name.clone(), version: self.version }
     }
+
+    /// The files that a model reads, with their SHA-256; the others are for people.
+    pub fn files_read(&self) -> impl Iterator<Item = (&String, &String)> {
+        let is_read = |name: &str| !FOR_PEOPLE.iter().any(|ending| name.ends_with(ending));
+        self.files.iter().filter(move |(name, _)| is_read(name))
+    }
 }
 
 /// The content of a version before it is written.
@@ -202,7 +208,10 @@ pub enum ArtifactError {
         known: Vec<String>,
     },
     /// A name that no model may have.
-    #[error("{0:?} is no name for a model: use lower-case letters, digits, '-' and '_'")]
+    #[error(
+        "{0:?} is no name for a model: use lower-case letters, digits, '-' and '_', {max} at most",
+        max = super::NAME_BYTES_MAX
+    )]
     Name(String),
     /// A file the manifest names is missing.
     #[error("{} is missing: restore it, or train the model again (monitor retrain)", .0.display())]
@@ -313,8 +322,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
 pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
     let manifest = read_manifest(folder)?;
     // A typo mended in the card stops no daemon.
-    let is_read = |name: &str| !FOR_PEOPLE.iter().any(|ending| name.ends_with(ending));
-    for (name, expected) in manifest.files.iter().filter(|(name, _)| is_read(name)) {
+    for (name, expected) in manifest.files_read() {
         let path = folder.join(name);
         let found = checksum(&path)?;
         if found != *expected {

@@ -33,9 +33,9 @@ pub use logistic::{HashedWords, Logistic, LogisticShape};
 pub use lstm::{Lstm, LstmShape, Pooling};
 pub use network::{Network, Padded, Purpose};
 pub use registry::{
-    Comparison, Entry, FileState, Promotion, RegistryError, comparable, folder, history, open,
-    promote, promote_checked, promoted, read_manifest, register, registered, remove, resolve,
-    rollback, verify,
+    BEFORE_CALIBRATION, Comparison, Entry, FileState, Promotion, RegistryError, comparable, folder,
+    history, open, promote, promote_checked, promoted, read_manifest, ready, register, registered,
+    remove, resolve, rollback, verify,
 };
 pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
 pub use weights::{Precision, Weights, WeightsError};
@@ -104,8 +104,8 @@ impl std::str::FromStr for ModelId {
     }
 }
 
-/// Whether a model may be called so: lower-case letters, digits, `-` and `_`.
-fn is_name(text: &str) -> bool {
+/// Whether a model may be called so: at most 100 lower-case letters, digits, `-` and `_`.
+pub fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.chars().all(plain)
 }

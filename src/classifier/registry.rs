@@ -12,7 +12,7 @@
 mod promotions;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ use super::artifact::{self, ArtifactError, Manifest, NewArtifact, at};
 use super::{Model, ModelId, is_name};
 
 pub use promotions::{
-    Comparison, Entry, Promotion, comparable, history, promote, promote_checked, promoted, rollback,
+    BEFORE_CALIBRATION, Comparison, Entry, Promotion, comparable, history, promote,
+    promote_checked, promoted, rollback,
 };
 
 /// Begins the name of a folder that is being written.
@@ -105,6 +106,7 @@ pub fn resolve(directory: &Path, name: &str) -> Result<ModelId, ArtifactError> {
     let id = promoted.get(name).cloned().or_else(|| name.parse::<ModelId>().ok());
     match id {
         Some(id) if folder(directory, &id).is_dir() => Ok(id),
+        Some(id) if promoted.contains_key(name) => Err(promotions::dangling(directory, &id)),
         _ => Err(ArtifactError::Unknown {
             name: name.to_owned(),
             directory: directory.to_owned(),
@@ -160,6 +162,20 @@ pub fn verify(
     manifest.files.iter().map(state).collect()
 }
 
+/// Sees before a long training that [`register`] could write a version of `name`, as far
+/// as can be seen: the folder, which it creates, the name's lock, and `promoted.json`.
+///
+/// # Errors
+/// [`ArtifactError`]: no model may have that name, the folder cannot be written to, or
+/// `promoted.json` cannot be read.
+pub fn ready(directory: &Path, name: &str) -> Result<(), ArtifactError> {
+    let _alone = take_turn(directory, name)?;
+    for folder in [directory, &directory.join(name)].into_iter().filter(|path| path.is_dir()) {
+        tempfile::tempfile_in(folder).map_err(at(folder))?;
+    }
+    history(directory, name).map(drop)
+}
+
 /// Writes the next version of `artifact.manifest.name` and answers its manifest.
 ///
 /// `measure` gets the new version, opened from the very files that ship, writes what it
@@ -175,11 +191,7 @@ pub fn register<E: From<ArtifactError>>(
     measure: impl FnOnce(Model, &mut Manifest) -> Result<String, E>,
 ) -> Result<Manifest, E> {
     let name = &artifact.manifest.name;
-    if !is_name(name) {
-        return Err(ArtifactError::Name(name.clone()).into());
-    }
-    fs::create_dir_all(directory).map_err(at(directory))?;
-    let _alone = lock(directory, name)?;
+    let _alone = take_turn(directory, name)?;
     let parent = directory.join(name);
     fs::create_dir_all(&parent).map_err(at(&parent))?;
     clear_leftovers(&parent)?;
@@ -188,7 +200,8 @@ pub fn register<E: From<ArtifactError>>(
     artifact.manifest.version = last.unwrap_or(0) + 1;
     let temporary = tempfile::Builder::new()
         .prefix(NEW)
-        .permissions(fs::Permissions::from_mode(0o755))
+        // As the umask leaves it, so that a group can share the folder.
+        .permissions(fs::Permissions::from_mode(0o777))
         .tempdir_in(&parent)
         .map_err(at(&parent))?;
     artifact::write_content(temporary.path(), &artifact)?;
@@ -221,12 +234,13 @@ pub fn remove(
 ) -> Result<(), RegistryError> {
     resolve(directory, &id.to_string())?;
     let _alone = lock(directory, &id.name)?;
-    promotions::release(directory, id, force, now)?;
+    let promotions = promotions::release(directory, id, force, now)?;
     let target = folder(directory, id);
     let parent = directory.join(&id.name);
     // Out of sight first, so that nobody opens half of it.
     let gone = parent.join(format!("{GONE}{}", id.version));
     fs::rename(&target, &gone).map_err(at(&target))?;
+    drop(promotions);
     clear_leftovers(&parent)?;
     // With its last version goes the name's folder; the others keep it.
     let _ = fs::remove_dir(&parent);
@@ -256,11 +270,28 @@ fn load(directory: &Path, id: &ModelId) -> Result<Model, ArtifactError> {
     Ok(model)
 }
 
-/// Waits for its turn; others wait until the answer is dropped or this process dies.
+/// Waits for its turn to write versions of `name`, into a folder that it creates.
+fn take_turn(directory: &Path, name: &str) -> Result<File, ArtifactError> {
+    if !is_name(name) {
+        return Err(ArtifactError::Name(name.to_owned()));
+    }
+    fs::create_dir_all(directory).map_err(at(directory))?;
+    lock(directory, name)
+}
+
+/// Waits for its turn, and says so; others wait until the answer is dropped or this process
+/// dies. The umask decides whether a group may take the lock too.
 fn lock(directory: &Path, what: &str) -> Result<File, ArtifactError> {
     let path = directory.join(format!(".{what}.lock"));
     let open = File::options().create(true).truncate(false).write(true).open(&path);
     let file = open.map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            eprintln!("waiting for another process, which holds {}", path.display());
+        }
+        Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
+    }
     file.lock().map_err(at(&path))?;
     Ok(file)
 }
@@ -276,7 +307,8 @@ fn known(
     promoted: &BTreeMap<String, ModelId>,
 ) -> Result<Vec<String>, ArtifactError> {
     let versions = registered(directory)?.into_iter().map(|id| id.to_string());
-    Ok(promoted.iter().map(|(name, id)| format!("{name} (= {id})")).chain(versions).collect())
+    let opened = promoted.iter().filter(|(_, id)| folder(directory, id).is_dir());
+    Ok(opened.map(|(name, id)| format!("{name} (= {id})")).chain(versions).collect())
 }
 
 /// Versions in the folder of one model, ascending.

@@ -1,12 +1,13 @@
 use std::fmt::Write as _;
 
+use super::evaluate::print;
 use crate::classifier;
 use crate::config::{Receiver, Settings};
 use crate::store::PostgresStore;
 
 /// Check the settings and print what is wrong with them
 ///
-/// Reads all layers as `run` would, and looks for the model. Prints a summary without
+/// Reads all layers as `run` would, and opens the model. Prints a summary without
 /// secrets where the settings are valid, else the problems with their remedies, and then
 /// ends with status 1. Asks neither broker nor database nor receivers.
 #[derive(Debug, clap::Args)]
@@ -14,9 +15,9 @@ pub struct Args {}
 
 pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
     super::run::require_brands(&settings)?;
-    let model = classifier::read_manifest(&settings.model.directory, &settings.model.name)?;
-    print!("{}", summary(&settings, &model.id().to_string()));
-    Ok(())
+    let model = &settings.model;
+    let model = classifier::open(&model.directory, &model.name, model.threads)?;
+    print(&summary(&settings, &model.id.to_string()))
 }
 
 fn summary(settings: &Settings, model: &str) -> String {

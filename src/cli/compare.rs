@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use super::evaluate::{Split, print, print_json, write_whole};
-use crate::classifier::{self, Manifest};
+use crate::classifier::{self, Manifest, Model, ModelId};
 use crate::config::Settings;
 use crate::training;
 use crate::training::evaluation::{self, Compared, Comparison, Measured, Metrics, Part};
@@ -16,6 +16,7 @@ use crate::training::evaluation::{self, Compared, Comparison, Measured, Metrics,
 /// below it, the figures that the study published, which come of other rows.
 ///
 /// Rows that any of the models learned from are left out, unless --split all asks for them.
+/// So is a promoted version that is damaged or missing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names or name@version [default: the promoted version of each name]
@@ -63,11 +64,7 @@ fn price(text: &str) -> Result<f64, String> {
 /// Lets every model score the rows, then takes their time in turn, and prints the table.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let (directory, threads) = (&settings.model.directory, settings.model.threads);
-    let names = names(&args, directory)?;
-    let manifests: Vec<Manifest> = names
-        .iter()
-        .map(|name| classifier::read_manifest(directory, name))
-        .collect::<Result<_, _>>()?;
+    let (manifests, mut models) = open(&args, directory, threads)?;
     let data = training::read(&args.data, None)?;
     let selection = evaluation::select(
         &data,
@@ -76,17 +73,15 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     )?;
     eprintln!("{}", selection.note);
 
-    let (mut models, mut figures) = (Vec::new(), Vec::new());
-    for name in &names {
-        let mut model = classifier::open(directory, name, threads)?;
+    let mut figures = Vec::with_capacity(models.len());
+    for model in &mut models {
         eprintln!("{} scores {} rows", model.id, selection.rows.len());
-        let scored = evaluation::score(&mut model, &selection.rows)
+        let scored = evaluation::score(model, &selection.rows)
             .with_context(|| format!("measuring {}", model.id))?;
         figures.push(Metrics::of(&evaluation::pairs(&scored), model.threshold).figures());
-        models.push(model);
     }
     let speeds = evaluation::speeds(&mut models, &selection.rows, threads)?;
-    let mut compared = Vec::with_capacity(names.len());
+    let mut compared = Vec::with_capacity(models.len());
     for ((manifest, figures), speed) in manifests.iter().zip(figures).zip(speeds) {
         let bytes = size(directory, manifest)?;
         compared.push(Compared::of(manifest, figures, speed, bytes, args.price_per_hour));
@@ -103,57 +98,53 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     }
 }
 
-/// What to compare, each as `name@version` once.
-fn names(args: &Args, directory: &Path) -> anyhow::Result<Vec<String>> {
-    let mut names: Vec<String> = if !args.models.is_empty() {
-        let id = |name: &String| Ok(classifier::read_manifest(directory, name)?.id().to_string());
-        args.models.iter().map(id).collect::<anyhow::Result<_>>()?
+/// What to compare, each once.
+fn ids(args: &Args, directory: &Path) -> anyhow::Result<Vec<ModelId>> {
+    let mut ids: Vec<ModelId> = if !args.models.is_empty() {
+        let resolve = |name: &String| classifier::resolve(directory, name);
+        args.models.iter().map(resolve).collect::<Result<_, _>>()?
     } else if args.all {
-        versions(directory)?
+        classifier::registered(directory)?
     } else {
-        classifier::promoted(directory)?.values().map(ToString::to_string).collect()
+        classifier::promoted(directory)?.into_values().collect()
     };
-    names.sort();
-    names.dedup();
+    ids.sort();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// Opens them all. What nobody named is left out where it is damaged, and that is said.
+fn open(
+    args: &Args,
+    directory: &Path,
+    threads: usize,
+) -> anyhow::Result<(Vec<Manifest>, Vec<Model>)> {
+    let (mut manifests, mut models) = (Vec::new(), Vec::new());
+    for id in ids(args, directory)? {
+        let name = id.to_string();
+        let manifest = classifier::read_manifest(directory, &name);
+        match manifest.and_then(|it| Ok((it, classifier::open(directory, &name, threads)?))) {
+            Ok((manifest, model)) => {
+                manifests.push(manifest);
+                models.push(model);
+            }
+            Err(error) if args.models.is_empty() => eprintln!("{id} is left out: {error}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
     ensure!(
-        !names.is_empty(),
+        !models.is_empty(),
         "there is no model to compare in {}: train one (monitor retrain)",
         directory.display()
     );
-    Ok(names)
+    Ok((manifests, models))
 }
-
-/// Every version of every model.
-fn versions(directory: &Path) -> anyhow::Result<Vec<String>> {
-    let mut found = Vec::new();
-    let folders = |folder: &Path| -> anyhow::Result<Vec<PathBuf>> {
-        let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-        let paths = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(paths.into_iter().filter(|path| path.is_dir()).collect())
-    };
-    for name in folders(directory)? {
-        for version in folders(&name)? {
-            if !training::file_name(&version).starts_with('.') {
-                found.push(format!(
-                    "{}@{}",
-                    training::file_name(&name),
-                    training::file_name(&version)
-                ));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Ends of the names of files that no model reads.
-const FOR_PEOPLE: [&str; 3] = [".md", ".csv", ".svg"];
 
 /// Bytes of the files that a model reads.
 fn size(directory: &Path, manifest: &Manifest) -> anyhow::Result<u64> {
-    let folder = directory.join(&manifest.name).join(manifest.version.to_string());
-    let is_read = |name: &&String| !FOR_PEOPLE.iter().any(|ending| name.ends_with(ending));
+    let folder = classifier::folder(directory, &manifest.id());
     let mut bytes = 0;
-    for name in manifest.files.keys().filter(is_read) {
+    for (name, _) in manifest.files_read() {
         let path = folder.join(name);
         bytes += fs::metadata(&path).with_context(|| path.display().to_string())?.len();
     }

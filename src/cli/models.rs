@@ -7,10 +7,11 @@ use anyhow::{Context, bail, ensure};
 use chrono::SubsecRound;
 use serde::Serialize;
 
+use super::evaluate::{print, print_json};
 use crate::classifier::{self, Comparison, Entry, FileState, Manifest, ModelId, promote_checked};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::training::{self, HELD_OUT, Row};
+use crate::training::{self, HELD_OUT, evaluation};
 
 /// List, show, promote and remove models
 ///
@@ -35,8 +36,10 @@ enum Command {
     /// Compares the version with what its name opens now, by ROC AUC (which no threshold
     /// blurs) on each data set that both were measured on: same name, same rows by their SHA-256.
     /// Refuses, with both figures, where the new version loses more than 0.0005 on any of
-    /// them; and where there is none, as nothing is known then. The first version of a name
-    /// needs no comparison. A version whose files are damaged is never promoted.
+    /// them; and where there is none, as nothing is known then. Any shared data set may veto,
+    /// and a small one by chance: a few hundred rows tell no 0.0005 apart. Read both figures,
+    /// and where chance decided, promote with --force, which is there for that. The first
+    /// version of a name needs no comparison. A version whose files are damaged is never promoted.
     Promote(Promote),
     /// Let a model's name open again what it opened before
     ///
@@ -76,7 +79,8 @@ struct Promote {
     #[arg(long)]
     force: bool,
 
-    /// Measure both versions now on these labelled tweets, and compare those figures alone
+    /// Measure both versions now on these labelled tweets (but not on those that either learned
+    /// from), and compare those figures alone
     #[arg(long, value_name = "FILE", conflicts_with = "force")]
     data: Option<PathBuf>,
 }
@@ -106,23 +110,21 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         Command::Show(args) => show(directory, &args.name, args.json),
         Command::Promote(Promote { id, force: true, .. }) => {
             classifier::promote(directory, &id, now)?;
-            println!("{id} is promoted");
-            Ok(())
+            print(&format!("{id} is promoted\n"))
         }
         Command::Promote(Promote { id, data, .. }) => {
             let threads = settings.model.threads;
             let promotion = promote_checked(directory, &id, now, |current, new| match &data {
                 None => Ok(classifier::comparable(current, new)),
-                Some(file) => measure(directory, threads, file, [current.id(), new.id()]),
+                Some(file) => measure(directory, threads, file, [current, new]),
             })?;
-            ensure!(promotion.is_promoted(), "{}", promotion.words(&id));
-            println!("{}", promotion.words(&id));
-            Ok(())
+            let words = promotion.words(&id, directory);
+            ensure!(promotion.is_promoted(), words);
+            print(&format!("{words}\n"))
         }
         Command::Rollback(Rollback { name }) => {
             let (from, to) = classifier::rollback(directory, &name, now)?;
-            println!("{name} opens {to} again, in place of {from}");
-            Ok(())
+            print(&format!("{name} opens {to} again, in place of {from}\n"))
         }
         Command::Rm(Rm { id, force }) => {
             if settings.model.name == id.to_string() && !force {
@@ -132,27 +134,29 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
                 );
             }
             classifier::remove(directory, &id, force, now)?;
-            println!("{id} is removed");
-            Ok(())
+            print(&format!("{id} is removed\n"))
         }
     }
 }
 
-/// Both versions on the same labelled rows.
+/// Both versions on the same labelled rows, which neither learned from.
 fn measure(
     directory: &Path,
     threads: usize,
     file: &Path,
-    ids: [ModelId; 2],
+    manifests: [&Manifest; 2],
 ) -> anyhow::Result<Vec<Comparison>> {
     let data = training::read(file, None)?;
-    let rows: Vec<&Row> = data.rows.iter().collect();
-    let [current, new] = ids.map(|id| {
-        let mut model = classifier::open(directory, &id.to_string(), threads)?;
+    let selection = evaluation::select(&data, &manifests, None)?;
+    eprintln!("{}", selection.note);
+    let rows = selection.rows;
+    let [current, new] = manifests.map(|manifest| {
+        let mut model = classifier::open(directory, &manifest.id().to_string(), threads)?;
         let auc = training::measure(&mut model, &rows)?.auc;
         auc.with_context(|| format!("{} needs both negative and positive rows", file.display()))
     });
-    Ok(vec![Comparison { data: data.file, rows: rows.len(), current: current?, new: new? }])
+    let (data, rows) = (data.file.clone(), rows.len());
+    Ok(vec![Comparison { data, rows, current: current?, new: new? }])
 }
 
 /// A line of the list.
@@ -181,13 +185,13 @@ fn list(directory: &Path, json: bool) -> anyhow::Result<()> {
         models.push(Listed { model, promoted, bytes, manifest, problem });
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&models)?);
+        print_json(&models)
     } else if models.is_empty() {
-        println!("there are no models in {}; train one: monitor retrain", directory.display());
+        let directory = directory.display();
+        print(&format!("there are no models in {directory}; train one: monitor retrain\n"))
     } else {
-        print!("{}", table(&models));
+        print(&table(&models))
     }
-    Ok(())
 }
 
 /// Bytes of all files of a version.
@@ -282,12 +286,7 @@ fn show(directory: &Path, name: &str, json: bool) -> anyhow::Result<()> {
         folder,
         manifest,
     };
-    if json {
-        println!("{}", serde_json::to_string_pretty(&shown)?);
-    } else {
-        print!("{}", text(&shown)?);
-    }
-    Ok(())
+    if json { print_json(&shown) } else { print(&text(&shown)?) }
 }
 
 fn text(shown: &Shown) -> anyhow::Result<String> {

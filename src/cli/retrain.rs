@@ -5,8 +5,9 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
+use super::evaluate;
 use super::run::stop_on_signals;
-use crate::classifier::Source;
+use crate::classifier::{self, ArtifactError, Source};
 use crate::config::Settings;
 use crate::text::Analyzer;
 use crate::training::{self, Dataset, Family, Registered, Request, Rows, SplitBy, TrainingError};
@@ -167,12 +168,8 @@ fn also(text: &str) -> Result<Also, String> {
 }
 
 fn model_name(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        Ok(text.to_owned())
-    } else {
-        Err("a model's name is made of a-z, 0-9, - and _".into())
-    }
+    let name = text.to_owned();
+    if classifier::is_name(text) { Ok(name) } else { Err(ArtifactError::Name(name).to_string()) }
 }
 
 /// Trains, registers, and prints a line for each new model.
@@ -268,7 +265,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             stop: &stop,
         };
         match training::train(&request, rows) {
-            Ok(registered) => print(&registered),
+            Ok(registered) => print(&registered, &request.output)?,
             Err(error @ (TrainingError::Stopped | TrainingError::Abandoned)) => {
                 eprintln!("{name}: {error}");
                 std::process::exit(STOPPED);
@@ -279,20 +276,22 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(Registered { manifest, promotion }: &Registered) {
+fn print(Registered { manifest, promotion }: &Registered, directory: &Path) -> anyhow::Result<()> {
+    let mut out = String::new();
     for (name, figures) in &manifest.metrics {
         let figure = |key: &str| figures.get(key).map_or("-".into(), |v| format!("{v:.4}"));
-        println!(
-            "{}: accuracy {}, ROC AUC {}, {} of the negatives found on {name}",
+        out.push_str(&format!(
+            "{}: accuracy {}, ROC AUC {}, {} of the negatives found on {name}\n",
             manifest.id(),
             figure("accuracy"),
             figure("roc_auc"),
             figure("negative_recall")
-        );
+        ));
     }
     if let Some(promotion) = promotion {
-        println!("{}", promotion.words(&manifest.id()));
+        out.push_str(&format!("{}\n", promotion.words(&manifest.id(), directory)));
     }
+    evaluate::print(&out)
 }
 
 impl Args {

@@ -17,9 +17,10 @@ use super::CommitError;
 use crate::classifier::{self, ArtifactError, Encoder, Model, ModelHandle, ModelId};
 use crate::{config, telemetry};
 
-/// A version that could not be loaded is tried again at each so-many-th look: its files may
-/// still be on their way here.
-const RETRY_LOOKS: u32 = 12;
+/// A version that could not be loaded is tried again after so long, or so many looks where
+/// those are over sooner: its files may still be on their way here.
+const RETRY_WAIT: Duration = Duration::from_secs(60);
+const RETRY_LOOKS_MAX: u128 = 12;
 
 /// Opens `name` off the async threads.
 pub(super) async fn load(
@@ -40,8 +41,9 @@ pub async fn follow(settings: config::Model, every: Duration, models: watch::Sen
     if every.is_zero() || settings.name.parse::<ModelId>().is_ok() {
         return;
     }
+    let retry_looks = (RETRY_WAIT.as_nanos() / every.as_nanos()).clamp(1, RETRY_LOOKS_MAX);
     let mut follower =
-        Follower { settings, models, before: None, failed: None, told: String::new() };
+        Follower { settings, models, retry_looks, before: None, failed: None, told: String::new() };
     loop {
         tokio::select! {
             () = follower.models.closed() => return,
@@ -56,10 +58,12 @@ pub async fn follow(settings: config::Model, every: Duration, models: watch::Sen
 struct Follower {
     settings: config::Model,
     models: watch::Sender<ModelHandle>,
+    /// Looks from one try to load a version to the next.
+    retry_looks: u128,
     /// Of the model before the current one: alive while a batch waits for that model.
     before: Option<Weak<dyn Encoder>>,
     /// A version that could not be loaded, and the looks since.
-    failed: Option<(ModelId, u32)>,
+    failed: Option<(ModelId, u128)>,
     /// The last failure told, so that each is told once.
     told: String,
 }
@@ -83,7 +87,7 @@ impl Follower {
             && *failed == id
         {
             *looks += 1;
-            if *looks % RETRY_LOOKS != 0 {
+            if *looks % self.retry_looks != 0 {
                 return Ok(());
             }
         }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::calibrate::{self, Goal, Pair};
 use super::dataset::text_hash;
 use super::{Dataset, Metrics, Row, TrainingError, hex};
-use crate::classifier::{Calibration, ClassifyError, Manifest, Model};
+use crate::classifier::{BEFORE_CALIBRATION, Calibration, ClassifyError, Manifest, Model};
 use crate::domain::Probability;
 
 /// Texts scored at once when measuring.
@@ -20,10 +20,8 @@ pub(super) const CALIBRATION_ROWS_MIN: usize = 20;
 /// Name of the held-out rows in manifests.
 pub const HELD_OUT: &str = "held out";
 
-/// Behind the name of rows in manifests: with the threshold of the validation rows.
-pub(super) const BEFORE: &str = ", before calibration";
 /// Behind the name of human-labelled rows: with what was fitted on others of them.
-pub(super) const AFTER: &str = ", after calibration";
+const AFTER: &str = ", after calibration";
 
 /// Human-labelled rows to calibrate with.
 pub(super) struct Human<'a> {
@@ -74,7 +72,7 @@ pub(super) fn choose_threshold(
     let pairs = calibrate::apply(&pairs, manifest.calibration);
     manifest.calibration.threshold = calibrate::threshold(&pairs, Goal::BalancedAccuracy);
     let pairs = scores(model, report)?;
-    for (when, calibration) in [(BEFORE, validated), (AFTER, manifest.calibration)] {
+    for (when, calibration) in [(BEFORE_CALIBRATION, validated), (AFTER, manifest.calibration)] {
         record(manifest, &format!("{file}{when}"), &pairs, calibration, rows_sha256(report));
     }
     Ok(validated)

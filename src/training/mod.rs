@@ -38,10 +38,11 @@ use sha2::{Digest, Sha256};
 use tch::Device;
 
 use checkpoint::Checkpoint;
-use measure::{BEFORE, CALIBRATION_ROWS_MIN, Human, choose_threshold, record};
+use measure::{CALIBRATION_ROWS_MIN, Human, choose_threshold, record};
 
 use crate::classifier::{
-    self, ArtifactError, Calibration, ClassifyError, Data, Manifest, NewArtifact, Promotion, Source,
+    self, ArtifactError, BEFORE_CALIBRATION, Calibration, ClassifyError, Data, Manifest,
+    NewArtifact, Promotion, Source,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::text::Analyzer;
@@ -212,6 +213,7 @@ pub enum TrainingError {
 /// # Errors
 /// [`TrainingError`]; the registry is unchanged then.
 pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, TrainingError> {
+    classifier::ready(&request.output, &request.name)?;
     let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
     tch::manual_seed(request.seed as i64);
@@ -289,7 +291,7 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
             let pairs = scores(&mut model, rows)?;
             record(manifest, name, &pairs, manifest.calibration, rows_sha256(rows));
             if manifest.calibration != validated {
-                let name = format!("{name}{BEFORE}");
+                let name = format!("{name}{BEFORE_CALIBRATION}");
                 record(manifest, &name, &pairs, validated, rows_sha256(rows));
             }
         }

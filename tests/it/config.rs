@@ -7,6 +7,8 @@ use std::process::Command;
 
 use monitor::config::{Receiver, Settings, load_from};
 
+use crate::support::tiny_model;
+
 fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
 }
@@ -264,4 +266,17 @@ fn check_config_tells_what_it_found() {
     let (valid, _, err) = check_config(&["--config", "nonexistent.toml"]);
     assert!(!valid);
     insta::assert_snapshot!(err, @"error: cannot read the settings file nonexistent.toml: No such file or directory (os error 2)");
+}
+
+#[test]
+fn check_config_opens_the_model() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny_model(folder.path(), "m", &[], 0.0, &[]);
+    let directory = format!("model.directory={}", folder.path().display());
+    let example = ["--config", "config/monitor.example.toml", "--set"];
+    let own = [&example[..], &[&directory, "--set", "model.name=m@1"]].concat();
+    assert!(check_config(&own).0);
+    fs::write(folder.path().join("m/1/weights.safetensors"), "half").unwrap();
+    let (valid, _, err) = check_config(&own);
+    assert!(!valid && err.contains("weights.safetensors was changed or cut off"), "{err}");
 }

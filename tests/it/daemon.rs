@@ -135,14 +135,14 @@ impl Rig {
         self.daemons.push(child);
     }
 
-    /// Gives the daemon models of its own: three versions of "logistic-tfidf", the last damaged,
-    /// the first promoted.
+    /// Gives the daemon models of its own: three versions of "logistic-tfidf", the last
+    /// damaged, the first promoted.
     fn own_models(&self) -> PathBuf {
         let models = self.folder.path().join("models");
         for _ in 0..3 {
             tiny_model(&models, "logistic-tfidf", &[], 0.0, &[("test rows", 100, 0.9)]);
         }
-        std::fs::write(models.join("logistic/3/weights.safetensors"), "half").unwrap();
+        std::fs::write(models.join("logistic-tfidf/3/weights.safetensors"), "half").unwrap();
         let file = self.folder.path().join("monitor.toml");
         let text = std::fs::read_to_string(&file).unwrap();
         let shipped = format!(r#"directory = "{}/models""#, env!("CARGO_MANIFEST_DIR"));

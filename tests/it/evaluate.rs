@@ -189,7 +189,17 @@ fn compares_on_rows_that_none_learned_from() {
     assert_eq!(found["models"].as_array().unwrap().len(), 2);
     let promoted = json(&["compare", "--set", &models, "--data", TRAINING]);
     assert_eq!(promoted["models"].as_array().unwrap().len(), 1, "the promoted version alone");
-    assert_eq!(promoted["models"][0]["model"], format!("{QUICK}@2"));
+    // Of the second, other rows were held out: nothing compares, and the first stays promoted.
+    assert_eq!(promoted["models"][0]["model"], format!("{QUICK}@1"));
+
+    let weights = folder.path().join(QUICK).join("1").join("weights.safetensors");
+    fs::write(weights, "half").unwrap();
+    let output = monitor(&["compare", "--set", &models, "--all", "--data", TRAINING]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && error.contains("@1 is left out"), "{error}");
+    let output = monitor(&["compare", "--set", &models, "--data", TRAINING]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("no model to compare"), "{error}");
 }
 
 #[test]

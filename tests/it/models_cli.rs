@@ -55,7 +55,7 @@ fn promotes_and_goes_back() {
             "m@3 is not promoted: it is worse than m@2",
             "0.8700, was 0.8900",
             "(worse)",
-            "promote m@3 --force",
+            &format!("promote m@3 --force --set model.directory={}", directory.display()),
         ],
     );
     check("promote m@3 --force", true, &["m@3 is promoted"]);
@@ -91,6 +91,12 @@ fn measures_both_on_a_file() {
     assert!(promote("m@1").0);
     let (well, said) = promote("m@2");
     assert!(!well && said.contains("worse than m@1") && said.contains("sentiment.csv"), "{said}");
+    let own = directory.join("made-up.csv");
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/sentiment.csv"), &own)
+        .unwrap();
+    let (well, said) = monitor(directory, &["promote", "m@2", "--data", own.to_str().unwrap()]);
+    let note = "m@1, m@2 learned from rows of this file: only rows that were held out";
+    assert!(!well && said.contains(note), "{said}");
     let (well, said) = promote("m@3");
     assert!(well && said.contains("in place of m@1"), "another bias changes no ranking: {said}");
     let (well, said) = monitor(directory, &["promote", "m@1", "--data", "nowhere.csv"]);

@@ -8,7 +8,7 @@
 //! one name's version under another name.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -19,12 +19,16 @@ use serde::{Deserialize, Serialize};
 use super::{RegistryError, folder, load, lock, registered, resolve, sync};
 use crate::classifier::artifact::{self, ArtifactError, Manifest, at};
 use crate::classifier::{ModelId, is_name};
+use crate::config;
 
 const FILE: &str = "promoted.json";
 /// Entries kept for a name; the oldest go first.
 const ENTRIES_MAX: usize = 100;
 /// A new version may lose this much ROC AUC: runs of one recipe differ by about as much.
 const AUC_LOSS_MAX: f64 = 0.0005;
+/// Ends the names of figures that training also gives without it, on the same rows and of the
+/// same scores: they add nothing to a comparison.
+pub const BEFORE_CALIBRATION: &str = ", before calibration";
 /// Far below the four places that manifests have.
 const ROUNDING: f64 = 1e-9;
 
@@ -88,6 +92,11 @@ pub enum Promotion {
         /// What the name opens still.
         current: ModelId,
     },
+    /// Not promoted: what its name opens has no manifest that can be read.
+    Unreadable {
+        /// What the name opens still.
+        current: ModelId,
+    },
 }
 
 impl Promotion {
@@ -107,8 +116,14 @@ impl Promotion {
         matches!(self, Self::First | Self::Already | Self::Promoted { .. })
     }
 
-    /// What became of `id`, and what to do where it was refused; for people.
-    pub fn words(&self, id: &ModelId) -> String {
+    /// What became of `id` in `directory`, and what to do where it was refused; for people.
+    pub fn words(&self, id: &ModelId, directory: &Path) -> String {
+        let to_promote = format!("monitor models promote {id}");
+        let set = if *directory == config::Model::default().directory {
+            String::new()
+        } else {
+            format!(" --set model.directory={}", directory.display())
+        };
         match self {
             Self::First => format!("{id} is promoted, the first of its name"),
             Self::Already => format!("{id} was promoted already"),
@@ -117,13 +132,17 @@ impl Promotion {
             }
             Self::Worse { current, figures } => format!(
                 "{id} is not promoted: it is worse than {current}: {}; to promote it all the \
-                 same: monitor models promote {id} --force",
+                 same: {to_promote} --force{set}",
                 list(figures)
             ),
             Self::NotComparable { current } => format!(
                 "{id} is not promoted: there are no figures of it and {current} on the same rows; to \
-                 measure both now: monitor models promote {id} --data FILE; to promote it \
-                 unmeasured: --force instead"
+                 measure both now: {to_promote} --data FILE{set}; to promote it unmeasured: --force \
+                 instead"
+            ),
+            Self::Unreadable { current } => format!(
+                "{id} is not promoted: the manifest of {current}, which is promoted now, cannot be \
+                 read, so nothing compares; to promote it all the same: {to_promote} --force{set}"
             ),
         }
     }
@@ -139,7 +158,7 @@ fn list(figures: &[Comparison]) -> String {
 }
 
 /// What the manifests say about both versions on the same rows: data sets of the same name
-/// whose rows have the same SHA-256.
+/// whose rows have the same SHA-256, once each.
 pub fn comparable(current: &Manifest, new: &Manifest) -> Vec<Comparison> {
     let compare = |(data, rows): (&String, &String)| {
         (current.rows_sha256.get(data) == Some(rows)).then_some(())?;
@@ -151,7 +170,11 @@ pub fn comparable(current: &Manifest, new: &Manifest) -> Vec<Comparison> {
             new: *new.get("roc_auc")?,
         })
     };
-    new.rows_sha256.iter().filter_map(compare).collect()
+    new.rows_sha256
+        .iter()
+        .filter(|(data, _)| !data.ends_with(BEFORE_CALIBRATION))
+        .filter_map(compare)
+        .collect()
 }
 
 /// What each name opens.
@@ -181,6 +204,7 @@ pub fn promote(directory: &Path, id: &ModelId, now: DateTime<Utc>) -> Result<(),
     resolve(directory, &id.to_string())?;
     let _alone = lock(directory, FILE)?;
     let all = Promotions::read(directory)?;
+    load(directory, id)?;
     if all.current(&id.name).as_ref() == Some(id) {
         return Ok(());
     }
@@ -204,17 +228,16 @@ pub fn promote_checked<E: From<ArtifactError>>(
     resolve(directory, &id.to_string())?;
     let _alone = lock(directory, FILE)?;
     let all = Promotions::read(directory)?;
+    load(directory, id)?;
     let outcome = match all.current(&id.name) {
         None => Promotion::First,
         Some(current) if current == *id => Promotion::Already,
         Some(current) => {
             let read = |id: &ModelId| artifact::read_manifest(&folder(directory, id));
-            // One whose manifest is damaged or gone has no figures.
-            let figures = match read(&current) {
-                Ok(manifest) => compare(&manifest, &read(id)?)?,
-                Err(_) => Vec::new(),
-            };
-            Promotion::judge(current, figures)
+            match read(&current) {
+                Ok(manifest) => Promotion::judge(current, compare(&manifest, &read(id)?)?),
+                Err(_) => Promotion::Unreadable { current },
+            }
         }
     };
     if matches!(outcome, Promotion::First | Promotion::Promoted { .. }) {
@@ -256,14 +279,21 @@ pub fn rollback(
     Ok((current, earlier))
 }
 
-/// Sees to it that no name opens `id`, which is about to be removed.
+/// Why nothing opens under the name of `id`, which is promoted.
+pub(super) fn dangling(directory: &Path, id: &ModelId) -> ArtifactError {
+    let reason = format!("{:?} opens {id}, which is not there: promote another version", id.name);
+    ArtifactError::Manifest { path: directory.join(FILE), reason }
+}
+
+/// Sees to it that no name opens `id`, which is about to be removed, nor will while the
+/// answer is held.
 pub(super) fn release(
     directory: &Path,
     id: &ModelId,
     force: bool,
     now: DateTime<Utc>,
-) -> Result<(), RegistryError> {
-    let _alone = lock(directory, FILE)?;
+) -> Result<File, RegistryError> {
+    let alone = lock(directory, FILE)?;
     let mut all = Promotions::read(directory)?;
     if all.current(&id.name).as_ref() == Some(id) {
         if !force {
@@ -272,7 +302,7 @@ pub(super) fn release(
         withdraw(all.0.entry(id.name.clone()).or_default(), now);
         all.write(directory)?;
     }
-    Ok(())
+    Ok(alone)
 }
 
 fn withdraw(entries: &mut [Entry], now: DateTime<Utc>) {
@@ -286,7 +316,11 @@ fn withdraw(entries: &mut [Entry], now: DateTime<Utc>) {
 struct Promotions(BTreeMap<String, Vec<Entry>>);
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "each name should have \"name@version\", or a list of promotions such as \
+                 {\"version\": 2, \"at\": \"2026-01-31T12:00:00Z\"}, oldest first"
+)]
 enum Stored {
     /// `"lstm@2"`
     Plain(String),
@@ -301,9 +335,9 @@ impl Promotions {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(at(&path)(error)),
         };
-        let stored: BTreeMap<String, Stored> = serde_json::from_slice(&text)
-            .map_err(|source| ArtifactError::Json { path: path.clone(), source })?;
         let refuse = |reason: String| ArtifactError::Manifest { path: path.clone(), reason };
+        let stored: BTreeMap<String, Stored> =
+            serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
         let mut all = BTreeMap::new();
         for (name, stored) in stored {
             if !is_name(&name) {
@@ -329,14 +363,13 @@ impl Promotions {
         Some(ModelId { name: name.to_owned(), version: entry.version })
     }
 
-    /// Adds a promotion, once the version is known to be sound.
+    /// Adds a promotion of a version that is known to be sound.
     fn push(
         mut self,
         directory: &Path,
         id: &ModelId,
         now: DateTime<Utc>,
     ) -> Result<(), ArtifactError> {
-        load(directory, id)?;
         let entries = self.0.entry(id.name.clone()).or_default();
         let at = Some(now.trunc_subsecs(0));
         entries.push(Entry { version: id.version, at, withdrawn: None });
@@ -351,7 +384,7 @@ impl Promotions {
         let path = directory.join(FILE);
         let mut file = tempfile::Builder::new()
             .prefix(".promoted-")
-            .permissions(fs::Permissions::from_mode(0o644))
+            .permissions(fs::Permissions::from_mode(0o666))
             .tempfile_in(directory)
             .map_err(at(directory))?;
         file.write_all(&json).map_err(at(file.path()))?;

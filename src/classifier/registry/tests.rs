@@ -78,10 +78,13 @@ fn a_worse_model_is_not_promoted() {
         let wish = |id| promote_checked(folder.path(), id, now(), by_manifest).unwrap();
         assert_eq!(wish(&first), Promotion::First, "{name}");
         let outcome = wish(&second);
-        let words = outcome.words(&second);
+        let words = outcome.words(&second, folder.path());
         assert_eq!(outcome.is_promoted(), promoted, "{name}: {words}");
         assert_eq!(opens(folder.path(), "m"), if promoted { "m@2" } else { "m@1" }, "{name}");
         assert_eq!(words.contains("--force"), !promoted, "{name}: {words}");
+        let set = format!(" --set model.directory={}", folder.path().display());
+        assert_eq!(words.contains(&set), !promoted, "{name}: {words}");
+        assert!(!outcome.words(&second, Path::new("models")).contains("--set"), "{name}");
         assert_eq!(wish(&id(&opens(folder.path(), "m"))), Promotion::Already, "{name}");
         promote(folder.path(), &second, now()).unwrap();
         assert_eq!(opens(folder.path(), "m"), "m@2", "{name}: forced");
@@ -115,6 +118,9 @@ fn other_rows_are_not_compared() {
     assert_eq!(found, [Comparison { data: "b".into(), rows: 1000, current: 0.8, new: 0.9 }]);
     new.metrics.get_mut("b").unwrap().remove("roc_auc");
     assert_eq!(comparable(&current, &new), []);
+    let twice = artifact("m", &[("a", 0.9), ("a, before calibration", 0.9)]).manifest;
+    let found = comparable(&twice, &twice).into_iter().map(|c| c.data).collect::<Vec<_>>();
+    assert_eq!(found, ["a"], "once each");
 }
 
 #[test]
@@ -125,7 +131,14 @@ fn one_without_a_manifest_has_no_figures() {
     promote(directory, &first, now()).unwrap();
     fs::write(directory.join("m/1/manifest.json"), "{").unwrap();
     let outcome = promote_checked(directory, &second, now(), by_manifest).unwrap();
-    assert_eq!(outcome, Promotion::NotComparable { current: first });
+    assert_eq!(outcome, Promotion::Unreadable { current: first });
+    let words = outcome.words(&second, directory);
+    assert!(words.contains("--force") && !words.contains("--data"), "{words}");
+    fs::remove_dir_all(directory.join("m/1")).unwrap();
+    let error = resolve(directory, "m").unwrap_err().to_string();
+    assert!(error.contains("\"m\" opens m@1, which is not there: promote another"), "{error}");
+    let error = resolve(directory, "n").unwrap_err().to_string();
+    assert!(error.ends_with("there are m@2"), "{error}");
     promote(directory, &second, now()).unwrap();
     assert_eq!(opens(directory, "m"), "m@2", "forced");
 }
@@ -188,6 +201,14 @@ fn what_is_damaged_is_not_promoted() {
         move |directory: &Path| fs::write(directory.join(path), text).unwrap()
     };
     check("weights", &write("m/2/weights.safetensors", "no"), "was changed or cut off");
+    check(
+        "promoted already",
+        &|at| {
+            promote(at, &id("m@2"), now()).unwrap();
+            fs::write(at.join("m/2/weights.safetensors"), "no").unwrap();
+        },
+        "was changed or cut off",
+    );
     check("manifest", &write("m/2/manifest.json", "{"), "manifest.json: EOF");
     check("gone", &|at| fs::remove_dir_all(at.join("m/2")).unwrap(), "no model \"m@2\"");
     check(
@@ -200,7 +221,11 @@ fn what_is_damaged_is_not_promoted() {
         },
         "it says that it is m@1",
     );
-    check("promoted.json", &write("promoted.json", "{\"m\": 1}"), "promoted.json: data did not");
+    check(
+        "promoted.json",
+        &write("promoted.json", "{\"m\": 1}"),
+        "promoted.json: each name should have",
+    );
     check("another's", &write("promoted.json", r#"{"m": "n@1"}"#), "\"m\" cannot open n@1");
     check("a path", &write("promoted.json", r#"{"../m": []}"#), "\"../m\" is no model's name");
 }
@@ -272,6 +297,31 @@ fn leftovers_are_cleared_and_failures_leave_none() {
         let error = register(directory, artifact(name, &[]), card).unwrap_err().to_string();
         assert!(error.contains("is no name for a model"), "{name}: {error}");
     }
+}
+
+#[test]
+fn what_would_fail_after_a_training_fails_before() {
+    let check = |case: &str, prepare: &dyn Fn(&Path), name: &str, expected: Option<&str>| {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("models");
+        prepare(&directory);
+        let found = ready(&directory, name).map_err(|error| error.to_string());
+        match expected {
+            None => assert_eq!(found, Ok(()), "{case}"),
+            Some(part) => {
+                assert!(found.as_ref().is_err_and(|e| e.contains(part)), "{case}: {found:?}")
+            }
+        }
+    };
+    check("no folder yet", &|_| (), "m", None);
+    check("a version is there", &|at| drop(add(at, "m", &[])), "m", None);
+    check("a file", &|at| fs::write(at, "").unwrap(), "m", Some("models: "));
+    check("no name", &|_| (), "../m", Some("is no name for a model"));
+    let damage = |at: &Path| {
+        fs::create_dir(at).unwrap();
+        fs::write(at.join("promoted.json"), "{").unwrap();
+    };
+    check("promoted.json", &damage, "m", Some("promoted.json: EOF"));
 }
 
 #[test]
