@@ -7,6 +7,16 @@ use crate::clock::{Clock, SystemClock};
 
 const LINE_EVERY_S: f64 = 5.0;
 
+/// How long a training took, in minutes, or in seconds where it took less than one.
+pub fn training_time(minutes: f64) -> String {
+    if minutes < 1.0 { format!("{:.1} s", 60.0 * minutes) } else { format!("{minutes:.1} min") }
+}
+
+/// So many threads, in words.
+pub(super) fn threads(count: usize) -> String {
+    format!("{count} thread{}", if count == 1 { "" } else { "s" })
+}
+
 /// Progress through a known number of rows.
 #[derive(Debug)]
 pub(super) struct Progress {

@@ -74,6 +74,9 @@ fn refused(name: &str, output: &Output, expected: &[&str]) {
     for part in expected {
         assert!(error.contains(part), "{name}: {part:?} is not in {text}");
     }
+    let mut parts: Vec<&str> = error.split(": ").collect();
+    parts.sort_unstable();
+    assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "{name}: said twice: {error}");
 }
 
 /// Asserts that a folder of models holds what it held; a checkpoint that is whole may have
