@@ -108,7 +108,6 @@ fn main() -> anyhow::Result<()> {
         frozen: Some(true),
         directions: Some(1),
         hidden: Some(50),
-        ..own
     };
     let forms = [glove, own];
     println!(

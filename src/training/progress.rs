@@ -77,3 +77,21 @@ impl Progress {
         eprintln!("{}: {outcome}, {:.1} s", self.task, self.seconds());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_in_words() {
+        let check = |minutes, expected: &str| assert_eq!(training_time(minutes), expected);
+        check(0.002, "0.1 s");
+        check(0.012, "0.7 s");
+        check(0.99, "59.4 s");
+        check(1.0, "1.0 min");
+        check(90.04, "90.0 min");
+        let check = |count, expected: &str| assert_eq!(threads(count), expected);
+        check(1, "1 thread");
+        check(2, "2 threads");
+    }
+}
