@@ -189,7 +189,8 @@ fn compares_on_rows_that_none_learned_from() {
     assert_eq!(found["models"].as_array().unwrap().len(), 2);
     let promoted = json(&["compare", "--set", &models, "--data", TRAINING]);
     assert_eq!(promoted["models"].as_array().unwrap().len(), 1, "the promoted version alone");
-    assert_eq!(promoted["models"][0]["model"], format!("{QUICK}@2"));
+    // Measured on other rows, the second does not take over by itself.
+    assert_eq!(promoted["models"][0]["model"], format!("{QUICK}@1"));
 }
 
 #[test]
