@@ -19,12 +19,9 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use monitor::classifier::{Architecture, Encoder, Manifest, Pooling, Weights, WordIds};
 use monitor::text::{Analyzer, Vocabulary};
-use monitor::training::{self, Dataset, Family, Request, Row, Rows, SplitBy};
+use monitor::training::{self, Dataset, Family, LSTM_RECIPE, Request, Row, Rows, SplitBy};
 use serde::{Deserialize, Serialize};
 use tch::Device;
-
-/// As the recipes have it (src/training/families.rs).
-const BATCH_ROWS: usize = 128;
 
 #[derive(Parser)]
 struct Args {
@@ -54,7 +51,7 @@ struct Args {
     bench: bool,
 }
 
-/// A form of the network, and what of its recipe is not in a manifest.
+/// A form of the network; both go by [`LSTM_RECIPE`].
 struct Form {
     name: &'static str,
     analyzer: Analyzer,
@@ -62,10 +59,6 @@ struct Form {
     frozen: Option<bool>,
     directions: Option<usize>,
     hidden: Option<usize>,
-    learning_rate: f64,
-    gradient_norm_max: Option<f64>,
-    dropout: f64,
-    word_dropout: f64,
 }
 
 /// What benches/training.py is told.
@@ -82,7 +75,7 @@ struct Settings {
     batch_rows: usize,
     epochs: usize,
     learning_rate: f64,
-    gradient_norm_max: Option<f64>,
+    gradient_norm_max: f64,
     threads: usize,
     seed: u64,
 }
@@ -107,10 +100,6 @@ fn main() -> anyhow::Result<()> {
         frozen: None,
         directions: None,
         hidden: None,
-        learning_rate: 0.002,
-        gradient_norm_max: Some(1.0),
-        dropout: 0.4,
-        word_dropout: 0.1,
     };
     let glove = Form {
         name: "glove",
@@ -119,12 +108,12 @@ fn main() -> anyhow::Result<()> {
         frozen: Some(true),
         directions: Some(1),
         hidden: Some(50),
-        ..own
     };
     let forms = [glove, own];
     println!(
-        "{} rows, batches of {BATCH_ROWS}, {} threads, {} cores\n",
+        "{} rows, batches of {}, {} threads, {} cores\n",
         data.rows.len(),
+        LSTM_RECIPE.batch_rows,
         args.threads,
         std::thread::available_parallelism()?
     );
@@ -230,12 +219,12 @@ fn hand_over(
         directions: shape.directions,
         pooling: shape.pooling,
         frozen,
-        dropout: form.dropout,
-        word_dropout: form.word_dropout,
-        batch_rows: BATCH_ROWS,
+        dropout: LSTM_RECIPE.dropout,
+        word_dropout: LSTM_RECIPE.word_dropout,
+        batch_rows: LSTM_RECIPE.batch_rows,
         epochs: 1,
-        learning_rate: form.learning_rate,
-        gradient_norm_max: form.gradient_norm_max,
+        learning_rate: LSTM_RECIPE.learning_rate,
+        gradient_norm_max: LSTM_RECIPE.gradient_norm_max,
         threads: args.threads,
         seed: manifest.seed,
     };
@@ -265,12 +254,14 @@ fn hand_over(
     Ok(())
 }
 
-/// Trains in PyTorch.
+/// Trains in PyTorch, whose threads wait as PyTorch has it.
 fn pytorch(python: &Path, folder: &Path) -> anyhow::Result<Outcome> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/training.py");
     let output = Command::new(python)
         .arg(script)
         .arg(folder)
+        .env_remove("OMP_WAIT_POLICY")
+        .env_remove("GOMP_SPINCOUNT")
         .output()
         .with_context(|| format!("starting {}", python.display()))?;
     let errors = String::from_utf8_lossy(&output.stderr);

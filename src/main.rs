@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match monitor::cli::run(monitor::cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", monitor::cli::one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -322,24 +322,35 @@ fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
 pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
     let manifest = read_manifest(folder)?;
     // A typo mended in the card stops no daemon.
+    let mut files = BTreeMap::new();
     for (name, expected) in manifest.files_read() {
         let path = folder.join(name);
-        let found = checksum(&path)?;
+        let bytes = read_file(&path)?;
+        let found = sha256(&bytes);
         if found != *expected {
             return Err(ArtifactError::Checksum { path, expected: expected.clone(), found });
         }
+        files.insert(name.as_str(), bytes);
     }
     let refuse = |reason: String| ArtifactError::Manifest { path: folder.join(MANIFEST), reason };
     let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
-    let lists = (preset == Preset::Study).then_some(LEXICON);
-    for name in [WEIGHTS].into_iter().chain(list(&manifest)).chain(lists) {
-        if !manifest.files.contains_key(name) {
-            return Err(refuse(format!("{name:?} is not among its files")));
-        }
-    }
+    // Parsed is what was verified, not what may stand there by then.
+    let mut verified = |name: &str| {
+        files.remove(name).ok_or_else(|| refuse(format!("{name:?} is not among its files")))
+    };
+    let numbers = verified(WEIGHTS)?;
+    let list = match list(&manifest) {
+        Some(name) => text(&folder.join(name), verified(name)?)?,
+        None => String::new(),
+    };
     let analyzer = match preset {
         Preset::Tweet => Analyzer::tweet(),
-        Preset::Study => Analyzer::study(Arc::new(read_lexicon(&folder.join(LEXICON))?)),
+        Preset::Study => {
+            let path = folder.join(LEXICON);
+            let lexicon = Lexicon::parse(&text(&path, verified(LEXICON)?)?)
+                .map_err(|source| ArtifactError::Lexicon { path, source })?;
+            Analyzer::study(Arc::new(lexicon))
+        }
     };
     let Calibration { temperature, threshold } = manifest.calibration;
     if !(temperature.is_finite() && temperature > 0.0) {
@@ -348,11 +359,14 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
     let threshold =
         Probability::new(threshold).map_err(|error| refuse(format!("threshold {error}")))?;
 
-    let path = folder.join(WEIGHTS);
     let unfit = |source| ArtifactError::Weights { path: folder.join(WEIGHTS), source };
-    let mut weights = Weights::parse(&read_file(&path)?).map_err(unfit)?;
+    let mut weights = Weights::parse(&numbers).map_err(unfit)?;
+    drop(numbers);
     let words = |size: usize, sequence: Sequence| {
-        let vocabulary = read_vocabulary(&folder.join(VOCABULARY))?;
+        let vocabulary = Vocabulary::parse(&list).map_err(|source| ArtifactError::Vocabulary {
+            path: folder.join(VOCABULARY),
+            source,
+        })?;
         if vocabulary.len() != size {
             return Err(refuse(format!(
                 "it asks for {size} words, and {VOCABULARY} has {}",
@@ -370,7 +384,8 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
             (Arc::new(encoder), Box::new(Logistic::load(shape, &mut weights).map_err(unfit)?))
         }
         Architecture::LogisticTfidf(shape) => {
-            let ngrams = read_ngrams(&folder.join(NGRAMS))?;
+            let ngrams = Ngrams::parse(list)
+                .map_err(|source| ArtifactError::Ngrams { path: folder.join(NGRAMS), source })?;
             if ngrams.ids() != shape.ngrams {
                 return Err(refuse(format!(
                     "it asks for {} ids (a line each, and one for nothing), and {NGRAMS} gives {}",
@@ -407,24 +422,9 @@ fn list(manifest: &Manifest) -> Option<&'static str> {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, ArtifactError> {
-    String::from_utf8(read_file(path)?)
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ArtifactError> {
+    String::from_utf8(bytes)
         .map_err(|error| at(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))
-}
-
-fn read_ngrams(path: &Path) -> Result<Ngrams, ArtifactError> {
-    Ngrams::parse(read_text(path)?)
-        .map_err(|source| ArtifactError::Ngrams { path: path.to_owned(), source })
-}
-
-fn read_vocabulary(path: &Path) -> Result<Vocabulary, ArtifactError> {
-    Vocabulary::parse(&read_text(path)?)
-        .map_err(|source| ArtifactError::Vocabulary { path: path.to_owned(), source })
-}
-
-fn read_lexicon(path: &Path) -> Result<Lexicon, ArtifactError> {
-    Lexicon::parse(&read_text(path)?)
-        .map_err(|source| ArtifactError::Lexicon { path: path.to_owned(), source })
 }
 
 /// Writes numbers and words of a version into `folder`; [`seal`] finishes it.

@@ -87,7 +87,7 @@ async fn demo(args: Args, settings: Settings) -> anyhow::Result<()> {
     let played = play(&args, settings, &mut made, &stop).await;
     let unmade = made.unmake(args.keep).await;
     if let (Err(_), Err(error)) = (&played, &unmade) {
-        eprintln!("could not clean up: {error:#}");
+        eprintln!("could not clean up: {}", super::one_line(error));
     }
     played.and(unmade)
 }

@@ -64,7 +64,8 @@ pub struct ProviderArgs {
     #[arg(long, requires = "provider", value_name = "N", default_value_t = 1000)]
     documents_max: usize,
 
-    /// Never spend more than this, repeated requests included
+    /// Never spend more than this in one run, repeated requests included; a run that goes on
+    /// from the answers of --save may spend as much again
     #[arg(long, requires = "provider", value_name = "EUR",
         default_value_t = 1.0, value_parser = amount)]
     cost_eur_max: f64,
@@ -128,7 +129,9 @@ pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Resu
         return tell(&Report::of(&answers, None), json);
     }
 
-    telemetry::init_logging(&Log::default()).context("the default filter")?;
+    // It names the endpoint whose certificate does not fit.
+    let filter = format!("{},rustls_platform_verifier=off", Log::default().filter);
+    telemetry::init_logging(&Log { filter, ..Log::default() }).context("the log's filter")?;
     let records_max = records_max(args.cost_eur_max, args.price_eur_per_1000);
     let mut azure = prepare(args, records_max)?;
     agree(args, &open, records_max, answers.len())?;

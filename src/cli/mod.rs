@@ -57,6 +57,18 @@ enum Command {
     CheckConfig(check_config::Args),
 }
 
+/// An error and its causes in one line. Many of our errors have their cause in their own
+/// text, where it reads best; a cause that the line has already is not said again.
+pub fn one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| {
+        match (line.is_empty(), line.contains(&cause)) {
+            (true, _) => cause,
+            (false, true) => line,
+            (false, false) => format!("{line}: {cause}"),
+        }
+    })
+}
+
 fn key_value(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
@@ -85,5 +97,43 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Data(args) => data::run(args),
         Command::Migrate(args) => migrate::run(args, settings()?),
         Command::CheckConfig(args) => check_config::run(args, settings()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Problem {
+        #[error("cannot read a.csv: {source}")]
+        AtTheEnd { source: io::Error },
+        #[error("a.zip: {source}; fetch it again")]
+        InTheMiddle { source: io::Error },
+        #[error("the manifest will not do")]
+        Silent { source: io::Error },
+        #[error(transparent)]
+        Transparent(#[from] Box<Problem>),
+    }
+
+    #[test]
+    fn no_cause_is_said_twice() {
+        let source = || io::Error::other("disk full");
+        let check = |name, error: anyhow::Error, expected: &str| {
+            assert_eq!(one_line(&error), expected, "{name}");
+        };
+        let at_the_end = || Problem::AtTheEnd { source: source() };
+        check("alone", anyhow::anyhow!("no brands"), "no brands");
+        check("at the end", at_the_end().into(), "cannot read a.csv: disk full");
+        let middle = Problem::InTheMiddle { source: source() };
+        check("in the middle", middle.into(), "a.zip: disk full; fetch it again");
+        let silent = Problem::Silent { source: source() };
+        check("not in the text", silent.into(), "the manifest will not do: disk full");
+        let within = Problem::Transparent(Box::new(at_the_end()));
+        check("transparent", within.into(), "cannot read a.csv: disk full");
+        let context = anyhow::Error::from(at_the_end()).context("stopped after 3 of 5");
+        check("in context", context, "stopped after 3 of 5: cannot read a.csv: disk full");
     }
 }

@@ -11,7 +11,7 @@ use super::evaluate::{print, print_json};
 use crate::classifier::{self, Comparison, Entry, FileState, Manifest, ModelId, promote_checked};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Settings;
-use crate::training::{self, HELD_OUT, evaluation};
+use crate::training::{self, HELD_OUT, evaluation, training_time};
 
 /// List, show, promote and remove models
 ///
@@ -203,7 +203,7 @@ fn size(folder: &Path) -> anyhow::Result<u64> {
 
 fn table(models: &[Listed]) -> String {
     let mut rows = vec![
-        ["model", "", "family", "accuracy", "ROC AUC", "rows", "size", "trained", "minutes", "on"]
+        ["model", "", "family", "accuracy", "ROC AUC", "rows", "size", "trained", "took", "on"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -223,7 +223,7 @@ fn table(models: &[Listed]) -> String {
                 figure("rows", 0),
                 megabytes(*bytes),
                 manifest.trained_at.date_naive().to_string(),
-                format!("{:.1}", manifest.minutes),
+                training_time(manifest.minutes),
                 manifest.data.file.clone(),
             ]);
         }
@@ -329,7 +329,7 @@ fn text(shown: &Shown) -> anyhow::Result<String> {
     );
     line(
         "trained",
-        format!("{}, {:.1} minutes", manifest.trained_at.trunc_subsecs(0), manifest.minutes),
+        format!("{}, {}", manifest.trained_at.trunc_subsecs(0), training_time(manifest.minutes)),
     );
     line("machine", manifest.machine.clone());
     line("command", manifest.command.clone());

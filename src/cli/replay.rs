@@ -144,7 +144,7 @@ pub fn replay(
             }
             Err(error) => {
                 sent.skipped += 1;
-                eprintln!("{}: {error:#}; left out", args.file.display());
+                eprintln!("{}: {}; left out", args.file.display(), super::one_line(&error));
                 continue;
             }
         };

@@ -30,7 +30,8 @@ pub struct Args {}
 pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
     telemetry::init_logging(&settings.log).context("log.filter")?;
     require_brands(&settings)?;
-    tokio::runtime::Runtime::new()?.block_on(async {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(async {
         let listener = TcpListener::bind(&settings.http.listen).await.with_context(|| {
             format!(
                 "cannot listen on http.listen = {:?}; is another daemon running?",
@@ -42,7 +43,10 @@ pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
         stop_on_signals(shutdown.clone())?;
         Daemon::new(settings, Arc::new(SystemClock::new())).run(listener, shutdown).await?;
         Ok(())
-    })
+    });
+    // Dropping it would wait for a model that a disk does not give.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// A daemon without brands would never alarm.

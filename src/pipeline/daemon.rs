@@ -111,7 +111,10 @@ impl Daemon {
         ));
         let _stop_page = served.drop_guard();
 
-        let model = models::load(&settings.model, &settings.model.name).await??;
+        let model = tokio::select! {
+            loaded = models::load(&settings.model, &settings.model.name) => loaded??,
+            () = shutdown.cancelled() => return Ok(()),
+        };
         tracing::info!(model = %model.id, "model loaded");
         let (promoted, model) = watch::channel(ModelHandle::spawn(model));
         readiness.set("model", Ok(()));

@@ -12,6 +12,8 @@
 //! Deliberately absent: splitting of long documents; the service refuses a document that
 //! is too long, and the run goes on.
 
+use std::error::Error;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +112,12 @@ pub enum ProviderError {
         /// What it says about it.
         complaint: String,
     },
+    /// Its certificate is not to be trusted; the endpoint's name is taken out.
+    #[error(
+        "{0}; check the endpoint, this machine's clock and its certificates, and whether a proxy \
+         stands between"
+    )]
+    Certificate(String),
     /// Something else that would be the same again.
     #[error("the service refused the request ({status}{complaint}); {hint}")]
     Refused {
@@ -290,7 +298,7 @@ impl Azure {
         key.set_sensitive(true);
         let request = self.client.post(self.url.clone());
         let sent = request.header("ocp-apim-subscription-key", key).json(input).send().await;
-        let answer = sent.map_err(broken_off)?;
+        let answer = sent.map_err(|error| self.broken_off(error))?;
         let status = answer.status();
         if status.is_redirection() {
             let (complaint, hint) =
@@ -299,7 +307,7 @@ impl Azure {
         }
         let after = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
         let after = after.and_then(|text| retry::retry_after(text, self.clock.now()));
-        let body = read_body(answer).await?.replace(self.key.expose(), "***");
+        let body = self.read_body(answer).await?.replace(self.key.expose(), "***");
         if status == StatusCode::OK {
             return Ok(body);
         }
@@ -325,28 +333,50 @@ impl Azure {
             _ => refused(status, complaint, "asking again would not help", false),
         })
     }
+
+    /// A request or an answer that did not come through.
+    fn broken_off(&self, error: reqwest::Error) -> Failure {
+        let free = error.is_connect();
+        let error = error.without_url();
+        let reason = without_host(&chain(&error), &self.url);
+        if is_certificate(&error) {
+            return Failure::Final { error: ProviderError::Certificate(reason), free };
+        }
+        Failure::Passing { reason, after: None, free }
+    }
+
+    async fn read_body(&self, mut answer: Response) -> Result<String, Failure> {
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(|error| self.broken_off(error))? {
+            body.extend_from_slice(&part);
+            if body.len() > ANSWER_BYTES_MAX {
+                let problem = format!("it has more than {} MiB", ANSWER_BYTES_MAX / 1024 / 1024);
+                return Err(Failure::Final { error: ProviderError::Answer(problem), free: false });
+            }
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
 }
 
 fn refused(status: StatusCode, complaint: String, hint: &'static str, free: bool) -> Failure {
     Failure::Final { error: ProviderError::Refused { status, complaint, hint }, free }
 }
 
-/// A request or an answer that did not come through.
-fn broken_off(error: reqwest::Error) -> Failure {
-    let free = error.is_connect();
-    Failure::Passing { reason: chain(&error.without_url()), after: None, free }
+/// TLS names the host that a certificate does not fit.
+fn without_host(text: &str, url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    if host.is_empty() { text.to_owned() } else { text.replace(host, "***") }
 }
 
-async fn read_body(mut answer: Response) -> Result<String, Failure> {
-    let mut body = Vec::new();
-    while let Some(part) = answer.chunk().await.map_err(broken_off)? {
-        body.extend_from_slice(&part);
-        if body.len() > ANSWER_BYTES_MAX {
-            let problem = format!("it has more than {} MiB", ANSWER_BYTES_MAX / 1024 / 1024);
-            return Err(Failure::Final { error: ProviderError::Answer(problem), free: false });
-        }
-    }
-    Ok(String::from_utf8_lossy(&body).into_owned())
+/// Whether TLS does not trust the other side's certificate. An I/O error holds its cause
+/// within, and answers `source` with the cause's own.
+fn is_certificate(error: &(dyn Error + 'static)) -> bool {
+    let cause = match error.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().map(|cause| cause as &(dyn Error + 'static)),
+        None => error.source(),
+    };
+    matches!(error.downcast_ref::<rustls::Error>(), Some(rustls::Error::InvalidCertificate(_)))
+        || cause.is_some_and(is_certificate)
 }
 
 /// Where to send requests, and whether that is on this machine.
@@ -372,7 +402,7 @@ fn address(endpoint: &str) -> Result<(Url, bool), ProviderError> {
 }
 
 /// An error and what lies beneath it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::Report;
+use super::{Report, training_time};
 use crate::classifier::{Architecture, Calibration, Manifest, Pooling, Sequence, Source};
 
 /// Which words are read, as a sentence behind another.
@@ -80,7 +80,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
          ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
          duplicate, {} with conflicting labels and {} that stand in the test file were left \
          out. {} rows to learn from, {} to decide when to stop, {} held out; {parted}.{}{}{}\n\n\
-         `{}`, {:.1} minutes on {}.\n\n\
+         `{}`, {} on {}.\n\n\
          ## Measured\n\nOn the files of this very version; in brackets 95 % intervals.\n",
         manifest.parameters,
         manifest.trainable,
@@ -99,7 +99,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
         listed(" Word vectors:", &data.embeddings),
         listed(" Calibrated on:", &data.calibrate),
         manifest.command,
-        manifest.minutes,
+        training_time(manifest.minutes),
         manifest.machine,
     )
     .expect("writing to a String cannot fail");

@@ -58,7 +58,8 @@ const DENSE_RECIPE: Recipe = Recipe {
     dropout: 0.4,
     word_dropout: 0.1,
 };
-const LSTM_RECIPE: Recipe = Recipe {
+/// Our own form's; public for the benchmark, which trains the same in PyTorch.
+pub const LSTM_RECIPE: Recipe = Recipe {
     epochs_max: 6,
     patience: PATIENCE,
     batch_rows: 128,

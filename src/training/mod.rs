@@ -39,6 +39,7 @@ use tch::Device;
 
 use checkpoint::Checkpoint;
 use measure::{CALIBRATION_ROWS_MIN, Human, choose_threshold, record};
+use progress::threads;
 
 use crate::classifier::{
     self, ArtifactError, BEFORE_CALIBRATION, Calibration, ClassifyError, Data, Manifest,
@@ -55,8 +56,11 @@ pub use device::{DeviceError, device};
 pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use evaluation::{ClassificationReport, Metrics};
 pub use families::Family;
+#[doc(hidden)]
+pub use families::LSTM_RECIPE;
 pub use measure::{HELD_OUT, measure, rows_sha256, scores};
 pub use profile::{Place, Profile, Quantiles, picture, profile};
+pub use progress::training_time;
 use split::split_beside;
 pub use split::{Split, SplitBy, split};
 pub use word_lists::{WordListError, find as find_word_lists};
@@ -267,7 +271,7 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
         ]),
         machine: machine(request),
         trained_at: clock.now(),
-        minutes: (seconds / 6.0).round() / 10.0,
+        minutes: (seconds / 60.0 * 1e3).round() / 1e3,
         metrics: BTreeMap::new(),
         rows_sha256: BTreeMap::new(),
         files: BTreeMap::new(),
@@ -341,7 +345,7 @@ fn machine(request: &Request<'_>) -> String {
         Device::Cpu => String::new(),
         other => format!(", {other:?}"),
     };
-    format!("{processor}, {} threads{device}", request.threads)
+    format!("{processor}, {}{device}", threads(request.threads))
 }
 
 fn has_both(rows: &[&Row]) -> bool {

@@ -7,6 +7,16 @@ use crate::clock::{Clock, SystemClock};
 
 const LINE_EVERY_S: f64 = 5.0;
 
+/// How long a training took, in minutes, or in seconds where it took less than one.
+pub fn training_time(minutes: f64) -> String {
+    if minutes < 1.0 { format!("{:.1} s", 60.0 * minutes) } else { format!("{minutes:.1} min") }
+}
+
+/// So many threads, in words.
+pub(super) fn threads(count: usize) -> String {
+    format!("{count} thread{}", if count == 1 { "" } else { "s" })
+}
+
 /// Progress through a known number of rows.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -65,5 +75,23 @@ impl Progress {
     /// Says how it ended.
     pub(super) fn end(&self, outcome: &str) {
         eprintln!("{}: {outcome}, {:.1} s", self.task, self.seconds());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_in_words() {
+        let check = |minutes, expected: &str| assert_eq!(training_time(minutes), expected);
+        check(0.002, "0.1 s");
+        check(0.012, "0.7 s");
+        check(0.99, "59.4 s");
+        check(1.0, "1.0 min");
+        check(90.04, "90.0 min");
+        let check = |count, expected: &str| assert_eq!(threads(count), expected);
+        check(1, "1 thread");
+        check(2, "2 threads");
     }
 }

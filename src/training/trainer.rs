@@ -45,23 +45,23 @@ pub(super) struct Example {
 
 /// How to learn.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Recipe {
+pub struct Recipe {
     /// Passes over the rows at most.
-    pub(super) epochs_max: usize,
+    pub epochs_max: usize,
     /// Epochs without a better validation loss before it ends.
-    pub(super) patience: usize,
+    pub patience: usize,
     /// Rows of a batch; fewer where the data would make less than [`EPOCH_STEPS_MIN`].
-    pub(super) batch_rows: usize,
+    pub batch_rows: usize,
     /// Adam's first step.
-    pub(super) learning_rate: f64,
+    pub learning_rate: f64,
     /// Whether it falls in a straight line to nothing at the end of the last epoch.
-    pub(super) learning_rate_falls: bool,
+    pub learning_rate_falls: bool,
     /// Longest gradient.
-    pub(super) gradient_norm_max: f64,
+    pub gradient_norm_max: f64,
     /// Share of activations silenced.
-    pub(super) dropout: f64,
+    pub dropout: f64,
     /// Share of words hidden, so that the model learns to live with unknown ones.
-    pub(super) word_dropout: f64,
+    pub word_dropout: f64,
 }
 
 /// What a training goes by beside its rows.

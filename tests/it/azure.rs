@@ -14,6 +14,9 @@ use std::time::Duration;
 use monitor::clock::SimulatedClock;
 use monitor::config::Secret;
 use monitor::provider::{Azure, Batch, Limits, ProviderError, Reply, Retry, Sentiment, Usage};
+use openssl::pkey::PKey;
+use openssl::ssl::{SslAcceptor, SslMethod};
+use openssl::x509::X509;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -513,4 +516,32 @@ async fn real_tweets_where_there_are_any() {
     let ran = desk.run(&["--data", tweets.to_str().unwrap(), "--yes", "--json"]).await;
     assert!(ran.err.contains("500 tweets (250 negative, 250 positive)"), "{}", ran.err);
     assert_eq!(ran.json()["effort"]["cost_eur_max"], 0.45);
+}
+
+/// A server whose certificate is for another name.
+#[tokio::test]
+async fn a_wrong_certificate_ends_it_at_once_and_shows_no_endpoint() {
+    let desk = Desk::with(vec![]).await;
+    let (cert, key) = crate::embedded::certificate();
+    std::fs::write(desk.path("cert.pem"), &cert).unwrap();
+    let mut acceptor = SslAcceptor::mozilla_intermediate(SslMethod::tls_server()).unwrap();
+    acceptor.set_certificate(&X509::from_pem(&cert).unwrap()).unwrap();
+    acceptor.set_private_key(&PKey::private_key_from_pem(&key).unwrap()).unwrap();
+    let acceptor = acceptor.build();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = acceptor.accept(stream.unwrap());
+        }
+    });
+    let mut command = desk.command(ASK);
+    command.env("AZURE_LANGUAGE_ENDPOINT", url).env("SSL_CERT_FILE", desk.path("cert.pem"));
+    let ran = Ran::of(command.output().await.unwrap());
+    assert!(!ran.good);
+    assert!(ran.err.contains("not valid for name \"***\""), "{}", ran.err);
+    assert!(ran.err.contains("check the endpoint"), "{}", ran.err);
+    assert!(!ran.err.contains("127.0.0.1"), "{}", ran.err);
+    assert!(!ran.err.contains("asking again"), "{}", ran.err);
+    assert!(ran.err.contains("and 0.000 EUR at most"), "{}", ran.err);
 }

@@ -74,6 +74,9 @@ fn refused(name: &str, output: &Output, expected: &[&str]) {
     for part in expected {
         assert!(error.contains(part), "{name}: {part:?} is not in {text}");
     }
+    let mut parts: Vec<&str> = error.split(": ").collect();
+    parts.sort_unstable();
+    assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "{name}: said twice: {error}");
 }
 
 /// Asserts that a folder of models holds what it held; a checkpoint that is whole may have
@@ -200,15 +203,16 @@ fn a_disk_that_fills_up() {
 }
 
 /// Runs `retrain` with a small file system, which goes with the process, as its folder of
-/// models; answers the output and the files left there. `None` where mounting is not
-/// allowed.
+/// models; answers the output and the files left there, but for locks. `None` where
+/// mounting is not allowed.
 fn on_a_small_disk(options: &str) -> Option<(Output, String)> {
     let folder = tempfile::tempdir().unwrap();
     let (disk, list) = (folder.path().join("disk"), folder.path().join("list"));
     fs::create_dir(&disk).unwrap();
     let script = format!(
         "mount -t tmpfs -o {options} tmpfs \"$1\" || exit 99; disk=$1; list=$2; shift 2; \
-         \"$@\"; status=$?; (cd \"$disk\" && find . -type f) >\"$list\"; exit $status"
+         \"$@\"; status=$?; \
+         (cd \"$disk\" && find . -type f ! -name '.*.lock') >\"$list\"; exit $status"
     );
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", &script, "sh"]).args([&disk, &list]);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -577,4 +578,41 @@ async fn daemons_come_and_go_cooperatively() {
 #[tokio::test(flavor = "multi_thread")]
 async fn daemons_come_and_go_eagerly() {
     daemons_come_and_go("range").await;
+}
+
+/// A pipe to which nobody writes reads like a disk that hangs.
+#[test]
+fn ends_on_sigterm_while_a_model_is_read() {
+    let folder = TempDir::new().unwrap();
+    let pipe = folder.path().join("lstm/1/manifest.json");
+    std::fs::create_dir_all(pipe.parent().unwrap()).unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_monitor"))
+        .args(["run", "--set", "http.listen=127.0.0.1:0", "--set", "model.name=lstm@1"])
+        .args(["--set", &format!("model.directory={}", folder.path().display())])
+        .args(["--set", "brands.acme.handles=[\"acme\"]"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = |what: &str, daemon: &mut Child, done: &dyn Fn(&mut Child) -> bool| {
+        for _ in 0..600 {
+            if done(daemon) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let _ = daemon.kill();
+        panic!("not within a minute: {what}");
+    };
+    // Opens for writing as soon as somebody reads.
+    let writer = std::cell::OnceCell::new();
+    until("it reads", &mut daemon, &|_| {
+        let opened = File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&pipe);
+        opened.is_ok_and(|file| writer.set(file).is_ok())
+    });
+    // SAFETY: the child has not been waited for, so its id is still its own.
+    unsafe { libc::kill(daemon.id().cast_signed(), libc::SIGTERM) };
+    until("it ends", &mut daemon, &|daemon| daemon.try_wait().unwrap().is_some());
+    assert!(daemon.wait().unwrap().success());
 }

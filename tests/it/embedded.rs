@@ -284,7 +284,7 @@ async fn the_mail_server_can_refuse_be_busy_and_be_closed() {
 }
 
 /// A certificate for `localhost` that signed itself, and its key, as PEM.
-fn certificate() -> (Vec<u8>, Vec<u8>) {
+pub fn certificate() -> (Vec<u8>, Vec<u8>) {
     use openssl::{asn1::Asn1Time, bn::BigNum, hash::MessageDigest, pkey::PKey, rsa::Rsa, x509};
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut name = x509::X509NameBuilder::new().unwrap();

@@ -123,7 +123,7 @@ fn lists_and_shows() {
     let row = ["m@2", "promoted", "logistic-hash", "0.5000", "0.8900", "1000"];
     assert_eq!(lines[2][..row.len()], row, "{said}");
     assert_eq!(lines[1][..2], ["m@1", "logistic-hash"], "{said}");
-    assert!(lines[2].ends_with(&["2026-01-01", "0.1", "made-up.csv"]), "{said}");
+    assert!(lines[2].ends_with(&["2026-01-01", "6.0", "s", "made-up.csv"]), "{said}");
     assert!(said.lines().last().unwrap().contains("m/3/manifest.json: EOF"), "{said}");
 
     let list: Value = serde_json::from_str(&monitor(directory, &["list", "--json"]).1).unwrap();
@@ -138,7 +138,7 @@ fn lists_and_shows() {
         "m@2",
         "in use      yes",
         "parameters  262145, of which 262145 learned",
-        "trained     2026-01-01 00:00:00 UTC, 0.1 minutes",
+        "trained     2026-01-01 00:00:00 UTC, 6.0 s",
         "shape       buckets_log2 18, words_max 64",
         "measured    on held out: accuracy 0.5, roc auc 0.89, rows 1000",
         "verified    weights.safetensors",

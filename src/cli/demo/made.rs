@@ -35,7 +35,8 @@ impl Made {
         if let Some(kafka) = self.topic.filter(|_| !keep)
             && let Err(error) = delete_topic(&kafka).await
         {
-            eprintln!("topic {} stays on {}: {error:#}", kafka.topic, kafka.brokers);
+            let error = crate::cli::one_line(&error);
+            eprintln!("topic {} stays on {}: {error}", kafka.topic, kafka.brokers);
         }
         match &mut self.database {
             Some(database) => database.unmake(keep).await,

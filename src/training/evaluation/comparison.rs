@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Measured, Speed};
 use crate::classifier::Manifest;
+use crate::training::progress::{threads, training_time};
 
 /// Models measured on the same rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -129,7 +130,7 @@ const COLUMNS: [&str; 12] = [
     "95 %",
     "ROC AUC",
     "F1 negative",
-    "training min",
+    "training",
     "tweets/s",
     "MB",
     "parameters",
@@ -162,11 +163,11 @@ impl Comparison {
     /// What a reader must know to read the table.
     fn caption(&self) -> String {
         let mut caption = self.data.to_string();
-        let threads = self.models.first().map_or(0, |model| model.speed.threads);
+        let threads = threads(self.models.first().map_or(0, |model| model.speed.threads));
         let rounds = self.models.first().map_or(0, |model| model.speed.rounds);
         write!(
             caption,
-            "Intervals after Wilson. tweets/s: from text to score on {threads} threads, median of \
+            "Intervals after Wilson. tweets/s: from text to score on {threads}, median of \
              {rounds} rounds, the models in turn. Costs at {:.2} EUR an hour.\n\
              As published: the study's own figures of 2022, on other rows and another machine; \
              the bought API's are with its neutral answers counted as wrong, and without them.\n",
@@ -186,7 +187,7 @@ impl Comparison {
                 format!("{} to {}", figure("accuracy_low"), figure("accuracy_high")),
                 figure("roc_auc"),
                 figure("negative_f1"),
-                format!("{:.1}", model.training_minutes),
+                training_time(model.training_minutes),
                 thousands(model.speed.tweets_per_s),
                 format!("{:.1}", model.bytes as f64 / 1e6),
                 thousands(model.parameters as f64),
@@ -210,7 +211,9 @@ impl Comparison {
             cells[0] = row.model.to_owned();
             cells[1] = "as published".to_owned();
             cells[2] = span(row.accuracy, 2);
-            cells[6] = row.training_minutes.map_or(String::new(), |minutes| span(minutes, 0));
+            cells[6] = row
+                .training_minutes
+                .map_or(String::new(), |minutes| format!("{} min", span(minutes, 0)));
             cells[9] = row.parameters.map_or(String::new(), |count| thousands(count as f64));
             cells[11] = row.cost_per_million.map_or(String::new(), |cost| format!("{cost:.0}"));
             cells
@@ -289,7 +292,7 @@ mod tests {
             left_out: BTreeMap::from([("neutral", 10), ("malformed", 0)]),
         };
         let models =
-            vec![compared("slow@1", 0.81, 12.0, 1_234.5), compared("fast@2", 0.79, 1.0, 1e6)];
+            vec![compared("slow@1", 0.81, 12.0, 1_234.5), compared("fast@2", 0.79, 0.012, 1e6)];
         Comparison::of(data, 0.2, models.into_iter().rev().collect())
     }
 

@@ -13,6 +13,7 @@ use super::comparison::thousands;
 use super::reliability::{Reliability, bins};
 use super::{Comparison, Evaluation, Interval, Metrics, Scored, pairs};
 use crate::domain::Probability;
+use crate::training::progress::training_time;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
@@ -223,8 +224,9 @@ pub fn comparison_svg(comparison: &Comparison) -> String {
         let bars = |value: &dyn Fn(&super::Compared) -> f64| -> Vec<(String, f64)> {
             comparison.models.iter().map(|model| (model.model.clone(), value(model))).collect()
         };
-        bars_panel(&panels[0], "training, minutes", &bars(&|model| model.training_minutes))?;
-        bars_panel(&panels[1], "size, MB", &bars(&|model| model.bytes as f64 / 1e6))
+        bars_panel(&panels[0], "training", &bars(&|model| model.training_minutes), training_time)?;
+        let megabytes = bars(&|model| model.bytes as f64 / 1e6);
+        bars_panel(&panels[1], "size, MB", &megabytes, |value| format!("{value:.1}"))
     })
 }
 
@@ -327,7 +329,12 @@ fn apart<T>(mut labels: Vec<(i32, T)>) -> Vec<(i32, T)> {
 }
 
 /// Horizontal bars with their values, the first on top.
-fn bars_panel(area: &Area<'_>, caption: &str, bars: &[(String, f64)]) -> Drawn {
+fn bars_panel(
+    area: &Area<'_>,
+    caption: &str,
+    bars: &[(String, f64)],
+    label: fn(f64) -> String,
+) -> Drawn {
     let most = bars.iter().map(|(_, value)| *value).fold(0.0, f64::max).max(1e-9);
     let (width, height) = area.dim_in_pixel();
     let style = |size: i32| (FONT, size).into_font().color(&INK);
@@ -342,11 +349,7 @@ fn bars_panel(area: &Area<'_>, caption: &str, bars: &[(String, f64)]) -> Drawn {
         area.draw(&Text::new(name.clone(), (left - 8, middle), centred(SMALL, HPos::Right)))?;
         let bar = [(left, top + 3), (right, top + row - 3)];
         area.draw(&Rectangle::new(bar, POSITIVE.mix(0.7).filled()))?;
-        area.draw(&Text::new(
-            format!("{value:.1}"),
-            (right + 6, middle),
-            centred(SMALL, HPos::Left),
-        ))?;
+        area.draw(&Text::new(label(*value), (right + 6, middle), centred(SMALL, HPos::Left)))?;
     }
     Ok(())
 }
