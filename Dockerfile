@@ -22,7 +22,7 @@ RUN apt-get update \
     && useradd --system monitor
 COPY --from=build /out /
 COPY models /usr/share/monitor/models
-ENV OMP_WAIT_POLICY=PASSIVE
+ENV OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=20000
 USER monitor
 EXPOSE 8080
 ENTRYPOINT ["monitor"]

@@ -107,9 +107,10 @@ monitor_env() {
     PG_BIN=$(find_postgres "$MONITOR_CACHE")
     # One C++ file of tch takes twice as long at -O3 and gains nothing by it.
     CXXFLAGS=${CXXFLAGS:--O1}
-    # libtorch's threads would otherwise spin against the rest of the daemon.
+    # How OpenMP's threads wait; src/main.rs says why.
     OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
-    export MONITOR_CACHE LIBTORCH CXXFLAGS OMP_WAIT_POLICY
+    GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-20000}
+    export MONITOR_CACHE LIBTORCH CXXFLAGS OMP_WAIT_POLICY GOMP_SPINCOUNT
     if [ -n "$PG_BIN" ]; then export PG_BIN; else unset PG_BIN; fi
     find_cargo || true
 }
