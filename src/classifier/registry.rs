@@ -169,6 +169,9 @@ pub fn verify(
 /// [`ArtifactError`]: no model may have that name, the folder cannot be written to, or
 /// `promoted.json` cannot be read.
 pub fn ready(directory: &Path, name: &str) -> Result<(), ArtifactError> {
+    if directory.exists() && !directory.is_dir() {
+        return Err(at(directory)(io::ErrorKind::NotADirectory.into()));
+    }
     let _alone = take_turn(directory, name)?;
     for folder in [directory, &directory.join(name)].into_iter().filter(|path| path.is_dir()) {
         tempfile::tempfile_in(folder).map_err(at(folder))?;

@@ -251,7 +251,7 @@ fn a_folder_that_cannot_be_written() {
     };
     let file = folder.path().join("file");
     fs::write(&file, "here").unwrap();
-    refused("a file", &retrain(&file), &["file", "Not a directory"]);
+    refused("a file", &retrain(&file), &["file", "not a directory"]);
     assert_eq!(fs::read(&file).unwrap(), b"here");
 
     let locked = folder.path().join("locked");

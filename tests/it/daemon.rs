@@ -82,7 +82,7 @@ impl Rig {
             url = "{url}"
             retry_wait_ms_max = 500
             [model]
-            name = "logistic-tfidf"
+            name = "lstm"
             directory = "{}/models"
             [alerting]
             tick_ms = 100
@@ -136,21 +136,21 @@ impl Rig {
         self.daemons.push(child);
     }
 
-    /// Gives the daemon models of its own: three versions of "logistic-tfidf", the last
+    /// Gives the daemon models of its own: three versions of "lstm", the last
     /// damaged, the first promoted.
     fn own_models(&self) -> PathBuf {
         let models = self.folder.path().join("models");
         for _ in 0..3 {
-            tiny_model(&models, "logistic-tfidf", &[], 0.0, &[("test rows", 100, 0.9)]);
+            tiny_model(&models, "lstm", &[], 0.0, &[("test rows", 100, 0.9)]);
         }
-        std::fs::write(models.join("logistic-tfidf/3/weights.safetensors"), "half").unwrap();
+        std::fs::write(models.join("lstm/3/weights.safetensors"), "half").unwrap();
         let file = self.folder.path().join("monitor.toml");
         let text = std::fs::read_to_string(&file).unwrap();
         let shipped = format!(r#"directory = "{}/models""#, env!("CARGO_MANIFEST_DIR"));
         let own = format!("directory = {models:?}\n            reload_s = 1");
         assert!(text.contains(&shipped), "{text}");
         std::fs::write(file, text.replace(&shipped, &own)).unwrap();
-        self.models(&["promote", "logistic-tfidf@1"]);
+        self.models(&["promote", "lstm@1"]);
         models
     }
 
@@ -441,13 +441,12 @@ async fn takes_promoted_models_and_drops_no_tweet() {
     let models = rig.own_models();
     rig.run();
     let replay = rig.replay(20_000.0);
-    let scored = "SELECT count(*) FROM scores WHERE model = 'logistic-tfidf@2'";
+    let scored = "SELECT count(*) FROM scores WHERE model = 'lstm@2'";
     rig.until("it reads", SOON, async || rig.read().await > 1000).await;
     assert_eq!(rig.count(scored).await, 0);
-    rig.models(&["promote", "logistic-tfidf@2"]);
+    rig.models(&["promote", "lstm@2"]);
     rig.until("the second model scores", SOON, async || rig.count(scored).await > 500).await;
-    std::fs::write(models.join("promoted.json"), r#"{"logistic-tfidf": "logistic-tfidf@3"}"#)
-        .unwrap();
+    std::fs::write(models.join("promoted.json"), r#"{"lstm": "lstm@3"}"#).unwrap();
     rig.until("it says what is wrong with the third", SOON, async || {
         std::fs::read_to_string(rig.log()).unwrap().contains("cannot take the promoted model")
     })
@@ -461,12 +460,12 @@ async fn takes_promoted_models_and_drops_no_tweet() {
         .fetch_all(&rig.pool)
         .await
         .unwrap();
-    assert_eq!(versions, ["logistic-tfidf@1", "logistic-tfidf@2"]);
+    assert_eq!(versions, ["lstm@1", "lstm@2"]);
     let metrics = format!("http://{}/metrics", rig.page().unwrap());
     let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
     for line in [
-        r#"monitor_model_info{model="logistic-tfidf@1"} 0"#,
-        r#"monitor_model_info{model="logistic-tfidf@2"} 1"#,
+        r#"monitor_model_info{model="lstm@1"} 0"#,
+        r#"monitor_model_info{model="lstm@2"} 1"#,
         r#"monitor_model_reloads_total{outcome="loaded"} 1"#,
         r#"monitor_model_reloads_total{outcome="failed"} 1"#,
     ] {
