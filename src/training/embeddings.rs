@@ -431,7 +431,7 @@ fn read_binary(
         let word = word.strip_prefix(b"\n").unwrap_or(&word);
         numbers.clear();
         numbers.extend(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
-        if let Some(value) = numbers.iter().find(|number| !(number.abs() <= NUMBER_MAX)) {
+        if let Some(value) = numbers.iter().find(|n| n.is_nan() || n.abs() > NUMBER_MAX) {
             return Err(no_number(format!("word {row}"), word, value.to_string()));
         }
         kept.row(word, &numbers);
