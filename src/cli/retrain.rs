@@ -124,9 +124,9 @@ pub struct Args {
 enum Name {
     /// Logistic regression over hashed words and word pairs; seconds to train
     LogisticHash,
-    /// Logistic regression over TF-IDF of word and character n-grams; half a minute
+    /// Logistic regression over TF-IDF of word and character n-grams; seconds to train
     LogisticTfidf,
-    /// The mean of word vectors and a dense layer; a minute to train
+    /// The mean of word vectors and a dense layer; half a minute to train
     Dense,
     /// Reads words in order, both ways; minutes to train
     Lstm,
