@@ -248,6 +248,7 @@ impl Bench {
                 from: position,
                 to,
                 event_time_max: scores.iter().map(|s| s.tweet.created_at).max(),
+                record_time_max: None,
             };
             let batch =
                 Batch { scores: scores.to_vec(), dead_letters: vec![], advances: vec![advance] };

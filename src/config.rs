@@ -6,8 +6,11 @@
 //! Deliberately absent: reloading while running; a daemon
 //! restarts in a second and loses nothing.
 
+mod address;
+mod alerting;
 mod defaults;
 mod layers;
+mod receivers;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -16,7 +19,10 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+pub use address::is_public;
+pub use alerting::{Alerting, Heartbeat, Route, Rule, Severity, Stream, parse_quiet_hours};
 pub use layers::{load, load_from};
+pub use receivers::{Alertmanager, Chat, Email, Endpoint, Receiver, SmtpTls, Webhook};
 
 /// All settings. `config/monitor.example.toml` explains each key.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -35,10 +41,16 @@ pub struct Settings {
     pub brands: BTreeMap<String, Brand>,
     /// What counts as a bad buzz.
     pub alerting: Alerting,
-    /// Who hears of it, by receiver name.
+    /// When the stream itself is in trouble.
+    pub stream: Stream,
+    /// Who hears of what, by route name.
+    pub routes: BTreeMap<String, Route>,
+    /// How they hear of it, by receiver name.
     pub receivers: BTreeMap<String, Receiver>,
     /// How notifications are retried.
     pub delivery: Delivery,
+    /// The sign of life.
+    pub heartbeat: Heartbeat,
     /// The page, health and metrics.
     pub http: Http,
     /// What is logged.
@@ -189,107 +201,6 @@ pub struct Brand {
     pub rule_tags: Vec<String>,
 }
 
-/// `[alerting]`: a share of negatives alarms when it stands on enough tweets, lies
-/// enough above the brand's baseline, and chance does not explain it.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Alerting {
-    /// Rolling window, in minutes of event time.
-    pub window_minutes: u32,
-    /// Baseline before the window, in minutes.
-    pub baseline_minutes: u32,
-    /// Fewest tweets in the window.
-    pub window_tweets_min: u64,
-    /// Fewest tweets in the baseline.
-    pub baseline_tweets_min: u64,
-    /// Least rise of the share over the expected one, in 0..1.
-    pub rise_min: f64,
-    /// Standard errors from which chance no longer explains the rise.
-    pub z_min: f64,
-    /// An incident resolves once the rise has stayed below half of `rise_min` this long.
-    pub resolve_minutes: u32,
-    /// A share that stays up this long is the new normal: the incident is closed and
-    /// the baseline learns it.
-    pub incident_minutes_max: u32,
-    /// How far event time may run behind the newest tweet of a partition.
-    pub lateness_s: u64,
-    /// How often closed minutes are looked at.
-    pub tick_ms: u64,
-}
-
-/// `[receivers.<name>]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(try_from = "layers::AnyReceiver")]
-pub enum Receiver {
-    /// Mail over SMTP.
-    Email(Email),
-    /// Signed JSON over HTTP.
-    Webhook(Webhook),
-}
-
-/// `kind = "email"`
-#[derive(Debug, Clone, PartialEq)]
-pub struct Email {
-    /// Mail server.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// How the connection is secured.
-    pub tls: SmtpTls,
-    /// Login, if the server asks for one.
-    pub username: Option<String>,
-    /// The login's password.
-    pub password: Option<Secret>,
-    /// File that holds the password, instead.
-    pub password_file: Option<PathBuf>,
-    /// Sender address.
-    pub from: String,
-    /// Recipient addresses.
-    pub to: Vec<String>,
-}
-
-/// How an SMTP connection is secured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
-#[serde(try_from = "String")]
-pub enum SmtpTls {
-    /// Plain first, then STARTTLS, or no mail.
-    #[default]
-    Starttls,
-    /// TLS from the first byte.
-    Tls,
-    /// In the clear; for a relay on this machine.
-    None,
-}
-
-/// `kind = "webhook"`
-#[derive(Clone, PartialEq)]
-pub struct Webhook {
-    /// Where the JSON is posted; the path, which may be a secret, is never printed.
-    pub url: String,
-    /// Standard Webhooks secret, `whsec_` and base64.
-    pub secret: Option<Secret>,
-    /// File that holds the secret, instead.
-    pub secret_file: Option<PathBuf>,
-}
-
-impl Webhook {
-    /// Scheme, host and port of the URL: what of it may be printed.
-    pub fn origin(&self) -> String {
-        reqwest::Url::parse(&self.url)
-            .map_or_else(|_| "(no URL)".into(), |url| url.origin().ascii_serialization())
-    }
-}
-
-impl fmt::Debug for Webhook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Webhook")
-            .field("url", &self.origin())
-            .field("secret", &self.secret)
-            .field("secret_file", &self.secret_file)
-            .finish()
-    }
-}
-
 /// A value that must not be printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -329,6 +240,10 @@ pub struct Delivery {
     pub retry_wait_ms_max: u64,
     /// After this many attempts a notification is given up, and kept as dead.
     pub attempts_max: u32,
+    /// After this many failures on end a receiver rests ...
+    pub circuit_failures: u32,
+    /// ... for this long; then one notification tries it out.
+    pub circuit_rest_ms: u64,
 }
 
 /// `[http]`

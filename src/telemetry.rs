@@ -45,10 +45,16 @@ pub const MODEL: &str = "monitor_model_info";
 pub const MODEL_RELOADS: &str = "monitor_model_reloads_total";
 /// Whether a part of the daemon can do its work, by part.
 pub const READY: &str = "monitor_ready";
-/// Incidents opened and resolved, by brand and transition.
+/// Whether this daemon is the one that judges.
+pub const LEADS: &str = "monitor_leads";
+/// Steps of incidents, by brand, cause and transition.
 pub const INCIDENTS: &str = "monitor_incidents_total";
 /// Notifications by receiver and outcome (sent, retry, dead).
 pub const NOTIFICATIONS: &str = "monitor_notifications_total";
+/// Whether a receiver is left alone because it keeps failing, by receiver.
+pub const RECEIVER_RESTS: &str = "monitor_receiver_rests";
+/// Signs of life given to the watchdog, by outcome (sent, failed, held).
+pub const HEARTBEATS: &str = "monitor_heartbeats_total";
 
 /// What libraries say too often, unless the filter asks for it: librdkafka tells each
 /// failure several times over, and we tell it once.
@@ -131,8 +137,11 @@ fn describe() {
     describe_gauge!(MODEL, "1 for the model that scores, 0 for those before it");
     describe_counter!(MODEL_RELOADS, "Models taken while running, by outcome");
     describe_gauge!(READY, "1 for each part of the daemon that can do its work, else 0");
-    describe_counter!(INCIDENTS, "Incidents by brand and transition");
+    describe_gauge!(LEADS, "1 while this daemon is the one that judges, else 0");
+    describe_counter!(INCIDENTS, "Steps of incidents by brand, cause and transition");
     describe_counter!(NOTIFICATIONS, "Notifications by receiver and outcome");
+    describe_gauge!(RECEIVER_RESTS, "1 while a receiver that kept failing is left alone");
+    describe_counter!(HEARTBEATS, "Signs of life by outcome; held while the daemon is not ready");
 }
 
 /// Which parts of the daemon can do their work; `/readyz` tells.

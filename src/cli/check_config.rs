@@ -1,15 +1,22 @@
 use std::fmt::Write as _;
 
+use chrono::DateTime;
+
 use super::evaluate::print;
+use crate::alerting::{self, QuietHours, Route};
 use crate::classifier;
-use crate::config::{Receiver, Settings};
+use crate::config::{Endpoint, Receiver, Settings, Stream};
+use crate::domain::{Cause, STREAM, Severity, Transition};
+use crate::notify::{self, heartbeat::Heartbeat};
+use crate::pipeline;
 use crate::store::PostgresStore;
 
 /// Check the settings and print what is wrong with them
 ///
-/// Reads all layers as `run` would, and opens the model. Prints a summary without
-/// secrets where the settings are valid, else the problems with their remedies, and then
-/// ends with status 1. Asks neither broker nor database nor receivers.
+/// Reads all layers and files as `run` would, and opens the model. Prints a summary without
+/// secrets where the settings are valid, with a warning of each receiver, brand or trouble of
+/// the stream that the routes leave out; else the problems with their remedies, and then ends
+/// with status 1. Asks neither broker nor database nor receivers.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -17,6 +24,8 @@ pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
     super::run::require_brands(&settings)?;
     let model = &settings.model;
     let model = classifier::open(&model.directory, &model.name, model.threads)?;
+    notify::notifiers(&settings.receivers, settings.delivery)?;
+    Heartbeat::new(&settings.heartbeat)?;
     print(&summary(&settings, &model.id.to_string()))
 }
 
@@ -41,16 +50,100 @@ fn summary(settings: &Settings, model: &str) -> String {
         .collect::<Vec<_>>();
         line(format!("brand {name}: {}", terms.join(", ")));
     }
+    line(format!("stream: {}", stream(&s.stream)));
+    line(match s.heartbeat.origin() {
+        Some(origin) => format!("heartbeat: {origin} every {} s", s.heartbeat.every_s),
+        None => "heartbeat: none, so nobody hears of it when the daemon dies".into(),
+    });
     if s.receivers.is_empty() {
         line("receivers: none, so nobody will hear of an alarm".into());
     }
     for (name, receiver) in &s.receivers {
-        line(match receiver {
-            Receiver::Email(e) => {
-                format!("receiver {name}: email to {} by {}:{}", e.to.join(", "), e.host, e.port)
-            }
-            Receiver::Webhook(w) => format!("receiver {name}: webhook at {}", w.origin()),
-        });
+        let at = |kind: &str, endpoint: &Endpoint| format!("{kind} at {}", endpoint.origin());
+        let how = match receiver {
+            Receiver::Email(e) => format!("email to {} by {}:{}", e.to.join(", "), e.host, e.port),
+            Receiver::Webhook(w) => at("webhook", &w.endpoint),
+            Receiver::Slack(c) => at("slack", &c.endpoint),
+            Receiver::Teams(c) => at("teams", &c.endpoint),
+            Receiver::Alertmanager(a) => at("alertmanager", &a.endpoint),
+        };
+        line(format!("receiver {name}: {how}"));
+    }
+    let routes = pipeline::routes(s);
+    if routes.is_empty() {
+        line("routes: none, so every receiver hears of everything at once".into());
+    }
+    for r in &routes {
+        line(format!("route {}: {}", r.name, route(r)));
+    }
+    for warning in forgotten(s, &routes) {
+        line(format!("warning: {warning}"));
     }
     out
+}
+
+fn stream(stream: &Stream) -> String {
+    let limit = |what: &str, minutes: u32| match minutes {
+        0 => format!("{what} never alarms"),
+        _ => format!("{what} alarms from {minutes} minutes"),
+    };
+    let quiet = limit("quiet", stream.quiet_minutes_max);
+    format!("{quiet}, {}", limit("lag", stream.lag_minutes_max))
+}
+
+/// A route in one line.
+fn route(route: &Route) -> String {
+    let all_or = |names: Vec<&str>, all: &str| match names.is_empty() {
+        true => all.to_owned(),
+        false => names.join(", "),
+    };
+    let mut line = format!(
+        "{} of {}, {} or worse, to {}",
+        all_or(route.causes.iter().map(|cause| cause.as_str()).collect(), "any cause"),
+        all_or(route.brands.iter().map(String::as_str).collect(), "any brand and the stream"),
+        route.severity_min.as_str(),
+        route.receivers.join(", ")
+    );
+    if let Some(QuietHours { from, to, zone, severity }) = route.quiet {
+        let (from, to) = (from.format("%H:%M"), to.format("%H:%M"));
+        let severity = severity.as_str();
+        write!(line, "; quiet from {from} to {to} {zone} unless {severity}")
+            .expect("writing to a string cannot fail");
+    }
+    if !route.group_wait.is_zero() {
+        write!(line, "; brands grouped within {} s", route.group_wait.num_seconds())
+            .expect("writing to a string cannot fail");
+    }
+    line
+}
+
+/// Receivers that no route names, and what nobody hears of, however bad it gets.
+fn forgotten(settings: &Settings, routes: &[Route]) -> Vec<String> {
+    if routes.is_empty() {
+        return Vec::new();
+    }
+    let receivers: Vec<_> = settings.receivers.keys().cloned().collect();
+    let unnamed = receivers
+        .iter()
+        .filter(|receiver| !routes.iter().any(|route| route.receivers.contains(receiver)))
+        .map(|receiver| format!("no route names receiver {receiver}: it hears of nothing"));
+    let brands = settings.brands.keys().map(|brand| (brand.as_str(), Cause::Share));
+    let surges = settings.brands.keys().map(|brand| (brand.as_str(), Cause::Surge));
+    let surges = surges.filter(|_| settings.alerting.surge);
+    let limits = settings.stream;
+    let troubles = [(Cause::Quiet, limits.quiet_minutes_max), (Cause::Lag, limits.lag_minutes_max)];
+    let troubles = troubles.into_iter().filter(|(_, limit)| *limit > 0);
+    let unheard = brands
+        .chain(surges)
+        .chain(troubles.map(|(cause, _)| (STREAM, cause)))
+        .filter(|(brand, cause)| {
+            // When does not matter: what has opened is told sooner or later.
+            let (worst, opened) = (Severity::Critical, Transition::Opened);
+            let now = DateTime::UNIX_EPOCH;
+            alerting::route(routes, &receivers, brand, *cause, worst, opened, now).is_empty()
+        })
+        .map(|(brand, cause)| {
+            format!("no route tells anybody of {} incidents of {brand}", cause.as_str())
+        });
+    unnamed.chain(unheard).collect()
 }

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use axum::body::Bytes;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use mail_parser::MimeHeaders;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::made::{Database, Made, PARTITIONS, SERVER_MAX, create_topic};
 use super::replay::{self, Sent, Times, replay};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Brand, Email, Receiver, Secret, Settings, SmtpTls, Webhook};
+use crate::config::{self, Brand, Email, Endpoint, Receiver, Secret, Settings, SmtpTls, Webhook};
 use crate::domain::Incident;
 use crate::embedded::{Mail, MailServer, MockBroker};
 use crate::pipeline::Daemon;
@@ -210,13 +213,21 @@ fn receivers(mail: &MailServer, hooks: &Hooks) -> BTreeMap<String, Receiver> {
         username: None,
         password: None,
         password_file: None,
+        ca_file: None,
         from: "Monitor <monitor@airparadis.example>".into(),
         to: vec!["Communications <comms@airparadis.example>".into()],
     };
     let webhook = Webhook {
-        url: hooks.url.clone(),
+        endpoint: Endpoint {
+            url: Some(Secret::new(hooks.url.clone())),
+            url_file: None,
+            allow_private: true,
+            ca_file: None,
+        },
         secret: Some(Secret::new(WEBHOOK_SECRET)),
         secret_file: None,
+        previous_secret: None,
+        previous_secret_file: None,
     };
     BTreeMap::from([
         ("comms".to_owned(), Receiver::Email(email)),
@@ -299,11 +310,12 @@ async fn settled(settings: &Settings, store: &PostgresStore, sent: &Sent) -> any
     if read.unsigned_abs() < sent.sent || progress.iter().any(|p| !p.at_end) {
         return Ok(false);
     }
-    let judged: Option<Option<chrono::DateTime<chrono::Utc>>> =
-        sqlx::query_scalar("SELECT min(judged) FROM brand_states HAVING count(*) = $1")
-            .bind(i64::try_from(settings.brands.len())?)
-            .fetch_optional(store.pool())
-            .await?;
+    let judged: Option<Option<chrono::DateTime<chrono::Utc>>> = sqlx::query_scalar(
+        "SELECT min(judged) FROM watches WHERE cause = 'share' HAVING count(*) = $1",
+    )
+    .bind(i64::try_from(settings.brands.len())?)
+    .fetch_optional(store.pool())
+    .await?;
     let closed = progress.iter().filter_map(|p| p.event_time_max).max().map(|at| {
         at - chrono::TimeDelta::seconds(settings.alerting.lateness_s.cast_signed())
             - chrono::TimeDelta::minutes(2)
@@ -381,17 +393,18 @@ async fn report(
 
 fn alert_line(incident: &Incident) -> String {
     let time = |minute: crate::domain::Minute| minute.start().format("%a %d %b %H:%M");
-    let e = &incident.evidence;
-    format!(
-        "{:<18} {:<15} {:>7.0} % {:>7.0} % {:>4} of {:>4}  {}",
-        time(incident.opened).to_string(),
-        incident.brand,
-        e.observed_share() * 100.0,
-        e.expected_share * 100.0,
-        e.observed.negative,
-        e.observed.total,
-        incident.resolved.map_or("still open".to_owned(), |minute| time(minute).to_string()),
-    )
+    let until = incident.resolved.map_or("still open".to_owned(), |m| time(m).to_string());
+    let what = match incident.evidence.share() {
+        Some(e) => format!(
+            "{:>7.0} % {:>7.0} % {:>4} of {:>4}",
+            e.observed_share() * 100.0,
+            e.expected_share * 100.0,
+            e.observed.negative,
+            e.observed.total
+        ),
+        None => format!("{:>32}", incident.cause().as_str()),
+    };
+    format!("{:<18} {:<15} {what}  {until}", time(incident.opened).to_string(), incident.brand)
 }
 
 /// Empties the folder for the mails, which must be new, empty, or an earlier demo's.
@@ -422,8 +435,16 @@ fn save(folder: &Path, mails: &[Mail], hooks: &[Bytes]) -> anyhow::Result<Vec<(P
         let name = folder.join(format!("mail-{:02}", number + 1));
         std::fs::write(name.with_extension("eml"), &mail.raw).with_context(doing)?;
         let parsed = mail_parser::MessageParser::default().parse(&mail.raw);
-        let html =
-            parsed.as_ref().and_then(|m| m.body_html(0)).context("a mail has no HTML part")?;
+        let parsed = parsed.context("a mail cannot be read")?;
+        let mut html = parsed.body_html(0).context("a mail has no HTML part")?.into_owned();
+        // A browser does not know the parts of a mail, so the picture moves into the page.
+        for part in &parsed.parts {
+            if let Some(id) = part.content_id() {
+                let picture = BASE64_STANDARD.encode(part.contents());
+                let data = format!("data:image/png;base64,{picture}");
+                html = html.replace(&format!("cid:{id}"), &data);
+            }
+        }
         let html_file = name.with_extension("html");
         std::fs::write(&html_file, html.as_bytes()).with_context(doing)?;
         files.push((html_file, subject(mail)));

@@ -2,24 +2,33 @@
 //!
 //! **Invariant.** `anyhow` stops here: what is below has errors of its own kind.
 
+mod alert;
+mod backtest;
 mod check_config;
 mod compare;
 mod data;
 mod demo;
 mod evaluate;
 mod evaluate_provider;
+mod incidents;
 mod migrate;
 mod models;
 pub mod replay;
 mod retrain;
 mod run;
 mod score;
+mod silence;
+mod times;
 
 use std::path::PathBuf;
 
+use anyhow::{anyhow, ensure};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Settings};
+use crate::domain::{Cause, STREAM};
+use crate::store::{PostgresStore, StoreError};
 
 /// Streaming bad-buzz monitor: scores tweets from Kafka, stores them in Postgres, and
 /// tells people when a brand's share of negative tweets rises beyond what chance explains.
@@ -48,11 +57,15 @@ enum Command {
     Demo(demo::Args),
     Replay(replay::Args),
     Score(score::Args),
+    Backtest(backtest::Args),
     Retrain(retrain::Args),
     Models(models::Args),
     Evaluate(Box<evaluate::Args>),
     Compare(compare::Args),
     Data(data::Args),
+    Incidents(incidents::Args),
+    Silence(silence::Args),
+    Alert(alert::Args),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
 }
@@ -75,6 +88,52 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         .ok_or_else(|| format!("{text:?} is not KEY=VALUE, such as kafka.topic=tweets"))
 }
 
+/// Does something with the store; an error says where that is, and what to do.
+fn with_store<T>(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&PostgresStore) -> Result<T, StoreError>,
+) -> anyhow::Result<T> {
+    /// SQLSTATE of tables and columns that are not there.
+    const UNDEFINED: [&str; 2] = ["42P01", "42703"];
+    let place = PostgresStore::place(&settings.store);
+    let is_old = |error: &StoreError| match error {
+        StoreError::Refused(sqlx::Error::Database(refused)) => {
+            refused.code().is_some_and(|code| UNDEFINED.contains(&code.as_ref()))
+        }
+        StoreError::Refused(sqlx::Error::ColumnNotFound(_)) => true,
+        _ => false,
+    };
+    let worded = |error: StoreError| match &error {
+        _ if is_old(&error) => {
+            anyhow!("the database {place} is not up to date: run `monitor migrate` ({error})")
+        }
+        StoreError::Unavailable(_) => anyhow!("{error} (store.url names {place})"),
+        _ => error.into(),
+    };
+    tokio::runtime::Runtime::new()?
+        .block_on(async { work(&PostgresStore::connect(&settings.store)?).await.map_err(worded) })
+}
+
+/// What a brand's name may be, in the settings' order.
+fn known_brands(settings: &Settings) -> Vec<&str> {
+    settings.brands.keys().map(String::as_str).chain([STREAM]).collect()
+}
+
+fn require_brand(brand: &str, known: &[&str]) -> anyhow::Result<()> {
+    ensure!(
+        known.contains(&brand),
+        "there is no brand {brand:?}; there are {}",
+        known.iter().map(|brand| format!("{brand:?}")).collect::<Vec<_>>().join(", ")
+    );
+    Ok(())
+}
+
+/// Reads a cause from the command line.
+fn causes() -> impl TypedValueParser<Value = Cause> {
+    PossibleValuesParser::new(Cause::ALL.map(Cause::as_str))
+        .map(|word| Cause::parse(&word).expect("clap lets only these words through"))
+}
+
 /// Runs one command to its end.
 ///
 /// # Errors
@@ -90,11 +149,15 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, cli.set),
         Command::Replay(args) => replay::run(args, settings()?),
         Command::Score(args) => score::run(args, settings()?),
+        Command::Backtest(args) => backtest::run(&args, cli.config.as_deref(), &cli.set),
         Command::Retrain(args) => retrain::run(args, settings()?),
         Command::Models(args) => models::run(args, settings()?),
         Command::Evaluate(args) => evaluate::run(&args, settings()?),
         Command::Compare(args) => compare::run(args, settings()?),
         Command::Data(args) => data::run(args),
+        Command::Incidents(args) => incidents::run(args, settings()?),
+        Command::Silence(args) => silence::run(args, settings()?),
+        Command::Alert(args) => alert::run(args, settings()?),
         Command::Migrate(args) => migrate::run(args, settings()?),
         Command::CheckConfig(args) => check_config::run(args, settings()?),
     }

@@ -234,14 +234,14 @@ fn table(models: &[Listed]) -> String {
 }
 
 /// Columns as wide as they must be; what stands last in a row counts for no column.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let mut widths = Vec::new();
     for row in rows {
         for (column, cell) in row.iter().take(row.len() - 1).enumerate() {
             if widths.len() == column {
                 widths.push(0);
             }
-            widths[column] = widths[column].max(cell.len());
+            widths[column] = widths[column].max(cell.chars().count());
         }
     }
     let mut out = String::new();

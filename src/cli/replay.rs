@@ -31,8 +31,8 @@ const WAKE: Duration = Duration::from_millis(200);
 
 /// Send a file of tweets to Kafka, at the pace they were written or faster
 ///
-/// FILE is CSV with a header (columns id, created_at and text, in any order; others are
-/// left out) or JSON lines (X API v2 objects or flat JSON, sent as they are), plain or
+/// FILE is CSV with a header (columns id, created_at and text, and where there are any,
+/// author, followers, retweets and retweet_of, in any order; others are left out) or JSON lines (X API v2 objects or flat JSON, sent as they are), plain or
 /// .xz, in order of time. Each record's key is the tweet's id.
 ///
 ///   monitor replay tests/fixtures/airline-week.csv.xz --speed 8000
@@ -261,11 +261,20 @@ struct Row {
 }
 
 impl Row {
-    fn from_tweet(id: &str, text: &str, created_at: &str) -> anyhow::Result<Self> {
+    /// `reach` has the names and texts of what is told beside the tweet.
+    fn from_tweet<'a>(
+        id: &str,
+        text: &str,
+        created_at: &str,
+        reach: impl Iterator<Item = (&'static str, &'a str)>,
+    ) -> anyhow::Result<Self> {
         let at = parse_timestamp(created_at).with_context(|| {
             format!("created_at {created_at:?} is no time such as 2015-02-24T19:35:52Z")
         })?;
-        let payload = json!({ "id": id, "text": text, "created_at": at });
+        let mut payload = json!({ "id": id, "text": text, "created_at": at });
+        for (name, value) in reach.filter(|(_, value)| !value.is_empty()) {
+            payload[name] = value.into();
+        }
         Ok(Self { key: id.to_owned(), payload: payload.to_string().into_bytes(), at: Some(at) })
     }
 
@@ -313,6 +322,14 @@ impl Row {
     }
 }
 
+/// What the daemon reads of a tweet's reach, and what its columns are usually called.
+const REACH_COLUMNS: [(&str, &[&str]); 4] = [
+    ("author", &["author", "username", "screen_name"]),
+    ("followers", &["followers", "followers_count", "author_followers"]),
+    ("retweets", &["retweets", "retweet_count"]),
+    ("retweet_of", &["retweet_of", "retweeted_status_id"]),
+];
+
 type Rows = Box<dyn Iterator<Item = anyhow::Result<Row>>>;
 
 fn rows(path: &Path) -> anyhow::Result<Rows> {
@@ -351,10 +368,45 @@ fn csv_rows(reader: Box<dyn Read>) -> anyhow::Result<Rows> {
         })
     };
     let (id, text, created_at) = (column("id")?, column("text")?, column("created_at")?);
+    let reach: Vec<(&'static str, usize)> = REACH_COLUMNS
+        .iter()
+        .filter_map(|(name, columns)| {
+            Some((*name, header.iter().position(|column| columns.contains(&column))?))
+        })
+        .collect();
     Ok(Box::new(reader.into_records().map(move |record| {
         let record = record?;
         let line = record.position().map_or(0, csv::Position::line);
-        Row::from_tweet(&record[id], &record[text], &record[created_at])
+        let reach = reach.iter().map(|(name, column)| (*name, &record[*column]));
+        Row::from_tweet(&record[id], &record[text], &record[created_at], reach)
             .with_context(|| format!("line {line}"))
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_reach_on_where_the_file_has_it() {
+        let check = |name: &str, csv: &'static str, expected: Value| {
+            let mut rows = csv_rows(Box::new(csv.as_bytes())).expect("the columns are there");
+            let row = rows.next().expect("a row").unwrap_or_else(|e| panic!("{name}: {e}"));
+            let mut found: Value = serde_json::from_slice(&row.payload).expect("JSON");
+            let found = found.as_object_mut().expect("an object");
+            found.retain(|field, _| !["id", "text", "created_at"].contains(&&**field));
+            assert_eq!(Value::Object(found.clone()), expected, "{name}");
+        };
+        check("none", "id,created_at,text\n1,2015-02-24T19:35:52Z,hi\n", json!({}));
+        check(
+            "all, by our names",
+            "author,id,created_at,text,retweets,followers,retweet_of\nann,1,2015-02-24T19:35:52Z,hi,3,12,7\n",
+            json!({"author": "ann", "followers": "12", "retweets": "3", "retweet_of": "7"}),
+        );
+        check(
+            "by other names, and empty",
+            "id,created_at,text,retweet_count,followers_count,screen_name\n1,2015-02-24T19:35:52Z,hi,3,,ann\n",
+            json!({"author": "ann", "retweets": "3"}),
+        );
+    }
 }

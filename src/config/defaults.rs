@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Alerting, Assignment, Batching, Delivery, Http, Kafka, Log, LogFormat, Model, StartAt, Store,
+    Alerting, Assignment, Batching, Delivery, Heartbeat, Http, Kafka, Log, LogFormat, Model, Route,
+    Rule, Severity, StartAt, Store, Stream,
 };
 
 impl Default for Kafka {
@@ -52,16 +53,53 @@ impl Default for Batching {
 impl Default for Alerting {
     fn default() -> Self {
         Self {
-            window_minutes: 120,
-            baseline_minutes: 2 * 24 * 60,
-            window_tweets_min: 30,
+            rule: Rule::EDetector,
+            false_alarms_per_month: 1.0,
+            share_above: 0.5,
+            times_previous: 2.0,
+            window_minutes: 60,
+            tweets_min: 30,
+            rise_min: 0.05,
             baseline_tweets_min: 100,
-            rise_min: 0.15,
-            z_min: 4.5,
+            short_window_minutes: 15,
+            for_minutes: 0,
             resolve_minutes: 30,
             incident_minutes_max: 24 * 60,
+            repeat_minutes: 4 * 60,
+            warning_rise: 0.1,
+            critical_rise: 0.25,
+            reach_followers: 1_000_000,
+            surge: false,
+            surge_times_min: 3.0,
             lateness_s: 60,
             tick_ms: 1000,
+        }
+    }
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { quiet_minutes_max: 30, lag_minutes_max: 15 }
+    }
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { url: None, every_s: 60 }
+    }
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            brands: Vec::new(),
+            causes: Vec::new(),
+            severity_min: Severity::Notice,
+            receivers: Vec::new(),
+            quiet_hours: None,
+            time_zone: "UTC".into(),
+            quiet_hours_severity: Severity::Critical,
+            group_wait_s: 0,
         }
     }
 }
@@ -75,6 +113,8 @@ impl Default for Delivery {
             retry_wait_ms: 1000,
             retry_wait_ms_max: 300_000,
             attempts_max: 20,
+            circuit_failures: 5,
+            circuit_rest_ms: 60_000,
         }
     }
 }

@@ -12,8 +12,8 @@ use config::{Config, Environment, File, FileFormat, Value, ValueKind};
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    Assignment, ConfigError, Email, LogFormat, Receiver, Secret, Settings, SmtpTls, StartAt,
-    Webhook,
+    Alertmanager, Assignment, Chat, ConfigError, Email, Endpoint, LogFormat, Receiver, Rule,
+    Secret, Settings, Severity, SmtpTls, StartAt, Webhook,
 };
 
 /// Reads defaults, then `file`, then `MONITOR_...` from the environment
@@ -138,16 +138,38 @@ pub(super) struct AnyReceiver {
     password_file: Option<PathBuf>,
     from: Option<String>,
     to: Option<Vec<String>>,
-    url: Option<String>,
+    url: Option<Secret>,
+    url_file: Option<PathBuf>,
+    allow_private: Option<bool>,
+    ca_file: Option<PathBuf>,
     secret: Option<Secret>,
     secret_file: Option<PathBuf>,
+    previous_secret: Option<Secret>,
+    previous_secret_file: Option<PathBuf>,
+    token: Option<Secret>,
+    token_file: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 enum Kind {
     Email,
     Webhook,
+    Slack,
+    Teams,
+    Alertmanager,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Webhook => "webhook",
+            Self::Slack => "slack",
+            Self::Teams => "teams",
+            Self::Alertmanager => "alertmanager",
+        }
+    }
 }
 
 /// Reads a setting that is one word of a few; the error has all of them, which serde's own
@@ -175,60 +197,84 @@ words!(Assignment:
     "cooperative-sticky" => CooperativeSticky, "range" => Range, "roundrobin" => RoundRobin);
 words!(SmtpTls: "starttls" => Starttls, "tls" => Tls, "none" => None);
 words!(LogFormat: "text" => Text, "json" => Json);
-words!(Kind: "email" => Email, "webhook" => Webhook);
+words!(Kind: "email" => Email, "webhook" => Webhook, "slack" => Slack, "teams" => Teams,
+    "alertmanager" => Alertmanager);
+words!(Rule:
+    "e-detector" => EDetector, "share-above" => ShareAbove, "times-previous" => TimesPrevious);
+words!(Severity: "notice" => Notice, "warning" => Warning, "critical" => Critical);
 
 impl TryFrom<AnyReceiver> for Receiver {
     type Error = String;
 
     fn try_from(any: AnyReceiver) -> Result<Self, String> {
-        let (kind, other, foreign) = match any.kind {
-            Kind::Email => (
-                "email",
-                "webhook",
-                [
-                    ("url", any.url.is_some()),
-                    ("secret", any.secret.is_some()),
-                    ("secret_file", any.secret_file.is_some()),
-                ]
-                .to_vec(),
-            ),
-            Kind::Webhook => (
-                "webhook",
-                "email",
-                [
-                    ("host", any.host.is_some()),
-                    ("port", any.port.is_some()),
-                    ("tls", any.tls.is_some()),
-                    ("username", any.username.is_some()),
-                    ("password", any.password.is_some()),
-                    ("password_file", any.password_file.is_some()),
-                    ("from", any.from.is_some()),
-                    ("to", any.to.is_some()),
-                ]
-                .to_vec(),
-            ),
-        };
-        if let Some((key, _)) = foreign.into_iter().find(|(_, present)| *present) {
+        let kind = any.kind.as_str();
+        let mail: &[Kind] = &[Kind::Email];
+        let http: &[Kind] = &[Kind::Webhook, Kind::Slack, Kind::Teams, Kind::Alertmanager];
+        let fields: [(&str, bool, &[Kind]); 17] = [
+            ("host", any.host.is_some(), mail),
+            ("port", any.port.is_some(), mail),
+            ("tls", any.tls.is_some(), mail),
+            ("username", any.username.is_some(), mail),
+            ("password", any.password.is_some(), mail),
+            ("password_file", any.password_file.is_some(), mail),
+            ("from", any.from.is_some(), mail),
+            ("to", any.to.is_some(), mail),
+            ("url", any.url.is_some(), http),
+            ("url_file", any.url_file.is_some(), http),
+            ("allow_private", any.allow_private.is_some(), http),
+            ("secret", any.secret.is_some(), &[Kind::Webhook]),
+            ("secret_file", any.secret_file.is_some(), &[Kind::Webhook]),
+            ("previous_secret", any.previous_secret.is_some(), &[Kind::Webhook]),
+            ("previous_secret_file", any.previous_secret_file.is_some(), &[Kind::Webhook]),
+            ("token", any.token.is_some(), &[Kind::Alertmanager]),
+            ("token_file", any.token_file.is_some(), &[Kind::Alertmanager]),
+        ];
+        if let Some((key, _, kinds)) =
+            fields.into_iter().find(|(_, present, kinds)| *present && !kinds.contains(&any.kind))
+        {
+            let kinds: Vec<_> = kinds.iter().map(|k| format!("{:?}", k.as_str())).collect();
             return Err(format!(
-                "a receiver of kind \"{kind}\" has no {key}, only \"{other}\" does"
+                "a receiver of kind {kind:?} has no {key}, only {} has",
+                kinds.join(", ")
             ));
         }
-        let missing = |key| format!("a receiver of kind \"{kind}\" needs {key}");
-        Ok(match any.kind {
-            Kind::Email => Self::Email(Email {
+        let missing = |key| format!("a receiver of kind {kind:?} needs {key}");
+        if any.kind == Kind::Email {
+            return Ok(Self::Email(Email {
                 host: any.host.ok_or_else(|| missing("host"))?,
                 port: any.port.unwrap_or(587),
                 tls: any.tls.unwrap_or_default(),
                 username: any.username,
                 password: any.password,
                 password_file: any.password_file,
+                ca_file: any.ca_file,
                 from: any.from.ok_or_else(|| missing("from"))?,
                 to: any.to.ok_or_else(|| missing("to"))?,
+            }));
+        }
+        if any.url.is_none() && any.url_file.is_none() {
+            return Err(missing("url (or url_file)"));
+        }
+        let endpoint = Endpoint {
+            url: any.url,
+            url_file: any.url_file,
+            allow_private: any.allow_private.unwrap_or(false),
+            ca_file: any.ca_file,
+        };
+        Ok(match any.kind {
+            Kind::Slack => Self::Slack(Chat { endpoint }),
+            Kind::Teams => Self::Teams(Chat { endpoint }),
+            Kind::Alertmanager => Self::Alertmanager(Alertmanager {
+                endpoint,
+                token: any.token,
+                token_file: any.token_file,
             }),
-            Kind::Webhook => Self::Webhook(Webhook {
-                url: any.url.ok_or_else(|| missing("url"))?,
+            _ => Self::Webhook(Webhook {
+                endpoint,
                 secret: any.secret,
                 secret_file: any.secret_file,
+                previous_secret: any.previous_secret,
+                previous_secret_file: any.previous_secret_file,
             }),
         })
     }

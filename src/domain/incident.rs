@@ -1,6 +1,8 @@
 use std::fmt;
 
-use super::{Counts, Minute};
+use chrono::{DateTime, Utc};
+
+use super::{Cause, Evidence, Minute, Severity};
 
 /// Names an incident; given by the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -12,51 +14,66 @@ impl fmt::Display for IncidentId {
     }
 }
 
-/// What a verdict rests on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evidence {
-    /// Length of the rolling window, in minutes.
-    pub window_minutes: u32,
-    /// What the window holds.
-    pub observed: Counts,
-    /// What the baseline before it holds.
-    pub baseline: Counts,
-    /// Share of negatives that the baseline leads us to expect, in 0..=1.
-    pub expected_share: f64,
-    /// Test statistic: how many standard errors the observed share lies above.
-    pub z: f64,
-    /// The value of `z` from which chance no longer explains it.
-    pub z_min: f64,
-}
+/// Stands in a brand's place where an incident is about the stream itself. No brand can
+/// be called so in the settings.
+pub const STREAM: &str = "(stream)";
 
-impl Evidence {
-    /// The observed share, zero in an empty window.
-    pub fn observed_share(&self) -> f64 {
-        self.observed.share().unwrap_or(0.0)
-    }
-}
-
-/// A bad buzz: one brand's negative share above what its baseline explains.
+/// Something that people should know of; at most one is open for a brand and cause.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
     /// Its name.
     pub id: IncidentId,
-    /// The brand it is about.
+    /// The brand it is about, or [`STREAM`].
     pub brand: String,
-    /// Event-time minute at whose end it opened.
+    /// How bad it has been at its worst.
+    pub severity: Severity,
+    /// Minute at whose end it opened: of event time for brands, of the clock for the stream.
     pub opened: Minute,
-    /// Event-time minute at whose end it was resolved, if it was.
+    /// Minute at whose end it was resolved, if it was.
     pub resolved: Option<Minute>,
-    /// What it opened on; its baseline stays frozen until the incident is resolved.
+    /// Who has taken it on, if somebody has.
+    pub acknowledged: Option<Acknowledgement>,
+    /// What it opened on.
     pub evidence: Evidence,
+}
+
+impl Incident {
+    /// What it is about.
+    pub fn cause(&self) -> Cause {
+        self.evidence.cause()
+    }
+}
+
+/// Somebody has taken an incident on: it is repeated no more unless it gets worse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// When, by the clock.
+    pub at: DateTime<Utc>,
+    /// Who.
+    pub by: String,
+    /// What they had to say.
+    pub note: String,
+}
+
+/// What a receiver has been told of an incident.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The receiver.
+    pub receiver: String,
+    /// The minute of the latest notification.
+    pub at: Minute,
+    /// The severity that it told.
+    pub severity: Severity,
 }
 
 /// A step in an incident's life that people hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transition {
-    /// The share rose beyond what chance explains.
+    /// It began.
     Opened,
-    /// It is back where it was, or has become the new normal.
+    /// It goes on, or has become worse.
+    Updated,
+    /// It is over, or has become the new normal.
     Resolved,
 }
 
@@ -65,6 +82,7 @@ impl Transition {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Opened => "opened",
+            Self::Updated => "updated",
             Self::Resolved => "resolved",
         }
     }

@@ -1,4 +1,4 @@
-//! The words this project is written in: tweet, score, checkpoint, counts, incident.
+//! The words this project is written in: tweet, score, checkpoint, counts, evidence, incident.
 //!
 //! **Invariant.** Plain data and arithmetic on it; std and chrono's time type only.
 //! Constructors enforce ranges, so a value that exists is valid.
@@ -6,12 +6,16 @@
 
 mod checkpoint;
 mod counts;
+mod evidence;
 mod incident;
 mod score;
 mod tweet;
 
 pub use checkpoint::{Offset, Resume, ResumeReason, StartAt, TopicPartition, resume_position};
 pub use counts::{Counts, Minute};
-pub use incident::{Evidence, Incident, IncidentId, Transition};
+pub use evidence::{
+    Cause, Evidence, Interval, LagEvidence, QuietEvidence, Severity, ShareEvidence, SurgeEvidence,
+};
+pub use incident::{Acknowledgement, Incident, IncidentId, STREAM, Told, Transition};
 pub use score::{InvalidProbability, Label, Probability, Score};
-pub use tweet::{InvalidTweet, TWEET_ID_CHARS_MAX, Tweet, TweetId};
+pub use tweet::{InvalidTweet, Reach, TWEET_ID_CHARS_MAX, Tweet, TweetId};

@@ -60,6 +60,19 @@ impl fmt::Display for TweetId {
     }
 }
 
+/// How far a tweet goes, as far as the stream tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reach {
+    /// Who wrote it: the user's name, or the id where the stream gives no name.
+    pub author: Option<String>,
+    /// How many follow its author.
+    pub followers: Option<u64>,
+    /// How often it was retweeted when it was sent; a retweet has its original's number.
+    pub retweets: Option<u64>,
+    /// The tweet it is a retweet of.
+    pub retweet_of: Option<TweetId>,
+}
+
 /// A tweet, whatever wire format it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tweet {
@@ -71,11 +84,14 @@ pub struct Tweet {
     pub created_at: DateTime<Utc>,
     /// Tags of the stream rules that matched it, if the stream sends them.
     pub rule_tags: Vec<String>,
+    /// How far it goes.
+    pub reach: Reach,
 }
 
 impl Tweet {
     /// A tweet with a text that has something in it. NUL characters, which Postgres
-    /// cannot store in text, become U+FFFD.
+    /// cannot store in text, become U+FFFD. Nothing is known of its reach; see
+    /// [`Tweet::with_reach`].
     pub fn new(
         id: TweetId,
         text: impl Into<String>,
@@ -89,6 +105,11 @@ impl Tweet {
         if text.contains('\0') {
             text = text.replace('\0', "\u{FFFD}");
         }
-        Ok(Self { id, text, created_at, rule_tags })
+        Ok(Self { id, text, created_at, rule_tags, reach: Reach::default() })
+    }
+
+    /// The same tweet with what is known of its reach.
+    pub fn with_reach(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use kafka::{KafkaSource, SourceError};
 pub use memory::MemorySource;
-pub use timestamp::parse_timestamp;
+pub use timestamp::{parse_file_timestamp, parse_timestamp};
 pub use wire::{Limits, Rejected, decode};
 
 use crate::domain::{Offset, TopicPartition};

@@ -1,6 +1,6 @@
 //! Times in the forms that tweets carry them.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 
 /// Reads RFC 3339 (X API v2), `Mon May 11 03:17:40 +0000 2009` (X API v1.1) or
 /// `2015-02-24 11:35:52 -0800`.
@@ -11,6 +11,37 @@ pub fn parse_timestamp(text: &str) -> Option<DateTime<Utc>> {
         .or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S %z"))
         .ok()
         .map(|at| at.with_timezone(&Utc))
+}
+
+/// Reads what [`parse_timestamp`] does, and the further forms that files have: date and time
+/// without a zone, which is taken for UTC (`2015-02-24 19:35:52`, with a `T` between, without
+/// seconds, with decimals), short offsets (`+00`), and seconds or milliseconds since 1970.
+pub fn parse_file_timestamp(text: &str) -> Option<DateTime<Utc>> {
+    /// Seconds beyond this (the year 5138) are milliseconds.
+    const SECONDS_MAX: f64 = 1e11;
+    let text = text.trim().trim_end_matches(" UTC");
+    if let Some(at) = parse_timestamp(text) {
+        return Some(at);
+    }
+    if let Some(number) = text.parse::<f64>().ok().filter(|number| number.is_finite()) {
+        let seconds = if number.abs() < SECONDS_MAX { number } else { number / 1e3 };
+        return DateTime::from_timestamp_millis((seconds * 1e3).round() as i64);
+    }
+    let zoned = |form: &&str| DateTime::parse_from_str(text, form).ok();
+    let plain = |form: &&str| NaiveDateTime::parse_from_str(text, form).ok();
+    ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z"]
+        .iter()
+        .find_map(zoned)
+        .map(|at| at.with_timezone(&Utc))
+        .or_else(|| {
+            let forms = [
+                "%Y-%m-%d %H:%M:%S%.f",
+                "%Y-%m-%dT%H:%M:%S%.f",
+                "%Y-%m-%d %H:%M",
+                "%Y-%m-%dT%H:%M",
+            ];
+            forms.iter().find_map(plain).map(|at| at.and_utc())
+        })
 }
 
 #[cfg(test)]
@@ -30,5 +61,36 @@ mod tests {
         check("no zone", "2015-02-24 11:35:52", None);
         check("no time", "2015-02-24", None);
         check("empty", "", None);
+    }
+
+    #[test]
+    fn reads_the_forms_of_files() {
+        let check = |text: &str, expected: Option<&str>| {
+            let found = parse_file_timestamp(text)
+                .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true));
+            assert_eq!(found.as_deref(), expected, "{text}");
+        };
+        let at = Some("2015-02-24T19:35:52Z");
+        check("2015-02-24T19:35:52Z", at);
+        check("Tue Feb 24 19:35:52 +0000 2015", at);
+        check("2015-02-24 11:35:52 -0800", at);
+        check(" 2015-02-24 19:35:52 ", at);
+        check("2015-02-24T19:35:52", at);
+        check("2015-02-24 19:35:52 UTC", at);
+        check("2015-02-24 19:35:52+00", at);
+        check("2015-02-24 19:35:52+00:00", at);
+        check("2015-02-24T11:35:52-0800", at);
+        check("1424806552", at);
+        check("1424806552.0", at);
+        check("1424806552000", at);
+        check("1424806552250", Some("2015-02-24T19:35:52.250Z"));
+        check("2015-02-24 19:35:52.250", Some("2015-02-24T19:35:52.250Z"));
+        check("2015-02-24 19:35", Some("2015-02-24T19:35:00Z"));
+        check("2015-02-24", None);
+        check("02/24/2015 19:35", None);
+        check("yesterday", None);
+        check("NaN", None);
+        check("inf", None);
+        check("", None);
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! **Invariant.** Pure: the same bytes, record time and clock give the same answer. What
 //! is no tweet is [`Rejected`] with a reason that names what is wrong; nothing panics.
+//! What is only told on the side, a tweet's reach, never rejects it: a part that cannot be
+//! read counts as not told.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::timestamp::parse_timestamp;
-use crate::domain::{InvalidTweet, Tweet, TweetId};
+use crate::domain::{InvalidTweet, Reach, Tweet, TweetId};
 
 /// Bounds of what is taken for a tweet.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +23,9 @@ pub struct Limits {
 
 /// 21 March 2006, in seconds since 1970.
 const FIRST_TWEET_S: i64 = 1_142_899_200;
+
+/// Longest name of an author, and longest id of a tweet repeated, in bytes.
+const NAME_BYTES_MAX: usize = 128;
 
 /// Why a record is no tweet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +74,8 @@ enum Wire {
         data: Fields,
         #[serde(default)]
         matching_rules: Vec<Rule>,
+        #[serde(default)]
+        includes: Value,
     },
     Flat(Fields),
 }
@@ -81,6 +89,69 @@ struct Fields {
     note_tweet: Option<Note>,
     #[serde(default)]
     rule_tags: Vec<String>,
+    // Reach, in X API v2 ...
+    #[serde(default)]
+    author_id: Value,
+    #[serde(default)]
+    public_metrics: Value,
+    #[serde(default)]
+    referenced_tweets: Value,
+    // ... and in flat JSON.
+    #[serde(default)]
+    author: Value,
+    #[serde(default)]
+    followers: Value,
+    #[serde(default)]
+    retweets: Value,
+    #[serde(default)]
+    retweet_of: Value,
+}
+
+impl Fields {
+    /// What the tweet and the objects sent along with it say of its reach.
+    fn reach(&self, includes: &Value) -> Reach {
+        let author_id = name(&self.author_id);
+        let user = list(&includes["users"])
+            .find(|user| author_id.is_some() && name(&user["id"]) == author_id)
+            .unwrap_or(&Value::Null);
+        let retweeted = list(&self.referenced_tweets)
+            .find(|tweet| tweet["type"] == "retweeted")
+            .unwrap_or(&Value::Null);
+        Reach {
+            author: name(&user["username"]).or(author_id).or_else(|| name(&self.author)),
+            followers: count(&user["public_metrics"]["followers_count"])
+                .or_else(|| count(&self.followers)),
+            retweets: count(&self.public_metrics["retweet_count"])
+                .or_else(|| count(&self.retweets)),
+            retweet_of: name(&retweeted["id"])
+                .or_else(|| name(&self.retweet_of))
+                .and_then(|id| TweetId::new(id).ok()),
+        }
+    }
+}
+
+/// The members of an array; none of anything else.
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// A name or an id, written as text or as a number.
+fn name(value: &Value) -> Option<String> {
+    let name = match value {
+        Value::String(name) => name.trim().to_owned(),
+        Value::Number(number) => number.as_u64()?.to_string(),
+        _ => return None,
+    };
+    let sound =
+        !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
+    sound.then_some(name)
+}
+
+/// A number of people or tweets, written as a number or as text. None is as large as what
+/// Postgres cannot hold.
+fn count(value: &Value) -> Option<u64> {
+    let count = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    i64::try_from(count).is_ok().then_some(count)
 }
 
 #[derive(Deserialize)]
@@ -119,12 +190,13 @@ pub fn decode(
         return Err(Rejected::TooLarge { bytes: payload_bytes, max: limits.record_bytes_max });
     }
     let wire = serde_json::from_slice(payload).map_err(|error| why_not(payload, &error))?;
-    let (fields, mut rule_tags) = match wire {
-        Wire::Nested { data, matching_rules } => {
-            (data, matching_rules.into_iter().filter_map(|rule| rule.tag).collect())
+    let (fields, mut rule_tags, includes) = match wire {
+        Wire::Nested { data, matching_rules, includes } => {
+            (data, matching_rules.into_iter().filter_map(|rule| rule.tag).collect(), includes)
         }
-        Wire::Flat(fields) => (fields, Vec::new()),
+        Wire::Flat(fields) => (fields, Vec::new(), Value::Null),
     };
+    let reach = fields.reach(&includes);
     rule_tags.extend(fields.rule_tags);
     let id = match fields.id {
         Id::Text(id) => TweetId::new(id)?,
@@ -141,7 +213,7 @@ pub fn decode(
         return Err(Rejected::Future { at: created_at, max_s: limits.future_max.num_seconds() });
     }
     let text = fields.note_tweet.map_or(fields.text, |note| note.text);
-    Ok(Tweet::new(id, text, created_at, rule_tags)?)
+    Ok(Tweet::new(id, text, created_at, rule_tags)?.with_reach(reach))
 }
 
 /// An untagged enum says only that nothing matched; look again to say what is missing.
@@ -251,6 +323,76 @@ mod tests {
             "a\u{FFFD}b",
             "2015-02-20T00:00:00Z",
             &[],
+        );
+    }
+
+    #[test]
+    fn reads_reach_where_it_is_told() {
+        type Expected<'a> = (Option<&'a str>, Option<u64>, Option<u64>, Option<&'a str>);
+        let check = |name: &str, payload: &str, expected: Expected<'_>| {
+            let reach = read(payload).unwrap_or_else(|e| panic!("{name}: {e}")).reach;
+            let retweet_of = reach.retweet_of.as_ref().map(TweetId::as_str);
+            let found = (reach.author.as_deref(), reach.followers, reach.retweets, retweet_of);
+            assert_eq!(found, expected, "{name}");
+        };
+        let flat = |fields: &str| format!(r#"{{"id":"7","text":"hi",{fields}}}"#);
+        let nested = |fields: &str, rest: &str| {
+            format!(r#"{{"data":{{"id":"7","text":"hi",{fields}}},{rest}}}"#)
+        };
+        check("not told", r#"{"id":"7","text":"hi"}"#, (None, None, None, None));
+        check(
+            "flat",
+            &flat(r#""author":"ann","followers":12,"retweets":3,"retweet_of":"5""#),
+            (Some("ann"), Some(12), Some(3), Some("5")),
+        );
+        check(
+            "flat, text for numbers and numbers for text",
+            &flat(r#""author":99,"followers":"12","retweets":" 3","retweet_of":5"#),
+            (Some("99"), Some(12), Some(3), Some("5")),
+        );
+        check(
+            "flat, nothing readable",
+            &flat(r#""author":{},"followers":-1,"retweets":"many","retweet_of":[]"#),
+            (None, None, None, None),
+        );
+        check(
+            "flat, one unreadable beside others",
+            &flat(r#""author":"a\u0000b","followers":1.5,"retweets":0,"retweet_of":null"#),
+            (None, None, Some(0), None),
+        );
+        check(
+            "flat, out of bounds",
+            &flat(&format!(
+                r#""author":"{}","followers":18446744073709551615,"retweet_of":" ""#,
+                "x".repeat(129)
+            )),
+            (None, None, None, None),
+        );
+        check(
+            "X API v2",
+            &nested(
+                r#""author_id":"9","public_metrics":{"retweet_count":4,"like_count":1},
+                   "referenced_tweets":[{"type":"quoted","id":"1"},{"type":"retweeted","id":"2"}]"#,
+                r#""includes":{"users":[{"id":"8","username":"bob","public_metrics":{"followers_count":5}},
+                   {"id":"9","username":"ann","public_metrics":{"followers_count":12}}]}"#,
+            ),
+            (Some("ann"), Some(12), Some(4), Some("2")),
+        );
+        check(
+            "X API v2, the author not sent along",
+            &nested(
+                r#""author_id":"9","referenced_tweets":[{"type":"quoted","id":"1"}]"#,
+                r#""includes":{"users":[{"username":"bob","public_metrics":{"followers_count":5}}]}"#,
+            ),
+            (Some("9"), None, None, None),
+        );
+        check(
+            "X API v2, nothing readable",
+            &nested(
+                r#""author_id":[],"public_metrics":3,"referenced_tweets":{"type":"retweeted"}"#,
+                r#""includes":"none""#,
+            ),
+            (None, None, None, None),
         );
     }
 

@@ -96,14 +96,16 @@ pub fn judge(
     now: DateTime<Utc>,
 ) -> Verdict {
     let asked = match outcome {
-        Outcome::Sent => return Verdict::Delivered,
+        Outcome::Sent | Outcome::Partly { after: None, .. } => return Verdict::Delivered,
         Outcome::Permanent { .. } => {
             return Verdict::GiveUp { reason: GiveUpReason::Permanent };
         }
-        Outcome::Retry { .. } if attempts >= policy.attempts_max => {
+        Outcome::Retry { .. } | Outcome::Partly { .. } if attempts >= policy.attempts_max => {
             return Verdict::GiveUp { reason: GiveUpReason::AttemptsSpent(attempts) };
         }
-        Outcome::Retry { after, .. } => after.unwrap_or_default().min(WAIT_MAX),
+        Outcome::Retry { after, .. } | Outcome::Partly { after, .. } => {
+            after.unwrap_or_default().min(WAIT_MAX)
+        }
     };
     let own = jittered(step(policy, attempts), draw);
     let (wait, paced_by) =
@@ -151,6 +153,12 @@ mod tests {
         use PacedBy::{Receiver, Schedule};
         check("sent", 1, Outcome::Sent, 0.5, Verdict::Delivered);
         check("sent at the last attempt", 20, Outcome::Sent, 0.5, Verdict::Delivered);
+        let partly = |seconds: Option<u64>| Outcome::Partly {
+            reason: "one is full".into(),
+            after: seconds.map(Duration::from_secs),
+        };
+        check("the others never will", 1, partly(None), 0.5, Verdict::Delivered);
+        check("the others later", 1, partly(Some(180)), 0.5, retry(180_000, Receiver));
         check("permanent", 1, permanent, 0.5, give_up(GiveUpReason::Permanent));
         check("first, least", 1, busy(None), 0.0, retry(500, Schedule));
         check("first, most", 1, busy(None), 1.0, retry(1000, Schedule));

@@ -3,24 +3,28 @@
 //! **Invariant.** A row is leased before it is sent and recorded after: whatever dies in
 //! between, the lease runs out and the row is sent again under the same key. A row that
 //! this process still works on is not sent a second time beside it. Each row has a task of
-//! its own, bounded by `delivery.timeout_ms`, so a receiver that stalls holds up no other.
+//! its own, bounded by `delivery.timeout_ms`, and a receiver has some of the places in flight,
+//! never all, so one that stalls holds up no other; one that keeps failing rests.
 //! A row for a receiver that is not configured here is tried again like any other: another
 //! daemon, of newer settings, may know it.
-//! Deliberately absent: decisions; when to try again is [`backoff`]'s, whether at all the
-//! notifier's.
+//! Deliberately absent: decisions; when to try again is [`backoff`]'s, whether a receiver rests
+//! [`circuit`]'s, whether to try at all the notifier's.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::backoff::{self, Policy, Verdict};
-use super::{EmailNotifier, Notifier, NotifyError, Outcome, WebhookNotifier};
+use super::circuit::{self, Change, Circuit, Permit};
+use super::{Notifier, NotifyError, Outcome, notifiers};
 use crate::clock::Clock;
 use crate::config::{self, Delivery};
 use crate::store::{OutboxRow, OutboxState, Store, StoreError};
@@ -28,6 +32,9 @@ use crate::telemetry;
 
 /// Rows that are being sent at one time, at most.
 const IN_FLIGHT_MAX: usize = 64;
+
+/// Rows leased at one time. A receiver has at most twice as many in flight, less one.
+const LEASE_MAX: usize = 8;
 
 /// How long a stopping dispatcher waits for outcomes to be recorded, beyond the time that
 /// a send may take.
@@ -44,7 +51,9 @@ pub struct Dispatcher {
 struct Sender {
     store: Arc<dyn Store>,
     notifiers: BTreeMap<String, Arc<dyn Notifier>>,
+    circuits: Mutex<BTreeMap<String, Circuit>>,
     policy: Policy,
+    circuit_policy: circuit::Policy,
     timeout: Duration,
     poll: Duration,
     clock: Arc<dyn Clock>,
@@ -60,22 +69,9 @@ impl Dispatcher {
         store: Arc<dyn Store>,
         receivers: &BTreeMap<String, config::Receiver>,
         delivery: Delivery,
-        public_url: Option<String>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, NotifyError> {
-        let timeout = Duration::from_millis(delivery.timeout_ms);
-        let mut notifiers: BTreeMap<String, Arc<dyn Notifier>> = BTreeMap::new();
-        for (name, receiver) in receivers {
-            let notifier: Arc<dyn Notifier> = match receiver {
-                config::Receiver::Email(email) => {
-                    Arc::new(EmailNotifier::new(name, email, timeout, public_url.as_deref())?)
-                }
-                config::Receiver::Webhook(hook) => {
-                    Arc::new(WebhookNotifier::new(name, hook, timeout)?)
-                }
-            };
-            notifiers.insert(name.clone(), notifier);
-        }
+        let notifiers = notifiers(receivers, delivery)?;
         Ok(Self::with_notifiers(store, notifiers, delivery, clock))
     }
 
@@ -90,8 +86,12 @@ impl Dispatcher {
         Self {
             sender: Arc::new(Sender {
                 store,
+                circuits: Mutex::new(
+                    notifiers.keys().map(|name| (name.clone(), Circuit::default())).collect(),
+                ),
                 notifiers,
                 policy: delivery.into(),
+                circuit_policy: delivery.into(),
                 timeout: Duration::from_millis(delivery.timeout_ms),
                 poll,
                 clock,
@@ -106,7 +106,7 @@ impl Dispatcher {
     /// long as one may take. What is cut off is sent again once its lease has run out.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut sends = JoinSet::new();
-        let mut in_flight: HashMap<task::Id, i64> = HashMap::new();
+        let mut in_flight = InFlight::new();
         let mut ticks = interval(self.poll);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -120,14 +120,14 @@ impl Dispatcher {
             }
             let leased = tokio::select! {
                 () = shutdown.cancelled() => break,
-                leased = self.lease_due(IN_FLIGHT_MAX - in_flight.len()) => leased,
+                leased = self.lease_due(&in_flight) => leased,
             };
             for row in leased {
                 // Its lease ran out while its outcome waits to be recorded.
-                if in_flight.values().any(|&id| id == row.id) {
+                if in_flight.values().any(|sent| sent.row == row.id) {
                     continue;
                 }
-                let id = row.id;
+                let sent = Sent { row: row.id, receiver: row.receiver.clone() };
                 let span = tracing::info_span!(
                     "notify",
                     key = row.key,
@@ -135,7 +135,7 @@ impl Dispatcher {
                     attempt = row.attempts
                 );
                 let send = Arc::clone(&self.sender).send(row).instrument(span);
-                in_flight.insert(sends.spawn(send).id(), id);
+                in_flight.insert(sends.spawn(send).id(), sent);
             }
         }
         let drained = timeout(self.sender.timeout + RECORD_GRACE, async {
@@ -149,19 +149,71 @@ impl Dispatcher {
         }
     }
 
-    async fn lease_due(&self, free: usize) -> Vec<OutboxRow> {
-        if free == 0 {
+    /// Leases what may be sent: a few rows at a time, until there are none or every place is
+    /// taken; then one for each receiver that is to be tried out.
+    async fn lease_due(&self, in_flight: &InFlight) -> Vec<OutboxRow> {
+        let mut leased: Vec<OutboxRow> = Vec::new();
+        loop {
+            let free = IN_FLIGHT_MAX.saturating_sub(in_flight.len() + leased.len());
+            let limit = free.min(LEASE_MAX);
+            let (busy, _) = self.busy(in_flight, &leased);
+            let rows = self.lease(limit, &busy).await;
+            let last = rows.len() < limit || limit == 0;
+            leased.extend(rows);
+            if last {
+                break;
+            }
+        }
+        let (_, tried_out) = self.busy(in_flight, &leased);
+        for receiver in tried_out {
+            let others: Vec<_> =
+                self.sender.notifiers.keys().filter(|name| **name != receiver).cloned().collect();
+            leased.extend(self.lease(1, &others).await);
+        }
+        leased
+    }
+
+    /// The receivers that are to get nothing now, and those of them that one row may try out.
+    fn busy(&self, in_flight: &InFlight, leased: &[OutboxRow]) -> (Vec<String>, Vec<String>) {
+        let now = self.sender.clock.now();
+        let mut busy = Vec::new();
+        let mut tried_out = Vec::new();
+        for (name, circuit) in self.sender.circuits().iter() {
+            let sent = in_flight.values().filter(|sent| sent.receiver == *name).count()
+                + leased.iter().filter(|row| row.receiver == *name).count();
+            let permit = circuit.permit(sent, now);
+            if permit != Permit::All || sent >= LEASE_MAX {
+                busy.push(name.clone());
+            }
+            if permit == Permit::One {
+                tried_out.push(name.clone());
+            }
+        }
+        (busy, tried_out)
+    }
+
+    async fn lease(&self, limit: usize, resting: &[String]) -> Vec<OutboxRow> {
+        if limit == 0 {
             return Vec::new();
         }
-        let limit = u32::try_from(free).unwrap_or(u32::MAX);
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let sender = &self.sender;
-        let leased = sender.store.outbox_lease(sender.clock.now(), self.lease, limit).await;
+        let leased =
+            sender.store.outbox_lease(sender.clock.now(), self.lease, limit, resting).await;
         sender.note_store(leased.as_ref().err());
         leased.unwrap_or_default()
     }
 }
 
-fn forget(in_flight: &mut HashMap<task::Id, i64>, ended: Result<(task::Id, ()), JoinError>) {
+/// A row on its way, by the task that sends it.
+struct Sent {
+    row: i64,
+    receiver: String,
+}
+
+type InFlight = HashMap<task::Id, Sent>;
+
+fn forget(in_flight: &mut InFlight, ended: Result<(task::Id, ()), JoinError>) {
     let id = match ended {
         Ok((id, ())) => id,
         Err(error) => {
@@ -180,22 +232,24 @@ impl Sender {
                 reason: format!("no receiver {:?} is configured here", row.receiver),
                 after: None,
             },
-            Some(notifier) => timeout(self.timeout, notifier.notify(&row, self.clock.now()))
-                .await
-                .unwrap_or_else(|_| Outcome::Retry {
-                    reason: format!("no end within {} ms", self.timeout.as_millis()),
-                    after: None,
-                }),
+            Some(notifier) => self.attempt(Arc::clone(notifier), row.clone()).await,
         };
         let now = self.clock.now();
+        self.note_circuit(&row.receiver, &outcome, now);
         let verdict = backoff::judge(self.policy, row.attempts, &outcome, rand::random(), now);
         let error = match outcome {
             Outcome::Sent => String::new(),
-            Outcome::Retry { reason, .. } | Outcome::Permanent { reason } => reason,
+            Outcome::Partly { reason, .. }
+            | Outcome::Retry { reason, .. }
+            | Outcome::Permanent { reason } => reason,
         };
         let (word, state) = match verdict {
             Verdict::Delivered => {
-                tracing::info!("notification sent");
+                if error.is_empty() {
+                    tracing::info!("notification sent");
+                } else {
+                    tracing::error!(error, "notification sent, but not to all of the receiver");
+                }
                 ("sent", OutboxState::Sent)
             }
             Verdict::Retry { at, paced_by } => {
@@ -204,7 +258,11 @@ impl Sender {
             }
             Verdict::GiveUp { reason } => {
                 let error = format!("{error} ({reason})");
-                tracing::error!(error, "notification given up");
+                let row = row.id;
+                tracing::error!(
+                    error,
+                    "notification given up; `monitor alert retry --id {row}` sends it again"
+                );
                 ("dead", OutboxState::Dead { error })
             }
         };
@@ -213,6 +271,42 @@ impl Sender {
         )
         .increment(1);
         self.record(row.id, &state).await;
+    }
+
+    /// Makes the attempt in a task of its own, so that one that panics has failed as any other
+    /// may, and counts.
+    async fn attempt(&self, notifier: Arc<dyn Notifier>, row: OutboxRow) -> Outcome {
+        let now = self.clock.now();
+        let attempt = async move { notifier.notify(&row, now).await }.in_current_span();
+        let reason = match timeout(self.timeout, AbortOnDropHandle::new(task::spawn(attempt))).await
+        {
+            Ok(Ok(outcome)) => return outcome,
+            Ok(Err(error)) => format!("the attempt broke off: {error}"),
+            Err(_) => format!("no end within {} ms", self.timeout.as_millis()),
+        };
+        Outcome::Retry { reason, after: None }
+    }
+
+    fn circuits(&self) -> MutexGuard<'_, BTreeMap<String, Circuit>> {
+        self.circuits.lock().expect("no holder of this lock panics")
+    }
+
+    /// Notes for the receiver's circuit how an attempt ended.
+    fn note_circuit(&self, receiver: &str, outcome: &Outcome, now: DateTime<Utc>) {
+        let mut circuits = self.circuits();
+        let Some(circuit) = circuits.get_mut(receiver) else { return };
+        let rests = match circuit.note(self.circuit_policy, outcome, now) {
+            None => return,
+            Some(Change::Opened { until, failures }) => {
+                tracing::warn!(failures, %until, "the receiver rests; its notifications wait");
+                1.0
+            }
+            Some(Change::Closed) => {
+                tracing::info!("the receiver works again");
+                0.0
+            }
+        };
+        metrics::gauge!(telemetry::RECEIVER_RESTS, "receiver" => receiver.to_owned()).set(rests);
     }
 
     /// Records an outcome; waits while the store is away.

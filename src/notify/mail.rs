@@ -1,28 +1,25 @@
-//! What a mail says, as text and as HTML, in the words of a communications team; pure.
+//! What a mail says, in the words of a communications team; pure.
 //!
-//! **Invariant.** The mail is a function of the notification and the page's address: the
-//! same in every attempt. Whatever comes from a tweet or the settings is escaped in HTML
-//! and cannot break a line in the text or the subject. No image or style is fetched.
-//! Deliberately absent: a template language, and pictures as attachments; the curve is a
-//! table of bars, which shows in clients that block images.
+//! **Invariant.** The mail is a function of the notification: the same in every attempt.
+//! Text and HTML say the same, since both are set from one [`Letter`]. Whatever comes from a
+//! tweet or the settings is escaped in HTML and cannot break a line in the text or the
+//! subject. The subject is that of the mail that opened the incident, so that clients that
+//! go by it keep the thread together. Nothing is fetched: styles stand in the HTML, and the
+//! picture travels with the mail; what it shows is said in words too.
+//! Deliberately absent: a template language.
+
+mod html;
+mod text;
+mod words;
 
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
-use html_escape::{encode_double_quoted_attribute as attribute, encode_text as text};
 
-use crate::store::{CurvePoint, Notification, Tally};
-
-/// Bars in the picture, at most.
-const BARS_MAX: usize = 24;
-/// Height of the picture, in pixels.
-const BARS_PX: f64 = 96.0;
-/// Characters shown of a tweet, at most.
-const TWEET_CHARS_MAX: usize = 400;
-
-const RED: &str = "#c62828";
-const GREEN: &str = "#2e7d32";
-const GREY: &str = "#90a4ae";
+use super::curve::{self, Curve, Shows};
+use super::words::{line, moment, percent};
+use crate::store::{Also, Drivers, EvidenceJson, Example, Notification, Tally};
+use words::{count, grouped, last, length, percents, sentence, times};
 
 /// A mail's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,418 +28,434 @@ pub struct Mail {
     pub subject: String,
     /// The body for clients that show text.
     pub text: String,
-    /// The body for clients that show HTML.
+    /// The body for clients that show HTML; it shows the picture under [`Mail::CURVE`].
     pub html: String,
+    /// The picture, as a PNG file, where there is something to draw.
+    pub picture: Option<Vec<u8>>,
+    /// Whether somebody should be woken.
+    pub urgent: bool,
 }
 
 impl Mail {
-    /// Words a notification; `public_url` is where the page is, without a slash at its end.
-    pub fn of(n: &Notification, public_url: Option<&str>) -> Self {
-        let link = public_url.map(|url| format!("{url}/#incident-{}", n.incident_id));
+    /// The Content-ID by which the HTML knows the picture.
+    pub const CURVE: &str = "curve@monitor";
+
+    /// Words a notification.
+    pub fn of(n: &Notification) -> Self {
+        let letter = Letter::of(n);
         Self {
             subject: subject(n),
-            text: plain(n, link.as_deref()),
-            html: html(n, link.as_deref()),
+            text: text::set(&letter),
+            html: html::set(&letter),
+            picture: letter.curve.as_ref().map(curve::png),
+            urgent: n.severity == "critical" && n.transition != "resolved" && !n.test,
         }
     }
 }
 
-fn is_opened(n: &Notification) -> bool {
-    n.transition == "opened"
+/// The parts of a mail, in order, before they are set as text or HTML. Strings may hold
+/// anything but line breaks.
+struct Letter<'a> {
+    /// The mood, for the colour.
+    mood: Mood,
+    /// The mood in a word or two: "critical", "update: warning", "ended".
+    badge: String,
+    /// A warning above all else that this is a test.
+    test: Option<&'static str>,
+    /// What has happened, in a sentence.
+    headline: String,
+    /// Since when, or how long.
+    period: String,
+    /// What a client's list shows beside the subject.
+    preview: String,
+    /// The numbers, most important first.
+    figures: Vec<Figure>,
+    /// How it went.
+    curve: Option<Curve<'a>>,
+    /// The reason, in a sentence.
+    why: String,
+    /// By what measure; in small.
+    measure: Option<String>,
+    /// What marks the tweets off.
+    drivers: Vec<Driver>,
+    /// What share repeats of one tweet make up, where it is worth a word.
+    repeats: Option<String>,
+    /// Tweets to read.
+    examples: Vec<Quote>,
+    /// Other brands' incidents.
+    also: Vec<String>,
+    /// What to do to be told no more.
+    hint: Option<String>,
+    /// Where to look closer.
+    link: Option<String>,
+    /// Small print.
+    note: String,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Critical,
+    Warning,
+    Notice,
+    Over,
+}
+
+struct Figure {
+    title: String,
+    number: String,
+    detail: String,
+    /// Whether it is the number that alarms.
+    main: bool,
+}
+
+struct Driver {
+    term: String,
+    /// The share of the negative tweets that have it, in 0..=1.
+    share: f64,
+    detail: String,
+}
+
+struct Quote {
+    text: String,
+    caption: String,
+}
+
+/// Terms shown, at most.
+const TERMS_MAX: usize = 8;
+/// Tweets shown, at most.
+const EXAMPLES_MAX: usize = 5;
+/// Other incidents shown, at most.
+const ALSO_MAX: usize = 10;
+/// Characters shown of a brand and its like, at most.
+const WORD_CHARS_MAX: usize = 64;
+/// Characters shown of a term, at most; links are long.
+const TERM_CHARS_MAX: usize = 80;
+/// Characters shown of a tweet, at most.
+const TWEET_CHARS_MAX: usize = 400;
+/// Characters shown of a reason, at most.
+const REASON_CHARS_MAX: usize = 600;
+/// Characters of a link, at most.
+const URL_CHARS_MAX: usize = 2000;
+/// From this share on, repeats of one tweet are worth a word.
+const REPEATS_MIN: f64 = 0.1;
+
+const TEST: &str = "This is a test of the receiver. Nothing has happened.";
+const JUDGED: &str = "A model judged each tweet; it errs on some, so read a few before you act.";
+
+/// The same in all mails of an incident: no number that changes may stand here.
 fn subject(n: &Notification) -> String {
-    let (brand, now, expected) =
-        (one_line(&n.brand), percent(n.observed.share), percent(n.expected_share));
-    if is_opened(n) {
-        format!("{brand}: {now} negative, expected {expected}")
-    } else {
-        format!("{brand}: alert ended, {now} negative, expected {expected}")
-    }
-}
-
-/// Says "ended", not "over": the share may have stayed up and become the new normal. The
-/// reason sentence tells which.
-fn headline(n: &Notification) -> String {
-    let (brand, now) = (one_line(&n.brand), percent(n.observed.share));
-    if is_opened(n) {
-        format!("{now} of the tweets about {brand} are negative")
-    } else {
-        format!("{brand}: the alert has ended")
-    }
-}
-
-/// When it began, and where it ended for how long it lasted.
-fn period(n: &Notification) -> String {
-    if is_opened(n) {
-        format!("Bad buzz since {}.", moment(n.opened_at))
-    } else {
-        let minutes = (n.at - n.opened_at).num_minutes().unsigned_abs();
-        format!("From {} to {}: {}.", moment(n.opened_at), moment(n.at), length(minutes))
-    }
-}
-
-fn of_tweets(tally: Tally) -> String {
-    format!("{} of {} tweets", grouped(tally.negative), grouped(tally.total))
-}
-
-/// A bar's share and counts.
-fn detail(tally: Tally) -> String {
-    match tally.total {
-        0 => "no tweets".to_owned(),
-        _ => format!("{:>5}  {}", percent(tally.share), of_tweets(tally)),
-    }
-}
-
-fn plain(n: &Notification, link: Option<&str>) -> String {
-    let mut out = String::new();
-    let mut line = |text: &str| {
-        out.push_str(text);
-        out.push('\n');
+    let brand = word(&n.brand);
+    let what = match n.evidence {
+        EvidenceJson::Share { .. } => format!("{brand}: bad buzz"),
+        EvidenceJson::Surge { .. } => format!("{brand}: surge of tweets"),
+        EvidenceJson::Quiet { .. } => "Monitor: no tweets arrive".to_owned(),
+        EvidenceJson::Lag { .. } => "Monitor: reading lags behind".to_owned(),
     };
-    line(&format!("{}.", headline(n)));
-    line(&period(n));
-    line("");
-    line(&format!("  Negative now  {:>5}   {}", percent(n.observed.share), of_window(n)));
-    line(&format!("  Expected      {:>5}   {}", percent(n.expected_share), from_baseline(n)));
-    line("");
-    line(&format!("Why: {}", one_line(&n.reason)));
-    if !n.curve.is_empty() {
-        line("");
-        line("Share of negative tweets over time (UTC)");
-        for bar in bars(&n.curve, 12) {
-            let share = bar.tally.share;
-            let picture = "█".repeat((share * 20.0).round() as usize);
-            let (at, detail) = (bar.at.format("%H:%M"), detail(bar.tally));
-            line(&format!("  {at}  {picture:<20} {detail}"));
+    let test = if n.test { "[TEST] " } else { "" };
+    let answer = if n.transition == "opened" { "" } else { "Re: " };
+    let at = n.opened_at.format("%-d %b, %H:%M UTC");
+    format!("{answer}{test}{what}, {at} (incident {})", n.incident_id)
+}
+
+impl<'a> Letter<'a> {
+    fn of(n: &'a Notification) -> Self {
+        let over = n.transition == "resolved";
+        let mood = match (over, n.severity.as_str()) {
+            (true, _) => Mood::Over,
+            (_, "critical") => Mood::Critical,
+            (_, "warning") => Mood::Warning,
+            _ => Mood::Notice,
+        };
+        let badge = match n.transition.as_str() {
+            "resolved" => "ended".to_owned(),
+            "updated" => format!("update: {}", word(&n.severity)),
+            _ => word(&n.severity),
+        };
+        let figures = figures(n);
+        let numbers: Vec<_> =
+            figures.iter().map(|f| format!("{}: {} ({})", f.title, f.number, f.detail)).collect();
+        let headline = headline(n);
+        Self {
+            mood,
+            preview: format!("{}. {}.", sentence(&badge), numbers.join(", ")),
+            badge,
+            test: n.test.then_some(TEST),
+            period: period(n),
+            headline,
+            curve: curve(n),
+            figures,
+            why: line(&n.reason, REASON_CHARS_MAX),
+            measure: measure(&n.evidence),
+            drivers: drivers(&n.drivers),
+            repeats: repeats(&n.drivers),
+            examples: n.examples.iter().take(EXAMPLES_MAX).map(quote).collect(),
+            also: n.also.iter().take(ALSO_MAX).map(also).collect(),
+            hint: (!over && !n.test).then(|| format!("monitor incidents ack {}", n.incident_id)),
+            link: n.url.as_deref().map(|url| line(url, URL_CHARS_MAX)),
+            note: note(n),
         }
     }
-    if !n.examples.is_empty() {
-        line("");
-        line("Most negative tweets");
-        for example in &n.examples {
-            line("");
-            line(&format!("  “{}”", tweet(&example.text)));
-            line(&format!("  {}", caption(example.created_at, example.negative)));
+}
+
+fn headline(n: &Notification) -> String {
+    let brand = word(&n.brand);
+    match (&n.evidence, n.transition.as_str()) {
+        // "Ended", not "over": the share may have stayed up and become the new normal. The
+        // reason says which.
+        (EvidenceJson::Share { .. }, "resolved") => format!("{brand}: the alert has ended"),
+        (EvidenceJson::Share { observed, .. }, "updated") => {
+            format!("{} of the tweets about {brand} are still negative", percent(observed.share))
+        }
+        (EvidenceJson::Share { observed, .. }, _) => {
+            format!("{} of the tweets about {brand} are negative", percent(observed.share))
+        }
+        (EvidenceJson::Surge { .. }, "resolved") => {
+            format!("{brand}: the surge of tweets has ended")
+        }
+        (EvidenceJson::Surge { observed, expected, .. }, transition) => {
+            let still = if transition == "updated" { "still " } else { "" };
+            let factor = times(*observed as f64 / expected.max(1.0));
+            format!("There are {still}{factor} as many tweets about {brand} as usual")
+        }
+        (EvidenceJson::Quiet { .. }, "resolved") => "Tweets arrive again".into(),
+        (EvidenceJson::Quiet { minutes, .. }, transition) => {
+            let no = if transition == "updated" { "Still no" } else { "No" };
+            format!("{no} tweet has arrived for {}", length(u64::from(*minutes)))
+        }
+        (EvidenceJson::Lag { .. }, "resolved") => "Reading has caught up".into(),
+        (EvidenceJson::Lag { behind_minutes, .. }, transition) => {
+            let still = if transition == "updated" { "still " } else { "" };
+            format!("Reading is {still}{} behind", length(u64::from(*behind_minutes)))
         }
     }
-    if let Some(link) = link {
-        line("");
-        line(&format!("Look closer: {link}"));
-    }
-    line("");
-    line(&format!("Incident {}. {NOTE}", n.incident_id));
-    out
 }
 
-const NOTE: &str = "All times are the tweets' own, in UTC. A model judged each tweet; \
-                    it errs on some, so read a few before you act.";
-
-fn of_window(n: &Notification) -> String {
-    format!("{} in {}", of_tweets(n.observed), last(n.window_minutes))
-}
-
-fn from_baseline(n: &Notification) -> String {
-    format!("from the brand's usual: {}", of_tweets(n.baseline))
-}
-
-fn caption(at: DateTime<Utc>, negative: f32) -> String {
-    format!("{}, {} sure", moment(at), percent(f64::from(negative)))
-}
-
-fn html(n: &Notification, link: Option<&str>) -> String {
-    let colour = if is_opened(n) { RED } else { GREEN };
-    let mut out = String::with_capacity(8 * 1024);
-    let mut add = |part: &str| out.push_str(part);
-    add("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
-    add("<meta name=\"viewport\" content=\"width=device-width\">");
-    add("<meta name=\"color-scheme\" content=\"light\"></head>\n");
-    add("<body style=\"margin:0;background:#eceff1;color:#212121;\
-         font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;\
-         font-size:16px;line-height:1.45\">\n");
-    add("<table role=\"presentation\" width=\"100%\" cellpadding=\"0\" cellspacing=\"0\">\
-         <tr><td align=\"center\" style=\"padding:16px 8px\">\n");
-    add(&format!(
-        "<table role=\"presentation\" width=\"100%\" cellpadding=\"0\" cellspacing=\"0\" \
-         style=\"max-width:600px;background:#ffffff;border-top:6px solid {colour}\">\n"
-    ));
-    add(&format!(
-        "<tr><td style=\"padding:24px 24px 0\">\
-         <div style=\"font-size:22px;font-weight:600;line-height:1.25\">{}</div>\
-         <div style=\"color:#546e7a;padding-top:6px\">{}</div></td></tr>\n",
-        text(&headline(n)),
-        text(&period(n)),
-    ));
-    add("<tr><td style=\"padding:20px 24px 0\"><table role=\"presentation\" width=\"100%\" \
-         cellpadding=\"0\" cellspacing=\"0\"><tr>\n");
-    add(&figure("Negative now", n.observed.share, &of_window(n), colour));
-    add(&figure("Expected", n.expected_share, &from_baseline(n), "#455a64"));
-    add("</tr></table></td></tr>\n");
-    if !n.curve.is_empty() {
-        add(&picture(n));
-    }
-    add(&format!(
-        "<tr><td style=\"padding:20px 24px 0\"><b>Why</b><br>{}</td></tr>\n",
-        text(&one_line(&n.reason)),
-    ));
-    if !n.examples.is_empty() {
-        add("<tr><td style=\"padding:20px 24px 0\"><b>Most negative tweets</b></td></tr>\n");
-    }
-    for example in &n.examples {
-        add(&format!(
-            "<tr><td style=\"padding:10px 24px 0\"><div style=\"border-left:3px solid {GREY};\
-             padding:2px 0 2px 12px\">{}<div style=\"color:#78909c;font-size:13px\">{}</div>\
-             </div></td></tr>\n",
-            text(&tweet(&example.text)),
-            text(&caption(example.created_at, example.negative)),
-        ));
-    }
-    if let Some(link) = link {
-        add(&format!(
-            "<tr><td style=\"padding:24px 24px 0\"><a href=\"{}\" style=\"background:#37474f;\
-             color:#ffffff;text-decoration:none;padding:10px 18px;border-radius:4px;\
-             display:inline-block\">Look closer</a></td></tr>\n",
-            attribute(link),
-        ));
-    }
-    add(&format!(
-        "<tr><td style=\"padding:24px;color:#78909c;font-size:13px\">Incident {}. {NOTE}</td>\
-         </tr>\n</table>\n</td></tr></table></body></html>\n",
-        n.incident_id,
-    ));
-    out
-}
-
-fn figure(title: &str, share: f64, detail: &str, colour: &str) -> String {
-    format!(
-        "<td width=\"50%\" valign=\"top\" style=\"padding-right:12px\">\
-         <div style=\"color:#546e7a;font-size:13px\">{title}</div>\
-         <div style=\"color:{colour};font-size:34px;font-weight:600;line-height:1.2\">{}</div>\
-         <div style=\"color:#546e7a;font-size:13px\">{}</div></td>\n",
-        percent(share).replace(' ', "&nbsp;"),
-        text(detail),
-    )
-}
-
-/// Bars of share over time: grey up to the expected share, red for what lies above.
-fn picture(n: &Notification) -> String {
-    let bars = bars(&n.curve, BARS_MAX);
-    let (mut columns, mut labels) = (String::new(), String::new());
-    for (place, bar) in bars.iter().enumerate() {
-        let usual = (bar.tally.share.min(n.expected_share) * BARS_PX).round();
-        let above = (bar.tally.share * BARS_PX).round() - usual;
-        let _ = write!(
-            columns,
-            "<td valign=\"bottom\" height=\"{BARS_PX}\" title=\"{}  {}\" \
-             style=\"vertical-align:bottom;padding:0 1px\">",
-            bar.at.format("%H:%M"),
-            detail(bar.tally),
-        );
-        for (height, colour) in [(above, RED), (usual, GREY)] {
-            if height > 0.0 {
-                let _ = write!(
-                    columns,
-                    "<div style=\"height:{height}px;background:{colour};font-size:0;\
-                     line-height:0\">&nbsp;</div>",
-                );
-            }
+/// When it began, and how long it has lasted; for the stream also what it means.
+fn period(n: &Notification) -> String {
+    let minutes = (n.at - n.opened_at).num_minutes().unsigned_abs();
+    let (opened, lasted) = (moment(n.opened_at), length(minutes));
+    match (&n.evidence, n.transition.as_str()) {
+        (_, "resolved") => format!("From {opened} to {}: {lasted}.", moment(n.at)),
+        (EvidenceJson::Quiet { last, .. }, _) => {
+            let since = last.map_or(opened, moment);
+            format!("Since {since}. While this lasts, no bad buzz is noticed.")
         }
-        columns.push_str("</td>\n");
-        if place % 6 == 0 {
-            let span = (bars.len() - place).min(6);
-            let _ = write!(
-                labels,
-                "<td colspan=\"{span}\" style=\"color:#78909c;font-size:12px\">{}</td>",
-                bar.at.format("%H:%M"),
-            );
+        (EvidenceJson::Lag { .. }, _) => {
+            format!("Noticed on {opened}. While this lasts, bad buzz is noticed late.")
+        }
+        (_, "updated") => format!("Open since {opened}, for {lasted}."),
+        (EvidenceJson::Share { since, .. } | EvidenceJson::Surge { since, .. }, _) => {
+            format!("The rise began on {}.", moment(*since))
         }
     }
-    format!(
-        "<tr><td style=\"padding:24px 24px 0\"><b>Share of negative tweets over time</b>\
-         <div style=\"color:#546e7a;font-size:13px;padding-bottom:8px\">\
-         <span style=\"color:{RED}\">&#9632;</span> above the expected {} \
-         <span style=\"color:{GREY}\">&#9632;</span> up to it</div>\
-         <table role=\"img\" aria-label=\"{}\" width=\"100%\" cellpadding=\"0\" \
-         cellspacing=\"0\" style=\"table-layout:fixed;border-bottom:1px solid #b0bec5\">\
-         <tr>\n{columns}</tr></table>\
-         <table role=\"presentation\" width=\"100%\" cellpadding=\"0\" cellspacing=\"0\" \
-         style=\"table-layout:fixed\"><tr>{labels}</tr></table></td></tr>\n",
-        percent(n.expected_share).replace(' ', "&nbsp;"),
-        attribute(&spoken(&bars)),
-    )
 }
 
-/// The picture in a sentence, for those who hear it.
-fn spoken(bars: &[Bar]) -> String {
-    let shares: Vec<_> =
-        bars.iter().filter(|b| b.tally.total > 0).map(|b| percent(b.tally.share)).collect();
-    match (shares.first(), shares.last()) {
-        (Some(first), Some(last)) => {
-            format!("The share of negative tweets went from {first} to {last}.")
+fn figures(n: &Notification) -> Vec<Figure> {
+    let over = n.transition == "resolved";
+    let figure =
+        |title: String, number, detail, main| Figure { title, number, detail, main: main && !over };
+    match &n.evidence {
+        EvidenceJson::Share {
+            since,
+            observed,
+            observed_interval,
+            recent_minutes,
+            recent,
+            baseline,
+            expected_share,
+            expected_interval,
+            ..
+        } => {
+            let interval = percents(observed_interval.low, observed_interval.high);
+            vec![
+                figure(
+                    format!("Negative since {}", clock(*since, n.at)),
+                    percent(observed.share),
+                    format!("{}; likely {interval}", of_tweets(*observed)),
+                    true,
+                ),
+                figure(
+                    sentence(&last(*recent_minutes)),
+                    percent(recent.share),
+                    of_tweets(*recent),
+                    true,
+                ),
+                figure(
+                    "Expected".into(),
+                    percent(*expected_share),
+                    format!(
+                        "likely {}; from {}",
+                        percents(expected_interval.low, expected_interval.high),
+                        count(baseline.total, "tweet")
+                    ),
+                    false,
+                ),
+            ]
         }
-        _ => "There were no tweets.".to_owned(),
+        EvidenceJson::Surge { since, observed, expected, .. } => vec![
+            figure(
+                format!("Tweets since {}", clock(*since, n.at)),
+                grouped(*observed),
+                format!("{} as many as usual", times(*observed as f64 / expected.max(1.0))),
+                true,
+            ),
+            figure(
+                "Expected".into(),
+                grouped(expected.round() as u64),
+                "in as long a time".into(),
+                false,
+            ),
+        ],
+        EvidenceJson::Quiet { last, minutes, expected_tweets, limit_minutes } => vec![
+            figure(
+                "Without a tweet".into(),
+                format!("{} min", grouped(u64::from(*minutes))),
+                last.map_or_else(
+                    || "none has ever come".into(),
+                    |last| format!("the last one came {}", moment(last)),
+                ),
+                true,
+            ),
+            figure(
+                "Expected meanwhile".into(),
+                grouped(expected_tweets.round() as u64),
+                format!("tweets; a gap alarms from {limit_minutes} min"),
+                false,
+            ),
+        ],
+        EvidenceJson::Lag { behind_minutes, limit_minutes } => vec![figure(
+            "Behind".into(),
+            format!("{} min", grouped(u64::from(*behind_minutes))),
+            format!("alarms from {limit_minutes} min"),
+            true,
+        )],
     }
 }
 
-struct Bar {
-    at: DateTime<Utc>,
-    tally: Tally,
+/// What is drawn: of a brand its share or its volume, of a stream gone quiet its volume.
+fn curve(n: &Notification) -> Option<Curve<'_>> {
+    let (since, shows) = match &n.evidence {
+        EvidenceJson::Share { since, expected_share, expected_interval, recent, .. } => (
+            *since,
+            Shows::Share {
+                expected: *expected_share,
+                band: (*expected_interval).into(),
+                now: recent.share,
+            },
+        ),
+        EvidenceJson::Surge { since, expected, .. } => {
+            let minutes = ((n.at - *since).num_minutes() + 1).max(1);
+            (*since, Shows::Volume { expected: expected / minutes as f64 })
+        }
+        EvidenceJson::Quiet { last, minutes, expected_tweets, .. } => {
+            let rate = expected_tweets / f64::from((*minutes).max(1));
+            ((*last)?, Shows::Volume { expected: rate })
+        }
+        EvidenceJson::Lag { .. } => return None,
+    };
+    let ended = (n.transition == "resolved").then_some(n.at);
+    // After a resolve the detector looks for the next rise, but the picture shows this one.
+    Curve::new(&n.curve, n.curve_minutes, since.min(n.opened_at), ended, shows)
 }
 
-/// The curve in at most `limit` bars of equally many points.
-fn bars(curve: &[CurvePoint], limit: usize) -> Vec<Bar> {
-    curve
-        .chunks(curve.len().div_ceil(limit).max(1))
-        .map(|points| {
-            let counts = crate::domain::Counts {
-                total: points.iter().map(|p| p.total).sum(),
-                negative: points.iter().map(|p| p.negative).sum(),
-            };
-            Bar { at: points[0].at, tally: counts.into() }
+fn measure(evidence: &EvidenceJson) -> Option<String> {
+    match evidence {
+        EvidenceJson::Share { rule, statistic, threshold, dispersion, .. } => Some(format!(
+            "Rule {}: statistic {statistic:.1}, alarms from {threshold:.1}; the counts vary \
+             {dispersion:.1} times as much as those of independent tweets. \
+             “Likely” is with 95 % confidence.",
+            word(rule)
+        )),
+        EvidenceJson::Surge { statistic, threshold, .. } => {
+            Some(format!("Statistic {statistic:.1}, alarms from {threshold:.1}."))
+        }
+        EvidenceJson::Quiet { .. } | EvidenceJson::Lag { .. } => None,
+    }
+}
+
+fn drivers(drivers: &Drivers) -> Vec<Driver> {
+    let all = drivers.tweets.max(1);
+    drivers
+        .terms
+        .iter()
+        .take(TERMS_MAX)
+        .map(|driver| Driver {
+            term: line(&driver.term, TERM_CHARS_MAX),
+            share: (driver.tweets as f64 / all as f64).min(1.0),
+            detail: format!("{} of {}", grouped(driver.tweets), grouped(all)),
         })
         .collect()
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
+fn repeats(drivers: &Drivers) -> Option<String> {
+    (drivers.one_tweet_share >= REPEATS_MIN).then(|| {
+        format!(
+            "One tweet and its repeats make up {} of the negative tweets.",
+            percent(drivers.one_tweet_share)
+        )
+    })
 }
 
-/// A time for people, in UTC, to the minute.
-fn moment(at: DateTime<Utc>) -> String {
-    at.format("%-d %b %Y, %H:%M UTC").to_string()
+fn quote(example: &Example) -> Quote {
+    let mut caption = String::new();
+    if let Some(author) = &example.author {
+        let author = word(author);
+        let _ = write!(caption, "@{}, ", author.trim_start_matches('@'));
+    }
+    caption.push_str(&moment(example.created_at));
+    if let Some(reach) = example.reach {
+        let _ = write!(caption, ", reaches {}", count(reach, "follower"));
+    }
+    if example.alike > 1 {
+        let _ = write!(caption, ", said {} times", grouped(example.alike));
+    }
+    Quote { text: line(&example.text, TWEET_CHARS_MAX), caption }
 }
 
-/// A number in groups of three digits.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            out.push(',');
+fn also(also: &Also) -> String {
+    format!(
+        "{} ({}, {} {}): {} Incident {}.",
+        word(&also.brand),
+        word(&also.severity),
+        word(&also.transition),
+        time(also.at),
+        line(&also.reason, REASON_CHARS_MAX),
+        also.incident_id
+    )
+}
+
+fn word(text: &str) -> String {
+    line(text, WORD_CHARS_MAX)
+}
+
+/// A time of the day; with the date where it is not that of `today`.
+fn clock(at: DateTime<Utc>, today: DateTime<Utc>) -> String {
+    let same = at.date_naive() == today.date_naive();
+    at.format(if same { "%H:%M" } else { "%-d %b, %H:%M" }).to_string()
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.format("%H:%M UTC").to_string()
+}
+
+fn note(n: &Notification) -> String {
+    let incident = format!("Incident {}.", n.incident_id);
+    match n.evidence {
+        EvidenceJson::Share { .. } => {
+            format!("{incident} All times are the tweets' own, in UTC. {JUDGED}")
         }
-        out.push(digit);
-    }
-    out
-}
-
-/// A length of time in words.
-fn length(minutes: u64) -> String {
-    let unit = |n: u64, noun: &str| match n {
-        0 => None,
-        1 => Some(format!("1 {noun}")),
-        n => Some(format!("{n} {noun}s")),
-    };
-    let parts = [
-        unit(minutes / 1440, "day"),
-        unit(minutes / 60 % 24, "hour"),
-        unit(minutes % 60, "minute"),
-    ];
-    let words: Vec<_> = parts.into_iter().flatten().collect();
-    if words.is_empty() { "less than a minute".into() } else { words.join(" ") }
-}
-
-/// The window in words: "the last hour", "the last 90 minutes".
-fn last(minutes: u32) -> String {
-    let many = |n: u32, noun: &str| match n {
-        1 => format!("the last {noun}"),
-        n => format!("the last {n} {noun}s"),
-    };
-    match minutes {
-        m if m % 1440 == 0 => many(m / 1440, "day"),
-        m if m % 60 == 0 => many(m / 60, "hour"),
-        m => many(m, "minute"),
+        EvidenceJson::Surge { .. } => format!("{incident} All times are the tweets' own, in UTC."),
+        EvidenceJson::Quiet { .. } | EvidenceJson::Lag { .. } => {
+            format!("{incident} All times are in UTC.")
+        }
     }
 }
 
-/// A text on one line: white space runs become one space; control characters and marks
-/// that turn the direction of writing are left out.
-fn one_line(text: &str) -> String {
-    let shown: String = text
-        .chars()
-        .map(|c| if c.is_whitespace() { ' ' } else { c })
-        .filter(|c| !c.is_control() && !('\u{202A}'..='\u{202E}').contains(c))
-        .filter(|c| !('\u{2066}'..='\u{2069}').contains(c))
-        .collect();
-    shown.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-fn tweet(text: &str) -> String {
-    let line = one_line(text);
-    if line.chars().count() <= TWEET_CHARS_MAX {
-        return line;
-    }
-    let cut: String = line.chars().take(TWEET_CHARS_MAX).collect();
-    format!("{}…", cut.trim_end())
+fn of_tweets(tally: Tally) -> String {
+    format!("{} of {}", grouped(tally.negative), count(tally.total, "tweet"))
 }
 
 #[cfg(test)]
 pub(super) mod fixtures;
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mails_read_well() {
-        for transition in ["opened", "resolved"] {
-            let row = fixtures::row(transition);
-            let mail = Mail::of(&row.notification, Some("https://monitor.example.com"));
-            insta::assert_snapshot!(format!("{transition}_subject"), mail.subject);
-            insta::assert_snapshot!(format!("{transition}_text"), mail.text);
-            insta::assert_snapshot!(format!("{transition}_html"), mail.html);
-        }
-    }
-
-    #[test]
-    fn nothing_slips_in() {
-        let mut n = fixtures::row("opened").notification;
-        n.brand = "<script>alert(1)</script>\r\nBcc: all@example.com".into();
-        n.reason = "a <b>bold</b> reason".into();
-        n.examples[0].text = "<img src=x onerror=alert(1)>\u{202E}\n\n\"quoted\" & more".into();
-        let mail = Mail::of(&n, Some("https://example.com/\"><script>"));
-        for tag in ["<script", "<img", "<b>bold"] {
-            assert!(!mail.html.contains(tag), "{tag}");
-        }
-        assert!(!mail.subject.contains(['\r', '\n']), "{:?}", mail.subject);
-        assert!(mail.text.contains("“<img src=x onerror=alert(1)> \"quoted\" & more”"));
-    }
-
-    #[test]
-    fn bare_notifications_have_mails_too() {
-        let mut n = fixtures::row("opened").notification;
-        n.examples.clear();
-        n.curve.clear();
-        let mail = Mail::of(&n, None);
-        for heading in ["over time", "Most negative", "Look closer", "href"] {
-            assert!(!mail.text.contains(heading) && !mail.html.contains(heading), "{heading}");
-        }
-    }
-
-    #[test]
-    fn words() {
-        let check = |name, found: String, expected: &str| assert_eq!(found, expected, "{name}");
-        check("window of an hour", last(60), "the last hour");
-        check("window of 90 minutes", last(90), "the last 90 minutes");
-        check("window of 2 days", last(2880), "the last 2 days");
-        check("length", length(1440 + 61), "1 day 1 hour 1 minute");
-        check("round length", length(120), "2 hours");
-        check("no length", length(0), "less than a minute");
-        check("small number", grouped(999), "999");
-        check("large number", grouped(1_234_567), "1,234,567");
-        check("share", percent(0.7849), "78 %");
-        check("long tweet", tweet(&"word ".repeat(200)).chars().last().into_iter().collect(), "…");
-    }
-
-    #[test]
-    fn a_long_curve_becomes_few_bars() {
-        let check = |name, points: usize, limit, expected| {
-            let point = fixtures::row("opened").notification.curve[0].clone();
-            assert_eq!(bars(&vec![point; points], limit).len(), expected, "{name}");
-        };
-        check("none", 0, 24, 0);
-        check("fewer", 5, 24, 5);
-        check("as many", 24, 24, 24);
-        check("more", 25, 24, 13);
-        check("a day of minutes", 1440, 24, 24);
-    }
-}
+mod tests;

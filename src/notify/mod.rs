@@ -1,30 +1,45 @@
-//! From outbox rows to mails and webhooks.
+//! From outbox rows to mails, webhooks and chats.
 //!
 //! **Invariant.** Every attempt on a row goes out under the row's own key: as the mail's
 //! Message-ID, as the webhook's id. A row is recorded as sent only once a receiver has
 //! taken it, so a sender that dies in between is followed by another: at least once, and
 //! a receiver can tell repeats by the key. Whether a failure may pass is the notifier's
-//! word ([`Outcome`]); when to try again is [`backoff`]'s.
-//! Deliberately absent: order among notifications, and grouping of several into one.
+//! word ([`Outcome`]); when to try again is [`backoff`]'s, when to leave a receiver alone
+//! [`circuit`]'s.
+//! Deliberately absent: order among notifications, and grouping of several into one; the
+//! store leases an end after what it ends, and joins what is to be told together.
 
+mod alertmanager;
 pub mod backoff;
+pub mod circuit;
+mod curve;
 mod dispatcher;
 mod email;
+pub mod heartbeat;
+mod http;
 mod mail;
+mod slack;
+mod teams;
 mod webhook;
+mod words;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::config::Secret;
+use crate::config::{self, Delivery, Secret};
 use crate::store::OutboxRow;
 
+pub use alertmanager::AlertmanagerNotifier;
 pub use dispatcher::Dispatcher;
 pub use email::EmailNotifier;
 pub use mail::Mail;
+pub use slack::SlackNotifier;
+pub use teams::TeamsNotifier;
 pub use webhook::WebhookNotifier;
 
 /// How an attempt to tell a receiver ended.
@@ -32,6 +47,13 @@ pub use webhook::WebhookNotifier;
 pub enum Outcome {
     /// The receiver took it.
     Sent,
+    /// Some of the receiver's people took it, others did not.
+    Partly {
+        /// Who did not, and why; for people.
+        reason: String,
+        /// How long to wait before these are tried again; `None`: they never will take it.
+        after: Option<Duration>,
+    },
     /// It did not, but may later.
     Retry {
         /// What went wrong, for people.
@@ -52,6 +74,31 @@ pub trait Notifier: Send + Sync + 'static {
     /// Makes one attempt, at the wall-clock time `now`. May be cancelled at any point,
     /// and called again with the same row.
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome;
+}
+
+/// The notifiers of all receivers, by name: what the dispatcher sends by, and what tries a
+/// receiver out.
+///
+/// # Errors
+/// A receiver's settings cannot be used, or a file that holds a secret cannot be read; the
+/// message names it.
+pub fn notifiers(
+    receivers: &BTreeMap<String, config::Receiver>,
+    delivery: Delivery,
+) -> Result<BTreeMap<String, Arc<dyn Notifier>>, NotifyError> {
+    let timeout = Duration::from_millis(delivery.timeout_ms);
+    let notifier = |name: &str, receiver: &config::Receiver| {
+        Ok::<Arc<dyn Notifier>, NotifyError>(match receiver {
+            config::Receiver::Email(s) => Arc::new(EmailNotifier::new(name, s, timeout)?),
+            config::Receiver::Webhook(s) => Arc::new(WebhookNotifier::new(name, s, timeout)?),
+            config::Receiver::Slack(s) => Arc::new(SlackNotifier::new(name, s, timeout)?),
+            config::Receiver::Teams(s) => Arc::new(TeamsNotifier::new(name, s, timeout)?),
+            config::Receiver::Alertmanager(s) => {
+                Arc::new(AlertmanagerNotifier::new(name, s, timeout)?)
+            }
+        })
+    };
+    receivers.iter().map(|(name, r)| Ok((name.clone(), notifier(name, r)?))).collect()
 }
 
 /// Why a receiver's settings cannot be used.
@@ -102,6 +149,16 @@ pub enum NotifyError {
         /// What went wrong.
         source: std::io::Error,
     },
+    /// The file that should hold certificates cannot be used.
+    #[error("receivers.{receiver}.ca_file: {path}: {problem}", path = path.display())]
+    Certificates {
+        /// The receiver.
+        receiver: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// No HTTP client can be made.
     #[error("receivers.{receiver}: cannot make an HTTP client: {problem}")]
     Client {
@@ -110,6 +167,9 @@ pub enum NotifyError {
         /// What went wrong.
         problem: String,
     },
+    /// The heartbeat's URL cannot be used; it is not shown.
+    #[error("heartbeat.url: {0}")]
+    Heartbeat(String),
 }
 
 /// The secret given in the settings, or else in a file (without the line's end).

@@ -1,10 +1,13 @@
-//! Signed JSON over HTTP, after the Standard Webhooks specification.
+//! Signed JSON over HTTP, after the Standard Webhooks specification
+//! (standardwebhooks.com); `docs/webhook.schema.json` describes the JSON.
 //!
-//! **Invariant.** The body of a row is the same bytes in every attempt; the signature
-//! covers the id (the row's key), the time of the attempt and the body. Redirects are not
-//! followed: a signed body goes where the settings say. No error shows URL or secret.
-//! Deliberately absent: reading the answer's body. The status tells all that counts, and
-//! a receiver cannot make us hold more than its headers.
+//! **Invariant.** The body of a row is the same bytes in every attempt; each signature covers
+//! the id (the row's key), the time of the attempt and the body. While a secret is being
+//! replaced there are two signatures, the present secret's first, so a receiver that knows
+//! either accepts. Files with secrets are read again at each attempt: a secret is replaced
+//! without a restart.
+//! Deliberately absent: asymmetric signatures (`v1a`); a shared secret is what receivers of
+//! one's own need.
 
 use std::time::Duration;
 
@@ -13,31 +16,23 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, SecondsFormat, Utc};
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{StatusCode, Url, header};
+use reqwest::header::{HeaderMap, HeaderValue};
 use serde::Serialize;
 use sha2::Sha256;
 
-use super::{Notifier, NotifyError, Outcome, chain, read_secret, wire_key};
+use super::http::Target;
+use super::{Notifier, NotifyError, Outcome, read_secret, wire_key};
 use crate::config;
 use crate::store::{Notification, OutboxRow};
 
 /// Least and most bytes of a signing key, by the specification.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// Answers that would be the same again: the body is refused, or the receiver is gone and
-/// says so. All others may pass, once a deploy is over or a token rotated.
-const PERMANENT: [StatusCode; 4] = [
-    StatusCode::BAD_REQUEST,
-    StatusCode::GONE,
-    StatusCode::PAYLOAD_TOO_LARGE,
-    StatusCode::UNPROCESSABLE_ENTITY,
-];
-
 /// Posts to one URL.
 pub struct WebhookNotifier {
-    url: Url,
-    key: Vec<u8>,
-    client: reqwest::Client,
+    receiver: String,
+    settings: config::Webhook,
+    target: Target,
 }
 
 /// The JSON that is posted.
@@ -54,38 +49,42 @@ impl WebhookNotifier {
     /// Prepares to post to the receiver called `name`; one attempt takes at most `timeout`.
     ///
     /// # Errors
-    /// The URL or the secret cannot be used; the message names the receiver.
+    /// The URL or a secret cannot be used; the message names the receiver.
     pub fn new(
         name: &str,
         settings: &config::Webhook,
         timeout: Duration,
     ) -> Result<Self, NotifyError> {
-        let receiver = || name.to_owned();
-        let bad_url = |problem: String| NotifyError::Url { receiver: receiver(), problem };
-        let url = Url::parse(&settings.url).map_err(|e| bad_url(e.to_string()))?;
-        if !["http", "https"].contains(&url.scheme()) {
-            return Err(bad_url("give an http:// or https:// URL".into()));
-        }
-        let secret = read_secret(name, settings.secret.as_ref(), settings.secret_file.as_ref())?;
-        let key = secret
-            .as_ref()
-            .and_then(|secret| secret.expose().strip_prefix("whsec_"))
-            .and_then(|text| BASE64_STANDARD.decode(text).ok())
-            .filter(|key| SECRET_BYTES.contains(&key.len()))
-            .ok_or_else(|| NotifyError::Secret {
-                receiver: receiver(),
-                problem: "the secret must be whsec_ and the base64 of 24 to 64 random bytes; \
-                          `echo whsec_$(openssl rand -base64 32)` makes one"
-                    .into(),
-            })?;
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(timeout)
-            .user_agent(concat!("monitor/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| NotifyError::Client { receiver: receiver(), problem: chain(&e) })?;
-        Ok(Self { url, key, client })
+        let target = Target::new(name, &settings.endpoint, "", timeout)?;
+        let notifier = Self { receiver: name.to_owned(), settings: settings.clone(), target };
+        notifier.keys()?;
+        Ok(notifier)
     }
+
+    /// The signing keys: the present one, then the one before, if it is still in use.
+    fn keys(&self) -> Result<Vec<Vec<u8>>, NotifyError> {
+        let s = &self.settings;
+        let present = read_secret(&self.receiver, s.secret.as_ref(), s.secret_file.as_ref())?;
+        let (previous, file) = (s.previous_secret.as_ref(), s.previous_secret_file.as_ref());
+        let previous = read_secret(&self.receiver, previous, file)?;
+        let bad = |which: &str| NotifyError::Secret {
+            receiver: self.receiver.clone(),
+            problem: format!(
+                "{which} must be whsec_ and the base64 of 24 to 64 random bytes; `echo \
+                 whsec_$(openssl rand -base64 32)` makes one"
+            ),
+        };
+        let mut keys = vec![present.as_ref().and_then(key).ok_or_else(|| bad("the secret"))?];
+        if let Some(previous) = previous {
+            keys.push(key(&previous).ok_or_else(|| bad("the previous secret"))?);
+        }
+        Ok(keys)
+    }
+}
+
+fn key(secret: &config::Secret) -> Option<Vec<u8>> {
+    let text = secret.expose().strip_prefix("whsec_")?;
+    BASE64_STANDARD.decode(text).ok().filter(|key| SECRET_BYTES.contains(&key.len()))
 }
 
 /// The body of a row; the same in every attempt.
@@ -107,60 +106,42 @@ fn signature(key: &[u8], id: &str, timestamp: i64, body: &str) -> String {
     format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-/// What an answer means. `retry_after` is the header of that name, in seconds or as a date.
-fn judge(status: StatusCode, retry_after: Option<&str>, now: DateTime<Utc>) -> Outcome {
-    if status.is_success() {
-        return Outcome::Sent;
-    }
-    let hint = if status.is_redirection() { "; redirects are not followed" } else { "" };
-    let reason = format!("the receiver answered {status}{hint}");
-    if PERMANENT.contains(&status) {
-        Outcome::Permanent { reason }
-    } else {
-        Outcome::Retry { reason, after: retry_after.and_then(|text| wait(text, now)) }
-    }
-}
-
-fn wait(retry_after: &str, now: DateTime<Utc>) -> Option<Duration> {
-    let text = retry_after.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = DateTime::parse_from_rfc2822(text).ok()?;
-    Some((at.to_utc() - now).to_std().unwrap_or_default())
-}
-
 #[async_trait]
 impl Notifier for WebhookNotifier {
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome {
+        let keys = match self.keys() {
+            Ok(keys) => keys,
+            Err(error) => return Outcome::Retry { reason: error.to_string(), after: None },
+        };
         let id = wire_key(&row.key);
         let body = body(row);
         let timestamp = now.timestamp();
-        let answer = self
-            .client
-            .post(self.url.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("webhook-signature", signature(&self.key, &id, timestamp, &body))
-            .header("webhook-timestamp", timestamp)
-            .header("idempotency-key", &id)
-            .header("webhook-id", id)
-            .body(body)
-            .send()
-            .await;
-        match answer {
-            Ok(answer) => {
-                let retry_after = answer.headers().get(header::RETRY_AFTER);
-                judge(answer.status(), retry_after.and_then(|v| v.to_str().ok()), now)
-            }
-            Err(error) => Outcome::Retry { reason: chain(&error.without_url()), after: None },
-        }
+        let signatures: Vec<_> =
+            keys.iter().map(|key| signature(key, &id, timestamp, &body)).collect();
+        let id = HeaderValue::from_str(&id).expect("a wire key has only letters that headers take");
+        let signatures = HeaderValue::from_str(&signatures.join(" "));
+        let headers = HeaderMap::from_iter(
+            [
+                ("webhook-id", id.clone()),
+                ("idempotency-key", id),
+                ("webhook-timestamp", timestamp.into()),
+                ("webhook-signature", signatures.expect("base64, commas and blanks")),
+            ]
+            .map(|(name, value)| (reqwest::header::HeaderName::from_static(name), value)),
+        );
+        self.target.post(headers, body, &[], now).await
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
-    use crate::config::Secret;
+    use crate::config::{Endpoint, Secret};
+    use crate::notify::words;
+
+    const GOOD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
     #[test]
     fn signs_as_the_specification_does() {
@@ -176,74 +157,105 @@ mod tests {
     }
 
     #[test]
-    fn judges_answers() {
-        let now: DateTime<Utc> = "2026-01-01T12:00:00Z".parse().expect("a time");
-        let check = |name, status: u16, retry_after, expected: &str| {
-            let status = StatusCode::from_u16(status).expect("a status");
-            let found = match judge(status, retry_after, now) {
-                Outcome::Sent => "sent".into(),
-                Outcome::Retry { after: None, .. } => "retry".into(),
-                Outcome::Retry { after: Some(wait), .. } => format!("retry in {wait:?}"),
-                Outcome::Permanent { .. } => "permanent".to_owned(),
-            };
-            assert_eq!(found, expected, "{name}");
-        };
-        check("ok", 200, None, "sent");
-        check("no content", 204, None, "sent");
-        check("moved", 301, None, "retry");
-        check("not modified", 304, None, "retry");
-        check("bad request", 400, None, "permanent");
-        check("token rotated", 401, None, "retry");
-        check("forbidden", 403, None, "retry");
-        check("not there yet", 404, Some("60"), "retry in 60s");
-        check("gone", 410, Some("5"), "permanent");
-        check("too large", 413, None, "permanent");
-        check("not understood", 422, None, "permanent");
-        check("request timeout", 408, None, "retry");
-        check("slow down", 429, None, "retry");
-        check("slow down, seconds", 429, Some(" 120 "), "retry in 120s");
-        check("away, date", 503, Some("Thu, 01 Jan 2026 12:00:30 GMT"), "retry in 30s");
-        check("away, past date", 503, Some("Thu, 01 Jan 2026 11:00:00 GMT"), "retry in 0ns");
-        check("away, nonsense", 503, Some("soon"), "retry");
-        check("negative", 503, Some("-3"), "retry");
-        check("server error", 500, None, "retry");
-    }
-
-    #[test]
-    fn refuses_what_it_cannot_use() {
+    fn refuses_secrets_it_cannot_use() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let good = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-        let check = |name, url: &str, secret: Option<&str>, expected: Option<&str>| {
+        let check = |name, secret: Option<&str>, previous: Option<&str>, expected: &str| {
             let settings = config::Webhook {
-                url: url.into(),
+                endpoint: Endpoint {
+                    url: Some(Secret::new("https://example.com/hidden")),
+                    url_file: None,
+                    allow_private: false,
+                    ca_file: None,
+                },
                 secret: secret.map(Secret::new),
                 secret_file: None,
+                previous_secret: previous.map(Secret::new),
+                previous_secret_file: None,
             };
-            let found = WebhookNotifier::new("hook", &settings, Duration::from_secs(1));
-            let message = found.err().map(|e| e.to_string());
-            match (&message, expected) {
-                (None, None) => {}
-                (Some(message), Some(part)) => {
-                    assert!(message.starts_with("receivers.hook"), "{name}: {message}");
-                    assert!(message.contains(part), "{name}: {message}");
-                    assert!(!message.contains("hidden"), "{name}: {message}");
-                }
-                _ => panic!("{name}: {message:?}"),
-            }
+            let made = WebhookNotifier::new("hook", &settings, Duration::from_secs(1));
+            let message = made.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(message.starts_with(expected), "{name}: {message}");
+            assert_eq!(message.is_empty(), expected.is_empty(), "{name}: {message}");
+            assert!(!message.contains("hidden"), "{name}: {message}");
         };
-        check("good", "https://example.com/hidden", Some(good), None);
-        check("no URL", "hidden words", Some(good), Some("relative URL"));
-        check("scheme", "ftp://example.com/hidden", Some(good), Some("http://"));
-        check("no secret", "https://example.com", None, Some("whsec_"));
-        check("no prefix", "https://example.com", Some("hidden"), Some("whsec_"));
-        check("not base64", "https://example.com", Some("whsec_hidden!"), Some("whsec_"));
-        check("too short", "https://example.com", Some("whsec_aGlkZGVu"), Some("whsec_"));
+        let present = "receivers.hook: the secret must be whsec_";
+        let previous = "receivers.hook: the previous secret must be whsec_";
+        check("good", Some(GOOD), None, "");
+        check("two", Some(GOOD), Some(GOOD), "");
+        check("none", None, None, present);
+        check("only the one before", None, Some(GOOD), present);
+        check("bare", Some("hiddenhiddenhiddenhiddenhiddenhi"), None, present);
+        check("not base64", Some("whsec_hidden!"), None, present);
+        check("too short", Some("whsec_aGlkZGVu"), None, present);
+        check("one before that is too short", Some(GOOD), Some("whsec_aGlkZGVu"), previous);
+    }
+
+    fn schema() -> Value {
+        serde_json::from_str(include_str!("../../docs/webhook.schema.json")).expect("JSON")
+    }
+
+    fn bodies() -> Vec<(&'static str, Value)> {
+        let json = |row: OutboxRow| -> Value { serde_json::from_str(&body(&row)).expect("JSON") };
+        words::samples().into_iter().map(|(name, row)| (name, json(row))).collect()
     }
 
     #[test]
     fn json_is_as_documented() {
-        let row = super::super::mail::fixtures::row("opened");
-        let value: serde_json::Value = serde_json::from_str(&body(&row)).expect("JSON");
-        insta::assert_snapshot!(serde_json::to_string_pretty(&value).expect("JSON"));
+        // Receivers are to bear fields they do not know; here each must be in the schema.
+        let mut strict = schema();
+        close(&mut strict);
+        let strict = jsonschema::validator_for(&strict).expect("a schema");
+        for (name, body) in bodies() {
+            let problems: Vec<_> = strict.iter_errors(&body).map(|e| e.to_string()).collect();
+            assert!(problems.is_empty(), "{name}: {problems:?}");
+            let shown = serde_json::to_string_pretty(&body).expect("JSON");
+            insta::assert_snapshot!(format!("{name}_webhook"), shown);
+        }
+    }
+
+    /// Forbids fields that a schema does not have.
+    fn close(schema: &mut Value) {
+        if schema.get("properties").is_some() {
+            schema["additionalProperties"] = false.into();
+        }
+        match schema {
+            Value::Object(fields) => fields.values_mut().for_each(close),
+            Value::Array(items) => items.iter_mut().for_each(close),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn the_schema_refuses_what_lacks_a_field_or_has_another_type() {
+        let validator = jsonschema::validator_for(&schema()).expect("a schema");
+        for (name, body) in bodies() {
+            assert!(validator.is_valid(&body), "{name}");
+            for pointer in fields("", &body) {
+                let (parent, field) = pointer.rsplit_once('/').expect("a pointer has a slash");
+                let mut lacking = body.clone();
+                let object = lacking.pointer_mut(parent).and_then(Value::as_object_mut);
+                object.expect("an object").remove(field);
+                assert!(!validator.is_valid(&lacking), "{name} without {pointer}");
+                let mut wrong = body.clone();
+                let value = wrong.pointer_mut(&pointer).expect("a field");
+                *value = if value.is_array() { "text".into() } else { Value::Array(Vec::new()) };
+                assert!(!validator.is_valid(&wrong), "{name} with another type of {pointer}");
+            }
+        }
+    }
+
+    /// Pointers to all fields of all objects.
+    fn fields(at: &str, value: &Value) -> Vec<String> {
+        let below: Vec<(String, &Value)> = match value {
+            Value::Object(fields) => {
+                fields.iter().map(|(name, value)| (format!("{at}/{name}"), value)).collect()
+            }
+            Value::Array(items) => {
+                items.iter().zip(0..).map(|(item, i)| (format!("{at}/{i}"), item)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let own = below.iter().filter(|_| value.is_object()).map(|(pointer, _)| pointer.clone());
+        own.chain(below.iter().flat_map(|(pointer, value)| fields(pointer, value))).collect()
     }
 }

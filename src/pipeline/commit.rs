@@ -199,8 +199,10 @@ impl Committer {
                 from,
                 to: from,
                 event_time_max: None,
+                record_time_max: None,
             });
             advance.to = place.offset.next();
+            advance.record_time_max = advance.record_time_max.max(place.record_time);
             match outcome {
                 Ok(scored) => {
                     advance.event_time_max =

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::domain::StartAt;
 use crate::ingest::{KafkaSource, Limits, SourceError};
+use crate::notify::heartbeat::Heartbeat;
 use crate::notify::{Dispatcher, NotifyError};
 use crate::serve;
 use crate::store::{Bounded, PostgresStore, Store, StoreError};
@@ -86,14 +87,10 @@ impl Daemon {
         let postgres = PostgresStore::connect(&settings.store)?;
         let limit = Duration::from_millis(settings.store.statement_timeout_ms) + ANSWER_GRACE;
         let store: Arc<dyn Store> = Arc::new(Bounded::new(postgres.clone(), limit));
-        let dispatcher = Dispatcher::new(
-            store.clone(),
-            &settings.receivers,
-            settings.delivery,
-            settings.http.public_url.clone(),
-            clock.clone(),
-        )?;
+        let dispatcher =
+            Dispatcher::new(store.clone(), &settings.receivers, settings.delivery, clock.clone())?;
 
+        let heartbeat = Heartbeat::new(&settings.heartbeat)?;
         let brands = BrandMatcher::new(brand_rules(&settings))?;
 
         // The page outlives the other parts, so that it can tell how they stop.
@@ -121,6 +118,10 @@ impl Daemon {
         let every = Duration::from_secs(settings.model.reload_s);
         let follow = models::follow(settings.model.clone(), every, promoted);
         let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
+        let _heartbeat = heartbeat.map(|heartbeat| {
+            let beat = heartbeat.run(readiness.clone(), shutdown.child_token());
+            AbortOnDropHandle::new(tokio::spawn(beat))
+        });
 
         let retry_wait_max = Duration::from_millis(settings.store.retry_wait_ms_max);
         tokio::select! {
@@ -152,15 +153,15 @@ impl Daemon {
             store.clone(),
             model,
             brands,
-            clock,
+            clock.clone(),
         );
 
         // The later parts stop after the earlier: what the pipeline stored last is judged,
         // what was judged is sent if its receiver answers.
         let stop_judge = CancellationToken::new();
         let stop_dispatcher = CancellationToken::new();
-        let mut judge =
-            tokio::spawn(Judge::new(store, &settings).run(readiness.clone(), stop_judge.clone()));
+        let judge = Judge::new(store, &settings, clock);
+        let mut judge = tokio::spawn(judge.run(readiness.clone(), stop_judge.clone()));
         let mut dispatcher = tokio::spawn(dispatcher.run(stop_dispatcher.clone()));
         let stop_pipeline = shutdown.child_token();
         let pipeline = pipeline.run(source, stop_pipeline.clone().cancelled_owned());
@@ -209,7 +210,8 @@ async fn migrate(store: &PostgresStore, retry_wait_max: Duration) -> Result<(), 
     }
 }
 
-fn brand_rules(settings: &config::Settings) -> Vec<BrandRule> {
+/// What the settings say of which tweet is about which brand.
+pub fn brand_rules(settings: &config::Settings) -> Vec<BrandRule> {
     settings
         .brands
         .iter()

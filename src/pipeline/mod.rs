@@ -17,11 +17,13 @@ mod daemon;
 mod judge;
 mod models;
 mod positions;
+mod routes;
 mod stages;
 
 pub use commit::CommitError;
-pub use daemon::{Daemon, DaemonError};
-pub use judge::{Judge, rule};
+pub use daemon::{Daemon, DaemonError, brand_rules};
+pub use judge::{Judge, reason};
 pub use models::follow;
 pub use positions::StoredPositions;
+pub use routes::{policy, routes, surge_policy, thresholds};
 pub use stages::{Pipeline, Settings};

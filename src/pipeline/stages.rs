@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use metrics::histogram;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
@@ -85,6 +86,7 @@ pub(super) struct Row {
 pub(super) struct Place {
     pub partition: TopicPartition,
     pub offset: Offset,
+    pub record_time: Option<DateTime<Utc>>,
     payload: Vec<u8>,
     payload_bytes: usize,
     _weight: Weight,
@@ -254,7 +256,7 @@ impl Pipeline {
     fn prepare_one(
         &self,
         record: Record,
-        now: chrono::DateTime<chrono::Utc>,
+        now: DateTime<Utc>,
         encoder: &dyn Encoder,
     ) -> (Prepared, Option<Encoding>) {
         let read = ingest::decode(
@@ -267,6 +269,8 @@ impl Pipeline {
         let place = Place {
             partition: record.partition,
             offset: record.offset,
+            // A producer's clock that runs ahead must not look like records to come.
+            record_time: record.timestamp.map(|at| at.min(now)),
             payload: record.payload,
             payload_bytes: record.payload_bytes,
             _weight: record.weight,

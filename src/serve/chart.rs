@@ -67,7 +67,8 @@ fn incidents(svg: &mut String, brand: &BrandView, scale: &Scale) {
     for incident in &brand.incidents {
         let from = scale.x(incident.opened);
         let to = scale.x(incident.resolved.unwrap_or(scale.to)).max(from + 2.0);
-        let y = share_y(incident.evidence.expected_share);
+        let Some(evidence) = incident.evidence.share() else { continue };
+        let y = share_y(evidence.expected_share);
         let _ = write!(
             svg,
             "<rect class=\"buzz\" x=\"{from:.1}\" y=\"{}\" width=\"{:.1}\" height=\"{}\"/>\

@@ -10,7 +10,7 @@ use html_escape::encode_text as text;
 
 use super::view::{BrandView, View};
 use super::{Ready, chart};
-use crate::domain::{Incident, Minute};
+use crate::domain::{Evidence, Incident, Minute};
 
 /// Renews the page's content every few seconds while it is looked at.
 pub const SCRIPT: &str = "
@@ -110,22 +110,54 @@ fn body(out: &mut String, view: &View) {
 }
 
 fn open_incident(out: &mut String, incident: &Incident) {
-    let e = &incident.evidence;
+    let taken = incident.acknowledged.as_ref().map_or(String::new(), |a| {
+        format!(" Taken on by {} at {}.", text(&a.by), a.at.format("%H:%M UTC"))
+    });
     let _ = writeln!(
         out,
-        "<section class=\"alarm\"><h2>{}: {} negative, expected {}</h2>{}\
-         <p>Since {}. {} of {} tweets in {} minutes; usual are {} of {}.</p></section>",
+        "<section class=\"alarm\"><h2>{}: {}</h2>{}<p>Since {}, {}. {}.{taken}</p></section>",
         text(&incident.brand),
-        percent(e.observed_share()),
-        percent(e.expected_share),
+        headline(&incident.evidence),
         bullet(incident),
         moment(incident.opened),
-        grouped(e.observed.negative),
-        grouped(e.observed.total),
-        e.window_minutes,
-        grouped(e.baseline.negative),
-        grouped(e.baseline.total),
+        incident.severity.as_str(),
+        detail(incident),
     );
+}
+
+/// What it is, in a few words.
+fn headline(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Share(e) => format!(
+            "<b>{}</b> negative, expected {}",
+            percent(e.observed_share()),
+            percent(e.expected_share)
+        ),
+        Evidence::Surge(e) => {
+            format!("<b>{}</b> tweets, expected {:.0}", grouped(e.observed), e.expected)
+        }
+        Evidence::Quiet(e) => format!("<b>no tweets</b> for {} minutes", e.minutes),
+        Evidence::Lag(e) => format!("<b>{} minutes</b> behind the stream", e.behind_minutes),
+    }
+}
+
+/// What it stands on.
+fn detail(incident: &Incident) -> String {
+    match &incident.evidence {
+        Evidence::Share(e) => format!(
+            "{} of {} tweets in {} minutes, usual {} of {}",
+            grouped(e.observed.negative),
+            grouped(e.observed.total),
+            incident.opened.0 - e.since.0 + 1,
+            grouped(e.baseline.negative),
+            grouped(e.baseline.total),
+        ),
+        Evidence::Surge(e) => {
+            format!("in {} minutes", incident.opened.0 - e.since.0 + 1)
+        }
+        Evidence::Quiet(e) => format!("{:.0} were to be expected", e.expected_tweets),
+        Evidence::Lag(e) => format!("more than {} minutes are an alert", e.limit_minutes),
+    }
 }
 
 fn brand_card(out: &mut String, brand: &BrandView) {
@@ -153,7 +185,6 @@ fn incident_list(out: &mut String, latest: &[Incident]) {
         out.push_str("<p class=\"quiet\">None so far.</p>");
     }
     for incident in latest {
-        let e = &incident.evidence;
         let (class, end) = match incident.resolved {
             Some(resolved) => ("", format!("ended {}", moment(resolved))),
             None => (" open", "still open".to_owned()),
@@ -162,26 +193,24 @@ fn incident_list(out: &mut String, latest: &[Incident]) {
             out,
             "<div class=\"row{class}\" id=\"incident-{}\"><div class=\"who\"><b>{}</b>\
              <span class=\"quiet\">{}<br>{end}</span></div>{}\
-             <div class=\"what\"><b>{}</b> negative, expected {}\
-             <span class=\"quiet\">{} of {} tweets, usual {} of {}</span></div></div>",
+             <div class=\"what\">{}<span class=\"quiet\">{}; {}</span></div></div>",
             incident.id,
             text(&incident.brand),
             moment(incident.opened),
             bullet(incident),
-            percent(e.observed_share()),
-            percent(e.expected_share),
-            grouped(e.observed.negative),
-            grouped(e.observed.total),
-            grouped(e.baseline.negative),
-            grouped(e.baseline.total),
+            headline(&incident.evidence),
+            incident.severity.as_str(),
+            detail(incident),
         );
     }
     out.push_str("</section>\n");
 }
 
-/// Observed against expected share, as one bar from 0 to 100 %.
+/// Observed against expected share, as one bar from 0 to 100 %; none for other causes.
 fn bullet(incident: &Incident) -> String {
-    let e = &incident.evidence;
+    let Some(e) = incident.evidence.share() else {
+        return "<span class=\"bullet\"></span>".into();
+    };
     let (seen, usual) = (e.observed_share() * 100.0, e.expected_share * 100.0);
     format!(
         "<svg class=\"bullet\" viewBox=\"0 0 100 10\" preserveAspectRatio=\"none\" role=\"img\" \

@@ -6,13 +6,15 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::domain::{Counts, Incident, Minute};
-use crate::store::{Store, StoreError, Totals};
+use crate::domain::{Cause, Counts, Incident, Minute};
+use crate::store::{EvidenceJson, Store, StoreError, Totals};
 
 /// How far back a brand's picture reaches, in hours.
 const HOURS_MAX: i64 = 8 * 24;
-/// Incidents listed, at most.
-const INCIDENTS_MAX: u32 = 50;
+/// Incidents looked at, and of those that are over listed, at most: an open one is never missing
+/// for its age.
+const INCIDENTS_MAX: u32 = 1000;
+const RESOLVED_MAX: usize = 50;
 
 /// Everything the page shows.
 #[derive(Debug)]
@@ -53,11 +55,13 @@ impl View {
         }
         // Trouble first, then the brands with most to say.
         views.sort_by_key(|b| (b.open().is_none(), std::cmp::Reverse(b.day.total)));
-        Ok(Self {
-            totals: store.totals().await?,
-            brands: views,
-            latest: store.incidents(INCIDENTS_MAX).await?,
-        })
+        let mut latest = store.incidents(INCIDENTS_MAX).await?;
+        let mut resolved = 0;
+        latest.retain(|incident| {
+            resolved += usize::from(incident.resolved.is_some());
+            incident.resolved.is_none() || resolved <= RESOLVED_MAX
+        });
+        Ok(Self { totals: store.totals().await?, brands: views, latest })
     }
 
     /// The incidents that are open, newest first.
@@ -117,7 +121,7 @@ impl BrandView {
                 view.day += counts;
             }
         }
-        view.incidents = store.incidents_since(brand, from).await?;
+        view.incidents = store.incidents_since(brand, Cause::Share, from).await?;
         Ok(view)
     }
 
@@ -172,28 +176,21 @@ struct IncidentJson {
     brand: String,
     opened_at: DateTime<Utc>,
     resolved_at: Option<DateTime<Utc>>,
-    window_minutes: u32,
-    observed: CountsJson,
-    baseline: CountsJson,
-    expected_share: f64,
-    z: f64,
-    z_min: f64,
+    severity: &'static str,
+    acknowledged_by: Option<String>,
+    evidence: EvidenceJson,
 }
 
 impl From<&Incident> for IncidentJson {
     fn from(incident: &Incident) -> Self {
-        let evidence = &incident.evidence;
         Self {
             id: incident.id.0,
             brand: incident.brand.clone(),
             opened_at: incident.opened.start(),
             resolved_at: incident.resolved.map(Minute::start),
-            window_minutes: evidence.window_minutes,
-            observed: evidence.observed.into(),
-            baseline: evidence.baseline.into(),
-            expected_share: evidence.expected_share,
-            z: evidence.z,
-            z_min: evidence.z_min,
+            severity: incident.severity.as_str(),
+            acknowledged_by: incident.acknowledged.as_ref().map(|a| a.by.clone()),
+            evidence: EvidenceJson::of(&incident.evidence, incident.opened),
         }
     }
 }

@@ -15,12 +15,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
+use super::calls::each_call;
 use super::{
-    Batch, BrandState, Claim, Committed, Decision, Example, OutboxRow, OutboxState,
-    PartitionProgress, Store, StoreError, Totals,
+    Batch, Claim, Committed, DeadNotification, Decision, Event, OutboxRow, OutboxState,
+    PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals, Watch,
 };
 use crate::domain::{
-    Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt, TopicPartition,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt,
+    TopicPartition,
 };
 
 /// A [`Store`] whose every call ends within a limit.
@@ -50,34 +52,18 @@ impl<S: Store> Bounded<S> {
 
 /// Has each method call its namesake, for as long as the limit allows.
 macro_rules! bounded {
-    ($($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+    ($($group:ident {
+        $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
+    })*) => {
         #[async_trait]
         impl<S: Store> Store for Bounded<S> {
-            $(async fn $method(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+            $($(async fn $method(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 self.within(self.store.$method($($argument),*)).await
-            })*
+            })*)*
         }
     };
 }
-
-bounded! {
-    claim(claims: &[Claim], start_at: StartAt) -> Vec<Resume>;
-    commit(batch: &Batch) -> Committed;
-    mark_at_end(partition: &TopicPartition, position: Offset, at_end: bool) -> ();
-    progress(topic: &str) -> Vec<PartitionProgress>;
-    minute_counts(brand: &str, from: Minute, to: Minute) -> Vec<(Minute, Counts)>;
-    first_minute(brand: &str) -> Option<Minute>;
-    last_minute(brand: &str) -> Option<Minute>;
-    brand_state(brand: &str) -> Option<BrandState>;
-    incidents_since(brand: &str, from: Minute) -> Vec<Incident>;
-    incidents(limit: u32) -> Vec<Incident>;
-    examples(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<Example>;
-    decide(decision: &Decision) -> Option<IncidentId>;
-    outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32) -> Vec<OutboxRow>;
-    outbox_record(row: i64, now: DateTime<Utc>, state: &OutboxState) -> ();
-    totals() -> Totals;
-    ping() -> ();
-}
+each_call!(bounded);
 
 #[cfg(test)]
 mod tests {

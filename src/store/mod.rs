@@ -11,21 +11,27 @@
 //! Deliberately absent: decisions. The store does as it is told, or says why not.
 
 mod bounded;
+mod calls;
 mod memory;
 mod outbox;
 mod postgres;
 
 pub use bounded::Bounded;
 pub use memory::MemoryStore;
-pub use outbox::{CurvePoint, Example, Notification, OutboxRow, OutboxState, Tally};
+pub use outbox::{
+    Also, CurvePoint, Driver, Drivers, EvidenceJson, Example, IntervalJson, Notification,
+    OutboxRow, OutboxState, Tally,
+};
 pub use postgres::PostgresStore;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::domain::{
-    Counts, Evidence, Incident, IncidentId, Minute, Offset, Resume, Score, StartAt, TopicPartition,
-    Transition, Tweet, resume_position,
+    Acknowledgement, Cause, Counts, Evidence, Incident, IncidentId, Minute, Offset, Resume, Score,
+    Severity, StartAt, Told, TopicPartition, Transition, Tweet, resume_position,
 };
 
 /// A partition that this daemon has just been given, and what the broker has of it.
@@ -92,6 +98,8 @@ pub struct Advance {
     pub to: Offset,
     /// Newest event time seen in the batch, if it held a tweet.
     pub event_time_max: Option<DateTime<Utc>>,
+    /// When the newest record of the batch was written to Kafka, where Kafka says.
+    pub record_time_max: Option<DateTime<Utc>>,
 }
 
 /// What one transaction writes.
@@ -123,50 +131,146 @@ pub struct PartitionProgress {
     pub position: Offset,
     /// Newest event time, if any tweet was seen.
     pub event_time_max: Option<DateTime<Utc>>,
+    /// When the newest record read was written to Kafka.
+    pub record_time_max: Option<DateTime<Utc>>,
     /// Whether its reader has stood at the end for a while, so that it does not hold
     /// event time back.
     pub at_end: bool,
 }
 
-/// What is remembered of one brand between two looks of the detector.
+/// What is remembered of one brand and cause between two looks of the detector.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BrandState {
+pub struct Watch {
     /// The last minute that was judged.
     pub judged: Minute,
+    /// What the detector remembers, as JSON; the store does not look into it.
+    pub state: serde_json::Value,
     /// The incident that is open, if one is.
     pub open: Option<Incident>,
-    /// Since when the open incident's share has been calm.
-    pub calm_since: Option<Minute>,
+    /// The receivers that have been told of it.
+    pub told: Vec<Told>,
 }
 
-/// An incident that opens or is resolved, with what people are told.
+/// A step in an incident's life, with what people are told.
 #[derive(Debug, Clone)]
 pub struct Step {
     /// What happened.
     pub transition: Transition,
     /// In which minute.
     pub minute: Minute,
+    /// How bad the incident is now.
+    pub severity: Severity,
     /// On what grounds.
     pub evidence: Evidence,
-    /// What each receiver is told; `incident_id` is filled in by the store.
+    /// What each receiver is told. The store fills in `incident_id` and `thread`, has `url`,
+    /// which is the page's, lead to the incident, and writes `opened` to a receiver that hears
+    /// of the incident for the first time.
     pub notification: Notification,
+    /// Who is told, each once; one outbox row each, or none for one that joins a group.
+    pub deliveries: Vec<Delivery>,
 }
 
-/// The outcome of judging one brand up to a minute.
+/// A notification on its way to one receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The receiver.
+    pub receiver: String,
+    /// Not to be sent earlier, by the clock: quiet hours, or a wait for others to join.
+    pub not_before: Option<DateTime<Utc>>,
+    /// Whether it may join one of another incident that opened, waits for the same receiver,
+    /// has never been tried, and is due no later than `not_before`.
+    pub group: bool,
+}
+
+/// The outcome of judging one brand for one cause up to a minute.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// The brand.
+    /// The brand, or [`crate::domain::STREAM`].
     pub brand: String,
+    /// The cause.
+    pub cause: Cause,
     /// The minute judged up to before; `None` for the first time. Must equal what is stored.
     pub judged_before: Option<Minute>,
     /// The minute judged up to now.
     pub judged: Minute,
-    /// Since when the open incident's share has been calm.
-    pub calm_since: Option<Minute>,
+    /// What the detector remembers from now on.
+    pub state: serde_json::Value,
     /// The step taken at `judged`, if one was.
     pub step: Option<Step>,
-    /// Names of the receivers to tell; one outbox row each.
-    pub receivers: Vec<String>,
+}
+
+/// An entry in an incident's history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// `opened`, `updated`, `resolved` or `acknowledged`.
+    pub kind: String,
+    /// The minute judged; by the clock for what people do.
+    pub at: DateTime<Utc>,
+    /// How bad it was then.
+    pub severity: Severity,
+    /// Who did it, where a person did.
+    pub who: Option<String>,
+    /// The reason, or what the person had to say.
+    pub note: String,
+    /// The receivers that a notification was written for.
+    pub told: Vec<String>,
+}
+
+/// A time in which nobody is told of a brand's incidents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// Its number; given by the store.
+    pub id: i64,
+    /// The brand; `None` is all, and the stream.
+    pub brand: Option<String>,
+    /// From here, by the clock ...
+    pub starts_at: DateTime<Utc>,
+    /// ... up to here.
+    pub ends_at: DateTime<Utc>,
+    /// Why.
+    pub reason: String,
+    /// Who asked for it.
+    pub who: String,
+}
+
+/// A scored tweet as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredTweet {
+    /// Its id.
+    pub tweet_id: String,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+    /// Its text.
+    pub text: String,
+    /// Probability that it is negative.
+    pub negative: f32,
+    /// Whether it counts as negative.
+    pub is_negative: bool,
+    /// Who wrote it, where the stream tells.
+    pub author: Option<String>,
+    /// How many follow its author.
+    pub followers: Option<u64>,
+    /// How often it was repeated when it was read.
+    pub retweets: Option<u64>,
+    /// Id of the tweet that it repeats.
+    pub retweet_of: Option<String>,
+}
+
+/// A notification that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadNotification {
+    /// Its number in the outbox.
+    pub id: i64,
+    /// Its idempotency key.
+    pub key: String,
+    /// The receiver.
+    pub receiver: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// The last error.
+    pub error: String,
+    /// When it was given up.
+    pub ended_at: DateTime<Utc>,
 }
 
 /// Numbers for the page and for metrics.
@@ -273,43 +377,89 @@ pub trait Store: Send + Sync + 'static {
         to: Minute,
     ) -> Result<Vec<(Minute, Counts)>, StoreError>;
 
+    /// Counts by full hour of UTC, each named by its first minute, from the hour of `from` up
+    /// to and including that of `to`, ascending; of one brand, or of all summed. Hours without
+    /// tweets are left out.
+    async fn hour_counts(
+        &self,
+        brand: Option<&str>,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Minute, Counts)>, StoreError>;
+
     /// The first minute in which a brand has a tweet.
     async fn first_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
 
     /// The last minute in which a brand has a tweet.
     async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
 
-    /// What is remembered of a brand; `None` before its first judgement.
-    async fn brand_state(&self, brand: &str) -> Result<Option<BrandState>, StoreError>;
+    /// What is remembered of a brand and cause; `None` before its first judgement.
+    async fn watch(&self, brand: &str, cause: Cause) -> Result<Option<Watch>, StoreError>;
 
-    /// The incidents of a brand that lie, in whole or part, at or after `from`, ascending.
-    async fn incidents_since(&self, brand: &str, from: Minute)
-    -> Result<Vec<Incident>, StoreError>;
+    /// The incidents of a brand and cause that lie, in whole or part, at or after `from`,
+    /// ascending.
+    async fn incidents_since(
+        &self,
+        brand: &str,
+        cause: Cause,
+        from: Minute,
+    ) -> Result<Vec<Incident>, StoreError>;
 
-    /// The latest incidents of all brands, newest first.
+    /// The latest incidents of all brands and causes, newest first.
     async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError>;
 
-    /// A brand's most negative tweets of a stretch of minutes, only such as were labelled
-    /// negative, at most one a text, most negative first.
-    async fn examples(
+    /// One incident; `None` if there is none of that name.
+    async fn incident(&self, id: IncidentId) -> Result<Option<Incident>, StoreError>;
+
+    /// An incident's history, in order.
+    async fn events(&self, id: IncidentId) -> Result<Vec<Event>, StoreError>;
+
+    /// Notes that somebody has taken an incident on, with its event in one transaction; the
+    /// latest word stands. Answers whether there is such an incident.
+    async fn acknowledge(
+        &self,
+        id: IncidentId,
+        acknowledgement: &Acknowledgement,
+    ) -> Result<bool, StoreError>;
+
+    /// The silences that have not ended at `now`, by number.
+    async fn silences(&self, now: DateTime<Utc>) -> Result<Vec<Silence>, StoreError>;
+
+    /// Keeps a silence; its `id` is ignored. Answers with the number given to it.
+    async fn silence(&self, silence: &Silence) -> Result<i64, StoreError>;
+
+    /// Ends a silence at `now`; one that has not begun never will. Answers whether there was
+    /// one of this number that had not ended.
+    async fn end_silence(&self, id: i64, now: DateTime<Utc>) -> Result<bool, StoreError>;
+
+    /// A brand's tweets of `from..=to`, at most `limit`: where there are more, a sample that
+    /// is the same at every call and does not depend on time or score. Ascending by time.
+    async fn window_tweets(
         &self,
         brand: &str,
         from: Minute,
         to: Minute,
         limit: u32,
-    ) -> Result<Vec<Example>, StoreError>;
+    ) -> Result<Vec<StoredTweet>, StoreError>;
 
-    /// Writes a decision, the incident it opens or resolves and its outbox rows in one
-    /// transaction; answers with the incident's name where there was a step.
+    /// Whether this store's holder is the one that decides: takes the lead if nobody has it,
+    /// and keeps it until its connection ends.
+    async fn lead(&self) -> Result<bool, StoreError>;
+
+    /// Writes a decision, the incident it opens, changes or resolves, its event and its outbox
+    /// rows in one transaction; answers with the incident's name where there was a step.
     async fn decide(&self, decision: &Decision) -> Result<Option<IncidentId>, StoreError>;
 
     /// Takes up to `limit` due outbox rows for `lease`, so that no other sender takes them
-    /// meanwhile. Rows whose lease ran out are due again. Counts as an attempt.
+    /// meanwhile; none for the receivers in `resting`, and no `resolved` before all that
+    /// precedes it in its thread has been sent or given up. Rows whose lease ran out are due again.
+    /// Counts as an attempt.
     async fn outbox_lease(
         &self,
         now: DateTime<Utc>,
-        lease: std::time::Duration,
+        lease: Duration,
         limit: u32,
+        resting: &[String],
     ) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// Records how an attempt on a leased row ended.
@@ -319,6 +469,13 @@ pub trait Store: Send + Sync + 'static {
         now: DateTime<Utc>,
         state: &OutboxState,
     ) -> Result<(), StoreError>;
+
+    /// The notifications that were given up, oldest first.
+    async fn dead_notifications(&self, limit: u32) -> Result<Vec<DeadNotification>, StoreError>;
+
+    /// Has notifications that were given up sent again, under their old keys: one, or all of a
+    /// receiver, or (with neither) all. Answers how many.
+    async fn revive(&self, row: Option<i64>, receiver: Option<&str>) -> Result<u64, StoreError>;
 
     /// Numbers for the page and for metrics.
     async fn totals(&self) -> Result<Totals, StoreError>;

@@ -12,6 +12,7 @@ mod hashing;
 mod lexicon;
 mod ngrams;
 mod study;
+mod tokens;
 mod tweet;
 mod vocabulary;
 
@@ -24,6 +25,7 @@ pub use brands::{BrandError, BrandMatcher, BrandRule};
 pub use hashing::{Buckets, fnv1a_64, unit_interval};
 pub use lexicon::{Lexicon, LexiconError, LexiconSources};
 pub use ngrams::{Ngram, NgramKind, NgramLengths, Ngrams, NgramsError};
+pub use tokens::{Token, TokenKind, tokens};
 pub use vocabulary::{PADDING, UNKNOWN, Vocabulary, VocabularyError};
 
 /// Words are read from this many bytes of a text at most. A tweet has 280 characters,
@@ -61,7 +63,8 @@ fn canonical(text: &str) -> String {
         .collect()
 }
 
-fn decode_entities(text: &str) -> Cow<'_, str> {
+/// HTML entities decoded once, as X delivers texts escaped (`&gt;`).
+pub fn decode_entities(text: &str) -> Cow<'_, str> {
     if text.contains('&') { html_escape::decode_html_entities(text) } else { text.into() }
 }
 

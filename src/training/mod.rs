@@ -22,7 +22,7 @@ mod families;
 pub mod linear;
 mod logistic;
 mod measure;
-mod packed;
+pub(crate) mod packed;
 mod profile;
 mod progress;
 mod split;
@@ -52,6 +52,7 @@ pub use checkpoint::{CheckpointError, is_unfinished};
 pub use dataset::{
     Dataset, DatasetError, Fault, Faulty, Layout, Report, Row, Target, read, read_targets,
 };
+pub(crate) use dataset::{Ends, Fields, ROW_BYTES_MAX, Records};
 pub use device::{DeviceError, device};
 pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use evaluation::{ClassificationReport, Metrics};

@@ -72,7 +72,7 @@ impl From<PackedError> for io::Error {
 }
 
 /// The unpacked bytes of a data file.
-pub(super) struct Packed {
+pub struct Packed {
     decoder: Box<dyn Read + Send>,
     /// `None` where the file is plain.
     kind: Option<&'static str>,
@@ -90,7 +90,7 @@ pub(super) struct Packed {
 /// can be unpacked; folders and the `__MACOSX` of Apple's archives do not count. The message
 /// does not name the file. Reading on may end in an error of kind `InvalidData`: a
 /// decompression bomb, or an archive damaged or cut short.
-pub(super) fn open(path: &Path) -> io::Result<Packed> {
+pub fn open(path: &Path) -> io::Result<Packed> {
     let file = File::open(path)?;
     let file_bytes = file.metadata()?.len();
     let mut input = BufReader::with_capacity(BUFFER_BYTES, file.try_clone()?);
@@ -114,7 +114,7 @@ pub(super) fn open(path: &Path) -> io::Result<Packed> {
 
 impl Packed {
     /// Which bytes of the file have been read, out of how many, roughly: for progress.
-    pub(super) fn place(&mut self) -> (u64, u64) {
+    pub fn place(&mut self) -> (u64, u64) {
         (self.file.stream_position().unwrap_or(0), self.file_bytes)
     }
 
@@ -122,7 +122,7 @@ impl Packed {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(super) fn finish(mut self) -> io::Result<String> {
+    pub fn finish(mut self) -> io::Result<String> {
         self.file.seek(SeekFrom::Start(0))?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; BUFFER_BYTES];

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use monitor::config::{Receiver, Settings, load_from};
+use monitor::config::{Receiver, Route, Settings, load_from};
 
 use crate::support::tiny_model;
 
@@ -38,9 +38,16 @@ fn no_settings_at_all_are_the_defaults_and_valid() {
 fn the_example_states_the_defaults() {
     let stated = load(Some(&example()), &[], &[]).unwrap();
     assert_eq!(stated.brands.len(), 1);
-    assert_eq!(stated.receivers.len(), 2);
-    let without =
-        Settings { brands: BTreeMap::new(), receivers: BTreeMap::new(), ..stated.clone() };
+    assert_eq!(stated.receivers.len(), 5, "one of each kind");
+    let office = stated.routes["office"].clone();
+    assert_eq!(office.receivers.len(), 5);
+    assert_eq!(Route { receivers: Vec::new(), ..office }, Route::default());
+    let without = Settings {
+        brands: BTreeMap::new(),
+        receivers: BTreeMap::new(),
+        routes: BTreeMap::new(),
+        ..stated.clone()
+    };
     assert_eq!(without, Settings::default());
     let Receiver::Email(email) = &stated.receivers["comms"] else { panic!("comms gets mail") };
     let plain = load(
@@ -92,7 +99,7 @@ fn the_example_leaves_no_key_out() {
     };
     for table in keys_of("", None) {
         assert!(has_table(&table), "the example has no [{table}]");
-        if table == "brands" || table == "receivers" {
+        if ["brands", "receivers", "routes"].contains(&table.as_str()) {
             continue;
         }
         for key in keys_of(&table, None) {
@@ -103,9 +110,14 @@ fn the_example_leaves_no_key_out() {
     for key in keys_of("brands.x", None) {
         assert!(stated["brands.acme"].contains(&key.as_str()), "no brands.*.{key}");
     }
+    for key in keys_of("routes.x", None) {
+        assert!(stated["routes.office"].contains(&key.as_str()), "no routes.*.{key}");
+    }
     for key in keys_of("receivers.x", Some("email")) {
-        let there = |table: &str| stated[table].contains(&key.as_str());
-        assert!(there("receivers.comms") || there("receivers.chat"), "no receivers.*.{key}");
+        let there = stated
+            .iter()
+            .any(|(table, keys)| table.starts_with("receivers.") && keys.contains(&key.as_str()));
+        assert!(there, "no receivers.*.{key}");
     }
 }
 
@@ -151,7 +163,7 @@ fn later_layers_win() {
 fn text_becomes_what_the_setting_is() {
     let env = [
         ("MONITOR_MODEL__THREADS", "7"),
-        ("MONITOR_ALERTING__RISE_MIN", "0.25"),
+        ("MONITOR_ALERTING__RISE_MIN", "0.075"),
         ("MONITOR_KAFKA__ASSIGNMENT", "range"),
         ("MONITOR_KAFKA__TOPIC", "2024"),
         ("MONITOR_KAFKA__PROPERTIES__SASL__PASSWORD", "0123"),
@@ -167,7 +179,7 @@ fn text_becomes_what_the_setting_is() {
     let set = [("kafka.properties.security.protocol", "sasl_ssl"), ("batching.rows_max", "9")];
     let settings = load(None, &env, &set).unwrap();
     assert_eq!(settings.model.threads, 7);
-    assert!((settings.alerting.rise_min - 0.25).abs() < 1e-9);
+    assert!((settings.alerting.rise_min - 0.075).abs() < 1e-9);
     assert_eq!(settings.kafka.assignment.as_str(), "range");
     assert_eq!(settings.kafka.topic, "2024");
     assert_eq!(settings.kafka.properties["sasl.password"], "0123");
@@ -213,6 +225,7 @@ fn nothing_secret_is_printed() {
             ("receivers.b.kind", "webhook"),
             ("receivers.b.url", "https://user:hunter2@chat.example.com:8443/hunter2"),
             ("receivers.b.secret", "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="),
+            ("heartbeat.url", "https://hc.example.com/hunter2"),
         ],
     )
     .unwrap();
@@ -249,8 +262,14 @@ fn check_config_tells_what_it_found() {
     model: lstm@1 from models
     http: 127.0.0.1:8080
     brand acme: 2 keywords, 2 handles, 1 hashtag, 1 rule tag
+    stream: quiet alarms from 30 minutes, lag alarms from 15 minutes
+    heartbeat: none, so nobody hears of it when the daemon dies
     receiver chat: webhook at https://chat.example.com
     receiver comms: email to comms@example.com by smtp.example.com:587
+    receiver prometheus: alertmanager at https://alertmanager.example.com
+    receiver slack: slack at https://hooks.slack.example.com
+    receiver teams: teams at https://teams.example.com
+    route office: any cause of any brand and the stream, notice or worse, to comms, chat, slack, teams, prometheus
     ");
 
     let (valid, out, err) =
@@ -279,4 +298,84 @@ fn check_config_opens_the_model() {
     fs::write(folder.path().join("m/1/weights.safetensors"), "half").unwrap();
     let (valid, _, err) = check_config(&own);
     assert!(!valid && err.contains("weights.safetensors was changed or cut off"), "{err}");
+}
+
+#[test]
+fn check_config_refuses_what_run_would() {
+    let refused = |set: &[&str], expected: &str| {
+        let example = ["--config", "config/monitor.example.toml"];
+        let set: Vec<_> = set.iter().flat_map(|&setting| ["--set", setting]).collect();
+        let (valid, out, err) = check_config(&[&example[..], &set].concat());
+        assert!(!valid && out.is_empty() && err.contains(expected), "{set:?}: {out}{err}");
+    };
+    let garbage = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&garbage, "garbage").unwrap();
+    refused(
+        &[
+            "receivers.own.kind=webhook",
+            "receivers.own.url=https://own.example.com",
+            &format!("receivers.own.secret_file={}", garbage.path().display()),
+        ],
+        "receivers.own",
+    );
+    refused(&["receivers.own.kind=teams", "receivers.own.url_file=nonexistent"], "receivers.own");
+}
+
+#[test]
+fn check_config_tells_who_is_forgotten() {
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    let text = fs::read_to_string(example()).unwrap();
+    let (text, _) = text.split_once("[routes.office]").unwrap();
+    let routes = r#"
+        [routes.night]
+        receivers = ["comms", "prometheus"]
+        brands = ["acme"]
+        causes = ["share"]
+        severity_min = "warning"
+        quiet_hours = "22:00-07:00"
+        time_zone = "Europe/Paris"
+        group_wait_s = 60
+        [routes.stream]
+        receivers = ["comms"]
+        brands = ["(stream)"]
+        causes = ["lag"]
+        [receivers.pager]
+        kind = "slack"
+        url = "https://hooks.slack.example.com/services/hunter2"
+        [receivers.desk]
+        kind = "teams"
+        url_file = "tests/fixtures/desk.url"
+        [brands.globex]
+        keywords = ["globex"]
+    "#;
+    fs::write(&file, format!("{text}{routes}")).unwrap();
+    let set = ["--set", "alerting.surge=true", "--set", "stream.quiet_minutes_max=0"];
+    let beat = ["--set", "heartbeat.url=https://hc.example.com/hunter2"];
+    let (valid, out, err) =
+        check_config(&[&["--config", file.path().to_str().unwrap()], &set[..], &beat].concat());
+    assert!(valid, "{err}");
+    let (_, out) = out.split_once("rule tag\n").unwrap();
+    insta::assert_snapshot!(out, @r"
+    brand globex: 1 keyword
+    stream: quiet never alarms, lag alarms from 15 minutes
+    heartbeat: https://hc.example.com every 60 s
+    receiver chat: webhook at https://chat.example.com
+    receiver comms: email to comms@example.com by smtp.example.com:587
+    receiver desk: teams at (the URL in tests/fixtures/desk.url)
+    receiver pager: slack at https://hooks.slack.example.com
+    receiver prometheus: alertmanager at https://alertmanager.example.com
+    receiver slack: slack at https://hooks.slack.example.com
+    receiver teams: teams at https://teams.example.com
+    route night: share of acme, warning or worse, to comms; quiet from 22:00 to 07:00 Europe/Paris unless critical; brands grouped within 60 s
+    route night: share of acme, warning or worse, to prometheus; quiet from 22:00 to 07:00 Europe/Paris unless critical
+    route stream: lag of (stream), notice or worse, to comms
+    warning: no route names receiver chat: it hears of nothing
+    warning: no route names receiver desk: it hears of nothing
+    warning: no route names receiver pager: it hears of nothing
+    warning: no route names receiver slack: it hears of nothing
+    warning: no route names receiver teams: it hears of nothing
+    warning: no route tells anybody of share incidents of globex
+    warning: no route tells anybody of surge incidents of acme
+    warning: no route tells anybody of surge incidents of globex
+    ");
 }

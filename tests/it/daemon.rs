@@ -240,7 +240,7 @@ impl Rig {
     async fn incidents(&self) -> Vec<(String, String, i64, i64)> {
         sqlx::query_as(
             "SELECT brand, opened_at::text, observed_total, observed_negative
-             FROM incidents ORDER BY opened_at, brand",
+             FROM share_incidents ORDER BY opened_at, brand",
         )
         .fetch_all(&self.pool)
         .await
@@ -264,6 +264,7 @@ impl Rig {
             from: low,
             to: high,
             event_time_max: rows.iter().map(|row| row.1).max(),
+            record_time_max: None,
         };
         let scored = |(id, at, brands, text, negative, label): Row| {
             let tweet = Tweet::new(TweetId::new(id).unwrap(), text, at, vec![]).unwrap();
@@ -281,14 +282,14 @@ impl Rig {
         store.mark_at_end(&partition, high, true).await.unwrap();
         let settings =
             monitor::config::load(Some(&self.folder.path().join("monitor.toml")), &[]).unwrap();
-        Judge::new(store.clone(), &settings).look().await.unwrap();
+        Judge::new(store.clone(), &settings, Arc::new(SystemClock::new())).look().await.unwrap();
         let mut incidents = store.incidents(100).await.unwrap();
         incidents.reverse();
         incidents
             .into_iter()
             .map(|incident| {
                 let opened = incident.opened.start().format("%Y-%m-%d %H:%M:%S+00").to_string();
-                let observed = incident.evidence.observed;
+                let observed = incident.evidence.share().expect("a share").observed;
                 (incident.brand, opened, observed.total as i64, observed.negative as i64)
             })
             .collect()
@@ -370,7 +371,7 @@ async fn ten_kills_lose_nothing_and_double_nothing() {
     rig.assert_week_is_whole().await;
     rig.until("every minute is judged", SOON, async || {
         rig.count(
-            "SELECT count(*) FROM brand_states WHERE judged >= (
+            "SELECT count(*) FROM watches WHERE cause = 'share' AND judged >= (
                  SELECT max(event_time_max) - interval '3 minutes' FROM checkpoints)",
         )
         .await

@@ -2,6 +2,7 @@
 //! binary, so that they link once.
 
 mod azure;
+mod backtest;
 mod bad_input;
 mod compose;
 mod config;
@@ -10,9 +11,13 @@ mod data;
 mod embedded;
 mod evaluate;
 mod fixture;
+mod incidents;
+mod judge;
 mod logistic;
+mod mail;
 mod models;
 mod models_cli;
+mod nab;
 mod notify;
 mod pipeline;
 mod reload;
@@ -20,4 +25,5 @@ mod score;
 mod serve;
 mod store_contract;
 mod support;
+mod takeover;
 mod word_lists;

@@ -10,18 +10,21 @@ use monitor::batching::Policy;
 use monitor::classifier::{Classifier, ClassifyError, Encoding, Model, ModelHandle};
 use monitor::clock::SystemClock;
 use monitor::domain::{
-    Counts, Incident, IncidentId, Minute, Offset, Probability, Resume, StartAt, TopicPartition,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probability, Resume,
+    StartAt, TopicPartition,
 };
 use monitor::ingest::{Limits, MemorySource};
 use monitor::pipeline::{Pipeline, Settings, StoredPositions};
 use monitor::store::{
-    Batch, BrandState, Claim, Committed, Decision, Example, MemoryStore, OutboxRow, OutboxState,
-    PartitionProgress, Store, StoreError, Totals,
+    Batch, Claim, Committed, DeadNotification, Decision, Event, MemoryStore, OutboxRow,
+    OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals, Watch,
 };
 use monitor::text::{BrandMatcher, BrandRule};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
+
+use crate::support::store_calls_but_claim_and_commit;
 
 /// A store that loses its connection before a commit, or after it, or finds that another
 /// reader was faster.
@@ -36,18 +39,19 @@ impl Flaky {
         *self.failures.lock().unwrap().entry(how).or_default() += 1;
         StoreError::Unavailable(sqlx::Error::PoolTimedOut)
     }
-}
 
-#[async_trait]
-impl Store for Flaky {
-    async fn claim(&self, claims: &[Claim], start_at: StartAt) -> Result<Vec<Resume>, StoreError> {
+    async fn claim_or_fail(
+        &self,
+        claims: &[Claim],
+        start_at: StartAt,
+    ) -> Result<Vec<Resume>, StoreError> {
         if self.random.lock().unwrap().random_bool(0.3) {
             return Err(self.fail("claim"));
         }
         self.inner.claim(claims, start_at).await
     }
 
-    async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
+    async fn commit_or_fail(&self, batch: &Batch) -> Result<Committed, StoreError> {
         let dice = self.random.lock().unwrap().random_range(0..100);
         match dice {
             0..15 => Err(self.fail("before the commit")),
@@ -66,80 +70,31 @@ impl Store for Flaky {
             _ => self.inner.commit(batch).await,
         }
     }
-
-    async fn mark_at_end(
-        &self,
-        partition: &TopicPartition,
-        position: Offset,
-        at_end: bool,
-    ) -> Result<(), StoreError> {
-        self.inner.mark_at_end(partition, position, at_end).await
-    }
-    async fn progress(&self, topic: &str) -> Result<Vec<PartitionProgress>, StoreError> {
-        self.inner.progress(topic).await
-    }
-    async fn minute_counts(
-        &self,
-        brand: &str,
-        from: Minute,
-        to: Minute,
-    ) -> Result<Vec<(Minute, Counts)>, StoreError> {
-        self.inner.minute_counts(brand, from, to).await
-    }
-    async fn first_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError> {
-        self.inner.first_minute(brand).await
-    }
-    async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError> {
-        self.inner.last_minute(brand).await
-    }
-    async fn brand_state(&self, brand: &str) -> Result<Option<BrandState>, StoreError> {
-        self.inner.brand_state(brand).await
-    }
-    async fn incidents_since(
-        &self,
-        brand: &str,
-        from: Minute,
-    ) -> Result<Vec<Incident>, StoreError> {
-        self.inner.incidents_since(brand, from).await
-    }
-    async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
-        self.inner.incidents(limit).await
-    }
-    async fn examples(
-        &self,
-        brand: &str,
-        from: Minute,
-        to: Minute,
-        limit: u32,
-    ) -> Result<Vec<Example>, StoreError> {
-        self.inner.examples(brand, from, to, limit).await
-    }
-    async fn decide(&self, decision: &Decision) -> Result<Option<IncidentId>, StoreError> {
-        self.inner.decide(decision).await
-    }
-    async fn outbox_lease(
-        &self,
-        now: DateTime<Utc>,
-        lease: Duration,
-        limit: u32,
-    ) -> Result<Vec<OutboxRow>, StoreError> {
-        self.inner.outbox_lease(now, lease, limit).await
-    }
-    async fn outbox_record(
-        &self,
-        row: i64,
-        now: DateTime<Utc>,
-        state: &OutboxState,
-    ) -> Result<(), StoreError> {
-        self.inner.outbox_record(row, now, state).await
-    }
-    async fn totals(&self) -> Result<Totals, StoreError> {
-        self.inner.totals().await
-    }
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.inner.ping().await
-    }
 }
+
+/// Has each call reach the store within, but for those that fail.
+macro_rules! flaky {
+    ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Store for Flaky {
+            async fn claim(
+                &self,
+                claims: &[Claim],
+                start_at: StartAt,
+            ) -> Result<Vec<Resume>, StoreError> {
+                self.claim_or_fail(claims, start_at).await
+            }
+            async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
+                self.commit_or_fail(batch).await
+            }
+            $(async fn $call(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.inner.$call($($argument),*).await
+            })*
+        }
+    };
+}
+
+store_calls_but_claim_and_commit! { flaky }
 
 /// Fails on every batch that holds a certain word.
 struct Superstitious {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::clock::{SimulatedClock, SystemClock};
 use monitor::domain::{
-    Counts, Evidence, Minute, Offset, Probability, Score, StartAt, TopicPartition, Transition,
-    Tweet, TweetId,
+    Cause, Counts, Evidence, Interval, Minute, Offset, Probability, Score, Severity, ShareEvidence,
+    StartAt, TopicPartition, Transition, Tweet, TweetId,
 };
 use monitor::serve::{State, serve};
 use monitor::store::{
-    Advance, Batch, Claim, Decision, MemoryStore, Notification, ScoredTweet, Step, Store,
+    Advance, Batch, Claim, Decision, Delivery, Drivers, EvidenceJson, MemoryStore, Notification,
+    ScoredTweet, Step, Store,
 };
 use monitor::telemetry::{self, Readiness};
 use tokio::net::TcpListener;
@@ -102,44 +103,60 @@ async fn week(store: &MemoryStore, brand: &str, per_hour: f64, share: f64, storm
         from: Offset(0),
         to: Offset(1),
         event_time_max: None,
+        record_time_max: None,
     });
     store.commit(&batch).await.expect("committed");
 }
 
 async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i64, seen: u64) {
     let minute = Minute::of(start_of_week() + TimeDelta::hours(hour));
-    let evidence = Evidence {
-        window_minutes: 60,
+    let evidence = Evidence::Share(ShareEvidence {
+        rule: "e-detector",
+        since: minute.plus(-59),
         observed: Counts { total: 120, negative: seen },
+        observed_interval: Interval { low: 0.7, high: 0.85 },
+        recent_minutes: 15,
+        recent: Counts { total: 30, negative: 25 },
         baseline: Counts { total: 1_980, negative: 1_089 },
         expected_share: 0.55,
-        z: 5.25,
-        z_min: 4.5,
-    };
+        expected_interval: Interval { low: 0.53, high: 0.57 },
+        statistic: 90_000.0,
+        threshold: 43_200.0,
+        dispersion: 1.2,
+    });
     let notification = Notification {
         incident_id: 0,
         transition: transition.as_str().into(),
+        test: false,
         brand: brand.into(),
+        severity: "warning".into(),
         at: minute.start(),
         opened_at: minute.start(),
-        window_minutes: 60,
-        observed: evidence.observed.into(),
-        baseline: evidence.baseline.into(),
-        expected_share: 0.55,
-        z: 5.25,
-        z_min: 4.5,
         reason: "because".into(),
+        evidence: EvidenceJson::of(&evidence, minute),
+        drivers: Drivers::default(),
         examples: Vec::new(),
         curve: Vec::new(),
+        curve_minutes: 60,
+        also: Vec::new(),
+        thread: String::new(),
+        url: None,
     };
-    let before = store.brand_state(brand).await.expect("state").map(|s| s.judged);
+    let before = store.watch(brand, Cause::Share).await.expect("a watch").map(|w| w.judged);
     let decision = Decision {
         brand: brand.into(),
+        cause: Cause::Share,
         judged_before: before,
         judged: minute,
-        calm_since: None,
-        step: Some(Step { transition, minute, evidence, notification }),
-        receivers: vec!["comms".into()],
+        state: serde_json::Value::Null,
+        step: Some(Step {
+            transition,
+            minute,
+            severity: Severity::Warning,
+            evidence,
+            notification,
+            deliveries: vec![Delivery { receiver: "comms".into(), not_before: None, group: false }],
+        }),
     };
     store.decide(&decision).await.expect("decided");
 }

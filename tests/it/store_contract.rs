@@ -4,21 +4,27 @@
 //! Deliberately absent: anything that only one implementation can do.
 
 mod fixtures;
+mod incidents;
+mod notifications;
+mod postgres;
+mod tweets;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::time::Duration;
 
 use crate::support::fresh_database;
 use chrono::TimeDelta;
 use monitor::config;
-use monitor::domain::{Counts, Label, Minute, Offset, Resume, ResumeReason, StartAt, Transition};
+use monitor::domain::{Counts, Label, Minute, Offset, Resume, ResumeReason, StartAt};
 use monitor::store::{
-    Advance, Batch, Claim, Committed, DeadLetter, Decision, MemoryStore, OutboxState,
-    PostgresStore, Store, StoreError, Totals,
+    Advance, Batch, Claim, Committed, DeadLetter, MemoryStore, PostgresStore, Store, StoreError,
+    Totals,
 };
 
 use fixtures::*;
+use incidents::*;
+use notifications::*;
+use tweets::keeps_reach;
 
 #[tokio::test]
 async fn memory_store_keeps_the_contract() {
@@ -28,12 +34,16 @@ async fn memory_store_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_store_keeps_the_contract() {
     contract(async || {
-        let settings = config::Store { url: fresh_database().await, ..config::Store::default() };
-        let store = PostgresStore::connect(&settings).unwrap();
+        let store = on_postgres(fresh_database().await);
         store.migrate().await.unwrap();
         store
     })
     .await;
+}
+
+/// A store on the database at `url`.
+fn on_postgres(url: String) -> PostgresStore {
+    PostgresStore::connect(&config::Store { url, ..config::Store::default() }).unwrap()
 }
 
 /// Runs every check on a store of its own.
@@ -62,15 +72,33 @@ checks![
     keeps_dead_letters_once,
     minds_the_end_of_partitions,
     event_time_never_moves_back,
+    record_time_never_moves_back,
     answers_for_stretches_of_minutes,
+    sums_hours_up,
+    samples_a_window,
+    totals_up,
+    keeps_reach,
     decides_once,
-    opens_and_resolves,
+    lets_one_of_two_deciders_win,
+    opens_updates_and_resolves,
+    keeps_causes_apart,
+    keeps_evidence_of_each_cause,
     refuses_impossible_steps,
     lists_incidents,
+    acknowledges,
+    silences,
+    tells_each_receiver_in_its_thread,
+    holds_notifications_back,
+    groups_what_opens_together,
+    groups_only_what_may_be,
     leases_the_outbox,
+    lets_receivers_rest,
+    sends_a_resolve_last,
+    holds_back_no_longer_once_people_are_told,
+    tells_the_end_again_after_what_is_revived,
     ends_outbox_rows_for_good,
-    shows_examples,
-    totals_up,
+    revives_the_dead,
+    leads,
 ];
 
 async fn trusts_a_checkpoint_newer_than_the_bounds(store: &dyn Store) {
@@ -249,6 +277,22 @@ async fn minds_the_end_of_partitions(store: &dyn Store) {
     store.mark_at_end(&partition(5), Offset(0), true).await.expect("unknown: nothing to do");
 }
 
+async fn record_time_never_moves_back(store: &dyn Store) {
+    claim_empty(store, 1).await;
+    let newest = async || store.progress("tweets").await.expect("progress")[0].record_time_max;
+    assert_eq!(newest().await, None);
+    for (position, told, expected) in
+        [(0, None, None), (1, Some(9), Some(9)), (2, Some(1), Some(9))]
+    {
+        let time = |m: Option<i64>| m.map(|m| minute(m).start());
+        let moved = Advance { record_time_max: time(told), ..advance(0, position, position + 1) };
+        store.commit(&batch(Vec::new(), vec![moved])).await.expect("committed");
+        assert_eq!(newest().await, time(expected), "after {told:?}");
+    }
+    store.claim(&[claim(0, 0, 9)], StartAt::Earliest).await.expect("claimed");
+    assert_eq!(newest().await, Some(minute(9).start()), "a new reader knows it too");
+}
+
 async fn event_time_never_moves_back(store: &dyn Store) {
     claim_empty(store, 1).await;
     let newest = async || store.progress("tweets").await.expect("progress")[0].event_time_max;
@@ -297,190 +341,71 @@ async fn answers_for_stretches_of_minutes(store: &dyn Store) {
     assert_eq!(store.last_minute("united").await.expect("last"), Some(minute(7)));
 }
 
-async fn decides_once(store: &dyn Store) {
-    assert_eq!(store.brand_state("united").await.expect("state"), None);
-    let overtaken = async |name, before| match store
-        .decide(&decision("united", before, 99, Some(Transition::Opened)))
-        .await
-    {
-        Err(StoreError::Overtaken { brand }) => assert_eq!(brand, "united", "{name}"),
-        other => panic!("{name}: {other:?}"),
-    };
-    overtaken("never judged, though it says so", Some(1)).await;
-    assert_eq!(decide(store, decision("united", None, 10, None)).await, None);
-    overtaken("says first, but was judged", None).await;
-    overtaken("says an older minute", Some(9)).await;
-    let calm = Decision { calm_since: Some(minute(8)), ..decision("united", Some(10), 11, None) };
-    assert_eq!(decide(store, calm).await, None);
-    let state = store.brand_state("united").await.expect("state").expect("judged");
-    assert_eq!((state.judged, state.open, state.calm_since), (minute(11), None, Some(minute(8))));
-    assert!(store.incidents(10).await.expect("incidents").is_empty(), "nothing of the refused");
-    assert_eq!(store.totals().await.expect("totals").outbox_pending, 0);
-    assert_eq!(store.brand_state("delta").await.expect("state"), None, "brands are apart");
-}
-
-async fn opens_and_resolves(store: &dyn Store) {
-    let opened = decide(store, decision("united", None, 10, Some(Transition::Opened))).await;
-    let id = opened.expect("an incident");
-    let open = store.brand_state("united").await.expect("state").expect("judged").open;
-    let open = open.expect("the open incident");
-    assert_eq!((open.id, open.opened, open.resolved), (id, minute(10), None));
-    assert_eq!(open.evidence, evidence(), "frozen as it was");
-
-    assert_eq!(decide(store, decision("united", Some(10), 11, None)).await, None);
-    let still = store.brand_state("united").await.expect("state").expect("judged").open;
-    assert_eq!(still.as_ref(), Some(&open), "stays open between steps");
-
-    let mut resolve = decision("united", Some(11), 12, Some(Transition::Resolved));
-    resolve.step.as_mut().expect("a step").evidence.z = 0.5;
-    assert_eq!(decide(store, resolve).await, Some(id), "the incident that was open");
-    let state = store.brand_state("united").await.expect("state").expect("judged");
-    assert_eq!((state.judged, state.open), (minute(12), None));
-    let all = store.incidents(10).await.expect("incidents");
-    assert_eq!(all.len(), 1);
-    assert_eq!(all[0].resolved, Some(minute(12)));
-    assert_eq!(all[0].evidence, evidence(), "what it opened on, not what it closed on");
-
-    let rows = store.outbox_lease(minute(0).start(), Duration::from_secs(60), 10).await;
-    let rows = rows.expect("leased");
-    let keys: Vec<_> = rows.iter().map(|r| r.key.as_str()).collect();
-    assert_eq!(
-        keys,
-        [
-            format!("incident-{id}-opened-comms"),
-            format!("incident-{id}-opened-hook"),
-            format!("incident-{id}-resolved-comms"),
-            format!("incident-{id}-resolved-hook"),
-        ]
-    );
-    for row in &rows {
-        assert!(row.key.ends_with(&row.receiver));
-        assert_eq!(row.notification.incident_id, id.0, "filled in by the store");
-        assert_eq!(row.notification.reason, "because");
-    }
-}
-
-async fn refuses_impossible_steps(store: &dyn Store) {
-    let refused = async |name, decision: Decision| {
-        let before = store.brand_state("united").await.expect("state");
-        let pending = store.totals().await.expect("totals").outbox_pending;
-        match store.decide(&decision).await {
-            Err(StoreError::Refused(_)) => {}
-            other => panic!("{name}: {other:?}"),
-        }
-        assert_eq!(store.brand_state("united").await.expect("state"), before, "{name}: state");
-        let after = store.totals().await.expect("totals").outbox_pending;
-        assert_eq!(after, pending, "{name}: outbox");
-    };
-    refused("resolves nothing", decision("united", None, 1, Some(Transition::Resolved))).await;
-    decide(store, decision("united", None, 1, Some(Transition::Opened))).await;
-    refused("opens twice", decision("united", Some(1), 2, Some(Transition::Opened))).await;
-}
-
-async fn lists_incidents(store: &dyn Store) {
-    use Transition::{Opened, Resolved};
-    decide(store, decision("united", None, 10, Some(Opened))).await;
-    decide(store, decision("united", Some(10), 20, Some(Resolved))).await;
-    decide(store, decision("delta", None, 15, Some(Opened))).await;
-    decide(store, decision("united", Some(20), 30, Some(Opened))).await;
-
-    let opened = |found: &[monitor::domain::Incident]| -> Vec<(String, i64)> {
-        found.iter().map(|i| (i.brand.clone(), i.opened.0 - minute(0).0)).collect()
-    };
-    let name = |brand: &str, n| (brand.to_owned(), n);
-    let all = store.incidents(10).await.expect("incidents");
-    assert_eq!(opened(&all), [name("united", 30), name("delta", 15), name("united", 10)]);
-    let two = store.incidents(2).await.expect("incidents");
-    assert_eq!(opened(&two), [name("united", 30), name("delta", 15)], "newest first, limited");
-
-    let check = async |what, from, expected: &[i64]| {
-        let found = store.incidents_since("united", minute(from)).await.expect("incidents");
-        let expected: Vec<_> = expected.iter().map(|&n| name("united", n)).collect();
-        assert_eq!(opened(&found), expected, "{what}");
-    };
-    check("all, ascending", 0, &[10, 30]).await;
-    check("in part after", 15, &[10, 30]).await;
-    check("resolved in that very minute", 20, &[10, 30]).await;
-    check("resolved before", 21, &[30]).await;
-    check("open reaches on", 500, &[30]).await;
-}
-
-async fn leases_the_outbox(store: &dyn Store) {
-    decide(store, decision("united", None, 10, Some(Transition::Opened))).await;
-    let now = at("2026-01-01T12:00:00Z");
-    let lease = async |seconds_later: i64, limit| {
-        let now = now + TimeDelta::seconds(seconds_later);
-        let rows = store.outbox_lease(now, Duration::from_secs(60), limit).await.expect("leased");
-        rows.into_iter().map(|r| (r.id, r.receiver, r.attempts)).collect::<Vec<_>>()
-    };
-    let first = lease(0, 1).await;
-    assert_eq!(first.len(), 1, "limit");
-    let (comms, hook) = (first[0].0, first[0].0 + 1);
-    assert_eq!(first, [(comms, "comms".to_owned(), 1)], "the older one first");
-    assert_eq!(lease(1, 9).await, [(hook, "hook".to_owned(), 1)], "leased rows are not due");
-    assert_eq!(lease(59, 9).await, [], "still leased");
-    assert_eq!(lease(60, 9).await, [(comms, "comms".to_owned(), 2)], "the lease ran out");
-
-    let retry = OutboxState::Retry { at: now + TimeDelta::seconds(300), error: "busy".into() };
-    store.outbox_record(hook, now, &retry).await.expect("recorded");
-    store.outbox_record(comms, now, &OutboxState::Sent).await.expect("recorded");
-    assert_eq!(lease(299, 9).await, [], "not due before its time, nor once sent");
-    assert_eq!(lease(300, 9).await, [(hook, "hook".to_owned(), 2)], "due at its time");
-    assert_eq!(store.totals().await.expect("totals").outbox_pending, 1);
-}
-
-async fn ends_outbox_rows_for_good(store: &dyn Store) {
-    decide(store, decision("united", None, 10, Some(Transition::Opened))).await;
-    let now = at("2026-01-01T12:00:00Z");
-    let rows = store.outbox_lease(now, Duration::from_secs(1), 9).await.expect("leased");
-    let dead = OutboxState::Dead { error: "no such address".into() };
-    let retry = OutboxState::Retry { at: now, error: "late word".into() };
-    store.outbox_record(rows[0].id, now, &OutboxState::Sent).await.expect("recorded");
-    store.outbox_record(rows[1].id, now, &dead).await.expect("recorded");
-    for row in &rows {
-        store.outbox_record(row.id, now, &retry).await.expect("recorded");
-    }
-    let later = now + TimeDelta::days(1);
-    let due = store.outbox_lease(later, Duration::from_secs(1), 9).await.expect("leased");
-    assert!(due.is_empty(), "a late word revives nothing: {due:?}");
-    let totals = store.totals().await.expect("totals");
-    assert_eq!((totals.outbox_pending, totals.outbox_dead), (0, 1));
-    store.outbox_record(i64::MAX, now, &dead).await.expect("unknown: nothing to do");
-}
-
-async fn shows_examples(store: &dyn Store) {
+async fn samples_a_window(store: &dyn Store) {
     claim_empty(store, 1).await;
-    let rows = [
-        ("a", "awful", 1, "united", 0.80),
-        ("b", "lost my bag", 2, "united", 0.97),
-        ("c", "awful", 3, "united", 0.80),
-        ("d", "never again", 4, "united", 0.90),
-        ("e", "great", 4, "united", 0.10),
-        ("f", "too late", 5, "united", 0.99),
-        ("g", "too early", 0, "united", 0.99),
-        ("h", "another brand", 2, "delta", 0.99),
-        ("i", "rude crew", 3, "united", 0.60),
-    ]
-    .map(|(id, text, m, brand, p)| {
-        scored(id, text, minute(m).start() + TimeDelta::seconds(59), &[brand], p)
-    });
-    store.commit(&batch(rows.to_vec(), vec![advance(0, 0, 9)])).await.expect("committed");
-    let check = async |name, limit, expected: &[&str]| {
-        let found = store.examples("united", minute(1), minute(4), limit).await.expect("examples");
-        let texts: Vec<_> = found.iter().map(|e| e.text.as_str()).collect();
-        assert_eq!(texts, expected, "{name}");
+    let mut rows: Vec<_> = (0..200)
+        .map(|n| {
+            let created = minute(1 + n % 4).start() + TimeDelta::seconds(59 - n % 7);
+            scored(&format!("t{n}"), &format!("text {n}"), created, &["united"], 0.2)
+        })
+        .collect();
+    rows.push(scored("before", "text", minute(0).start(), &["united"], 0.9));
+    rows.push(scored("after", "text", minute(5).start(), &["united"], 0.9));
+    rows.push(scored("other", "text", minute(2).start(), &["delta"], 0.9));
+    rows.push(scored("both", "text", minute(2).start(), &["delta", "united"], 0.9));
+    store.commit(&batch(rows, vec![advance(0, 0, 204)])).await.expect("committed");
+    let look = async |brand: &str, limit| {
+        store.window_tweets(brand, minute(1), minute(4), limit).await.expect("tweets")
     };
-    check(
-        "ordered, one a text, negative only",
-        9,
-        &["lost my bag", "never again", "awful", "rude crew"],
-    )
-    .await;
-    check("limited", 2, &["lost my bag", "never again"]).await;
-    check("none wanted", 0, &[]).await;
-    let top = &store.examples("united", minute(1), minute(4), 1).await.expect("examples")[0];
-    assert_eq!((top.tweet_id.as_str(), top.created_at), ("b", rows[1].tweet.created_at));
-    assert!((top.negative - 0.97).abs() < 1e-6);
+
+    let all = look("united", 1000).await;
+    assert_eq!(all.len(), 201, "the window's, of that brand");
+    let order: Vec<_> = all.iter().map(|t| (t.created_at, t.tweet_id.clone())).collect();
+    assert!(order.is_sorted(), "ascending by time, then id");
+    let both = all.iter().find(|t| t.tweet_id == "both").expect("of two brands");
+    assert_eq!((both.text.as_str(), both.is_negative), ("text", true));
+    assert!((both.negative - 0.9).abs() < 1e-6);
+    assert!(all.iter().filter(|t| t.is_negative).count() == 1, "the others are positive");
+
+    let ten = look("united", 10).await;
+    assert!(ten.iter().all(|tweet| all.contains(tweet)));
+    assert!(ten.is_sorted_by_key(|t| t.created_at), "a sample too is ascending");
+    assert_eq!(ten, look("united", 10).await, "the same at every call");
+    let eleven = look("united", 11).await;
+    assert!(ten.iter().all(|tweet| eleven.contains(tweet)), "a larger sample holds a smaller");
+    // Both stores must name these very tweets.
+    let ids: Vec<_> = ten.iter().map(|t| t.tweet_id.as_str()).collect();
+    assert_eq!(ids, SAMPLE_OF_TEN);
+    assert_eq!(look("united", 0).await, []);
+    assert_eq!(look("nobody", 10).await, []);
+}
+
+const SAMPLE_OF_TEN: [&str; 10] =
+    ["t48", "t128", "t28", "t61", "t105", "t166", "t66", "t142", "t98", "t43"];
+
+async fn sums_hours_up(store: &dyn Store) {
+    claim_empty(store, 1).await;
+    let rows = [(0, "united", 0.9), (59, "united", 0.1), (60, "united", 0.9), (61, "delta", 0.9)]
+        .into_iter()
+        .chain([(-1, "united", 0.1), (240, "delta", 0.1)])
+        .enumerate()
+        .map(|(n, (m, brand, p))| scored(&n.to_string(), "text", minute(m).start(), &[brand], p))
+        .collect();
+    store.commit(&batch(rows, vec![advance(0, 0, 6)])).await.expect("committed");
+    let check = async |name, brand, from, to, expected: &[(i64, u64, u64)]| {
+        let found = store.hour_counts(brand, minute(from), minute(to)).await.expect("counts");
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|&(m, total, negative)| (minute(m), Counts { total, negative }))
+            .collect();
+        assert_eq!(found, expected, "{name}");
+    };
+    check("a brand", Some("united"), -60, 300, &[(-60, 1, 0), (0, 2, 1), (60, 1, 1)]).await;
+    check("all", None, -60, 300, &[(-60, 1, 0), (0, 2, 1), (60, 2, 2), (240, 1, 0)]).await;
+    check("whole hours", Some("united"), 59, 60, &[(0, 2, 1), (60, 1, 1)]).await;
+    check("one hour", None, 61, 61, &[(60, 2, 2)]).await;
+    check("an empty one", None, 120, 239, &[]).await;
+    check("backwards", None, 120, 0, &[]).await;
 }
 
 async fn totals_up(store: &dyn Store) {
@@ -493,7 +418,7 @@ async fn totals_up(store: &dyn Store) {
         advances: vec![advance(0, 0, 3)],
     };
     store.commit(&batch).await.expect("committed");
-    decide(store, decision("united", None, 10, Some(Transition::Opened))).await;
+    open(store, "united", 10).await;
     let totals = store.totals().await.expect("totals");
     let expected = Totals { scores: 2, dead_letters: 1, outbox_pending: 2, outbox_dead: 0 };
     assert_eq!(totals, expected, "a tweet without a brand, or with two, is one score");

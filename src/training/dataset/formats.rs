@@ -323,20 +323,20 @@ impl Columns {
 }
 
 /// Splits a row at its commas, quoted ones left alone.
-pub(super) struct Fields {
+pub struct Fields {
     csv: csv_core::Reader,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Fields {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self { csv: csv_core::Reader::new(), bytes: Vec::new(), ends: vec![0; COLUMNS_MAX] }
     }
 
     /// Answers how many columns `record` has; none where it is no single row or has more
     /// than [`COLUMNS_MAX`].
-    pub(super) fn split(&mut self, record: &[u8]) -> usize {
+    pub fn split(&mut self, record: &[u8]) -> usize {
         use csv_core::ReadRecordResult::{InputEmpty, Record};
         self.csv.reset();
         self.bytes.resize(record.len() + 1, 0);
@@ -358,7 +358,7 @@ impl Fields {
     }
 
     /// A column of the row split last.
-    pub(super) fn get(&self, column: usize) -> &[u8] {
+    pub fn get(&self, column: usize) -> &[u8] {
         let start = if column == 0 { 0 } else { self.ends[column - 1] };
         &self.bytes[start..self.ends[column]]
     }

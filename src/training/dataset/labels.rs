@@ -30,7 +30,7 @@ impl Target {
     }
 
     /// Reads `negative` or `neg`, `neutral` or `neu`, `positive` or `pos`, in any case.
-    pub(super) fn of_word(label: &str) -> Option<Self> {
+    pub fn of_word(label: &str) -> Option<Self> {
         let is = |words: [&str; 2]| words.iter().any(|word| label.eq_ignore_ascii_case(word));
         match label {
             _ if is(["negative", "neg"]) => Some(Self::Negative),

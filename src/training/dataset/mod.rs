@@ -23,9 +23,11 @@ use chrono::{DateTime, Utc};
 use super::file_name;
 use crate::text::unit_interval;
 
+pub(crate) use formats::Fields;
 pub use formats::{Fault, Layout};
 pub use labels::Target;
 pub(super) use reader::Reader;
+pub(crate) use records::{Ends, ROW_BYTES_MAX, Records};
 pub use report::{DatasetError, Faulty, Report};
 
 /// One labelled tweet.

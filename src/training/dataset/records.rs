@@ -7,13 +7,13 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 /// A longer row is none.
-pub(super) const ROW_BYTES_MAX: usize = 64 << 10;
+pub const ROW_BYTES_MAX: usize = 64 << 10;
 /// A quoted text may have so many lines.
-pub(super) const ROW_LINES_MAX: usize = 64;
+pub const ROW_LINES_MAX: usize = 64;
 
 /// Where a row ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ends {
+pub enum Ends {
     /// With its line, whatever the quotes in it.
     Line,
     /// With its line, and the quotes in it must come in pairs.
@@ -25,17 +25,17 @@ pub(super) enum Ends {
 
 /// One row as it stands in the file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record<'a> {
+pub struct Record<'a> {
     /// Its first line, counted from 1.
-    pub(super) line: u64,
+    pub line: u64,
     /// How many it has.
-    pub(super) lines: u64,
-    pub(super) bytes: &'a [u8],
+    pub lines: u64,
+    pub bytes: &'a [u8],
     /// Whether its quotes are closed; `bytes` is the first line alone if they are not.
-    pub(super) closed: bool,
+    pub closed: bool,
 }
 
-pub(super) struct Records<R> {
+pub struct Records<R> {
     input: BufReader<R>,
     /// What was read; begins with the row given last.
     ahead: Vec<u8>,
@@ -46,22 +46,22 @@ pub(super) struct Records<R> {
 }
 
 impl<R: Read> Records<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub fn new(input: R) -> Self {
         let input = BufReader::with_capacity(ROW_BYTES_MAX, input);
         Self { input, ahead: Vec::new(), given: (0, 0), first_line_bytes: 0, line: 1 }
     }
 
-    pub(super) fn get_mut(&mut self) -> &mut R {
+    pub fn get_mut(&mut self) -> &mut R {
         self.input.get_mut()
     }
 
-    pub(super) fn into_inner(self) -> R {
+    pub fn into_inner(self) -> R {
         self.input.into_inner()
     }
 
-    /// The first lines, which stay to be read.
-    pub(super) fn peek(&mut self, lines: usize) -> io::Result<Vec<&[u8]>> {
-        let mut ends = vec![0];
+    /// The next lines, which stay to be read.
+    pub fn peek(&mut self, lines: usize) -> io::Result<Vec<&[u8]>> {
+        let mut ends = vec![self.given.0];
         while ends.len() <= lines {
             match self.line_end(ends[ends.len() - 1])? {
                 Some(end) => ends.push(end),
@@ -72,7 +72,7 @@ impl<R: Read> Records<R> {
     }
 
     /// The next row; `None` at the end.
-    pub(super) fn next(&mut self, ends: Ends) -> io::Result<Option<Record<'_>>> {
+    pub fn next(&mut self, ends: Ends) -> io::Result<Option<Record<'_>>> {
         self.ahead.drain(..self.given.0);
         self.line += self.given.1;
         self.given = (0, 0);
@@ -98,7 +98,7 @@ impl<R: Read> Records<R> {
     }
 
     /// Takes only the first line of the row given last: the next row begins at its second.
-    pub(super) fn go_back(&mut self) {
+    pub fn go_back(&mut self) {
         self.given = (self.first_line_bytes, 1);
     }
 

@@ -6,24 +6,27 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::clock::{Clock, SimulatedClock};
 use monitor::config::{self, Delivery, Receiver, Secret, SmtpTls};
-use monitor::domain::{Counts, Evidence, Minute, Transition};
+use monitor::domain::{
+    Cause, Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition,
+};
 use monitor::embedded::MailServer;
 use monitor::notify::Dispatcher;
 use monitor::store::{
-    CurvePoint, Decision, Example, MemoryStore, Notification, OutboxRow, Step, Store,
+    CurvePoint, Decision, Delivery as Told, Drivers, EvidenceJson, Example, MemoryStore,
+    Notification, OutboxRow, Step, Store,
 };
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const SECRET: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub const SECRET: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 pub fn now() -> DateTime<Utc> {
     "2026-01-01T12:00:00Z".parse().expect("a time")
@@ -37,6 +40,8 @@ pub fn delivery() -> Delivery {
         retry_wait_ms: 1_000,
         retry_wait_ms_max: 10_000,
         attempts_max: 5,
+        circuit_failures: 100,
+        circuit_rest_ms: 60_000,
     }
 }
 
@@ -58,62 +63,94 @@ impl Rig {
 
     /// Opens or resolves an incident of the brand "united".
     pub async fn step(&self, transition: Transition, receivers: &[&str]) {
-        let before = self.store.brand_state("united").await.expect("state").map(|s| s.judged);
+        self.step_of("united", transition, receivers).await;
+    }
+
+    /// The same, of any brand.
+    pub async fn step_of(&self, brand: &str, transition: Transition, receivers: &[&str]) {
+        let watch = self.store.watch(brand, Cause::Share).await.expect("a watch");
         let opened_at: DateTime<Utc> = "2015-02-23T14:05:00Z".parse().expect("a time");
         let at = match transition {
             Transition::Opened => opened_at,
+            Transition::Updated => opened_at + TimeDelta::hours(1),
             Transition::Resolved => opened_at + TimeDelta::hours(3),
         };
-        let evidence = Evidence {
-            window_minutes: 60,
+        let evidence = Evidence::Share(ShareEvidence {
+            rule: "e-detector",
+            since: Minute::of(opened_at - TimeDelta::hours(1)),
             observed: Counts { total: 120, negative: 94 },
+            observed_interval: Interval { low: 0.7, high: 0.85 },
+            recent_minutes: 15,
+            recent: Counts { total: 30, negative: 25 },
             baseline: Counts { total: 800, negative: 440 },
             expected_share: 0.55,
-            z: 5.25,
-            z_min: 4.5,
-        };
+            expected_interval: Interval { low: 0.5, high: 0.6 },
+            statistic: 25.5,
+            threshold: 20.0,
+            dispersion: 1.5,
+        });
         let example = Example {
             tweet_id: "1".into(),
             text: "<script>alert('lost my bag')</script>".into(),
             created_at: at,
             negative: 0.98,
+            author: None,
+            reach: None,
+            alike: 1,
         };
         let notification = Notification {
             incident_id: 0,
             transition: transition.as_str().into(),
-            brand: "united".into(),
+            test: false,
+            brand: brand.into(),
+            severity: "warning".into(),
             at,
             opened_at,
-            window_minutes: 60,
-            observed: evidence.observed.into(),
-            baseline: evidence.baseline.into(),
-            expected_share: evidence.expected_share,
-            z: evidence.z,
-            z_min: evidence.z_min,
             reason: "chance does not explain it".into(),
+            evidence: EvidenceJson::of(&evidence, Minute::of(at)),
+            drivers: Drivers::default(),
             examples: vec![example],
             curve: vec![CurvePoint { at, total: 120, negative: 94 }],
+            curve_minutes: 60,
+            also: Vec::new(),
+            thread: String::new(),
+            url: Some("https://monitor.example.com/#incident-1".into()),
+        };
+        let told = |receiver: &&str| Told {
+            receiver: (*receiver).to_owned(),
+            not_before: None,
+            group: false,
         };
         let decision = Decision {
-            brand: "united".into(),
-            judged_before: before,
+            brand: brand.into(),
+            cause: Cause::Share,
+            judged_before: watch.map(|watch| watch.judged),
             judged: Minute::of(at),
-            calm_since: None,
-            step: Some(Step { transition, minute: Minute::of(at), evidence, notification }),
-            receivers: receivers.iter().map(|&r| r.to_owned()).collect(),
+            state: serde_json::json!({}),
+            step: Some(Step {
+                transition,
+                minute: Minute::of(at),
+                severity: Severity::Warning,
+                evidence,
+                notification,
+                deliveries: receivers.iter().map(told).collect(),
+            }),
         };
         self.store.decide(&decision).await.expect("decided");
     }
 
     pub async fn lease(&self) -> Vec<OutboxRow> {
         let lease = Duration::from_millis(delivery().lease_ms);
-        self.store.outbox_lease(self.clock.now(), lease, 99).await.expect("leased")
+        self.store.outbox_lease(self.clock.now(), lease, 99, &[]).await.expect("leased")
     }
 
     pub fn start(&self, receivers: BTreeMap<String, Receiver>) -> Running {
+        self.start_with(receivers, delivery())
+    }
+
+    pub fn start_with(&self, receivers: BTreeMap<String, Receiver>, delivery: Delivery) -> Running {
         let (store, clock) = (self.store.clone(), self.clock.clone());
-        let url = Some("https://monitor.example.com".to_owned());
-        let dispatcher = Dispatcher::new(store, &receivers, delivery(), url, clock);
+        let dispatcher = Dispatcher::new(store, &receivers, delivery, clock);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(dispatcher.expect("good settings").run(shutdown.clone()));
         Running { shutdown, task }
@@ -166,14 +203,34 @@ pub fn email(server: &MailServer) -> config::Email {
         username: None,
         password: None,
         password_file: None,
+        ca_file: None,
         from: "Monitor <monitor@example.com>".into(),
         to: vec!["Comms Team <comms@example.com>".into(), "boss@example.com".into()],
     }
 }
 
+/// On this machine, where tests' receivers are.
+pub fn endpoint(url: String) -> config::Endpoint {
+    config::Endpoint {
+        url: Some(Secret::new(url)),
+        url_file: None,
+        allow_private: true,
+        ca_file: None,
+    }
+}
+
 pub fn webhook(receiver: &HttpReceiver) -> config::Webhook {
-    let secret = Some(Secret::new(format!("whsec_{SECRET}")));
-    config::Webhook { url: format!("{}/hook", receiver.url), secret, secret_file: None }
+    webhook_at(format!("{}/hook", receiver.url))
+}
+
+pub fn webhook_at(url: String) -> config::Webhook {
+    config::Webhook {
+        endpoint: endpoint(url),
+        secret: Some(Secret::new(format!("whsec_{SECRET}"))),
+        secret_file: None,
+        previous_secret: None,
+        previous_secret_file: None,
+    }
 }
 
 /// One answer of an [`HttpReceiver`].
@@ -182,16 +239,21 @@ pub struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     after: Duration,
+    body: &'static str,
 }
 
 impl Answer {
     pub fn status(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), after: Duration::ZERO }
+        Self { status, headers: HeaderMap::new(), after: Duration::ZERO, body: "" }
     }
 
     /// 200, after a while.
     pub fn stall(after: Duration) -> Self {
         Self { after, ..Self::status(StatusCode::OK) }
+    }
+
+    pub fn saying(self, body: &'static str) -> Self {
+        Self { body, ..self }
     }
 
     pub fn with(mut self, name: &'static str, value: &'static str) -> Self {
@@ -201,8 +263,14 @@ impl Answer {
 }
 
 type Requests = Vec<(HeaderMap, String)>;
+
 /// What came, and what to answer next.
-type Seen = (Requests, VecDeque<Answer>);
+#[derive(Default)]
+struct Seen {
+    requests: Requests,
+    paths: Vec<String>,
+    answers: VecDeque<Answer>,
+}
 
 /// A web server that keeps what it is sent and answers as told, then with 200.
 pub struct HttpReceiver {
@@ -215,39 +283,54 @@ impl HttpReceiver {
         install_tls();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let seen = Arc::new(Mutex::new((Vec::new(), VecDeque::from(answers))));
+        let seen = Seen { answers: answers.into(), ..Seen::default() };
+        let seen = Arc::new(Mutex::new(seen));
         let routes = Router::new().fallback(receive).with_state(seen.clone());
         tokio::spawn(axum::serve(listener, routes).into_future());
         Self { url, seen }
     }
 
     pub fn requests(&self) -> Requests {
-        self.seen.lock().expect("no panic").0.clone()
+        self.seen.lock().expect("no panic").requests.clone()
+    }
+
+    /// Path and query of each request.
+    pub fn paths(&self) -> Vec<String> {
+        self.seen.lock().expect("no panic").paths.clone()
     }
 }
 
 async fn receive(
     State(seen): State<Arc<Mutex<Seen>>>,
+    uri: Uri,
     headers: HeaderMap,
     body: String,
 ) -> Response {
     let answer = {
         let mut seen = seen.lock().expect("no panic");
-        seen.0.push((headers, body));
-        seen.1.pop_front().unwrap_or(Answer::status(StatusCode::OK))
+        seen.requests.push((headers, body));
+        seen.paths.push(uri.to_string());
+        seen.answers.pop_front().unwrap_or(Answer::status(StatusCode::OK))
     };
     tokio::time::sleep(answer.after).await;
-    (answer.status, answer.headers, "some body").into_response()
+    (answer.status, answer.headers, answer.body).into_response()
 }
 
 pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().expect("ASCII")
 }
 
-/// Checks a signature as a receiver would, with an HMAC spelled out from its definition
-/// (RFC 2104), so that it shares no code with the sender.
+/// Checks a signature as a receiver would.
 pub fn verify(headers: &HeaderMap, body: &str) {
-    let mut key = BASE64_STANDARD.decode(SECRET).expect("base64");
+    assert!(is_signed(headers, body, SECRET), "{headers:?}");
+    let at = header(headers, "webhook-timestamp");
+    assert!(at.parse::<i64>().is_ok_and(|at| at >= now().timestamp()), "{at}");
+}
+
+/// Whether one of the signatures is made with a secret, by an HMAC spelled out from its
+/// definition (RFC 2104), so that it shares no code with the sender.
+pub fn is_signed(headers: &HeaderMap, body: &str, secret: &str) -> bool {
+    let mut key = BASE64_STANDARD.decode(secret).expect("base64");
     key.resize(64, 0);
     let pad = |byte: u8| key.iter().map(|k| k ^ byte).collect::<Vec<_>>();
     let (id, at) = (header(headers, "webhook-id"), header(headers, "webhook-timestamp"));
@@ -255,6 +338,5 @@ pub fn verify(headers: &HeaderMap, body: &str) {
     let inner = Sha256::digest([pad(0x36), signed.into_bytes()].concat());
     let outer = Sha256::digest([pad(0x5c), inner.to_vec()].concat());
     let expected = format!("v1,{}", BASE64_STANDARD.encode(outer));
-    assert_eq!(header(headers, "webhook-signature"), expected);
-    assert!(at.parse::<i64>().is_ok_and(|at| at >= now().timestamp()), "{at}");
+    header(headers, "webhook-signature").split(' ').any(|signature| signature == expected)
 }

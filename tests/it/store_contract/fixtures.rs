@@ -1,13 +1,18 @@
 //! Tweets, batches and decisions for the contract's checks.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use monitor::domain::{
-    Counts, Evidence, IncidentId, Minute, Offset, Probability, Score, StartAt, TopicPartition,
+    Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Probability,
+    QuietEvidence, Score, Severity, ShareEvidence, StartAt, SurgeEvidence, TopicPartition,
     Transition, Tweet, TweetId,
 };
 use monitor::store::{
-    Advance, Batch, Claim, DeadLetter, Decision, Notification, ScoredTweet, Step, Store,
+    Advance, Batch, Claim, DeadLetter, Decision, Delivery, Drivers, EvidenceJson, Notification,
+    OutboxRow, OutboxState, ScoredTweet, Step, Store, Watch,
 };
+use serde_json::json;
 
 pub fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
@@ -43,7 +48,13 @@ pub fn tweet(id: &str, brands: &[&str], p: f32) -> ScoredTweet {
 }
 
 pub fn advance(n: i32, from: i64, to: i64) -> Advance {
-    Advance { partition: partition(n), from: Offset(from), to: Offset(to), event_time_max: None }
+    Advance {
+        partition: partition(n),
+        from: Offset(from),
+        to: Offset(to),
+        event_time_max: None,
+        record_time_max: None,
+    }
 }
 
 pub fn batch(scores: Vec<ScoredTweet>, advances: Vec<Advance>) -> Batch {
@@ -68,55 +79,151 @@ pub async fn all_counts(store: &dyn Store, brand: &str) -> Vec<(Minute, Counts)>
     store.minute_counts(brand, minute(-10_000), minute(10_000)).await.expect("counts")
 }
 
-pub fn evidence() -> Evidence {
-    Evidence {
-        window_minutes: 60,
-        observed: Counts { total: 120, negative: 94 },
-        baseline: Counts { total: 800, negative: 440 },
-        expected_share: 0.55,
-        z: 5.25,
-        z_min: 4.0,
+pub fn evidence(cause: Cause) -> Evidence {
+    match cause {
+        Cause::Share => Evidence::Share(ShareEvidence {
+            rule: "e-detector",
+            since: minute(-3),
+            observed: Counts { total: 120, negative: 94 },
+            observed_interval: Interval { low: 0.7, high: 0.85 },
+            recent_minutes: 15,
+            recent: Counts { total: 30, negative: 25 },
+            baseline: Counts { total: 800, negative: 440 },
+            expected_share: 0.55,
+            expected_interval: Interval { low: 0.5, high: 0.6 },
+            statistic: 5.25,
+            threshold: 4.0,
+            dispersion: 1.5,
+        }),
+        Cause::Surge => Evidence::Surge(SurgeEvidence {
+            since: minute(-2),
+            observed: 900,
+            expected: 300.5,
+            statistic: 11.0,
+            threshold: 4.5,
+        }),
+        Cause::Quiet => Evidence::Quiet(QuietEvidence {
+            last: Some(at("2015-02-22T23:30:30Z")),
+            minutes: 31,
+            expected_tweets: 120.25,
+            limit_minutes: 30,
+        }),
+        Cause::Lag => Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
     }
 }
 
-pub fn notification(brand: &str, transition: Transition) -> Notification {
+pub fn notification(brand: &str, cause: Cause, transition: Transition) -> Notification {
     Notification {
         incident_id: 0,
         transition: transition.as_str().into(),
+        test: false,
         brand: brand.into(),
+        severity: "warning".into(),
         at: minute(60).start(),
         opened_at: minute(60).start(),
-        window_minutes: 60,
-        observed: evidence().observed.into(),
-        baseline: evidence().baseline.into(),
-        expected_share: 0.55,
-        z: 5.25,
-        z_min: 4.0,
-        reason: "because".into(),
+        reason: format!("because of {brand}"),
+        evidence: EvidenceJson::of(&evidence(cause), minute(60)),
+        drivers: Drivers::default(),
         examples: Vec::new(),
         curve: Vec::new(),
+        curve_minutes: 60,
+        also: Vec::new(),
+        thread: String::new(),
+        url: Some("https://monitor.example.com/".into()),
     }
 }
 
-/// A decision that moves `brand` from one minute to another, with a step or without.
+/// To a receiver at once, and in a row of its own.
+pub fn delivery(receiver: &str) -> Delivery {
+    Delivery { receiver: receiver.into(), not_before: None, group: false }
+}
+
+/// A decision that moves the share of `brand` from one minute to another, with a step or
+/// without; it is told to `comms` and `hook`.
 pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transition>) -> Decision {
     Decision {
         brand: brand.into(),
+        cause: Cause::Share,
         judged_before: before.map(minute),
         judged: minute(now),
-        calm_since: None,
+        state: json!({ "judged": now }),
         step: step.map(|transition| Step {
             transition,
             minute: minute(now),
-            evidence: evidence(),
-            notification: notification(brand, transition),
+            severity: Severity::Warning,
+            evidence: evidence(Cause::Share),
+            notification: notification(brand, Cause::Share, transition),
+            deliveries: vec![delivery("comms"), delivery("hook")],
         }),
-        receivers: vec!["comms".into(), "hook".into()],
     }
+}
+
+/// The same decision, about another cause.
+pub fn of_cause(mut decision: Decision, cause: Cause) -> Decision {
+    decision.cause = cause;
+    if let Some(step) = &mut decision.step {
+        step.evidence = evidence(cause);
+        step.notification = notification(&decision.brand, cause, step.transition);
+    }
+    decision
+}
+
+/// The same decision, told to others.
+pub fn told_to(mut decision: Decision, deliveries: Vec<Delivery>) -> Decision {
+    decision.step.as_mut().expect("a step").deliveries = deliveries;
+    decision
+}
+
+/// The same decision, of another severity.
+pub fn as_bad_as(mut decision: Decision, severity: Severity) -> Decision {
+    decision.step.as_mut().expect("a step").severity = severity;
+    decision
 }
 
 pub async fn decide(store: &dyn Store, decision: Decision) -> Option<IncidentId> {
     store.decide(&decision).await.expect("decided")
+}
+
+/// Opens an incident in a brand's first judgement.
+pub async fn open(store: &dyn Store, brand: &str, now: i64) -> IncidentId {
+    let opened = decide(store, decision(brand, None, now, Some(Transition::Opened))).await;
+    opened.expect("an incident")
+}
+
+pub async fn watch(store: &dyn Store, brand: &str) -> Watch {
+    store.watch(brand, Cause::Share).await.expect("watch").expect("judged")
+}
+
+/// When senders look at the outbox.
+pub fn noon() -> DateTime<Utc> {
+    at("2026-01-01T12:00:00Z")
+}
+
+/// Everything that waits, however late it is due, and be it leased; counts as an attempt.
+pub async fn lease_all(store: &dyn Store) -> Vec<OutboxRow> {
+    let far = at("2100-01-01T00:00:00Z");
+    store.outbox_lease(far, Duration::ZERO, 1000, &[]).await.expect("leased")
+}
+
+/// Sends everything that waits, and answers with it.
+pub async fn send_all(store: &dyn Store) -> Vec<OutboxRow> {
+    let mut sent = Vec::new();
+    loop {
+        let rows = lease_all(store).await;
+        if rows.is_empty() {
+            sent.sort_by_key(|row: &OutboxRow| row.id);
+            return sent;
+        }
+        for row in rows {
+            store.outbox_record(row.id, noon(), &OutboxState::Sent).await.expect("recorded");
+            sent.push(row);
+        }
+    }
+}
+
+/// Keys of everything that waits; it is sent.
+pub async fn keys(store: &dyn Store) -> Vec<String> {
+    send_all(store).await.into_iter().map(|row| row.key).collect()
 }
 
 pub fn dead_letter(partition_number: i32, offset: i64, reason: &str) -> DeadLetter {

@@ -1,0 +1,211 @@
+//! How often does a detector cry wolf, and how soon does it see a rise?
+//!
+//! Every detector judges the same simulated streams, minute by minute as the daemon does.
+//! Tweets come by a Poisson law whose rate follows the time of day (1 + 0.6 sin), and are
+//! negative by a beta-binomial law. A stream is quiet for 30 days after its warm-up; an
+//! alarm in them is a false one. From each stream 12 others branch off, each at a minute
+//! drawn at random, where the share rises for 24 hours; the delay is counted up to the end
+//! of the minute that alarms, so the least is one minute.
+//!
+//! Beyond that protocol, the streams that wander have a share that follows the time of day
+//! too (by 0.04) and wanders around that (an AR(1) process, standard deviation 0.02, time
+//! constant six hours).
+//!
+//! `scripts/bench detection [--seeds 20]`
+
+#[path = "detection/rivals.rs"]
+mod rivals;
+#[path = "detection/streams.rs"]
+mod streams;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use clap::Parser;
+use monitor::domain::Minute;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use rivals::{Detector, Ours, Rival, Test};
+use streams::{DAY, Scenario, Source, Stream};
+
+/// Quiet days judged, after the warm-up.
+const QUIET_DAYS: i64 = 30;
+const SHIFTS: u64 = 12;
+const SHIFT_MINUTES: i64 = DAY;
+const RISES: [f64; 2] = [0.15, 0.05];
+const BUDGETS: [f64; 3] = [0.1, 1.0, 10.0];
+
+#[derive(Parser)]
+struct Args {
+    /// Streams of each kind
+    #[arg(long, default_value_t = 20)]
+    seeds: u64,
+    /// Passed by cargo bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What came of one detector on one stream, or on several.
+#[derive(Clone, Default)]
+struct Outcome {
+    false_alarms: u64,
+    /// Minutes to the alarm for each shift, by rise.
+    delays: [Vec<Option<i64>>; RISES.len()],
+}
+
+fn main() {
+    let args = Args::parse();
+    println!("{} seeds; 30 quiet days and 12 shifts of each size a seed\n", args.seeds);
+    let protocol = [2.0, 20.0, 100.0]
+        .into_iter()
+        .flat_map(|a_minute| [0.0, 0.02].map(|rho| Scenario { a_minute, rho, wanders: false }));
+    let wandering = [2.0, 20.0, 100.0].into_iter().map(|a_minute| Scenario {
+        a_minute,
+        rho: 0.02,
+        wanders: true,
+    });
+    println!(
+        "| tweets a minute | rho | detector | false alarms a month | 0.20 to 0.35: within 15 min | within 24 h | median delay | 0.20 to 0.25: within 15 min | within 24 h | median delay |"
+    );
+    println!("| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    let mut calibration = Vec::new();
+    for scenario in protocol.chain(wandering) {
+        let detectors = detectors();
+        let outcomes = measure(scenario, args.seeds);
+        for ((name, _), outcome) in detectors.iter().zip(&outcomes) {
+            if !name.starts_with("budget") {
+                print_row(scenario, name, outcome, args.seeds);
+            }
+        }
+        let ours = &outcomes[..BUDGETS.len()];
+        calibration.push((scenario, [0, 1, 2].map(|i| ours[i].false_alarms)));
+    }
+    println!("\nFalse alarms a month by budget:\n");
+    println!("| tweets a minute | rho | 0.1 | 1 | 10 |\n| ---: | ---: | ---: | ---: | ---: |");
+    for (scenario, alarms) in calibration {
+        let [a, b, c] = alarms.map(|n| n as f64 / args.seeds as f64);
+        println!("| {} | {} | {a:.2} | {b:.2} | {c:.2} |", scenario.a_minute, scenario.words());
+    }
+}
+
+/// Ours at each budget first.
+fn detectors() -> Vec<(&'static str, Box<dyn Detector>)> {
+    let ours = |budget| Box::new(Ours::new(budget)) as Box<dyn Detector>;
+    let rival = |test| Box::new(Rival::new(test)) as Box<dyn Detector>;
+    vec![
+        ("budget 0.1", ours(BUDGETS[0])),
+        ("**e-detector, budget 1**", ours(BUDGETS[1])),
+        ("budget 10", ours(BUDGETS[2])),
+        ("mean + 3 sigma", rival(Test::Sigmas)),
+        ("binomial test, p < 0.001", rival(Test::Binomial)),
+        ("two-proportion z > 3.09", rival(Test::TwoProportions)),
+        ("CUSUM, h = ln 43200", rival(Test::Cusum { corrected: false })),
+        ("CUSUM / dispersion, h = ln 43200", rival(Test::Cusum { corrected: true })),
+    ]
+}
+
+fn measure(scenario: Scenario, seeds: u64) -> Vec<Outcome> {
+    let next = AtomicU64::new(0);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut all = vec![Outcome::default(); detectors().len()];
+    thread::scope(|scope| {
+        let work = || {
+            let mut found = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds {
+                    return found;
+                }
+                found.push(measure_seed(scenario, seed));
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            for outcomes in worker.join().expect("a worker does not panic") {
+                for (all, one) in all.iter_mut().zip(outcomes) {
+                    all.false_alarms += one.false_alarms;
+                    for (all, one) in all.delays.iter_mut().zip(one.delays) {
+                        all.extend(one);
+                    }
+                }
+            }
+        }
+    });
+    all
+}
+
+fn measure_seed(scenario: Scenario, seed: u64) -> Vec<Outcome> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let (first, last) =
+        (scenario.warm_up_days() * DAY, scenario.warm_up_days() * DAY + QUIET_DAYS * DAY);
+    let mut source = Source::new(scenario, seed);
+    let mut branches: Vec<_> =
+        (0..SHIFTS).map(|_| random.random_range(first..last - SHIFT_MINUTES)).collect();
+    branches.sort_unstable();
+    let mut counts = Vec::new();
+    // Each shift goes on from the source as it stood, on randomness of its own.
+    let mut shifted = Vec::new();
+    for m in 0..last {
+        for (i, _) in branches.iter().enumerate().filter(|(_, branch)| **branch == m) {
+            for (r, rise) in RISES.iter().enumerate() {
+                let mut source = source.branch(seed * 1000 + (i * RISES.len() + r) as u64 + 1);
+                let counts: Vec<_> = (m..m + SHIFT_MINUTES)
+                    .map(|m| (Minute(m), source.counts(Minute(m), *rise)))
+                    .collect();
+                shifted.push((m, r, counts));
+            }
+        }
+        counts.push((Minute(m), source.counts(Minute(m), 0.0)));
+    }
+    let quiet = Stream::new(&counts);
+    let shifted: Vec<_> = shifted
+        .into_iter()
+        .map(|(from, r, shift)| {
+            let history = &counts[usize::try_from(from - scenario.warm_up_days() * DAY)
+                .expect("branches come after the warm-up")
+                ..usize::try_from(from).expect("branches come after the warm-up")];
+            (from, r, Stream::new(&[history, &shift[..]].concat()))
+        })
+        .collect();
+    detectors()
+        .into_iter()
+        .map(|(name, mut detector)| {
+            let mut outcome = Outcome::default();
+            let mut shifts = shifted.iter().peekable();
+            for m in first..last {
+                while let Some((_, r, stream)) = shifts.next_if(|(from, ..)| *from == m) {
+                    if name.starts_with("budget") {
+                        continue;
+                    }
+                    let mut detector = detector.closed();
+                    let found = (m..m + SHIFT_MINUTES).find(|m| detector.opens(stream, Minute(*m)));
+                    outcome.delays[*r].push(found.map(|at| at - m + 1));
+                }
+                outcome.false_alarms += u64::from(detector.opens(&quiet, Minute(m)));
+            }
+            outcome
+        })
+        .collect()
+}
+
+fn print_row(scenario: Scenario, name: &str, outcome: &Outcome, seeds: u64) {
+    let Scenario { a_minute, .. } = scenario;
+    print!(
+        "| {a_minute} | {} | {name} | {:.2} |",
+        scenario.words(),
+        outcome.false_alarms as f64 / seeds as f64
+    );
+    for delays in &outcome.delays {
+        let mut delays = delays.clone();
+        delays.sort_unstable_by_key(|delay| delay.unwrap_or(i64::MAX));
+        let within = |minutes| {
+            let found = delays.iter().flatten().filter(|delay| **delay <= minutes).count();
+            100.0 * found as f64 / delays.len() as f64
+        };
+        let median = delays[delays.len() / 2]
+            .map_or_else(|| "over 24 h".to_owned(), |minutes| format!("{minutes} min"));
+        print!(" {:.0} % | {:.0} % | {median} |", within(15), within(DAY));
+    }
+    println!();
+}

@@ -1,0 +1,206 @@
+//! The detectors compared.
+
+use monitor::alerting::Series;
+use monitor::alerting::{Baseline, Policy, ShareRule, State, Verdict};
+use monitor::domain::{Counts, Minute};
+
+use super::streams::Stream;
+
+const WINDOW: i64 = 15;
+/// Baselines end so long before the minute, and are so long.
+const LAG: i64 = 120;
+const BASELINE: i64 = 2880;
+/// What the CUSUMs look for, and from where they alarm: their mean time to a false alarm is
+/// then at least 30 days if their law is right.
+const RISE: f64 = 0.15;
+const MONTH_MINUTES: f64 = 43_200.0;
+
+/// Judges minute after minute.
+pub trait Detector {
+    /// Whether an incident opens at the end of `minute`.
+    fn opens(&mut self, stream: &Stream, minute: Minute) -> bool;
+    /// The same detector as it stands, without an open incident.
+    fn closed(&self) -> Box<dyn Detector>;
+}
+
+/// The e-detector with its defaults.
+#[derive(Clone)]
+pub struct Ours {
+    policy: Policy,
+    state: State,
+    baseline: Option<Baseline>,
+    left_out: Vec<(Minute, Minute)>,
+    /// The stream's series without its incidents, once there were some.
+    series: Option<Series>,
+}
+
+impl Ours {
+    pub fn new(false_alarms_per_month: f64) -> Self {
+        let policy = Policy {
+            rule: ShareRule::EDetector { false_alarms_per_month },
+            tweets_min: 30,
+            rise_min: 0.05,
+            baseline_tweets_min: 100,
+            short_minutes: 15,
+            for_minutes: 0,
+            resolve_minutes: 30,
+            incident_minutes_max: 1440,
+        };
+        let state = State::default();
+        Self { policy, state, baseline: None, left_out: Vec::new(), series: None }
+    }
+}
+
+impl Detector for Ours {
+    fn opens(&mut self, stream: &Stream, minute: Minute) -> bool {
+        let series = self.series.as_ref().unwrap_or(&stream.series);
+        if self.baseline.is_none() || minute.0 % 60 == 0 {
+            self.baseline =
+                Baseline::learn(&self.policy, &stream.hours, &self.left_out, series, minute);
+        }
+        let (next, verdict) =
+            self.policy.judge(series, self.baseline.as_ref(), &self.state, minute);
+        if let (Verdict::Resolve(..), Some(open)) = (&verdict, self.state.open()) {
+            self.left_out.push(self.policy.left_out(open.since(), open.opened(), minute));
+            let (first, last) = (stream.counts[0].0, stream.counts[stream.counts.len() - 1].0);
+            self.series = Some(Series::new(first, last, &stream.counts, &self.left_out));
+        }
+        self.state = next;
+        matches!(verdict, Verdict::Open(_))
+    }
+
+    fn closed(&self) -> Box<dyn Detector> {
+        let state = if self.state.open().is_some() { State::default() } else { self.state.clone() };
+        Box::new(Self { state, series: None, ..self.clone() })
+    }
+}
+
+/// A rival's test.
+#[derive(Clone, Copy)]
+pub enum Test {
+    /// The 15-minute share is three standard deviations above the mean of those before.
+    Sigmas,
+    /// The 15-minute count is improbable (one-sided 0.001) under the baseline's share.
+    Binomial,
+    /// The 15-minute share differs from the baseline's (one-sided 0.001).
+    TwoProportions,
+    /// Page's CUSUM of Bernoulli log-likelihood ratios, divided by the dispersion measured.
+    Cusum { corrected: bool },
+}
+
+/// A rival: all open on their test, and close after 30 minutes on end in which the
+/// 15-minute share is less than 0.025 above the baseline's.
+#[derive(Clone)]
+pub struct Rival {
+    test: Test,
+    open: bool,
+    calm: u32,
+    cusum: f64,
+    baseline: Counts,
+    deviation: f64,
+    correlation: f64,
+}
+
+impl Rival {
+    pub fn new(test: Test) -> Self {
+        let baseline = Counts::default();
+        Self { test, open: false, calm: 0, cusum: 0.0, baseline, deviation: 0.0, correlation: 0.0 }
+    }
+
+    fn learn(&mut self, series: &Series, minute: Minute) {
+        let last = minute.plus(-LAG);
+        self.baseline = series.sum(last.plus(1 - BASELINE), last);
+        let share = self.baseline.share().unwrap_or(0.5);
+        let windows: Vec<_> = (0..BASELINE / WINDOW)
+            .map(|i| last.plus(-i * WINDOW))
+            .filter_map(|end| series.sum(end.plus(1 - WINDOW), end).share())
+            .collect();
+        let mean = windows.iter().sum::<f64>() / windows.len() as f64;
+        let squares: f64 = windows.iter().map(|share| (share - mean).powi(2)).sum();
+        self.deviation = (squares / windows.len() as f64).sqrt();
+        let (mut products, mut pairs) = (0.0, 0.0);
+        for i in 0..BASELINE {
+            let counts = series.sum(last.plus(-i), last.plus(-i));
+            let (n, k) = (counts.total as f64, counts.negative as f64);
+            products += (k - n * share).powi(2) - n * share * (1.0 - share);
+            pairs += n * (n - 1.0);
+        }
+        self.correlation = (products / (pairs * share * (1.0 - share))).max(0.0);
+    }
+
+    fn positive(&mut self, series: &Series, minute: Minute) -> bool {
+        let window = series.sum(minute.plus(1 - WINDOW), minute);
+        let share = self.baseline.share().unwrap_or(0.5);
+        let (n, k) = (window.total as f64, window.negative as f64);
+        match self.test {
+            Test::Sigmas => window.share().is_some_and(|w| w > share + 3.0 * self.deviation),
+            Test::Binomial => upper_tail(window, share) < 0.001,
+            Test::TwoProportions => {
+                let all = window + self.baseline;
+                let pooled = all.share().unwrap_or(0.5);
+                let variance =
+                    pooled * (1.0 - pooled) * (1.0 / n + 1.0 / self.baseline.total as f64);
+                n > 0.0 && k / n - share > 3.09 * variance.sqrt()
+            }
+            Test::Cusum { corrected } => {
+                let now = series.sum(minute, minute);
+                let (n, k) = (now.total as f64, now.negative as f64);
+                let dispersion =
+                    if corrected { 1.0 + (n - 1.0).max(0.0) * self.correlation } else { 1.0 };
+                let ratio = k * ((share + RISE) / share).ln()
+                    + (n - k) * ((1.0 - share - RISE) / (1.0 - share)).ln();
+                self.cusum = (self.cusum + ratio / dispersion).max(0.0);
+                self.cusum >= MONTH_MINUTES.ln()
+            }
+        }
+    }
+}
+
+impl Detector for Rival {
+    fn opens(&mut self, stream: &Stream, minute: Minute) -> bool {
+        if self.baseline.total == 0 || minute.0 % 60 == 0 {
+            self.learn(&stream.series, minute);
+        }
+        if self.open {
+            let window = stream.series.sum(minute.plus(1 - WINDOW), minute);
+            let share = self.baseline.share().unwrap_or(0.5);
+            let calm = window.share().is_none_or(|w| w < share + 0.025);
+            self.calm = if calm { self.calm + 1 } else { 0 };
+            if self.calm > 30 {
+                *self = Self { open: false, calm: 0, cusum: 0.0, ..self.clone() };
+            }
+            return false;
+        }
+        self.open = self.positive(&stream.series, minute);
+        self.open
+    }
+
+    fn closed(&self) -> Box<dyn Detector> {
+        let cusum = if self.open { 0.0 } else { self.cusum };
+        Box::new(Self { open: false, calm: 0, cusum, ..self.clone() })
+    }
+}
+
+/// P(X >= k) of a binomial law, summed from its largest term outwards.
+fn upper_tail(counts: Counts, share: f64) -> f64 {
+    let (n, k) = (counts.total as f64, counts.negative as f64);
+    if k <= n * share {
+        return 1.0;
+    }
+    let mut log = 0.0;
+    for i in 0..counts.negative {
+        let i = i as f64;
+        log += ((n - i) / (i + 1.0) * share).ln();
+    }
+    let mut term = (log + (n - k) * (1.0 - share).ln()).exp();
+    let mut sum = 0.0;
+    for i in counts.negative..=counts.total {
+        sum += term;
+        let i = i as f64;
+        term *= (n - i) / (i + 1.0) * share / (1.0 - share);
+        if term < sum * 1e-9 {
+            break;
+        }
+    }
+    sum
+}

@@ -1,0 +1,205 @@
+//! How well are surges in volume found?
+//!
+//! The detector of `alerting/volume.rs`, with its defaults, on tweets in five minutes about
+//! companies, as the Numenta Anomaly Benchmark has them with the anomalies people labelled,
+//! scored by that benchmark's rules. An alarm is an incident that opens. Nothing here was
+//! chosen with an eye on the labels; the benchmark itself lets a detector have the threshold
+//! that scores best on them. The rivals alarm in every row beyond their threshold, or, as
+//! incidents, in the first of each stretch.
+//!
+//! `scripts/bench nab [--data ../shared/data/nab]`
+
+#[path = "nab/rivals.rs"]
+mod rivals;
+#[path = "nab/scoring.rs"]
+mod scoring;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use chrono::NaiveDateTime;
+use clap::Parser;
+use liblzma::read::XzDecoder;
+use monitor::alerting::{Series, VolumePolicy, VolumeState, VolumeVerdict};
+use monitor::clock::{Clock, SystemClock};
+use monitor::domain::{Counts, Minute};
+
+use scoring::{Labels, PROFILES, normalised};
+
+/// Minutes of a row.
+const STEP: i64 = 5;
+const RANDOM_SEEDS: u64 = 100;
+
+#[derive(Parser)]
+struct Args {
+    /// Folder with the benchmark's realTweets series (.csv.xz) and labels.json
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/nab"))]
+    data: PathBuf,
+    /// Passed by cargo bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// One of the benchmark's series.
+struct Company {
+    name: String,
+    first: Minute,
+    values: Vec<f64>,
+    labels: Labels,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let labels = args.data.join("labels.json");
+    if !labels.exists() {
+        eprintln!(
+            "{} is not there, so nothing is measured: give the folder with NAB's tweet series as --data",
+            labels.display()
+        );
+        return Ok(ExitCode::FAILURE);
+    }
+    let companies = read(&labels)?;
+    let windows: usize = companies.iter().map(|c| c.labels.counted().count()).sum();
+    let days = companies.iter().map(|c| c.values.len()).sum::<usize>() as f64 / 288.0;
+    println!("{} series, {days:.0} days, {windows} labelled windows\n", companies.len());
+
+    let clock = SystemClock::new();
+    let ours: Vec<_> = companies.iter().map(surges).collect();
+    let took = clock.elapsed().as_secs_f64() / days * 90.0;
+    println!("| detector | alarms | windows found | false, a brand and month | {} |", {
+        PROFILES.map(|profile| profile.name).join(" | ")
+    });
+    println!("| :--- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    let row = |name: &str, alarms: &[Vec<usize>]| {
+        let one = |(c, alarms): (&Company, &Vec<usize>)| c.labels.tally(alarms, &PROFILES[0]);
+        let tallies: Vec<_> = companies.iter().zip(alarms).map(one).collect();
+        let found: usize = tallies.iter().map(|tally| tally.found).sum();
+        let wrong: usize = tallies.iter().map(|tally| tally.false_alarms).sum();
+        let all: usize = alarms.iter().map(Vec::len).sum();
+        let scores = PROFILES.map(|profile| {
+            let pairs = companies.iter().zip(alarms).map(|(c, a)| (&c.labels, a.as_slice()));
+            format!("{:.1}", normalised(pairs, &profile))
+        });
+        let a_month = wrong as f64 / days * 30.0;
+        println!("| {name} | {all} | {found} | {a_month:.1} | {} |", scores.join(" | "));
+    };
+    row("ours", &ours);
+    type Rival = fn(&[f64]) -> Vec<usize>;
+    let named: [(&str, Rival); 3] = [
+        ("mean + 3 sigma of two days", rivals::mean_3_sigma),
+        ("median + 3 MAD of two days", rivals::median_3_mad),
+        ("seasonal median + 3 MAD", rivals::seasonal_3_mad),
+    ];
+    for (name, rival) in named {
+        let rows: Vec<_> = companies.iter().map(|c| rival(&c.values)).collect();
+        row(&format!("{name}, each row"), &rows);
+        let incidents: Vec<_> = rows.iter().map(|rows| rivals::incidents(rows)).collect();
+        row(&format!("{name}, incidents"), &incidents);
+    }
+    random(&companies, &ours);
+    row("none (must be 0)", &vec![Vec::new(); companies.len()]);
+    let firsts = |c: &Company| c.labels.windows.iter().map(|window| window.0).collect();
+    row("perfect (must be 100)", &companies.iter().map(firsts).collect::<Vec<_>>());
+
+    println!("\nOurs by series:\n");
+    for (company, alarms) in companies.iter().zip(&ours) {
+        let tally = company.labels.tally(alarms, &PROFILES[0]);
+        println!(
+            "{}: {} of {} windows, {} false alarms",
+            company.name,
+            tally.found,
+            company.labels.counted().count(),
+            tally.false_alarms
+        );
+    }
+    println!("\n90 days of one brand take {took:.2} s");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The rows in which our detector opens an incident.
+fn surges(company: &Company) -> Vec<usize> {
+    let counts: Vec<_> = (0..)
+        .zip(&company.values)
+        .map(|(row, value)| {
+            (company.first.plus(row * STEP), Counts { total: *value as u64, negative: 0 })
+        })
+        .collect();
+    let first = company.first.plus(-company.first.0.rem_euclid(STEP));
+    let last = first.plus(company.values.len() as i64 * STEP - 1);
+    let series = Series::new(first, last, &counts, &[]);
+    let policy = VolumePolicy::default();
+    let (mut state, mut rows) = (VolumeState::default(), Vec::new());
+    for minute in (first.0..=last.0).map(Minute) {
+        let (after, verdict) = policy.judge(&series, state, minute);
+        if matches!(verdict, VolumeVerdict::Open(_)) {
+            rows.push(((minute.0 - first.0) / STEP) as usize);
+        }
+        state = after;
+    }
+    rows
+}
+
+/// As many alarms as ours on average, at random; the mean of many seeds.
+fn random(companies: &[Company], ours: &[Vec<usize>]) {
+    let alarms = |seed| {
+        companies.iter().zip(ours).zip(0..).map(move |((company, ours), n)| {
+            rivals::random(company.values.len(), ours.len() as f64, seed * 1000 + n)
+        })
+    };
+    let scores = PROFILES.map(|profile| {
+        let one = |seed| {
+            let alarms: Vec<_> = alarms(seed).collect();
+            let pairs = companies.iter().zip(&alarms).map(|(c, a)| (&c.labels, a.as_slice()));
+            normalised(pairs, &profile)
+        };
+        format!("{:.1}", (0..RANDOM_SEEDS).map(one).sum::<f64>() / RANDOM_SEEDS as f64)
+    });
+    println!("| random, as many as ours | | | | {} |", scores.join(" | "));
+}
+
+fn read(labels: &Path) -> anyhow::Result<Vec<Company>> {
+    let text = fs::read_to_string(labels).with_context(|| labels.display().to_string())?;
+    let windows: BTreeMap<String, Vec<[String; 2]>> =
+        serde_json::from_str(&text).with_context(|| labels.display().to_string())?;
+    windows
+        .iter()
+        .map(|(path, windows)| {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let path = labels.with_file_name(format!("{name}.xz"));
+            company(name, &path, windows).with_context(|| path.display().to_string())
+        })
+        .collect()
+}
+
+fn company(name: &str, path: &Path, windows: &[[String; 2]]) -> anyhow::Result<Company> {
+    let mut text = String::new();
+    XzDecoder::new(File::open(path)?).read_to_string(&mut text)?;
+    let (mut times, mut values) = (Vec::new(), Vec::new());
+    for line in text.lines().skip(1) {
+        let (at, value) = line.split_once(',').with_context(|| format!("no comma in {line}"))?;
+        times.push(minute(at)?);
+        values.push(value.parse()?);
+    }
+    ensure!(
+        times.windows(2).all(|pair| pair[1].0 - pair[0].0 == STEP),
+        "its rows are not five minutes apart"
+    );
+    let row = |at: &String| -> anyhow::Result<usize> {
+        times.binary_search(&minute(at)?).ok().with_context(|| format!("no row at {at}"))
+    };
+    let windows = windows
+        .iter()
+        .map(|[first, last]| Ok((row(first)?, row(last)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let first = *times.first().context("it has no rows")?;
+    let labels = Labels { rows: values.len(), windows };
+    Ok(Company { name: name.to_owned(), first, values, labels })
+}
+
+fn minute(at: &str) -> anyhow::Result<Minute> {
+    Ok(Minute::of(NaiveDateTime::parse_from_str(at, "%Y-%m-%d %H:%M:%S%.f")?.and_utc()))
+}

@@ -1,0 +1,118 @@
+use super::*;
+use crate::alerting::ShareRule;
+
+const DAY: i64 = 1440;
+
+const POLICY: Policy = Policy {
+    rule: ShareRule::EDetector { false_alarms_per_month: 1.0 },
+    tweets_min: 30,
+    rise_min: 0.05,
+    baseline_tweets_min: 100,
+    short_minutes: 15,
+    for_minutes: 0,
+    resolve_minutes: 30,
+    incident_minutes_max: 1440,
+};
+
+/// Ten tweets a minute, two of them negative (eight while `high`); none while `away`.
+fn counts(
+    days: i64,
+    high: impl Fn(i64) -> bool,
+    away: impl Fn(i64) -> bool,
+) -> Vec<(Minute, Counts)> {
+    (0..days * DAY)
+        .filter(|minute| !away(*minute))
+        .map(|minute| {
+            let negative = if high(minute) { 8 } else { 1 + (minute % 3) as u64 };
+            (Minute(minute), Counts { total: 10, negative })
+        })
+        .collect()
+}
+
+fn run(counts: &[(Minute, Counts)], from: i64, to: i64) -> Backtest {
+    backtest(&POLICY, None, counts, Minute(from), Minute(to))
+}
+
+#[test]
+fn finds_what_rises_and_accounts_for_every_minute() {
+    let check = |name: &str, high: &[(i64, i64)], from: i64, opened: &[usize]| {
+        let risen = |minute| high.iter().any(|(a, b)| (*a..*b).contains(&minute));
+        let counts = counts(6, risen, |_| false);
+        let found = run(&counts, from, 6 * DAY - 1);
+        let at: Vec<usize> = found
+            .alerts
+            .iter()
+            .map(|alert| {
+                let place = |(a, b): &(i64, i64)| (*a..*b).contains(&alert.opened.0);
+                high.iter().position(place).unwrap_or_else(|| panic!("{name}: {alert:?}"))
+            })
+            .collect();
+        assert_eq!(at, opened, "{name}");
+        let quiet: u64 = found.minutes_quiet.values().sum();
+        assert_eq!(found.minutes, quiet + found.minutes_open, "{name}");
+        assert_eq!(found.minutes as i64, 6 * DAY - from, "{name}");
+        assert_eq!(found.tweets.total, 10 * found.minutes, "{name}");
+        assert_eq!(found.hours.len() as u64, found.minutes.div_ceil(60), "{name}");
+    };
+    check("calm", &[], 0, &[]);
+    let twice = [(3 * DAY, 3 * DAY + 90), (5 * DAY, 5 * DAY + 60)];
+    check("twice", &twice, 0, &[0, 1]);
+    check("from in between", &twice, 4 * DAY, &[1]);
+    check("opened before", &twice, 3 * DAY + 60, &[1]);
+    check("before there is a baseline", &[(30, 60)], 0, &[]);
+}
+
+#[test]
+fn an_alert_tells_how_it_opened_and_how_bad_it_was() {
+    let start = 3 * DAY;
+    let found = run(&counts(4, |m| (start..start + 120).contains(&m), |_| false), 0, 4 * DAY - 1);
+    let [alert] = found.alerts[..] else { panic!("{:?}", found.alerts) };
+    let (resolved, why) = alert.resolved.expect("it is over");
+    assert_eq!(why, ResolveReason::Calm);
+    assert!((start..start + 20).contains(&alert.opened.0), "{alert:?}");
+    assert!((start + 120..start + 180).contains(&resolved.0), "{alert:?}");
+    let share = |evidence: Evidence| evidence.share().map_or(0.0, |e| e.observed_share());
+    assert!(share(alert.worst) >= share(alert.opening), "{alert:?}");
+    assert!(alert.worst_at >= alert.opened && alert.worst_at < resolved, "{alert:?}");
+    assert_eq!(found.minutes_open as i64, resolved.0 - alert.opened.0 + 1);
+    // The last hour of the incident is measured against what was expected before it.
+    let within = found.hours.iter().find(|hour| hour.start == Minute(start + 60)).unwrap();
+    let (expected, band) = within.expected.unwrap();
+    assert!((expected - 0.2).abs() < 0.02 && band.high < 0.4, "{within:?}");
+}
+
+#[test]
+fn what_stays_is_the_new_normal_and_what_goes_on_is_open() {
+    let found = run(&counts(6, |m| m >= 3 * DAY, |_| false), 0, 6 * DAY - 1);
+    let [alert] = found.alerts[..] else { panic!("{:?}", found.alerts) };
+    assert!(matches!(alert.resolved, Some((_, ResolveReason::NewNormal))), "{alert:?}");
+    let found = run(&counts(4, |m| m >= 4 * DAY - 60, |_| false), 0, 4 * DAY - 1);
+    let [alert] = found.alerts[..] else { panic!("{:?}", found.alerts) };
+    assert_eq!(alert.resolved, None);
+}
+
+#[test]
+fn a_gap_is_no_alert_and_nothing_is_nothing() {
+    let away = |minute| (3 * DAY..3 * DAY + 600).contains(&minute);
+    let found = run(&counts(5, |_| false, away), 0, 5 * DAY - 1);
+    assert_eq!(found.alerts, []);
+    assert_eq!(found.minutes as i64, 5 * DAY, "a minute without tweets is judged too");
+    assert_eq!(found.hours.iter().filter(|hour| hour.counts.total == 0).count(), 10);
+    assert_eq!(run(&[], 0, 100), Backtest::default());
+}
+
+#[test]
+fn surges_are_among_the_alerts_where_they_are_asked_for() {
+    let more = |minute: i64| if (4 * DAY..4 * DAY + 120).contains(&minute) { 10 } else { 1 };
+    let counts: Vec<_> = (0..5 * DAY)
+        .map(|m| (Minute(m), Counts { total: 10 * more(m), negative: 2 * more(m) }))
+        .collect();
+    let with = |surge: Option<&VolumePolicy>| {
+        backtest(&POLICY, surge, &counts, Minute(0), Minute(5 * DAY - 1)).alerts
+    };
+    assert_eq!(with(None), []);
+    let [alert] = with(Some(&VolumePolicy::default()))[..] else { panic!("one surge") };
+    assert!((4 * DAY..4 * DAY + 30).contains(&alert.opened.0), "{alert:?}");
+    assert!(matches!(alert.resolved, Some((_, ResolveReason::Calm))), "{alert:?}");
+    assert!(matches!(alert.worst, Evidence::Surge(_)));
+}

@@ -1,0 +1,122 @@
+//! How bad an incident is, by its size and its reach.
+
+use crate::domain::{Evidence, Severity};
+
+/// From where an incident is how bad.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Thresholds {
+    /// A rise of the share from which it is a warning, in 0..1.
+    pub warning_rise: f64,
+    /// A rise from which it is critical, in 0..1.
+    pub critical_rise: f64,
+    /// Followers reached by its negative tweets from which it counts one step worse.
+    pub reach_followers: u64,
+    /// How many times the usual volume makes a surge; twice as many make it a warning.
+    pub surge_times_min: f64,
+}
+
+/// Far below what a share of tweets can differ by, far above what rounding does.
+const ROUNDING: f64 = 1e-9;
+
+/// How bad an incident is. A share by its rise over the expected one, and one step worse where
+/// its negative tweets reach many: `reach` is the sum of their authors' followers, `None`
+/// where the stream does not tell. A surge by its size, and never critical: praise makes one
+/// too. A stream gone quiet and lag are critical: who hears nothing believes all is well.
+pub fn severity(evidence: &Evidence, reach: Option<u64>, thresholds: &Thresholds) -> Severity {
+    match evidence {
+        Evidence::Share(share) => {
+            let rise = share.observed_share() - share.expected_share + ROUNDING;
+            let by_rise = if rise >= thresholds.critical_rise {
+                Severity::Critical
+            } else if rise >= thresholds.warning_rise {
+                Severity::Warning
+            } else {
+                Severity::Notice
+            };
+            match reach {
+                Some(reach) if reach >= thresholds.reach_followers => worse(by_rise),
+                _ => by_rise,
+            }
+        }
+        Evidence::Surge(surge) => {
+            let much = 2.0 * thresholds.surge_times_min * surge.expected;
+            if surge.observed as f64 >= much { Severity::Warning } else { Severity::Notice }
+        }
+        Evidence::Quiet(_) | Evidence::Lag(_) => Severity::Critical,
+    }
+}
+
+fn worse(severity: Severity) -> Severity {
+    match severity {
+        Severity::Notice => Severity::Warning,
+        Severity::Warning | Severity::Critical => Severity::Critical,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        Counts, Interval, LagEvidence, Minute, QuietEvidence, ShareEvidence, SurgeEvidence,
+    };
+
+    const THRESHOLDS: Thresholds = Thresholds {
+        warning_rise: 0.1,
+        critical_rise: 0.25,
+        reach_followers: 1_000_000,
+        surge_times_min: 3.0,
+    };
+
+    /// `negative` of 100 tweets where 20 are expected.
+    fn share(negative: u64) -> Evidence {
+        Evidence::Share(ShareEvidence {
+            rule: "e-detector",
+            since: Minute(0),
+            observed: Counts { total: 100, negative },
+            observed_interval: Interval::default(),
+            recent_minutes: 15,
+            recent: Counts::default(),
+            baseline: Counts { total: 1000, negative: 200 },
+            expected_share: 0.2,
+            expected_interval: Interval::default(),
+            statistic: 9.0,
+            threshold: 8.0,
+            dispersion: 1.0,
+        })
+    }
+
+    fn surge(observed: u64) -> Evidence {
+        Evidence::Surge(SurgeEvidence {
+            since: Minute(0),
+            observed,
+            expected: 100.0,
+            statistic: 9.0,
+            threshold: 8.0,
+        })
+    }
+
+    #[test]
+    fn goes_by_size_and_reach() {
+        let check = |name: &str, evidence: Evidence, reach, expected| {
+            assert_eq!(severity(&evidence, reach, &THRESHOLDS), expected, "{name}");
+        };
+        use Severity::*;
+        check("a small rise", share(29), None, Notice);
+        check("just a warning", share(30), None, Warning);
+        check("just no longer one", share(44), None, Warning);
+        check("just critical", share(45), None, Critical);
+        check("a fall", share(0), None, Notice);
+        check("a small rise with reach", share(29), Some(1_000_000), Warning);
+        check("with almost as much", share(29), Some(999_999), Notice);
+        check("a warning with reach", share(30), Some(2_000_000), Critical);
+        check("nothing is worse than critical", share(90), Some(u64::MAX), Critical);
+        check("a surge", surge(599), None, Notice);
+        check("a surge, twice as large", surge(600), None, Warning);
+        check("its reach does not count", surge(599), Some(u64::MAX), Notice);
+        let quiet =
+            QuietEvidence { last: None, minutes: 31, expected_tweets: 9.0, limit_minutes: 30 };
+        check("quiet", Evidence::Quiet(quiet), None, Critical);
+        let lag = LagEvidence { behind_minutes: 16, limit_minutes: 15 };
+        check("lag", Evidence::Lag(lag), None, Critical);
+    }
+}

@@ -1,0 +1,408 @@
+//! What follows from a minute: nothing, an incident, its going on, its end.
+
+use serde::{Deserialize, Serialize};
+
+use crate::alerting::Series;
+use crate::domain::{Counts, Interval, Minute, ShareEvidence};
+
+use super::e_detector::EDetector;
+use super::{Baseline, MONTH_MINUTES, Policy, SINCE_MINUTES_MAX, ShareRule, wilson};
+
+/// What is remembered of a brand from minute to minute.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    detector: EDetector,
+    /// Since when all has held that an incident opens on.
+    held_since: Option<i64>,
+    open: Option<Open>,
+}
+
+impl State {
+    /// The open incident.
+    pub fn open(&self) -> Option<&Open> {
+        self.open.as_ref()
+    }
+}
+
+/// An incident that is open.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    opened: i64,
+    since: i64,
+    calm_since: Option<i64>,
+    statistic: f64,
+    threshold: f64,
+    expectation: Expectation,
+}
+
+impl Open {
+    /// The minute at whose end it opened.
+    pub fn opened(&self) -> Minute {
+        Minute(self.opened)
+    }
+
+    /// The first minute of its rise.
+    pub fn since(&self) -> Minute {
+        Minute(self.since)
+    }
+}
+
+/// Why a minute does not alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum QuietReason {
+    /// Too few tweets in the past to know what to expect.
+    NoBaseline,
+    /// Chance explains what there is.
+    Chance,
+    /// The share, or its multiple, is below that of the rule.
+    BelowThreshold,
+    /// Too few tweets since the rise began.
+    TooFewTweets,
+    /// The rise is too small to matter.
+    RiseTooSmall,
+    /// The last minutes do not show the rise any more.
+    AlreadyOver,
+    /// It has not lasted for long enough.
+    TooShort,
+}
+
+impl QuietReason {
+    /// The words for it in logs, JSON and tests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoBaseline => "no baseline",
+            Self::Chance => "chance",
+            Self::BelowThreshold => "below the threshold",
+            Self::TooFewTweets => "too few tweets",
+            Self::RiseTooSmall => "rise too small",
+            Self::AlreadyOver => "already over",
+            Self::TooShort => "too short",
+        }
+    }
+}
+
+/// Why an incident ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResolveReason {
+    /// The share is back near the expected one.
+    Calm,
+    /// It stayed up for so long that it is the new normal.
+    NewNormal,
+}
+
+impl ResolveReason {
+    /// The words for it in logs, JSON and tests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::NewNormal => "new normal",
+        }
+    }
+}
+
+/// How an open incident's share looks in a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calm {
+    /// Still high.
+    Not,
+    /// Back near the expected share since this minute.
+    Since(Minute),
+}
+
+/// What to do about a brand in a minute. The statistic of an open incident is the one it
+/// opened on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// Nothing.
+    Quiet(QuietReason),
+    /// Open an incident.
+    Open(ShareEvidence),
+    /// The open incident goes on.
+    Firing(ShareEvidence, Calm),
+    /// Close it.
+    Resolve(ShareEvidence, ResolveReason),
+}
+
+/// What an incident is measured against, frozen while it is open.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Expectation {
+    /// The brand's baseline.
+    Baseline(Baseline),
+    /// The share of the rule `share-above`.
+    Share(f64),
+    /// The window before, of the rule `times-previous`.
+    Previous { total: u64, negative: u64 },
+}
+
+impl Expectation {
+    fn rule(&self) -> &'static str {
+        match self {
+            Self::Baseline(_) => "e-detector",
+            Self::Share(_) => "share-above",
+            Self::Previous { .. } => "times-previous",
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        match self {
+            Self::Baseline(baseline) => baseline.counts(),
+            Self::Share(_) => Counts::default(),
+            Self::Previous { total, negative } => Counts { total: *total, negative: *negative },
+        }
+    }
+
+    fn share(&self, minute: Minute) -> f64 {
+        match self {
+            Self::Baseline(baseline) => baseline.expected(minute),
+            Self::Share(share) => *share,
+            Self::Previous { .. } => self.counts().share().unwrap_or(0.0),
+        }
+    }
+
+    /// What tweets that came as those of `first..=last` did would lead us to expect.
+    fn share_over(&self, series: &Series, first: Minute, last: Minute) -> f64 {
+        let (mut tweets, mut negatives) = (0.0, 0.0);
+        for minute in (first.0..=last.0).map(Minute) {
+            let total = series.sum(minute, minute).total as f64;
+            tweets += total;
+            negatives += total * self.share(minute);
+        }
+        if tweets > 0.0 { negatives / tweets } else { self.share(last) }
+    }
+
+    fn interval(&self, minute: Minute) -> Interval {
+        match self {
+            Self::Baseline(baseline) => baseline.interval(minute),
+            Self::Share(share) => Interval { low: 0.0, high: *share },
+            Self::Previous { .. } => wilson(self.counts(), 1.0),
+        }
+    }
+
+    fn dispersion(&self) -> f64 {
+        match self {
+            Self::Baseline(baseline) => baseline.dispersion(),
+            Self::Share(_) | Self::Previous { .. } => 1.0,
+        }
+    }
+}
+
+/// A rise that an incident could open on.
+struct Found {
+    since: Minute,
+    statistic: f64,
+    threshold: f64,
+    expectation: Expectation,
+}
+
+impl Policy {
+    /// Judges the end of `minute`: the state after it, and what to do. Minutes are judged in
+    /// order, each once; `series` reaches back [`Policy::judge_minutes`]. The rules
+    /// `share-above` and `times-previous` need no `baseline`.
+    pub fn judge(
+        &self,
+        series: &Series,
+        baseline: Option<&Baseline>,
+        state: &State,
+        minute: Minute,
+    ) -> (State, Verdict) {
+        let mut next = state.clone();
+        let verdict = match &mut next.open {
+            Some(open) => self.judge_open(series, open, minute),
+            None => self.judge_closed(series, baseline, &mut next, minute),
+        };
+        if let Verdict::Resolve(..) = verdict {
+            next = State::default();
+        }
+        (next, verdict)
+    }
+
+    fn judge_closed(
+        &self,
+        series: &Series,
+        baseline: Option<&Baseline>,
+        state: &mut State,
+        minute: Minute,
+    ) -> Verdict {
+        let found = match self.rule {
+            ShareRule::EDetector { false_alarms_per_month } => {
+                self.weigh(series, baseline, state, minute, MONTH_MINUTES / false_alarms_per_month)
+            }
+            ShareRule::ShareAbove { share, .. } => self.above(series, minute, share),
+            ShareRule::TimesPrevious { times, .. } => self.multiple(series, minute, times),
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(reason) => {
+                state.held_since = None;
+                return Verdict::Quiet(reason);
+            }
+        };
+        let held_since = *state.held_since.get_or_insert(minute.0);
+        if minute.0 - held_since < i64::from(self.for_minutes) {
+            return Verdict::Quiet(QuietReason::TooShort);
+        }
+        let open = state.open.insert(Open {
+            opened: minute.0,
+            since: found.since.0,
+            calm_since: None,
+            statistic: found.statistic,
+            threshold: found.threshold,
+            expectation: found.expectation,
+        });
+        Verdict::Open(self.evidence(series, open, minute))
+    }
+
+    /// The e-detector. Once its statistic has reached `threshold` it rests there while the
+    /// rest holds: `for_minutes` asks for a lasting rise, not for an ever rarer chance.
+    fn weigh(
+        &self,
+        series: &Series,
+        baseline: Option<&Baseline>,
+        state: &mut State,
+        minute: Minute,
+        threshold: f64,
+    ) -> Result<Found, QuietReason> {
+        let baseline = baseline.ok_or(QuietReason::NoBaseline)?;
+        if state.held_since.is_none() {
+            let normal = baseline.normal(series, minute, self.rise_min);
+            let counts = series.sum(minute, minute);
+            if !state.detector.step(normal, counts, minute, threshold) {
+                return Err(QuietReason::Chance);
+            }
+        }
+        let found = Found {
+            since: state.detector.since().max(minute.plus(1 - SINCE_MINUTES_MAX)),
+            statistic: state.detector.statistic() / MONTH_MINUTES,
+            threshold: threshold / MONTH_MINUTES,
+            expectation: Expectation::Baseline(baseline.clone()),
+        };
+        let observed = series.sum(found.since, minute);
+        let expected = found.expectation.share_over(series, found.since, minute);
+        if observed.total < self.tweets_min {
+            Err(QuietReason::TooFewTweets)
+        } else if observed.share().unwrap_or(0.0) - expected < self.rise_min {
+            Err(QuietReason::RiseTooSmall)
+        } else if self.is_calm(series, &found.expectation, minute) {
+            Err(QuietReason::AlreadyOver)
+        } else {
+            Ok(found)
+        }
+    }
+
+    /// The rule `share-above`.
+    fn above(&self, series: &Series, minute: Minute, limit: f64) -> Result<Found, QuietReason> {
+        let since = self.recent_first(series, minute);
+        let observed = series.sum(since, minute);
+        let share = observed.share().unwrap_or(0.0);
+        if observed.total < self.tweets_min {
+            Err(QuietReason::TooFewTweets)
+        } else if share < limit {
+            Err(QuietReason::BelowThreshold)
+        } else {
+            let expectation = Expectation::Share(limit);
+            Ok(Found { since, statistic: share, threshold: limit, expectation })
+        }
+    }
+
+    /// The rule `times-previous`. A window before without negatives counts half of one.
+    fn multiple(&self, series: &Series, minute: Minute, times: f64) -> Result<Found, QuietReason> {
+        let since = self.recent_first(series, minute);
+        let observed = series.sum(since, minute);
+        let previous = series.sum(self.recent_first(series, since.plus(-1)), since.plus(-1));
+        if previous.total < self.baseline_tweets_min.min(self.tweets_min) {
+            return Err(QuietReason::NoBaseline);
+        }
+        let before = (previous.negative as f64).max(0.5) / previous.total as f64;
+        let share = observed.share().unwrap_or(0.0);
+        if observed.total < self.tweets_min {
+            Err(QuietReason::TooFewTweets)
+        } else if share < times * before {
+            Err(QuietReason::BelowThreshold)
+        } else if share - before < self.rise_min {
+            Err(QuietReason::RiseTooSmall)
+        } else {
+            let Counts { total, negative } = previous;
+            let expectation = Expectation::Previous { total, negative };
+            Ok(Found { since, statistic: share / before, threshold: times, expectation })
+        }
+    }
+
+    fn judge_open(&self, series: &Series, open: &mut Open, minute: Minute) -> Verdict {
+        let evidence = self.evidence(series, open, minute);
+        if minute.0 - open.opened >= i64::from(self.incident_minutes_max) {
+            return Verdict::Resolve(evidence, ResolveReason::NewNormal);
+        }
+        if !self.is_calm(series, &open.expectation, minute) {
+            open.calm_since = None;
+            return Verdict::Firing(evidence, Calm::Not);
+        }
+        let since = *open.calm_since.get_or_insert(minute.0);
+        if minute.0 - since >= i64::from(self.resolve_minutes) {
+            Verdict::Resolve(evidence, ResolveReason::Calm)
+        } else {
+            Verdict::Firing(evidence, Calm::Since(Minute(since)))
+        }
+    }
+
+    /// Whether the short window shows less than half the rise that matters: hysteresis, so
+    /// that a share on the edge does not open and close an incident minute by minute. A
+    /// window that has emptied is calm.
+    fn is_calm(&self, series: &Series, expectation: &Expectation, minute: Minute) -> bool {
+        let margin = match expectation {
+            // Here what is expected is what alarms.
+            Expectation::Share(_) => -self.rise_min / 2.0,
+            Expectation::Baseline(_) | Expectation::Previous { .. } => self.rise_min / 2.0,
+        };
+        series
+            .sum(self.recent_first(series, minute), minute)
+            .share()
+            .is_none_or(|share| share < expectation.share(minute) + margin)
+    }
+
+    /// Length of the short window that ends with `minute`. The e-detector's grows to four
+    /// times its length while it holds too few tweets to tell anything.
+    fn recent_minutes(&self, series: &Series, minute: Minute) -> u32 {
+        match self.rule {
+            ShareRule::EDetector { .. } => [1, 2, 4]
+                .map(|times| times * self.short_minutes)
+                .into_iter()
+                .find(|minutes| {
+                    series.sum(first_of(minute, *minutes), minute).total >= self.tweets_min
+                })
+                .unwrap_or(4 * self.short_minutes),
+            ShareRule::ShareAbove { window_minutes, .. }
+            | ShareRule::TimesPrevious { window_minutes, .. } => window_minutes,
+        }
+    }
+
+    /// First minute of the short window that ends with `minute`.
+    fn recent_first(&self, series: &Series, minute: Minute) -> Minute {
+        first_of(minute, self.recent_minutes(series, minute))
+    }
+
+    fn evidence(&self, series: &Series, open: &Open, minute: Minute) -> ShareEvidence {
+        let since = open.since().max(minute.plus(1 - SINCE_MINUTES_MAX));
+        let observed = series.sum(since, minute);
+        let expectation = &open.expectation;
+        ShareEvidence {
+            rule: expectation.rule(),
+            since,
+            observed,
+            observed_interval: wilson(observed, expectation.dispersion()),
+            recent_minutes: self.recent_minutes(series, minute),
+            recent: series.sum(self.recent_first(series, minute), minute),
+            baseline: expectation.counts(),
+            expected_share: expectation.share_over(series, since, minute),
+            expected_interval: expectation.interval(minute),
+            statistic: open.statistic,
+            threshold: open.threshold,
+            dispersion: expectation.dispersion(),
+        }
+    }
+}
+
+/// First of the `minutes` that end with `last`.
+fn first_of(last: Minute, minutes: u32) -> Minute {
+    last.plus(1 - i64::from(minutes))
+}

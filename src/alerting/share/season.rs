@@ -1,0 +1,114 @@
+//! How the share usually differs by hour of the week.
+//!
+//! First by hour of day, then what an hour of the week adds to that; each is shrunk to
+//! nothing as far as the brand's history does not bear it out, so that a brand without weeks
+//! of history has no season at all.
+//!
+//! Source of the shrinkage: Bühlmann and Straub, "Glaubwürdigkeit für Schadensätze",
+//! Mitteilungen der Vereinigung Schweizerischer Versicherungsmathematiker 70 (1970); in
+//! English, Bühlmann and Gisler, "A Course in Credibility Theory and its Applications"
+//! (2005), chapter 4.
+
+use crate::domain::{Counts, Minute};
+
+const DAY_HOURS: usize = 24;
+const WEEK_HOURS: usize = 7 * DAY_HOURS;
+/// Shares are kept this far from zero and one before their logit is taken.
+const SHARE_MIN: f64 = 1e-3;
+
+/// The offset of the share's logit in each hour of the week; none where nothing is known.
+///
+/// `hours` are a brand's calm hours, each with the minute it starts in.
+pub fn offsets(hours: &[(Minute, Counts)]) -> Vec<f64> {
+    let deviations = deviations(hours);
+    let Some(mean) = hours.iter().fold(Counts::default(), |sum, (_, counts)| sum + *counts).share()
+    else {
+        return Vec::new();
+    };
+    let day = credible(DAY_HOURS, &deviations);
+    let rest: Vec<_> = deviations
+        .iter()
+        .map(|d| Deviation { share: d.share - day[d.hour_of_week % DAY_HOURS], ..*d })
+        .collect();
+    let week = credible(WEEK_HOURS, &rest);
+    if day.iter().chain(&week).all(|effect| *effect == 0.0) {
+        return Vec::new();
+    }
+    (0..WEEK_HOURS).map(|h| logit(mean + day[h % DAY_HOURS] + week[h]) - logit(mean)).collect()
+}
+
+/// The hour of the week that `minute` is in; the week starts where the epoch's did.
+pub fn hour_of_week(minute: Minute) -> usize {
+    usize::try_from(minute.0.div_euclid(60).rem_euclid(WEEK_HOURS as i64))
+        .expect("a remainder is not negative")
+}
+
+/// ln(share / (1 - share)), finite.
+pub fn logit(share: f64) -> f64 {
+    let share = share.clamp(SHARE_MIN, 1.0 - SHARE_MIN);
+    (share / (1.0 - share)).ln()
+}
+
+/// How far an hour's share lay from the mean of its week.
+#[derive(Clone, Copy)]
+struct Deviation {
+    hour_of_week: usize,
+    tweets: f64,
+    share: f64,
+}
+
+/// Weeks are counted back from the last hour, so that all but the first are whole.
+fn deviations(hours: &[(Minute, Counts)]) -> Vec<Deviation> {
+    let Some(last) = hours.iter().map(|(minute, _)| minute.0).max() else { return Vec::new() };
+    let week = |minute: Minute| (last - minute.0) / (60 * WEEK_HOURS as i64);
+    let mut weeks = std::collections::BTreeMap::<i64, Counts>::new();
+    for (minute, counts) in hours {
+        *weeks.entry(week(*minute)).or_default() += *counts;
+    }
+    hours
+        .iter()
+        .filter_map(|(minute, counts)| {
+            Some(Deviation {
+                hour_of_week: hour_of_week(*minute),
+                tweets: counts.total as f64,
+                share: counts.share()? - weeks[&week(*minute)].share()?,
+            })
+        })
+        .collect()
+}
+
+/// The effect of each of `cells` kinds of hour, times its credibility: all zero where hours
+/// of one kind differ as much as those of different kinds, or where there are fewer than
+/// three of a kind on average.
+fn credible(cells: usize, deviations: &[Deviation]) -> Vec<f64> {
+    let nothing = vec![0.0; cells];
+    let (mut tweets, mut sum) = (nothing.clone(), nothing.clone());
+    let mut seen = vec![0_usize; cells];
+    for d in deviations {
+        let cell = d.hour_of_week % cells;
+        tweets[cell] += d.tweets;
+        sum[cell] += d.tweets * d.share;
+        seen[cell] += 1;
+    }
+    let means: Vec<_> =
+        sum.iter().zip(&tweets).map(|(s, t)| if *t > 0.0 { s / t } else { 0.0 }).collect();
+    let kinds = seen.iter().filter(|n| **n > 0).count();
+    let freedom = deviations.len() - kinds;
+    if kinds < 2 || freedom < 2 * kinds {
+        return nothing;
+    }
+    let within = deviations
+        .iter()
+        .map(|d| d.tweets * (d.share - means[d.hour_of_week % cells]).powi(2))
+        .sum::<f64>()
+        / freedom as f64;
+    let all: f64 = tweets.iter().sum();
+    let mean = sum.iter().sum::<f64>() / all;
+    let scatter: f64 = means.iter().zip(&tweets).map(|(m, t)| t * (m - mean).powi(2)).sum();
+    let between = (scatter - (kinds - 1) as f64 * within)
+        / (all - tweets.iter().map(|t| t * t).sum::<f64>() / all);
+    if between <= 0.0 {
+        return nothing;
+    }
+    means.iter().zip(&tweets).map(|(m, t)| (m - mean) * t / (t + within / between)).collect()
+}

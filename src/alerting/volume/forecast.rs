@@ -1,0 +1,220 @@
+//! How many tweets a brand's past leads us to expect in a bucket.
+//!
+//! **Invariant.** Fixed size; nothing but means that forget, so a state that is kept and
+//! read again goes on as it was. Deliberately absent: trends longer than a few hours; they
+//! become part of the season within weeks.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::Minute;
+
+const BUCKETS_A_DAY: u32 = 288;
+const HOURS_A_DAY: usize = 24;
+const HOURS_A_WEEK: usize = 168;
+
+/// Buckets before the first alarm: every hour of the day has been seen, and its forecast
+/// has been tried for a day.
+const LEARNED_MIN: u32 = 2 * BUCKETS_A_DAY;
+/// An hour's rate weighs as much as what it leans on once so many of its buckets were
+/// seen: those of one hour.
+const SEASON_PRIOR_BUCKETS: f64 = 12.0;
+/// After so many buckets of its own, an hour of the week has forgotten half: four weeks.
+const SEASON_HALF_LIFE: f64 = 48.0;
+/// The last hours weigh as much as the season once it leads us to expect so many tweets.
+const LEVEL_PRIOR_TWEETS: f64 = 10.0;
+/// After so many buckets, the level of the last hours has forgotten half: six hours.
+const LEVEL_HALF_LIFE: f64 = 72.0;
+/// After so many buckets, the dispersion has forgotten half: four weeks.
+const DISPERSION_HALF_LIFE: f64 = 8064.0;
+/// Least dispersion believed: no forecast is better than to a seventh.
+const DISPERSION_MIN: f64 = 0.02;
+/// Counts are learned up to so many standard deviations above the forecast.
+const LEARNED_DEVIATIONS_MAX: f64 = 3.0;
+
+/// What a bucket is expected to hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Forecast {
+    /// Tweets by the season alone.
+    pub(super) season: f64,
+    /// How many times the season the last hours were.
+    pub(super) level: f64,
+    /// Variance beyond Poisson's, in squares of the mean.
+    pub(super) dispersion: f64,
+}
+
+impl Forecast {
+    pub(super) fn tweets(&self) -> f64 {
+        self.season * self.level
+    }
+}
+
+/// What was learned of a brand.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct Past {
+    /// Tweets by buckets for each hour of the week, from Thursday 0:00 UTC on.
+    hours: Vec<Ratio>,
+    /// Tweets by what the season led us to expect, in the last hours.
+    level: Ratio,
+    /// Squared errors beyond Poisson's, by the squared forecast.
+    dispersion: Ratio,
+    /// Buckets learned.
+    learned: u32,
+}
+
+impl Past {
+    /// Whether its forecasts can be relied on.
+    pub(super) fn is_long_enough(&self) -> bool {
+        self.learned >= LEARNED_MIN
+    }
+
+    /// The bucket that ends with `minute`, as the past leads us to expect it.
+    pub(super) fn forecast(&self, minute: Minute) -> Forecast {
+        let hour = hour_of_week(minute);
+        let all = sum(&self.hours).rate();
+        let day = sum(self.hours.iter().skip(hour % HOURS_A_DAY).step_by(HOURS_A_DAY))
+            .shrunk(all, SEASON_PRIOR_BUCKETS);
+        let week = self.hours.get(hour).copied().unwrap_or_default();
+        Forecast {
+            season: week.shrunk(day, SEASON_PRIOR_BUCKETS),
+            level: self.level.shrunk(1.0, LEVEL_PRIOR_TWEETS),
+            dispersion: self.dispersion.rate().max(DISPERSION_MIN),
+        }
+    }
+
+    /// Takes a bucket into the forecasts to come. The first day is taken as it is, for
+    /// there is no forecast yet to measure it by.
+    pub(super) fn learn(&mut self, tweets: u64, minute: Minute, forecast: &Forecast) {
+        let mean = forecast.tweets();
+        let mut tweets = tweets as f64;
+        if self.learned >= BUCKETS_A_DAY {
+            let deviation = (mean + forecast.dispersion * mean * mean).sqrt();
+            tweets = tweets.min(mean + LEARNED_DEVIATIONS_MAX * deviation + 1.0);
+            let excess = (tweets - mean).powi(2) - mean;
+            self.dispersion.take(excess, mean * mean, DISPERSION_HALF_LIFE);
+            self.level.take(tweets, forecast.season, LEVEL_HALF_LIFE);
+        }
+        self.hours.resize(HOURS_A_WEEK, Ratio::default());
+        self.hours[hour_of_week(minute)].take(tweets, 1.0, SEASON_HALF_LIFE);
+        self.learned = self.learned.saturating_add(1);
+    }
+
+    /// Takes so many tweets, where so many were forecast without learning, as the level
+    /// from now on.
+    pub(super) fn rebase(&mut self, observed: u64, expected: f64) {
+        let level = self.level.shrunk(1.0, LEVEL_PRIOR_TWEETS);
+        self.level = Ratio { above: observed as f64, below: expected / level };
+    }
+}
+
+/// Two sums that forget, for their ratio.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+struct Ratio {
+    above: f64,
+    below: f64,
+}
+
+impl Ratio {
+    fn take(&mut self, above: f64, below: f64, half_life: f64) {
+        let kept = (-1.0 / half_life).exp2();
+        self.above = self.above * kept + above;
+        self.below = self.below * kept + below;
+    }
+
+    /// The ratio, zero where nothing is known.
+    fn rate(self) -> f64 {
+        if self.below > 0.0 { self.above / self.below } else { 0.0 }
+    }
+
+    /// The ratio, drawn to `prior` as if that had been seen with `weight`.
+    fn shrunk(self, prior: f64, weight: f64) -> f64 {
+        (self.above + weight * prior) / (self.below + weight)
+    }
+}
+
+fn sum<'a>(ratios: impl IntoIterator<Item = &'a Ratio>) -> Ratio {
+    ratios.into_iter().fold(Ratio::default(), |sum, ratio| Ratio {
+        above: sum.above + ratio.above,
+        below: sum.below + ratio.below,
+    })
+}
+
+/// The hour of the week in UTC; the first is Thursday's, with which the epoch begins.
+fn hour_of_week(minute: Minute) -> usize {
+    let hours = minute.0.div_euclid(60).rem_euclid(HOURS_A_WEEK as i64);
+    usize::try_from(hours).expect("a remainder of 168 is not negative")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Learns hours of twelve buckets, one count each, from Thursday 0:00 on.
+    fn past(hours: impl IntoIterator<Item = u64>) -> Past {
+        let mut past = Past::default();
+        for (hour, tweets) in (0..).zip(hours) {
+            for bucket in 1..=12 {
+                let minute = Minute(hour * 60 + bucket * 5 - 1);
+                past.learn(tweets, minute, &past.forecast(minute));
+            }
+        }
+        past
+    }
+
+    #[test]
+    fn expects_what_the_hour_had_where_it_is_known() {
+        let check = |name: &str, past: &Past, hour: i64, low: f64, high: f64| {
+            let found = past.forecast(Minute(hour * 60 + 4)).tweets();
+            assert!((low..=high).contains(&found), "{name}: {found}");
+        };
+        let (night_then_day, quiet_sunday) = (
+            |hour: u64| if hour % 24 < 12 { 10 } else { 50 },
+            |hour: u64| {
+                if hour / 24 % 7 == 3 { 10 } else { 40 }
+            },
+        );
+        let even = past((0..48).map(|_| 20));
+        check("an even brand", &even, 48, 19.99, 20.01);
+        let day = past((0..24).map(night_then_day));
+        check("an hour seen once: half way to the mean of all", &day, 24, 19.0, 21.0);
+        check("and by day", &day, 36, 39.0, 41.0);
+        let month = past((0..24 * 28).map(night_then_day));
+        check("after a month: the night", &month, 24 * 28, 10.0, 13.0);
+        check("and the day, from a night's level", &month, 24 * 28 + 12, 45.0, 52.0);
+        let month = past((0..24 * 31).map(quiet_sunday));
+        check("a Sunday, by the hour of the week", &month, 24 * 31, 10.0, 25.0);
+        check("another day, after a Saturday", &month, 24 * 32, 35.0, 42.0);
+        check("nothing at all", &Past::default(), 0, 0.0, 0.0);
+    }
+
+    #[test]
+    fn is_not_drawn_up_by_a_burst() {
+        let calm = past((0..24 * 14).map(|_| 20));
+        let mut burst = calm.clone();
+        let minute = Minute(24 * 14 * 60 + 4);
+        burst.learn(100_000, minute, &burst.forecast(minute));
+        let next = minute.plus(5);
+        let (before, after) = (calm.forecast(next).tweets(), burst.forecast(next).tweets());
+        assert!(after < 1.05 * before, "{before} before, {after} after");
+    }
+
+    #[test]
+    fn measures_the_dispersion_of_its_errors() {
+        // 10 and 30 in turn: mean 20, variance 100, so (100 - 20) / 20^2 = 0.2 beyond
+        // Poisson.
+        let mut past = Past::default();
+        for bucket in 1..=288 * 14 {
+            let minute = Minute(bucket * 5 - 1);
+            past.learn(if bucket % 2 == 0 { 10 } else { 30 }, minute, &past.forecast(minute));
+        }
+        let found = past.forecast(Minute(4)).dispersion;
+        assert!((found - 0.2).abs() < 0.02, "{found}");
+    }
+
+    #[test]
+    fn takes_a_new_normal_at_once() {
+        let mut past = past((0..24 * 14).map(|_| 20));
+        past.rebase(6 * 20 * 288, 20.0 * 288.0);
+        let found = past.forecast(Minute(24 * 14 * 60 + 4)).tweets();
+        assert!((found - 120.0).abs() < 2.0, "{found}");
+    }
+}

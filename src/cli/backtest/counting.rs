@@ -1,0 +1,168 @@
+//! From a file of tweets to counts by brand and minute: read, matched, scored in batches.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use anyhow::Context;
+use chrono::TimeDelta;
+
+use super::ByBrand;
+use super::report::{FileRead, Source};
+use super::tweets::Tweets;
+use crate::classifier::{self, Model};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::domain::{Counts, Label, Minute, Score, TweetId};
+use crate::pipeline::brand_rules;
+use crate::text::BrandMatcher;
+
+/// Texts scored at once.
+const BATCH_ROWS: usize = 512;
+/// How often progress is told, in seconds.
+const PROGRESS_EVERY_S: f64 = 2.0;
+
+/// The counts, and where they come from.
+pub struct Counted {
+    pub by_brand: ByBrand,
+    pub source: Source,
+}
+
+/// Who says which tweet is negative.
+pub enum Scorer {
+    Model(Model),
+    /// A column of the file.
+    Labels(String),
+}
+
+impl Scorer {
+    /// Labels where they are asked for, else a model.
+    pub fn new(
+        labels: Option<&str>,
+        model: Option<&str>,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
+        Ok(match labels {
+            Some(column) => Self::Labels(column.to_owned()),
+            None => {
+                let (model, of) = (model.unwrap_or(&settings.model.name), &settings.model);
+                Self::Model(classifier::open(&of.directory, model, of.threads)?)
+            }
+        })
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Model(model) => model.id.to_string(),
+            Self::Labels(column) => format!("column {column}"),
+        }
+    }
+}
+
+/// A tweet that waits for its score.
+struct Waiting {
+    text: String,
+    minute: Minute,
+    brands: Vec<String>,
+}
+
+/// Reads a file to its end; what lies outside `from..=to` is not scored.
+pub fn count(
+    file: &Path,
+    mut scorer: Scorer,
+    settings: &Settings,
+    brands: &[String],
+    from: Option<Minute>,
+    to: Option<Minute>,
+) -> anyhow::Result<Counted> {
+    let clock = SystemClock::new();
+    let future_max = TimeDelta::seconds(settings.kafka.future_s_max.cast_signed());
+    let labels = match &scorer {
+        Scorer::Labels(column) => Some(column.clone()),
+        Scorer::Model(_) => None,
+    };
+    let mut tweets = Tweets::open(file, labels.as_deref(), future_max, clock.now())?;
+    let matcher = BrandMatcher::new(brand_rules(settings))?;
+    let mut counts: BTreeMap<String, BTreeMap<Minute, Counts>> =
+        brands.iter().map(|brand| (brand.clone(), BTreeMap::new())).collect();
+    let mut add = |brands: &[String], minute: Minute, negative: bool| {
+        for brand in brands {
+            *counts.entry(brand.clone()).or_default().entry(minute).or_default() +=
+                Counts { total: 1, negative: u64::from(negative) };
+        }
+    };
+    let mut seen: HashSet<TweetId> = HashSet::new();
+    let mut waiting: Vec<Waiting> = Vec::with_capacity(BATCH_ROWS);
+    let (mut about, mut duplicates, mut told_s) = (0_u64, 0_u64, 0.0);
+    while let Some(row) = tweets.next()? {
+        let minute = Minute::of(row.tweet.created_at);
+        if from.is_some_and(|from| minute < from) || to.is_some_and(|to| minute > to) {
+            continue;
+        }
+        let mut found = matcher.matches(&row.tweet.text, &row.tweet.rule_tags);
+        found.retain(|brand| brands.contains(brand));
+        if found.is_empty() {
+            continue;
+        }
+        if row.has_id && !seen.insert(row.tweet.id) {
+            duplicates += 1;
+            continue;
+        }
+        about += 1;
+        if let Scorer::Model(model) = &mut scorer {
+            waiting.push(Waiting { text: row.tweet.text, minute, brands: found });
+            if waiting.len() == BATCH_ROWS {
+                score(model, &mut waiting, &mut add)?;
+            }
+        } else {
+            add(&found, minute, row.negative.context("labels were asked for")?);
+        }
+        let now_s = clock.elapsed().as_secs_f64();
+        if now_s - told_s >= PROGRESS_EVERY_S {
+            told_s = now_s;
+            let (rows, place) = (tweets.read.rows, tweets.place());
+            eprintln!(
+                "{}: {rows} rows, {:.0} rows/s, {:.0} s left",
+                file.display(),
+                rows as f64 / now_s,
+                now_s * (1.0 - place) / place.max(1e-6)
+            );
+        }
+    }
+    if let Scorer::Model(model) = &mut scorer {
+        score(model, &mut waiting, &mut add)?;
+    }
+    let read = tweets.read;
+    for (line, reason) in &read.faults {
+        eprintln!("{}, line {line}: {reason}; left out", file.display());
+    }
+    let by_brand = counts.into_iter().map(|(brand, of)| (brand, of.into_iter().collect()));
+    Ok(Counted {
+        by_brand: by_brand.collect(),
+        source: Source::File(FileRead {
+            file: file.display().to_string(),
+            scored_by: scorer.name(),
+            rows: read.rows,
+            bad_rows: read.bad,
+            tweets: about,
+            duplicates,
+        }),
+    })
+}
+
+fn score(
+    model: &mut Model,
+    waiting: &mut Vec<Waiting>,
+    add: &mut dyn FnMut(&[String], Minute, bool),
+) -> anyhow::Result<()> {
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<&str> = waiting.iter().map(|tweet| tweet.text.as_str()).collect();
+    let scores = model.score(&texts)?;
+    for (tweet, negative) in waiting.iter().zip(scores) {
+        let label = Score::new(negative, model.threshold).label;
+        add(&tweet.brands, tweet.minute, label == Label::Negative);
+    }
+    waiting.clear();
+    Ok(())
+}

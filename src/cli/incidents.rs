@@ -1,0 +1,383 @@
+use std::fmt::Write as _;
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::evaluate::{print, print_json};
+use super::models::aligned;
+use super::times::show as when;
+use super::{causes, with_store};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::domain::{
+    Acknowledgement, Cause, Evidence, Incident, IncidentId, Interval, ShareEvidence,
+};
+use crate::store::{DeadNotification, Event, EvidenceJson, Silence, Store};
+
+/// See what happened, and take it on
+///
+/// There is at most one open incident for a brand and cause. It opens, is updated while it goes
+/// on or as it gets worse, and is resolved; all that is kept in Postgres. Times are UTC, of
+/// brands in event time: when the tweets were written.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List incidents, newest first
+    List(List),
+    /// Show an incident: its evidence, its history, and who was told
+    Show(Show),
+    /// Take an incident on
+    ///
+    /// It is not repeated any more, unless it gets worse; that it is resolved is told all the
+    /// same. Whoever acknowledges it last has it.
+    Ack(Ack),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Those that are open
+    #[arg(long)]
+    open: bool,
+
+    /// All, however many
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+
+    /// Those of one brand, or of "(stream)"
+    #[arg(long)]
+    brand: Option<String>,
+
+    /// Those of one cause
+    #[arg(long, value_parser = causes())]
+    cause: Option<Cause>,
+
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: u32,
+
+    /// Print JSON: a list of objects with id, brand, cause, severity, state, opened_at,
+    /// resolved_at, acknowledged and evidence
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Show {
+    /// The incident's number
+    id: i64,
+
+    /// Print JSON: what `list --json` has of it, with history, silences and undelivered
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Ack {
+    /// The incident's number
+    id: i64,
+
+    /// Who takes it on
+    #[arg(long, value_name = "WHO", env = "USER", hide_env_values = true)]
+    by: String,
+
+    /// What to tell the others
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    note: String,
+}
+
+pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
+    match args.command {
+        Command::List(args) => list(&args, &settings),
+        Command::Show(args) => show(&args, &settings),
+        Command::Ack(args) => ack(args, &settings),
+    }
+}
+
+/// An incident as JSON.
+#[derive(Debug, Serialize)]
+struct IncidentJson<'a> {
+    id: i64,
+    brand: &'a str,
+    cause: &'static str,
+    severity: &'static str,
+    state: &'static str,
+    opened_at: DateTime<Utc>,
+    resolved_at: Option<DateTime<Utc>>,
+    acknowledged: Option<AcknowledgedJson<'a>>,
+    evidence: EvidenceJson,
+}
+
+#[derive(Debug, Serialize)]
+struct AcknowledgedJson<'a> {
+    at: DateTime<Utc>,
+    by: &'a str,
+    note: &'a str,
+}
+
+impl<'a> IncidentJson<'a> {
+    fn of(incident: &'a Incident) -> Self {
+        Self {
+            id: incident.id.0,
+            brand: &incident.brand,
+            cause: incident.cause().as_str(),
+            severity: incident.severity.as_str(),
+            state: state(incident),
+            opened_at: incident.opened.start(),
+            resolved_at: incident.resolved.map(|minute| minute.start()),
+            acknowledged: incident.acknowledged.as_ref().map(|acknowledged| AcknowledgedJson {
+                at: acknowledged.at,
+                by: &acknowledged.by,
+                note: &acknowledged.note,
+            }),
+            evidence: EvidenceJson::of(&incident.evidence, incident.opened),
+        }
+    }
+}
+
+fn state(incident: &Incident) -> &'static str {
+    match (incident.resolved, &incident.acknowledged) {
+        (Some(_), _) => "resolved",
+        (None, Some(_)) => "acknowledged",
+        (None, None) => "open",
+    }
+}
+
+/// Incidents that are looked at for a list, at most.
+const LOOKED_AT_MAX: u32 = 10_000;
+
+fn list(args: &List, settings: &Settings) -> anyhow::Result<()> {
+    let mut incidents = with_store(settings, async |store| store.incidents(LOOKED_AT_MAX).await)?;
+    if let Some(brand) = &args.brand {
+        // Those of the past too, which the settings may no longer have.
+        let mut known = super::known_brands(settings);
+        known.extend(incidents.iter().map(|incident| incident.brand.as_str()));
+        known.sort_unstable();
+        known.dedup();
+        super::require_brand(brand, &known)?;
+    }
+    incidents.retain(|incident| {
+        (!args.open || incident.resolved.is_none())
+            && args.brand.as_ref().is_none_or(|brand| *brand == incident.brand)
+            && args.cause.is_none_or(|cause| cause == incident.cause())
+    });
+    let left_out = if args.all { 0 } else { incidents.len().saturating_sub(args.limit as usize) };
+    incidents.truncate(incidents.len() - left_out);
+    if args.json {
+        return print_json(&incidents.iter().map(IncidentJson::of).collect::<Vec<_>>());
+    }
+    if incidents.is_empty() {
+        return print("there are no such incidents\n");
+    }
+    let header = ["id", "brand", "cause", "severity", "state", "opened", "resolved", "taken on by"];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    for incident in &incidents {
+        let by = incident.acknowledged.as_ref().map(|acknowledged| acknowledged.by.clone());
+        rows.push(vec![
+            incident.id.to_string(),
+            incident.brand.clone(),
+            incident.cause().as_str().into(),
+            incident.severity.as_str().into(),
+            state(incident).into(),
+            when(incident.opened.start()),
+            incident.resolved.map_or("-".into(), |minute| when(minute.start())),
+            by.unwrap_or_default(),
+        ]);
+    }
+    let mut out = aligned(&rows);
+    if left_out > 0 {
+        writeln!(out, "{left_out} older: list them with --all")?;
+    }
+    print(&out)
+}
+
+/// What `show` has to say.
+struct Shown {
+    incident: Incident,
+    history: Vec<Event>,
+    silences: Vec<Silence>,
+    undelivered: Vec<DeadNotification>,
+}
+
+/// Dead notifications that are looked through.
+const DEAD_MAX: u32 = 10_000;
+
+fn show(args: &Show, settings: &Settings) -> anyhow::Result<()> {
+    let id = IncidentId(args.id);
+    let now = SystemClock::new().now();
+    let shown = with_store(settings, async |store| {
+        let Some(incident) = store.incident(id).await? else { return Ok(None) };
+        let history = store.events(id).await?;
+        let mut silences = store.silences(now).await?;
+        silences.retain(|silence| silence.brand.as_ref().is_none_or(|b| *b == incident.brand));
+        let mut undelivered = store.dead_notifications(DEAD_MAX).await?;
+        undelivered.retain(|dead| dead.key.starts_with(&format!("incident-{id}-")));
+        Ok(Some(Shown { incident, history, silences, undelivered }))
+    })?;
+    let shown = shown.with_context(|| unknown(id))?;
+    if args.json { print_json(&json(&shown)) } else { print(&text(&shown)) }
+}
+
+fn unknown(id: IncidentId) -> String {
+    format!("there is no incident {id}: `monitor incidents list --all` shows those there are")
+}
+
+fn json(shown: &Shown) -> serde_json::Value {
+    let event = |event: &Event| {
+        serde_json::json!({
+            "kind": event.kind,
+            "at": event.at,
+            "severity": event.severity.as_str(),
+            "who": event.who,
+            "note": event.note,
+            "told": event.told,
+        })
+    };
+    let undelivered = |dead: &DeadNotification| {
+        serde_json::json!({
+            "id": dead.id,
+            "receiver": dead.receiver,
+            "error": dead.error,
+            "ended_at": dead.ended_at,
+        })
+    };
+    let mut object = serde_json::json!(IncidentJson::of(&shown.incident));
+    object["history"] = shown.history.iter().map(event).collect();
+    object["silences"] = shown.silences.iter().map(super::silence::json).collect();
+    object["undelivered"] = shown.undelivered.iter().map(undelivered).collect();
+    object
+}
+
+fn text(shown: &Shown) -> String {
+    let incident = &shown.incident;
+    let mut out = String::new();
+    let mut line = |name: &str, text: String| {
+        let line = format!("{name:<13}{text}");
+        writeln!(out, "{}", line.trim_end()).expect("writing to a string cannot fail");
+    };
+    line("incident", incident.id.to_string());
+    line("brand", incident.brand.clone());
+    line("cause", incident.cause().as_str().into());
+    line("severity", incident.severity.as_str().into());
+    line("state", state(incident).into());
+    line("opened", when(incident.opened.start()));
+    if let Some(resolved) = incident.resolved {
+        line("resolved", when(resolved.start()));
+    }
+    if let Some(Acknowledgement { at, by, note }) = &incident.acknowledged {
+        let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+        line("taken on", format!("by {by}, {}{note}", when(*at)));
+    }
+    for (name, text) in evidence(&incident.evidence) {
+        line(name, text);
+    }
+    for silence in &shown.silences {
+        line("silence", super::silence::text(silence));
+    }
+    for dead in &shown.undelivered {
+        let text = format!("{} (notification {}): {}", dead.receiver, dead.id, dead.error);
+        line("undelivered", text);
+    }
+    let history: Vec<_> = shown
+        .history
+        .iter()
+        .map(|event| {
+            let told = match (&event.who, event.told.is_empty()) {
+                (Some(who), _) => format!("by {who}"),
+                (None, true) => "told nobody".into(),
+                (None, false) => format!("told {}", event.told.join(", ")),
+            };
+            let severity = event.severity.as_str().to_owned();
+            vec![when(event.at), event.kind.clone(), severity, told, event.note.clone()]
+        })
+        .collect();
+    out.push_str("\nhistory\n");
+    out.push_str(&aligned(&history));
+    out
+}
+
+/// What the verdict rests on, as names and texts.
+fn evidence(evidence: &Evidence) -> Vec<(&'static str, String)> {
+    let statistic =
+        |statistic: f64, threshold: f64| format!("{statistic:.2}, alarms from {threshold:.2}");
+    match evidence {
+        Evidence::Share(e) => share(e),
+        Evidence::Surge(e) => vec![
+            ("observed", format!("{} tweets since {}", e.observed, when(e.since.start()))),
+            ("expected", format!("{:.0} tweets in as long a time", e.expected)),
+            ("statistic", statistic(e.statistic, e.threshold)),
+        ],
+        Evidence::Quiet(e) => {
+            let last =
+                e.last.map_or("no record ever".into(), |at| format!("last one {}", when(at)));
+            let tweets = e.expected_tweets;
+            vec![
+                ("observed", format!("no record in {} minutes, {last}", e.minutes)),
+                ("expected", format!("{tweets:.0} tweets in that time")),
+                ("alarms from", format!("{} minutes", e.limit_minutes)),
+            ]
+        }
+        Evidence::Lag(e) => vec![
+            ("observed", format!("{} minutes behind the stream", e.behind_minutes)),
+            ("alarms from", format!("{} minutes", e.limit_minutes)),
+        ],
+    }
+}
+
+fn share(e: &ShareEvidence) -> Vec<(&'static str, String)> {
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let between = |i: Interval| format!("between {} and {}", percent(i.low), percent(i.high));
+    let counts = |counts: crate::domain::Counts| {
+        let share = counts.share().map_or("-".into(), percent);
+        format!("{share} negative: {} of {} tweets", counts.negative, counts.total)
+    };
+    vec![
+        (
+            "observed",
+            format!(
+                "{} since {}; {}",
+                counts(e.observed),
+                when(e.since.start()),
+                between(e.observed_interval)
+            ),
+        ),
+        ("recently", format!("{} of {} minutes", counts(e.recent), e.recent_minutes)),
+        (
+            "expected",
+            format!("{} negative; {}", percent(e.expected_share), between(e.expected_interval)),
+        ),
+        ("baseline", counts(e.baseline)),
+        (
+            "statistic",
+            format!(
+                "{:.2}, alarms from {:.2} (rule {}, dispersion {:.2})",
+                e.statistic, e.threshold, e.rule, e.dispersion
+            ),
+        ),
+    ]
+}
+
+fn ack(args: Ack, settings: &Settings) -> anyhow::Result<()> {
+    let id = IncidentId(args.id);
+    let acknowledgement =
+        Acknowledgement { at: SystemClock::new().now(), by: args.by, note: args.note };
+    let incident = with_store(settings, async |store| {
+        match store.acknowledge(id, &acknowledgement).await? {
+            true => store.incident(id).await,
+            false => Ok(None),
+        }
+    })?;
+    let incident = incident.with_context(|| unknown(id))?;
+    let (cause, brand, by) = (incident.cause().as_str(), &incident.brand, &acknowledgement.by);
+    print(&match incident.resolved {
+        None => format!(
+            "{by} has incident {id} ({cause}, {brand}): it is repeated no more unless it gets worse\n"
+        ),
+        Some(_) => format!("incident {id} ({cause}, {brand}) is resolved already; noted\n"),
+    })
+}

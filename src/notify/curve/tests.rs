@@ -1,0 +1,163 @@
+use super::*;
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a time")
+}
+
+const END: &str = "2015-02-23T15:00:00Z";
+
+/// So many points up to [`END`], of so many minutes, with a share of 20 % that is 80 % from
+/// `since` on.
+fn points(count: i64, minutes: i64, since: &str) -> Vec<CurvePoint> {
+    (0..count)
+        .map(|place| {
+            let from = at(END) - TimeDelta::minutes(minutes * (count - place));
+            let negative = if from >= at(since) { 80 } else { 20 };
+            CurvePoint { at: from, total: 100, negative }
+        })
+        .collect()
+}
+
+const SHARE_NOW: Shows =
+    Shows::Share { expected: 0.3, band: Interval { low: 0.25, high: 0.35 }, now: 0.8 };
+
+/// Width and pixels, red, green and blue, of a picture.
+fn pixels(file: &[u8]) -> (usize, Vec<Colour>) {
+    let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().expect("a PNG");
+    let palette: Vec<u8> = reader.info().palette.as_ref().expect("a palette").to_vec();
+    assert_eq!(reader.info().trns, None, "nothing is transparent");
+    let mut numbers = vec![0; reader.output_buffer_size().expect("it fits")];
+    let info = reader.next_frame(&mut numbers).expect("whole");
+    let colour = |n: &u8| {
+        let from = usize::from(*n) * 3;
+        (palette[from], palette[from + 1], palette[from + 2])
+    };
+    (info.width as usize, numbers.iter().map(colour).collect())
+}
+
+/// The columns that hold a colour: the first and the last, from 0 on the left to 1.
+fn extent(file: &[u8], colour: Colour) -> Option<(f32, f32)> {
+    let (width, pixels) = pixels(file);
+    let columns = || {
+        let found = pixels.iter().enumerate().filter(|(_, found)| **found == colour);
+        found.map(|(place, _)| (place % width) as f32 / width as f32)
+    };
+    Some((columns().reduce(f32::min)?, columns().reduce(f32::max)?))
+}
+
+#[test]
+fn the_same_curve_gives_the_same_bytes() {
+    let since = "2015-02-23T13:15:00Z";
+    let points = points(96, 15, since);
+    let curve = Curve::new(&points, 15, at(since), None, SHARE_NOW).expect("a curve");
+    assert_eq!(png(&curve), png(&curve));
+}
+
+#[test]
+fn pictures_are_sharp_and_light() {
+    // A noisy day, which compresses badly.
+    let mut points = points(96, 15, END);
+    for (place, point) in points.iter_mut().enumerate() {
+        point.total = 100 + (place as u64 * 7919) % 97;
+        point.negative = (place as u64 * 104_729) % 100;
+    }
+    let curve = Curve::new(&points, 15, at("2015-02-23T13:15:00Z"), None, SHARE_NOW);
+    let file = png(&curve.expect("a curve"));
+    let (width, pixels) = pixels(&file);
+    assert_eq!((width, pixels.len() / width), (1200, 600));
+    assert!(file.len() < 40 << 10, "{} bytes", file.len());
+    assert_eq!(pixels[0], (255, 255, 255), "a white ground");
+}
+
+#[test]
+fn what_lies_above_the_expected_is_red_within_the_incident_alone() {
+    let check = |name, since: &str, ended: Option<&str>, rises: &str, expected: bool| {
+        let points = points(24, 60, rises);
+        let curve = Curve::new(&points, 60, at(since), ended.map(at), SHARE_NOW);
+        let found = extent(&png(&curve.expect("a curve")), ABOVE);
+        assert_eq!(found.is_some(), expected, "{name}: {found:?}");
+        let place = |time: DateTime<Utc>| {
+            let part = 1.0 - (at(END) - time).num_minutes() as f32 / (24.0 * 60.0);
+            (LEFT + (RIGHT - LEFT) * part) / WIDTH as f32
+        };
+        if let Some((first, last)) = found {
+            assert!(first >= place(at(since)) - 0.01, "{name}: {first}");
+            assert!(last <= place(ended.map_or(at(END), at)) + 0.01, "{name}: {last}");
+        }
+    };
+    let (noon, two) = ("2015-02-23T12:00:00Z", "2015-02-23T14:00:00Z");
+    check("a rise", noon, None, noon, true);
+    check("a rise that ended", noon, Some(two), noon, true);
+    check("a rise before", noon, None, "2015-02-23T02:00:00Z", true);
+    // Its last point, "now", is high all the same.
+    check("no rise but the last", two, Some(two), END, false);
+}
+
+#[test]
+fn odd_curves_are_drawn() {
+    let since = at("2015-02-23T13:15:00Z");
+    let check = |name, points: &[CurvePoint], minutes, since, ended, shows| {
+        let curve = Curve::new(points, minutes, since, ended, shows);
+        let file = png(&curve.unwrap_or_else(|| panic!("{name}: no curve")));
+        assert_eq!(pixels(&file).0, 1200, "{name}");
+    };
+    let share =
+        |expected, low, high, now| Shows::Share { expected, band: Interval { low, high }, now };
+    let day = points(96, 15, END);
+    check("one point", &day[..1], 15, since, None, SHARE_NOW);
+    check("begun long before", &day, 15, since - TimeDelta::days(400), None, SHARE_NOW);
+    check("begun after", &day, 15, since + TimeDelta::days(2), None, SHARE_NOW);
+    check("over before it began", &day, 15, since, Some(since - TimeDelta::hours(1)), SHARE_NOW);
+    check("nothing negative", &day, 15, since, None, share(0.0, 0.0, 0.0, 0.0));
+    check("all negative", &day, 15, since, None, share(1.0, 1.0, 1.0, 1.0));
+    check("an inverted band", &day, 15, since, None, share(0.5, 0.9, 0.1, 0.5));
+    check("a gap", &[day[0].clone(), day[95].clone()], 15, since, None, SHARE_NOW);
+    check("unordered", &[day[95].clone(), day[0].clone()], 15, since, None, SHARE_NOW);
+    check("minutes of a month", &points(43_200, 1, END), 1, since, None, SHARE_NOW);
+    check("volume", &day, 15, since, None, Shows::Volume { expected: 2.0 });
+    check("no volume expected", &day, 15, since, None, Shows::Volume { expected: 0.0 });
+    let mut many = points(96, 15, END);
+    many[95].total = u64::MAX / 2;
+    check("a flood", &many, 15, since, None, Shows::Volume { expected: 1e12 });
+}
+
+#[test]
+fn nothing_to_draw_gives_no_curve() {
+    let since = at(END);
+    let check = |name, points: &[CurvePoint], minutes| {
+        assert_eq!(Curve::new(points, minutes, since, None, SHARE_NOW), None, "{name}");
+    };
+    check("no points", &[], 15);
+    check("no tweets", &[CurvePoint { at: since, total: 0, negative: 0 }], 15);
+    check("points of no length", &points(3, 15, END), 0);
+}
+
+#[test]
+fn long_curves_become_few_bars() {
+    let check = |name, count: i64, minutes: u32, limit, bars_expected: usize, length: f64| {
+        let points = points(count, i64::from(minutes), END);
+        let curve = Curve::new(&points, minutes, at(END), None, SHARE_NOW).expect("a curve");
+        let bars = curve.bars(limit);
+        assert_eq!(bars.len(), bars_expected, "{name}");
+        assert!(bars.iter().all(|bar| bar.minutes() == length), "{name}: {bars:?}");
+        assert_eq!(bars.last().map(|bar| bar.to), Some(at(END)), "{name}");
+        let whole = (length / f64::from(minutes)) as u64 * 100;
+        assert!(bars.iter().all(|bar| bar.counts.total == whole), "{name}: {bars:?}");
+    };
+    check("a day by the hour", 24, 60, 96, 24, 60.0);
+    check("a day by the hour, in few", 24, 60, 12, 12, 120.0);
+    check("a day by quarters", 96, 15, 96, 96, 15.0);
+    check("a day of minutes", 1440, 1, 96, 96, 15.0);
+    check("the oldest is not whole", 25, 60, 12, 8, 180.0);
+    check("by stretches like no other", 96, 7, 12, 12, 56.0);
+    check("one", 1, 15, 96, 1, 15.0);
+}
+
+#[test]
+fn the_font_has_what_is_written() {
+    for month in 1..=12 {
+        let day = at(&format!("2015-{month:02}-01T00:00:00Z")).format("%-d %b, %H:%M");
+        let words = format!("{day} 0123456789 % since to now expected UTC tweets per minutes day");
+        assert_eq!(canvas::missing(&words), "", "{words}");
+    }
+}

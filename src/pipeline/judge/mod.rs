@@ -1,0 +1,351 @@
+//! Judges every closed minute of every brand, and the stream itself, and writes what follows.
+//!
+//! **Invariant.** One daemon judges: the one that leads. Each minute is judged in order, once,
+//! on what Postgres holds when it is closed; the decision names the minute it started from, so
+//! even of two that believe they lead one wins. What a detector remembers is stored with its
+//! decision, so whoever takes the lead goes on where the last one stood.
+//! Deliberately absent: statistics and the incident's life (`alerting`), sending (`notify`).
+
+mod brand;
+mod report;
+mod stream;
+mod words;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use metrics::{counter, gauge};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+pub use self::words::reason;
+
+use self::report::{Content, Reporter, Subject};
+use super::routes::{policy, surge_policy, thresholds};
+use crate::alerting::{
+    Audience, Baseline, Policy, Progress, Recipient, ResolveReason, Silence, StreamPolicy,
+    Thresholds, VolumePolicy, severity, silenced, watermark,
+};
+use crate::clock::Clock;
+use crate::config;
+use crate::domain::{Cause, Evidence, Incident, Minute, Severity, Transition};
+use crate::store::{Decision, Delivery, PartitionProgress, Step, Store, StoreError, Watch};
+use crate::telemetry::{self, Readiness};
+
+/// Watches the brands and the stream.
+pub struct Judge {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    topic: String,
+    lateness: TimeDelta,
+    tick: Duration,
+    brands: Vec<String>,
+    policy: Policy,
+    surge: Option<VolumePolicy>,
+    stream: StreamPolicy,
+    stream_causes: Vec<Cause>,
+    thresholds: Thresholds,
+    audience: Audience,
+    reporter: Reporter,
+    /// By brand, the hour of event time and the baseline learned for it.
+    baselines: Mutex<HashMap<String, (i64, Option<Baseline>)>>,
+    /// Whether what is not watched any more has been looked for.
+    looked: AtomicBool,
+}
+
+/// Incidents among which open ones that nobody watches are looked for.
+const INCIDENTS_MAX: u32 = 1000;
+
+/// What is the same for all that is judged in one look.
+struct Look {
+    now: DateTime<Utc>,
+    silences: Vec<Silence>,
+}
+
+/// What a detector says of a minute.
+enum Judged {
+    Quiet,
+    Open(Evidence),
+    Firing(Evidence),
+    Resolve(Evidence, Option<ResolveReason>),
+    /// It is not watched any more as it was when it opened.
+    GiveUp(Evidence),
+}
+
+impl Judge {
+    /// A judge of the brands and by the rules of `settings`.
+    pub fn new(store: Arc<dyn Store>, settings: &config::Settings, clock: Arc<dyn Clock>) -> Self {
+        let a = &settings.alerting;
+        let stream = &settings.stream;
+        let stream_causes =
+            [(Cause::Quiet, stream.quiet_minutes_max), (Cause::Lag, stream.lag_minutes_max)];
+        Self {
+            topic: settings.kafka.topic.clone(),
+            lateness: TimeDelta::seconds(i64::try_from(a.lateness_s).unwrap_or(i64::MAX / 1000)),
+            tick: Duration::from_millis(a.tick_ms),
+            brands: settings.brands.keys().cloned().collect(),
+            policy: policy(a),
+            surge: surge_policy(a),
+            stream: StreamPolicy {
+                quiet_minutes_max: stream.quiet_minutes_max,
+                lag_minutes_max: stream.lag_minutes_max,
+                ..StreamPolicy::default()
+            },
+            stream_causes: stream_causes
+                .into_iter()
+                .filter_map(|(cause, limit)| (limit > 0).then_some(cause))
+                .collect(),
+            thresholds: thresholds(a),
+            audience: Audience {
+                routes: super::routes::routes(settings),
+                receivers: settings.receivers.keys().cloned().collect(),
+                repeat_minutes: a.repeat_minutes,
+            },
+            reporter: Reporter::new(store.clone(), settings),
+            baselines: Mutex::default(),
+            looked: AtomicBool::new(false),
+            store,
+            clock,
+        }
+    }
+
+    /// Looks every tick until `shutdown`, and once more then; `readiness` tells whether it
+    /// can.
+    pub async fn run(self, readiness: Arc<Readiness>, shutdown: CancellationToken) {
+        let mut away = false;
+        loop {
+            match self.look().await {
+                Ok(_) => {
+                    away = false;
+                    readiness.set("alerting", Ok(()));
+                }
+                Err(StoreError::Overtaken { brand }) => {
+                    tracing::debug!(brand, "another daemon has judged this minute");
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut away, true) {
+                        tracing::warn!(%error, "cannot judge now; trying again every tick");
+                    }
+                    readiness.set("alerting", Err(error.to_string()));
+                }
+            }
+            if shutdown.is_cancelled() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.tick) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    /// Judges all minutes closed by now, and the stream; answers with the last minute closed.
+    /// Does nothing while another daemon leads.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was decided before stays decided.
+    pub async fn look(&self) -> Result<Option<Minute>, StoreError> {
+        let leads = self.store.lead().await?;
+        gauge!(telemetry::LEADS).set(f64::from(u8::from(leads)));
+        if !leads {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let look = Look {
+            now,
+            silences: self.store.silences(now).await?.into_iter().map(silence).collect(),
+        };
+        self.give_up_unwatched(&look).await?;
+        let partitions = self.store.progress(&self.topic).await?;
+        // First, as brands may have much to catch up with.
+        let mut failed = self.judge_stream(&partitions, &look).await.err();
+        let closed = self.closed(&partitions);
+        if let Some(closed) = closed {
+            for brand in &self.brands {
+                // A brand that cannot be judged must not silence those after it.
+                let judged = async {
+                    while self.judge_share(brand, closed, &look).await? {}
+                    while self.judge_surge(brand, closed, &look).await? {}
+                    Ok::<_, StoreError>(())
+                };
+                if let Err(error) = judged.await {
+                    failed = failed.or(Some(error));
+                }
+            }
+        }
+        failed.map_or(Ok(closed), Err)
+    }
+
+    /// Closes, once in this judge's life, what is open and that no detector watches any more:
+    /// its brand or its cause is not in the settings now.
+    async fn give_up_unwatched(&self, look: &Look) -> Result<(), StoreError> {
+        if self.looked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        for incident in self.store.incidents(INCIDENTS_MAX).await? {
+            let watched = match incident.cause() {
+                Cause::Share => self.brands.contains(&incident.brand),
+                Cause::Surge => self.surge.is_some() && self.brands.contains(&incident.brand),
+                cause => self.stream_causes.contains(&cause),
+            };
+            if incident.resolved.is_none() && !watched {
+                self.give_up(&incident, look).await?;
+            }
+        }
+        self.looked.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Closes an incident that its detector knows nothing of.
+    async fn give_up(&self, incident: &Incident, look: &Look) -> Result<(), StoreError> {
+        let (brand, cause) = (&incident.brand, incident.cause());
+        let Some(watch) = self.store.watch(brand, cause).await? else { return Ok(()) };
+        let (minute, said) = (watch.judged, Judged::GiveUp(incident.evidence));
+        let step = self.step(brand, minute, &said, Some(&watch), look, minute).await?;
+        self.decide(&Decision {
+            brand: brand.clone(),
+            cause,
+            judged_before: Some(minute),
+            judged: minute,
+            state: serde_json::Value::Null,
+            step,
+        })
+        .await
+    }
+
+    /// The last minute that is closed.
+    fn closed(&self, partitions: &[PartitionProgress]) -> Option<Minute> {
+        let progress: Vec<_> = partitions
+            .iter()
+            .map(|p| Progress { event_time_max: p.event_time_max, at_end: p.at_end })
+            .collect();
+        let time = watermark(&progress, self.lateness)?;
+        gauge!(telemetry::WATERMARK).set(time.timestamp() as f64);
+        Some(Minute::of(time).plus(-1))
+    }
+
+    /// What is to be written about a minute, with whom to tell; `None` where nothing has
+    /// happened that anybody must know.
+    async fn step(
+        &self,
+        brand: &str,
+        minute: Minute,
+        judged: &Judged,
+        watch: Option<&Watch>,
+        look: &Look,
+        latest: Minute,
+    ) -> Result<Option<Step>, StoreError> {
+        let open = watch.and_then(|watch| watch.open.as_ref());
+        let told = watch.map_or(&[][..], |watch| &watch.told);
+        let silent = silenced(&look.silences, brand, look.now).is_some();
+        let (transition, evidence, why) = match judged {
+            Judged::Quiet => return Ok(None),
+            Judged::Open(evidence) => (Transition::Opened, evidence, None),
+            Judged::Firing(evidence) => (Transition::Updated, evidence, None),
+            Judged::Resolve(evidence, why) => (Transition::Resolved, evidence, *why),
+            Judged::GiveUp(evidence) => (Transition::Resolved, evidence, None),
+        };
+        let worst = open.map_or(Severity::Notice, |incident| incident.severity);
+        let mut severe = worst;
+        if transition != Transition::Resolved {
+            severe = worst.max(severity(evidence, None, &self.thresholds));
+        }
+        let audience = |severe: Severity| -> Vec<Recipient> {
+            match (transition, open) {
+                _ if silent && transition != Transition::Resolved => Vec::new(),
+                (Transition::Updated, Some(incident)) => {
+                    self.audience.updated(incident, told, severe, minute, look.now)
+                }
+                (Transition::Resolved, Some(incident)) => {
+                    self.audience.resolved(incident, told, look.now)
+                }
+                _ => self.audience.opened(brand, evidence.cause(), severe, look.now),
+            }
+        };
+        // Of a long absence only the end is news.
+        let stale = latest.0 - minute.0 >= i64::from(self.audience.repeat_minutes.max(1));
+        let same = transition == Transition::Updated && severe == worst;
+        if same && (stale || audience(severe).is_empty()) {
+            return Ok(None);
+        }
+        let opened = open.map_or(minute, |incident| incident.opened);
+        // An alert without examples is better than none.
+        let content = self.reporter.content(brand, evidence, minute).await;
+        let content = content.unwrap_or_else(|error| {
+            tracing::warn!(%error, brand, "cannot look into the incident's tweets; told without them");
+            Content::nothing()
+        });
+        if transition != Transition::Resolved {
+            severe = severe.max(severity(evidence, content.reach, &self.thresholds));
+        }
+        let reason = match judged {
+            Judged::GiveUp(_) => words::GIVEN_UP.to_owned(),
+            _ => words::reason(brand, evidence, transition, why, minute),
+        };
+        let deliveries = audience(severe).into_iter().map(delivery).collect();
+        let notification = self.reporter.notification(
+            &Subject { brand, opened, minute, severity: severe, transition, evidence },
+            reason,
+            content,
+        );
+        Ok(Some(Step {
+            transition,
+            minute,
+            severity: severe,
+            evidence: *evidence,
+            notification,
+            deliveries,
+        }))
+    }
+
+    /// Writes a decision, and says what it was.
+    async fn decide(&self, decision: &Decision) -> Result<(), StoreError> {
+        let id = self.store.decide(decision).await?;
+        if let (Some(step), Some(id)) = (&decision.step, id) {
+            let (brand, cause) = (&decision.brand, decision.cause.as_str());
+            let transition = step.transition.as_str();
+            counter!(
+                telemetry::INCIDENTS,
+                "brand" => brand.clone(), "cause" => cause, "transition" => transition
+            )
+            .increment(1);
+            let receivers: Vec<_> = step.deliveries.iter().map(|d| d.receiver.as_str()).collect();
+            tracing::info!(
+                %id, brand, cause, transition, severity = step.severity.as_str(),
+                at = %step.notification.at, receivers = receivers.join(", "),
+                reason = step.notification.reason, "incident"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn delivery(recipient: Recipient) -> Delivery {
+    Delivery {
+        receiver: recipient.receiver,
+        not_before: recipient.when.not_before(),
+        group: recipient.group,
+    }
+}
+
+fn silence(kept: crate::store::Silence) -> Silence {
+    Silence { id: kept.id, brand: kept.brand, starts_at: kept.starts_at, ends_at: kept.ends_at }
+}
+
+/// What a detector remembered; anew where that is of another form.
+fn state<T: DeserializeOwned + Default>(brand: &str, cause: Cause, watch: Option<&Watch>) -> T {
+    let Some(watch) = watch.filter(|watch| !watch.state.is_null()) else { return T::default() };
+    serde_json::from_value(watch.state.clone()).unwrap_or_else(|error| {
+        let cause = cause.as_str();
+        tracing::warn!(brand, cause, %error, "what the detector remembered cannot be read; it starts anew");
+        T::default()
+    })
+}
+
+/// A detector's state as it is stored.
+fn stored(state: &impl serde::Serialize) -> serde_json::Value {
+    serde_json::to_value(state).expect("a state has numbers and lists of them only")
+}

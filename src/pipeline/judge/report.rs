@@ -1,0 +1,211 @@
+//! What people are told: drivers, examples, curve.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::alerting::{DriverLimits, Drivers, TweetView, drivers};
+use crate::config;
+use crate::domain::{Counts, Evidence, Minute, Severity, Transition};
+use crate::store::{
+    CurvePoint, Driver, EvidenceJson, Example, Notification, Store, StoreError, StoredTweet,
+};
+
+/// Tweets looked at for drivers and examples, at most: of the incident, and of the time before.
+const TWEETS_MAX: u32 = 4000;
+/// How far back the time before reaches, in minutes.
+const BEFORE_MINUTES: i64 = 2 * 1440;
+/// How much of an incident is looked at, in minutes.
+const INCIDENT_MINUTES: i64 = 1440;
+/// Hours that the curve looks back.
+const CURVE_HOURS: i64 = 24;
+/// Tweets that a point of the curve stands on, in the middle, or it is an hour's.
+const POINT_TWEETS: u64 = 20;
+
+/// Gathers what a notification tells.
+pub(super) struct Reporter {
+    store: Arc<dyn Store>,
+    public_url: Option<String>,
+    /// A brand's own names, which tell nothing about an incident of its.
+    names: BTreeMap<String, Vec<String>>,
+}
+
+/// What an incident is made of.
+pub(super) struct Content {
+    /// Followers of those who wrote its negative tweets, where the stream tells.
+    pub reach: Option<u64>,
+    drivers: crate::store::Drivers,
+    examples: Vec<Example>,
+    curve: Vec<CurvePoint>,
+    curve_minutes: u32,
+}
+
+/// Which step is told of.
+pub(super) struct Subject<'a> {
+    pub brand: &'a str,
+    pub opened: Minute,
+    pub minute: Minute,
+    pub severity: Severity,
+    pub transition: Transition,
+    pub evidence: &'a Evidence,
+}
+
+impl Reporter {
+    pub fn new(store: Arc<dyn Store>, settings: &config::Settings) -> Self {
+        let names = settings.brands.iter().map(|(name, brand)| {
+            let terms = [&brand.keywords, &brand.handles, &brand.hashtags];
+            let own = std::iter::once(name).chain(terms.into_iter().flatten());
+            (name.clone(), own.cloned().collect())
+        });
+        let url = settings.http.public_url.as_deref();
+        Self {
+            store,
+            public_url: url.map(|url| url.trim_end_matches('/').to_owned()),
+            names: names.collect(),
+        }
+    }
+
+    /// Gathers the content of an incident at `minute`; none for the stream's own.
+    pub async fn content(
+        &self,
+        brand: &str,
+        evidence: &Evidence,
+        minute: Minute,
+    ) -> Result<Content, StoreError> {
+        let since = match evidence {
+            Evidence::Share(e) => e.since,
+            Evidence::Surge(e) => e.since,
+            Evidence::Quiet(_) | Evidence::Lag(_) => return Ok(Content::nothing()),
+        };
+        let since = since.max(minute.plus(-INCIDENT_MINUTES));
+        let tweets = self.store.window_tweets(brand, since, minute, TWEETS_MAX).await?;
+        let before = (since.plus(-BEFORE_MINUTES), since.plus(-1));
+        let before = self.store.window_tweets(brand, before.0, before.1, TWEETS_MAX).await?;
+        let own = self.names.get(brand).cloned().unwrap_or_default();
+        // A second of work where tweets are long and alike.
+        let work =
+            move || drivers(&views(&tweets), &views(&before), &own, &DriverLimits::default());
+        let found = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+            tracing::error!(%error, brand, "looking for what drives the incident broke off");
+            Drivers::default()
+        });
+        let from = minute.plus(1 - CURVE_HOURS * 60).min(since.plus(-120));
+        let counts = self.store.minute_counts(brand, from, minute).await?;
+        let curve_minutes = point_minutes(&counts);
+        Ok(Content {
+            reach: found.followers,
+            curve: curve(&counts, from, minute, curve_minutes),
+            curve_minutes: u32::try_from(curve_minutes).unwrap_or(60),
+            examples: found
+                .examples
+                .iter()
+                .map(|example| Example {
+                    tweet_id: example.id.clone(),
+                    text: example.text.clone(),
+                    created_at: example.created_at,
+                    negative: example.negative,
+                    author: example.author.clone(),
+                    reach: example.reach,
+                    alike: u64::from(example.tweets),
+                })
+                .collect(),
+            drivers: told(&found),
+        })
+    }
+
+    /// The notification itself; the store fills in what it alone knows.
+    pub fn notification(&self, s: &Subject, reason: String, content: Content) -> Notification {
+        Notification {
+            incident_id: 0,
+            transition: s.transition.as_str().into(),
+            test: false,
+            brand: s.brand.to_owned(),
+            severity: s.severity.as_str().into(),
+            at: s.minute.start(),
+            opened_at: s.opened.start(),
+            reason,
+            evidence: EvidenceJson::of(s.evidence, s.minute),
+            drivers: content.drivers,
+            examples: content.examples,
+            curve: content.curve,
+            curve_minutes: content.curve_minutes,
+            also: Vec::new(),
+            thread: String::new(),
+            url: self.public_url.clone(),
+        }
+    }
+}
+
+impl Content {
+    pub fn nothing() -> Self {
+        Self {
+            reach: None,
+            drivers: crate::store::Drivers::default(),
+            examples: Vec::new(),
+            curve: Vec::new(),
+            curve_minutes: 0,
+        }
+    }
+}
+
+fn views(tweets: &[StoredTweet]) -> Vec<TweetView<'_>> {
+    tweets
+        .iter()
+        .map(|tweet| TweetView {
+            id: &tweet.tweet_id,
+            author: tweet.author.as_deref(),
+            created_at: tweet.created_at,
+            text: &tweet.text,
+            negative: tweet.negative,
+            is_negative: tweet.is_negative,
+            followers: tweet.followers,
+            retweets: tweet.retweets,
+            retweet_of: tweet.retweet_of.as_deref(),
+        })
+        .collect()
+}
+
+fn told(found: &Drivers) -> crate::store::Drivers {
+    crate::store::Drivers {
+        terms: found
+            .terms
+            .iter()
+            .map(|term| Driver {
+                term: term.text.clone(),
+                kind: term.kind.as_str().into(),
+                tweets: u64::from(term.incident),
+                baseline_tweets: u64::from(term.baseline),
+                z: term.z,
+            })
+            .collect(),
+        one_tweet_share: found.one_tweet.as_ref().map_or(0.0, |one| one.share),
+        tweets: u64::from(found.incident_tweets),
+    }
+}
+
+/// Minutes that a point of the curve counts: fewer where there are tweets enough.
+fn point_minutes(counts: &[(Minute, Counts)]) -> i64 {
+    let total: u64 = counts.iter().map(|(_, counts)| counts.total).sum();
+    let quarters = (CURVE_HOURS * 4).unsigned_abs();
+    if total >= POINT_TWEETS * quarters { 15 } else { 60 }
+}
+
+/// Counts in steps of `step` minutes from about `from` up to and including `minute`.
+fn curve(counts: &[(Minute, Counts)], from: Minute, minute: Minute, step: i64) -> Vec<CurvePoint> {
+    let points = ((minute.0 - from.0 + 1) / step).max(1);
+    let first = minute.plus(1 - points * step);
+    let mut sums = vec![Counts::default(); usize::try_from(points).unwrap_or(0)];
+    for (at, counts) in counts {
+        let place = (at.0 - first.0).div_euclid(step);
+        if let Some(sum) = usize::try_from(place).ok().and_then(|place| sums.get_mut(place)) {
+            *sum += *counts;
+        }
+    }
+    (0..)
+        .zip(sums)
+        .map(|(place, sum)| CurvePoint {
+            at: first.plus(place * step).start(),
+            total: sum.total,
+            negative: sum.negative,
+        })
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! Why something is told, in one sentence; pure.
+
+use crate::alerting::ResolveReason;
+use crate::domain::{Evidence, Interval, Minute, ShareEvidence, Transition};
+
+/// The reason where an incident is closed because nothing watches it any more.
+pub(super) const GIVEN_UP: &str = "This is not watched any more as it was when it began: the settings, \
+                                   or what the detector remembered, have changed. Should it go on, \
+                                   and be watched, another alert follows.";
+
+/// The reason for a step taken at `minute`; `why` says how it ended, where it did.
+pub fn reason(
+    brand: &str,
+    evidence: &Evidence,
+    transition: Transition,
+    why: Option<ResolveReason>,
+    minute: Minute,
+) -> String {
+    let ended = transition == Transition::Resolved;
+    match evidence {
+        Evidence::Share(e) => match why {
+            None => rise(brand, e, minute),
+            Some(ResolveReason::Calm) => format!(
+                "{} of the {} tweets about {brand} in the last {} were negative, back near the {} \
+                 expected.",
+                percent(e.recent.share().unwrap_or(0.0)),
+                e.recent.total,
+                span(i64::from(e.recent_minutes)),
+                percent(e.expected_share),
+            ),
+            Some(ResolveReason::NewNormal) => format!(
+                "The share for {brand} has stayed up ({} now, {} before) for so long that it is \
+                 taken as the new normal.",
+                percent(e.recent.share().unwrap_or(0.0)),
+                percent(e.expected_share),
+            ),
+        },
+        Evidence::Surge(e) if ended => format!(
+            "{brand} has its usual number of tweets again: {} in {}, {:.0} expected.",
+            e.observed,
+            span(minute.0 - e.since.0 + 1),
+            e.expected
+        ),
+        Evidence::Surge(e) => format!(
+            "{} tweets about {brand} in {}, where {:.0} were to be expected.",
+            e.observed,
+            span(minute.0 - e.since.0 + 1),
+            e.expected
+        ),
+        Evidence::Quiet(_) if ended => "Tweets are coming again.".to_owned(),
+        Evidence::Quiet(e) => format!(
+            "No record has come for {}{}, in which {:.0} tweets were to be expected: look at what \
+             feeds the topic. Until then no brand is watched.",
+            span(i64::from(e.minutes)),
+            e.last.map_or(String::new(), |at| format!(" (the last at {})", at.format("%H:%M UTC"))),
+            e.expected_tweets,
+        ),
+        Evidence::Lag(_) if ended => "The stream is read as fast as it comes again.".to_owned(),
+        Evidence::Lag(e) => format!(
+            "The oldest record not yet read is {} old, more than {} minutes: alerts about brands \
+             come late. Look at the daemon's log and at Postgres, or start another daemon.",
+            span(i64::from(e.behind_minutes)),
+            e.limit_minutes,
+        ),
+    }
+}
+
+fn rise(brand: &str, e: &ShareEvidence, minute: Minute) -> String {
+    let observed = format!(
+        "{} of the {} tweets about {brand} in the last {} were negative ({}), where its own past \
+         leads us to expect {} ({})",
+        percent(e.observed_share()),
+        e.observed.total,
+        span(minute.0 - e.since.0 + 1),
+        interval(e.observed_interval),
+        percent(e.expected_share),
+        interval(e.expected_interval),
+    );
+    match e.rule {
+        "e-detector" => {
+            format!("{observed}. Chance alone does this at most once in {}.", time(e.threshold),)
+        }
+        "share-above" => format!("{observed}; from {} on it is told.", percent(e.threshold)),
+        _ => format!(
+            "{observed}; it is {:.1} times that of the window before, and from {:.1} times on it \
+             is told.",
+            e.statistic, e.threshold
+        ),
+    }
+}
+
+/// A time given in months of 30 days, in words of its size.
+fn time(months: f64) -> String {
+    let count = |n: f64, noun: &str| match n.round() {
+        1.0 => format!("a {noun}"),
+        n => format!("{n} {noun}s"),
+    };
+    match months {
+        m if m >= 24.0 => count(m * 30.0 / 365.0, "year"),
+        m if m >= 0.9 => count(m, "month"),
+        m => count((m * 30.0).max(1.0), "day"),
+    }
+}
+
+fn interval(interval: Interval) -> String {
+    format!("{:.0} to {:.0} %", interval.low * 100.0, interval.high * 100.0)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+fn span(minutes: i64) -> String {
+    match minutes {
+        1 => "minute".to_owned(),
+        60 => "hour".to_owned(),
+        m if m > 60 && m % 60 == 0 => format!("{} hours", m / 60),
+        m if m > 180 => format!("{:.1} hours", m as f64 / 60.0),
+        m => format!("{m} minutes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Counts;
+
+    #[test]
+    fn a_reason_tells_all() {
+        let evidence = |rule, statistic, threshold| {
+            Evidence::Share(ShareEvidence {
+                rule,
+                since: Minute(1000),
+                observed: Counts { total: 120, negative: 80 },
+                observed_interval: Interval { low: 0.58, high: 0.75 },
+                recent_minutes: 15,
+                recent: Counts { total: 20, negative: 9 },
+                baseline: Counts { total: 2000, negative: 800 },
+                expected_share: 0.4,
+                expected_interval: Interval { low: 0.37, high: 0.43 },
+                statistic,
+                threshold,
+                dispersion: 1.2,
+            })
+        };
+        let check = |name: &str, evidence: Evidence, transition, why, expected: &str| {
+            let found = reason("Acme", &evidence, transition, why, Minute(1094));
+            assert_eq!(found, expected, "{name}");
+        };
+        use Transition::{Opened, Resolved};
+        let rise = "67 % of the 120 tweets about Acme in the last 95 minutes were negative (58 to 75 %), \
+                    where its own past leads us to expect 40 % (37 to 43 %)";
+        check(
+            "e-detector",
+            evidence("e-detector", 1.0, 1.0),
+            Opened,
+            None,
+            &format!("{rise}. Chance alone does this at most once in a month."),
+        );
+        check(
+            "a strict budget",
+            evidence("e-detector", 100.0, 100.0),
+            Opened,
+            None,
+            &format!("{rise}. Chance alone does this at most once in 8 years."),
+        );
+        check(
+            "a generous budget",
+            evidence("e-detector", 0.1, 0.1),
+            Opened,
+            None,
+            &format!("{rise}. Chance alone does this at most once in 3 days."),
+        );
+        check(
+            "share-above",
+            evidence("share-above", 0.67, 0.5),
+            Opened,
+            None,
+            &format!("{rise}; from 50 % on it is told."),
+        );
+        check(
+            "calm",
+            evidence("e-detector", 1.0, 1.0),
+            Resolved,
+            Some(ResolveReason::Calm),
+            "45 % of the 20 tweets about Acme in the last 15 minutes were negative, back near the 40 % \
+             expected.",
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! What people are told, as `alerting` has it, from the settings.
+
+use chrono::TimeDelta;
+
+use crate::alerting::{Policy, QuietHours, Route, ShareRule, Thresholds, VolumePolicy};
+use crate::config::{self, Receiver, parse_quiet_hours};
+use crate::domain::{Cause, Severity};
+
+/// The routes, by name. One that groups brands does so for all but Alertmanagers, which group
+/// by themselves: it becomes two of one name.
+pub fn routes(settings: &config::Settings) -> Vec<Route> {
+    let groups_itself = |receiver: &String| {
+        matches!(settings.receivers.get(receiver), Some(Receiver::Alertmanager(_)))
+    };
+    let mut routes = Vec::new();
+    for (name, route) in &settings.routes {
+        let alone = self::route(name, route);
+        let together = Route {
+            group_wait: i64::try_from(route.group_wait_s)
+                .ok()
+                .and_then(TimeDelta::try_seconds)
+                .expect("waits are checked with the settings"),
+            ..alone.clone()
+        };
+        let alone_only = |receiver: &String| route.group_wait_s > 0 && groups_itself(receiver);
+        let (own, others) = route.receivers.iter().cloned().partition(alone_only);
+        routes.extend(
+            [Route { receivers: others, ..together }, Route { receivers: own, ..alone }]
+                .into_iter()
+                .filter(|route| !route.receivers.is_empty()),
+        );
+    }
+    routes
+}
+
+fn route(name: &str, route: &config::Route) -> Route {
+    let quiet = route.quiet_hours.as_deref().map(|hours| {
+        let (from, to) =
+            parse_quiet_hours(hours).expect("quiet hours are checked with the settings");
+        let zone = route.time_zone.parse().expect("zones are checked with the settings");
+        QuietHours { from, to, zone, severity: severity(route.quiet_hours_severity) }
+    });
+    Route {
+        name: name.to_owned(),
+        brands: route.brands.clone(),
+        causes: route
+            .causes
+            .iter()
+            .map(|cause| Cause::parse(cause).expect("causes are checked with the settings"))
+            .collect(),
+        severity_min: severity(route.severity_min),
+        receivers: route.receivers.clone(),
+        quiet,
+        group_wait: TimeDelta::zero(),
+    }
+}
+
+/// From where an incident is how bad.
+pub fn thresholds(alerting: &config::Alerting) -> Thresholds {
+    Thresholds {
+        warning_rise: alerting.warning_rise,
+        critical_rise: alerting.critical_rise,
+        reach_followers: alerting.reach_followers,
+        surge_times_min: alerting.surge_times_min,
+    }
+}
+
+/// How shares are judged.
+pub fn policy(alerting: &config::Alerting) -> Policy {
+    let window_minutes = alerting.window_minutes;
+    Policy {
+        rule: match alerting.rule {
+            config::Rule::EDetector => {
+                ShareRule::EDetector { false_alarms_per_month: alerting.false_alarms_per_month }
+            }
+            config::Rule::ShareAbove => {
+                ShareRule::ShareAbove { share: alerting.share_above, window_minutes }
+            }
+            config::Rule::TimesPrevious => {
+                ShareRule::TimesPrevious { times: alerting.times_previous, window_minutes }
+            }
+        },
+        tweets_min: alerting.tweets_min,
+        rise_min: alerting.rise_min,
+        baseline_tweets_min: alerting.baseline_tweets_min,
+        short_minutes: alerting.short_window_minutes,
+        for_minutes: alerting.for_minutes,
+        resolve_minutes: alerting.resolve_minutes,
+        incident_minutes_max: alerting.incident_minutes_max,
+    }
+}
+
+/// How volumes are judged; `None` where they are not.
+pub fn surge_policy(alerting: &config::Alerting) -> Option<VolumePolicy> {
+    alerting.surge.then_some(VolumePolicy {
+        false_alarms_per_month: alerting.false_alarms_per_month,
+        times_min: alerting.surge_times_min,
+        tweets_min: alerting.tweets_min,
+        resolve_minutes: alerting.resolve_minutes,
+    })
+}
+
+fn severity(severity: config::Severity) -> Severity {
+    match severity {
+        config::Severity::Notice => Severity::Notice,
+        config::Severity::Warning => Severity::Warning,
+        config::Severity::Critical => Severity::Critical,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alertmanagers_group_by_themselves() {
+        let check = |name: &str, receivers: &str, group_wait_s: &str, expected: &[(&str, i64)]| {
+            let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+            let set = [
+                set("receivers.chat.kind", "slack"),
+                set("receivers.chat.url", "https://slack.example.com"),
+                set("receivers.am.kind", "alertmanager"),
+                set("receivers.am.url", "https://alertmanager.example.com"),
+                set("routes.office.receivers", receivers),
+                set("routes.office.group_wait_s", group_wait_s),
+                set("routes.office.quiet_hours", "22:00-7:00"),
+            ];
+            let settings = config::load_from(None, [], &set).expect("good settings");
+            let routes = routes(&settings);
+            let found: Vec<_> = routes
+                .iter()
+                .map(|r| (r.receivers.join(" "), r.group_wait.num_seconds()))
+                .collect();
+            let expected: Vec<_> = expected.iter().map(|&(r, wait)| (r.to_owned(), wait)).collect();
+            assert_eq!(found, expected, "{name}");
+            assert!(routes.iter().all(|r| r.name == "office" && r.quiet.is_some()), "{name}");
+        };
+        check("both", "[\"am\", \"chat\"]", "60", &[("chat", 60), ("am", 0)]);
+        check("an Alertmanager", "[\"am\"]", "60", &[("am", 0)]);
+        check("no grouping", "[\"am\", \"chat\"]", "0", &[("am chat", 0)]);
+        check("none", "[\"chat\"]", "60", &[("chat", 60)]);
+    }
+}

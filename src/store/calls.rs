@@ -1,0 +1,53 @@
+//! The calls of [`super::Store`], listed once for those who pass each of them on.
+//!
+//! **Invariant.** The list is the trait: one that lacks a call does not compile.
+//! Deliberately absent: documentation of the calls, which is the trait's.
+
+/// Hands every call to the macro named, in groups that are also the modules of the
+/// implementations.
+macro_rules! each_call {
+    ($pass_on:ident) => {
+        $pass_on! {
+            scores {
+                claim(claims: &[Claim], start_at: StartAt) -> Vec<Resume>;
+                commit(batch: &Batch) -> Committed;
+                mark_at_end(partition: &TopicPartition, position: Offset, at_end: bool) -> ();
+                progress(topic: &str) -> Vec<PartitionProgress>;
+                totals() -> Totals;
+                ping() -> ();
+            }
+            counts {
+                minute_counts(brand: &str, from: Minute, to: Minute) -> Vec<(Minute, Counts)>;
+                hour_counts(brand: Option<&str>, from: Minute, to: Minute) -> Vec<(Minute, Counts)>;
+                first_minute(brand: &str) -> Option<Minute>;
+                last_minute(brand: &str) -> Option<Minute>;
+                window_tweets(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<StoredTweet>;
+            }
+            lead {
+                lead() -> bool;
+            }
+            decide {
+                watch(brand: &str, cause: Cause) -> Option<Watch>;
+                decide(decision: &Decision) -> Option<IncidentId>;
+            }
+            incidents {
+                incidents_since(brand: &str, cause: Cause, from: Minute) -> Vec<Incident>;
+                incidents(limit: u32) -> Vec<Incident>;
+                incident(id: IncidentId) -> Option<Incident>;
+                events(id: IncidentId) -> Vec<Event>;
+                acknowledge(id: IncidentId, acknowledgement: &Acknowledgement) -> bool;
+                silences(now: DateTime<Utc>) -> Vec<Silence>;
+                silence(silence: &Silence) -> i64;
+                end_silence(id: i64, now: DateTime<Utc>) -> bool;
+            }
+            outbox {
+                outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32, resting: &[String])
+                    -> Vec<OutboxRow>;
+                outbox_record(row: i64, now: DateTime<Utc>, state: &OutboxState) -> ();
+                dead_notifications(limit: u32) -> Vec<DeadNotification>;
+                revive(row: Option<i64>, receiver: Option<&str>) -> u64;
+            }
+        }
+    };
+}
+pub(super) use each_call;

@@ -1,0 +1,230 @@
+//! The judge through an incident's life, over a store in memory and a clock that is told the time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use monitor::clock::{Clock, SimulatedClock};
+use monitor::config::{Brand, Receiver, Settings};
+use monitor::domain::{
+    Acknowledgement, Cause, Offset, Probability, STREAM, Score, Severity, StartAt, TopicPartition,
+    Tweet, TweetId,
+};
+use monitor::pipeline::Judge;
+use monitor::store::{Advance, Batch, Claim, Decision, MemoryStore, ScoredTweet, Silence, Store};
+
+use crate::notify::rig;
+
+fn start() -> DateTime<Utc> {
+    "2026-01-01T00:00:00Z".parse().expect("a time")
+}
+
+/// A brand with two tweets a minute, a fifth of them negative, but seven of ten from the 42nd
+/// hour on.
+struct World {
+    store: Arc<MemoryStore>,
+    clock: Arc<SimulatedClock>,
+    settings: Settings,
+    hours: i64,
+}
+
+impl World {
+    async fn up_to(hours: i64) -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let partition = TopicPartition::new("tweets", 0);
+        let claim = Claim { partition, seen: None, low: Offset(0), high: Offset(0) };
+        store.claim(&[claim], StartAt::Earliest).await.expect("claimed");
+        let mut settings = Settings::default();
+        settings
+            .brands
+            .insert("acme".into(), Brand { keywords: vec!["acme".into()], ..Brand::default() });
+        let hook = rig::webhook_at("http://127.0.0.1:1/hook".into());
+        settings.receivers.insert("hook".into(), Receiver::Webhook(hook));
+        let clock = Arc::new(SimulatedClock::at(start()));
+        let mut world = Self { store, clock, settings, hours: 0 };
+        world.on_to(hours).await;
+        world
+    }
+
+    /// Tweets come up to this hour, and the clock goes there.
+    async fn on_to(&mut self, hours: i64) {
+        let tweet = |n: i64| {
+            let negative = n % 10 < if n >= 42 * 120 { 7 } else { 2 };
+            let at = start() + TimeDelta::seconds(n * 30);
+            let id = TweetId::new(n.to_string()).expect("an id");
+            let p = Probability::new(if negative { 0.9 } else { 0.1 }).expect("p");
+            ScoredTweet {
+                tweet: Tweet::new(id, format!("acme {n}"), at, Vec::new()).expect("a tweet"),
+                brands: vec!["acme".into()],
+                score: Score::new(p, Probability::new(0.5).expect("p")),
+                model: "any@1".into(),
+            }
+        };
+        let scores: Vec<_> = (self.hours * 120..hours * 120).map(tweet).collect();
+        let newest = scores.iter().map(|s| s.tweet.created_at).max();
+        let partition = TopicPartition::new("tweets", 0);
+        let advance = Advance {
+            partition: partition.clone(),
+            from: Offset(self.hours),
+            to: Offset(hours),
+            event_time_max: newest,
+            record_time_max: newest,
+        };
+        let batch = Batch { scores, dead_letters: Vec::new(), advances: vec![advance] };
+        self.store.commit(&batch).await.expect("stored");
+        self.store.mark_at_end(&partition, Offset(hours), true).await.expect("marked");
+        self.clock.advance(Duration::from_secs((hours - self.hours).unsigned_abs() * 3600));
+        self.hours = hours;
+    }
+
+    fn judge(&self) -> Judge {
+        Judge::new(self.store.clone(), &self.settings, self.clock.clone())
+    }
+
+    /// The judge looks; what is new in the outbox, without the part that all keys share.
+    async fn told(&self, judge: &Judge) -> Vec<String> {
+        judge.look().await.expect("a look");
+        let far = self.clock.now() + TimeDelta::days(99);
+        let rows = self.store.outbox_lease(far, Duration::from_secs(9), 99, &[]).await;
+        let mut keys = Vec::new();
+        for row in rows.expect("rows") {
+            let sent = monitor::store::OutboxState::Sent;
+            self.store.outbox_record(row.id, far, &sent).await.expect("recorded");
+            // Without the minute, which is not what these tests are about.
+            let parts: Vec<_> = row.key.split('-').collect();
+            keys.push(format!("{}-{}-{}-{}", parts[0], parts[1], parts[2], parts[4]));
+        }
+        keys
+    }
+
+    async fn acme(&self) -> monitor::domain::Incident {
+        let found = self.store.incidents(10).await.expect("incidents");
+        found.into_iter().find(|incident| incident.brand == "acme").expect("an incident of acme")
+    }
+}
+
+#[tokio::test]
+async fn a_silence_holds_an_incident_back_until_it_ends() {
+    let mut world = World::up_to(43).await;
+    let silence = Silence {
+        id: 0,
+        brand: Some("acme".into()),
+        starts_at: start(),
+        ends_at: world.clock.now() + TimeDelta::minutes(30),
+        reason: "a launch".into(),
+        who: "ada".into(),
+    };
+    world.store.silence(&silence).await.expect("kept");
+    let judge = world.judge();
+    assert_eq!(world.told(&judge).await, [""; 0]);
+    assert_eq!(world.acme().await.resolved, None, "it is kept all the same");
+    world.on_to(44).await;
+    assert_eq!(world.told(&judge).await, ["incident-1-opened-hook"], "once the silence is over");
+}
+
+#[tokio::test]
+async fn what_somebody_has_taken_on_is_not_repeated() {
+    for taken in [false, true] {
+        let mut world = World::up_to(43).await;
+        world.settings.alerting.repeat_minutes = 60;
+        let judge = world.judge();
+        assert_eq!(world.told(&judge).await, ["incident-1-opened-hook"]);
+        if taken {
+            let word =
+                Acknowledgement { at: world.clock.now(), by: "ada".into(), note: "on it".into() };
+            let id = world.acme().await.id;
+            assert!(world.store.acknowledge(id, &word).await.expect("kept"));
+        }
+        world.on_to(45).await;
+        let told = world.told(&judge).await;
+        assert_eq!(told.is_empty(), taken, "{told:?}");
+        assert!(told.iter().all(|key| key == "incident-1-updated-hook"), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_judge_goes_on_where_the_last_one_stood() {
+    let mut one = World::up_to(43).await;
+    let mut two = World::up_to(43).await;
+    let judge = one.judge();
+    one.told(&judge).await;
+    two.told(&two.judge()).await;
+    for hours in [44, 46, 49] {
+        one.on_to(hours).await;
+        two.on_to(hours).await;
+        assert_eq!(one.told(&judge).await, two.told(&two.judge()).await, "at hour {hours}");
+    }
+    let watch = async |world: &World| {
+        world.store.watch("acme", Cause::Share).await.expect("a watch").expect("judged")
+    };
+    assert_eq!(watch(&one).await, watch(&two).await);
+}
+
+#[tokio::test]
+async fn what_is_watched_no_more_is_closed() {
+    let mut world = World::up_to(43).await;
+    assert_eq!(world.told(&world.judge()).await, ["incident-1-opened-hook"]);
+    let acme = world.settings.brands.remove("acme").expect("the brand");
+    world.settings.brands.insert("acme airlines".into(), acme);
+    let judge = world.judge();
+    assert_eq!(world.told(&judge).await, ["incident-1-resolved-hook"]);
+    assert!(world.acme().await.resolved.is_some());
+    assert_eq!(world.told(&judge).await, [""; 0], "once");
+}
+
+#[tokio::test]
+async fn a_state_that_cannot_be_read_closes_the_incident_and_looks_anew() {
+    let mut world = World::up_to(43).await;
+    assert_eq!(world.told(&world.judge()).await, ["incident-1-opened-hook"]);
+    let judged =
+        world.store.watch("acme", Cause::Share).await.expect("a watch").expect("one").judged;
+    let spoiled = Decision {
+        brand: "acme".into(),
+        cause: Cause::Share,
+        judged_before: Some(judged),
+        judged: judged.plus(1),
+        state: serde_json::json!("of another age"),
+        step: None,
+    };
+    world.store.decide(&spoiled).await.expect("written");
+    world.on_to(44).await;
+    let told = world.told(&world.judge()).await;
+    assert_eq!(told, ["incident-1-resolved-hook", "incident-2-opened-hook"]);
+}
+
+#[tokio::test]
+async fn a_stream_gone_quiet_is_told_and_its_return_too() {
+    let mut world = World::up_to(41).await;
+    let judge = world.judge();
+    let mut told = Vec::new();
+    for _ in 0..40 {
+        told.extend(world.told(&judge).await);
+        world.clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(told, ["incident-1-opened-hook"], "two tweets a minute are missed");
+    let found = world.store.incidents(10).await.expect("incidents").remove(0);
+    assert_eq!((found.brand.as_str(), found.cause()), (STREAM, Cause::Quiet));
+    assert_eq!(found.severity, Severity::Critical);
+
+    world.clock = Arc::new(SimulatedClock::at(world.clock.now()));
+    let mut told = Vec::new();
+    let judge = world.judge();
+    // The clock is 40 minutes ahead of the tweets, as it was before.
+    for _ in 0..40 {
+        let newest = world.clock.now();
+        let partition = TopicPartition::new("tweets", 0);
+        let advance = Advance {
+            partition: partition.clone(),
+            from: Offset(world.hours),
+            to: Offset(world.hours + 1),
+            event_time_max: None,
+            record_time_max: Some(newest),
+        };
+        let batch = Batch { advances: vec![advance], ..Batch::default() };
+        world.store.commit(&batch).await.expect("stored");
+        world.hours += 1;
+        told.extend(world.told(&judge).await);
+        world.clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(told, ["incident-1-resolved-hook"]);
+}

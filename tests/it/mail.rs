@@ -1,0 +1,467 @@
+//! Mails over real SMTP: a server by others that wants STARTTLS and a login, and one of our
+//! own that stalls, hangs up, refuses and lies.
+
+pub mod server;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use mail_parser::{MessageParser, MimeHeaders};
+use monitor::config::{self, Secret, SmtpTls};
+use monitor::domain::Counts;
+use monitor::embedded::{MailOptions, MailServer};
+use monitor::notify::{EmailNotifier, Notifier, Outcome};
+use monitor::store::{
+    CurvePoint, Drivers, EvidenceJson, Example, IntervalJson, Notification, OutboxRow,
+};
+
+use server::{Act, Certificates, Scripted, say};
+
+const COMMS: &str = "comms@example.com";
+const BOSS: &str = "boss@example.com";
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a time")
+}
+
+fn now() -> DateTime<Utc> {
+    at("2026-01-01T12:00:00Z")
+}
+
+/// Settings to mail over a server on this machine, in the clear.
+fn settings(port: u16) -> config::Email {
+    config::Email {
+        host: "localhost".into(),
+        port,
+        tls: SmtpTls::None,
+        username: None,
+        password: None,
+        password_file: None,
+        ca_file: None,
+        from: "Monitor <monitor@example.com>".into(),
+        to: vec![format!("Comms Team <{COMMS}>"), BOSS.into()],
+    }
+}
+
+fn notifier(settings: &config::Email) -> EmailNotifier {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    EmailNotifier::new("comms", settings, Duration::from_secs(5)).expect("good settings")
+}
+
+/// A step of an incident, in the outbox for the receiver "comms".
+fn row(transition: &str) -> OutboxRow {
+    let (since, opened_at) = (at("2015-02-23T13:20:00Z"), at("2015-02-23T14:05:00Z"));
+    let interval = |low, high| IntervalJson { low, high };
+    let counts = |total, negative| Counts { total, negative };
+    let example = Example {
+        tweet_id: "1".into(),
+        text: "<script>alert('lost my bag')</script>".into(),
+        created_at: opened_at,
+        negative: 0.98,
+        author: None,
+        reach: None,
+        alike: 1,
+    };
+    OutboxRow {
+        id: 1,
+        key: format!("incident-1-{transition}-comms"),
+        receiver: "comms".into(),
+        notification: Notification {
+            incident_id: 1,
+            transition: transition.split('-').next().expect("a word").into(),
+            test: false,
+            brand: "united".into(),
+            severity: "critical".into(),
+            at: opened_at,
+            opened_at,
+            reason: "chance does not explain it".into(),
+            evidence: EvidenceJson::Share {
+                rule: "e-detector".into(),
+                since,
+                window_minutes: 46,
+                observed: counts(120, 94).into(),
+                observed_interval: interval(0.7, 0.85),
+                recent_minutes: 15,
+                recent: counts(44, 37).into(),
+                baseline: counts(800, 440).into(),
+                expected_share: 0.55,
+                expected_interval: interval(0.51, 0.59),
+                statistic: 27.0,
+                threshold: 20.0,
+                dispersion: 1.0,
+            },
+            drivers: Drivers::default(),
+            examples: vec![example],
+            curve: vec![CurvePoint { at: since, total: 120, negative: 94 }],
+            curve_minutes: 60,
+            also: Vec::new(),
+            thread: "incident-1-opened-comms".into(),
+            url: Some("https://monitor.example.com/#incident-1".into()),
+        },
+        attempts: 1,
+    }
+}
+
+fn told(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Sent => "sent".into(),
+        Outcome::Partly { reason, after: None } => format!("partly: {reason}"),
+        Outcome::Partly { reason, after: Some(_) } => format!("partly, retry: {reason}"),
+        Outcome::Retry { reason, .. } => format!("retry: {reason}"),
+        Outcome::Permanent { reason } => format!("permanent: {reason}"),
+    }
+}
+
+// --- A real server ----------------------------------------------------------------------
+
+/// A mail server that wants STARTTLS and a login, its certificates, and good settings.
+fn guarded(folder: &tempfile::TempDir) -> (MailServer, Certificates, config::Email) {
+    let certificates = Certificates::new(folder.path(), "localhost");
+    let server = MailServer::start_with(MailOptions {
+        login: Some(("monitor".into(), "right horse".into())),
+        tls: Some((certificates.server.clone(), certificates.key.clone())),
+        ..MailOptions::default()
+    })
+    .expect("a mail server");
+    let settings = config::Email {
+        tls: SmtpTls::Starttls,
+        username: Some("monitor".into()),
+        password: Some(Secret::new("right horse")),
+        ca_file: Some(certificates.authority.clone()),
+        ..settings(server.address().port())
+    };
+    (server, certificates, settings)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_goes_over_starttls_after_a_login() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, _, settings) = guarded(&folder);
+    assert_eq!(notifier(&settings).notify(&row("opened"), now()).await, Outcome::Sent);
+    let mut to: Vec<_> = server.mails().into_iter().flat_map(|mail| mail.to).collect();
+    to.sort_unstable();
+    assert_eq!(to, [BOSS, COMMS]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_safe_is_not_sent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, _, good) = guarded(&folder);
+    let others = tempfile::tempdir().expect("a folder");
+    let stranger = Certificates::new(others.path(), "localhost").authority;
+    let check = async |name, change: &dyn Fn(&mut config::Email), expected: &[&str]| {
+        let mut settings = good.clone();
+        change(&mut settings);
+        let found = told(notifier(&settings).notify(&row("opened"), now()).await);
+        assert!(found.starts_with("retry: "), "{name}: {found}");
+        for words in expected {
+            assert!(found.contains(words), "{name}: {found}");
+        }
+        for secret in ["right", "wrong", "cmlnaHQ", "d3Jvbmc"] {
+            assert!(!found.contains(secret), "{name} shows a secret: {found}");
+        }
+        assert!(server.mails().is_empty(), "{name}: nothing was sent");
+    };
+    let wrong = |s: &mut config::Email| s.password = Some(Secret::new("wrong horse"));
+    let both = "boss@example.com, comms@example.com: localhost:";
+    let refused = "refuses the login of \"monitor\": permanent error (535)";
+    check("wrong password", &wrong, &[both, refused]).await;
+    let no_login = |s: &mut config::Email| (s.username, s.password) = (None, None);
+    check("no login", &no_login, &[BOSS]).await;
+    let public = |s: &mut config::Email| s.ca_file = None;
+    check("an authority nobody knows", &public, &["cannot secure", "UnknownIssuer"]).await;
+    let strange = |s: &mut config::Email| s.ca_file = Some(stranger.clone());
+    check("another authority", &strange, &["cannot secure", "BadSignature"]).await;
+    let address = |s: &mut config::Email| s.host = "127.0.0.1".into();
+    check("another name", &address, &["cannot secure", "not valid for name"]).await;
+    let implicit = |s: &mut config::Email| s.tls = SmtpTls::Tls;
+    check("TLS where STARTTLS is wanted", &implicit, &["cannot connect"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_mail_goes_in_the_clear_where_starttls_is_asked_for() {
+    let server = MailServer::start().expect("a mail server");
+    let settings = config::Email { tls: SmtpTls::Starttls, ..settings(server.address().port()) };
+    let found = told(notifier(&settings).notify(&row("opened"), now()).await);
+    assert!(found.starts_with("retry: ") && found.contains("offers no STARTTLS"), "{found}");
+    assert!(server.mails().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_mails_of_an_incident_stand_in_one_thread() {
+    let server = MailServer::start().expect("a mail server");
+    let settings = config::Email { to: vec![COMMS.into()], ..settings(server.address().port()) };
+    let notifier = notifier(&settings);
+    let steps = ["opened", "updated-23745500", "resolved"];
+    // The last one twice: a daemon that died before it could record is followed by another.
+    for step in steps.iter().chain(&steps[2..]) {
+        assert_eq!(notifier.notify(&row(step), now()).await, Outcome::Sent);
+    }
+    let mails = server.mails();
+    let parsed: Vec<_> =
+        mails.iter().map(|m| MessageParser::default().parse(&m.raw).expect("a mail")).collect();
+    let id = |step: &str| format!("incident-1-{step}-comms@example.com");
+    for (mail, step) in parsed.iter().zip([steps[0], steps[1], steps[2], steps[2]]) {
+        assert_eq!(mail.message_id(), Some(id(step).as_str()), "{step}");
+        let root = id("opened");
+        let answers = (mail.in_reply_to().as_text(), mail.references().as_text());
+        let (subject, stem) = (mail.subject().expect("a subject"), "united: bad buzz");
+        if step == "opened" {
+            assert_eq!(answers, (None, None), "{step}");
+            assert!(subject.starts_with(stem), "{step}: {subject}");
+        } else {
+            assert_eq!(answers, (Some(root.as_str()), Some(root.as_str())), "{step}");
+            let opened = parsed[0].subject().expect("a subject");
+            assert_eq!(subject, format!("Re: {opened}"), "{step}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_an_incident_that_joined_another_answers_the_mail_it_joined() {
+    let server = MailServer::start().expect("a mail server");
+    let settings = config::Email { to: vec![COMMS.into()], ..settings(server.address().port()) };
+    let notifier = notifier(&settings);
+    // As the store words them: the joiner's thread is the key of what it joined.
+    let (host, end) = (row("opened-23745005"), row("resolved-23745185"));
+    let joined = Notification {
+        incident_id: 2,
+        opened_at: at("2015-02-23T14:07:00Z"),
+        thread: host.key.clone(),
+        ..end.notification
+    };
+    let host_alone = Notification { thread: host.key.clone(), ..host.notification.clone() };
+    let host = OutboxRow { notification: host_alone, ..host };
+    let end =
+        OutboxRow { key: "incident-2-resolved-23745185-comms".into(), notification: joined, ..end };
+    for row in [&host, &end] {
+        assert_eq!(notifier.notify(row, now()).await, Outcome::Sent);
+    }
+    let mails = server.mails();
+    let parsed: Vec<_> =
+        mails.iter().map(|m| MessageParser::default().parse(&m.raw).expect("a mail")).collect();
+    let sent = parsed[0].message_id();
+    assert!(sent.is_some());
+    assert_eq!((parsed[1].references().as_text(), parsed[1].in_reply_to().as_text()), (sent, sent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_has_text_and_html_with_its_picture() {
+    let server = MailServer::start().expect("a mail server");
+    let notifier = notifier(&settings(server.address().port()));
+    assert_eq!(notifier.notify(&row("opened"), now()).await, Outcome::Sent);
+    let raw = server.mails().remove(0).raw;
+    let mail = MessageParser::default().parse(&raw).expect("a mail");
+    let kinds: Vec<_> = mail
+        .parts
+        .iter()
+        .filter_map(|part| part.content_type())
+        .map(|kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        kinds,
+        ["multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png"]
+    );
+    let picture = mail.parts.last().expect("five parts");
+    let html = mail.body_html(0).expect("an HTML part");
+    let id = picture.content_id().expect("a Content-ID");
+    assert!(html.contains(&format!("src=\"cid:{id}\"")), "{id}: {html}");
+    assert!(picture.contents().starts_with(b"\x89PNG\r\n\x1a\n"));
+    for (name, expected) in [("Auto-Submitted", "auto-generated"), ("Importance", "high")] {
+        assert_eq!(mail.header_raw(name).map(str::trim), Some(expected), "{name}");
+    }
+    assert!(!html.contains("<script") && html.contains("&lt;script&gt;"), "{html}");
+    let text = mail.body_text(0).expect("a text part");
+    assert!(text.contains("78 % of the tweets about united are negative"), "{text}");
+    assert!(raw.is_ascii(), "no server need offer 8BITMIME");
+    assert!(raw.split(|b| *b == b'\n').all(|line| line.len() <= 998), "lines as RFC 5322 has them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_address_does_not_stop_the_others() {
+    let options = |refuse: &[&str]| MailOptions {
+        refuse: refuse.iter().map(|&to| to.to_owned()).collect(),
+        ..MailOptions::default()
+    };
+    let check = async |name, refuse: &[&str], sent: &[&str], expected: &str| {
+        let server = MailServer::start_with(options(refuse)).expect("a mail server");
+        let notifier = notifier(&settings(server.address().port()));
+        let found = told(notifier.notify(&row("opened"), now()).await);
+        assert!(found.starts_with(expected), "{name}: {found}");
+        let mut to: Vec<_> = server.mails().into_iter().flat_map(|m| m.to).collect();
+        to.sort_unstable();
+        assert_eq!(to, sent, "{name}");
+    };
+    check("none", &[], &[BOSS, COMMS], "sent").await;
+    let partly = format!("partly: {BOSS}: permanent error (550)");
+    check("one", &[BOSS], &[COMMS], &partly).await;
+    check("all", &[BOSS, COMMS], &[], &format!("permanent: {BOSS}: permanent error (550)")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_goes_only_to_those_who_have_not_got_it() {
+    let options = MailOptions { busy_times: 1, ..MailOptions::default() };
+    let server = MailServer::start_with(options).expect("a mail server");
+    let notifier = notifier(&settings(server.address().port()));
+    let row = row("opened");
+    let first = notifier.notify(&row, now()).await;
+    assert!(matches!(first, Outcome::Partly { after: Some(_), .. }), "{first:?}");
+    assert_eq!(server.mails().len(), 1, "one of two");
+    assert_eq!(notifier.notify(&row, now()).await, Outcome::Sent);
+    let mut to: Vec<_> = server.mails().into_iter().flat_map(|m| m.to).collect();
+    to.sort_unstable();
+    assert_eq!(to, [BOSS, COMMS], "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_server_that_is_away_is_tried_again() {
+    let server = MailServer::start().expect("a mail server");
+    let notifier = notifier(&settings(server.address().port()));
+    let row = row("opened");
+    server.close(true);
+    let away = notifier.notify(&row, now()).await;
+    assert!(matches!(away, Outcome::Retry { .. }), "{away:?}");
+    server.close(false);
+    assert_eq!(notifier.notify(&row, now()).await, Outcome::Sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_mailbox_does_not_hold_the_others_up_for_long() {
+    let row = row("opened");
+    let check = async |name, full: &'static [&str], expected: [&str; 4]| {
+        let script = |line: &str| {
+            full.iter().any(|to| line == format!("RCPT TO:<{to}>")).then(|| say("452 full"))?
+        };
+        let server = Scripted::start(None, script).await;
+        let notifier = notifier(&settings(server.port));
+        for (attempt, expected) in expected.into_iter().enumerate() {
+            let found = told(notifier.notify(&row, now()).await);
+            assert!(found.starts_with(expected), "{name}, attempt {attempt}: {found}");
+        }
+    };
+    let again = "partly, retry: boss@example.com: transient error (452)";
+    let over = "partly: boss@example.com: transient error (452)";
+    // The fourth attempt is none of the dispatcher's: all has been forgotten.
+    check("one", &[BOSS], [again, again, over, again]).await;
+    check("all", &[BOSS, COMMS], ["retry: "; 4]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_sessions_are_open_at_one_time() {
+    let script = |line: &str| line.starts_with("RCPT").then_some(Act::Stall);
+    let server = Scripted::start(None, script).await;
+    let to = (0..12).map(|n| format!("n{n}@example.com")).collect();
+    let settings = config::Email { to, ..settings(server.port) };
+    let notifier = EmailNotifier::new("comms", &settings, Duration::from_secs(2));
+    let found = told(notifier.expect("good settings").notify(&row("opened"), now()).await);
+    assert!(found.starts_with("retry: "), "{found}");
+    let recipients = server.heard().iter().filter(|line| line.starts_with("RCPT")).count();
+    assert_eq!(recipients, 5, "of twelve");
+}
+
+// --- A server that misbehaves -----------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_misbehave_are_judged_by_when_and_how() {
+    type Script = fn(&str) -> Option<Act>;
+    let check = async |name, script: Script, expected: &str| {
+        let server = Scripted::start(None, script).await;
+        let settings = config::Email { to: vec![COMMS.into()], ..settings(server.port) };
+        // Only those that stall need the end of it.
+        let limit = if expected.contains("no end") { 500 } else { 20_000 };
+        let notifier = EmailNotifier::new("comms", &settings, Duration::from_millis(limit));
+        let notifier = notifier.expect("good settings");
+        let found = told(notifier.notify(&row("opened"), now()).await);
+        assert!(found.starts_with(expected), "{name}: {found}");
+        assert!(found.chars().count() < 500 && !found.contains('\n'), "{name}: {found}");
+        if expected != "sent" {
+            assert!(found.contains(COMMS), "{name}: {found}");
+        }
+    };
+    fn on(line: &str, word: &str, act: Act) -> Option<Act> {
+        (line.split(' ').next() == Some(word)).then_some(act)
+    }
+    let cut_off = format!("retry: {COMMS}: no end within 450 ms");
+    let later = format!("retry: {COMMS}: transient error ");
+    let never = format!("permanent: {COMMS}: permanent error ");
+    let connect = format!("retry: {COMMS}: cannot connect to localhost:");
+
+    check("takes it", |_| None, "sent").await;
+    check("never greets", |l| on(l, "", Act::Stall), &cut_off).await;
+    check("stalls after the sender", |l| on(l, "MAIL", Act::Stall), &cut_off).await;
+    check("stalls when all is said", |l| on(l, ".", Act::Stall), &cut_off).await;
+    check("hangs up at once", |l| on(l, "", Act::Drop), &connect).await;
+    check("hangs up on the content", |l| on(l, "DATA", Act::Drop), "retry: ").await;
+    check("hangs up when all is said", |l| on(l, ".", Act::Drop), "retry: ").await;
+    check("is closing", |l| on(l, "", Act::Say("421 closing".into())), &connect).await;
+    check("wants none of us", |l| on(l, "", Act::Say("554 go away".into())), &connect).await;
+    check("knows no EHLO", |l| on(l, "EHLO", Act::Say("502 what".into())), &connect).await;
+    check("closes meanwhile", |l| on(l, "MAIL", Act::Say("421 closing".into())), &later).await;
+    check("is greylisting", |l| on(l, "RCPT", Act::Say("451 later".into())), &later).await;
+    check("is full", |l| on(l, ".", Act::Say("452 disk full".into())), &later).await;
+    check("knows no such user", |l| on(l, "RCPT", Act::Say("550 who".into())), &never).await;
+    check("dislikes the content", |l| on(l, ".", Act::Say("554 spam".into())), &never).await;
+    let asks = format!("retry: {COMMS}: permanent error (530)");
+    check("asks for a login", |l| on(l, "MAIL", Act::Say("530 who".into())), &asks).await;
+    let lost = format!("retry: {COMMS}: permanent error (503)");
+    check("has lost the thread", |l| on(l, "RCPT", Act::Say("503 what".into())), &lost).await;
+    check("is none", |l| on(l, "", Act::Say("SSH-2.0-OpenSSH_9.2".into())), &connect).await;
+    check("talks nonsense", |l| on(l, "RCPT", Act::Say("\u{1}\u{2} maybe".into())), "retry: ")
+        .await;
+    let chatty: Script = |l| on(l, "RCPT", Act::Say(format!("550 {}", "no ".repeat(300))));
+    check("talks at length", chatty, &never).await;
+    check("talks without end", |l| on(l, "RCPT", Act::Say("5".repeat(1 << 20))), "retry: ").await;
+    // It has said that it has taken the mail: to send it again would be a repeat.
+    check("stalls when bid farewell", |l| on(l, "QUIT", Act::Stall), "sent").await;
+    check("hangs up instead of a farewell", |l| on(l, "QUIT", Act::Drop), "sent").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_may_begin_with_the_first_byte() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = Certificates::new(folder.path(), "localhost");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let server = Scripted::start(Some(certificates.acceptor()), |_| None).await;
+    let check = async |name, ca_file: Option<PathBuf>, expected: &str| {
+        let settings = config::Email {
+            tls: SmtpTls::Tls,
+            username: Some("monitor".into()),
+            password: Some(Secret::new("right horse")),
+            ca_file,
+            to: vec![COMMS.into()],
+            ..settings(server.port)
+        };
+        let found = told(notifier(&settings).notify(&row("opened"), now()).await);
+        assert!(found.starts_with(expected), "{name}: {found}");
+    };
+    let refused = format!("retry: {COMMS}: cannot connect to localhost:");
+    check("an authority nobody knows", None, &refused).await;
+    assert_eq!(server.heard(), Vec::<String>::new(), "not even a greeting");
+    check("the company's own", Some(certificates.authority.clone()), "sent").await;
+    // "\0monitor\0right horse"
+    let login = "AUTH PLAIN AG1vbml0b3IAcmlnaHQgaG9yc2U=";
+    assert!(server.heard().iter().any(|line| line == login), "{:?}", server.heard());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_repeats_the_password_does_not_get_it_into_our_errors() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = Certificates::new(folder.path(), "localhost");
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let echo = |line: &str| {
+        let said = line.strip_prefix("AUTH PLAIN ")?;
+        say(format!("535 I do not know {said}, which has right horse in it"))
+    };
+    let server = Scripted::start(Some(certificates.acceptor()), echo).await;
+    let settings = config::Email {
+        tls: SmtpTls::Tls,
+        username: Some("monitor".into()),
+        password: Some(Secret::new("right horse")),
+        ca_file: Some(certificates.authority.clone()),
+        ..settings(server.port)
+    };
+    let found = told(notifier(&settings).notify(&row("opened"), now()).await);
+    assert!(found.contains("I do not know (hidden), which has (hidden) in it"), "{found}");
+    assert!(!found.contains("horse") && !found.contains("AG1vb"), "{found}");
+}

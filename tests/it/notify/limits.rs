@@ -1,0 +1,203 @@
+//! Receivers that fail beside others that do not, what becomes of what they did not take, and
+//! the sign of life.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use monitor::config::{self, Delivery, Receiver};
+use monitor::domain::Transition;
+use monitor::notify::heartbeat::Heartbeat;
+use monitor::notify::{Dispatcher, Notifier, Outcome};
+use monitor::store::{OutboxRow, Store};
+use monitor::telemetry::Readiness;
+use tokio_util::sync::CancellationToken;
+
+use super::rig::{self, Answer, HttpReceiver, Rig, eventually, header, webhook};
+
+/// Opens an incident of each of so many brands.
+async fn storm(rig: &Rig, brands: usize, receivers: &[&str]) {
+    for brand in 0..brands {
+        rig.step_of(&format!("brand {brand}"), Transition::Opened, receivers).await;
+    }
+}
+
+fn keys(receiver: &HttpReceiver) -> Vec<String> {
+    receiver.requests().iter().map(|(h, _)| header(h, "webhook-id").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn one_stalling_receiver_does_not_take_all_places() {
+    let rig = Rig::new();
+    let stalled = HttpReceiver::start(vec![Answer::stall(Duration::from_secs(600)); 999]).await;
+    let prompt = HttpReceiver::start(Vec::new()).await;
+    // The first hundred are all for the one that stalls.
+    storm(&rig, 100, &["a-stalled"]).await;
+    for brand in 0..20 {
+        rig.step_of(&format!("late {brand}"), Transition::Opened, &["b-prompt"]).await;
+    }
+    let running = rig.start(BTreeMap::from([
+        ("a-stalled".into(), Receiver::Webhook(webhook(&stalled))),
+        ("b-prompt".into(), Receiver::Webhook(webhook(&prompt))),
+    ]));
+    eventually("the prompt one has all", || prompt.requests().len() == 20).await;
+    let places = stalled.requests().len();
+    assert!(places <= 15, "the stalled one holds {places} places");
+    running.stop().await;
+    assert_eq!(keys(&prompt).into_iter().collect::<BTreeSet<_>>().len(), 20, "each once");
+}
+
+/// Requests seen, once there have been no more for a while.
+async fn quiet(receiver: &HttpReceiver) -> usize {
+    let mut seen = receiver.requests().len();
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = receiver.requests().len();
+        if now == seen && now > 0 {
+            return now;
+        }
+        seen = now;
+    }
+}
+
+#[tokio::test]
+async fn a_dead_receiver_rests_and_the_others_hear_all_once() {
+    const FAILURES: usize = 25;
+    let rig = Rig::new();
+    let away = Answer::status(StatusCode::SERVICE_UNAVAILABLE);
+    let dead = HttpReceiver::start(vec![away; FAILURES]).await;
+    let well = HttpReceiver::start(Vec::new()).await;
+    storm(&rig, 30, &["dead", "well"]).await;
+    // An attempt or two of a row are all that the rests may cost it.
+    let delivery = Delivery { circuit_failures: 5, attempts_max: 3, ..rig::delivery() };
+    let running = rig.start_with(
+        BTreeMap::from([
+            ("dead".into(), Receiver::Webhook(webhook(&dead))),
+            ("well".into(), Receiver::Webhook(webhook(&well))),
+        ]),
+        delivery,
+    );
+    rig.settled(30, 0).await;
+    let before = quiet(&dead).await;
+    assert!(before < 20, "{before} before it rests: four failures, and those in flight");
+
+    // Its rest ends: one row tries it out each time, until it works again.
+    for seen in before..FAILURES {
+        rig.clock.advance(Duration::from_secs(61));
+        eventually("one tries it out", || dead.requests().len() > seen).await;
+        assert_eq!(quiet(&dead).await, seen + 1, "one alone");
+    }
+    rig.clock.advance(Duration::from_secs(61));
+    rig.settled(0, 0).await;
+    running.stop().await;
+    let taken: BTreeSet<_> = keys(&dead).into_iter().skip(FAILURES).collect();
+    assert_eq!((dead.requests().len(), taken.len()), (FAILURES + 30, 30), "each taken once");
+    assert_eq!(well.requests().len(), 30, "nothing repeated");
+    assert_eq!(keys(&well).into_iter().collect::<BTreeSet<_>>().len(), 30, "each once");
+}
+
+#[tokio::test]
+async fn a_receiver_that_asks_for_a_wait_is_left_alone() {
+    let rig = Rig::new();
+    let slow = Answer::status(StatusCode::TOO_MANY_REQUESTS).with("retry-after", "30");
+    let receiver = HttpReceiver::start(vec![slow]).await;
+    rig.step(Transition::Opened, &["hook"]).await;
+    let running =
+        rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&receiver)))]));
+    eventually("it has asked", || receiver.requests().len() == 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    rig.step_of("delta", Transition::Opened, &["hook"]).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(receiver.requests().len(), 1, "the second waits too");
+    rig.clock.advance(Duration::from_secs(31));
+    rig.settled(0, 0).await;
+    running.stop().await;
+    assert_eq!(receiver.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn what_was_given_up_can_be_sent_again() {
+    let rig = Rig::new();
+    let gone = Answer::status(StatusCode::GONE).saying("channel_is_archived");
+    let receiver = HttpReceiver::start(vec![gone]).await;
+    rig.step(Transition::Opened, &["hook"]).await;
+    let running =
+        rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&receiver)))]));
+    rig.settled(0, 1).await;
+    let dead = rig.store.dead_notifications(9).await.expect("dead").remove(0);
+    let expected = "the receiver answered 410 Gone: channel_is_archived (it would fail again)";
+    assert_eq!((dead.error.as_str(), dead.attempts), (expected, 1));
+    assert_eq!(rig.store.revive(Some(dead.id), None).await.expect("revived"), 1);
+    rig.settled(0, 0).await;
+    running.stop().await;
+    assert_eq!(keys(&receiver), ["incident-1-opened-23745005-hook"; 2], "under its old key");
+}
+
+/// Breaks off in the middle of each attempt.
+struct Panics;
+
+#[async_trait]
+impl Notifier for Panics {
+    async fn notify(&self, _row: &OutboxRow, _now: DateTime<Utc>) -> Outcome {
+        panic!("this notifier panics");
+    }
+}
+
+#[tokio::test]
+async fn a_send_that_panics_is_given_up_like_others() {
+    let rig = Rig::new();
+    rig.step(Transition::Opened, &["hook"]).await;
+    let delivery = Delivery { attempts_max: 2, ..rig::delivery() };
+    let notifiers = BTreeMap::from([("hook".into(), Arc::new(Panics) as Arc<dyn Notifier>)]);
+    let (store, clock) = (rig.store.clone(), rig.clock.clone());
+    let dispatcher = Dispatcher::with_notifiers(store, notifiers, delivery, clock);
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(dispatcher.run(shutdown.clone()));
+    for _ in 0..500 {
+        rig.clock.advance(Duration::from_secs(1));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if rig.store.totals().await.expect("totals").outbox_dead == 1 {
+            break;
+        }
+    }
+    shutdown.cancel();
+    running.await.expect("it ends");
+    let dead = rig.store.dead_notifications(9).await.expect("dead");
+    assert_eq!((dead.len(), dead[0].attempts), (1, 2));
+    assert!(dead[0].error.ends_with("(2 attempts failed)"), "{}", dead[0].error);
+}
+
+#[tokio::test]
+async fn the_heartbeat_beats_while_the_daemon_is_ready() {
+    rig::install_tls();
+    let away = Answer::status(StatusCode::BAD_GATEWAY);
+    let watchdog = HttpReceiver::start(vec![away]).await;
+    let settings =
+        config::Heartbeat { url: Some(format!("{}/ping/hidden", watchdog.url)), every_s: 1 };
+    let heartbeat = Heartbeat::new(&settings).expect("good settings").expect("a heartbeat");
+    let readiness = Arc::new(Readiness::default());
+    readiness.set("model", Err("is being loaded".into()));
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(heartbeat.run(readiness.clone(), shutdown.clone()));
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(watchdog.requests().len(), 0, "it is not ready");
+    readiness.set("model", Ok(()));
+    eventually("it beats, and goes on after a failure", || watchdog.requests().len() >= 2).await;
+    assert_eq!(watchdog.paths()[0], "/ping/hidden");
+    shutdown.cancel();
+    running.await.expect("it ends");
+}
+
+#[test]
+fn a_heartbeat_needs_a_url_that_can_be_used() {
+    rig::install_tls();
+    let heartbeat = |url: Option<&str>| {
+        Heartbeat::new(&config::Heartbeat { url: url.map(str::to_owned), every_s: 60 })
+    };
+    assert!(heartbeat(None).expect("good settings").is_none());
+    let message = heartbeat(Some("ftp://h.example/hidden")).err().expect("an error").to_string();
+    assert_eq!(message, "heartbeat.url: give an http:// or https:// URL");
+}

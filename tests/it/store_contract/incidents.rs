@@ -1,0 +1,279 @@
+//! What is decided, and what becomes of an incident.
+
+use chrono::TimeDelta;
+use monitor::domain::{Acknowledgement, Cause, Incident, IncidentId, Severity, Transition};
+use monitor::store::{Decision, Event, Silence, Store, StoreError};
+use serde_json::json;
+
+use super::fixtures::*;
+
+use Transition::{Opened, Resolved, Updated};
+
+pub async fn decides_once(store: &dyn Store) {
+    assert_eq!(store.watch("united", Cause::Share).await.expect("watch"), None);
+    let overtaken = async |name, before| match store
+        .decide(&decision("united", before, 99, Some(Opened)))
+        .await
+    {
+        Err(StoreError::Overtaken { brand }) => assert_eq!(brand, "united", "{name}"),
+        other => panic!("{name}: {other:?}"),
+    };
+    overtaken("never judged, though it says so", Some(1)).await;
+    assert_eq!(decide(store, decision("united", None, 10, None)).await, None);
+    overtaken("says first, but was judged", None).await;
+    overtaken("says an older minute", Some(9)).await;
+    let state = json!({ "log": [1.5, -2e300, 18_446_744_073_709_551_615_u64], "text": "é\u{7}" });
+    let next = Decision { state: state.clone(), ..decision("united", Some(10), 11, None) };
+    assert_eq!(decide(store, next).await, None);
+    let known = watch(store, "united").await;
+    assert_eq!((known.judged, known.state, known.open), (minute(11), state, None));
+    assert_eq!(known.told, []);
+    assert!(store.incidents(10).await.expect("incidents").is_empty(), "nothing of the refused");
+    assert_eq!(store.totals().await.expect("totals").outbox_pending, 0);
+    assert_eq!(store.watch("delta", Cause::Share).await.expect("watch"), None, "brands apart");
+}
+
+pub async fn lets_one_of_two_deciders_win(store: &dyn Store) {
+    for (round, before) in [None, Some(1), Some(2)].into_iter().enumerate() {
+        let now = round as i64 + 1;
+        let step = [Opened, Updated, Resolved][round];
+        let one = decision("united", before, now, Some(step));
+        let two = decision("united", before, now, Some(step));
+        let outcomes = tokio::join!(store.decide(&one), store.decide(&two));
+        match outcomes {
+            (Ok(Some(_)), Err(StoreError::Overtaken { .. }))
+            | (Err(StoreError::Overtaken { .. }), Ok(Some(_))) => {}
+            other => panic!("{step:?}: {other:?}"),
+        }
+    }
+    let incidents = store.incidents(10).await.expect("incidents");
+    assert_eq!(incidents.len(), 1);
+    let events = store.events(incidents[0].id).await.expect("events");
+    let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["opened", "updated", "resolved"], "each once");
+    assert_eq!(keys(store).await.len(), 6, "each told once to each of two");
+}
+
+pub async fn opens_updates_and_resolves(store: &dyn Store) {
+    let id = open(store, "united", 10).await;
+    let opened = watch(store, "united").await.open.expect("the open incident");
+    assert_eq!(
+        opened,
+        Incident {
+            id,
+            brand: "united".into(),
+            severity: Severity::Warning,
+            opened: minute(10),
+            resolved: None,
+            acknowledged: None,
+            evidence: evidence(Cause::Share),
+        }
+    );
+    assert_eq!(decide(store, decision("united", Some(10), 11, None)).await, None);
+    assert_eq!(watch(store, "united").await.open, Some(opened.clone()), "stays between steps");
+
+    let mut now = 11;
+    for (name, told, kept) in [
+        ("worse", Severity::Critical, Severity::Critical),
+        ("better: the worst is kept", Severity::Notice, Severity::Critical),
+        ("as it opened", Severity::Warning, Severity::Critical),
+    ] {
+        let updated = decision("united", Some(now), now + 1, Some(Updated));
+        now += 1;
+        assert_eq!(decide(store, as_bad_as(updated, told)).await, Some(id), "{name}");
+        let open = watch(store, "united").await.open.expect("the open incident");
+        assert_eq!(open, Incident { severity: kept, ..opened.clone() }, "{name}");
+    }
+
+    let mut resolve = decision("united", Some(now), 20, Some(Resolved));
+    resolve.step.as_mut().expect("a step").notification.reason = "over".into();
+    assert_eq!(decide(store, resolve).await, Some(id), "the incident that was open");
+    let known = watch(store, "united").await;
+    assert_eq!((known.judged, known.open, known.told), (minute(20), None, vec![]));
+    let expected =
+        Incident { severity: Severity::Critical, resolved: Some(minute(20)), ..opened.clone() };
+    assert_eq!(store.incidents(10).await.expect("incidents"), std::slice::from_ref(&expected));
+    assert_eq!(store.incident(id).await.expect("incident"), Some(expected));
+    assert_eq!(store.incident(IncidentId(id.0 + 1)).await.expect("incident"), None);
+
+    let event = |kind: &str, m, severity, note: &str| Event {
+        kind: kind.into(),
+        at: minute(m).start(),
+        severity,
+        who: None,
+        note: note.into(),
+        told: vec!["comms".into(), "hook".into()],
+    };
+    assert_eq!(
+        store.events(id).await.expect("events"),
+        [
+            event("opened", 10, Severity::Warning, "because of united"),
+            event("updated", 12, Severity::Critical, "because of united"),
+            event("updated", 13, Severity::Notice, "because of united"),
+            event("updated", 14, Severity::Warning, "because of united"),
+            event("resolved", 20, Severity::Warning, "over"),
+        ]
+    );
+    assert_eq!(store.events(IncidentId(id.0 + 1)).await.expect("events"), []);
+
+    let again = decide(store, decision("united", Some(20), 21, Some(Opened))).await;
+    assert_ne!(again, Some(id), "another incident");
+}
+
+pub async fn keeps_causes_apart(store: &dyn Store) {
+    let share = open(store, "united", 10).await;
+    let surge = of_cause(decision("united", None, 10, Some(Opened)), Cause::Surge);
+    let surge = decide(store, surge).await.expect("an incident beside the other");
+    assert_ne!(share, surge);
+    let resolve = of_cause(decision("united", Some(10), 15, Some(Resolved)), Cause::Surge);
+    assert_eq!(decide(store, resolve).await, Some(surge));
+    let known = watch(store, "united").await;
+    assert_eq!(known.judged, minute(10), "the other cause stands where it stood");
+    assert_eq!(known.open.map(|incident| incident.id), Some(share));
+    let since = async |cause| {
+        let found = store.incidents_since("united", cause, minute(0)).await.expect("incidents");
+        found.into_iter().map(|incident| incident.id).collect::<Vec<_>>()
+    };
+    assert_eq!(since(Cause::Share).await, [share]);
+    assert_eq!(since(Cause::Surge).await, [surge]);
+    assert_eq!(since(Cause::Lag).await, []);
+    assert_eq!(store.incidents(10).await.expect("incidents").len(), 2, "listed together");
+}
+
+pub async fn keeps_evidence_of_each_cause(store: &dyn Store) {
+    for cause in Cause::ALL {
+        let opened = of_cause(decision("x", None, 10, Some(Opened)), cause);
+        let id = decide(store, opened).await.expect("an incident");
+        let kept = store.incident(id).await.expect("incident").expect("there");
+        assert_eq!(kept.evidence, evidence(cause), "{cause:?}");
+        assert_eq!(kept.cause(), cause);
+    }
+    let causes: Vec<_> = lease_all(store).await.iter().map(|r| r.notification.cause()).collect();
+    assert_eq!(causes.len(), 8);
+    assert!(Cause::ALL.iter().all(|cause| causes.contains(cause)), "{causes:?}");
+}
+
+pub async fn refuses_impossible_steps(store: &dyn Store) {
+    let refused = async |name, decision: Decision| {
+        let all = async || {
+            (
+                store.watch("united", Cause::Share).await.expect("watch"),
+                store.incidents(10).await.expect("incidents"),
+                store.totals().await.expect("totals"),
+            )
+        };
+        let before = all().await;
+        match store.decide(&decision).await {
+            Err(StoreError::Refused(_)) => {}
+            other => panic!("{name}: {other:?}"),
+        }
+        assert_eq!(all().await, before, "{name}: nothing of it is written");
+    };
+    refused("resolves nothing", decision("united", None, 1, Some(Resolved))).await;
+    refused("updates nothing", decision("united", None, 1, Some(Updated))).await;
+    let id = open(store, "united", 1).await;
+    refused("opens twice", decision("united", Some(1), 2, Some(Opened))).await;
+    decide(store, decision("united", Some(1), 2, Some(Resolved))).await;
+    refused("updates what is over", decision("united", Some(2), 3, Some(Updated))).await;
+    assert_eq!(store.events(id).await.expect("events").len(), 2, "nor in its history");
+}
+
+pub async fn lists_incidents(store: &dyn Store) {
+    open(store, "united", 10).await;
+    decide(store, decision("united", Some(10), 20, Some(Resolved))).await;
+    open(store, "delta", 15).await;
+    decide(store, decision("united", Some(20), 30, Some(Opened))).await;
+
+    let opened = |found: &[Incident]| -> Vec<(String, i64)> {
+        found.iter().map(|i| (i.brand.clone(), i.opened.0 - minute(0).0)).collect()
+    };
+    let name = |brand: &str, n| (brand.to_owned(), n);
+    let all = store.incidents(10).await.expect("incidents");
+    assert_eq!(opened(&all), [name("united", 30), name("delta", 15), name("united", 10)]);
+    let two = store.incidents(2).await.expect("incidents");
+    assert_eq!(opened(&two), [name("united", 30), name("delta", 15)], "newest first, limited");
+
+    let check = async |what, from, expected: &[i64]| {
+        let found = store.incidents_since("united", Cause::Share, minute(from)).await;
+        let expected: Vec<_> = expected.iter().map(|&n| name("united", n)).collect();
+        assert_eq!(opened(&found.expect("incidents")), expected, "{what}");
+    };
+    check("all, ascending", 0, &[10, 30]).await;
+    check("in part after", 15, &[10, 30]).await;
+    check("resolved in that very minute", 20, &[10, 30]).await;
+    check("resolved before", 21, &[30]).await;
+    check("open reaches on", 500, &[30]).await;
+}
+
+pub async fn acknowledges(store: &dyn Store) {
+    let id = open(store, "united", 10).await;
+    let word = |by: &str, note: &str, seconds| Acknowledgement {
+        at: noon() + TimeDelta::seconds(seconds),
+        by: by.into(),
+        note: note.into(),
+    };
+    let (first, second) = (word("ada", "on it", 0), word("ben", "I take over", 60));
+    assert!(store.acknowledge(id, &first).await.expect("noted"));
+    let open = watch(store, "united").await.open.expect("still open");
+    assert_eq!(open.acknowledged.as_ref(), Some(&first));
+    assert!(store.acknowledge(id, &second).await.expect("noted"));
+    decide(store, decision("united", Some(10), 20, Some(Resolved))).await;
+    let kept = store.incident(id).await.expect("incident").expect("there");
+    assert_eq!(kept.acknowledged, Some(second.clone()), "the latest word stands");
+
+    let events = store.events(id).await.expect("events");
+    let event = |word: &Acknowledgement| Event {
+        kind: "acknowledged".into(),
+        at: word.at,
+        severity: Severity::Warning,
+        who: Some(word.by.clone()),
+        note: word.note.clone(),
+        told: vec![],
+    };
+    assert_eq!(events.len(), 4, "in order, between what was judged");
+    assert_eq!(events[1..3], [event(&first), event(&second)]);
+    assert!(store.acknowledge(id, &first).await.expect("noted"), "after the end, too");
+    assert!(!store.acknowledge(IncidentId(id.0 + 1), &first).await.expect("no such incident"));
+}
+
+pub async fn silences(store: &dyn Store) {
+    let silence = |brand: Option<&str>, from, to| Silence {
+        id: 77,
+        brand: brand.map(str::to_owned),
+        starts_at: noon() + TimeDelta::minutes(from),
+        ends_at: noon() + TimeDelta::minutes(to),
+        reason: "a test campaign".into(),
+        who: "ada".into(),
+    };
+    let at = |m| noon() + TimeDelta::minutes(m);
+    let numbers = async |m| {
+        let found = store.silences(at(m)).await.expect("silences");
+        found.into_iter().map(|silence| silence.id).collect::<Vec<_>>()
+    };
+    let mut ids = Vec::new();
+    for row in [silence(Some("united"), 0, 10), silence(None, 5, 20), silence(None, 30, 40)] {
+        let id = store.silence(&row).await.expect("kept");
+        let kept = store.silences(at(0)).await.expect("silences");
+        assert_eq!(kept.last(), Some(&Silence { id, ..row }));
+        ids.push(id);
+    }
+    let (united, all, later) = (ids[0], ids[1], ids[2]);
+    assert_eq!(numbers(-5).await, [united, all, later], "those to come as well, by number");
+    assert_eq!(numbers(9).await, [united, all, later]);
+    assert_eq!(numbers(10).await, [all, later], "its end is outside");
+
+    assert!(store.end_silence(all, at(12)).await.expect("ended"));
+    assert_eq!(numbers(11).await, [all, later]);
+    assert_eq!(numbers(12).await, [later], "ended then");
+    assert!(!store.end_silence(all, at(13)).await.expect("asked"), "has ended");
+    assert!(!store.end_silence(united, at(13)).await.expect("asked"), "ran out");
+    assert!(store.end_silence(later, at(13)).await.expect("ended"), "before it begins");
+    assert_eq!(numbers(13).await, [0; 0], "it never will be one");
+    assert!(!store.end_silence(later, at(13)).await.expect("asked"), "nor is it ended twice");
+    assert!(!store.end_silence(later + 1, at(13)).await.expect("asked"), "no such silence");
+
+    match store.silence(&silence(None, 10, 9)).await {
+        Err(StoreError::Refused(_)) => {}
+        other => panic!("ends before it starts: {other:?}"),
+    }
+}

@@ -1,0 +1,493 @@
+//! Who is told what, and what becomes of notifications.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use monitor::domain::{Cause, IncidentId, Severity, Told, Transition};
+use monitor::store::{Decision, Delivery, OutboxState, Store};
+
+use super::fixtures::*;
+
+use Transition::{Opened, Resolved, Updated};
+
+/// To a receiver from `seconds` past noon on, joining others if it may.
+fn grouped(receiver: &str, seconds: i64) -> Delivery {
+    Delivery {
+        receiver: receiver.into(),
+        not_before: Some(noon() + TimeDelta::seconds(seconds)),
+        group: true,
+    }
+}
+
+pub async fn tells_each_receiver_in_its_thread(store: &dyn Store) {
+    let told = async || {
+        let told = watch(store, "united").await.told;
+        told.into_iter().map(|t: Told| (t.receiver, t.at, t.severity)).collect::<Vec<_>>()
+    };
+    let entry = |receiver: &str, m, severity| (receiver.to_owned(), minute(m), severity);
+    let opened = decision("united", None, 10, Some(Opened));
+    let id = decide(store, told_to(opened, vec![delivery("hook")])).await.expect("an incident");
+    assert_eq!(told().await, [entry("hook", 10, Severity::Warning)]);
+
+    // Worse now, so that comms hears of it too: for comms it begins here.
+    let updated = as_bad_as(decision("united", Some(10), 11, Some(Updated)), Severity::Critical);
+    decide(store, updated).await;
+    let critical = Severity::Critical;
+    assert_eq!(told().await, [entry("comms", 11, critical), entry("hook", 11, critical)]);
+
+    let quiet = decision("united", Some(11), 12, Some(Updated));
+    decide(store, told_to(quiet, vec![])).await;
+    let events = store.events(id).await.expect("events");
+    assert_eq!(events[2].told, Vec::<String>::new(), "nobody was told of this one");
+
+    let updated = decision("united", Some(12), 13, Some(Updated));
+    decide(store, told_to(updated, vec![delivery("comms")])).await;
+    assert_eq!(
+        told().await,
+        [entry("comms", 13, Severity::Warning), entry("hook", 11, critical)],
+        "each as it was told last"
+    );
+    let all = vec![delivery("comms"), delivery("hook"), delivery("late")];
+    decide(store, told_to(decision("united", Some(13), 14, Some(Resolved)), all)).await;
+
+    let rows = send_all(store).await;
+    let found: Vec<_> = rows
+        .iter()
+        .map(|r| {
+            assert_eq!(r.notification.incident_id, id.0, "filled in by the store");
+            assert_eq!(r.notification.reason, "because of united");
+            let url = format!("https://monitor.example.com/#incident-{id}");
+            assert_eq!(r.notification.url, Some(url), "leads to the incident");
+            let transition = r.notification.transition.as_str();
+            (r.receiver.as_str(), transition, r.key.clone(), r.notification.thread.clone())
+        })
+        .collect();
+    let key = |step: &str, receiver: &str| format!("incident-{id}-{step}-{receiver}");
+    let row = |receiver, transition, step: &str, thread: &str| {
+        (receiver, transition, key(step, receiver), key(thread, receiver))
+    };
+    let at = |step: &str, m| format!("{step}-{}", minute(m).0);
+    let (hook, comms, late) = (at("opened", 10), at("opened", 11), at("resolved", 14));
+    assert_eq!(
+        found,
+        [
+            row("hook", "opened", &hook, &hook),
+            row("comms", "opened", &comms, &comms),
+            row("hook", "updated", &at("updated", 11), &hook),
+            row("comms", "updated", &at("updated", 13), &comms),
+            row("comms", "resolved", &late, &comms),
+            row("hook", "resolved", &late, &hook),
+            row("late", "resolved", &late, &late),
+        ]
+    );
+}
+
+pub async fn holds_notifications_back(store: &dyn Store) {
+    let later = Delivery { not_before: Some(noon() + TimeDelta::hours(1)), ..delivery("comms") };
+    let opened = decision("united", None, 10, Some(Opened));
+    decide(store, told_to(opened, vec![later, delivery("hook")])).await;
+    let receivers = async |minutes| {
+        let now = noon() + TimeDelta::minutes(minutes);
+        let rows = store.outbox_lease(now, Duration::from_secs(1), 9, &[]).await.expect("leased");
+        for row in &rows {
+            store.outbox_record(row.id, now, &OutboxState::Sent).await.expect("recorded");
+        }
+        rows.into_iter().map(|row| row.receiver).collect::<Vec<_>>()
+    };
+    assert_eq!(receivers(0).await, ["hook"], "at once");
+    assert_eq!(receivers(59).await, [""; 0]);
+    assert_eq!(receivers(60).await, ["comms"], "from its time on");
+}
+
+fn opens(brand: &str, deliveries: Vec<Delivery>) -> Decision {
+    told_to(decision(brand, None, 10, Some(Opened)), deliveries)
+}
+
+pub async fn groups_what_opens_together(store: &dyn Store) {
+    let host = decide(store, opens("united", vec![grouped("comms", 30)])).await.expect("opened");
+    let both = vec![grouped("comms", 40), grouped("hook", 40)];
+    let joined = decide(store, opens("delta", both)).await.expect("opened");
+    let surge = of_cause(decision("united", None, 12, Some(Opened)), Cause::Surge);
+    let surge = told_to(surge, vec![grouped("comms", 50)]);
+    let surge = decide(store, surge).await.expect("opened");
+    let opened = minute(10).0;
+    let key = |id: IncidentId, receiver: &str| format!("incident-{id}-opened-{opened}-{receiver}");
+
+    let told = store.watch("delta", Cause::Share).await.expect("watch").expect("judged").told;
+    let receivers: Vec<_> = told.iter().map(|t| t.receiver.as_str()).collect();
+    assert_eq!(receivers, ["comms", "hook"], "who joined was told all the same");
+    assert_eq!(store.events(joined).await.expect("events")[0].told, ["comms", "hook"]);
+
+    let rows = send_all(store).await;
+    assert_eq!(
+        rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>(),
+        [key(host, "comms"), key(joined, "hook")],
+        "each receiver has one, under the key of the first"
+    );
+    assert_eq!(rows[0].notification.brand, "united");
+    let also: Vec<_> = rows[0]
+        .notification
+        .also
+        .iter()
+        .map(|a| (a.incident_id, a.brand.as_str(), a.transition.as_str(), a.reason.as_str()))
+        .collect();
+    assert_eq!(
+        also,
+        [
+            (joined.0, "delta", "opened", "because of delta"),
+            (surge.0, "united", "opened", "because of united")
+        ]
+    );
+    assert_eq!(rows[1].notification.also, []);
+
+    // What follows stands alone, in the thread of the one it joined.
+    let resolved = decision("delta", Some(10), 20, Some(Resolved));
+    let both = vec![grouped("comms", 40), grouped("hook", 40)];
+    decide(store, told_to(resolved, both)).await;
+    let threads: Vec<_> =
+        send_all(store).await.into_iter().map(|row| row.notification.thread).collect();
+    assert_eq!(threads, [key(host, "comms"), key(joined, "hook")]);
+}
+
+pub async fn groups_only_what_may_be(store: &dyn Store) {
+    // Each row has receivers of its own, so that none meets another's notifications.
+    let brand = |n: i64| format!("brand {n}");
+    let mut count = 0;
+    let mut opened = async |delivery: Delivery| {
+        count += 1;
+        decide(store, opens(&brand(count), vec![delivery])).await.expect("opened");
+        brand(count)
+    };
+    // Counts as an attempt on all of them.
+    let rows_for = async |receiver: &str| {
+        lease_all(store).await.into_iter().filter(|row| row.receiver == receiver).count()
+    };
+    let alone = |receiver: &str, seconds| Delivery { group: false, ..grouped(receiver, seconds) };
+
+    for (receiver, host, newcomer, rows) in [
+        ("joins", grouped("joins", 30), grouped("joins", 30), 1),
+        (
+            "joins one that is due at once",
+            delivery("joins one that is due at once"),
+            grouped("joins one that is due at once", 30),
+            1,
+        ),
+        (
+            "joins one that would not have",
+            alone("joins one that would not have", 30),
+            grouped("joins one that would not have", 30),
+            1,
+        ),
+        ("stays alone", grouped("stays alone", 30), alone("stays alone", 40), 2),
+        (
+            "waits no longer than it may",
+            grouped("waits no longer than it may", 30),
+            grouped("waits no longer than it may", 29),
+            2,
+        ),
+        (
+            "does not wait at all",
+            grouped("does not wait at all", 30),
+            Delivery { group: true, ..delivery("does not wait at all") },
+            2,
+        ),
+        ("other receiver", grouped("another", 30), grouped("other receiver", 30), 1),
+    ] {
+        opened(host).await;
+        opened(newcomer).await;
+        assert_eq!(rows_for(receiver).await, rows, "{receiver}");
+    }
+
+    // Once attempted, never joined: not while leased, nor after a failure, nor once revived.
+    let attempted = opened(grouped("attempted", 30)).await;
+    // Its lease runs out before the newcomer is due, so that it is the attempt that counts.
+    let soon = noon() + TimeDelta::seconds(30);
+    let leased = store.outbox_lease(soon, Duration::from_secs(1), 99, &[]).await.expect("leased");
+    let row = leased.iter().find(|r| r.notification.brand == attempted).expect("the row").id;
+    opened(grouped("attempted", 40)).await;
+    assert_eq!(rows_for("attempted").await, 2, "leased");
+    let dead = OutboxState::Dead { error: "refused".into() };
+    for row in lease_all(store).await.iter().filter(|r| r.receiver == "attempted") {
+        store.outbox_record(row.id, noon(), &dead).await.expect("recorded");
+    }
+    opened(grouped("attempted", 50)).await;
+    assert_eq!(rows_for("attempted").await, 1, "a dead one takes nobody in");
+    assert_eq!(store.revive(Some(row), None).await.expect("revived"), 1);
+    opened(grouped("attempted", 60)).await;
+    assert_eq!(rows_for("attempted").await, 3, "the receiver may know the revived one's key");
+
+    // An update neither joins nor takes anybody in.
+    let brand = opened(delivery("update")).await;
+    assert_eq!(rows_for("update").await, 1, "its own opening is out of the way");
+    opened(grouped("update", 30)).await;
+    let update = |before, now| {
+        let update = decision(&brand, Some(before), now, Some(Updated));
+        told_to(update, vec![grouped("update", 40)])
+    };
+    decide(store, update(10, 20)).await;
+    assert_eq!(rows_for("update").await, 3, "does not join");
+    decide(store, update(20, 21)).await;
+    opened(grouped("update", 50)).await;
+    assert_eq!(rows_for("update").await, 5, "takes nobody in");
+
+    // Nor does a resolve.
+    let brand = opened(delivery("resolve")).await;
+    for row in lease_all(store).await.iter().filter(|row| row.receiver == "resolve") {
+        store.outbox_record(row.id, noon(), &OutboxState::Sent).await.expect("recorded");
+    }
+    opened(grouped("resolve", 30)).await;
+    let resolve = decision(&brand, Some(10), 20, Some(Resolved));
+    decide(store, told_to(resolve, vec![grouped("resolve", 40)])).await;
+    assert_eq!(rows_for("resolve").await, 2, "does not join");
+    let again = told_to(decision(&brand, Some(20), 30, Some(Opened)), vec![grouped("again", 40)]);
+    decide(store, again).await;
+    let late = vec![grouped("again", 40), grouped("last", 40)];
+    decide(store, told_to(decision(&brand, Some(30), 40, Some(Resolved)), late)).await;
+    opened(grouped("last", 50)).await;
+    assert_eq!(rows_for("last").await, 2, "takes nobody in");
+
+    // Nor does a test take anybody in, and twenty are enough.
+    let mut test = opens("tested", vec![grouped("test", 30)]);
+    test.step.as_mut().expect("a step").notification.test = true;
+    decide(store, test).await;
+    opened(grouped("test", 40)).await;
+    assert_eq!(rows_for("test").await, 2, "a test");
+    for _ in 0..22 {
+        opened(grouped("crowd", 30)).await;
+    }
+    let also: Vec<_> = lease_all(store)
+        .await
+        .iter()
+        .filter(|row| row.receiver == "crowd")
+        .map(|row| row.notification.also.len())
+        .collect();
+    assert_eq!(also, [20, 0]);
+}
+
+pub async fn leases_the_outbox(store: &dyn Store) {
+    open(store, "united", 10).await;
+    let lease = async |seconds_later: i64, limit| {
+        let now = noon() + TimeDelta::seconds(seconds_later);
+        let rows = store.outbox_lease(now, Duration::from_secs(60), limit, &[]).await;
+        let rows = rows.expect("leased").into_iter();
+        rows.map(|r| (r.id, r.receiver, r.attempts)).collect::<Vec<_>>()
+    };
+    let first = lease(0, 1).await;
+    assert_eq!(first.len(), 1, "limit");
+    let (comms, hook) = (first[0].0, first[0].0 + 1);
+    assert_eq!(first, [(comms, "comms".to_owned(), 1)], "the older one first");
+    assert_eq!(lease(1, 9).await, [(hook, "hook".to_owned(), 1)], "leased rows are not due");
+    assert_eq!(lease(59, 9).await, [], "still leased");
+    assert_eq!(lease(60, 9).await, [(comms, "comms".to_owned(), 2)], "the lease ran out");
+
+    let retry = OutboxState::Retry { at: noon() + TimeDelta::seconds(300), error: "busy".into() };
+    store.outbox_record(hook, noon(), &retry).await.expect("recorded");
+    store.outbox_record(comms, noon(), &OutboxState::Sent).await.expect("recorded");
+    assert_eq!(lease(299, 9).await, [], "not due before its time, nor once sent");
+    assert_eq!(lease(300, 9).await, [(hook, "hook".to_owned(), 2)], "due at its time");
+    assert_eq!(store.totals().await.expect("totals").outbox_pending, 1);
+}
+
+pub async fn lets_receivers_rest(store: &dyn Store) {
+    open(store, "united", 10).await;
+    let lease = async |limit, resting: &[&str]| {
+        let resting: Vec<_> = resting.iter().map(|&name| name.to_owned()).collect();
+        let rows = store.outbox_lease(noon(), Duration::from_secs(60), limit, &resting).await;
+        let rows = rows.expect("leased").into_iter();
+        rows.map(|row| (row.receiver, row.attempts)).collect::<Vec<_>>()
+    };
+    assert_eq!(lease(9, &["comms", "hook"]).await, [], "all rest");
+    assert_eq!(lease(1, &["comms"]).await, [("hook".into(), 1)], "they take no place from others");
+    assert_eq!(lease(9, &["nobody"]).await, [("comms".into(), 1)], "resting was no attempt");
+}
+
+pub async fn sends_a_resolve_last(store: &dyn Store) {
+    let step = |before, now, step| decision("united", before, now, Some(step));
+    let later = Delivery { not_before: Some(noon() + TimeDelta::hours(7)), ..delivery("comms") };
+    let held = told_to(step(None, 10, Opened), vec![later, delivery("hook")]);
+    let first = decide(store, held).await.expect("opened");
+    // Due by now, and not because somebody is told at once: that would hold nothing back.
+    let due = || Delivery { not_before: Some(noon()), ..delivery("comms") };
+    // Another brand's joins the one that is held back, and must follow it too.
+    let joins = Delivery {
+        group: true,
+        not_before: Some(noon() + TimeDelta::hours(8)),
+        ..delivery("comms")
+    };
+    decide(store, opens("delta", vec![joins])).await;
+    decide(store, told_to(decision("delta", Some(10), 20, Some(Resolved)), vec![due()])).await;
+    let both = || vec![due(), delivery("hook")];
+    decide(store, told_to(step(Some(10), 11, Updated), both())).await;
+    decide(store, told_to(step(Some(11), 12, Resolved), both())).await;
+
+    let lease = async |hours| {
+        let now = noon() + TimeDelta::hours(hours);
+        let rows = store.outbox_lease(now, Duration::from_secs(60), 99, &[]).await;
+        let word = |row: &monitor::store::OutboxRow| {
+            let n = &row.notification;
+            format!("{} {} {}", row.receiver, n.brand, n.transition)
+        };
+        let rows = rows.expect("leased");
+        (rows.iter().map(word).collect::<Vec<_>>(), rows)
+    };
+    let sent = async |rows: Vec<monitor::store::OutboxRow>, receiver: &str| {
+        for row in rows.iter().filter(|row| row.receiver == receiver) {
+            store.outbox_record(row.id, noon(), &OutboxState::Sent).await.expect("recorded");
+        }
+    };
+    // What got worse must not wait for what is held back; what is over must.
+    let (words, rows) = lease(0).await;
+    assert_eq!(words, ["hook united opened", "comms united updated", "hook united updated"]);
+    sent(rows, "comms").await;
+    let (words, rows) = lease(1).await;
+    assert_eq!(words, ["hook united opened", "hook united updated"], "their lease ran out");
+    sent(rows, "hook").await;
+    let (words, rows) = lease(2).await;
+    assert_eq!(words, ["hook united resolved"], "all before it has been sent");
+    sent(rows, "hook").await;
+
+    let (words, rows) = lease(7).await;
+    assert_eq!(words, ["comms united opened"]);
+    assert_eq!(rows[0].notification.incident_id, first.0);
+    let dead = OutboxState::Dead { error: "gone".into() };
+    store.outbox_record(rows[0].id, noon(), &dead).await.expect("recorded");
+    let (words, rows) = lease(8).await;
+    assert_eq!(words, ["comms delta resolved"], "what was given up holds nothing back");
+    sent(rows, "comms").await;
+    assert_eq!(lease(9).await.0, ["comms united resolved"], "the last of the thread");
+}
+
+pub async fn holds_back_no_longer_once_people_are_told(store: &dyn Store) {
+    let step = |before, now, step| decision("united", before, now, Some(step));
+    let held = |receiver: &str| Delivery {
+        not_before: Some(noon() + TimeDelta::hours(7)),
+        ..delivery(receiver)
+    };
+    let lease = async |minutes| {
+        let now = noon() + TimeDelta::minutes(minutes);
+        let rows = store.outbox_lease(now, Duration::from_secs(1), 99, &[]).await.expect("leased");
+        for row in &rows {
+            store.outbox_record(row.id, now, &OutboxState::Sent).await.expect("recorded");
+        }
+        let word = |row: &monitor::store::OutboxRow| {
+            format!("{} {} {}", row.receiver, row.notification.brand, row.notification.transition)
+        };
+        rows.iter().map(word).collect::<Vec<_>>()
+    };
+    decide(store, told_to(step(None, 10, Opened), vec![held("comms"), held("hook")])).await;
+    decide(store, opens("delta", vec![held("comms")])).await;
+    assert_eq!(lease(0).await, [""; 0], "all is held back");
+    decide(store, told_to(step(Some(10), 11, Updated), vec![delivery("comms")])).await;
+    assert_eq!(
+        lease(1).await,
+        ["comms united opened", "comms united updated"],
+        "neither another incident's nor another receiver's"
+    );
+    let both = vec![delivery("comms"), held("hook")];
+    decide(store, told_to(step(Some(11), 12, Resolved), both)).await;
+    assert_eq!(lease(2).await, ["comms united resolved"], "who was woken may sleep");
+    assert_eq!(lease(7 * 60).await, ["hook united opened", "comms delta opened"]);
+    assert_eq!(lease(7 * 60 + 1).await, ["hook united resolved"]);
+}
+
+pub async fn tells_the_end_again_after_what_is_revived(store: &dyn Store) {
+    open(store, "united", 10).await;
+    open(store, "delta", 10).await;
+    let lease = async || {
+        let rows = store.outbox_lease(noon(), Duration::from_secs(60), 99, &[]).await;
+        rows.expect("leased")
+    };
+    let record = async |id, state: &OutboxState| {
+        store.outbox_record(id, noon(), state).await.expect("recorded");
+    };
+    let dead = OutboxState::Dead { error: "gone".into() };
+    for row in lease().await {
+        let is_dead = row.receiver == "hook" && row.notification.brand == "united";
+        record(row.id, if is_dead { &dead } else { &OutboxState::Sent }).await;
+    }
+    for brand in ["united", "delta"] {
+        decide(store, decision(brand, Some(10), 20, Some(Resolved))).await;
+    }
+    let ends = lease().await;
+    assert_eq!(ends.len(), 4, "each receiver of each brand");
+    for row in &ends {
+        record(row.id, &OutboxState::Sent).await;
+    }
+    assert_eq!(store.revive(None, Some("hook")).await.expect("revived"), 1, "the end is no more");
+    let again = lease().await;
+    let [opened] = &again[..] else { panic!("the end waits for its beginning: {again:?}") };
+    assert_eq!(opened.notification.transition, "opened");
+    record(opened.id, &OutboxState::Sent).await;
+    let again = lease().await;
+    let [end] = &again[..] else { panic!("its end alone: {again:?}") };
+    let told = ends.iter().find(|row| row.id == end.id).expect("one told before");
+    assert_eq!((end, end.attempts), (told, 1), "under its old key");
+    assert_eq!((end.receiver.as_str(), end.notification.brand.as_str()), ("hook", "united"));
+}
+
+pub async fn ends_outbox_rows_for_good(store: &dyn Store) {
+    open(store, "united", 10).await;
+    let rows = store.outbox_lease(noon(), Duration::from_secs(1), 9, &[]).await.expect("leased");
+    let dead = OutboxState::Dead { error: "no such address".into() };
+    let retry = OutboxState::Retry { at: noon(), error: "late word".into() };
+    store.outbox_record(rows[0].id, noon(), &OutboxState::Sent).await.expect("recorded");
+    store.outbox_record(rows[1].id, noon(), &dead).await.expect("recorded");
+    for row in &rows {
+        store.outbox_record(row.id, noon(), &retry).await.expect("recorded");
+    }
+    assert_eq!(keys(store).await, [""; 0], "a late word revives nothing");
+    let totals = store.totals().await.expect("totals");
+    assert_eq!((totals.outbox_pending, totals.outbox_dead), (0, 1));
+    store.outbox_record(i64::MAX, noon(), &dead).await.expect("unknown: nothing to do");
+}
+
+pub async fn revives_the_dead(store: &dyn Store) {
+    assert_eq!(store.dead_notifications(9).await.expect("dead"), []);
+    open(store, "united", 10).await;
+    let both = vec![delivery("comms"), delivery("sms")];
+    decide(store, told_to(decision("delta", None, 10, Some(Opened)), both)).await;
+    let rows = lease_all(store).await;
+    // Given up from the last to the first; the first is sent.
+    for (seconds, row) in rows.iter().skip(1).rev().enumerate() {
+        let error = format!("no {}\0", row.receiver);
+        let now = noon() + TimeDelta::seconds(seconds as i64);
+        store.outbox_record(row.id, now, &OutboxState::Dead { error }).await.expect("recorded");
+    }
+    store.outbox_record(rows[0].id, noon(), &OutboxState::Sent).await.expect("recorded");
+
+    let dead = async |limit| {
+        let dead = store.dead_notifications(limit).await.expect("dead");
+        dead.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    let (hook, comms, sms) = (rows[1].id, rows[2].id, rows[3].id);
+    assert_eq!(dead(9).await, [sms, comms, hook], "the one given up first comes first");
+    assert_eq!(dead(2).await, [sms, comms]);
+    let first = &store.dead_notifications(1).await.expect("dead")[0];
+    assert_eq!(
+        (first.key.as_str(), first.receiver.as_str(), first.attempts, first.ended_at),
+        (rows[3].key.as_str(), "sms", 1, noon())
+    );
+    assert!(first.error.starts_with("no sms"), "{}", first.error);
+
+    let revive = async |row, receiver| store.revive(row, receiver).await.expect("revived");
+    assert_eq!(revive(Some(rows[0].id), None).await, 0, "sent, not dead");
+    assert_eq!(revive(Some(i64::MAX), None).await, 0, "no such row");
+    assert_eq!(revive(Some(hook), Some("comms")).await, 0, "of another receiver");
+    assert_eq!(revive(Some(hook), Some("hook")).await, 1);
+    assert_eq!(revive(Some(hook), None).await, 0, "waits already");
+    assert_eq!(revive(None, Some("comms")).await, 1);
+    assert_eq!(dead(9).await, [sms]);
+    assert_eq!(revive(None, None).await, 1);
+    let again = store.outbox_lease(noon(), Duration::from_secs(1), 9, &[]).await.expect("leased");
+    assert_eq!(
+        again.iter().map(|r| (r.key.clone(), r.attempts)).collect::<Vec<_>>(),
+        rows[1..].iter().map(|r| (r.key.clone(), 1)).collect::<Vec<_>>(),
+        "due at once, under the old keys, with all attempts before them"
+    );
+    assert_eq!(again[0].notification, rows[1].notification);
+}
+
+pub async fn leads(store: &dyn Store) {
+    assert!(store.lead().await.expect("asked"), "nobody else is there");
+    assert!(store.lead().await.expect("asked"), "and stays");
+}

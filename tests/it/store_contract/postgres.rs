@@ -1,0 +1,261 @@
+//! What only Postgres can do: change hands, and carry an older database on.
+
+use std::time::Duration;
+
+use monitor::domain::{Cause, Evidence, IncidentId, Severity, Transition};
+use monitor::store::{PostgresStore, Store};
+use sqlx::Row;
+
+use super::fixtures::*;
+use super::on_postgres;
+use crate::support::fresh_database;
+
+async fn fresh() -> PostgresStore {
+    let store = on_postgres(fresh_database().await);
+    store.migrate().await.unwrap();
+    store
+}
+
+async fn run(store: &PostgresStore, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
+}
+
+/// Ends the session of whoever leads this database.
+async fn end_leader(store: &PostgresStore) {
+    let ended: Vec<bool> = sqlx::query_scalar(
+        "SELECT pg_terminate_backend(l.pid, 5000) FROM pg_locks AS l
+         JOIN pg_database AS d ON d.oid = l.database
+         WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()",
+    )
+    .fetch_all(store.pool())
+    .await
+    .unwrap();
+    assert_eq!(ended, [true], "one leads");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lead_changes_hands_when_its_connection_ends() {
+    let url = fresh_database().await;
+    let (one, two) = (on_postgres(url.clone()), on_postgres(url));
+    assert!(one.lead().await.unwrap(), "the first to ask");
+    assert!(!two.lead().await.unwrap(), "one at a time");
+    assert!(!two.lead().await.unwrap(), "asking again does not help");
+    assert!(one.clone().lead().await.unwrap(), "a clone is the same holder");
+
+    end_leader(&two).await;
+    assert!(two.lead().await.unwrap(), "free to take");
+    assert!(!one.lead().await.unwrap(), "the first finds itself without");
+    assert!(two.lead().await.unwrap(), "and the second stays");
+
+    end_leader(&one).await;
+    assert!(two.lead().await.unwrap(), "whoever asks first, connected anew");
+    // The server learns of a closed connection a moment later.
+    drop(two);
+    let taken = async {
+        while !one.lead().await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), taken).await.expect("taken over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_is_written_whole_or_not_at_all() {
+    // Each table in turn refuses its row; what was written before it must be gone.
+    let store = fresh().await;
+    let id = open(&store, "united", 10).await;
+    let before = watch(&store, "united").await;
+    for table in ["incidents", "outbox", "incident_receivers", "incident_events"] {
+        let sql = format!("ALTER TABLE {table} ADD CONSTRAINT no CHECK (false) NOT VALID");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(store.pool()).await.unwrap();
+        for step in [Transition::Updated, Transition::Resolved] {
+            let step = as_bad_as(decision("united", Some(10), 11, Some(step)), Severity::Critical);
+            let error = store.decide(&step).await.expect_err("refused");
+            assert!(error.is_about_the_rows(), "{table}: {error}");
+        }
+        let sql = format!("ALTER TABLE {table} DROP CONSTRAINT no");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(store.pool()).await.unwrap();
+        assert_eq!(watch(&store, "united").await, before, "{table}");
+        assert_eq!(store.events(id).await.unwrap().len(), 1, "{table}");
+        assert_eq!(store.totals().await.unwrap().outbox_pending, 2, "{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notification_that_a_sender_holds_is_not_waited_for() {
+    let store = fresh().await;
+    let host = monitor::store::Delivery { group: true, ..delivery("comms") };
+    let opened =
+        |brand| told_to(decision(brand, None, 10, Some(Transition::Opened)), vec![host.clone()]);
+    decide(&store, opened("united")).await;
+    let mut sender = store.pool().begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM outbox FOR UPDATE").execute(&mut *sender).await.unwrap();
+    decide(&store, opened("delta")).await;
+    sender.rollback().await.unwrap();
+    assert_eq!(store.totals().await.unwrap().outbox_pending, 2, "a row of its own");
+    decide(&store, opened("klm")).await;
+    assert_eq!(store.totals().await.unwrap().outbox_pending, 2, "joins again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_evidence_hides_no_incident() {
+    let store = fresh().await;
+    let id = open(&store, "united", 10).await;
+    let table = [
+        (
+            "another cause's",
+            r#"UPDATE incidents SET evidence = '{"kind": "lag", "behind_minutes": 1, "limit_minutes": 1}'"#,
+        ),
+        ("no object", "UPDATE incidents SET evidence = '[]'"),
+        ("of no kind", r#"UPDATE incidents SET evidence = '{"kind": "tides"}'"#),
+    ];
+    for (name, sql) in table {
+        run(&store, sql).await;
+        let kept = store.incident(id).await.unwrap().expect(name);
+        let Evidence::Share(evidence) = kept.evidence else { panic!("{name}: {kept:?}") };
+        assert_eq!((evidence.rule, evidence.observed.total), ("unreadable", 0), "{name}");
+        assert_eq!(store.incidents(9).await.unwrap(), std::slice::from_ref(&kept), "{name}");
+        assert_eq!(watch(&store, "united").await.open, Some(kept), "{name}: still open");
+    }
+    assert_eq!(
+        decide(&store, decision("united", Some(10), 11, Some(Transition::Resolved))).await,
+        Some(id),
+        "and can be resolved"
+    );
+    open(&store, "delta", 20).await;
+    run(&store, "UPDATE incidents SET cause = 'tides' WHERE brand = 'united'").await;
+    assert_eq!(store.incidents(9).await.unwrap().len(), 1, "a cause of another version");
+    assert_eq!(store.incident(id).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_that_json_has_no_words_for_can_be_read_again() {
+    let store = fresh().await;
+    let mut opened = decision("united", None, 10, Some(Transition::Opened));
+    let step = opened.step.as_mut().unwrap();
+    if let Evidence::Share(evidence) = &mut step.evidence {
+        (evidence.statistic, evidence.dispersion) = (f64::INFINITY, f64::NAN);
+    }
+    let id = decide(&store, opened).await.unwrap();
+    let kept = store.incident(id).await.unwrap().unwrap();
+    let evidence = kept.evidence.share().unwrap();
+    assert_eq!((evidence.statistic, evidence.dispersion), (1e300, 0.0));
+    assert_eq!(evidence.observed.total, 120, "the rest is as it was");
+}
+
+/// A database of the first schema, as its own version filled it.
+const OLD_ROWS: &str = r#"
+INSERT INTO incidents (brand, opened_at, resolved_at, window_minutes, observed_total,
+    observed_negative, baseline_total, baseline_negative, expected_share, z, z_min)
+VALUES ('united', '2015-02-23T00:10Z', '2015-02-23T01:00Z', 120, 200, 120, 800, 320, 0.4, 5.5, 4.5),
+       ('united', '2015-02-23T03:10Z', NULL, 120, 100, 60, 900, 360, 0.4, 4.75, 4.5),
+       ('delta', '2015-02-23T02:00Z', NULL, 120, 0, 0, 0, 0, 0.5, 4.6, 4.5);
+INSERT INTO brand_states (brand, judged, calm_since)
+VALUES ('united', '2015-02-23T04:00Z', NULL), ('klm', '2015-02-23T03:59Z', NULL);
+INSERT INTO outbox (key, receiver, notification, state, attempts, due_at, last_error, ended_at)
+SELECT format('incident-%s-%s-%s', id, step, receiver), receiver,
+       jsonb_build_object('incident_id', id, 'transition', step, 'brand', 'united',
+           'at', '2015-02-23T03:10:00Z', 'opened_at', '2015-02-23T03:10:00Z',
+           'window_minutes', 120,
+           'observed', '{"total": 100, "negative": 60, "share": 0.6}'::jsonb,
+           'baseline', '{"total": 900, "negative": 360, "share": 0.4}'::jsonb,
+           'expected_share', 0.4, 'z', 4.75, 'z_min', 4.5, 'reason', 'too many',
+           'examples', '[{"tweet_id": "1", "text": "late", "created_at": "2015-02-23T03:00:00Z",
+                          "negative": 0.9},
+                         {"tweet_id": "2", "text": "again", "created_at": "2015-02-23T03:01:00Z",
+                          "negative": 0.8}]'::jsonb,
+           'curve', '[{"at": "2015-02-23T02:00:00Z", "total": 10, "negative": 4}]'::jsonb),
+       state, attempts, '-infinity', error, ended_at
+FROM (VALUES
+    (1, 'opened', 'comms', 'sent', 1, NULL, '2015-02-23T00:11Z'::timestamptz),
+    (1, 'opened', 'hook', 'dead', 20, 'no such host', '2015-02-23T01:11Z'),
+    (1, 'resolved', 'comms', 'sent', 2, NULL, '2015-02-23T01:01Z'),
+    (2, 'opened', 'comms', 'sent', 1, NULL, '2015-02-23T03:11Z'),
+    (2, 'opened', 'hook', 'pending', 3, 'busy', NULL))
+    AS o (id, step, receiver, state, attempts, error, ended_at);
+INSERT INTO checkpoints (topic, "partition", position) VALUES ('tweets', 0, 41);
+INSERT INTO scores (tweet_id, created_at, brands, text, negative, label, model)
+VALUES ('1', '2015-02-23T03:00Z', '{united}', 'late', 0.9, 'NEGATIVE', 'test@1');
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_the_first_schema_is_carried_on() {
+    let store = on_postgres(fresh_database().await);
+    sqlx::migrate!("./migrations").run_to(1, store.pool()).await.unwrap();
+    run(&store, OLD_ROWS).await;
+    store.migrate().await.unwrap();
+
+    // Incidents are kept; those open are closed where their brand was judged last.
+    let incidents = store.incidents(9).await.unwrap();
+    let found: Vec<_> = incidents
+        .iter()
+        .map(|i| (i.id.0, i.brand.as_str(), i.severity, i.resolved.map(|m| m.0 - minute(0).0)))
+        .collect();
+    let warning = Severity::Warning;
+    assert_eq!(
+        found,
+        [
+            (2, "united", warning, Some(240)),
+            (3, "delta", warning, Some(120)),
+            (1, "united", warning, Some(60)),
+        ]
+    );
+    let evidence = *incidents[0].evidence.share().unwrap();
+    assert_eq!((evidence.rule, evidence.since), ("another", minute(190 - 119)));
+    assert_eq!((evidence.observed.total, evidence.observed.negative), (100, 60));
+    assert_eq!((evidence.baseline.total, evidence.baseline.negative), (900, 360));
+    assert_eq!((evidence.expected_share, evidence.statistic), (0.4, 4.75));
+    let view = sqlx::query("SELECT * FROM share_incidents WHERE id = 2");
+    let view = view.fetch_one(store.pool()).await.unwrap();
+    assert_eq!(view.get::<i64, _>("observed_negative"), 60);
+    assert_eq!(view.get::<i32, _>("window_minutes"), 120);
+
+    let events = async |id| {
+        let events = store.events(IncidentId(id)).await.unwrap();
+        events.into_iter().map(|e| (e.kind, e.told.join(" "))).collect::<Vec<_>>()
+    };
+    let event = |kind: &str, told: &str| (kind.to_owned(), told.to_owned());
+    assert_eq!(events(1).await, [event("opened", "comms hook"), event("resolved", "comms")]);
+    assert_eq!(events(2).await, [event("opened", "comms hook"), event("resolved", "comms hook")]);
+    assert_eq!(events(3).await, [event("opened", ""), event("resolved", "")]);
+
+    // Judging goes on from where it stood.
+    let known = watch(&store, "united").await;
+    assert_eq!((known.judged, known.open), (minute(240), None));
+    assert_eq!(watch(&store, "klm").await.judged, minute(239));
+    let next = open_after(&store).await;
+    assert!(next.0 > 3);
+
+    // What was not sent yet still is, whoever heard of an open incident hears of its end, and
+    // what was given up can be sent.
+    assert_eq!(store.dead_notifications(9).await.unwrap().len(), 1);
+    assert_eq!(store.revive(None, None).await.unwrap(), 1);
+    let rows = send_all(&store).await;
+    let found: Vec<_> =
+        rows.iter().map(|r| (r.key.as_str(), r.notification.thread.as_str())).collect();
+    assert_eq!(
+        found[..4],
+        [
+            ("incident-1-opened-hook", "incident-1-opened-hook"),
+            ("incident-2-opened-hook", "incident-2-opened-hook"),
+            ("incident-2-resolved-comms", "incident-2-opened-comms"),
+            ("incident-2-resolved-hook", "incident-2-opened-hook"),
+        ]
+    );
+    let pending = &rows[1].notification;
+    assert_eq!((pending.transition.as_str(), pending.reason.as_str()), ("opened", "too many"));
+    assert_eq!((pending.test, pending.cause(), pending.curve.len()), (false, Cause::Share, 1));
+    let texts: Vec<_> = pending.examples.iter().map(|e| (e.text.as_str(), e.alike)).collect();
+    assert_eq!(texts, [("late", 1), ("again", 1)]);
+    let closed = &rows[2].notification;
+    assert_eq!((closed.transition.as_str(), closed.at), ("resolved", minute(240).start()));
+
+    let progress = store.progress("tweets").await.unwrap();
+    assert_eq!((progress[0].position.0, progress[0].record_time_max), (41, None));
+    let tweets = store.window_tweets("united", minute(0), minute(600), 9).await.unwrap();
+    assert_eq!((tweets.len(), tweets[0].author.as_ref()), (1, None));
+}
+
+async fn open_after(store: &PostgresStore) -> IncidentId {
+    decide(store, decision("united", Some(240), 241, Some(Transition::Opened))).await.unwrap()
+}

@@ -1,0 +1,211 @@
+//! A daemon that dies between any two steps of open, notify and resolve, and the next one that
+//! takes over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use monitor::clock::SimulatedClock;
+use monitor::config::{Brand, Receiver, Settings};
+use monitor::domain::{
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probability, Resume,
+    Score, StartAt, TopicPartition, Tweet, TweetId,
+};
+use monitor::notify::Dispatcher;
+use monitor::pipeline::Judge;
+use monitor::store::{
+    Advance, Batch, Claim, Committed, DeadNotification, Decision, Event, MemoryStore, OutboxRow,
+    OutboxState, PartitionProgress, ScoredTweet, Silence, Store, StoreError, StoredTweet, Totals,
+    Watch,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::notify::rig::{self, HttpReceiver};
+use crate::support::store_calls;
+
+/// When a daemon dies: at the n-th call that writes, before it or after it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Death {
+    Before(usize),
+    After(usize),
+    Never,
+}
+
+/// The store as a daemon sees it that dies: nothing it does after its death arrives.
+struct Mortal {
+    inner: Arc<MemoryStore>,
+    death: Death,
+    writes: AtomicUsize,
+}
+
+impl Mortal {
+    fn new(inner: &Arc<MemoryStore>, death: Death) -> Arc<Self> {
+        Arc::new(Self { inner: inner.clone(), death, writes: AtomicUsize::new(0) })
+    }
+
+    fn is_dead(&self) -> bool {
+        let writes = self.writes.load(Ordering::SeqCst);
+        matches!(self.death, Death::Before(n) | Death::After(n) if writes > n)
+    }
+
+    async fn unless_dead<T>(
+        &self,
+        call: &str,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let dead = || Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
+        if self.is_dead() {
+            return dead();
+        }
+        if !["decide", "outbox_lease", "outbox_record"].contains(&call) {
+            return work.await;
+        }
+        let place = self.writes.fetch_add(1, Ordering::SeqCst);
+        if self.death == Death::Before(place) {
+            return dead();
+        }
+        let answer = work.await;
+        if self.death == Death::After(place) { dead() } else { answer }
+    }
+}
+
+macro_rules! mortal {
+    ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Store for Mortal {
+            $(async fn $call(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.unless_dead(stringify!($call), self.inner.$call($($argument),*)).await
+            })*
+        }
+    };
+}
+
+store_calls! { mortal }
+
+fn start() -> DateTime<Utc> {
+    "2026-01-01T00:00:00Z".parse().expect("a time")
+}
+
+/// Two days of a brand, two tweets a minute, a fifth of them negative but for a storm.
+async fn days_with_a_storm() -> Arc<MemoryStore> {
+    let store = Arc::new(MemoryStore::new());
+    let partition = TopicPartition::new("tweets", 0);
+    let (low, high) = (Offset(0), Offset(1));
+    let claim = Claim { partition: partition.clone(), seen: None, low, high };
+    store.claim(&[claim], StartAt::Earliest).await.expect("claimed");
+    let tweet = |n: i64| {
+        let negative = if (42 * 60..45 * 60).contains(&(n / 2)) { n % 10 < 7 } else { n % 10 < 2 };
+        let at = start() + TimeDelta::seconds(n * 30);
+        let id = TweetId::new(n.to_string()).expect("an id");
+        let p = Probability::new(if negative { 0.9 } else { 0.1 }).expect("p");
+        ScoredTweet {
+            tweet: Tweet::new(id, format!("acme, number {n}"), at, Vec::new()).expect("a tweet"),
+            brands: vec!["acme".into()],
+            score: Score::new(p, Probability::new(0.5).expect("p")),
+            model: "any@1".into(),
+        }
+    };
+    let scores: Vec<_> = (0..48 * 120).map(tweet).collect();
+    let advance = Advance {
+        partition: partition.clone(),
+        from: low,
+        to: high,
+        event_time_max: scores.iter().map(|s| s.tweet.created_at).max(),
+        record_time_max: None,
+    };
+    store
+        .commit(&Batch { scores, dead_letters: Vec::new(), advances: vec![advance] })
+        .await
+        .expect("stored");
+    store.mark_at_end(&partition, high, true).await.expect("marked");
+    store
+}
+
+/// A daemon's life: it judges, and sends until nothing is left or it is dead.
+async fn live(store: Arc<Mortal>, settings: &Settings, clock: &Arc<SimulatedClock>) {
+    let judged = Judge::new(store.clone(), settings, clock.clone()).look().await;
+    assert!(judged.is_ok() || store.is_dead(), "{judged:?}");
+    let receivers = &settings.receivers;
+    let dispatcher = Dispatcher::new(store.clone(), receivers, rig::delivery(), clock.clone());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(dispatcher.expect("a dispatcher").run(stop.clone()));
+    loop {
+        if store.is_dead() {
+            // As a kill does: what it was about to do it never does.
+            running.abort();
+            break;
+        }
+        if store.inner.totals().await.expect("totals").outbox_pending == 0 {
+            stop.cancel();
+            let _ = running.await;
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The incidents, and what the receiver was sent: bodies by key.
+type Outcome = (Vec<Incident>, BTreeMap<String, Vec<String>>);
+
+/// One daemon that dies so, and another that takes over; answers also whether the first died.
+async fn two_lives(death: Death) -> (bool, Outcome) {
+    let store = days_with_a_storm().await;
+    let receiver = HttpReceiver::start(Vec::new()).await;
+    let mut settings = Settings::default();
+    settings
+        .brands
+        .insert("acme".into(), Brand { keywords: vec!["acme".into()], ..Brand::default() });
+    settings.receivers.insert("hook".into(), Receiver::Webhook(rig::webhook(&receiver)));
+    settings.stream.quiet_minutes_max = 0;
+    settings.stream.lag_minutes_max = 0;
+    let clock = Arc::new(SimulatedClock::at(start() + TimeDelta::days(2)));
+
+    let first = Mortal::new(&store, death);
+    live(first.clone(), &settings, &clock).await;
+    let died = first.is_dead();
+    // What the dead one had leased is free again.
+    clock.advance(Duration::from_millis(rig::delivery().lease_ms + 1));
+    live(Mortal::new(&store, Death::Never), &settings, &clock).await;
+
+    let mut sent: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (headers, body) in receiver.requests() {
+        sent.entry(rig::header(&headers, "webhook-id").to_owned()).or_default().push(body);
+    }
+    (died, (store.incidents(10).await.expect("incidents"), sent))
+}
+
+#[tokio::test]
+async fn a_death_between_any_two_steps_loses_and_doubles_nothing() {
+    rig::install_tls();
+    let (_, (incidents, sent)) = two_lives(Death::Never).await;
+    assert_eq!(incidents.len(), 1, "there is one storm: {incidents:?}");
+    assert!(incidents[0].resolved.is_some(), "and it ends");
+    let keys: BTreeSet<_> = sent.keys().cloned().collect();
+    for step in ["incident-1-opened-", "incident-1-resolved-"] {
+        assert!(keys.iter().any(|key| key.starts_with(step)), "{keys:?}");
+    }
+
+    let mut deaths = 0;
+    for place in 0.. {
+        let mut died = false;
+        for death in [Death::Before(place), Death::After(place)] {
+            let (dead, (found, received)) = two_lives(death).await;
+            died |= dead;
+            deaths += usize::from(dead);
+            assert_eq!(found, incidents, "{death:?}");
+            assert_eq!(received.keys().cloned().collect::<BTreeSet<_>>(), keys, "{death:?}");
+            for (key, bodies) in &received {
+                assert!(bodies.len() <= 2, "{death:?}: {key} was sent {} times", bodies.len());
+                assert!(bodies.iter().all(|b| *b == sent[key][0]), "{death:?}: {key} differs");
+            }
+        }
+        // Leases that find nothing are writes too; the work itself is over long before.
+        if !died || place == 12 {
+            break;
+        }
+    }
+    assert!(deaths >= 12, "it died {deaths} times");
+}
