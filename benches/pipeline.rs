@@ -9,7 +9,6 @@
 //! `scripts/bench pipeline [--rounds 3] [--rows 60000]`
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,6 +97,8 @@ async fn main() -> anyhow::Result<()> {
     );
 
     let names = ["bare consume", "bare insert", "no model", "logistic-tfidf", "lstm"];
+    let models =
+        config::Model { directory: args.models.clone().into(), ..config::Model::default() };
     let mut rates = vec![Vec::new(); names.len()];
     for round in 1..=args.rounds {
         for (name, rates) in names.iter().zip(&mut rates) {
@@ -105,9 +106,7 @@ async fn main() -> anyhow::Result<()> {
                 "bare consume" => bench.bare_consume()?,
                 "bare insert" => bench.bare_insert().await?,
                 "no model" => bench.pipeline(Model::null()).await?,
-                family => {
-                    bench.pipeline(classifier::open(Path::new(&args.models), family, 2)?).await?
-                }
+                family => bench.pipeline(classifier::open(&models, family)?).await?,
             };
             eprintln!("round {round} of {}: {name}: {rate:.0} rows/s", args.rounds);
             rates.push(rate);

@@ -173,8 +173,24 @@ pub struct Model {
     pub directory: PathBuf,
     /// Threads that libtorch may use.
     pub threads: usize,
+    /// `auto` (the first GPU, where there is one), `cpu`, `cuda:0`.
+    pub device: String,
+    /// How finely transformers compute.
+    pub precision: Precision,
     /// How often the daemon looks whether another version was promoted; 0 is never.
     pub reload_s: u64,
+}
+
+/// How finely transformers compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Half on a GPU, single on a CPU.
+    Auto,
+    /// 24 bits of mantissa.
+    Single,
+    /// bfloat16: 8 bits of mantissa.
+    Half,
 }
 
 /// `[batching]`

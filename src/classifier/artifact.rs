@@ -2,7 +2,9 @@
 //!
 //! `models/<name>/<version>/` holds `manifest.json`, `weights.safetensors`,
 //! `README.md` (the model card) and, where the family has one, `vocabulary.txt`; where the
-//! preset is the study's, `lexicon.txt` too.
+//! preset is the study's, `lexicon.txt` too. A transformer's folder has the layout of Hugging
+//! Face instead (`config.json`, `model.safetensors`, `tokenizer.json`), so that Python's
+//! transformers opens it too.
 //!
 //! **Invariant.** A version is written whole or not at all (a temporary folder, then a
 //! rename), and never changed: every file's SHA-256 stands in the manifest, and that of
@@ -10,24 +12,19 @@
 //! that trained it, and formats that can carry code.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-
+use super::manifest::{Architecture, Manifest};
 use super::network::Served;
 use super::weights::{Precision, WeightsError};
 use super::{
-    Calibration, Classifier, Dense, DenseShape, Encoder, HashedWords, KnownNgrams, Logistic,
-    LogisticShape, Lstm, LstmShape, Model, ModelId, Network, Purpose, Sequence, Tfidf, TfidfShape,
-    Weights, WordIds,
+    Calibration, Classifier, Compute, Dense, DeviceError, Encoder, HashedWords, KnownNgrams,
+    Logistic, Lstm, Model, Network, Purpose, Sequence, Tfidf, Transformer, TransformerConfig,
+    Weights, WordIds, WordPieces, sha256,
 };
-use tch::Device;
 
 use crate::domain::Probability;
 use crate::text::{
@@ -37,138 +34,13 @@ use crate::text::{
 const MANIFEST: &str = "manifest.json";
 const WEIGHTS: &str = "weights.safetensors";
 const VOCABULARY: &str = "vocabulary.txt";
+const HF_WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
 const LEXICON: &str = "lexicon.txt";
 const NGRAMS: &str = "ngrams.txt";
 /// Name of the model card.
 pub const CARD: &str = "README.md";
-/// Ends of the names of files that no model reads.
-const FOR_PEOPLE: [&str; 3] = [".md", ".csv", ".svg"];
-
-/// A kind of model, with what must be known to read its weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "family", content = "architecture", rename_all = "kebab-case")]
-pub enum Architecture {
-    /// Logistic regression over hashed words.
-    LogisticHash(LogisticShape),
-    /// Logistic regression over TF-IDF of n-grams.
-    LogisticTfidf(TfidfShape),
-    /// The mean of word vectors and a dense layer.
-    Dense(DenseShape),
-    /// LSTM over word vectors.
-    Lstm(LstmShape),
-}
-
-impl Architecture {
-    /// The family's name.
-    pub fn family(&self) -> &'static str {
-        match self {
-            Self::LogisticHash(_) => "logistic-hash",
-            Self::LogisticTfidf(_) => "logistic-tfidf",
-            Self::Dense(_) => "dense",
-            Self::Lstm(_) => "lstm",
-        }
-    }
-}
-
-/// What a model is, what it learned from, and how well it does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// The model's name.
-    pub name: String,
-    /// Its version, from 1.
-    pub version: u32,
-    /// Family, and the shape of its weights.
-    #[serde(flatten)]
-    pub architecture: Architecture,
-    /// Name of the [`Preset`] that turns text into words.
-    pub preset: String,
-    /// From what the model says to what is stored.
-    pub calibration: Calibration,
-    /// How many numbers it has.
-    pub parameters: usize,
-    /// How many of them were learned; the others came with the word vectors.
-    pub trainable: usize,
-    /// Seed of the split, the first weights and the order of batches.
-    pub seed: u64,
-    /// What to type to train it again; file names without folders.
-    pub command: String,
-    /// What it learned from.
-    pub data: Data,
-    /// Commit of the program that trained it; absent where it was not built from a repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub commit: Option<String>,
-    /// Versions of what computed it.
-    pub libraries: BTreeMap<String, String>,
-    /// What computed it: processor or GPU, threads.
-    pub machine: String,
-    /// When training ended.
-    pub trained_at: DateTime<Utc>,
-    /// How long training took.
-    pub minutes: f64,
-    /// Measured on the files of this version: data set to figure to value.
-    pub metrics: BTreeMap<String, BTreeMap<String, f64>>,
-    /// SHA-256 over the rows of each of those data sets: figures on equal rows compare.
-    pub rows_sha256: BTreeMap<String, String>,
-    /// SHA-256 of each other file of the version, by its name.
-    pub files: BTreeMap<String, String>,
-}
-
-/// Where the rows came from and where they went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Data {
-    /// The file's name.
-    pub file: String,
-    /// The file's SHA-256.
-    pub sha256: String,
-    /// Rows learned from.
-    pub rows_train: usize,
-    /// Rows that decided when to stop.
-    pub rows_validation: usize,
-    /// Rows held out.
-    pub rows_held_out: usize,
-    /// How rows were parted: `user`, `random` or `time`.
-    pub split: String,
-    /// Further files learned from.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub also: Vec<Source>,
-    /// Human-labelled rows that the calibration was fitted on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibrate: Option<Source>,
-    /// Where the word vectors came from.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub embeddings: Vec<Source>,
-}
-
-/// A file that went into a model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// Its name.
-    pub file: String,
-    /// Its SHA-256.
-    pub sha256: String,
-    /// What was taken from it.
-    pub about: String,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.file, self.about)
-    }
-}
-
-impl Manifest {
-    /// `name@version`
-    pub fn id(&self) -> ModelId {
-        ModelId { name: self.name.clone(), version: self.version }
-    }
-
-    /// The files that a model reads, with their SHA-256; the others are for people.
-    pub fn files_read(&self) -> impl Iterator<Item = (&String, &String)> {
-        let is_read = |name: &str| !FOR_PEOPLE.iter().any(|ending| name.ends_with(ending));
-        self.files.iter().filter(move |(name, _)| is_read(name))
-    }
-}
-
 /// The content of a version before it is written.
 #[derive(Debug)]
 pub struct NewArtifact {
@@ -182,8 +54,19 @@ pub struct NewArtifact {
     pub analyzer: Analyzer,
     /// The n-grams, where the family has them.
     pub ngrams: Option<Ngrams>,
+    /// `config.json` and `tokenizer.json`, where the family has them.
+    pub transformer: Option<TransformerFiles>,
     /// Further files to keep beside it, such as the course of the training.
     pub extra: BTreeMap<String, Vec<u8>>,
+}
+
+/// What a transformer's folder holds beside its weights.
+#[derive(Debug)]
+pub struct TransformerFiles {
+    /// `config.json`
+    pub config: Vec<u8>,
+    /// `tokenizer.json`
+    pub tokenizer: Vec<u8>,
 }
 
 /// Why a model could not be read or written, and what to do.
@@ -245,6 +128,17 @@ pub enum ArtifactError {
         /// What is wrong.
         reason: String,
     },
+    /// A file of a transformer's folder will not do.
+    #[error("{}: {reason}", .path.display())]
+    Unfit {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The device of the settings is not there.
+    #[error("model.device: {0}")]
+    Device(#[from] DeviceError),
     /// The weights do not fit the manifest.
     #[error("{}: {source}", .path.display())]
     Weights {
@@ -293,11 +187,6 @@ pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> ArtifactError {
     move |source| ArtifactError::Io { path, source }
 }
 
-/// SHA-256 in lower-case hexadecimal.
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Reads `manifest.json` of the version in `folder`.
 pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, ArtifactError> {
     let path = folder.join(MANIFEST);
@@ -311,7 +200,7 @@ pub(super) fn checksum(path: &Path) -> Result<String, ArtifactError> {
 }
 
 /// Reads a file that must be there.
-fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
     fs::read(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => ArtifactError::Missing(path.to_owned()),
         _ => at(path)(source),
@@ -319,7 +208,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
 }
 
 /// Reads and verifies the version in `folder`.
-pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
+pub(super) fn load(folder: &Path, compute: Compute) -> Result<Model, ArtifactError> {
     let manifest = read_manifest(folder)?;
     // A typo mended in the card stops no daemon.
     let mut files = BTreeMap::new();
@@ -338,7 +227,8 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
     let mut verified = |name: &str| {
         files.remove(name).ok_or_else(|| refuse(format!("{name:?} is not among its files")))
     };
-    let numbers = verified(WEIGHTS)?;
+    let numbers_file = weights_file(&manifest);
+    let numbers = verified(numbers_file)?;
     let list = match list(&manifest) {
         Some(name) => text(&folder.join(name), verified(name)?)?,
         None => String::new(),
@@ -359,7 +249,7 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
     let threshold =
         Probability::new(threshold).map_err(|error| refuse(format!("threshold {error}")))?;
 
-    let unfit = |source| ArtifactError::Weights { path: folder.join(WEIGHTS), source };
+    let unfit = |source| ArtifactError::Weights { path: folder.join(numbers_file), source };
     let mut weights = Weights::parse(&numbers).map_err(unfit)?;
     drop(numbers);
     let words = |size: usize, sequence: Sequence| {
@@ -375,6 +265,7 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
         }
         Ok(Arc::new(WordIds::new(analyzer.clone(), vocabulary, sequence)))
     };
+    let device = compute.device;
     let (encoder, classifier): (Arc<dyn Encoder>, Box<dyn Classifier>) = match manifest.architecture
     {
         Architecture::LogisticHash(shape) => {
@@ -398,25 +289,52 @@ pub(super) fn load(folder: &Path) -> Result<Model, ArtifactError> {
         }
         Architecture::Dense(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
-            let network = Dense::new(shape, Purpose::Service, Device::Cpu);
-            network.load(&mut weights).map_err(unfit)?;
+            let network = Dense::new(shape, Purpose::Service, device);
+            network.load(weights).map_err(unfit)?;
             (encoder, Box::new(Served(network)))
         }
         Architecture::Lstm(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
-            let network = Lstm::new(shape, Purpose::Service, Device::Cpu);
-            network.load(&mut weights).map_err(unfit)?;
+            let network = Lstm::new(shape, Purpose::Service, device);
+            network.load(weights).map_err(unfit)?;
             (encoder, Box::new(Served(network)))
+        }
+        Architecture::Transformer(shape) => {
+            let refuse = |file: &str, reason| {
+                let path = folder.join(file);
+                move |more: String| ArtifactError::Unfit { path, reason: format!("{reason}{more}") }
+            };
+            let config =
+                TransformerConfig::parse(&verified(CONFIG)?).map_err(refuse(CONFIG, ""))?;
+            if config.shape(shape.tokens_max) != shape || shape.tokens_max > config.positions() {
+                return Err(refuse(CONFIG, "it says otherwise than the manifest")(String::new()));
+            }
+            let encoder = WordPieces::parse(&verified(TOKENIZER)?, shape.tokens_max)
+                .map_err(refuse(TOKENIZER, ""))?;
+            let mut network = Transformer::new(&config, shape.tokens_max, device);
+            network.load(weights).map_err(unfit)?;
+            if compute.half {
+                network.halve();
+            }
+            (Arc::new(encoder), Box::new(Served(network)))
         }
     };
     let model = Model { id: manifest.id(), threshold, encoder, classifier };
     Ok(model.calibrated(manifest.calibration, threshold))
 }
 
+/// The file with the numbers.
+fn weights_file(manifest: &Manifest) -> &'static str {
+    match manifest.architecture {
+        Architecture::Transformer(_) => HF_WEIGHTS,
+        _ => WEIGHTS,
+    }
+}
+
 /// The file that says what ids stand for, where the family has one.
 fn list(manifest: &Manifest) -> Option<&'static str> {
     match manifest.architecture {
-        Architecture::LogisticHash(_) => None,
+        Architecture::LogisticHash(_) | Architecture::Transformer(_) => None,
         Architecture::LogisticTfidf(_) => Some(NGRAMS),
         Architecture::Dense(_) | Architecture::Lstm(_) => Some(VOCABULARY),
     }
@@ -429,7 +347,11 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ArtifactError> {
 
 /// Writes numbers and words of a version into `folder`; [`seal`] finishes it.
 pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(), ArtifactError> {
-    let mut files = vec![(WEIGHTS, artifact.weights.to_bytes(Precision::Half))];
+    let numbers = artifact.weights.to_bytes(Precision::Half);
+    let mut files = vec![(weights_file(&artifact.manifest), numbers)];
+    if let Some(TransformerFiles { config, tokenizer }) = &artifact.transformer {
+        files.extend([(CONFIG, config.clone()), (TOKENIZER, tokenizer.clone())]);
+    }
     if let Some(vocabulary) = &artifact.vocabulary {
         files.push((VOCABULARY, vocabulary.to_text().into_bytes()));
     }

@@ -55,12 +55,12 @@ impl Network for Dense {
         &self.variables
     }
 
-    fn vocabulary(&self) -> usize {
-        self.shape.vocabulary
+    fn variables_mut(&mut self) -> &mut VarStore {
+        &mut self.variables
     }
 
-    fn word_vectors(&self) -> &Tensor {
-        &self.embedding
+    fn vocabulary(&self) -> usize {
+        self.shape.vocabulary
     }
 
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor {

@@ -40,7 +40,11 @@ impl HashedWords {
 
 impl Encoder for HashedWords {
     fn encode(&self, text: &str) -> Encoding {
-        Encoding { ids: self.buckets.ids(&self.analyzer.words(text, self.words_max)) }
+        let words_max = self.words_max;
+        let mut words = self.analyzer.words(text, words_max.saturating_add(1));
+        let truncated = words.len() > words_max;
+        words.truncate(words_max);
+        Encoding { ids: self.buckets.ids(&words), truncated }
     }
 }
 
@@ -83,7 +87,7 @@ mod tests {
     fn computes_what_it_says() {
         let mut model = Logistic { weight: vec![0.0, 1.0, 3.0, -2.0], bias: 0.5 };
         let mut check = |name: &str, ids: &[u32], expected: f32| {
-            let row = Encoding { ids: ids.to_vec() };
+            let row = Encoding::new(ids.to_vec());
             let found = model.classify(&[&row]).unwrap()[0].get();
             assert!((found - expected).abs() < 1e-6, "{name}: {found}");
         };
@@ -96,7 +100,7 @@ mod tests {
     fn refuses_ids_it_has_no_weight_for() {
         let mut model = Logistic { weight: vec![0.0; 4], bias: 0.0 };
         let (good, bad, empty) =
-            (Encoding { ids: vec![1] }, Encoding { ids: vec![4] }, Encoding { ids: vec![] });
+            (Encoding::new(vec![1]), Encoding::new(vec![4]), Encoding::new(vec![]));
         assert!(model.classify(&[&good, &bad]).is_err());
         assert!(model.classify(&[&empty]).is_err());
         assert!(model.classify(&[]).unwrap().is_empty());

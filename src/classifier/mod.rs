@@ -11,12 +11,15 @@
 mod artifact;
 mod calibration;
 mod dense;
+mod device;
 mod logistic;
 mod lstm;
+mod manifest;
 mod network;
 mod null;
 mod registry;
 mod tfidf;
+mod transformer;
 mod weights;
 mod words;
 mod worker;
@@ -24,13 +27,17 @@ mod worker;
 use std::fmt;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::domain::Probability;
 
-pub use artifact::{Architecture, ArtifactError, CARD, Data, Manifest, NewArtifact, Source};
+pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
 pub use calibration::Calibration;
 pub use dense::{Dense, DenseShape};
+pub use device::{Compute, DeviceError, device};
 pub use logistic::{HashedWords, Logistic, LogisticShape};
 pub use lstm::{Lstm, LstmShape, Pooling};
+pub use manifest::{Architecture, Data, Manifest, Source};
 pub use network::{Network, Padded, Purpose};
 pub use registry::{
     BEFORE_CALIBRATION, Comparison, Entry, FileState, Promotion, RegistryError, comparable, folder,
@@ -38,6 +45,9 @@ pub use registry::{
     remove, resolve, rollback, verify,
 };
 pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
+pub use transformer::{
+    Pretrained, Transformer, TransformerConfig, TransformerKind, TransformerShape, WordPieces,
+};
 pub use weights::{Precision, Weights, WeightsError};
 pub use words::{Sequence, WordIds};
 pub use worker::{ModelHandle, WorkerGone};
@@ -51,6 +61,15 @@ const NAME_BYTES_MAX: usize = 100;
 pub struct Encoding {
     /// Ids below the model's vocabulary size.
     pub ids: Vec<u32>,
+    /// Whether the text had more than the model reads.
+    pub truncated: bool,
+}
+
+impl Encoding {
+    /// Of a whole text.
+    pub fn new(ids: Vec<u32>) -> Self {
+        Self { ids, truncated: false }
+    }
 }
 
 /// Turns text into ids; pure and shared between threads.
@@ -168,6 +187,11 @@ fn probabilities(values: Vec<f32>) -> Result<Vec<Probability>, ClassifyError> {
                 .map_err(|error| ClassifyError { rows, reason: error.to_string() })
         })
         .collect()
+}
+
+/// SHA-256 in lower-case hexadecimal.
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The logistic function.

@@ -24,10 +24,10 @@ const PASS_IDS_MIN: usize = 512;
 pub trait Network: Send {
     /// The arrays, trainable or frozen.
     fn variables(&self) -> &VarStore;
+    /// The same, to change their number type.
+    fn variables_mut(&mut self) -> &mut VarStore;
     /// Ids from here on have no vector.
     fn vocabulary(&self) -> usize;
-    /// The table of word vectors, shape [vocabulary, width].
-    fn word_vectors(&self) -> &Tensor;
     /// Logits of "negative" against "positive", shape [rows]. `dropout` is the share of
     /// activations silenced while training, 0 in service.
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor;
@@ -41,23 +41,14 @@ pub trait Network: Send {
         weights
     }
 
-    /// Takes every array of this shape out of a weights file.
+    /// Takes its arrays out of a weights file that holds them and no others.
     ///
     /// # Errors
-    /// One is missing or has another shape.
-    fn load(&self, weights: &mut Weights) -> Result<(), WeightsError> {
-        for (name, mut tensor) in self.variables().variables() {
-            let size = tensor.size();
-            let expected: Vec<usize> = size.iter().map(|n| *n as usize).collect();
-            let values = Tensor::from_slice(&weights.take(&name, &expected)?).reshape(size);
-            tch::no_grad(|| tensor.copy_(&values));
-        }
-        Ok(())
-    }
-
-    /// Puts other vectors, shape [vocabulary, width], in place of the first ones.
-    fn set_word_vectors(&self, vectors: &Tensor) {
-        tch::no_grad(|| self.word_vectors().shallow_clone().copy_(vectors));
+    /// Some are missing, unexpected, or have another shape; the message lists them all.
+    fn load(&self, weights: Weights) -> Result<(), WeightsError> {
+        let mut variables: Vec<_> = self.variables().variables().into_iter().collect();
+        variables.sort_by(|(a, _), (b, _)| a.cmp(b));
+        weights.fill(variables)
     }
 
     /// How many numbers it has, and how many of them are learned.
@@ -140,6 +131,11 @@ pub struct Padded {
 }
 
 impl Padded {
+    /// 1 for ids, 0 for padding, shape [rows, longest].
+    pub(super) fn mask(&self) -> Tensor {
+        self.padding.squeeze_dim(-1).logical_not().to_kind(Kind::Int64)
+    }
+
     /// On `device`.
     pub fn new(rows: &[&[u32]], device: Device) -> Self {
         let longest = rows.iter().map(|ids| ids.len()).max().unwrap_or(0).max(1);
@@ -245,7 +241,7 @@ pub(super) mod tests {
     /// A network of 50 ids must score a row alike alone and beside others.
     pub fn neighbours_and_padding_change_nothing(network: impl Network) {
         let rows: Vec<Encoding> = (0..300u32)
-            .map(|n| Encoding { ids: (0..=(n * 13) % 40).map(|k| 1 + (n + k * 7) % 49).collect() })
+            .map(|n| Encoding::new((0..=(n * 13) % 40).map(|k| 1 + (n + k * 7) % 49).collect()))
             .collect();
         let mut served = Served(network);
         let together = served.classify(&rows.iter().collect::<Vec<_>>()).unwrap();

@@ -19,8 +19,11 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
-use super::artifact::{self, ArtifactError, Manifest, NewArtifact, at};
-use super::{Model, ModelId, is_name};
+use tch::Device;
+
+use super::artifact::{self, ArtifactError, NewArtifact, at};
+use super::{Compute, Manifest, Model, ModelId, is_name};
+use crate::config;
 
 pub use promotions::{
     BEFORE_CALIBRATION, Comparison, Entry, Promotion, comparable, history, promote,
@@ -86,15 +89,17 @@ impl FileState {
 }
 
 /// Opens `name`, a model's name (its promoted version) or `name@version`, from the folder
-/// of models, and lets libtorch use `threads` threads from here on, in this whole process.
+/// of the settings and on their device, and lets libtorch use their threads from here on, in
+/// this whole process.
 ///
 /// # Errors
 /// [`ArtifactError`]: no such model (the message lists those there are), a file that is
-/// missing, damaged or does not fit.
-pub fn open(directory: &Path, name: &str, threads: usize) -> Result<Model, ArtifactError> {
-    let id = resolve(directory, name)?;
-    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX).max(1));
-    load(directory, &id)
+/// missing, damaged or does not fit, a GPU that is not there.
+pub fn open(settings: &config::Model, name: &str) -> Result<Model, ArtifactError> {
+    let id = resolve(&settings.directory, name)?;
+    let compute = Compute::of(settings)?;
+    tch::set_num_threads(i32::try_from(settings.threads).unwrap_or(i32::MAX).max(1));
+    load(&settings.directory, &id, compute)
 }
 
 /// Which version `name` opens now; `name` as in [`open`].
@@ -181,7 +186,7 @@ pub fn ready(directory: &Path, name: &str) -> Result<(), ArtifactError> {
 
 /// Writes the next version of `artifact.manifest.name` and answers its manifest.
 ///
-/// `measure` gets the new version, opened from the very files that ship, writes what it
+/// `measure` gets the new version, opened on `device` from the very files that ship, writes what it
 /// measures into the manifest, and answers the model card. Who registers under the same
 /// name meanwhile waits, and gets the version after this one.
 ///
@@ -191,6 +196,7 @@ pub fn ready(directory: &Path, name: &str) -> Result<(), ArtifactError> {
 pub fn register<E: From<ArtifactError>>(
     directory: &Path,
     mut artifact: NewArtifact,
+    device: Device,
     measure: impl FnOnce(Model, &mut Manifest) -> Result<String, E>,
 ) -> Result<Manifest, E> {
     let name = &artifact.manifest.name;
@@ -210,7 +216,8 @@ pub fn register<E: From<ArtifactError>>(
     artifact::write_content(temporary.path(), &artifact)?;
     let mut manifest = artifact.manifest;
     artifact::seal(temporary.path(), &mut manifest, "")?;
-    let card = measure(artifact::load(temporary.path())?, &mut manifest)?;
+    let compute = Compute { device, half: false };
+    let card = measure(artifact::load(temporary.path(), compute)?, &mut manifest)?;
     artifact::seal(temporary.path(), &mut manifest, &card)?;
     for entry in fs::read_dir(temporary.path()).map_err(at(temporary.path()))? {
         sync(&entry.map_err(at(temporary.path()))?.path())?;
@@ -263,9 +270,9 @@ fn clear_leftovers(parent: &Path) -> Result<(), ArtifactError> {
 }
 
 /// Reads and verifies a version, which must be the one that its folder says.
-fn load(directory: &Path, id: &ModelId) -> Result<Model, ArtifactError> {
+fn load(directory: &Path, id: &ModelId, compute: Compute) -> Result<Model, ArtifactError> {
     let folder = folder(directory, id);
-    let model = artifact::load(&folder)?;
+    let model = artifact::load(&folder, compute)?;
     if model.id != *id {
         let reason = format!("it says that it is {}; was its folder renamed?", model.id);
         return Err(ArtifactError::Manifest { path: folder, reason });

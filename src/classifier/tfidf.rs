@@ -46,14 +46,17 @@ impl KnownNgrams {
 
 impl Encoder for KnownNgrams {
     fn encode(&self, text: &str) -> Encoding {
-        let words = self.analyzer.words(text, self.shape.words_max);
+        let words_max = self.shape.words_max;
+        let mut words = self.analyzer.words(text, words_max.saturating_add(1));
+        let truncated = words.len() > words_max;
+        words.truncate(words_max);
         let mut ids = Vec::new();
         self.shape.lengths.for_each(&words, |ngram| ids.extend(self.ngrams.id(ngram.hash)));
         if ids.is_empty() {
             ids.push(Ngrams::NOTHING);
         }
         ids.sort_unstable();
-        Encoding { ids }
+        Encoding { ids, truncated }
     }
 }
 
@@ -136,7 +139,7 @@ mod tests {
         let mut model =
             Tfidf { scale: vec![0.0, 3.0, 4.0, 1.0], weight: vec![9.0, 1.0, 2.0, -1.0], bias: 0.5 };
         let mut check = |name: &str, ids: &[u32], logit: f32| {
-            let row = Encoding { ids: ids.to_vec() };
+            let row = Encoding::new(ids.to_vec());
             let found = model.classify(&[&row]).unwrap()[0].get();
             assert!((found - sigmoid(logit)).abs() < 1e-6, "{name}: {found}");
         };
@@ -154,7 +157,7 @@ mod tests {
     fn refuses_ids_it_has_no_weight_for() {
         let mut model = Tfidf { scale: vec![1.0; 4], weight: vec![0.0; 4], bias: 0.0 };
         let (good, bad, empty) =
-            (Encoding { ids: vec![1] }, Encoding { ids: vec![4] }, Encoding { ids: vec![] });
+            (Encoding::new(vec![1]), Encoding::new(vec![4]), Encoding::new(vec![]));
         assert!(model.classify(&[&good, &bad]).is_err());
         assert!(model.classify(&[&empty]).is_err());
         assert!(model.classify(&[]).unwrap().is_empty());

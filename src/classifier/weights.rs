@@ -1,13 +1,13 @@
 //! Named arrays of numbers in a safetensors file.
 //!
 //! **Invariant.** Numbers on disk are IEEE half precision in models, single precision in
-//! the checkpoints of a training, and single precision in memory; what is read has the
-//! shape that was asked for. Deliberately absent: other number types, and memory mapping:
-//! models here are a few megabytes.
+//! the checkpoints of a training, either (or bfloat16) in models of others, and single
+//! precision in memory; what is read has the shape that was asked for. Deliberately absent:
+//! pickles, which can carry code, and memory mapping: models here are small.
 
 use std::collections::BTreeMap;
 
-use half::f16;
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tch::{Device, Kind, Tensor};
 
@@ -28,6 +28,9 @@ pub struct Weights(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct WeightsError(String);
+
+/// Names that an error lists; the rest are counted.
+const LISTED_MAX: usize = 8;
 
 impl Weights {
     /// Adds an array; `shape` multiplies to the number of `values`.
@@ -56,6 +59,56 @@ impl Weights {
             ))),
             Some((_, values)) => Ok(values),
         }
+    }
+
+    /// Whether there is an array of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The same arrays under other names, without those that get none.
+    pub fn rename(self, name: impl Fn(&str) -> Option<String>) -> Self {
+        let renamed = |(old, array): (String, _)| name(&old).map(|new| (new, array));
+        Self(self.0.into_iter().filter_map(renamed).collect())
+    }
+
+    /// Copies each array into the variable of its name; both have the same names.
+    ///
+    /// # Errors
+    /// Arrays are missing, unexpected or have another shape; all of them are named.
+    pub fn fill(mut self, variables: Vec<(String, Tensor)>) -> Result<(), WeightsError> {
+        let (mut missing, mut misshapen, mut fitting) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, variable) in variables {
+            let size = variable.size();
+            match self.0.remove(&name) {
+                None => missing.push(name),
+                Some((shape, _)) if !shape.iter().map(|n| *n as i64).eq(size.iter().copied()) => {
+                    misshapen.push(format!("{name} is {shape:?} and should be {size:?}"));
+                }
+                Some((_, values)) => fitting.push((variable, values)),
+            }
+        }
+        let unexpected: Vec<String> = self.0.into_keys().collect();
+        let faults = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)];
+        let faults: Vec<String> = (faults.into_iter().filter(|(_, names)| !names.is_empty()))
+            .map(|(fault, names)| {
+                let listed = names[..names.len().min(LISTED_MAX)].join(", ");
+                let more = names.len().saturating_sub(LISTED_MAX);
+                let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+                format!("{} {fault}: {listed}{more}", names.len())
+            })
+            .collect();
+        if !faults.is_empty() {
+            return Err(WeightsError(format!(
+                "arrays do not fit the model: {}",
+                faults.join("; ")
+            )));
+        }
+        for (mut variable, values) in fitting {
+            let values = Tensor::from_slice(&values).reshape(variable.size());
+            tch::no_grad(|| variable.copy_(&values));
+        }
+        Ok(())
     }
 
     /// The file, with numbers rounded to `precision`.
@@ -88,6 +141,14 @@ impl Weights {
     /// # Errors
     /// The file is cut off, damaged, or holds another number type.
     pub fn parse(bytes: &[u8]) -> Result<Self, WeightsError> {
+        // A zip archive or a pickle of its second protocol or later: what PyTorch saves.
+        if bytes.starts_with(b"PK") || matches!(bytes, [0x80, 2..=5, ..]) {
+            return Err(WeightsError(
+                "it is a pickle, which can carry code and is never read: save the model as \
+                 safetensors"
+                    .into(),
+            ));
+        }
         let file = SafeTensors::deserialize(bytes)
             .map_err(|error| WeightsError(format!("the file is cut off or damaged ({error})")))?;
         let mut weights = Self::default();
@@ -99,9 +160,15 @@ impl Weights {
                 Dtype::F32 => (view.data().as_chunks::<4>().0.iter())
                     .map(|bytes| f32::from_le_bytes(*bytes))
                     .collect(),
+                Dtype::BF16 => (view.data().as_chunks::<2>().0.iter())
+                    .map(|bytes| bf16::from_le_bytes(*bytes).to_f32())
+                    .collect(),
+                // Places of tokens in older files, of no use to us.
+                Dtype::I64 if name.ends_with("position_ids") => continue,
                 other => {
                     return Err(WeightsError(format!(
-                        "array {name:?} is {other:?}: half (F16) or single (F32) precision is read"
+                        "array {name:?} is {other:?}: half (F16, BF16) or single (F32) precision \
+                         is read"
                     )));
                 }
             };

@@ -56,12 +56,15 @@ impl WordIds {
 impl Encoder for WordIds {
     fn encode(&self, text: &str) -> Encoding {
         let Sequence { words_max, padded, .. } = self.sequence;
-        let words = self.analyzer.words(text, self.sequence.analysed_max());
+        let analysed_max = self.sequence.analysed_max();
+        let words = self.analyzer.words(text, analysed_max.saturating_add(1));
+        let mut truncated = words.len() > analysed_max;
         let unknown = self.vocabulary.unknown();
         let known = |id: u32| if id < self.rare_from { Some(id) } else { unknown };
         let id = |word: &String| self.vocabulary.id(word).and_then(known);
-        let mut ids: Vec<u32> = words.iter().filter_map(id).collect();
+        let mut ids: Vec<u32> = words.iter().take(analysed_max).filter_map(id).collect();
         if padded {
+            truncated |= ids.len() > words_max;
             let from = ids.len().saturating_sub(words_max);
             let missing = words_max.saturating_sub(ids.len());
             ids = std::iter::repeat_n(PADDING, missing).chain(ids.drain(from..)).collect();
@@ -69,7 +72,7 @@ impl Encoder for WordIds {
         if ids.is_empty() {
             ids.push(unknown.unwrap_or(PADDING));
         }
-        Encoding { ids }
+        Encoding { ids, truncated }
     }
 }
 

@@ -166,7 +166,7 @@ mod tests {
     async fn a_poison_row_stands_alone() {
         let handle = handle();
         let check = async |name: &str, ids: &[u32]| {
-            let batch = ids.iter().map(|id| Encoding { ids: vec![*id] }).collect();
+            let batch = ids.iter().map(|id| Encoding::new(vec![*id])).collect();
             let verdicts = handle.classify(batch).await.unwrap();
             assert_eq!(verdicts.len(), ids.len(), "{name}");
             for (id, verdict) in ids.iter().zip(verdicts) {
@@ -196,7 +196,7 @@ mod tests {
             .map(|id| {
                 let handle = handle.clone();
                 tokio::spawn(async move {
-                    let scores = handle.classify(vec![Encoding { ids: vec![id] }]).await.unwrap();
+                    let scores = handle.classify(vec![Encoding::new(vec![id])]).await.unwrap();
                     assert_eq!(scores[0].as_ref().unwrap().get(), id as f32 / 100.0);
                 })
             })

@@ -23,7 +23,7 @@ pub struct Args {}
 pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
     super::run::require_brands(&settings)?;
     let model = &settings.model;
-    let model = classifier::open(&model.directory, &model.name, model.threads)?;
+    let model = classifier::open(model, &model.name)?;
     notify::notifiers(&settings.receivers, settings.delivery)?;
     Heartbeat::new(&settings.heartbeat)?;
     print(&summary(&settings, &model.id.to_string()))

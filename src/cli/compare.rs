@@ -5,7 +5,7 @@ use anyhow::{Context, ensure};
 
 use super::evaluate::{Split, print, print_json, write_whole};
 use crate::classifier::{self, Manifest, Model, ModelId};
-use crate::config::Settings;
+use crate::config::{Model as ModelSettings, Settings};
 use crate::training;
 use crate::training::evaluation::{self, Compared, Comparison, Measured, Metrics, Part};
 
@@ -63,8 +63,8 @@ fn price(text: &str) -> Result<f64, String> {
 
 /// Lets every model score the rows, then takes their time in turn, and prints the table.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
-    let (directory, threads) = (&settings.model.directory, settings.model.threads);
-    let (manifests, mut models) = open(&args, directory, threads)?;
+    let threads = settings.model.threads;
+    let (manifests, mut models) = open(&args, &settings.model)?;
     let data = training::read(&args.data, None)?;
     let selection = evaluation::select(
         &data,
@@ -83,7 +83,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let speeds = evaluation::speeds(&mut models, &selection.rows, threads)?;
     let mut compared = Vec::with_capacity(models.len());
     for ((manifest, figures), speed) in manifests.iter().zip(figures).zip(speeds) {
-        let bytes = size(directory, manifest)?;
+        let bytes = size(&settings.model.directory, manifest)?;
         compared.push(Compared::of(manifest, figures, speed, bytes, args.price_per_hour));
     }
     let measured = Measured::of(&data, &selection);
@@ -114,16 +114,13 @@ fn ids(args: &Args, directory: &Path) -> anyhow::Result<Vec<ModelId>> {
 }
 
 /// Opens them all. What nobody named is left out where it is damaged, and that is said.
-fn open(
-    args: &Args,
-    directory: &Path,
-    threads: usize,
-) -> anyhow::Result<(Vec<Manifest>, Vec<Model>)> {
+fn open(args: &Args, settings: &ModelSettings) -> anyhow::Result<(Vec<Manifest>, Vec<Model>)> {
+    let directory = &settings.directory;
     let (mut manifests, mut models) = (Vec::new(), Vec::new());
     for id in ids(args, directory)? {
         let name = id.to_string();
         let manifest = classifier::read_manifest(directory, &name);
-        match manifest.and_then(|it| Ok((it, classifier::open(directory, &name, threads)?))) {
+        match manifest.and_then(|it| Ok((it, classifier::open(settings, &name)?))) {
             Ok((manifest, model)) => {
                 manifests.push(manifest);
                 models.push(model);

@@ -89,7 +89,7 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let data = training::read(data, None)?;
     let selection = evaluation::select(&data, &[&manifest], args.split.map(Part::from))?;
 
-    let mut model = classifier::open(directory, name, threads)?;
+    let mut model = classifier::open(&settings.model, name)?;
     let threshold = args.threshold.unwrap_or(model.threshold);
     let scored = evaluation::score(&mut model, &selection.rows)?;
     let speeds = evaluation::speeds(&mut [model], &selection.rows, threads)?;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::evaluate::{print, print_json};
 use crate::classifier::{self, Comparison, Entry, FileState, Manifest, ModelId, promote_checked};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
+use crate::config::{Model as ModelSettings, Settings};
 use crate::training::{self, HELD_OUT, evaluation, training_time};
 
 /// List, show, promote and remove models
@@ -113,10 +113,9 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             print(&format!("{id} is promoted\n"))
         }
         Command::Promote(Promote { id, data, .. }) => {
-            let threads = settings.model.threads;
             let promotion = promote_checked(directory, &id, now, |current, new| match &data {
                 None => Ok(classifier::comparable(current, new)),
-                Some(file) => measure(directory, threads, file, [current, new]),
+                Some(file) => measure(&settings.model, file, [current, new]),
             })?;
             let words = promotion.words(&id, directory);
             ensure!(promotion.is_promoted(), words);
@@ -141,8 +140,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
 
 /// Both versions on the same labelled rows, which neither learned from.
 fn measure(
-    directory: &Path,
-    threads: usize,
+    settings: &ModelSettings,
     file: &Path,
     manifests: [&Manifest; 2],
 ) -> anyhow::Result<Vec<Comparison>> {
@@ -151,7 +149,7 @@ fn measure(
     eprintln!("{}", selection.note);
     let rows = selection.rows;
     let [current, new] = manifests.map(|manifest| {
-        let mut model = classifier::open(directory, &manifest.id().to_string(), threads)?;
+        let mut model = classifier::open(settings, &manifest.id().to_string())?;
         let auc = training::measure(&mut model, &rows)?.auc;
         auc.with_context(|| format!("{} needs both negative and positive rows", file.display()))
     });

@@ -90,6 +90,25 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
 
+    /// Rows of one step [default: the family's own]; what is too much for one pass is
+    /// taken in several, whose gradients add up
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: Option<u32>,
+
+    /// Longest step of Adam, such as 2e-5 [default: the family's own]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    learning_rate: Option<f64>,
+
+    /// Folder of the pretrained BERT or DistilBERT that a transformer begins with, in the
+    /// layout of Hugging Face (config.json, model.safetensors, tokenizer.json or vocab.txt)
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
+
+    /// How finely a transformer computes while it learns: single, half (bfloat16; what is
+    /// learned is kept in single precision), or auto: half on a GPU, single on a CPU
+    #[arg(long, value_enum, default_value = "auto")]
+    precision: Precision,
+
     /// Leave word vectors as they are (true) or learn them too (false) [default: learn, but
     /// not in the study's form]
     #[arg(long, value_name = "BOOL")]
@@ -130,6 +149,15 @@ enum Name {
     Dense,
     /// Reads words in order, both ways; minutes to train
     Lstm,
+    /// BERT or DistilBERT, fine-tuned; minutes on a GPU, hours on a CPU
+    Transformer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Precision {
+    Auto,
+    Single,
+    Half,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -167,6 +195,13 @@ fn also(text: &str) -> Result<Also, String> {
     }
 }
 
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && rate <= 1.0 => Ok(rate),
+        _ => Err(format!("{text:?} is no rate above 0, up to 1, such as 2e-5")),
+    }
+}
+
 fn model_name(text: &str) -> Result<String, String> {
     let name = text.to_owned();
     if classifier::is_name(text) { Ok(name) } else { Err(ArtifactError::Name(name).to_string()) }
@@ -179,6 +214,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         Some(Name::LogisticTfidf) => vec![Family::LogisticTfidf],
         Some(Name::Dense) => vec![Family::Dense],
         Some(Name::Lstm) => vec![Family::Lstm],
+        Some(Name::Transformer) => vec![Family::Transformer],
         None => Family::ALL.to_vec(),
     };
     anyhow::ensure!(
@@ -187,6 +223,9 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     );
     if let [family] = families[..] {
         args.refuse_idle_flags(family)?;
+    }
+    if families.contains(&Family::Transformer) && args.base.is_none() {
+        return Err(TrainingError::NoBase.into());
     }
     let output = args.output.clone().unwrap_or_else(|| settings.model.directory.clone());
     // They are trained in order, so those before the one that was stopped are finished.
@@ -201,7 +240,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         }
         _ => families,
     };
-    let device = training::device(&args.device).context("--device")?;
+    let device = classifier::device(&args.device).context("--device")?;
     let analyzer = match args.preset {
         Preset::Tweet => Analyzer::tweet(),
         Preset::Study => {
@@ -256,6 +295,13 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             split: args.split,
             output: output.clone(),
             epochs_max: args.epochs.map(|epochs| epochs as usize),
+            batch_rows: args.batch.map(|rows| rows as usize),
+            learning_rate: args.learning_rate,
+            base: args.base.clone(),
+            half: match args.precision {
+                Precision::Auto => device.is_cuda(),
+                precision => precision == Precision::Half,
+            },
             seed: args.seed,
             threads: settings.model.threads,
             device,
@@ -303,12 +349,18 @@ impl Args {
     /// A flag that does nothing is a misunderstanding, better cleared up before than after.
     fn refuse_idle_flags(&self, family: Family) -> anyhow::Result<()> {
         let logistic = matches!(family, Family::LogisticHash | Family::LogisticTfidf);
+        let transformer = family == Family::Transformer;
         let idle = [
             ("--epochs", self.epochs.is_some(), logistic),
-            ("--embeddings", !self.embeddings.is_empty(), logistic),
-            ("--frozen", self.frozen.is_some(), logistic),
-            ("--hidden", self.hidden.is_some(), logistic),
+            ("--batch", self.batch.is_some(), logistic),
+            ("--learning-rate", self.learning_rate.is_some(), logistic),
+            ("--embeddings", !self.embeddings.is_empty(), logistic || transformer),
+            ("--frozen", self.frozen.is_some(), logistic || transformer),
+            ("--hidden", self.hidden.is_some(), logistic || transformer),
             ("--resume", self.resume, logistic),
+            ("--base", self.base.is_some(), !transformer),
+            ("--precision", self.precision != Precision::Auto, !transformer),
+            ("--preset", self.preset == Preset::Study, transformer),
             ("--directions", self.directions.is_some(), family != Family::Lstm),
         ];
         for (flag, given, idle) in idle {
@@ -336,6 +388,13 @@ impl Args {
         add("split", self.split.as_str().into());
         self.rows.iter().for_each(|rows| add("rows", rows.to_string()));
         self.epochs.iter().for_each(|epochs| add("epochs", epochs.to_string()));
+        self.batch.iter().for_each(|rows| add("batch", rows.to_string()));
+        self.learning_rate.iter().for_each(|rate| add("learning-rate", rate.to_string()));
+        if family == Family::Transformer {
+            self.base.iter().for_each(|base| add("base", file(base)));
+            let precision = self.precision.to_possible_value().expect("none is skipped");
+            add("precision", precision.get_name().to_owned());
+        }
         self.frozen.iter().for_each(|frozen| add("frozen", frozen.to_string()));
         self.directions.iter().for_each(|directions| add("directions", directions.to_string()));
         self.hidden.iter().for_each(|hidden| add("hidden", hidden.to_string()));

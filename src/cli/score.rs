@@ -38,7 +38,7 @@ pub struct Args {
 /// Opens the model and scores.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let name = args.model.as_deref().unwrap_or(&settings.model.name);
-    let mut model = classifier::open(&settings.model.directory, name, settings.model.threads)?;
+    let mut model = classifier::open(&settings.model, name)?;
     let outcome = if args.text == "-" {
         score_lines(&mut model, io::stdin(), io::stdout().lock())
     } else {

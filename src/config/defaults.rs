@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Alerting, Assignment, Batching, Delivery, Heartbeat, Http, Kafka, Log, LogFormat, Model, Route,
-    Rule, Severity, StartAt, Store, Stream,
+    Alerting, Assignment, Batching, Delivery, Heartbeat, Http, Kafka, Log, LogFormat, Model,
+    Precision, Route, Rule, Severity, StartAt, Store, Stream,
 };
 
 impl Default for Kafka {
@@ -40,7 +40,14 @@ impl Default for Store {
 
 impl Default for Model {
     fn default() -> Self {
-        Self { name: "lstm".into(), directory: "models".into(), threads: 2, reload_s: 5 }
+        Self {
+            name: "lstm".into(),
+            directory: "models".into(),
+            threads: 2,
+            device: "auto".into(),
+            precision: Precision::Auto,
+            reload_s: 5,
+        }
     }
 }
 

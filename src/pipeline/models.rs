@@ -27,9 +27,8 @@ pub(super) async fn load(
     settings: &config::Model,
     name: &str,
 ) -> Result<Result<Model, ArtifactError>, CommitError> {
-    let (directory, name, threads) =
-        (settings.directory.clone(), name.to_owned(), settings.threads);
-    let opened = spawn_blocking(move || classifier::open(&directory, &name, threads)).await;
+    let (settings, name) = (settings.clone(), name.to_owned());
+    let opened = spawn_blocking(move || classifier::open(&settings, &name)).await;
     opened.map_err(|error| CommitError::Stage(error.to_string()))
 }
 

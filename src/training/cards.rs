@@ -6,7 +6,9 @@
 use std::fmt::Write;
 
 use super::{Report, training_time};
-use crate::classifier::{Architecture, Calibration, Manifest, Pooling, Sequence, Source};
+use crate::classifier::{
+    Architecture, Calibration, Manifest, Pooling, Sequence, Source, TransformerKind,
+};
 
 /// Which words are read, as a sentence behind another.
 fn read(sequence: Sequence) -> String {
@@ -62,6 +64,21 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
             },
             read(shape.sequence)
         ),
+        Architecture::Transformer(shape) => format!(
+            "{} of {} layers of {} numbers and {} heads ({} word pieces), fine-tuned from {}; the \
+             first {} word pieces of a text are read. Mentions are read as `@user`, links as \
+             `http`. This folder is one that Python's transformers opens too; put those in first.",
+            match shape.kind {
+                TransformerKind::Bert => "BERT",
+                TransformerKind::DistilBert => "DistilBERT",
+            },
+            shape.layers,
+            shape.width,
+            shape.heads,
+            shape.vocabulary,
+            manifest.data.embeddings.first().map_or("nothing", |it| it.file.as_str()),
+            shape.tokens_max,
+        ),
     };
     let data = &manifest.data;
     let Calibration { temperature, threshold } = manifest.calibration;
@@ -96,7 +113,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
         data.rows_validation,
         data.rows_held_out,
         listed(" Among them:", &data.also),
-        listed(" Word vectors:", &data.embeddings),
+        listed(" Begun with:", &data.embeddings),
         listed(" Calibrated on:", &data.calibrate),
         manifest.command,
         training_time(manifest.minutes),

@@ -5,14 +5,16 @@
 
 use std::collections::HashMap;
 
+use tch::Tensor;
+
 use super::checkpoint::Checkpoint;
 use super::linear::{self, HashModel, Settings, TFIDF_LENGTHS, TfidfModel};
 use super::trainer::{self, Epoch, Example, Recipe};
 use super::vectors::{self, Fitting, Vectors};
 use super::{Request, Row, Split, TrainingError};
 use crate::classifier::{
-    Architecture, Dense, DenseShape, Encoder, Lstm, LstmShape, Network, Pooling, Purpose, Sequence,
-    Source, Weights, WordIds,
+    Architecture, Dense, DenseShape, Encoder, Lstm, LstmShape, Network, Pooling, Pretrained,
+    Purpose, Sequence, Source, TransformerFiles, Weights, WordIds,
 };
 use crate::text::{Ngrams, Preset, Vocabulary};
 
@@ -27,11 +29,14 @@ pub enum Family {
     Dense,
     /// LSTM over word vectors; reads them in order.
     Lstm,
+    /// BERT or DistilBERT, pretrained elsewhere and fine-tuned here.
+    Transformer,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::LogisticHash, Self::LogisticTfidf, Self::Dense, Self::Lstm];
+    pub const ALL: [Self; 5] =
+        [Self::LogisticHash, Self::LogisticTfidf, Self::Dense, Self::Lstm, Self::Transformer];
 
     /// Name of the family, and of its model unless told otherwise.
     pub fn as_str(self) -> &'static str {
@@ -40,6 +45,7 @@ impl Family {
             Self::LogisticTfidf => "logistic-tfidf",
             Self::Dense => "dense",
             Self::Lstm => "lstm",
+            Self::Transformer => "transformer",
         }
     }
 }
@@ -53,7 +59,9 @@ const DENSE_RECIPE: Recipe = Recipe {
     patience: PATIENCE,
     batch_rows: 128,
     learning_rate: 0.002,
+    warm_up: 0.0,
     learning_rate_falls: true,
+    weight_decay: 0.0,
     gradient_norm_max: 1.0,
     dropout: 0.4,
     word_dropout: 0.1,
@@ -64,7 +72,9 @@ pub const LSTM_RECIPE: Recipe = Recipe {
     patience: PATIENCE,
     batch_rows: 128,
     learning_rate: 0.002,
+    warm_up: 0.0,
     learning_rate_falls: true,
+    weight_decay: 0.0,
     gradient_norm_max: 1.0,
     dropout: 0.5,
     word_dropout: 0.15,
@@ -76,9 +86,25 @@ const STUDY_RECIPE: Recipe = Recipe {
     patience: PATIENCE,
     batch_rows: 128,
     learning_rate: 0.001,
+    warm_up: 0.0,
     learning_rate_falls: false,
+    weight_decay: 0.0,
     gradient_norm_max: f64::INFINITY,
     dropout: 0.0,
+    word_dropout: 0.0,
+};
+
+/// The study's for DistilBERT, with BERT's decay: AdamW at 2e-5 after a rise.
+pub(super) const TRANSFORMER_RECIPE: Recipe = Recipe {
+    epochs_max: 4,
+    patience: PATIENCE,
+    batch_rows: 32,
+    learning_rate: 2e-5,
+    warm_up: 0.1,
+    learning_rate_falls: true,
+    weight_decay: 0.01,
+    gradient_norm_max: 1.0,
+    dropout: 0.1,
     word_dropout: 0.0,
 };
 
@@ -102,6 +128,7 @@ pub(super) struct Trained {
     pub(super) weights: Weights,
     pub(super) vocabulary: Option<Vocabulary>,
     pub(super) ngrams: Option<Ngrams>,
+    pub(super) transformer: Option<TransformerFiles>,
     /// All numbers, and those that were learned.
     pub(super) parameters: (usize, usize),
     /// Where word vectors came from.
@@ -133,6 +160,7 @@ pub(super) fn fit(request: &Request<'_>, sides: &Split<'_>) -> Result<Trained, T
         }
         Family::Dense => neural(request, sides, Neural::Dense),
         Family::Lstm => neural(request, sides, Neural::Lstm),
+        Family::Transformer => transformer(request, sides),
     }
 }
 
@@ -147,6 +175,7 @@ fn linear_model(
         weights,
         vocabulary: None,
         ngrams,
+        transformer: None,
         parameters,
         embeddings: Vec::new(),
         checkpoint: None,
@@ -176,7 +205,7 @@ fn neural(
     let width = vectors.as_ref().map_or(WIDTH, |vectors| vectors.table.size()[1] as usize);
     let frozen = request.frozen.unwrap_or(study && vectors.is_some());
     let purpose = Purpose::Training { frozen };
-    let (network, architecture, recipe): (Box<dyn Network>, _, _) = match family {
+    let (mut network, architecture, recipe): (Box<dyn Network>, _, _) = match family {
         Neural::Dense => {
             let shape = DenseShape {
                 vocabulary: vocabulary.len(),
@@ -201,31 +230,107 @@ fn neural(
         }
     };
     if let Some(Vectors { table, .. }) = &vectors {
-        network.set_word_vectors(table);
+        set_word_vectors(network.as_ref(), table);
     }
     let recipe = if study { STUDY_RECIPE } else { recipe };
-    let recipe = Recipe { epochs_max: request.epochs_max.unwrap_or(recipe.epochs_max), ..recipe };
     let encoder = WordIds::new(request.analyzer.clone(), vocabulary.clone(), sequence);
     let (train, validation) = (encode(&encoder, &sides.train), encode(&encoder, &sides.validation));
-    let embeddings = vectors.map_or_else(Vec::new, |vectors| vectors.sources);
-    let checkpoint = request.checkpoint(sides, &embeddings);
-    let run = trainer::Run {
-        name: &request.name,
-        recipe,
-        seed: request.seed,
-        checkpoint: &checkpoint,
-        unknown: vocabulary.unknown(),
-        resume: request.resume,
-        stop: request.stop,
-    };
-    let history = trainer::fit(network.as_ref(), &train, &validation, &run)?;
+    let sources = vectors.map_or_else(Vec::new, |vectors| vectors.sources);
+    let lesson = Lesson { sources: &sources, recipe, unknown: vocabulary.unknown(), half: false };
+    let (history, checkpoint) =
+        learn(request, sides, network.as_mut(), (&train, &validation), lesson)?;
     Ok(Trained {
         architecture,
         weights: network.weights(),
         vocabulary: Some(vocabulary),
         ngrams: None,
+        transformer: None,
         parameters: network.parameters(),
-        embeddings,
+        embeddings: sources,
+        checkpoint: Some(checkpoint),
+        history,
+    })
+}
+
+/// Puts other vectors, shape [vocabulary, width], in place of the first ones.
+fn set_word_vectors(network: &dyn Network, vectors: &Tensor) {
+    let mut table =
+        network.variables().variables().remove("embedding.weight").expect("both have a table");
+    tch::no_grad(|| table.copy_(vectors));
+}
+
+/// How a network is taught.
+struct Lesson<'a> {
+    /// Files it begins with.
+    sources: &'a [Source],
+    recipe: Recipe,
+    unknown: Option<u32>,
+    half: bool,
+}
+
+/// Trains the network on rows to learn from and to validate.
+fn learn(
+    request: &Request<'_>,
+    sides: &Split<'_>,
+    network: &mut dyn Network,
+    (train, validation): (&[Example], &[Example]),
+    lesson: Lesson<'_>,
+) -> Result<(Vec<Epoch>, Checkpoint), TrainingError> {
+    let Lesson { sources, recipe, unknown, half } = lesson;
+    let recipe = Recipe {
+        epochs_max: request.epochs_max.unwrap_or(recipe.epochs_max),
+        batch_rows: request.batch_rows.unwrap_or(recipe.batch_rows),
+        learning_rate: request.learning_rate.unwrap_or(recipe.learning_rate),
+        ..recipe
+    };
+    let checkpoint = request.checkpoint(sides, sources);
+    let run = trainer::Run {
+        name: &request.name,
+        recipe,
+        seed: request.seed,
+        checkpoint: &checkpoint,
+        unknown,
+        half,
+        resume: request.resume,
+        stop: request.stop,
+    };
+    Ok((trainer::fit(network, train, validation, &run)?, checkpoint))
+}
+
+/// Fine-tunes a pretrained transformer. Texts are cut to the 95 % quantile of their lengths
+/// in tokens, as in the study, rounded up to a multiple of eight.
+fn transformer(request: &Request<'_>, sides: &Split<'_>) -> Result<Trained, TrainingError> {
+    let base = request.base.as_deref().ok_or(TrainingError::NoBase)?;
+    let base = Pretrained::read(base)?;
+    let positions = base.config().positions();
+    let mut train = encode(&base.tokenizer(positions)?, &sides.train);
+    let mut lengths: Vec<usize> = train.iter().map(|row| row.ids.len()).collect();
+    lengths.sort_unstable();
+    let quantile = lengths[(lengths.len() - 1) * 95 / 100];
+    let tokens_max = quantile.next_multiple_of(8).min(positions);
+    let tokenizer = base.tokenizer(tokens_max)?;
+    for (example, row) in train.iter_mut().zip(&sides.train) {
+        if example.ids.len() > tokens_max {
+            example.ids = tokenizer.encode(&row.text).ids;
+        }
+    }
+    let validation = encode(&tokenizer, &sides.validation);
+    let mut network = base.network(tokens_max, request.device)?;
+    let sources = vec![base.source().clone()];
+    let lesson =
+        Lesson { sources: &sources, recipe: TRANSFORMER_RECIPE, unknown: None, half: request.half };
+    let (history, checkpoint) = learn(request, sides, &mut network, (&train, &validation), lesson)?;
+    Ok(Trained {
+        architecture: Architecture::Transformer(base.config().shape(tokens_max)),
+        weights: network.weights(),
+        vocabulary: None,
+        ngrams: None,
+        transformer: Some(TransformerFiles {
+            config: base.classifier_config(),
+            tokenizer: tokenizer.to_json(),
+        }),
+        parameters: network.parameters(),
+        embeddings: sources,
         checkpoint: Some(checkpoint),
         history,
     })

@@ -15,7 +15,6 @@ mod calibrate;
 mod cards;
 mod checkpoint;
 mod dataset;
-mod device;
 mod embeddings;
 pub mod evaluation;
 mod families;
@@ -53,7 +52,6 @@ pub use dataset::{
     Dataset, DatasetError, Fault, Faulty, Layout, Report, Row, Target, read, read_targets,
 };
 pub(crate) use dataset::{Ends, Fields, ROW_BYTES_MAX, Records};
-pub use device::{DeviceError, device};
 pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use evaluation::{ClassificationReport, Metrics};
 pub use families::Family;
@@ -95,6 +93,14 @@ pub struct Request<'a> {
     pub output: PathBuf,
     /// Passes over the rows at most; `None` leaves it to the family.
     pub epochs_max: Option<usize>,
+    /// Rows of a step; `None` leaves it to the family.
+    pub batch_rows: Option<usize>,
+    /// Longest step of Adam; `None` leaves it to the family.
+    pub learning_rate: Option<f64>,
+    /// Folder of the pretrained transformer to begin with.
+    pub base: Option<PathBuf>,
+    /// Whether a transformer computes in bfloat16 while it learns.
+    pub half: bool,
     /// Seed of everything random.
     pub seed: u64,
     /// Threads for libtorch.
@@ -186,6 +192,12 @@ pub enum TrainingError {
     /// Word embeddings will not do.
     #[error(transparent)]
     Embeddings(#[from] EmbeddingError),
+    /// A transformer is not trained from nothing.
+    #[error(
+        "a transformer begins with pretrained weights: give their folder (--base), or fetch them \
+         first (monitor models fetch distilbert-base-uncased)"
+    )]
+    NoBase,
     /// A checkpoint could not be written or taken up.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -283,25 +295,28 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
         vocabulary: trained.vocabulary,
         analyzer: request.analyzer.clone(),
         ngrams: trained.ngrams,
+        transformer: trained.transformer,
         extra: course(&trained.history),
     };
-    let registered = classifier::register(&request.output, artifact, |mut model, manifest| {
-        let validated = choose_threshold(&mut model, manifest, &sides.validation, human.as_ref())?;
-        let test: Vec<&Row> = rows.test.iter().flat_map(|test| &test.rows).collect();
-        let name = rows.test.map_or("", |test| test.file.as_str());
-        for (name, rows) in [(HELD_OUT, &sides.held_out), (name, &test)] {
-            if rows.is_empty() {
-                continue;
+    let registered =
+        classifier::register(&request.output, artifact, request.device, |mut model, manifest| {
+            let validated =
+                choose_threshold(&mut model, manifest, &sides.validation, human.as_ref())?;
+            let test: Vec<&Row> = rows.test.iter().flat_map(|test| &test.rows).collect();
+            let name = rows.test.map_or("", |test| test.file.as_str());
+            for (name, rows) in [(HELD_OUT, &sides.held_out), (name, &test)] {
+                if rows.is_empty() {
+                    continue;
+                }
+                let pairs = scores(&mut model, rows)?;
+                record(manifest, name, &pairs, manifest.calibration, rows_sha256(rows));
+                if manifest.calibration != validated {
+                    let name = format!("{name}{BEFORE_CALIBRATION}");
+                    record(manifest, &name, &pairs, validated, rows_sha256(rows));
+                }
             }
-            let pairs = scores(&mut model, rows)?;
-            record(manifest, name, &pairs, manifest.calibration, rows_sha256(rows));
-            if manifest.calibration != validated {
-                let name = format!("{name}{BEFORE_CALIBRATION}");
-                record(manifest, &name, &pairs, validated, rows_sha256(rows));
-            }
-        }
-        Ok::<String, TrainingError>(cards::card(manifest, &data.report))
-    })?;
+            Ok::<String, TrainingError>(cards::card(manifest, &data.report))
+        })?;
     if let Some(checkpoint) = trained.checkpoint {
         checkpoint.remove();
     }

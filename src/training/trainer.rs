@@ -2,7 +2,8 @@
 //!
 //! Each epoch: shuffle, cut into batches of rows of like length, and for each batch
 //! compute the logits, the binary cross-entropy against the labels, and one step of Adam
-//! at a rate that stays or falls in a straight line to nothing. After each epoch the loss on
+//! at a rate that rises, stays, or falls in a straight line to nothing. A batch too large for
+//! one pass takes several, whose gradients add up. After each epoch the loss on
 //! validation rows decides: a better one is remembered with its weights; too many worse
 //! ones in a row end the training early, and the best weights are put back.
 //!
@@ -31,6 +32,8 @@ const GROUP_BATCHES: usize = 64;
 const EPOCH_STEPS_MIN: usize = 32;
 /// A training that is killed loses this much at most.
 const CHECKPOINT_EVERY_S: f64 = 120.0;
+/// Ids, padding included, of one pass.
+const PASS_IDS_MAX: usize = 32 * 1024;
 /// Rows of one pass when measuring the validation loss.
 const VALIDATION_BATCH_ROWS: usize = 256;
 
@@ -54,8 +57,12 @@ pub struct Recipe {
     pub batch_rows: usize,
     /// Adam's first step.
     pub learning_rate: f64,
-    /// Whether it falls in a straight line to nothing at the end of the last epoch.
+    /// Share of all steps in which it rises in a straight line from nothing.
+    pub warm_up: f64,
+    /// Whether it then falls in a straight line to nothing at the end of the last epoch.
     pub learning_rate_falls: bool,
+    /// How fast matrices decay.
+    pub weight_decay: f64,
     /// Longest gradient.
     pub gradient_norm_max: f64,
     /// Share of activations silenced.
@@ -73,6 +80,8 @@ pub(super) struct Run<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     /// The id of unknown words, where there is one to hide words behind.
     pub(super) unknown: Option<u32>,
+    /// Compute in bfloat16; learn in single precision all the same.
+    pub(super) half: bool,
     /// Take up what the checkpoint holds.
     pub(super) resume: bool,
     /// Whether somebody asked to stop; looked at before each step.
@@ -114,13 +123,13 @@ pub(super) struct State {
 /// The loss is no number, somebody asked to stop (the checkpoint is written then), or the
 /// checkpoint could not be written or read.
 pub(super) fn fit(
-    network: &dyn Network,
+    network: &mut dyn Network,
     train: &[Example],
     validation: &[Example],
     run: &Run<'_>,
 ) -> Result<Vec<Epoch>, TrainingError> {
     let recipe = &run.recipe;
-    let mut adam = Adam::new(network.variables());
+    let mut adam = Adam::new(network.variables_mut(), run.half);
     let mut best = snapshot(&adam);
     let batch_rows = recipe.batch_rows.min(train.len() / EPOCH_STEPS_MIN).max(1);
     let steps_max = train.len().div_ceil(batch_rows) * recipe.epochs_max;
@@ -140,6 +149,7 @@ pub(super) fn fit(
     } else {
         state = run.checkpoint.load(&mut arrays(&adam, &best))?;
         adam.steps = state.steps;
+        adam.publish();
     }
     while state.epochs < recipe.epochs_max && state.worse < recipe.patience {
         let epoch = state.epochs + 1;
@@ -164,7 +174,7 @@ pub(super) fn fit(
             }
             let rate = rate(recipe, adam.steps, steps_max);
             let rows: Vec<&Example> = batch.iter().map(|at| &train[*at]).collect();
-            let (loss, weight) = step(network, &mut adam, &rows, run, rate);
+            let (loss, weight) = step(&*network, &mut adam, &rows, run, rate);
             if !loss.is_finite() {
                 return Err(TrainingError::Diverged { epoch, loss });
             }
@@ -175,7 +185,7 @@ pub(super) fn fit(
             progress.rows(done, state.loss_sum / state.weight_sum);
         }
         let rows_per_s = progress.rate(done);
-        let (loss, accuracy) = validate(network, validation);
+        let (loss, accuracy) = validate(&*network, validation);
         if !loss.is_finite() {
             return Err(TrainingError::Diverged { epoch, loss });
         }
@@ -206,18 +216,21 @@ pub(super) fn fit(
         state.steps = adam.steps;
         run.checkpoint.save(&state, &arrays(&adam, &best))?;
     }
-    for (parameter, saved) in adam.parameters().iter().zip(&best) {
-        let mut value = parameter.value.shallow_clone();
-        tch::no_grad(|| value.copy_(saved));
-    }
+    adam.finish(network.variables_mut(), &best);
     Ok(state.history)
 }
 
 /// The size of the next step.
 fn rate(recipe: &Recipe, steps: i32, steps_max: usize) -> f64 {
-    let left =
-        if recipe.learning_rate_falls { 1.0 - f64::from(steps) / steps_max as f64 } else { 1.0 };
-    recipe.learning_rate * left
+    let done = f64::from(steps) / steps_max as f64;
+    let share = if done < recipe.warm_up {
+        (f64::from(steps) + 1.0) / (recipe.warm_up * steps_max as f64).max(1.0)
+    } else if recipe.learning_rate_falls {
+        (1.0 - done) / (1.0 - recipe.warm_up)
+    } else {
+        1.0
+    };
+    recipe.learning_rate * share.min(1.0)
 }
 
 /// One batch; answers its mean loss and its weight.
@@ -241,18 +254,26 @@ fn step(
         })
         .collect();
     let ids: Vec<&[u32]> = hidden.iter().map(Vec::as_slice).collect();
-    let weights = Tensor::from_slice(&rows.iter().map(|row| row.weight).collect::<Vec<_>>());
     let weight: f64 = rows.iter().map(|row| f64::from(row.weight)).sum();
-    let logits = network.logits(&Padded::new(&ids, device), run.recipe.dropout);
-    let losses = logits.binary_cross_entropy_with_logits::<Tensor>(
-        &targets(rows).to_device(device),
-        Some(weights.to_device(device)),
-        None,
-        Reduction::Sum,
-    );
-    let loss = losses / weight;
-    adam.step(&loss, rate, run.recipe.gradient_norm_max);
-    (loss.double_value(&[]), weight)
+    let longest = ids.iter().map(|ids| ids.len()).max().unwrap_or(1).max(1);
+    let pass_rows = (PASS_IDS_MAX / longest).max(1);
+    let mut sum = 0.0;
+    adam.begin();
+    for (ids, rows) in ids.chunks(pass_rows).zip(rows.chunks(pass_rows)) {
+        let weights = Tensor::from_slice(&rows.iter().map(|row| row.weight).collect::<Vec<_>>());
+        let logits = network.logits(&Padded::new(ids, device), run.recipe.dropout);
+        let losses = logits.binary_cross_entropy_with_logits::<Tensor>(
+            &targets(rows).to_device(device),
+            Some(weights.to_device(device)),
+            None,
+            Reduction::Sum,
+        );
+        let loss = losses / weight;
+        loss.backward();
+        sum += loss.double_value(&[]);
+    }
+    adam.step(rate, run.recipe.gradient_norm_max, run.recipe.weight_decay);
+    (sum, weight)
 }
 
 /// A generator for one purpose.
@@ -340,5 +361,21 @@ mod tests {
             assert!(spread <= 4, "{spread}");
         }
         assert_ne!(cut, batches(&rows, 32, &mut random), "epochs differ");
+    }
+
+    #[test]
+    fn rates() {
+        let recipe = Recipe { warm_up: 0.2, ..super::super::families::TRANSFORMER_RECIPE };
+        let check = |name: &str, recipe: Recipe, steps, expected: f64| {
+            let found = rate(&recipe, steps, 100) / recipe.learning_rate;
+            assert!((found - expected).abs() < 1e-9, "{name}: {found}");
+        };
+        check("begins low", recipe, 0, 0.05);
+        check("is warm", recipe, 19, 1.0);
+        check("begins to fall", recipe, 20, 1.0);
+        check("half way down", recipe, 60, 0.5);
+        check("ends at nothing", recipe, 100, 0.0);
+        check("falls from the start", Recipe { warm_up: 0.0, ..recipe }, 50, 0.5);
+        check("stays", Recipe { learning_rate_falls: false, warm_up: 0.0, ..recipe }, 50, 1.0);
     }
 }

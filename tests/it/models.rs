@@ -10,6 +10,8 @@ use monitor::domain::{Label, Score};
 use monitor::text::Analyzer;
 use monitor::training::{self, Dataset, Family, HELD_OUT, Request, Rows, SplitBy, TrainingError};
 
+use crate::support::models_in;
+
 fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -32,6 +34,10 @@ pub fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
         hidden: Some(32),
         split: SplitBy::User,
         output: output.to_owned(),
+        batch_rows: None,
+        learning_rate: None,
+        base: None,
+        half: false,
         epochs_max: Some(6),
         seed,
         threads: 2,
@@ -83,7 +89,7 @@ fn retrains_registers_and_opens() {
         let accuracy = manifest.metrics[HELD_OUT]["accuracy"];
         assert!(accuracy > 0.75, "{name}: {accuracy}");
         assert_eq!(manifest.metrics["manual.csv"]["rows"], 4.0, "neutral rows are not measured");
-        let mut model = classifier::open(folder.path(), name, 2).unwrap();
+        let mut model = classifier::open(&models_in(folder.path()), name).unwrap();
         assert_eq!(label(&mut model, "i love my cat, awesome"), Label::Positive, "{name}");
         assert_eq!(label(&mut model, "i hate work, terrible"), Label::Negative, "{name}");
 
@@ -102,7 +108,7 @@ fn the_next_version_is_promoted_unless_told_not_to() {
     let folder = tempfile::tempdir().unwrap();
     train(Family::Dense, folder.path(), 1);
     train(Family::Dense, folder.path(), 2);
-    let id = |name: &str| classifier::open(folder.path(), name, 1).unwrap().id.to_string();
+    let id = |name: &str| classifier::open(&models_in(folder.path()), name).unwrap().id.to_string();
     assert_eq!(id("dense"), "dense@2");
     assert_eq!(id("dense@1"), "dense@1");
     let old = classifier::read_manifest(folder.path(), "dense@1").unwrap().id();
@@ -211,7 +217,7 @@ fn calibrates_on_rows_of_people() {
     assert_eq!(before["roc_auc"], manifest.metrics[HELD_OUT]["roc_auc"]);
 
     // The daemon's scores are the calibrated ones.
-    let mut served = classifier::open(folder.path(), "dense", 2).unwrap();
+    let mut served = classifier::open(&models_in(folder.path()), "dense").unwrap();
     assert_eq!(served.threshold.get(), manifest.calibration.threshold);
     let held_out = training::split(&data.rows, SplitBy::User, 3).held_out;
     let measured = training::measure(&mut served, &held_out).unwrap();
@@ -240,7 +246,7 @@ fn the_study_s_form_over_word_vectors() {
     assert_eq!(manifest.id().to_string(), "lstm-tiny@1");
     assert!(manifest.trainable < manifest.parameters, "{manifest:?}");
     assert!(manifest.data.embeddings[0].about.starts_with("4 wide"), "{manifest:?}");
-    let mut model = classifier::open(folder.path(), "lstm-tiny", 2).unwrap();
+    let mut model = classifier::open(&models_in(folder.path()), "lstm-tiny").unwrap();
     assert_eq!(label(&mut model, "i love my cat, awesome"), Label::Positive);
 }
 
@@ -263,7 +269,7 @@ fn a_batch_scores_like_single_texts() {
         (trained().to_owned(), "lstm"),
         (here("models"), "lstm"),
     ] {
-        let mut model = classifier::open(&folder, name, 2).unwrap();
+        let mut model = classifier::open(&models_in(&folder), name).unwrap();
         let texts = texts();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let together = model.score(&texts).unwrap();
@@ -277,7 +283,7 @@ fn a_batch_scores_like_single_texts() {
 #[test]
 fn shipped_models_know_love_from_a_lost_bag() {
     for name in SHIPPED {
-        let mut model = classifier::open(&here("models"), name, 2).unwrap();
+        let mut model = classifier::open(&models_in(&here("models")), name).unwrap();
         assert_eq!(label(&mut model, "we love you"), Label::Positive, "{name}");
         assert_eq!(label(&mut model, "worst airline ever, lost my bag"), Label::Negative, "{name}");
     }
@@ -290,7 +296,7 @@ fn any_text_has_a_score() {
     let cases =
         ["", " ", "\0", "a\0b", "😂😡👍🏽", "\u{200D}", "最悪", &megabyte, &one_word, "&", "@", "#"];
     for name in SHIPPED {
-        let mut model = classifier::open(&here("models"), name, 2).unwrap();
+        let mut model = classifier::open(&models_in(&here("models")), name).unwrap();
         for text in cases {
             let shown: String = text.chars().take(10).collect();
             let score = model.score(&[text]).unwrap()[0].get();
@@ -318,7 +324,7 @@ fn damage_is_named() {
         let folder = tempfile::tempdir().unwrap();
         copy(trained(), folder.path());
         damage(folder.path());
-        let error = classifier::open(folder.path(), model, 1).unwrap_err().to_string();
+        let error = classifier::open(&models_in(folder.path()), model).unwrap_err().to_string();
         for part in expected {
             assert!(error.contains(part), "{name}: {error}");
         }

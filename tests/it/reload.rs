@@ -31,7 +31,7 @@ fn promote(directory: &Path, id: &str) {
 }
 
 fn handle(directory: &Path, name: &str) -> ModelHandle {
-    ModelHandle::spawn(classifier::open(directory, name, 1).unwrap())
+    ModelHandle::spawn(classifier::open(&settings(directory, name), name).unwrap())
 }
 
 /// A folder of models whose versions differ in their bias; `m` opens `m@1`.
@@ -213,7 +213,7 @@ async fn follows_what_its_name_opens() {
     takes("one after the other", "m@3").await;
     promote(directory, "m@4");
     stays("a third would be one too many", "m@3").await;
-    let scores = waiting.classify(vec![Encoding { ids: vec![0] }]).await.unwrap();
+    let scores = waiting.classify(vec![Encoding::new(vec![0])]).await.unwrap();
     assert!((scores[0].as_ref().unwrap().get() - 0.8808).abs() < 1e-3, "m@2 still answers");
     drop(waiting);
     takes("now there is room", "m@4").await;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use monitor::classifier::{self, ArtifactError, Manifest, Model, ModelId, NewArtifact, Weights};
+use monitor::config;
 use monitor::embedded::{Nisshi, Postgres, PostgresOptions, Storage, with_database};
 use monitor::text::Analyzer;
 use rdkafka::ClientConfig;
@@ -145,6 +146,11 @@ pub async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
     assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
 
+/// The default settings for a folder of models.
+pub fn models_in(directory: &Path) -> config::Model {
+    config::Model { directory: directory.to_owned(), ..config::Model::default() }
+}
+
 /// Registers a tiny model: the next version of `name`, which weighs `words` and adds `bias`.
 /// `figures` are data set, rows and ROC AUC, as if they had been measured.
 pub fn tiny_model(
@@ -199,13 +205,14 @@ pub fn tiny_model(
         weights,
         vocabulary: None,
         ngrams: None,
+        transformer: None,
         analyzer: Analyzer::tweet(),
         extra: BTreeMap::new(),
     };
     let card = |_: Model, manifest: &mut Manifest| {
         Ok::<_, ArtifactError>(format!("# {}\n", manifest.id()))
     };
-    classifier::register(directory, artifact, card).unwrap().id()
+    classifier::register(directory, artifact, tch::Device::Cpu, card).unwrap().id()
 }
 
 /// Hands every call of a store but these two to the macro named, for those who pass them on.

@@ -11,6 +11,7 @@ use monitor::training::{Family, Request, find_word_lists};
 use sha2::{Digest, Sha256};
 
 use crate::models::{request, train_as};
+use crate::support::models_in;
 
 /// What NLTK 3.7 answered; `scripts/make-study-fixture` asked it.
 #[derive(serde::Deserialize)]
@@ -69,7 +70,8 @@ fn a_model_keeps_its_word_lists() {
     let version = folder.path().join("dense/1");
     let lists = version.join("lexicon.txt");
 
-    let encode = |text| classifier::open(folder.path(), "dense", 1).unwrap().encoder.encode(text);
+    let encode =
+        |text| classifier::open(&models_in(folder.path()), "dense").unwrap().encoder.encode(text);
     let ids = encode("work cat");
     assert_ne!(ids, encode("xyzzy"), "the words are in the vocabulary");
     assert_eq!(ids, encode("The WORK, is the xyzzy http://bag.com [great] @cats!"));
@@ -77,7 +79,7 @@ fn a_model_keeps_its_word_lists() {
     let sound = |name: &str| fs::read_to_string(version.join(name)).unwrap();
     let (text, json) = (sound("lexicon.txt"), sound("manifest.json"));
     let check = |name: &str, expected: &[&str]| {
-        let error = classifier::open(folder.path(), "dense", 1).unwrap_err().to_string();
+        let error = classifier::open(&models_in(folder.path()), "dense").unwrap_err().to_string();
         for part in expected {
             assert!(error.contains(part), "{name}: {error}");
         }
@@ -101,5 +103,5 @@ fn a_model_keeps_its_word_lists() {
     sealed("awesome\n");
     check("another file", &["lexicon.txt: line 1: \"awesome\" cannot stand there"]);
     sealed(&text);
-    assert!(classifier::open(folder.path(), "dense", 1).is_ok(), "all is well again");
+    assert!(classifier::open(&models_in(folder.path()), "dense").is_ok(), "all is well again");
 }

@@ -17,8 +17,8 @@ use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{RegistryError, folder, load, lock, registered, resolve, sync};
-use crate::classifier::artifact::{self, ArtifactError, Manifest, at};
-use crate::classifier::{ModelId, is_name};
+use crate::classifier::artifact::{self, ArtifactError, at};
+use crate::classifier::{Compute, Manifest, ModelId, is_name};
 use crate::config;
 
 const FILE: &str = "promoted.json";
@@ -204,7 +204,7 @@ pub fn promote(directory: &Path, id: &ModelId, now: DateTime<Utc>) -> Result<(),
     resolve(directory, &id.to_string())?;
     let _alone = lock(directory, FILE)?;
     let all = Promotions::read(directory)?;
-    load(directory, id)?;
+    load(directory, id, Compute::CPU)?;
     if all.current(&id.name).as_ref() == Some(id) {
         return Ok(());
     }
@@ -228,7 +228,7 @@ pub fn promote_checked<E: From<ArtifactError>>(
     resolve(directory, &id.to_string())?;
     let _alone = lock(directory, FILE)?;
     let all = Promotions::read(directory)?;
-    load(directory, id)?;
+    load(directory, id, Compute::CPU)?;
     let outcome = match all.current(&id.name) {
         None => Promotion::First,
         Some(current) if current == *id => Promotion::Already,
@@ -273,7 +273,7 @@ pub fn rollback(
         return Err(RegistryError::NothingBefore { name: name.to_owned(), current, known });
     };
     let earlier = id(&entries[place]);
-    load(directory, &earlier)?;
+    load(directory, &earlier, Compute::CPU)?;
     withdraw(&mut entries[place + 1..], now);
     all.write(directory)?;
     Ok((current, earlier))

@@ -42,6 +42,7 @@ fn artifact(name: &str, figures: &[(&str, f64)]) -> NewArtifact {
         manifest: manifest.unwrap(),
         weights,
         vocabulary: None,
+        transformer: None,
         ngrams: None,
         analyzer: Analyzer::tweet(),
         extra: BTreeMap::new(),
@@ -50,7 +51,7 @@ fn artifact(name: &str, figures: &[(&str, f64)]) -> NewArtifact {
 
 fn add(directory: &Path, name: &str, figures: &[(&str, f64)]) -> ModelId {
     let card = |_: Model, _: &mut Manifest| Ok::<_, ArtifactError>(String::new());
-    register(directory, artifact(name, figures), card).unwrap().id()
+    register(directory, artifact(name, figures), Device::Cpu, card).unwrap().id()
 }
 
 fn now() -> DateTime<Utc> {
@@ -288,13 +289,14 @@ fn leftovers_are_cleared_and_failures_leave_none() {
     }
     assert_eq!(registered(directory).unwrap(), [id("m@1")], "they are not seen");
     let fails = |_: Model, _: &mut Manifest| Err(ArtifactError::Name("failed".into()));
-    register(directory, artifact("m", &[]), fails).unwrap_err();
+    register(directory, artifact("m", &[]), Device::Cpu, fails).unwrap_err();
     let left: Vec<_> =
         fs::read_dir(directory.join("m")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["1"]);
     for name in ["", "M", "a/b", "..", "a@1", "é", &"x".repeat(101)] {
         let card = |_: Model, _: &mut Manifest| Ok::<_, ArtifactError>(String::new());
-        let error = register(directory, artifact(name, &[]), card).unwrap_err().to_string();
+        let error =
+            register(directory, artifact(name, &[]), Device::Cpu, card).unwrap_err().to_string();
         assert!(error.contains("is no name for a model"), "{name}: {error}");
     }
 }

@@ -45,7 +45,7 @@ impl Scorer {
             Some(column) => Self::Labels(column.to_owned()),
             None => {
                 let (model, of) = (model.unwrap_or(&settings.model.name), &settings.model);
-                Self::Model(classifier::open(&of.directory, model, of.threads)?)
+                Self::Model(classifier::open(of, model)?)
             }
         })
     }

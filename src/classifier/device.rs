@@ -1,4 +1,4 @@
-//! Where a network is trained.
+//! Where models compute, and how finely.
 //!
 //! **Invariant.** libtorch's GPU half is loaded before anything asks for a GPU: whoever
 //! asks before it is there is told "none" for good. Deliberately absent: several GPUs.
@@ -7,8 +7,39 @@ use std::ffi::CString;
 
 use tch::{Cuda, Device};
 
+use crate::config;
+
 /// Loaded at run time, so that one program serves machines with a GPU and without.
 const LIBRARY: &str = "libtorch_cuda.so";
+
+/// Where a model computes, and how finely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compute {
+    /// Where.
+    pub device: Device,
+    /// Whether transformers compute in bfloat16: eight bits of mantissa, half the memory,
+    /// and several times the speed where the hardware multiplies it.
+    pub half: bool,
+}
+
+impl Compute {
+    /// Single precision on the CPU, which every machine has.
+    pub const CPU: Self = Self { device: Device::Cpu, half: false };
+
+    /// What the settings ask for; `auto` precision is half on a GPU and single on a CPU.
+    ///
+    /// # Errors
+    /// [`DeviceError`]
+    pub fn of(settings: &config::Model) -> Result<Self, DeviceError> {
+        let device = device(&settings.device)?;
+        let half = match settings.precision {
+            config::Precision::Auto => device.is_cuda(),
+            config::Precision::Single => false,
+            config::Precision::Half => true,
+        };
+        Ok(Self { device, half })
+    }
+}
 
 /// The device is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
