@@ -18,7 +18,7 @@ use super::network::{Network, Padded};
 use super::{Weights, WeightsError};
 
 pub use config::TransformerConfig;
-pub use pieces::WordPieces;
+pub use pieces::{WordPieces, without_names};
 pub use pretrained::Pretrained;
 
 /// First weights of a new head, as in the paper.
