@@ -11,6 +11,7 @@ mod data;
 mod embedded;
 mod evaluate;
 mod fixture;
+mod hub;
 mod incidents;
 mod judge;
 mod logistic;

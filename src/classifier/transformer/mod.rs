@@ -6,6 +6,7 @@
 //! formats that can carry code (a pickle is refused, never read).
 
 mod config;
+mod frozen;
 mod pieces;
 mod pretrained;
 
@@ -15,6 +16,8 @@ use rust_bert::bert::BertForSequenceClassification;
 use rust_bert::distilbert::DistilBertModelClassifier;
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor};
+
+use frozen::Frozen;
 
 use super::network::{Network, Padded};
 use super::{Weights, WeightsError};
@@ -61,6 +64,8 @@ pub struct Transformer {
     negative: i64,
     variables: VarStore,
     layers: Layers,
+    /// The same layers as they serve; absent while they are trained.
+    frozen: Option<Frozen>,
 }
 
 enum Layers {
@@ -82,7 +87,13 @@ impl Transformer {
                 DistilBertModelClassifier::new(&root, config).expect("its labels are set"),
             ),
         };
-        Self { shape: config.shape(tokens_max), negative: config.negative(), variables, layers }
+        Self {
+            shape: config.shape(tokens_max),
+            negative: config.negative(),
+            variables,
+            layers,
+            frozen: None,
+        }
     }
 
     /// The layers with a pretrained body, whose head may be missing and is new then.
@@ -119,10 +130,16 @@ impl Transformer {
         self.variables.bfloat16();
     }
 
+    /// Prepares for service with the weights there are now: faster, and no more to be trained.
+    pub fn freeze(&mut self, config: &TransformerConfig) {
+        self.frozen = Some(tch::no_grad(|| Frozen::new(config, &self.variables)));
+    }
+
     /// Logits of both classes, shape [rows, 2], in the order of the labels.
     fn classes(&self, rows: &Padded, train: bool) -> Tensor {
         let (ids, mask) = (Some(&rows.ids), rows.mask());
         let logits = match &self.layers {
+            _ if let Some(frozen) = &self.frozen => frozen.classes(rows),
             Layers::Bert(bert) => bert.forward_t(ids, Some(&mask), None, None, None, train).logits,
             Layers::DistilBert(bert) => {
                 let output = bert.forward_t(ids, Some(&mask), None, train);

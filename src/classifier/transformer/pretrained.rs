@@ -52,7 +52,7 @@ impl Pretrained {
         };
         let path = weights_file(folder)?;
         let bytes = read(&path)?;
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let name = Self::name(folder);
         let source = Source {
             file: format!("{name}/{}", path.file_name().unwrap_or_default().to_string_lossy()),
             sha256: sha256(&bytes),
@@ -70,6 +70,19 @@ impl Pretrained {
             weights,
             source,
         })
+    }
+
+    /// What a folder is called in manifests: its last part, or, in the cache of the model hub
+    /// (`models--owner--name/snapshots/<commit>`), the model's name there.
+    pub fn name(folder: &Path) -> String {
+        let last =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let snapshots = folder.parent().filter(|parent| last(parent) == "snapshots");
+        let repository = snapshots.and_then(Path::parent).map(last);
+        match repository.as_deref().and_then(|folder| folder.strip_prefix("models--")) {
+            Some(name) => name.replace("--", "/"),
+            None => last(folder),
+        }
     }
 
     /// Layers and labels.
@@ -183,4 +196,22 @@ fn named(weights: Weights, prefix: &str) -> Weights {
         let whole = name.starts_with(&format!("{prefix}.")) || begins(&name, &heads);
         Some(if whole { name } else { format!("{prefix}.{name}") })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let check = |folder: &str, expected| {
+            assert_eq!(Pretrained::name(Path::new(folder)), expected, "{folder}");
+        };
+        check("models/minilm", "minilm");
+        check("models/minilm/", "minilm");
+        check("hub/models--distilbert-base-uncased/snapshots/12f0", "distilbert-base-uncased");
+        check("/a/models--owner--name/snapshots/12f0", "owner/name");
+        check("snapshots/12f0", "12f0");
+        check("run/snapshots/12f0", "12f0");
+    }
 }

@@ -32,6 +32,13 @@ fn halved(name: &str) -> Transformer {
     network
 }
 
+/// As it serves.
+fn served(name: &str, half: bool) -> Transformer {
+    let mut network = if half { halved(name) } else { network(name) };
+    network.freeze(Pretrained::read(&fixture(name)).unwrap().config());
+    network
+}
+
 /// Written as models are, and read again.
 fn rewritten(name: &str) -> Transformer {
     let network = network(name);
@@ -64,16 +71,21 @@ fn logits_are_those_of_transformers() {
     };
     check("BERT", network("bert"), &bert, 1e-4);
     check("DistilBERT", network("distilbert"), &distilbert, 1e-4);
+    check("BERT in service", served("bert", false), &bert, 1e-4);
+    check("DistilBERT in service", served("distilbert", false), &distilbert, 1e-4);
     check("a file of half precision", network("cased"), &bert, 0.01);
     check("written and read again", rewritten("distilbert"), &distilbert, 0.01);
     check("BERT in bfloat16", halved("bert"), &bert, 0.1);
     check("DistilBERT in bfloat16", halved("distilbert"), &distilbert, 0.1);
+    check("BERT in service in bfloat16", served("bert", true), &bert, 0.1);
+    check("DistilBERT in service in bfloat16", served("distilbert", true), &distilbert, 0.1);
 }
 
 #[test]
 fn neighbours_and_padding_change_nothing() {
     for name in ["bert", "distilbert"] {
         network::tests::neighbours_and_padding_change_nothing(network(name));
+        network::tests::neighbours_and_padding_change_nothing(served(name, false));
     }
 }
 
