@@ -5,6 +5,8 @@
 //! [`PASS_IDS_MAX`] whatever the batch. Training and serving run the same layers.
 //! Deliberately absent: packed sequences, which are slower on a CPU.
 
+use std::sync::Mutex;
+
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor, nn};
 
@@ -12,6 +14,10 @@ use super::weights::WeightsError;
 use super::{Classifier, ClassifyError, Encoding, Weights, check_ids, probabilities};
 use crate::domain::Probability;
 use crate::text::PADDING;
+
+/// libtorch's generator belongs to the whole process: whoever seeds it, or draws from it
+/// beside a training, holds this.
+pub static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// Rows times padded length of one pass.
 const PASS_IDS_MAX: usize = 8 * 1024;

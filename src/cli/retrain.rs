@@ -34,7 +34,7 @@ const BASE: &str = "distilbert-base-uncased";
 /// The same file, seed, machine and model.threads give the same figures.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which family to train; all of them where none is named
+    /// Which family to train; all of them where none is named, a transformer only with --base
     family: Option<Name>,
 
     /// Labelled tweets: sentiment140's six columns, a CSV with a header
@@ -219,7 +219,10 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         Some(Name::Dense) => vec![Family::Dense],
         Some(Name::Lstm) => vec![Family::Lstm],
         Some(Name::Transformer) => vec![Family::Transformer],
-        None => Family::ALL.to_vec(),
+        None => {
+            let can = |family: &Family| *family != Family::Transformer || args.base.is_some();
+            Family::ALL.into_iter().filter(can).collect()
+        }
     };
     anyhow::ensure!(
         args.name.is_none() || families.len() == 1,

@@ -27,4 +27,5 @@ mod serve;
 mod store_contract;
 mod support;
 mod takeover;
+mod transformer;
 mod word_lists;
