@@ -353,6 +353,7 @@ pub(super) fn load(
             if compute.half {
                 network.halve();
             }
+            network.freeze(&config);
             (Arc::new(encoder), Box::new(Served(network)))
         }
         Architecture::Cascade(shape) => {
