@@ -14,7 +14,6 @@
 //! absent: encoding twice; only escalated texts are encoded for the costly model, and
 //! [`Encoding::truncated`] tells of the cheap one's reading.
 
-use std::fmt;
 use std::sync::Arc;
 
 use metrics::{counter, histogram};
@@ -55,14 +54,6 @@ impl CascadeShape {
     /// Whether the costly model is asked about a row of that cheap probability.
     pub fn escalates(&self, cheap: Probability) -> bool {
         (self.low..=self.high).contains(&cheap.get())
-    }
-}
-
-impl fmt::Display for CascadeShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { cheap, costly, low, high, cheap_weight } = self;
-        let (cheap, costly) = (&cheap.model, &costly.model);
-        write!(f, "{cheap}; from {low} to {high} {costly} too, with {cheap} for {cheap_weight}")
     }
 }
 

@@ -123,11 +123,13 @@ fn ids(args: &Args, directory: &Path) -> anyhow::Result<Vec<ModelId>> {
         classifier::promoted(directory)?.into_values().collect()
     };
     // A cascade is measured beside both of its models.
-    for id in ids.clone() {
+    let mut at = 0;
+    while let Some(id) = ids.get(at) {
         if let Ok(manifest) = classifier::read_manifest(directory, &id.to_string()) {
             let members = manifest.architecture.members();
             ids.extend(members.into_iter().map(|member| member.model.clone()));
         }
+        at += 1;
     }
     ids.sort();
     ids.dedup();

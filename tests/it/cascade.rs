@@ -67,9 +67,10 @@ fn who_answers() {
     };
     check("none is escalated", (0.5, 0.4), &cheap);
     check("all are", (0.0, 1.0), &costly);
-    let some = cheap.iter().zip(&costly).map(|(cheap, costly)| {
-        if (0.45..=0.6).contains(&cheap.get()) { *costly } else { *cheap }
-    });
+    let some = cheap
+        .iter()
+        .zip(&costly)
+        .map(|(cheap, costly)| if (0.45..=0.6).contains(&cheap.get()) { *costly } else { *cheap });
     let some: Vec<_> = some.collect();
     assert!(some != cheap && some != costly);
     check("some are", (0.45, 0.6), &some);
@@ -140,9 +141,13 @@ fn from_two_models_to_a_third() {
     train("logistic-tfidf", " --seed 3 --name elsewhere");
     let fit = format!("models cascade --data {TRAINING} --cheap logistic-hash --costly");
     check(&format!("{fit} nobody"), false, &["there is no model \"nobody\""]);
-    check(&format!("{fit} logistic-tfidf --accuracy-loss-max -1"), false, &["from 0 to 100"]);
+    check(&format!("{fit} logistic-tfidf --accuracy-loss-max 101"), false, &["from 0 to 100"]);
     check(&format!("{fit} elsewhere"), false, &["that neither of its models learned from"]);
-    check(&format!("{fit} logistic-tfidf"), true, &["cascade@1: accuracy", "cascade@1 is promoted"]);
+    check(
+        &format!("{fit} logistic-tfidf"),
+        true,
+        &["cascade@1: accuracy", "cascade@1 is promoted"],
+    );
     check(
         &format!("{fit} logistic-tfidf --accuracy-loss-max 100 --no-promote"),
         true,
