@@ -10,6 +10,7 @@
 
 mod artifact;
 mod calibration;
+mod cascade;
 mod dense;
 mod device;
 mod logistic;
@@ -27,12 +28,14 @@ mod worker;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::domain::Probability;
 
 pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
 pub use calibration::Calibration;
+pub use cascade::{Cascade, CascadeShape, Member, moved, pooled};
 pub use dense::{Dense, DenseShape};
 pub use device::{Compute, DeviceError, device};
 pub use logistic::{HashedWords, Logistic, LogisticShape};
@@ -41,8 +44,8 @@ pub use manifest::{Architecture, Data, Manifest, Source};
 pub use network::{GENERATOR, Network, Padded, Purpose};
 pub use registry::{
     BEFORE_CALIBRATION, Comparison, Entry, FileState, Promotion, RegistryError, comparable, folder,
-    history, open, promote, promote_checked, promoted, read_manifest, ready, register, registered,
-    remove, resolve, rollback, verify,
+    history, member, open, promote, promote_checked, promoted, read_manifest, ready, register,
+    registered, remove, resolve, rollback, verify,
 };
 pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
 pub use transformer::{
@@ -64,12 +67,15 @@ pub struct Encoding {
     pub ids: Vec<u32>,
     /// Whether the text had more than the model reads.
     pub truncated: bool,
+    /// The text itself, where the model may yet have to encode it otherwise: a cascade hands
+    /// it to its costly model.
+    pub text: Option<Box<str>>,
 }
 
 impl Encoding {
     /// Of a whole text.
     pub fn new(ids: Vec<u32>) -> Self {
-        Self { ids, truncated: false }
+        Self { ids, truncated: false, text: None }
     }
 }
 
@@ -99,7 +105,8 @@ pub struct ClassifyError {
 }
 
 /// One version of one model; written `name@version`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ModelId {
     /// The model's name, which is a folder's name.
     pub name: String,
@@ -121,6 +128,19 @@ impl std::str::FromStr for ModelId {
             is_name(name).then(|| Self { name: name.to_owned(), version })
         });
         parsed.ok_or_else(|| InvalidModelId(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for ModelId {
+    type Error = InvalidModelId;
+    fn try_from(text: String) -> Result<Self, InvalidModelId> {
+        text.parse()
+    }
+}
+
+impl From<ModelId> for String {
+    fn from(id: ModelId) -> Self {
+        id.to_string()
     }
 }
 
