@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::manifest::{Architecture, Manifest};
-use super::network::Served;
+use super::served::Served;
 use super::weights::{Precision, WeightsError};
 use super::{
     Calibration, Classifier, Compute, Dense, DeviceError, Encoder, HashedWords, KnownNgrams,
@@ -291,13 +291,13 @@ pub(super) fn load(folder: &Path, compute: Compute) -> Result<Model, ArtifactErr
             let encoder = words(shape.vocabulary, shape.sequence)?;
             let network = Dense::new(shape, Purpose::Service, device);
             network.load(weights).map_err(unfit)?;
-            (encoder, Box::new(Served(network)))
+            (encoder, Box::new(Served::new(network, compute.tokens_max)))
         }
         Architecture::Lstm(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
             let network = Lstm::new(shape, Purpose::Service, device);
             network.load(weights).map_err(unfit)?;
-            (encoder, Box::new(Served(network)))
+            (encoder, Box::new(Served::new(network, compute.tokens_max)))
         }
         Architecture::Transformer(shape) => {
             let refuse = |file: &str, reason| {
@@ -316,7 +316,7 @@ pub(super) fn load(folder: &Path, compute: Compute) -> Result<Model, ArtifactErr
             if compute.half {
                 network.halve();
             }
-            (Arc::new(encoder), Box::new(Served(network)))
+            (Arc::new(encoder), Box::new(Served::new(network, compute.tokens_max)))
         }
     };
     let model = Model { id: manifest.id(), threshold, encoder, classifier };

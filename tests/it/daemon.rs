@@ -270,7 +270,7 @@ impl Rig {
             let tweet = Tweet::new(TweetId::new(id).unwrap(), text, at, vec![]).unwrap();
             let label = if label == "NEGATIVE" { Label::Negative } else { Label::Positive };
             let score = Score { negative: Probability::new(negative).unwrap(), label };
-            ScoredTweet { tweet, brands, score, model: "any@1".into() }
+            ScoredTweet { tweet, brands, score, truncated: false, model: "any@1".into() }
         };
         let scores = rows.into_iter().map(scored).collect();
         let store = Arc::new(MemoryStore::new());
