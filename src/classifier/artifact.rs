@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use super::manifest::{Architecture, Manifest};
-use super::network::Served;
+use super::served::Served;
 use super::weights::{Precision, WeightsError};
 use super::{
     Calibration, Cascade, Classifier, Compute, Dense, DeviceError, Encoder, GENERATOR, HashedWords,
@@ -333,13 +333,13 @@ pub(super) fn load(
             let encoder = words(shape.vocabulary, shape.sequence)?;
             let network = Dense::new(shape, Purpose::Service, device);
             network.load(weights).map_err(unfit)?;
-            (encoder, Box::new(Served(network)))
+            (encoder, Box::new(Served::new(network, compute.tokens_max)))
         }
         Architecture::Lstm(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
             let network = Lstm::new(shape, Purpose::Service, device);
             network.load(weights).map_err(unfit)?;
-            (encoder, Box::new(Served(network)))
+            (encoder, Box::new(Served::new(network, compute.tokens_max)))
         }
         Architecture::Transformer(shape) => {
             let refuse = |file, reason| ArtifactError::Unfit { path: folder.join(file), reason };
@@ -363,7 +363,7 @@ pub(super) fn load(
                 network.halve();
             }
             network.freeze(&config);
-            (Arc::new(encoder), Box::new(Served(network)))
+            (Arc::new(encoder), Box::new(Served::new(network, compute.tokens_max)))
         }
         Architecture::Cascade(shape) => {
             let open = |member: &Member| {

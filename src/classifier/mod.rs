@@ -19,12 +19,14 @@ mod manifest;
 mod network;
 mod null;
 mod registry;
+mod served;
 mod tfidf;
 mod transformer;
 mod weights;
 mod words;
 mod worker;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,6 +94,12 @@ pub trait Classifier: Send {
     /// # Errors
     /// [`ClassifyError`] when the batch could not be computed; nothing is partial.
     fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError>;
+
+    /// Tokens that it computes in one pass at most, padding counted; less once memory ran
+    /// out. `None` for one that pads nothing.
+    fn tokens_max(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A batch that could not be scored.
@@ -208,6 +216,12 @@ fn probabilities(values: Vec<f32>) -> Result<Vec<Probability>, ClassifyError> {
                 .map_err(|error| ClassifyError { rows, reason: error.to_string() })
         })
         .collect()
+}
+
+/// What a panic said.
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
 }
 
 /// SHA-256 in lower-case hexadecimal.
