@@ -316,6 +316,7 @@ pub(super) fn load(folder: &Path, compute: Compute) -> Result<Model, ArtifactErr
             if compute.half {
                 network.halve();
             }
+            network.freeze(&config);
             (Arc::new(encoder), Box::new(Served(network)))
         }
     };

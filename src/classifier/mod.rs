@@ -47,6 +47,7 @@ pub use registry::{
 pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
 pub use transformer::{
     Pretrained, Transformer, TransformerConfig, TransformerKind, TransformerShape, WordPieces,
+    without_names,
 };
 pub use weights::{Precision, Weights, WeightsError};
 pub use words::{Sequence, WordIds};

@@ -128,9 +128,15 @@ pub struct Padded {
     pub(super) padding: Tensor,
     /// Ids of each row, shape [rows, 1].
     pub(super) lengths: Tensor,
+    has_padding: bool,
 }
 
 impl Padded {
+    /// Whether any row is shorter than another.
+    pub(super) fn has_padding(&self) -> bool {
+        self.has_padding
+    }
+
     /// 1 for ids, 0 for padding, shape [rows, longest].
     pub(super) fn mask(&self) -> Tensor {
         self.padding.squeeze_dim(-1).logical_not().to_kind(Kind::Int64)
@@ -161,6 +167,7 @@ impl Padded {
             backwards: backwards.to_device(device),
             padding: padding.to_device(device),
             lengths: Tensor::from_slice(&lengths).reshape([-1, 1]).to_device(device),
+            has_padding: rows.iter().any(|ids| ids.len() < longest),
         }
     }
 }

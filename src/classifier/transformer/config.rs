@@ -4,6 +4,7 @@
 //! and layers that rust-bert computes as transformers does. Deliberately absent: other
 //! kinds of model.
 
+use rust_bert::Activation;
 use rust_bert::bert::BertConfig;
 use rust_bert::distilbert::DistilBertConfig;
 use serde::de::DeserializeOwned;
@@ -95,6 +96,13 @@ impl TransformerConfig {
         if sizes[0] % sizes[2] != 0 {
             return Err(format!("{} heads do not divide a width of {}", sizes[2], sizes[0]));
         }
+        if !matches!(self.activation(), Activation::gelu | Activation::gelu_new | Activation::relu)
+        {
+            return Err(format!(
+                "its activation is {:?}, and gelu, gelu_new and relu are computed",
+                self.activation()
+            ));
+        }
         let mut names: Vec<_> = labels.iter().flatten().collect();
         names.sort();
         match names[..] {
@@ -128,6 +136,13 @@ impl TransformerConfig {
             vocabulary: vocabulary as usize,
             tokens_max,
         }
+    }
+
+    /// What stands between the two matrices of a layer.
+    pub fn activation(&self) -> Activation {
+        let (Self::Bert(BertConfig { hidden_act: it, .. })
+        | Self::DistilBert(DistilBertConfig { activation: it, .. })) = self;
+        *it
     }
 
     /// Place of the negative class, 0 or 1.
@@ -224,6 +239,7 @@ mod tests {
         check("positions", relative, Err("relative_key_query"));
         check("eps", json!({"model_type": "bert", "layer_norm_eps": 1e-5}), Err("layer_norm_eps"));
         check("heads", json!({"model_type": "bert", "num_attention_heads": 7}), Err("7 heads"));
+        check("swish", json!({"model_type": "bert", "hidden_act": "swish"}), Err("swish"));
         check("size", json!({"model_type": "bert", "vocab_size": -1}), Err("-1"));
         check("type", json!({"model_type": "bert", "vocab_size": "many"}), Err("many"));
         assert!(TransformerConfig::parse(b"\x80\x04pickle").is_err());

@@ -6,6 +6,7 @@
 //! formats that can carry code (a pickle is refused, never read).
 
 mod config;
+mod frozen;
 mod pieces;
 mod pretrained;
 
@@ -14,11 +15,13 @@ use rust_bert::distilbert::DistilBertModelClassifier;
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor};
 
+use frozen::Frozen;
+
 use super::network::{Network, Padded};
 use super::{Weights, WeightsError};
 
 pub use config::TransformerConfig;
-pub use pieces::WordPieces;
+pub use pieces::{WordPieces, without_names};
 pub use pretrained::Pretrained;
 
 /// First weights of a new head, as in the paper.
@@ -59,6 +62,8 @@ pub struct Transformer {
     negative: i64,
     variables: VarStore,
     layers: Layers,
+    /// The same layers as they serve; absent while they are trained.
+    frozen: Option<Frozen>,
 }
 
 enum Layers {
@@ -79,7 +84,13 @@ impl Transformer {
                 DistilBertModelClassifier::new(&root, config).expect("its labels are set"),
             ),
         };
-        Self { shape: config.shape(tokens_max), negative: config.negative(), variables, layers }
+        Self {
+            shape: config.shape(tokens_max),
+            negative: config.negative(),
+            variables,
+            layers,
+            frozen: None,
+        }
     }
 
     /// The layers with a pretrained body, whose head may be missing and is new then.
@@ -113,6 +124,11 @@ impl Transformer {
     pub fn halve(&mut self) {
         self.variables.bfloat16();
     }
+
+    /// Prepares for service with the weights there are now: faster, and no more to be trained.
+    pub fn freeze(&mut self, config: &TransformerConfig) {
+        self.frozen = Some(tch::no_grad(|| Frozen::new(config, &self.variables)));
+    }
 }
 
 impl Network for Transformer {
@@ -132,6 +148,7 @@ impl Network for Transformer {
         let train = dropout > 0.0;
         let (ids, mask) = (Some(&rows.ids), rows.mask());
         let classes = match &self.layers {
+            _ if let Some(frozen) = &self.frozen => frozen.classes(rows),
             Layers::Bert(bert) => bert.forward_t(ids, Some(&mask), None, None, None, train).logits,
             Layers::DistilBert(bert) => {
                 let output = bert.forward_t(ids, Some(&mask), None, train);

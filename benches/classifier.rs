@@ -1,0 +1,268 @@
+//! How fast does a transformer score tweets, beside Python's transformers and ONNX Runtime?
+//!
+//! In turn, several rounds, on the same held-out tweets, weights and threads: our own model
+//! as the daemon feeds it (batches of `batching.rows_max` tweets, in which rows of like length
+//! travel together), the peers fed batches of 32 as they come, and the cheap models and
+//! the cascade where the folder of models has them. From text to probability on all sides.
+//! Prints tweets and tokens a second (median of the rounds), ratios, accuracy, the largest
+//! difference of a probability from ours, and the share of what the machine does in one
+//! large matrix product.
+//!
+//! `scripts/bench classifier [--rounds 3] [--rows 5000] [--threads 2] [--gpu]`
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use monitor::classifier::{self, Architecture, Manifest, Model, TransformerShape};
+use monitor::clock::{Clock, SystemClock};
+use monitor::config;
+use monitor::text::decode_entities;
+use monitor::training::{self, Row, SplitBy};
+use serde::Deserialize;
+
+#[derive(Parser)]
+struct Args {
+    /// Labelled tweets that the models were trained on; those held out are scored
+    #[arg(
+        long,
+        default_value = "../shared/data/sentiment140/training.249010.processed.noemoticon.csv.xz"
+    )]
+    data: PathBuf,
+    /// Folder of models
+    #[arg(long, default_value = "models")]
+    models: PathBuf,
+    /// The transformer, by name or id
+    #[arg(long, default_value = "transformer")]
+    model: String,
+    /// Rounds; the median counts
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Tweets, the first of those held out
+    #[arg(long, default_value_t = 5_000)]
+    rows: usize,
+    /// Threads, on all sides
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Compare on the first GPU, in half precision
+    #[arg(long)]
+    gpu: bool,
+    /// A Python that has the peers
+    #[arg(long, env = "BENCH_PYTHON", default_value = "python3")]
+    python: PathBuf,
+    /// Passed by cargo bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// One side, and what its rounds gave.
+struct Side {
+    name: String,
+    kind: Kind,
+    runs: Vec<Run>,
+}
+
+enum Kind {
+    Ours(Box<Model>),
+    Peer { side: &'static str, precision: &'static str },
+}
+
+/// One round of one side.
+#[derive(Deserialize)]
+struct Run {
+    seconds: f64,
+    /// Of each tweet; the same each round.
+    scores: Vec<f32>,
+    /// FLOP/s of a large matrix product; peers measure it.
+    #[serde(default)]
+    flops: f64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let manifest = classifier::read_manifest(&args.models, &args.model)?;
+    let Architecture::Transformer(shape) = manifest.architecture else {
+        anyhow::bail!("{} is no transformer", manifest.id())
+    };
+    let data = training::read(&args.data, None)?;
+    let mut rows = training::split(&data.rows, SplitBy::User, manifest.seed).held_out;
+    rows.truncate(args.rows);
+    let mut sides = sides(&args)?;
+    let tokens = tokens(&sides[0], &rows);
+    let folder = tempfile::tempdir()?;
+    let tweets = hand_over(&rows, folder.path())?;
+    println!(
+        "{} held-out tweets, {:.1} tokens each, {}, {} threads, {} cores{}\n",
+        rows.len(),
+        tokens as f64 / rows.len() as f64,
+        manifest.id(),
+        args.threads,
+        std::thread::available_parallelism()?,
+        if args.gpu { ", on the GPU" } else { "" },
+    );
+    for round in 1..=args.rounds {
+        for side in &mut sides {
+            let run = match &mut side.kind {
+                Kind::Ours(model) => ours(model, &rows)?,
+                Kind::Peer { side, precision } => peer(&args, side, precision, &manifest, &tweets)?,
+            };
+            let rate = rows.len() as f64 / run.seconds;
+            eprintln!("round {round} of {}: {}: {rate:.0} tweets/s", args.rounds, side.name);
+            side.runs.push(run);
+        }
+    }
+    print(&sides, &manifest, shape, &rows, tokens);
+    Ok(())
+}
+
+/// Ours first, then the peers, then what is cheaper.
+fn sides(args: &Args) -> anyhow::Result<Vec<Side>> {
+    let open = |name: &str, precision| {
+        let settings = config::Model {
+            directory: args.models.clone(),
+            threads: args.threads,
+            device: if args.gpu { "cuda:0" } else { "cpu" }.into(),
+            precision,
+            ..config::Model::default()
+        };
+        classifier::open(&settings, name)
+    };
+    let ours = |name: String, model| Side { name, kind: Kind::Ours(Box::new(model)), runs: vec![] };
+    let peer = |name: &str, side, precision| Side {
+        name: name.into(),
+        kind: Kind::Peer { side, precision },
+        runs: vec![],
+    };
+    let half = ours("monitor, half".into(), open(&args.model, config::Precision::Half)?);
+    let mut sides = if args.gpu {
+        vec![half, peer("transformers, half", "transformers", "half")]
+    } else {
+        vec![
+            ours("monitor".into(), open(&args.model, config::Precision::Single)?),
+            peer("transformers", "transformers", "single"),
+            peer("transformers, all sorted by length", "sorted", "single"),
+            peer("ONNX Runtime", "onnx", "single"),
+            half,
+        ]
+    };
+    for name in ["lstm", "logistic-tfidf", "cascade"] {
+        if let Ok(model) = open(name, config::Precision::Auto) {
+            sides.push(ours(format!("monitor, {name}"), model));
+        }
+    }
+    Ok(sides)
+}
+
+/// Tokens of all tweets, the two at the ends of each included.
+fn tokens(side: &Side, rows: &[&Row]) -> usize {
+    let Kind::Ours(model) = &side.kind else { unreachable!("ours comes first") };
+    rows.iter().map(|row| model.encoder.encode(&row.text).ids.len()).sum()
+}
+
+/// Writes the tweets as our encoder reads them, which costs the peers nothing.
+fn hand_over(rows: &[&Row], folder: &Path) -> anyhow::Result<PathBuf> {
+    let path = folder.join("tweets.jsonl");
+    let mut lines = std::io::BufWriter::new(fs::File::create(&path)?);
+    for row in rows {
+        let text = decode_entities(&row.text);
+        writeln!(lines, "{}", serde_json::to_string(&classifier::without_names(&text))?)?;
+    }
+    lines.flush()?;
+    Ok(path)
+}
+
+/// Scores batches as the daemon cuts them.
+fn ours(model: &mut Model, rows: &[&Row]) -> anyhow::Result<Run> {
+    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+    model.score(&texts[..texts.len().min(32)])?;
+    let clock = SystemClock::new();
+    let mut scores = Vec::with_capacity(texts.len());
+    for batch in texts.chunks(config::Batching::default().rows_max) {
+        scores.extend(model.score(batch)?.into_iter().map(|score| score.get()));
+    }
+    Ok(Run { seconds: clock.elapsed().as_secs_f64(), scores, flops: 0.0 })
+}
+
+/// Python, whose threads wait as its libraries have it.
+fn peer(
+    args: &Args,
+    side: &str,
+    precision: &str,
+    manifest: &Manifest,
+    tweets: &Path,
+) -> anyhow::Result<Run> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/classifier.py");
+    let output = Command::new(&args.python)
+        .arg(script)
+        .arg(side)
+        .arg(classifier::folder(&args.models, &manifest.id()))
+        .arg(tweets)
+        .arg(args.threads.to_string())
+        .args([if args.gpu { "cuda:0" } else { "cpu" }, precision])
+        .env_remove("OMP_WAIT_POLICY")
+        .env_remove("GOMP_SPINCOUNT")
+        .output()
+        .with_context(|| format!("starting {}", args.python.display()))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} failed: {errors}", args.python.display());
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn print(
+    sides: &[Side],
+    manifest: &Manifest,
+    shape: TransformerShape,
+    rows: &[&Row],
+    tokens: usize,
+) {
+    let seconds = |side: &Side| median(side.runs.iter().map(|run| run.seconds).collect());
+    let of = |name: &str| sides.iter().find(|side| side.name == name).map(seconds);
+    let threshold = manifest.calibration.threshold;
+    let first = &sides[0].runs[0].scores;
+    println!(
+        "| side | tweets/s | tokens/s | x transformers | x ONNX Runtime | accuracy | largest \
+         difference |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    );
+    for side in sides {
+        let took = seconds(side);
+        let ratio = |other: Option<f64>| other.map_or("-".into(), |it| format!("{:.2}", it / took));
+        let scores = &side.runs[0].scores;
+        let threshold = match &side.kind {
+            Kind::Ours(model) => model.threshold.get(),
+            Kind::Peer { .. } => threshold,
+        };
+        let right =
+            scores.iter().zip(rows).filter(|(score, row)| (**score >= threshold) == row.negative);
+        let differences = scores.iter().zip(first).map(|(a, b)| (a - b).abs());
+        println!(
+            "| {} | {:.0} | {:.0} | {} | {} | {:.4} | {:.1e} |",
+            side.name,
+            rows.len() as f64 / took,
+            tokens as f64 / took,
+            ratio(of("transformers").or(of("transformers, half"))),
+            ratio(of("ONNX Runtime")),
+            right.count() as f64 / rows.len() as f64,
+            differences.fold(0.0, f32::max),
+        );
+    }
+    // Of one token: two operations a weight of the layers; attention between tokens is small
+    // at these lengths, and left out.
+    let weights = 12 * shape.layers * shape.width * shape.width;
+    let flops = 2.0 * weights as f64 * tokens as f64 / seconds(&sides[0]);
+    let peak = sides[1].runs.iter().map(|run| run.flops).fold(0.0, f64::max);
+    println!(
+        "\n{}: {:.2} TFLOP/s in its layers, {:.0} % of the {:.2} TFLOP/s of one large matrix product",
+        sides[0].name,
+        flops / 1e12,
+        100.0 * flops / peak,
+        peak / 1e12
+    );
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
