@@ -205,12 +205,14 @@ impl Hub {
                 return Ok(true);
             }
             say(&format!("{file}: what the cache has is damaged; fetching it again"));
+            remove(&blob);
         }
         let part = blob.with_extension("part");
         let mut attempts = 0;
         loop {
-            remove(&blob);
-            remove(&pointer);
+            if !pointer.exists() {
+                remove(&pointer);
+            }
             // hf-hub goes on behind the part there is; behind a whole one there is nothing.
             let mut from = fs::metadata(&part).map_or(0, |part| part.len());
             if from >= metadata.bytes {
@@ -222,12 +224,14 @@ impl Hub {
                 say(&format!("{file}: {} fetched, checksum agrees", size(metadata.bytes)));
                 return Ok(true);
             };
-            remove(&blob);
-            remove(&pointer);
             let again = match error {
                 HubError::Cut { .. } => true,
-                // What came behind the part may be something else than was asked for.
-                HubError::Size { .. } | HubError::Checksum { .. } => from > 0,
+                HubError::Size { .. } | HubError::Checksum { .. } => {
+                    remove(&blob);
+                    remove(&pointer);
+                    // What came behind the part may be something else than was asked for.
+                    from > 0
+                }
                 _ => false,
             };
             attempts += 1;

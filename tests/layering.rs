@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("alerting", &["text"]),
     ("batching", &[]),
-    ("classifier", &["text", "config"]),
+    ("classifier", &["batching", "text", "config"]),
     ("clock", &[]),
     ("config", &[]),
     ("domain", &[]),

@@ -10,6 +10,7 @@
 
 mod artifact;
 mod calibration;
+mod cascade;
 mod dense;
 mod device;
 mod logistic;
@@ -18,21 +19,25 @@ mod manifest;
 mod network;
 mod null;
 mod registry;
+mod served;
 mod tfidf;
 mod transformer;
 mod weights;
 mod words;
 mod worker;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::domain::Probability;
 
 pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
 pub use calibration::Calibration;
+pub use cascade::{Cascade, CascadeShape, Member, moved, pooled};
 pub use dense::{Dense, DenseShape};
 pub use device::{Compute, DeviceError, device};
 pub use logistic::{HashedWords, Logistic, LogisticShape};
@@ -41,8 +46,8 @@ pub use manifest::{Architecture, Data, Manifest, Source};
 pub use network::{GENERATOR, Network, Padded, Purpose};
 pub use registry::{
     BEFORE_CALIBRATION, Comparison, Entry, FileState, Promotion, RegistryError, comparable, folder,
-    history, open, promote, promote_checked, promoted, read_manifest, ready, register, registered,
-    remove, resolve, rollback, verify,
+    history, member, open, promote, promote_checked, promoted, read_manifest, ready, register,
+    registered, remove, resolve, rollback, verify,
 };
 pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
 pub use transformer::{
@@ -64,12 +69,15 @@ pub struct Encoding {
     pub ids: Vec<u32>,
     /// Whether the text had more than the model reads.
     pub truncated: bool,
+    /// The text itself, where the model may yet have to encode it otherwise: a cascade hands
+    /// it to its costly model.
+    pub text: Option<Box<str>>,
 }
 
 impl Encoding {
     /// Of a whole text.
     pub fn new(ids: Vec<u32>) -> Self {
-        Self { ids, truncated: false }
+        Self { ids, truncated: false, text: None }
     }
 }
 
@@ -86,6 +94,12 @@ pub trait Classifier: Send {
     /// # Errors
     /// [`ClassifyError`] when the batch could not be computed; nothing is partial.
     fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError>;
+
+    /// Tokens that it computes in one pass at most, padding counted; less once memory ran
+    /// out. `None` for one that pads nothing.
+    fn tokens_max(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A batch that could not be scored.
@@ -99,7 +113,8 @@ pub struct ClassifyError {
 }
 
 /// One version of one model; written `name@version`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ModelId {
     /// The model's name, which is a folder's name.
     pub name: String,
@@ -121,6 +136,19 @@ impl std::str::FromStr for ModelId {
             is_name(name).then(|| Self { name: name.to_owned(), version })
         });
         parsed.ok_or_else(|| InvalidModelId(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for ModelId {
+    type Error = InvalidModelId;
+    fn try_from(text: String) -> Result<Self, InvalidModelId> {
+        text.parse()
+    }
+}
+
+impl From<ModelId> for String {
+    fn from(id: ModelId) -> Self {
+        id.to_string()
     }
 }
 
@@ -188,6 +216,12 @@ fn probabilities(values: Vec<f32>) -> Result<Vec<Probability>, ClassifyError> {
                 .map_err(|error| ClassifyError { rows, reason: error.to_string() })
         })
         .collect()
+}
+
+/// What a panic said.
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
 }
 
 /// SHA-256 in lower-case hexadecimal.

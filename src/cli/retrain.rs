@@ -206,7 +206,7 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-fn model_name(text: &str) -> Result<String, String> {
+pub(super) fn model_name(text: &str) -> Result<String, String> {
     let name = text.to_owned();
     if classifier::is_name(text) { Ok(name) } else { Err(ArtifactError::Name(name).to_string()) }
 }
@@ -330,7 +330,11 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(Registered { manifest, promotion }: &Registered, directory: &Path) -> anyhow::Result<()> {
+/// A line for each data set, and what became of the promotion.
+pub(super) fn print(
+    Registered { manifest, promotion }: &Registered,
+    directory: &Path,
+) -> anyhow::Result<()> {
     let mut out = String::new();
     for (name, figures) in &manifest.metrics {
         let figure = |key: &str| figures.get(key).map_or("-".into(), |v| format!("{v:.4}"));

@@ -4,6 +4,7 @@
 mod azure;
 mod backtest;
 mod bad_input;
+mod cascade;
 mod compose;
 mod config;
 mod daemon;

@@ -121,6 +121,7 @@ impl WordPieces {
         Encoding {
             ids: encoded.get_ids().to_vec(),
             truncated: !encoded.get_overflowing().is_empty(),
+            text: None,
         }
     }
 }
