@@ -354,6 +354,7 @@ fn the_program_says_what_is_wrong() {
     let check = |command: &str, base: Option<&Path>, well: bool, parts: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_monitor"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("HF_HOME", folder.path()) // where nothing was fetched
             .args(command.split(' '))
             .args(base.into_iter().flat_map(|base| [Path::new("--base"), base]))
             .args(["--set", &models])
