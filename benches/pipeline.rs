@@ -234,6 +234,7 @@ impl Bench {
                     brands: brands.matches(&tweet.text, &[]),
                     tweet,
                     score: Score { negative: half, label: Label::Negative },
+                    truncated: false,
                     model: "null@1".into(),
                 })
             })

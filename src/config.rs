@@ -177,6 +177,8 @@ pub struct Model {
     pub device: String,
     /// How finely transformers compute.
     pub precision: Precision,
+    /// Tokens of one pass at most, padding counted; `None` is by the device.
+    pub tokens_max: Option<usize>,
     /// How often the daemon looks whether another version was promoted; 0 is never.
     pub reload_s: u64,
 }

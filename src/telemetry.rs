@@ -29,8 +29,20 @@ pub const FENCED: &str = "monitor_batches_fenced_total";
 pub const QUEUE_ROWS: &str = "monitor_queue_rows";
 /// Whether the partitions are paused because the queue is full.
 pub const PAUSED: &str = "monitor_partitions_paused";
-/// Rows in a batch.
+/// Rows in a batch on its way to the store.
 pub const BATCH_ROWS: &str = "monitor_batch_rows";
+/// Rows that wait for the model.
+pub const MODEL_QUEUE_ROWS: &str = "monitor_model_queue_rows";
+/// Rows that the model computed together.
+pub const MODEL_BATCH_ROWS: &str = "monitor_model_batch_rows";
+/// Tokens that the model takes at once at most; halves where memory runs out.
+pub const MODEL_TOKENS_MAX: &str = "monitor_model_tokens_max";
+/// Tokens computed, by kind (text, padding).
+pub const TOKENS: &str = "monitor_tokens_total";
+/// Tweets longer than the model reads.
+pub const TRUNCATED: &str = "monitor_truncated_total";
+/// Seconds that the longest waiting row of a batch waited for the model.
+pub const MODEL_WAIT_SECONDS: &str = "monitor_model_wait_seconds";
 /// Seconds that the model computed on a batch.
 pub const CLASSIFY_SECONDS: &str = "monitor_classify_seconds";
 /// Rows that a cascade answered, by which model they reached last (cheap, costly).
@@ -96,7 +108,7 @@ pub fn init_metrics() -> PrometheusHandle {
                 )
                 .and_then(|b| {
                     b.set_buckets_for_metric(
-                        Matcher::Full(BATCH_ROWS.into()),
+                        Matcher::Suffix("_batch_rows".into()),
                         &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0],
                     )
                 })
@@ -113,8 +125,12 @@ pub fn init_metrics() -> PrometheusHandle {
                 OFFSETS_LOST,
                 FENCED,
                 STORE_RETRIES,
+                TRUNCATED,
             ] {
                 counter!(name).absolute(0);
+            }
+            for kind in ["text", "padding"] {
+                counter!(TOKENS, "kind" => kind).absolute(0);
             }
             for outcome in ["loaded", "failed"] {
                 counter!(MODEL_RELOADS, "outcome" => outcome).absolute(0);
@@ -133,7 +149,17 @@ fn describe() {
     describe_counter!(FENCED, "Batches refused because another reader moved the checkpoint");
     describe_gauge!(QUEUE_ROWS, "Records fetched and not yet in a batch");
     describe_gauge!(PAUSED, "1 while partitions are paused because the queue is full");
-    describe_histogram!(BATCH_ROWS, "Rows in a batch");
+    describe_histogram!(BATCH_ROWS, "Rows in a batch on its way to the store");
+    describe_gauge!(MODEL_QUEUE_ROWS, "Rows that wait for the model");
+    describe_histogram!(MODEL_BATCH_ROWS, "Rows that the model computed together");
+    describe_gauge!(MODEL_TOKENS_MAX, "Tokens at once at most; halves where memory runs out");
+    describe_counter!(TOKENS, "Tokens computed, by kind; padding's part of them is lost work");
+    describe_counter!(TRUNCATED, "Tweets longer than the model reads");
+    describe_histogram!(
+        MODEL_WAIT_SECONDS,
+        Unit::Seconds,
+        "Time the longest waiting row of a batch waited for the model"
+    );
     describe_histogram!(CLASSIFY_SECONDS, Unit::Seconds, "Time the model computed on a batch");
     describe_counter!(CASCADE_ROWS, "Rows of a cascade by the model that they reached last");
     describe_histogram!(

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("alerting", &["text"]),
     ("batching", &[]),
-    ("classifier", &["text", "config"]),
+    ("classifier", &["batching", "text", "config"]),
     ("clock", &[]),
     ("config", &[]),
     ("domain", &[]),
     ("embedded", &[]),
+    ("hub", &[]),
     ("ingest", &["config"]),
     ("notify", &["store", "config"]),
     ("provider", &["config"]),

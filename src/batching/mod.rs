@@ -1,11 +1,16 @@
-//! When a batch closes; pure.
+//! When a batch closes; pure. [`Batcher`] gathers records on their way in; [`TokenQueue`]
+//! decides which rows the model computes together.
 //!
-//! **Invariant.** Rows leave in the order they came. A batch never holds more than
+//! **Invariant.** Of a [`Batcher`], rows leave in the order they came. A batch never holds more than
 //! `rows_max` rows, and no row waits longer than `wait_max` after it was pushed, provided
 //! the caller asks at the time [`Batcher::deadline`] names.
 //! Deliberately absent: timers, threads, and what the rows are.
 
+mod tokens;
+
 use std::time::Duration;
+
+pub use tokens::{Limits, TokenBatch, TokenPolicy, TokenQueue, cut};
 
 /// When a batch closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub enum Closed {
     Aged,
     /// The caller asked: a partition changes hands, or the daemon stops.
     Flushed,
+    /// The model had nothing else to do.
+    Idle,
 }
 
 /// Gathers rows into batches.

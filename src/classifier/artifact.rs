@@ -3,8 +3,9 @@
 //! `models/<name>/<version>/` holds `manifest.json`, `weights.safetensors`,
 //! `README.md` (the model card) and, where the family has one, `vocabulary.txt`; where the
 //! preset is the study's, `lexicon.txt` too. A transformer's folder has the layout of Hugging
-//! Face instead (`config.json`, `model.safetensors`, `tokenizer.json`), so that Python's
-//! transformers opens it too. A cascade has neither weights nor words.
+//! Face instead (`config.json`, `model.safetensors`, `tokenizer.json`,
+//! `tokenizer_config.json`), so that Python's transformers opens it too. A cascade has
+//! neither weights nor words.
 //!
 //! **Invariant.** A version is written whole or not at all (a temporary folder, then a
 //! rename), and never changed: every file's SHA-256 stands in the manifest, and that of
@@ -15,13 +16,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::manifest::{Architecture, Manifest};
-use super::network::Served;
+use super::served::Served;
 use super::weights::{Precision, WeightsError};
 use super::{
-    Calibration, Cascade, Classifier, Compute, Dense, DeviceError, Encoder, HashedWords,
+    Calibration, Cascade, Classifier, Compute, Dense, DeviceError, Encoder, GENERATOR, HashedWords,
     KnownNgrams, Logistic, Lstm, Member, Model, ModelId, Network, Purpose, Sequence, Tfidf,
     Transformer, TransformerConfig, Weights, WordIds, WordPieces, sha256,
 };
@@ -37,6 +38,8 @@ const VOCABULARY: &str = "vocabulary.txt";
 const HF_WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
+/// For Python's transformers alone.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const LEXICON: &str = "lexicon.txt";
 const NGRAMS: &str = "ngrams.txt";
 /// Name of the model card.
@@ -54,7 +57,7 @@ pub struct NewArtifact {
     pub analyzer: Analyzer,
     /// The n-grams, where the family has them.
     pub ngrams: Option<Ngrams>,
-    /// `config.json` and `tokenizer.json`, where the family has them.
+    /// What Python's transformers reads beside the weights, where the family has it.
     pub transformer: Option<TransformerFiles>,
     /// Further files to keep beside it, such as the course of the training.
     pub extra: BTreeMap<String, Vec<u8>>,
@@ -67,6 +70,8 @@ pub struct TransformerFiles {
     pub config: Vec<u8>,
     /// `tokenizer.json`
     pub tokenizer: Vec<u8>,
+    /// `tokenizer_config.json`
+    pub tokenizer_config: Vec<u8>,
 }
 
 /// Why a model could not be read or written, and what to do.
@@ -328,33 +333,37 @@ pub(super) fn load(
             let encoder = words(shape.vocabulary, shape.sequence)?;
             let network = Dense::new(shape, Purpose::Service, device);
             network.load(weights).map_err(unfit)?;
-            (encoder, Box::new(Served(network)))
+            (encoder, Box::new(Served::new(network, compute.tokens_max)))
         }
         Architecture::Lstm(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
             let network = Lstm::new(shape, Purpose::Service, device);
             network.load(weights).map_err(unfit)?;
-            (encoder, Box::new(Served(network)))
+            (encoder, Box::new(Served::new(network, compute.tokens_max)))
         }
         Architecture::Transformer(shape) => {
-            let refuse = |file: &str, reason| {
-                let path = folder.join(file);
-                move |more: String| ArtifactError::Unfit { path, reason: format!("{reason}{more}") }
-            };
-            let config =
-                TransformerConfig::parse(&verified(CONFIG)?).map_err(refuse(CONFIG, ""))?;
+            let refuse = |file, reason| ArtifactError::Unfit { path: folder.join(file), reason };
+            let config = TransformerConfig::parse(&verified(CONFIG)?)
+                .map_err(|reason| refuse(CONFIG, reason))?;
             if config.shape(shape.tokens_max) != shape || shape.tokens_max > config.positions() {
-                return Err(refuse(CONFIG, "it says otherwise than the manifest")(String::new()));
+                return Err(refuse(CONFIG, "it says otherwise than the manifest".into()));
             }
             let encoder = WordPieces::parse(&verified(TOKENIZER)?, shape.tokens_max)
-                .map_err(refuse(TOKENIZER, ""))?;
+                .map_err(|reason| refuse(TOKENIZER, reason))?;
+            let (ids, known) = (encoder.ids(), shape.vocabulary);
+            if ids > known {
+                let reason = format!("it has {ids} ids, and the manifest says {known}");
+                return Err(refuse(TOKENIZER, reason));
+            }
+            let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
             let mut network = Transformer::new(&config, shape.tokens_max, device);
+            drop(alone);
             network.load(weights).map_err(unfit)?;
             if compute.half {
                 network.halve();
             }
             network.freeze(&config);
-            (Arc::new(encoder), Box::new(Served(network)))
+            (Arc::new(encoder), Box::new(Served::new(network, compute.tokens_max)))
         }
         Architecture::Cascade(shape) => {
             let open = |member: &Member| {
@@ -402,8 +411,12 @@ pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(),
     let numbers = artifact.weights.to_bytes(Precision::Half);
     let mut files: Vec<_> =
         weights_file(&artifact.manifest).map(|file| (file, numbers)).into_iter().collect();
-    if let Some(TransformerFiles { config, tokenizer }) = &artifact.transformer {
-        files.extend([(CONFIG, config.clone()), (TOKENIZER, tokenizer.clone())]);
+    if let Some(TransformerFiles { config, tokenizer, tokenizer_config }) = &artifact.transformer {
+        files.extend([
+            (CONFIG, config.clone()),
+            (TOKENIZER, tokenizer.clone()),
+            (TOKENIZER_CONFIG, tokenizer_config.clone()),
+        ]);
     }
     if let Some(vocabulary) = &artifact.vocabulary {
         files.push((VOCABULARY, vocabulary.to_text().into_bytes()));

@@ -46,6 +46,10 @@ impl Classifier for Calibrated {
         let scores = self.inner.classify(batch)?;
         Ok(scores.into_iter().map(|score| self.calibration.apply(score)).collect())
     }
+
+    fn tokens_max(&self) -> Option<usize> {
+        self.inner.tokens_max()
+    }
 }
 
 impl Model {

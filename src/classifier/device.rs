@@ -1,4 +1,4 @@
-//! Where models compute, and how finely.
+//! Where models compute, how finely, and how much at once.
 //!
 //! **Invariant.** libtorch's GPU half is loaded before anything asks for a GPU: whoever
 //! asks before it is there is told "none" for good. Deliberately absent: several GPUs.
@@ -12,7 +12,11 @@ use crate::config;
 /// Loaded at run time, so that one program serves machines with a GPU and without.
 const LIBRARY: &str = "libtorch_cuda.so";
 
-/// Where a model computes, and how finely.
+/// What a pass takes where the settings do not say: enough rows to fill the hardware.
+const CPU_TOKENS_MAX: usize = 8 * 1024;
+const GPU_TOKENS_MAX: usize = 64 * 1024;
+
+/// Where a model computes, how finely, and how much at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compute {
     /// Where.
@@ -20,11 +24,19 @@ pub struct Compute {
     /// Whether transformers compute in bfloat16: eight bits of mantissa, half the memory,
     /// and several times the speed where the hardware multiplies it.
     pub half: bool,
+    /// Tokens of one pass through a neural model at most, padding counted.
+    pub tokens_max: usize,
 }
 
 impl Compute {
     /// Single precision on the CPU, which every machine has.
-    pub const CPU: Self = Self { device: Device::Cpu, half: false };
+    pub const CPU: Self = Self { device: Device::Cpu, half: false, tokens_max: CPU_TOKENS_MAX };
+
+    /// Single precision, as many tokens at once as suit the device.
+    pub fn single(device: Device) -> Self {
+        let tokens_max = if device.is_cuda() { GPU_TOKENS_MAX } else { CPU_TOKENS_MAX };
+        Self { device, half: false, tokens_max }
+    }
 
     /// What the settings ask for; `auto` precision is half on a GPU and single on a CPU.
     ///
@@ -37,7 +49,8 @@ impl Compute {
             config::Precision::Single => false,
             config::Precision::Half => true,
         };
-        Ok(Self { device, half })
+        let tokens_max = settings.tokens_max.unwrap_or(Self::single(device).tokens_max);
+        Ok(Self { device, half, tokens_max })
     }
 }
 

@@ -19,12 +19,14 @@ mod manifest;
 mod network;
 mod null;
 mod registry;
+mod served;
 mod tfidf;
 mod transformer;
 mod weights;
 mod words;
 mod worker;
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -41,7 +43,7 @@ pub use device::{Compute, DeviceError, device};
 pub use logistic::{HashedWords, Logistic, LogisticShape};
 pub use lstm::{Lstm, LstmShape, Pooling};
 pub use manifest::{Architecture, Data, Manifest, Source};
-pub use network::{Network, Padded, Purpose};
+pub use network::{GENERATOR, Network, Padded, Purpose};
 pub use registry::{
     BEFORE_CALIBRATION, Comparison, Entry, FileState, Promotion, RegistryError, comparable, folder,
     history, member, open, promote, promote_checked, promoted, read_manifest, ready, register,
@@ -92,6 +94,12 @@ pub trait Classifier: Send {
     /// # Errors
     /// [`ClassifyError`] when the batch could not be computed; nothing is partial.
     fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError>;
+
+    /// Tokens that it computes in one pass at most, padding counted; less once memory ran
+    /// out. `None` for one that pads nothing.
+    fn tokens_max(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A batch that could not be scored.
@@ -210,6 +218,12 @@ fn probabilities(values: Vec<f32>) -> Result<Vec<Probability>, ClassifyError> {
         .collect()
 }
 
+/// What a panic said.
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
+}
+
 /// SHA-256 in lower-case hexadecimal.
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -243,27 +257,5 @@ mod tests {
         check("@1", false);
         check("../lstm@1", false);
         check("a@1@2", false);
-    }
-
-    /// rust-bert is in the build from the first day, through the shim in vendor/tch.
-    #[test]
-    fn distilbert_of_rust_bert_has_its_known_size() {
-        use rust_bert::distilbert::{DistilBertConfig, DistilBertModelClassifier};
-        use tch::{Device, nn};
-        let config: DistilBertConfig = serde_json::from_value(serde_json::json!({
-            "activation": "gelu", "attention_dropout": 0.1, "dim": 768, "dropout": 0.1,
-            "hidden_dim": 3072, "id2label": {"0": "NEGATIVE", "1": "POSITIVE"},
-            "initializer_range": 0.02, "is_decoder": false,
-            "label2id": {"NEGATIVE": 0, "POSITIVE": 1}, "max_position_embeddings": 512,
-            "n_heads": 12, "n_layers": 6, "num_labels": 2, "output_attentions": false,
-            "output_hidden_states": false, "output_past": true, "qa_dropout": 0.1,
-            "seq_classif_dropout": 0.2, "sinusoidal_pos_embds": false, "tie_weights_": true,
-            "torchscript": false, "vocab_size": 30522
-        }))
-        .unwrap();
-        let variables = nn::VarStore::new(Device::Cpu);
-        let _model = DistilBertModelClassifier::new(variables.root(), &config).unwrap();
-        let numbers: usize = variables.variables().values().map(tch::Tensor::numel).sum();
-        assert_eq!(numbers, 66_955_010);
     }
 }

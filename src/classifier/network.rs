@@ -1,24 +1,21 @@
-//! What the neural models share: a table of word vectors, passes over rows of like
-//! length, arrays in and out of a weights file.
+//! What the neural models share: a table of word vectors, rows padded to one length,
+//! arrays in and out of a weights file.
 //!
-//! **Invariant.** A row's score depends on its own ids alone; memory is bounded by
-//! [`PASS_IDS_MAX`] whatever the batch. Training and serving run the same layers.
-//! Deliberately absent: packed sequences, which are slower on a CPU.
+//! **Invariant.** A row's score depends on its own ids alone. Training and serving run the
+//! same layers. Deliberately absent: packed sequences, which are slower on a CPU.
+
+use std::sync::Mutex;
 
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor, nn};
 
+use super::Weights;
 use super::weights::WeightsError;
-use super::{Classifier, ClassifyError, Encoding, Weights, check_ids, probabilities};
-use crate::domain::Probability;
 use crate::text::PADDING;
 
-/// Rows times padded length of one pass.
-const PASS_IDS_MAX: usize = 8 * 1024;
-/// A pass takes rows as long as they are at least this share of its longest row.
-const FILL_MIN: f64 = 0.75;
-/// Under this many ids a pass is all overhead, and takes shorter rows too.
-const PASS_IDS_MIN: usize = 512;
+/// libtorch's generator belongs to the whole process: whoever seeds it, or draws from it
+/// beside a training, holds this.
+pub static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// Layers that turn rows of ids into logits.
 pub trait Network: Send {
@@ -60,7 +57,7 @@ pub trait Network: Send {
 }
 
 /// A tensor's numbers, flat, in single precision.
-fn values(tensor: &Tensor) -> Vec<f32> {
+pub(super) fn values(tensor: &Tensor) -> Vec<f32> {
     Vec::<f32>::try_from(tensor.to_device(Device::Cpu).to_kind(Kind::Float).flatten(0, -1))
         .expect("a flat array of single precision converts")
 }
@@ -183,83 +180,27 @@ pub(super) fn negative_against_positive(classes: &Tensor) -> Tensor {
     classes.select(1, 1) - classes.select(1, 0)
 }
 
-/// A network in service.
-pub(super) struct Served<N>(pub(super) N);
-
-impl<N: Network> Classifier for Served<N> {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
-        let network = &self.0;
-        check_ids(batch, network.vocabulary())?;
-        let device = network.variables().device();
-        let lengths: Vec<usize> = batch.iter().map(|row| row.ids.len()).collect();
-        let mut scores = vec![0.0; batch.len()];
-        for pass in passes(&lengths) {
-            let rows: Vec<&[u32]> = pass.iter().map(|row| batch[*row].ids.as_slice()).collect();
-            let rows = Padded::new(&rows, device);
-            let found = tch::no_grad(|| network.logits(&rows, 0.0).sigmoid());
-            for (row, score) in pass.into_iter().zip(values(&found)) {
-                scores[row] = score;
-            }
-        }
-        probabilities(scores)
-    }
-}
-
-/// Groups rows (by index) of like length, longest first, so that little is padding.
-fn passes(lengths: &[usize]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|row| std::cmp::Reverse(lengths[*row]));
-    let mut passes: Vec<Vec<usize>> = Vec::new();
-    for row in order {
-        if let Some(pass) = passes.last_mut() {
-            let longest = lengths[pass[0]].max(1);
-            let ids = longest * pass.len();
-            let alike = lengths[row] as f64 >= FILL_MIN * longest as f64;
-            if ids + longest <= PASS_IDS_MAX && (alike || ids < PASS_IDS_MIN) {
-                pass.push(row);
-                continue;
-            }
-        }
-        passes.push(vec![row]);
-    }
-    passes
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-
-    #[test]
-    fn passes_are_bounded_and_alike() {
-        let lengths: Vec<usize> = (0..5_000).map(|n| 1 + (n * 7) % 40).collect();
-        let passes = passes(&lengths);
-        let mut seen: Vec<usize> = passes.iter().flatten().copied().collect();
-        seen.sort_unstable();
-        assert!(seen.into_iter().eq(0..5_000), "each row once");
-        for pass in &passes {
-            let longest = lengths[pass[0]];
-            assert!(longest * pass.len() <= PASS_IDS_MAX);
-        }
-        let padded: usize = passes.iter().map(|pass| lengths[pass[0]] * pass.len()).sum();
-        let real: usize = lengths.iter().sum();
-        assert!((real as f64) > 0.85 * padded as f64, "{real} of {padded}");
-    }
+    use crate::classifier::served::Served;
+    use crate::classifier::{Classifier, Encoding};
 
     /// A network of 50 ids must score a row alike alone and beside others.
     pub fn neighbours_and_padding_change_nothing(network: impl Network) {
         let rows: Vec<Encoding> = (0..300u32)
             .map(|n| Encoding::new((0..=(n * 13) % 40).map(|k| 1 + (n + k * 7) % 49).collect()))
             .collect();
-        let mut served = Served(network);
+        let padded = [&rows[0].ids[..], &rows[3].ids[..]];
+        assert!(padded[1].len() > padded[0].len() * 4, "the test needs much padding");
+        let logits =
+            |rows: &[&[u32]]| values(&network.logits(&Padded::new(rows, Device::Cpu), 0.0));
+        assert!((logits(&padded)[0] - logits(&padded[..1])[0]).abs() < 1e-5);
+        let mut served = Served::new(network, 2_048);
         let together = served.classify(&rows.iter().collect::<Vec<_>>()).unwrap();
         for (row, batched) in rows.iter().zip(together) {
             let alone = served.classify(&[row]).unwrap()[0];
             assert!((alone.get() - batched.get()).abs() < 1e-5, "{alone:?} {batched:?}");
         }
-        let padded = [&rows[0].ids[..], &rows[3].ids[..]];
-        assert!(padded[1].len() > padded[0].len() * 4, "the test needs much padding");
-        let logits =
-            |rows: &[&[u32]]| values(&served.0.logits(&Padded::new(rows, Device::Cpu), 0.0));
-        assert!((logits(&padded)[0] - logits(&padded[..1])[0]).abs() < 1e-5);
     }
 }

@@ -216,11 +216,9 @@ pub fn register<E: From<ArtifactError>>(
     artifact::write_content(temporary.path(), &artifact)?;
     let mut manifest = artifact.manifest;
     artifact::seal(temporary.path(), &mut manifest, "")?;
-    let compute = Compute { device, half: false };
-    let card = measure(
-        artifact::load(temporary.path(), compute, member_of(directory, compute))?,
-        &mut manifest,
-    )?;
+    let compute = Compute::single(device);
+    let model = artifact::load(temporary.path(), compute, member_of(directory, compute))?;
+    let card = measure(model, &mut manifest)?;
     artifact::seal(temporary.path(), &mut manifest, &card)?;
     for entry in fs::read_dir(temporary.path()).map_err(at(temporary.path()))? {
         sync(&entry.map_err(at(temporary.path()))?.path())?;

@@ -1,3 +1,5 @@
+mod fetch;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Model as ModelSettings, Settings};
 use crate::training::{self, CascadeRequest, HELD_OUT, evaluation, training_time};
 
-/// List, show, promote and remove models
+/// List, show, promote and remove models; fetch pretrained ones
 ///
 /// Models lie in model.directory of the settings as <name>/<version>/. A name (lstm) opens
 /// its promoted version; name@version (lstm@2) opens that one. A running daemon whose
@@ -59,6 +61,7 @@ enum Command {
     /// Refuses the version that is promoted, and the one that model.name of the settings
     /// names. Asks nothing. A daemon that has the version loaded goes on with it.
     Rm(Rm),
+    Fetch(fetch::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -179,6 +182,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             classifier::remove(directory, &id, force, now)?;
             print(&format!("{id} is removed\n"))
         }
+        Command::Fetch(args) => fetch::run(&args),
     }
 }
 

@@ -46,6 +46,7 @@ impl Default for Model {
             threads: 2,
             device: "auto".into(),
             precision: Precision::Auto,
+            tokens_max: None,
             reload_s: 5,
         }
     }

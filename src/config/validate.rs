@@ -150,6 +150,14 @@ impl Settings {
             &self.model.threads,
             "choose between 1 and 256",
         );
+        if let Some(tokens_max) = self.model.tokens_max {
+            check(
+                (256..=4_194_304).contains(&tokens_max),
+                "model.tokens_max",
+                &tokens_max,
+                "choose between 256 and 4194304 tokens, or leave it to the device",
+            );
+        }
         check(
             self.model.reload_s <= 86_400,
             "model.reload_s",

@@ -1,14 +1,16 @@
 //! Intake, prepare and score: from events to scored batches.
 //!
 //! **Invariant.** A batch is scored by the model whose encoder encoded it, and bears its
-//! name; another model takes over between two batches.
+//! name; another model takes over between two batches. Batches are scored together and
+//! leave in the order in which they came.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use metrics::histogram;
+use futures_util::{StreamExt, stream};
+use metrics::{counter, histogram};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
@@ -24,6 +26,8 @@ use crate::text::BrandMatcher;
 
 /// Batches between two stages: one at work, one ready.
 const BATCHES_AHEAD: usize = 2;
+/// Batches that are scored together, so that the model finds rows of like length.
+const BATCHES_SCORED_MAX: usize = 4;
 
 /// How long leaving the consumer group may take.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
@@ -141,7 +145,8 @@ impl Pipeline {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), CommitError> {
         let (batches, raw) = mpsc::channel(BATCHES_AHEAD);
-        let (readied, ready) = mpsc::channel(BATCHES_AHEAD);
+        // What waits for the model waits in its own queue.
+        let (readied, ready) = mpsc::channel(1);
         let (finished, scored) = mpsc::channel(BATCHES_AHEAD);
         let this = Arc::new(self);
         let control = source.control.clone();
@@ -279,6 +284,7 @@ impl Pipeline {
             Ok(tweet) => {
                 let brands = self.brands.matches(&tweet.text, &tweet.rule_tags);
                 let encoding = encoder.encode(&tweet.text);
+                counter!(telemetry::TRUNCATED).increment(u64::from(encoding.truncated));
                 (Ok((tweet, brands)), Some(encoding))
             }
             Err(rejected) => (Err(place.dead_letter(&rejected.to_string())), None),
@@ -286,45 +292,57 @@ impl Pipeline {
         (Prepared { place, outcome }, encoding)
     }
 
-    /// Has its model score each batch. A row that it cannot score becomes a dead letter.
+    /// Has batches scored, several at a time, and passes them on in order.
     async fn score(
         mut ready: mpsc::Receiver<Item<Encoded>>,
         finished: mpsc::Sender<Item<Vec<Row>>>,
     ) -> Result<(), CommitError> {
-        while let Some(item) = ready.recv().await {
-            let item = match item.pass() {
-                Ok(item) => item,
-                Err(Encoded { model, rows }) => {
-                    let id = model.id().to_string();
-                    let (rows, encodings): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-                    let encodings: Vec<_> = encodings.into_iter().flatten().collect();
-                    histogram!(telemetry::BATCH_ROWS).record(rows.len() as f64);
-                    let span = tracing::debug_span!("score", rows = rows.len(), model = %id);
-                    let scores = model.classify(encodings).instrument(span).await;
-                    let scores = scores.map_err(|error| CommitError::Stage(error.to_string()))?;
-                    let mut scores = scores.into_iter();
-                    let mut finish = |Prepared { place, outcome }| {
-                        let outcome = outcome.and_then(|(tweet, brands)| {
-                            match scores.next().expect("one score per encoding") {
-                                Ok(negative) => Ok(ScoredTweet {
-                                    tweet,
-                                    brands,
-                                    score: Score::new(negative, model.threshold()),
-                                    model: id.clone(),
-                                }),
-                                Err(error) => Err(place.dead_letter(&error.to_string())),
-                            }
-                        });
-                        Row { place, outcome }
-                    };
-                    Item::Batch(rows.into_iter().map(&mut finish).collect())
+        let mut items = stream::poll_fn(move |context| ready.poll_recv(context))
+            .map(|item: Item<Encoded>| async {
+                match item.pass() {
+                    Ok(item) => Ok(item),
+                    Err(encoded) => encoded.score().await.map(Item::Batch),
                 }
-            };
-            if finished.send(item).await.is_err() {
+            })
+            .buffered(BATCHES_SCORED_MAX);
+        while let Some(item) = items.next().await {
+            if finished.send(item?).await.is_err() {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+impl Encoded {
+    /// Has its model score it. A row that cannot be scored becomes a dead letter.
+    async fn score(self) -> Result<Vec<Row>, CommitError> {
+        let Self { model, rows } = self;
+        let id = model.id().to_string();
+        histogram!(telemetry::BATCH_ROWS).record(rows.len() as f64);
+        let span = tracing::debug_span!("score", rows = rows.len(), model = %id);
+        let (rows, encodings): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        let encodings: Vec<_> = encodings.into_iter().flatten().collect();
+        let truncated: Vec<bool> = encodings.iter().map(|encoding| encoding.truncated).collect();
+        let scores = model.classify(encodings).instrument(span).await;
+        let scores = scores.map_err(|error| CommitError::Stage(error.to_string()))?;
+        let mut scores = scores.into_iter().zip(truncated);
+        let finish = |Prepared { place, outcome }| {
+            let outcome = outcome.and_then(|(tweet, brands)| {
+                match scores.next().expect("one score per encoding") {
+                    (Ok(negative), truncated) => Ok(ScoredTweet {
+                        tweet,
+                        brands,
+                        score: Score::new(negative, model.threshold()),
+                        truncated,
+                        model: id.clone(),
+                    }),
+                    (Err(error), _) => Err(place.dead_letter(&error.to_string())),
+                }
+            });
+            Row { place, outcome }
+        };
+        Ok(rows.into_iter().map(finish).collect())
     }
 }
 

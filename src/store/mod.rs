@@ -68,6 +68,8 @@ pub struct ScoredTweet {
     pub brands: Vec<String>,
     /// The verdict.
     pub score: Score,
+    /// Whether the text had more than the model reads.
+    pub truncated: bool,
     /// `name@version` of the model that gave it.
     pub model: String,
 }
@@ -246,6 +248,8 @@ pub struct StoredTweet {
     pub negative: f32,
     /// Whether it counts as negative.
     pub is_negative: bool,
+    /// Whether the text had more than the model reads.
+    pub truncated: bool,
     /// Who wrote it, where the stream tells.
     pub author: Option<String>,
     /// How many follow its author.

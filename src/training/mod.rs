@@ -32,7 +32,7 @@ mod word_lists;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
@@ -43,8 +43,8 @@ use measure::{CALIBRATION_ROWS_MIN, Human, choose_threshold, record};
 use progress::threads;
 
 use crate::classifier::{
-    self, ArtifactError, BEFORE_CALIBRATION, Calibration, ClassifyError, Data, Manifest, ModelId,
-    NewArtifact, Promotion, Source,
+    self, ArtifactError, BEFORE_CALIBRATION, Calibration, ClassifyError, Data, GENERATOR, Manifest,
+    ModelId, NewArtifact, Promotion, Source,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::text::Analyzer;
@@ -70,9 +70,6 @@ pub use word_lists::{WordListError, find as find_word_lists};
 /// What computes; kept in step with `vendor/tch` by a test.
 const TCH: &str = "0.24.0";
 const LIBTORCH: &str = "2.11.0";
-
-/// libtorch's generator belongs to the whole process: one training at a time.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// What to train, from what, and where to.
 pub struct Request<'a> {
@@ -251,7 +248,7 @@ pub enum TrainingError {
 /// [`TrainingError`]; the registry is unchanged then.
 pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, TrainingError> {
     classifier::ready(&request.output, &request.name)?;
-    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
     tch::manual_seed(request.seed as i64);
 
@@ -266,6 +263,8 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
     let human = rows.calibrate.map(|human| Human::new(human, data)).transpose()?;
     let clock = SystemClock::new();
     let trained = families::fit(request, &sides)?;
+    // Nothing is drawn from here on; whoever opens a transformer waits for this.
+    drop(alone);
     eprintln!("{}: trained; measuring", request.name);
     let before: f64 = trained.history.iter().map(|epoch| epoch.seconds).sum();
     let seconds = before.max(clock.elapsed().as_secs_f64());

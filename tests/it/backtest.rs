@@ -58,6 +58,7 @@ fn scored(
         tweet: Tweet::new(TweetId::new(id).unwrap(), text, at, Vec::new()).unwrap(),
         brands,
         score: Score::new(probability(if negative { 0.9 } else { 0.1 }), probability(0.5)),
+        truncated: false,
         model: "test@1".into(),
     }
 }

@@ -176,9 +176,13 @@ fn text_becomes_what_the_setting_is() {
         ("MONITOR_RECEIVERS__COMMS__FROM", "monitor@example.com"),
         ("MONITOR_RECEIVERS__COMMS__TO", "[\"comms@example.com\"]"),
     ];
-    let set = [("kafka.properties.security.protocol", "sasl_ssl"), ("batching.rows_max", "9")];
+    let set = [
+        ("kafka.properties.security.protocol", "sasl_ssl"),
+        ("batching.rows_max", "9"),
+        ("model.tokens_max", "512"),
+    ];
     let settings = load(None, &env, &set).unwrap();
-    assert_eq!(settings.model.threads, 7);
+    assert_eq!((settings.model.threads, settings.model.tokens_max), (7, Some(512)));
     assert!((settings.alerting.rise_min - 0.075).abs() < 1e-9);
     assert_eq!(settings.kafka.assignment.as_str(), "range");
     assert_eq!(settings.kafka.topic, "2024");
@@ -272,13 +276,20 @@ fn check_config_tells_what_it_found() {
     route office: any cause of any brand and the stream, notice or worse, to comms, chat, slack, teams, prometheus
     ");
 
-    let (valid, out, err) =
-        check_config(&["--set", "model.threads=0", "--set", "http.listen=8080"]);
+    let (valid, out, err) = check_config(&[
+        "--set",
+        "model.threads=0",
+        "--set",
+        "model.tokens_max=255",
+        "--set",
+        "http.listen=8080",
+    ]);
     assert!(!valid);
     assert_eq!(out, "");
     insta::assert_snapshot!(err, @r#"
-    error: 2 problems in the settings:
+    error: 3 problems in the settings:
       model.threads = 0: choose between 1 and 256
+      model.tokens_max = 255: choose between 256 and 4194304 tokens, or leave it to the device
       http.listen = "8080": give address and port, such as 127.0.0.1:8080
     "#);
 

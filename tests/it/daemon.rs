@@ -270,7 +270,7 @@ impl Rig {
             let tweet = Tweet::new(TweetId::new(id).unwrap(), text, at, vec![]).unwrap();
             let label = if label == "NEGATIVE" { Label::Negative } else { Label::Positive };
             let score = Score { negative: Probability::new(negative).unwrap(), label };
-            ScoredTweet { tweet, brands, score, model: "any@1".into() }
+            ScoredTweet { tweet, brands, score, truncated: false, model: "any@1".into() }
         };
         let scores = rows.into_iter().map(scored).collect();
         let store = Arc::new(MemoryStore::new());
@@ -469,6 +469,12 @@ async fn takes_promoted_models_and_drops_no_tweet() {
         r#"monitor_model_info{model="lstm@2"} 1"#,
         r#"monitor_model_reloads_total{outcome="loaded"} 1"#,
         r#"monitor_model_reloads_total{outcome="failed"} 1"#,
+        "monitor_model_queue_rows 0",
+        "monitor_model_tokens_max 8192",
+        "monitor_model_batch_rows_count ",
+        "monitor_model_wait_seconds_count ",
+        r#"monitor_tokens_total{kind="padding"} "#,
+        "monitor_truncated_total ",
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }

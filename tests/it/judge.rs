@@ -57,6 +57,7 @@ impl World {
                 tweet: Tweet::new(id, format!("acme {n}"), at, Vec::new()).expect("a tweet"),
                 brands: vec!["acme".into()],
                 score: Score::new(p, Probability::new(0.5).expect("p")),
+                truncated: false,
                 model: "any@1".into(),
             }
         };

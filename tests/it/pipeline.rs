@@ -145,6 +145,45 @@ fn topic(random: &mut ChaCha8Rng) -> (MemorySource, BTreeSet<String>, usize) {
     (MemorySource::new("tweets", partitions), ids, letters)
 }
 
+fn settings() -> Settings {
+    Settings {
+        batching: Policy { rows_max: 17, wait_max: Duration::from_millis(5) },
+        limits: Limits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
+        retry_wait_max: Duration::from_millis(1),
+        drain_max: Duration::from_secs(30),
+    }
+}
+
+/// Matches "air".
+fn brands() -> BrandMatcher {
+    let air =
+        BrandRule { name: "air".into(), keywords: vec!["air".into()], ..BrandRule::default() };
+    BrandMatcher::new([air]).unwrap()
+}
+
+#[tokio::test]
+async fn a_text_longer_than_the_model_reads_is_marked() {
+    let texts = ["Air fine!".to_owned(), "Air fine! ".repeat(100), "Air late!".to_owned()];
+    let record = |(n, text): (usize, String)| {
+        let tweet = serde_json::json!({
+            "id": n.to_string(), "text": text, "created_at": "2015-02-20T10:00:00Z"
+        });
+        (Offset(n as i64), tweet.to_string().into_bytes())
+    };
+    let source =
+        MemorySource::new("tweets", vec![texts.into_iter().enumerate().map(record).collect()]);
+    let store = Arc::new(MemoryStore::default());
+    let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
+    let model = watch::channel(ModelHandle::spawn(Model::null())).1;
+    let clock = Arc::new(SystemClock::new());
+    let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
+    pipeline.run(source.start(positions, 64), std::future::pending()).await.unwrap();
+    let minute = Minute::of("2015-02-20T10:00:00Z".parse().unwrap());
+    let found = store.window_tweets("air", minute, minute, 9).await.unwrap();
+    let truncated: Vec<bool> = found.iter().map(|tweet| tweet.truncated).collect();
+    assert_eq!(truncated, [false, true, false]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_tweet_counts_once_however_the_store_fails() {
     let mut failures = BTreeMap::<&str, u32>::new();
@@ -157,27 +196,15 @@ async fn every_tweet_counts_once_however_the_store_fails() {
             failures: Mutex::default(),
         });
         let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
-        let brands = BrandMatcher::new([BrandRule {
-            name: "air".into(),
-            keywords: vec!["air".into()],
-            ..BrandRule::default()
-        }])
-        .unwrap();
-        let settings = Settings {
-            batching: Policy { rows_max: 17, wait_max: Duration::from_millis(5) },
-            limits: Limits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
-            retry_wait_max: Duration::from_millis(1),
-            drain_max: Duration::from_secs(30),
-        };
         let Model { id, threshold, encoder, classifier } = Model::null();
         let word = encoder.encode("thirteen").ids[0];
         let classifier = Box::new(Superstitious { inner: classifier, word });
         let model = Model { id, threshold, encoder, classifier };
         let pipeline = Pipeline::new(
-            settings,
+            settings(),
             store.clone(),
             watch::channel(ModelHandle::spawn(model)).1,
-            brands,
+            brands(),
             Arc::new(SystemClock::new()),
         );
         pipeline

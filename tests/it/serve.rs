@@ -94,6 +94,7 @@ async fn week(store: &MemoryStore, brand: &str, per_hour: f64, share: f64, storm
                 tweet: Tweet::new(id, "a tweet", created, Vec::new()).expect("a tweet"),
                 brands: vec![brand.to_owned()],
                 score: Score::new(p, Probability::new(0.5).expect("p")),
+                truncated: false,
                 model: "test@1".into(),
             });
         }

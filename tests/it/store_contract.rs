@@ -24,7 +24,7 @@ use monitor::store::{
 use fixtures::*;
 use incidents::*;
 use notifications::*;
-use tweets::keeps_reach;
+use tweets::{keeps_reach, keeps_whether_a_text_was_truncated};
 
 #[tokio::test]
 async fn memory_store_keeps_the_contract() {
@@ -78,6 +78,7 @@ checks![
     samples_a_window,
     totals_up,
     keeps_reach,
+    keeps_whether_a_text_was_truncated,
     decides_once,
     lets_one_of_two_deciders_win,
     opens_updates_and_resolves,

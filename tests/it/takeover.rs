@@ -105,6 +105,7 @@ async fn days_with_a_storm() -> Arc<MemoryStore> {
             tweet: Tweet::new(id, format!("acme, number {n}"), at, Vec::new()).expect("a tweet"),
             brands: vec!["acme".into()],
             score: Score::new(p, Probability::new(0.5).expect("p")),
+            truncated: false,
             model: "any@1".into(),
         }
     };

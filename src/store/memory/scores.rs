@@ -214,6 +214,7 @@ fn stored(row: &ScoredTweet) -> StoredTweet {
         text: row.tweet.text.clone(),
         negative: row.score.negative.get(),
         is_negative: row.score.label == Label::Negative,
+        truncated: row.truncated,
         author: row.tweet.reach.author.clone(),
         followers: row.tweet.reach.followers.map(bigint),
         retweets: row.tweet.reach.retweets.map(bigint),

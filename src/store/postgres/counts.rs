@@ -90,7 +90,7 @@ pub(super) async fn window_tweets(
     let rows = sqlx::query(
         r#"SELECT * FROM (
                SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative,
-                      author, followers, retweets, retweet_of
+                      truncated, author, followers, retweets, retweet_of
                FROM scores
                WHERE created_at >= $2 AND created_at < $3 AND brands @> ARRAY[$1]
                ORDER BY sha256(convert_to(tweet_id, 'UTF8')) LIMIT $4
@@ -111,6 +111,7 @@ pub(super) async fn window_tweets(
                 text: row.try_get("text")?,
                 negative: row.try_get("negative")?,
                 is_negative: row.try_get("is_negative")?,
+                truncated: row.try_get("truncated")?,
                 author: row.try_get("author")?,
                 followers: row.try_get::<Option<i64>, _>("followers")?.map(i64::unsigned_abs),
                 retweets: row.try_get::<Option<i64>, _>("retweets")?.map(i64::unsigned_abs),

@@ -187,14 +187,14 @@ async fn insert_scores(connection: &mut PgConnection, batch: &Batch) -> Result<u
     let new: i64 = sqlx::query_scalar(
         "WITH fresh AS (
              INSERT INTO scores (tweet_id, created_at, brands, text, negative, label, model,
-                                 author, followers, retweets, retweet_of)
-             SELECT tweet_id, created_at, string_to_array(brands, $12), text, negative, label,
-                    model, author, followers, retweets, retweet_of
+                                 author, followers, retweets, retweet_of, truncated)
+             SELECT tweet_id, created_at, string_to_array(brands, $13), text, negative, label,
+                    model, author, followers, retweets, retweet_of, truncated
              FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::real[],
                          $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
-                         $11::text[])
+                         $11::text[], $12::bool[])
                   AS r (tweet_id, created_at, brands, text, negative, label, model,
-                        author, followers, retweets, retweet_of)
+                        author, followers, retweets, retweet_of, truncated)
              ON CONFLICT (tweet_id) DO NOTHING
              RETURNING created_at, brands, label
          ), counted AS (
@@ -219,6 +219,7 @@ async fn insert_scores(connection: &mut PgConnection, batch: &Batch) -> Result<u
     .bind(reach().map(|r| r.followers.map(bigint)).collect::<Vec<_>>())
     .bind(reach().map(|r| r.retweets.map(bigint)).collect::<Vec<_>>())
     .bind(reach().map(|r| r.retweet_of.as_ref().map(TweetId::as_str)).collect::<Vec<_>>())
+    .bind(scores.iter().map(|s| s.truncated).collect::<Vec<_>>())
     .bind(UNIT_SEPARATOR)
     .fetch_one(connection.acquire().await?)
     .await?;

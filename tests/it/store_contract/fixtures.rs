@@ -39,6 +39,7 @@ pub fn scored(
         tweet: Tweet::new(id, text, created_at, Vec::new()).expect("a tweet"),
         brands: brands.iter().map(|&b| b.to_owned()).collect(),
         score: Score::new(Probability::new(p).expect("p"), Probability::new(0.5).expect("p")),
+        truncated: false,
         model: "test@1".into(),
     }
 }

@@ -253,7 +253,7 @@ async fn a_database_of_the_first_schema_is_carried_on() {
     let progress = store.progress("tweets").await.unwrap();
     assert_eq!((progress[0].position.0, progress[0].record_time_max), (41, None));
     let tweets = store.window_tweets("united", minute(0), minute(600), 9).await.unwrap();
-    assert_eq!((tweets.len(), tweets[0].author.as_ref()), (1, None));
+    assert_eq!((tweets.len(), tweets[0].author.as_ref(), tweets[0].truncated), (1, None, false));
 }
 
 async fn open_after(store: &PostgresStore) -> IncidentId {

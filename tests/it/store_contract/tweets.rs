@@ -1,9 +1,19 @@
 //! What is kept of a tweet itself.
 
 use monitor::domain::{Reach, TweetId};
-use monitor::store::Store;
+use monitor::store::{ScoredTweet, Store};
 
 use super::fixtures::*;
+
+pub async fn keeps_whether_a_text_was_truncated(store: &dyn Store) {
+    claim_empty(store, 1).await;
+    let long = ScoredTweet { truncated: true, ..tweet("long", &["united"], 0.9) };
+    let rows = vec![long, tweet("short", &["united"], 0.9)];
+    store.commit(&batch(rows, vec![advance(0, 0, 2)])).await.expect("committed");
+    let found = store.window_tweets("united", minute(0), minute(9), 9).await.expect("tweets");
+    let found: Vec<_> = found.iter().map(|it| (it.tweet_id.as_str(), it.truncated)).collect();
+    assert_eq!(found, [("long", true), ("short", false)]);
+}
 
 pub async fn keeps_reach(store: &dyn Store) {
     let with = |id: &str, reach: Reach| {
