@@ -4,13 +4,9 @@
 //! of models, and a band of the cheap model's probabilities: rows within it are escalated.
 //! Method: Viola and Jones 2001; two bounds, since a model may err more on one side.
 //!
-//! A row that is escalated has both models' opinions by then, and its answer is the weighted
-//! mean of their log-odds (a logarithmic opinion pool, Genest and Zidek 1986): two models that
-//! err on different rows err less together, so fewer rows need be escalated.
-//!
-//! **Invariant.** The cheap model's verdict is kept, whatever its own threshold: its
-//! probabilities move in log-odds until its threshold lies on the costly one's, which is the
-//! cascade's. Both models are the very versions that the band was fitted on. Deliberately
+//! **Invariant.** Either model's verdict is kept, whatever its own threshold:
+//! probabilities of the cheap one move in log-odds until its threshold lies on the costly
+//! one's, which is the cascade's. Both models are the very versions that the band was fitted on. Deliberately
 //! absent: encoding twice; only escalated texts are encoded for the costly model, and
 //! [`Encoding::truncated`] tells of the cheap one's reading.
 
@@ -36,8 +32,6 @@ pub struct CascadeShape {
     pub low: f32,
     /// ...up to this one, both included; below `low` where none is.
     pub high: f32,
-    /// Share of the cheap model's opinion in the answer to a row that is escalated.
-    pub cheap_weight: f32,
 }
 
 /// A model of a cascade.
@@ -103,7 +97,7 @@ impl Classifier for Cascade {
                 reason: "a row to escalate came without its text".into(),
             })?;
             for (row, score) in unsure.iter().zip(self.costly.score(&texts)?) {
-                scores[*row] = pooled(scores[*row], score, self.shape.cheap_weight);
+                scores[*row] = score;
             }
             let costly_seconds = clock.elapsed().as_secs_f64() - cheap_seconds;
             histogram!(CASCADE_SECONDS, "by" => "costly").record(costly_seconds);
@@ -113,15 +107,6 @@ impl Classifier for Cascade {
         counter!(CASCADE_ROWS, "by" => "costly").increment(unsure.len() as u64);
         Ok(scores)
     }
-}
-
-/// The weighted mean of two opinions, in log-odds.
-pub fn pooled(cheap: Probability, costly: Probability, cheap_weight: f32) -> Probability {
-    if cheap_weight == 0.0 {
-        return costly;
-    }
-    let weight = f64::from(cheap_weight);
-    logistic(weight * log_odds(cheap) + (1.0 - weight) * log_odds(costly))
 }
 
 /// Of a probability; 0 and 1 are taken for the nearest in single precision that are not.
@@ -177,20 +162,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn opinions() {
-        let check = |name: &str, cheap: f32, costly: f32, weight: f32, expected: f32| {
-            let found = pooled(p(cheap), p(costly), weight).get();
-            assert!((found - expected).abs() < 1e-6, "{name}: {found}");
-        };
-        check("the costly one's alone", 0.9, 0.3, 0.0, 0.3);
-        check("the cheap one's alone", 0.9, 0.3, 1.0, 0.9);
-        check("of one mind", 0.7, 0.7, 0.3, 0.7);
-        check("opposites", 0.9, 0.1, 0.5, 0.5);
-        check("odds 9 and 1", 0.9, 0.5, 0.5, 0.75);
-        assert!(pooled(p(1.0), p(0.0), 0.5).get().is_finite());
-    }
-
     /// Scores id / 100; the encoder counts letters.
     struct Fake;
 
@@ -216,7 +187,7 @@ mod tests {
         }
     }
 
-    fn cascade(low: f32, high: f32, cheap_weight: f32, threshold: f32) -> Model {
+    fn cascade(low: f32, high: f32, threshold: f32) -> Model {
         let id: ModelId = "cascade@1".parse().unwrap();
         let member = |threshold, classifier| Model {
             id: id.clone(),
@@ -225,7 +196,7 @@ mod tests {
             classifier,
         };
         let named = Member { model: id.clone(), sha256: String::new() };
-        let shape = CascadeShape { cheap: named.clone(), costly: named, low, high, cheap_weight };
+        let shape = CascadeShape { cheap: named.clone(), costly: named, low, high };
         let (cheap, costly) = (
             member(threshold, Box::new(Fake) as Box<_>),
             member(0.5, Box::new(Contrary) as Box<_>),
@@ -247,16 +218,15 @@ mod tests {
             }
         };
         let cheap = [0.1, 0.29, 0.3, 0.5, 0.6, 0.61, 0.9];
-        check("the cheap one", cascade(0.5, 0.4, 0.0, 0.5), cheap);
-        check("the costly one", cascade(0.0, 1.0, 0.0, 0.2), cheap.map(|score| 1.0 - score));
+        check("the cheap one", cascade(0.5, 0.4, 0.5), cheap);
+        check("the costly one", cascade(0.0, 1.0, 0.2), cheap.map(|score| 1.0 - score));
         check(
             "the costly one within the band",
-            cascade(0.3, 0.6, 0.0, 0.5),
+            cascade(0.3, 0.6, 0.5),
             [0.1, 0.29, 0.7, 0.5, 0.4, 0.61, 0.9],
         );
-        check("both", cascade(0.0, 1.0, 0.5, 0.5), [0.5; 7]);
         let texts_lost = Encoding::new(vec![50]);
-        let error = cascade(0.0, 1.0, 0.0, 0.5).classifier.classify(&[&texts_lost]).unwrap_err();
+        let error = cascade(0.0, 1.0, 0.5).classifier.classify(&[&texts_lost]).unwrap_err();
         assert!(error.reason.contains("without its text"), "{error}");
     }
 }

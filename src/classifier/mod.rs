@@ -37,7 +37,7 @@ use crate::domain::Probability;
 
 pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
 pub use calibration::Calibration;
-pub use cascade::{Cascade, CascadeShape, Member, moved, pooled};
+pub use cascade::{Cascade, CascadeShape, Member, moved};
 pub use dense::{Dense, DenseShape};
 pub use device::{Compute, DeviceError, device};
 pub use logistic::{HashedWords, Logistic, LogisticShape};

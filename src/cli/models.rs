@@ -51,8 +51,8 @@ enum Command {
     /// Put a cheap and a costly model together: the cheap one answers where it is sure
     ///
     /// Fits a band of the cheap model's probabilities on rows that neither model learned from:
-    /// rows in it are escalated to the costly model, and answered by the mean of both opinions.
-    /// It is the narrowest band that, but for chance, costs no more accuracy than asked for.
+    /// rows in it are escalated to the costly model, which answers them. It is the narrowest
+    /// band that costs no more accuracy there than asked for.
     /// Registers the cascade as a model of its own, measured on rows that neither has seen;
     /// `monitor evaluate` measures its speed. It opens as long as both models are there.
     Cascade(Cascade),

@@ -27,13 +27,11 @@ fn listed<'a>(what: &str, items: impl IntoIterator<Item = &'a Source>) -> String
 
 /// Who answers.
 fn cascade(shape: &CascadeShape) -> String {
-    let CascadeShape { cheap, costly, low, high, cheap_weight } = shape;
+    let CascadeShape { cheap, costly, low, high } = shape;
     let (cheap, costly) = (&cheap.model, &costly.model);
     format!(
         "A cascade: {cheap} scores every tweet, and answers where its probability lies outside \
-         {low:.4} to {high:.4}; the others go to {costly} too, and the answer is the mean of both in \
-         log-odds, where {cheap} counts for {:.0} %. It has no files of its own.",
-        cheap_weight * 100.0
+         {low:.4} to {high:.4}; {costly} answers the others. It has no weights of its own."
     )
 }
 

@@ -16,11 +16,11 @@ use crate::support::{models_in, tiny_model};
 const TRAINING: &str = "tests/fixtures/sentiment.csv";
 
 /// Registers a cascade of `cheap@1` and `costly@1`.
-fn cascade(directory: &Path, (low, high): (f32, f32), cheap_weight: f32) -> ModelId {
+fn cascade(directory: &Path, (low, high): (f32, f32)) -> ModelId {
     let member = |name: &str| classifier::member(directory, name).unwrap();
     let (cheap, costly) = (member("cheap@1"), member("costly@1"));
     let manifest = classifier::read_manifest(directory, "costly@1").unwrap();
-    let shape = CascadeShape { cheap, costly, low, high, cheap_weight };
+    let shape = CascadeShape { cheap, costly, low, high };
     let artifact = NewArtifact {
         manifest: Manifest {
             name: "cascade".into(),
@@ -60,7 +60,7 @@ fn who_answers() {
     };
     let (cheap, costly) = (scores("cheap@1"), scores("costly@1"));
     let check = |name: &str, band: (f32, f32), expected: &[_]| {
-        let id = cascade(folder.path(), band, 0.0);
+        let id = cascade(folder.path(), band);
         assert_eq!(scores(&id.to_string()), expected, "{name}");
         let version = folder.path().join("cascade").join(id.version.to_string());
         assert!(!version.join("weights.safetensors").exists(), "it has no weights");
@@ -80,7 +80,7 @@ fn who_answers() {
 fn it_needs_the_very_models_it_was_fitted_with() {
     let check = |name: &str, damage: &dyn Fn(&Path), expected: &[&str]| {
         let folder = models();
-        let id = cascade(folder.path(), (0.2, 0.8), 0.3).to_string();
+        let id = cascade(folder.path(), (0.2, 0.8)).to_string();
         damage(folder.path());
         let error = classifier::open(&models_in(folder.path()), &id).unwrap_err().to_string();
         for part in expected {
@@ -138,7 +138,7 @@ fn from_two_models_to_a_third() {
     };
     train("logistic-hash", "");
     train("logistic-tfidf", "");
-    train("logistic-tfidf", " --seed 3 --name elsewhere");
+    train("logistic-tfidf", " --split random --seed 3 --name elsewhere");
     let fit = format!("models cascade --data {TRAINING} --cheap logistic-hash --costly");
     check(&format!("{fit} nobody"), false, &["there is no model \"nobody\""]);
     check(&format!("{fit} logistic-tfidf --accuracy-loss-max 101"), false, &["from 0 to 100"]);

@@ -8,8 +8,9 @@ mod band;
 
 use std::collections::BTreeMap;
 
-use band::{Band, Judged};
+use band::{Band, Judged, fit};
 
+use super::calibrate::Pair;
 use super::evaluation::select_to_fit;
 use super::measure::record;
 use super::{
@@ -18,16 +19,12 @@ use super::{
 };
 use crate::classifier::{
     self, Architecture, Calibration, CascadeShape, Data, Member, NewArtifact, Source, Weights,
-    moved, pooled,
+    moved,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::domain::Probability;
 use crate::text::Analyzer;
-
-/// Shares of the cheap model in the answer to a row that is escalated; the one that escalates
-/// least is taken.
-const CHEAP_WEIGHTS: [f32; 6] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5];
 
 /// Which models to put together, and how.
 pub struct CascadeRequest<'a> {
@@ -61,23 +58,27 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
     let (cheap, costly): (Member, Member) = (cheap?, costly?);
     let read = |member: &Member| classifier::read_manifest(directory, &member.model.to_string());
     let (cheap_manifest, costly_manifest) = (read(&cheap)?, read(&costly)?);
-    let (fit, held_out) = select_to_fit(data, &[&cheap_manifest, &costly_manifest])?;
-    if !(has_both(&fit) && has_both(&held_out)) {
-        let (file, fit, held_out) = (data.file.clone(), fit.len(), held_out.len());
+    let (to_fit, held_out) = select_to_fit(data, &[&cheap_manifest, &costly_manifest])?;
+    if !(has_both(&to_fit) && has_both(&held_out)) {
+        let (file, fit, held_out) = (data.file.clone(), to_fit.len(), held_out.len());
         return Err(TrainingError::TooFewForCascade { file, fit, held_out });
     }
     let open = |member: &Member| classifier::open(request.models, &member.model.to_string());
     let (mut cheap_model, mut costly_model) = (open(&cheap)?, open(&costly)?);
     let threshold = costly_model.threshold;
-    eprintln!("{}: {} rows to fit on, {} to measure on", request.name, fit.len(), held_out.len());
-    let opinions = Opinions {
-        cheap: scores(&mut cheap_model, &fit)?,
-        costly: scores(&mut costly_model, &fit)?,
-        cheap_threshold: cheap_model.threshold,
-        costly_threshold: threshold,
-    };
-    let (Band { low, high, .. }, cheap_weight) = opinions.fit(request.accuracy_loss_max / 100.0);
-    let shape = CascadeShape { cheap, costly, low, high, cheap_weight };
+    eprintln!(
+        "{}: {} rows to fit on, {} to measure on",
+        request.name,
+        to_fit.len(),
+        held_out.len()
+    );
+    let judged = judged(
+        (&scores(&mut cheap_model, &to_fit)?, cheap_model.threshold),
+        (&scores(&mut costly_model, &to_fit)?, threshold),
+    );
+    let loss_max = request.accuracy_loss_max / 100.0;
+    let Band { low, high } = fit(&judged, cheap_model.threshold.get(), loss_max);
+    let shape = CascadeShape { cheap, costly, low, high };
 
     let minutes = clock.elapsed().as_secs_f64() / 60.0;
     let manifest = classifier::Manifest {
@@ -87,10 +88,10 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
         preset: cheap_manifest.preset,
         calibration: Calibration { threshold: threshold.get(), ..Calibration::NONE },
         parameters: cheap_manifest.parameters + costly_manifest.parameters,
-        trainable: 3,
+        trainable: 2,
         seed: costly_manifest.seed,
         command: request.command.clone(),
-        data: about(data, costly_manifest.data, fit.len(), held_out.len()),
+        data: about(data, costly_manifest.data, to_fit.len(), held_out.len()),
         commit: option_env!("MONITOR_COMMIT").map(str::to_owned),
         libraries: BTreeMap::from([
             ("monitor".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -164,38 +165,16 @@ fn about(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Data {
     Data { calibrate, ..costly }
 }
 
-/// What both models say of the same rows, beside their labels.
-struct Opinions {
-    cheap: Vec<(Probability, bool)>,
-    costly: Vec<(Probability, bool)>,
-    cheap_threshold: Probability,
-    costly_threshold: Probability,
-}
-
-impl Opinions {
-    /// The band with the fewest rows, and the cheap model's weight in it.
-    fn fit(&self, loss_max: f64) -> (Band, f32) {
-        let fit = |weight: &f32| {
-            let band = band::fit(&self.judged(*weight), self.cheap_threshold.get(), loss_max)?;
-            Some((band, *weight))
-        };
-        let bands = CHEAP_WEIGHTS.iter().filter_map(fit);
-        bands.min_by_key(|(band, _)| band.rows).expect("to escalate all, unmixed, loses nothing")
-    }
-
-    fn judged(&self, weight: f32) -> Vec<Judged> {
-        let to = self.costly_threshold;
-        let rows = self.cheap.iter().zip(&self.costly);
-        let judge =
-            |((cheap, negative), (costly, _)): (&(Probability, bool), &(Probability, bool))| {
-                let moved = moved(*cheap, self.cheap_threshold, to);
-                let right = |score: Probability| i8::from((score >= to) == *negative);
-                Judged {
-                    cheap: cheap.get(),
-                    answered: right(*costly) - right(moved),
-                    escalated: right(*costly) - right(pooled(moved, *costly, weight)),
-                }
-            };
-        rows.map(judge).collect()
-    }
+/// What it costs to let the cheap model answer; each side has its scores and its threshold.
+fn judged(
+    (cheap, cheap_threshold): (&[Pair], Probability),
+    (costly, costly_threshold): (&[Pair], Probability),
+) -> Vec<Judged> {
+    let rows = cheap.iter().zip(costly);
+    rows.map(|((cheap, negative), (costly, _))| {
+        let moved = moved(*cheap, cheap_threshold, costly_threshold);
+        let right = |score: Probability| i8::from((score >= costly_threshold) == *negative);
+        Judged { cheap: cheap.get(), lost: right(*costly) - right(moved) }
+    })
+    .collect()
 }
