@@ -210,7 +210,7 @@ fn hand_over(
     manifest: &Manifest,
     folder: &Path,
 ) -> anyhow::Result<()> {
-    let Architecture::Lstm(shape) = manifest.architecture else {
+    let Architecture::Lstm(shape) = &manifest.architecture else {
         anyhow::bail!("an LSTM was asked for")
     };
     let version = version(folder, manifest);

@@ -21,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod embedded;
+pub mod hub;
 pub mod ingest;
 pub mod notify;
 pub mod pipeline;

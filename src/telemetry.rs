@@ -45,6 +45,10 @@ pub const TRUNCATED: &str = "monitor_truncated_total";
 pub const MODEL_WAIT_SECONDS: &str = "monitor_model_wait_seconds";
 /// Seconds that the model computed on a batch.
 pub const CLASSIFY_SECONDS: &str = "monitor_classify_seconds";
+/// Rows that a cascade answered, by which model they reached last (cheap, costly).
+pub const CASCADE_ROWS: &str = "monitor_cascade_rows_total";
+/// Seconds that a model of a cascade computed on its part of a batch, by which (cheap, costly).
+pub const CASCADE_SECONDS: &str = "monitor_cascade_seconds";
 /// Seconds that the transaction of a batch took.
 pub const COMMIT_SECONDS: &str = "monitor_commit_seconds";
 /// Tries to write that failed because Postgres was away.
@@ -157,6 +161,12 @@ fn describe() {
         "Time the longest waiting row of a batch waited for the model"
     );
     describe_histogram!(CLASSIFY_SECONDS, Unit::Seconds, "Time the model computed on a batch");
+    describe_counter!(CASCADE_ROWS, "Rows of a cascade by the model that they reached last");
+    describe_histogram!(
+        CASCADE_SECONDS,
+        Unit::Seconds,
+        "Time each model of a cascade computed on its part of a batch"
+    );
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time the transaction of a batch took");
     describe_counter!(STORE_RETRIES, "Writes repeated because Postgres was away");
     describe_gauge!(WATERMARK, Unit::Seconds, "Event time up to which minutes are closed");

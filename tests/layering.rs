@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("domain", &[]),
     ("embedded", &[]),
+    ("hub", &[]),
     ("ingest", &["config"]),
     ("notify", &["store", "config"]),
     ("provider", &["config"]),

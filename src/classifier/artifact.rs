@@ -3,8 +3,9 @@
 //! `models/<name>/<version>/` holds `manifest.json`, `weights.safetensors`,
 //! `README.md` (the model card) and, where the family has one, `vocabulary.txt`; where the
 //! preset is the study's, `lexicon.txt` too. A transformer's folder has the layout of Hugging
-//! Face instead (`config.json`, `model.safetensors`, `tokenizer.json`), so that Python's
-//! transformers opens it too.
+//! Face instead (`config.json`, `model.safetensors`, `tokenizer.json`,
+//! `tokenizer_config.json`), so that Python's transformers opens it too. A cascade has
+//! neither weights nor words.
 //!
 //! **Invariant.** A version is written whole or not at all (a temporary folder, then a
 //! rename), and never changed: every file's SHA-256 stands in the manifest, and that of
@@ -15,15 +16,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::manifest::{Architecture, Manifest};
 use super::served::Served;
 use super::weights::{Precision, WeightsError};
 use super::{
-    Calibration, Classifier, Compute, Dense, DeviceError, Encoder, HashedWords, KnownNgrams,
-    Logistic, Lstm, Model, Network, Purpose, Sequence, Tfidf, Transformer, TransformerConfig,
-    Weights, WordIds, WordPieces, sha256,
+    Calibration, Cascade, Classifier, Compute, Dense, DeviceError, Encoder, GENERATOR, HashedWords,
+    KnownNgrams, Logistic, Lstm, Member, Model, ModelId, Network, Purpose, Sequence, Tfidf,
+    Transformer, TransformerConfig, Weights, WordIds, WordPieces, sha256,
 };
 
 use crate::domain::Probability;
@@ -37,6 +38,8 @@ const VOCABULARY: &str = "vocabulary.txt";
 const HF_WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
+/// For Python's transformers alone.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const LEXICON: &str = "lexicon.txt";
 const NGRAMS: &str = "ngrams.txt";
 /// Name of the model card.
@@ -54,7 +57,7 @@ pub struct NewArtifact {
     pub analyzer: Analyzer,
     /// The n-grams, where the family has them.
     pub ngrams: Option<Ngrams>,
-    /// `config.json` and `tokenizer.json`, where the family has them.
+    /// What Python's transformers reads beside the weights, where the family has it.
     pub transformer: Option<TransformerFiles>,
     /// Further files to keep beside it, such as the course of the training.
     pub extra: BTreeMap<String, Vec<u8>>,
@@ -67,6 +70,8 @@ pub struct TransformerFiles {
     pub config: Vec<u8>,
     /// `tokenizer.json`
     pub tokenizer: Vec<u8>,
+    /// `tokenizer_config.json`
+    pub tokenizer_config: Vec<u8>,
 }
 
 /// Why a model could not be read or written, and what to do.
@@ -135,6 +140,18 @@ pub enum ArtifactError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A model of a cascade does not open, or is another one.
+    #[error(
+        "{cascade} needs {member}: {source}; or fit the cascade again (monitor models cascade)"
+    )]
+    Member {
+        /// The cascade.
+        cascade: ModelId,
+        /// Its model.
+        member: ModelId,
+        /// What is wrong with that.
+        source: Box<ArtifactError>,
     },
     /// The device of the settings is not there.
     #[error("model.device: {0}")]
@@ -207,8 +224,27 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
     })
 }
 
-/// Reads and verifies the version in `folder`.
-pub(super) fn load(folder: &Path, compute: Compute) -> Result<Model, ArtifactError> {
+/// The manifest's SHA-256, which stands for all files that the model reads.
+pub(super) fn manifest_checksum(folder: &Path) -> Result<String, ArtifactError> {
+    checksum(&folder.join(MANIFEST))
+}
+
+/// Refuses a version whose manifest is another.
+pub(super) fn check_manifest(folder: &Path, expected: &str) -> Result<(), ArtifactError> {
+    let found = manifest_checksum(folder)?;
+    if found == expected {
+        return Ok(());
+    }
+    let (path, expected) = (folder.join(MANIFEST), expected.to_owned());
+    Err(ArtifactError::Checksum { path, expected, found })
+}
+
+/// Reads and verifies the version in `folder`; `open` gives the models of a cascade.
+pub(super) fn load(
+    folder: &Path,
+    compute: Compute,
+    open: impl Fn(&Member) -> Result<Model, ArtifactError>,
+) -> Result<Model, ArtifactError> {
     let manifest = read_manifest(folder)?;
     // A typo mended in the card stops no daemon.
     let mut files = BTreeMap::new();
@@ -228,7 +264,7 @@ pub(super) fn load(folder: &Path, compute: Compute) -> Result<Model, ArtifactErr
         files.remove(name).ok_or_else(|| refuse(format!("{name:?} is not among its files")))
     };
     let numbers_file = weights_file(&manifest);
-    let numbers = verified(numbers_file)?;
+    let numbers = numbers_file.map(&mut verified).transpose()?;
     let list = match list(&manifest) {
         Some(name) => text(&folder.join(name), verified(name)?)?,
         None => String::new(),
@@ -249,9 +285,14 @@ pub(super) fn load(folder: &Path, compute: Compute) -> Result<Model, ArtifactErr
     let threshold =
         Probability::new(threshold).map_err(|error| refuse(format!("threshold {error}")))?;
 
-    let unfit = |source| ArtifactError::Weights { path: folder.join(numbers_file), source };
-    let mut weights = Weights::parse(&numbers).map_err(unfit)?;
-    drop(numbers);
+    let unfit = |source| ArtifactError::Weights {
+        path: folder.join(numbers_file.unwrap_or(MANIFEST)),
+        source,
+    };
+    let mut weights = match numbers {
+        Some(numbers) => Weights::parse(&numbers).map_err(unfit)?,
+        None => Weights::default(),
+    };
     let words = |size: usize, sequence: Sequence| {
         let vocabulary = Vocabulary::parse(&list).map_err(|source| ArtifactError::Vocabulary {
             path: folder.join(VOCABULARY),
@@ -265,6 +306,7 @@ pub(super) fn load(folder: &Path, compute: Compute) -> Result<Model, ArtifactErr
         }
         Ok(Arc::new(WordIds::new(analyzer.clone(), vocabulary, sequence)))
     };
+    let id = manifest.id();
     let device = compute.device;
     let (encoder, classifier): (Arc<dyn Encoder>, Box<dyn Classifier>) = match manifest.architecture
     {
@@ -300,18 +342,22 @@ pub(super) fn load(folder: &Path, compute: Compute) -> Result<Model, ArtifactErr
             (encoder, Box::new(Served::new(network, compute.tokens_max)))
         }
         Architecture::Transformer(shape) => {
-            let refuse = |file: &str, reason| {
-                let path = folder.join(file);
-                move |more: String| ArtifactError::Unfit { path, reason: format!("{reason}{more}") }
-            };
-            let config =
-                TransformerConfig::parse(&verified(CONFIG)?).map_err(refuse(CONFIG, ""))?;
+            let refuse = |file, reason| ArtifactError::Unfit { path: folder.join(file), reason };
+            let config = TransformerConfig::parse(&verified(CONFIG)?)
+                .map_err(|reason| refuse(CONFIG, reason))?;
             if config.shape(shape.tokens_max) != shape || shape.tokens_max > config.positions() {
-                return Err(refuse(CONFIG, "it says otherwise than the manifest")(String::new()));
+                return Err(refuse(CONFIG, "it says otherwise than the manifest".into()));
             }
             let encoder = WordPieces::parse(&verified(TOKENIZER)?, shape.tokens_max)
-                .map_err(refuse(TOKENIZER, ""))?;
+                .map_err(|reason| refuse(TOKENIZER, reason))?;
+            let (ids, known) = (encoder.ids(), shape.vocabulary);
+            if ids > known {
+                let reason = format!("it has {ids} ids, and the manifest says {known}");
+                return Err(refuse(TOKENIZER, reason));
+            }
+            let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
             let mut network = Transformer::new(&config, shape.tokens_max, device);
+            drop(alone);
             network.load(weights).map_err(unfit)?;
             if compute.half {
                 network.halve();
@@ -319,23 +365,37 @@ pub(super) fn load(folder: &Path, compute: Compute) -> Result<Model, ArtifactErr
             network.freeze(&config);
             (Arc::new(encoder), Box::new(Served::new(network, compute.tokens_max)))
         }
+        Architecture::Cascade(shape) => {
+            let open = |member: &Member| {
+                open(member).map_err(|source| ArtifactError::Member {
+                    cascade: id.clone(),
+                    member: member.model.clone(),
+                    source: Box::new(source),
+                })
+            };
+            let (cheap, costly) = (open(&shape.cheap)?, open(&shape.costly)?);
+            return Ok(Cascade::model(id, shape, cheap, costly));
+        }
     };
-    let model = Model { id: manifest.id(), threshold, encoder, classifier };
+    let model = Model { id, threshold, encoder, classifier };
     Ok(model.calibrated(manifest.calibration, threshold))
 }
 
-/// The file with the numbers.
-fn weights_file(manifest: &Manifest) -> &'static str {
+/// The file with the numbers, where the family has any.
+fn weights_file(manifest: &Manifest) -> Option<&'static str> {
     match manifest.architecture {
-        Architecture::Transformer(_) => HF_WEIGHTS,
-        _ => WEIGHTS,
+        Architecture::Transformer(_) => Some(HF_WEIGHTS),
+        Architecture::Cascade(_) => None,
+        _ => Some(WEIGHTS),
     }
 }
 
 /// The file that says what ids stand for, where the family has one.
 fn list(manifest: &Manifest) -> Option<&'static str> {
     match manifest.architecture {
-        Architecture::LogisticHash(_) | Architecture::Transformer(_) => None,
+        Architecture::LogisticHash(_) | Architecture::Transformer(_) | Architecture::Cascade(_) => {
+            None
+        }
         Architecture::LogisticTfidf(_) => Some(NGRAMS),
         Architecture::Dense(_) | Architecture::Lstm(_) => Some(VOCABULARY),
     }
@@ -349,9 +409,14 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ArtifactError> {
 /// Writes numbers and words of a version into `folder`; [`seal`] finishes it.
 pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(), ArtifactError> {
     let numbers = artifact.weights.to_bytes(Precision::Half);
-    let mut files = vec![(weights_file(&artifact.manifest), numbers)];
-    if let Some(TransformerFiles { config, tokenizer }) = &artifact.transformer {
-        files.extend([(CONFIG, config.clone()), (TOKENIZER, tokenizer.clone())]);
+    let mut files: Vec<_> =
+        weights_file(&artifact.manifest).map(|file| (file, numbers)).into_iter().collect();
+    if let Some(TransformerFiles { config, tokenizer, tokenizer_config }) = &artifact.transformer {
+        files.extend([
+            (CONFIG, config.clone()),
+            (TOKENIZER, tokenizer.clone()),
+            (TOKENIZER_CONFIG, tokenizer_config.clone()),
+        ]);
     }
     if let Some(vocabulary) = &artifact.vocabulary {
         files.push((VOCABULARY, vocabulary.to_text().into_bytes()));

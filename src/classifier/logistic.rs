@@ -44,7 +44,7 @@ impl Encoder for HashedWords {
         let mut words = self.analyzer.words(text, words_max.saturating_add(1));
         let truncated = words.len() > words_max;
         words.truncate(words_max);
-        Encoding { ids: self.buckets.ids(&words), truncated }
+        Encoding { ids: self.buckets.ids(&words), truncated, text: None }
     }
 }
 

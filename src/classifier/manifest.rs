@@ -10,14 +10,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Calibration, DenseShape, LogisticShape, LstmShape, ModelId, TfidfShape, TransformerShape,
+    Calibration, CascadeShape, DenseShape, LogisticShape, LstmShape, Member, ModelId, TfidfShape,
+    TransformerShape,
 };
 
 /// Ends of the names of files that no model reads.
 const FOR_PEOPLE: [&str; 3] = [".md", ".csv", ".svg"];
 
 /// A kind of model, with what must be known to read its weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "family", content = "architecture", rename_all = "kebab-case")]
 pub enum Architecture {
     /// Logistic regression over hashed words.
@@ -30,6 +31,8 @@ pub enum Architecture {
     Lstm(LstmShape),
     /// BERT or DistilBERT.
     Transformer(TransformerShape),
+    /// Two other models: the cheap one answers where it is sure.
+    Cascade(CascadeShape),
 }
 
 impl Architecture {
@@ -41,6 +44,15 @@ impl Architecture {
             Self::Dense(_) => "dense",
             Self::Lstm(_) => "lstm",
             Self::Transformer(_) => "transformer",
+            Self::Cascade(_) => "cascade",
+        }
+    }
+
+    /// The cheap and the costly model, where it is a cascade.
+    pub fn members(&self) -> Vec<&Member> {
+        match self {
+            Self::Cascade(shape) => vec![&shape.cheap, &shape.costly],
+            _ => Vec::new(),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod artifact;
 mod calibration;
+mod cascade;
 mod dense;
 mod device;
 mod logistic;
@@ -29,22 +30,24 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::domain::Probability;
 
 pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
 pub use calibration::Calibration;
+pub use cascade::{Cascade, CascadeShape, Member, moved, pooled};
 pub use dense::{Dense, DenseShape};
 pub use device::{Compute, DeviceError, device};
 pub use logistic::{HashedWords, Logistic, LogisticShape};
 pub use lstm::{Lstm, LstmShape, Pooling};
 pub use manifest::{Architecture, Data, Manifest, Source};
-pub use network::{Network, Padded, Purpose};
+pub use network::{GENERATOR, Network, Padded, Purpose};
 pub use registry::{
     BEFORE_CALIBRATION, Comparison, Entry, FileState, Promotion, RegistryError, comparable, folder,
-    history, open, promote, promote_checked, promoted, read_manifest, ready, register, registered,
-    remove, resolve, rollback, verify,
+    history, member, open, promote, promote_checked, promoted, read_manifest, ready, register,
+    registered, remove, resolve, rollback, verify,
 };
 pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
 pub use transformer::{
@@ -66,12 +69,15 @@ pub struct Encoding {
     pub ids: Vec<u32>,
     /// Whether the text had more than the model reads.
     pub truncated: bool,
+    /// The text itself, where the model may yet have to encode it otherwise: a cascade hands
+    /// it to its costly model.
+    pub text: Option<Box<str>>,
 }
 
 impl Encoding {
     /// Of a whole text.
     pub fn new(ids: Vec<u32>) -> Self {
-        Self { ids, truncated: false }
+        Self { ids, truncated: false, text: None }
     }
 }
 
@@ -107,7 +113,8 @@ pub struct ClassifyError {
 }
 
 /// One version of one model; written `name@version`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ModelId {
     /// The model's name, which is a folder's name.
     pub name: String,
@@ -129,6 +136,19 @@ impl std::str::FromStr for ModelId {
             is_name(name).then(|| Self { name: name.to_owned(), version })
         });
         parsed.ok_or_else(|| InvalidModelId(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for ModelId {
+    type Error = InvalidModelId;
+    fn try_from(text: String) -> Result<Self, InvalidModelId> {
+        text.parse()
+    }
+}
+
+impl From<ModelId> for String {
+    fn from(id: ModelId) -> Self {
+        id.to_string()
     }
 }
 
@@ -237,27 +257,5 @@ mod tests {
         check("@1", false);
         check("../lstm@1", false);
         check("a@1@2", false);
-    }
-
-    /// rust-bert is in the build from the first day, through the shim in vendor/tch.
-    #[test]
-    fn distilbert_of_rust_bert_has_its_known_size() {
-        use rust_bert::distilbert::{DistilBertConfig, DistilBertModelClassifier};
-        use tch::{Device, nn};
-        let config: DistilBertConfig = serde_json::from_value(serde_json::json!({
-            "activation": "gelu", "attention_dropout": 0.1, "dim": 768, "dropout": 0.1,
-            "hidden_dim": 3072, "id2label": {"0": "NEGATIVE", "1": "POSITIVE"},
-            "initializer_range": 0.02, "is_decoder": false,
-            "label2id": {"NEGATIVE": 0, "POSITIVE": 1}, "max_position_embeddings": 512,
-            "n_heads": 12, "n_layers": 6, "num_labels": 2, "output_attentions": false,
-            "output_hidden_states": false, "output_past": true, "qa_dropout": 0.1,
-            "seq_classif_dropout": 0.2, "sinusoidal_pos_embds": false, "tie_weights_": true,
-            "torchscript": false, "vocab_size": 30522
-        }))
-        .unwrap();
-        let variables = nn::VarStore::new(Device::Cpu);
-        let _model = DistilBertModelClassifier::new(variables.root(), &config).unwrap();
-        let numbers: usize = variables.variables().values().map(tch::Tensor::numel).sum();
-        assert_eq!(numbers, 66_955_010);
     }
 }

@@ -4,12 +4,18 @@
 //! **Invariant.** A row's score depends on its own ids alone. Training and serving run the
 //! same layers. Deliberately absent: packed sequences, which are slower on a CPU.
 
+use std::sync::Mutex;
+
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor, nn};
 
 use super::Weights;
 use super::weights::WeightsError;
 use crate::text::PADDING;
+
+/// libtorch's generator belongs to the whole process: whoever seeds it, or draws from it
+/// beside a training, holds this.
+pub static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// Layers that turn rows of ids into logits.
 pub trait Network: Send {

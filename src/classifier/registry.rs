@@ -22,7 +22,7 @@ use chrono::{DateTime, Utc};
 use tch::Device;
 
 use super::artifact::{self, ArtifactError, NewArtifact, at};
-use super::{Compute, Manifest, Model, ModelId, is_name};
+use super::{Compute, Manifest, Member, Model, ModelId, is_name};
 use crate::config;
 
 pub use promotions::{
@@ -216,8 +216,11 @@ pub fn register<E: From<ArtifactError>>(
     artifact::write_content(temporary.path(), &artifact)?;
     let mut manifest = artifact.manifest;
     artifact::seal(temporary.path(), &mut manifest, "")?;
-    let model = artifact::load(temporary.path(), Compute::single(device))?;
-    let card = measure(model, &mut manifest)?;
+    let compute = Compute::single(device);
+    let card = measure(
+        artifact::load(temporary.path(), compute, member_of(directory, compute))?,
+        &mut manifest,
+    )?;
     artifact::seal(temporary.path(), &mut manifest, &card)?;
     for entry in fs::read_dir(temporary.path()).map_err(at(temporary.path()))? {
         sync(&entry.map_err(at(temporary.path()))?.path())?;
@@ -272,12 +275,33 @@ fn clear_leftovers(parent: &Path) -> Result<(), ArtifactError> {
 /// Reads and verifies a version, which must be the one that its folder says.
 fn load(directory: &Path, id: &ModelId, compute: Compute) -> Result<Model, ArtifactError> {
     let folder = folder(directory, id);
-    let model = artifact::load(&folder, compute)?;
+    let model = artifact::load(&folder, compute, member_of(directory, compute))?;
     if model.id != *id {
         let reason = format!("it says that it is {}; was its folder renamed?", model.id);
         return Err(ArtifactError::Manifest { path: folder, reason });
     }
     Ok(model)
+}
+
+/// Opens a cascade's models, which must be the versions that it was fitted with.
+fn member_of(
+    directory: &Path,
+    compute: Compute,
+) -> impl Fn(&Member) -> Result<Model, ArtifactError> {
+    move |member| {
+        artifact::check_manifest(&folder(directory, &member.model), &member.sha256)?;
+        load(directory, &member.model, compute)
+    }
+}
+
+/// Names a version as a cascade does: with the SHA-256 of its manifest; `name` as in [`open`].
+///
+/// # Errors
+/// [`ArtifactError`]: no such model, or its manifest cannot be read.
+pub fn member(directory: &Path, name: &str) -> Result<Member, ArtifactError> {
+    let model = resolve(directory, name)?;
+    let sha256 = artifact::manifest_checksum(&folder(directory, &model))?;
+    Ok(Member { model, sha256 })
 }
 
 /// Waits for its turn to write versions of `name`, into a folder that it creates.

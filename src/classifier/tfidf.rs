@@ -56,7 +56,7 @@ impl Encoder for KnownNgrams {
             ids.push(Ngrams::NOTHING);
         }
         ids.sort_unstable();
-        Encoding { ids, truncated }
+        Encoding { ids, truncated, text: None }
     }
 }
 

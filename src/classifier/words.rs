@@ -72,7 +72,7 @@ impl Encoder for WordIds {
         if ids.is_empty() {
             ids.push(unknown.unwrap_or(PADDING));
         }
-        Encoding { ids, truncated }
+        Encoding { ids, truncated, text: None }
     }
 }
 

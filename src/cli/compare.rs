@@ -1,13 +1,16 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
 use super::evaluate::{Split, print, print_json, write_whole};
-use crate::classifier::{self, Manifest, Model, ModelId};
+use crate::classifier::{self, Architecture, Manifest, Model, ModelId};
 use crate::config::{Model as ModelSettings, Settings};
 use crate::training;
-use crate::training::evaluation::{self, Compared, Comparison, Measured, Metrics, Part};
+use crate::training::evaluation::{
+    self, Cascaded, Compared, Comparison, Found, Measured, Metrics, Part,
+};
 
 /// Measure models side by side on the same labelled tweets
 ///
@@ -16,7 +19,7 @@ use crate::training::evaluation::{self, Compared, Comparison, Measured, Metrics,
 /// below it, the figures that the study published, which come of other rows.
 ///
 /// Rows that any of the models learned from are left out, unless --split all asks for them.
-/// So is a promoted version that is damaged or missing.
+/// So is a promoted version that is damaged or missing. A cascade brings both of its models.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names or name@version [default: the promoted version of each name]
@@ -73,21 +76,32 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     )?;
     eprintln!("{}", selection.note);
 
-    let mut figures = Vec::with_capacity(models.len());
+    let mut scored = Vec::with_capacity(models.len());
     for model in &mut models {
         eprintln!("{} scores {} rows", model.id, selection.rows.len());
-        let scored = evaluation::score(model, &selection.rows)
-            .with_context(|| format!("measuring {}", model.id))?;
-        figures.push(Metrics::of(&evaluation::pairs(&scored), model.threshold).figures());
+        let scores = evaluation::score(model, &selection.rows);
+        scored.push(scores.with_context(|| format!("measuring {}", model.id))?);
     }
     let speeds = evaluation::speeds(&mut models, &selection.rows, threads)?;
-    let mut compared = Vec::with_capacity(models.len());
-    for ((manifest, figures), speed) in manifests.iter().zip(figures).zip(speeds) {
+    let found: BTreeMap<&ModelId, Found<'_>> = (models.iter().zip(&scored).zip(speeds))
+        .map(|((model, scored), speed)| {
+            (&model.id, Found { scored, threshold: model.threshold, speed })
+        })
+        .collect();
+    let (mut compared, mut cascades) = (Vec::with_capacity(models.len()), Vec::new());
+    for manifest in &manifests {
+        let id = manifest.id();
+        let Found { scored, threshold, speed } = found[&id];
+        let figures = Metrics::of(&evaluation::pairs(scored), threshold).figures();
         let bytes = size(&settings.model.directory, manifest)?;
         compared.push(Compared::of(manifest, figures, speed, bytes, args.price_per_hour));
+        if let Architecture::Cascade(shape) = &manifest.architecture {
+            let alone = [found[&shape.cheap.model], found[&shape.costly.model]];
+            cascades.push(Cascaded::of(id.to_string(), shape, found[&id], alone));
+        }
     }
     let measured = Measured::of(&data, &selection);
-    let comparison = Comparison::of(measured, args.price_per_hour, compared);
+    let comparison = Comparison::of(measured, args.price_per_hour, compared, cascades);
     if let Some(path) = &args.picture {
         write_whole(path, &evaluation::comparison_svg(&comparison))?;
     }
@@ -108,6 +122,15 @@ fn ids(args: &Args, directory: &Path) -> anyhow::Result<Vec<ModelId>> {
     } else {
         classifier::promoted(directory)?.into_values().collect()
     };
+    // A cascade is measured beside both of its models.
+    let mut at = 0;
+    while let Some(id) = ids.get(at) {
+        if let Ok(manifest) = classifier::read_manifest(directory, &id.to_string()) {
+            let members = manifest.architecture.members();
+            ids.extend(members.into_iter().map(|member| member.model.clone()));
+        }
+        at += 1;
+    }
     ids.sort();
     ids.dedup();
     Ok(ids)
@@ -137,13 +160,17 @@ fn open(args: &Args, settings: &ModelSettings) -> anyhow::Result<(Vec<Manifest>,
     Ok((manifests, models))
 }
 
-/// Bytes of the files that a model reads.
+/// Bytes of the files that a model reads, those of a cascade's models among them.
 fn size(directory: &Path, manifest: &Manifest) -> anyhow::Result<u64> {
     let folder = classifier::folder(directory, &manifest.id());
     let mut bytes = 0;
     for (name, _) in manifest.files_read() {
         let path = folder.join(name);
         bytes += fs::metadata(&path).with_context(|| path.display().to_string())?.len();
+    }
+    for member in manifest.architecture.members() {
+        let manifest = classifier::read_manifest(directory, &member.model.to_string())?;
+        bytes += size(directory, &manifest)?;
     }
     Ok(bytes)
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::evaluate_provider::{self, ProviderArgs};
-use crate::classifier;
+use crate::classifier::{self, Architecture, Member, Model};
 use crate::config::Settings;
 use crate::domain::Probability;
 use crate::training;
-use crate::training::evaluation::{self, Evaluation, Measured, Part};
+use crate::training::evaluation::{self, Cascaded, Evaluation, Found, Measured, Part};
 
 /// Measure a model on labelled tweets
 ///
@@ -18,6 +18,9 @@ use crate::training::evaluation::{self, Evaluation, Measured, Part};
 /// Brier score, log loss, tweets per second, and accuracy by kind of tweet: length, with and
 /// without link, mention, negation, hashtag, emoji. Neutral, duplicate and conflicting rows
 /// are left out and counted.
+///
+/// A cascade is measured beside both of its models: the share of rows that it escalates, and
+/// how much faster than the costly model alone it is.
 ///
 /// Of the file that the model was trained on, only the rows held out from its training are
 /// measured, unless --split all asks for the others too.
@@ -87,16 +90,36 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let (directory, threads) = (&settings.model.directory, settings.model.threads);
     let manifest = classifier::read_manifest(directory, name)?;
     let data = training::read(data, None)?;
-    let selection = evaluation::select(&data, &[&manifest], args.split.map(Part::from))?;
+    let mut models = vec![classifier::open(&settings.model, name)?];
+    let mut manifests = vec![manifest];
+    // A cascade is measured beside both of its models.
+    for Member { model, .. } in manifests[0].architecture.clone().members() {
+        let name = model.to_string();
+        manifests.push(classifier::read_manifest(directory, &name)?);
+        models.push(classifier::open(&settings.model, &name)?);
+    }
+    let all: Vec<_> = manifests.iter().collect();
+    let selection = evaluation::select(&data, &all, args.split.map(Part::from))?;
 
-    let mut model = classifier::open(&settings.model, name)?;
-    let threshold = args.threshold.unwrap_or(model.threshold);
-    let scored = evaluation::score(&mut model, &selection.rows)?;
-    let speeds = evaluation::speeds(&mut [model], &selection.rows, threads)?;
+    let threshold = args.threshold.unwrap_or(models[0].threshold);
+    let score = |model: &mut Model| evaluation::score(model, &selection.rows);
+    let scored = models.iter_mut().map(score).collect::<Result<Vec<_>, _>>()?;
+    let speeds = evaluation::speeds(&mut models, &selection.rows, threads)?;
     let measured = Measured::of(&data, &selection);
-    let evaluation = Evaluation::of(&manifest, measured, &scored, threshold, speeds[0]);
+    let manifest = &manifests[0];
+    let mut evaluation = Evaluation::of(manifest, measured, &scored[0], threshold, speeds[0]);
+    if let Architecture::Cascade(shape) = &manifest.architecture {
+        let found = |at: usize| Found {
+            scored: &scored[at],
+            threshold: models[at].threshold,
+            speed: speeds[at],
+        };
+        let alone = [found(1), found(2)];
+        evaluation.cascade = Some(Cascaded::of(evaluation.model.clone(), shape, found(0), alone));
+    }
+    let scored = &scored[0];
     if let Some(path) = &args.picture {
-        write_whole(path, &evaluation::evaluation_svg(&evaluation, &scored, threshold))?;
+        write_whole(path, &evaluation::evaluation_svg(&evaluation, scored, threshold))?;
     }
     if args.json {
         eprintln!("{}", selection.note);

@@ -1,3 +1,5 @@
+mod fetch;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -8,12 +10,13 @@ use chrono::SubsecRound;
 use serde::Serialize;
 
 use super::evaluate::{print, print_json};
+use super::retrain::{self, model_name};
 use crate::classifier::{self, Comparison, Entry, FileState, Manifest, ModelId, promote_checked};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Model as ModelSettings, Settings};
-use crate::training::{self, HELD_OUT, evaluation, training_time};
+use crate::training::{self, CascadeRequest, HELD_OUT, evaluation, training_time};
 
-/// List, show, promote and remove models
+/// List, show, promote and remove models; fetch pretrained ones
 ///
 /// Models lie in model.directory of the settings as <name>/<version>/. A name (lstm) opens
 /// its promoted version; name@version (lstm@2) opens that one. A running daemon whose
@@ -45,11 +48,20 @@ enum Command {
     ///
     /// Repeat it to go further back. Versions that were removed meanwhile are passed over.
     Rollback(Rollback),
+    /// Put a cheap and a costly model together: the cheap one answers where it is sure
+    ///
+    /// Fits a band of the cheap model's probabilities on rows that neither model learned from:
+    /// rows in it are escalated to the costly model, and answered by the mean of both opinions.
+    /// It is the narrowest band that, but for chance, costs no more accuracy than asked for.
+    /// Registers the cascade as a model of its own, measured on rows that neither has seen;
+    /// `monitor evaluate` measures its speed. It opens as long as both models are there.
+    Cascade(Cascade),
     /// Remove a version from the disk
     ///
     /// Refuses the version that is promoted, and the one that model.name of the settings
     /// names. Asks nothing. A daemon that has the version loaded goes on with it.
     Rm(Rm),
+    Fetch(fetch::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,6 +104,40 @@ struct Rollback {
 }
 
 #[derive(Debug, clap::Args)]
+struct Cascade {
+    /// A name, such as logistic-tfidf, or name@version: scores every tweet
+    #[arg(long, value_name = "NAME")]
+    cheap: String,
+
+    /// The same: scores the tweets of which the cheap one is not sure
+    #[arg(long, value_name = "NAME", default_value = "transformer")]
+    costly: String,
+
+    /// Labelled tweets: the file that both were trained on, or one that neither knows
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+
+    /// Points of accuracy (hundredths) that may be lost against the costly model alone
+    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = points)]
+    accuracy_loss_max: f64,
+
+    /// Name of the model
+    #[arg(long, value_name = "NAME", default_value = "cascade", value_parser = model_name)]
+    name: String,
+
+    /// Register the cascade, but let the name open the old one
+    #[arg(long)]
+    no_promote: bool,
+}
+
+fn points(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(points) if (0.0..=100.0).contains(&points) => Ok(points),
+        _ => Err(format!("{text:?} is no number of points from 0 to 100, such as 0.3")),
+    }
+}
+
+#[derive(Debug, clap::Args)]
 struct Rm {
     /// Which version, as name@version
     #[arg(value_name = "ID")]
@@ -125,6 +171,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             let (from, to) = classifier::rollback(directory, &name, now)?;
             print(&format!("{name} opens {to} again, in place of {from}\n"))
         }
+        Command::Cascade(args) => cascade(args, &settings),
         Command::Rm(Rm { id, force }) => {
             if settings.model.name == id.to_string() && !force {
                 bail!(
@@ -135,6 +182,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             classifier::remove(directory, &id, force, now)?;
             print(&format!("{id} is removed\n"))
         }
+        Command::Fetch(args) => fetch::run(&args),
     }
 }
 
@@ -190,6 +238,39 @@ fn list(directory: &Path, json: bool) -> anyhow::Result<()> {
     } else {
         print(&table(&models))
     }
+}
+
+fn cascade(args: Cascade, settings: &Settings) -> anyhow::Result<()> {
+    let Cascade { cheap, costly, data: file, accuracy_loss_max, name, no_promote } = args;
+    let data = training::read(&file, None)?;
+    eprintln!("{}: {}; {} left", data.file, data.report, data.rows.len());
+    let id = |name: &str| classifier::resolve(&settings.model.directory, name);
+    let (cheap, costly) = (id(&cheap)?.to_string(), id(&costly)?.to_string());
+    let command = format!(
+        "monitor models cascade --cheap {cheap} --costly {costly} --data {} --accuracy-loss-max \
+         {accuracy_loss_max} --name {name}",
+        data.file
+    );
+    let models = &settings.model;
+    let promote = !no_promote;
+    let request =
+        CascadeRequest { name, cheap, costly, accuracy_loss_max, models, promote, command };
+    let registered = training::cascade(&request, &data).context("putting a cascade together")?;
+    if let Some(figures) = registered.manifest.metrics.get(HELD_OUT) {
+        let figure = |key: &str| figures.get(key).copied().unwrap_or_default();
+        eprintln!(
+            "{}: {:.1} % of the held-out rows are escalated; accuracy {:.4}, of {} alone {:.4}, of \
+             {} alone {:.4}",
+            registered.manifest.id(),
+            figure("escalated_share") * 100.0,
+            figure("accuracy"),
+            request.cheap,
+            figure("cheap_accuracy"),
+            request.costly,
+            figure("costly_accuracy")
+        );
+    }
+    retrain::print(&registered, &models.directory)
 }
 
 /// Bytes of all files of a version.
@@ -290,7 +371,7 @@ fn show(directory: &Path, name: &str, json: bool) -> anyhow::Result<()> {
 fn text(shown: &Shown) -> anyhow::Result<String> {
     let manifest = &shown.manifest;
     let data = &manifest.data;
-    let architecture = serde_json::to_value(manifest.architecture)?;
+    let architecture = serde_json::to_value(&manifest.architecture)?;
     let mut out = String::new();
     let mut line = |name: &str, text: String| {
         writeln!(out, "{name:<12}{text}").expect("writing to a string cannot fail");

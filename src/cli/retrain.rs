@@ -7,13 +7,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::evaluate;
 use super::run::stop_on_signals;
-use crate::classifier::{self, ArtifactError, Source};
+use crate::classifier::{self, ArtifactError, Pretrained, Source};
 use crate::config::Settings;
+use crate::hub;
 use crate::text::Analyzer;
 use crate::training::{self, Dataset, Family, Registered, Request, Rows, SplitBy, TrainingError};
 
 /// What a shell expects of a process that Ctrl-C ended.
 const STOPPED: i32 = 130;
+/// What a transformer begins with where nothing else is named: that of the study.
+const BASE: &str = "distilbert-base-uncased";
 
 /// Train models from sentiment140 and register them
 ///
@@ -31,7 +34,7 @@ const STOPPED: i32 = 130;
 /// The same file, seed, machine and model.threads give the same figures.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which family to train; all of them where none is named
+    /// Which family to train; all of them where none is named, a transformer only with --base
     family: Option<Name>,
 
     /// Labelled tweets: sentiment140's six columns, a CSV with a header
@@ -99,10 +102,11 @@ pub struct Args {
     #[arg(long, value_name = "RATE", value_parser = rate)]
     learning_rate: Option<f64>,
 
-    /// Folder of the pretrained BERT or DistilBERT that a transformer begins with, in the
-    /// layout of Hugging Face (config.json, model.safetensors, tokenizer.json or vocab.txt)
-    #[arg(long, value_name = "DIR")]
-    base: Option<PathBuf>,
+    /// The pretrained BERT or DistilBERT that a transformer begins with: a folder in the layout
+    /// of Hugging Face (config.json, model.safetensors, tokenizer.json or vocab.txt), or the
+    /// name of a model that `monitor models fetch` has fetched [default: distilbert-base-uncased]
+    #[arg(long, value_name = "DIR|NAME")]
+    base: Option<String>,
 
     /// How finely a transformer computes while it learns: single, half (bfloat16; what is
     /// learned is kept in single precision), or auto: half on a GPU, single on a CPU
@@ -202,7 +206,7 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-fn model_name(text: &str) -> Result<String, String> {
+pub(super) fn model_name(text: &str) -> Result<String, String> {
     let name = text.to_owned();
     if classifier::is_name(text) { Ok(name) } else { Err(ArtifactError::Name(name).to_string()) }
 }
@@ -215,7 +219,10 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         Some(Name::Dense) => vec![Family::Dense],
         Some(Name::Lstm) => vec![Family::Lstm],
         Some(Name::Transformer) => vec![Family::Transformer],
-        None => Family::ALL.to_vec(),
+        None => {
+            let can = |family: &Family| *family != Family::Transformer || args.base.is_some();
+            Family::ALL.into_iter().filter(can).collect()
+        }
     };
     anyhow::ensure!(
         args.name.is_none() || families.len() == 1,
@@ -224,9 +231,10 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     if let [family] = families[..] {
         args.refuse_idle_flags(family)?;
     }
-    if families.contains(&Family::Transformer) && args.base.is_none() {
-        return Err(TrainingError::NoBase.into());
-    }
+    let base = match families.contains(&Family::Transformer) {
+        true => Some(args.base()?),
+        false => None,
+    };
     let output = args.output.clone().unwrap_or_else(|| settings.model.directory.clone());
     // They are trained in order, so those before the one that was stopped are finished.
     let families = match families.as_slice() {
@@ -285,7 +293,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         let name = args.name_of(family);
         let request = Request {
             family,
-            command: args.command(family, settings.model.threads),
+            command: args.command(family, base.as_deref(), settings.model.threads),
             name: name.clone(),
             analyzer: analyzer.clone(),
             embeddings: args.embeddings.clone(),
@@ -297,7 +305,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             epochs_max: args.epochs.map(|epochs| epochs as usize),
             batch_rows: args.batch.map(|rows| rows as usize),
             learning_rate: args.learning_rate,
-            base: args.base.clone(),
+            base: base.clone(),
             half: match args.precision {
                 Precision::Auto => device.is_cuda(),
                 precision => precision == Precision::Half,
@@ -322,7 +330,11 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(Registered { manifest, promotion }: &Registered, directory: &Path) -> anyhow::Result<()> {
+/// A line for each data set, and what became of the promotion.
+pub(super) fn print(
+    Registered { manifest, promotion }: &Registered,
+    directory: &Path,
+) -> anyhow::Result<()> {
     let mut out = String::new();
     for (name, figures) in &manifest.metrics {
         let figure = |key: &str| figures.get(key).map_or("-".into(), |v| format!("{v:.4}"));
@@ -344,6 +356,22 @@ impl Args {
     fn name_of(&self, family: Family) -> String {
         let study = if self.preset == Preset::Study { "-study" } else { "" };
         self.name.clone().unwrap_or_else(|| format!("{}{study}", family.as_str()))
+    }
+
+    /// Folder of what a transformer begins with. Nothing is downloaded here.
+    fn base(&self) -> anyhow::Result<PathBuf> {
+        let base = self.base.as_deref().unwrap_or(BASE);
+        let folder = Path::new(base);
+        if self.base.is_some() && folder.is_dir() {
+            return Ok(folder.to_owned());
+        }
+        hub::cached(base, hub::MAIN).with_context(|| match self.base {
+            None => TrainingError::NoBase.to_string(),
+            Some(_) => format!(
+                "--base: there is no folder {base}, nor was a model of this name fetched: correct \
+                 it, or fetch the model first (monitor models fetch {base})"
+            ),
+        })
     }
 
     /// A flag that does nothing is a misunderstanding, better cleared up before than after.
@@ -371,7 +399,7 @@ impl Args {
     }
 
     /// What to type to train this family again, with file names for paths.
-    fn command(&self, family: Family, threads: usize) -> String {
+    fn command(&self, family: Family, base: Option<&Path>, threads: usize) -> String {
         let mut words = format!("monitor retrain {}", family.as_str());
         let mut add = |flag: &str, value: String| words.push_str(&format!(" --{flag} {value}"));
         let file = |path: &Path| training::file_name(path);
@@ -391,7 +419,7 @@ impl Args {
         self.batch.iter().for_each(|rows| add("batch", rows.to_string()));
         self.learning_rate.iter().for_each(|rate| add("learning-rate", rate.to_string()));
         if family == Family::Transformer {
-            self.base.iter().for_each(|base| add("base", file(base)));
+            base.iter().for_each(|base| add("base", Pretrained::name(base)));
             let precision = self.precision.to_possible_value().expect("none is skipped");
             add("precision", precision.get_name().to_owned());
         }

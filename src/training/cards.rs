@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::{Report, training_time};
 use crate::classifier::{
-    Architecture, Calibration, Manifest, Pooling, Sequence, Source, TransformerKind,
+    Architecture, Calibration, CascadeShape, Manifest, Pooling, Sequence, Source, TransformerKind,
 };
 
 /// Which words are read, as a sentence behind another.
@@ -25,11 +25,23 @@ fn listed<'a>(what: &str, items: impl IntoIterator<Item = &'a Source>) -> String
     if items.is_empty() { String::new() } else { format!("{what} {}.", items.join("; ")) }
 }
 
+/// Who answers.
+fn cascade(shape: &CascadeShape) -> String {
+    let CascadeShape { cheap, costly, low, high, cheap_weight } = shape;
+    let (cheap, costly) = (&cheap.model, &costly.model);
+    format!(
+        "A cascade: {cheap} scores every tweet, and answers where its probability lies outside \
+         {low:.4} to {high:.4}; the others go to {costly} too, and the answer is the mean of both in \
+         log-odds, where {cheap} counts for {:.0} %. It has no files of its own.",
+        cheap_weight * 100.0
+    )
+}
+
 /// Markdown, after Mitchell et al. 2019.
 pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
     let mut out = String::new();
     let id = manifest.id();
-    let shape = match manifest.architecture {
+    let shape = match &manifest.architecture {
         Architecture::LogisticHash(shape) => format!(
             "Logistic regression over single words and pairs of neighbours, hashed to 2^{} \
              buckets; the first {} words of a text are read.",
@@ -64,6 +76,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
             },
             read(shape.sequence)
         ),
+        Architecture::Cascade(shape) => cascade(shape),
         Architecture::Transformer(shape) => format!(
             "{} of {} layers of {} numbers and {} heads ({} word pieces), fine-tuned from {}; the \
              first {} word pieces of a text are read. Mentions are read as `@user`, links as \
@@ -81,6 +94,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
         ),
     };
     let data = &manifest.data;
+    let is_cascade = matches!(manifest.architecture, Architecture::Cascade(_));
     let Calibration { temperature, threshold } = manifest.calibration;
     let parted = match data.split.as_str() {
         "user" => {
@@ -96,7 +110,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
          {temperature:.2}; a tweet is negative from a probability of {threshold:.2} upwards.\n\n\
          ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
          duplicate, {} with conflicting labels and {} that stand in the test file were left \
-         out. {} rows to learn from, {} to decide when to stop, {} held out; {parted}.{}{}{}\n\n\
+         out. {} rows to learn from, {} to {}, {} held out; {parted}.{}{}{}\n\n\
          `{}`, {} on {}.\n\n\
          ## Measured\n\nOn the files of this very version; in brackets 95 % intervals.\n",
         manifest.parameters,
@@ -111,6 +125,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
         report.excluded,
         data.rows_train,
         data.rows_validation,
+        if is_cascade { "fit the band on" } else { "decide when to stop" },
         data.rows_held_out,
         listed(" Among them:", &data.also),
         listed(" Begun with:", &data.embeddings),
@@ -156,6 +171,17 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
             count("positive_missed"),
         )
         .expect("writing to a String cannot fail");
+        if figures.contains_key("escalated_share") {
+            write!(
+                out,
+                "\nOf these rows {} were escalated; accuracy of the cheap model alone {}, of the \
+                 costly one alone {}.\n",
+                figure("escalated_share"),
+                figure("cheap_accuracy"),
+                figure("costly_accuracy"),
+            )
+            .expect("writing to a String cannot fail");
+        }
     }
     out.push_str(
         "\n## Limits\n\nsentiment140's labels come from emoticons, of 2009, and are noisy; its \

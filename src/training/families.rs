@@ -328,6 +328,7 @@ fn transformer(request: &Request<'_>, sides: &Split<'_>) -> Result<Trained, Trai
         transformer: Some(TransformerFiles {
             config: base.classifier_config(),
             tokenizer: tokenizer.to_json(),
+            tokenizer_config: tokenizer.config_json(),
         }),
         parameters: network.parameters(),
         embeddings: sources,

@@ -3,7 +3,7 @@
 //! Read the rows ([`read`]), part them ([`split`]), let one loop train any neural family
 //! (`trainer.rs`), choose a threshold on validation rows or calibrate on human-labelled
 //! ones (`calibrate.rs`), measure the files that will ship, register them with a card
-//! ([`train`]). `families.rs` has what differs between families; a new one starts there.
+//! ([`train`]). [`cascade`] puts two models together. `families.rs` has what differs between families; a new one starts there.
 //!
 //! **Invariant.** The same file, seed, machine and number of threads give the same
 //! figures. By user, no author stands on two sides of the split, and no text of the test
@@ -13,6 +13,7 @@
 mod adam;
 mod calibrate;
 mod cards;
+mod cascade;
 mod checkpoint;
 mod dataset;
 mod embeddings;
@@ -31,8 +32,9 @@ mod word_lists;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use tch::Device;
 
@@ -41,12 +43,13 @@ use measure::{CALIBRATION_ROWS_MIN, Human, choose_threshold, record};
 use progress::threads;
 
 use crate::classifier::{
-    self, ArtifactError, BEFORE_CALIBRATION, Calibration, ClassifyError, Data, Manifest,
-    NewArtifact, Promotion, Source,
+    self, ArtifactError, BEFORE_CALIBRATION, Calibration, ClassifyError, Data, GENERATOR, Manifest,
+    ModelId, NewArtifact, Promotion, Source,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::text::Analyzer;
 
+pub use cascade::{CascadeRequest, cascade};
 pub use checkpoint::{CheckpointError, is_unfinished};
 pub use dataset::{
     Dataset, DatasetError, Fault, Faulty, Layout, Report, Row, Target, read, read_targets,
@@ -67,9 +70,6 @@ pub use word_lists::{WordListError, find as find_word_lists};
 /// What computes; kept in step with `vendor/tch` by a test.
 const TCH: &str = "0.24.0";
 const LIBTORCH: &str = "2.11.0";
-
-/// libtorch's generator belongs to the whole process: one training at a time.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// What to train, from what, and where to.
 pub struct Request<'a> {
@@ -189,6 +189,23 @@ pub enum TrainingError {
         /// Of these, rows that the model does not learn from.
         left: usize,
     },
+    /// A model learned from the rows at hand.
+    #[error(transparent)]
+    Selection(#[from] evaluation::SelectionError),
+    /// Too few rows that neither model of a cascade learned from.
+    #[error(
+        "{file}: {fit} rows are left to fit a cascade on, and {held_out} to measure it on, that \
+         neither of its models learned from: each part needs negative and positive ones. Give the \
+         file that both were trained on, with equal --seed and --split, or one that neither knows"
+    )]
+    TooFewForCascade {
+        /// Which file.
+        file: String,
+        /// Rows that neither learned from, and that decided when to stop.
+        fit: usize,
+        /// Rows that neither has ever seen.
+        held_out: usize,
+    },
     /// Word embeddings will not do.
     #[error(transparent)]
     Embeddings(#[from] EmbeddingError),
@@ -231,7 +248,7 @@ pub enum TrainingError {
 /// [`TrainingError`]; the registry is unchanged then.
 pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, TrainingError> {
     classifier::ready(&request.output, &request.name)?;
-    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
     tch::manual_seed(request.seed as i64);
 
@@ -246,6 +263,8 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
     let human = rows.calibrate.map(|human| Human::new(human, data)).transpose()?;
     let clock = SystemClock::new();
     let trained = families::fit(request, &sides)?;
+    // Nothing is drawn from here on; whoever opens a transformer waits for this.
+    drop(alone);
     eprintln!("{}: trained; measuring", request.name);
     let before: f64 = trained.history.iter().map(|epoch| epoch.seconds).sum();
     let seconds = before.max(clock.elapsed().as_secs_f64());
@@ -320,15 +339,15 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
     if let Some(checkpoint) = trained.checkpoint {
         checkpoint.remove();
     }
-    let compare =
-        |old: &Manifest, new: &Manifest| Ok::<_, TrainingError>(classifier::comparable(old, new));
-    let promotion = if request.promote {
-        let id = registered.id();
-        Some(classifier::promote_checked(&request.output, &id, clock.now(), compare)?)
-    } else {
-        None
-    };
-    Ok(Registered { manifest: registered, promotion })
+    let id = registered.id();
+    let promotion = request.promote.then(|| promote(&request.output, &id, clock.now()));
+    Ok(Registered { manifest: registered, promotion: promotion.transpose()? })
+}
+
+/// Promotes a new version, unless its own figures say that it is worse.
+fn promote(directory: &Path, id: &ModelId, now: DateTime<Utc>) -> Result<Promotion, TrainingError> {
+    let compare = |old: &Manifest, new: &Manifest| Ok(classifier::comparable(old, new));
+    classifier::promote_checked(directory, id, now, compare)
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -343,7 +343,13 @@ fn arrays(adam: &Adam, best: &[Tensor]) -> HashMap<String, Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use tch::Device;
+
     use super::*;
+    use crate::classifier::Pretrained;
+    use crate::training::families::TRANSFORMER_RECIPE;
 
     #[test]
     fn batches_hold_each_row_once_and_like_lengths() {
@@ -364,8 +370,62 @@ mod tests {
     }
 
     #[test]
+    fn several_passes_take_the_step_of_one() {
+        let rows: Vec<Example> = (0..1_500u32)
+            .map(|n| Example {
+                ids: (0..2 + n % 40).map(|place| (n * 31 + place * 7) % 400).collect(),
+                negative: n % 3 == 0,
+                weight: 1.0 + (n % 2) as f32,
+            })
+            .collect();
+        let rows: Vec<&Example> = rows.iter().collect();
+        assert!(rows.len() * 41 > PASS_IDS_MAX, "the test needs several passes");
+        let folder = "tests/fixtures/transformer/distilbert";
+        let base = Pretrained::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+        let checkpoint = Checkpoint::new(Path::new(""), "", String::new(), String::new());
+        let run = Run {
+            name: "",
+            recipe: Recipe { dropout: 0.0, ..TRANSFORMER_RECIPE },
+            seed: 1,
+            checkpoint: &checkpoint,
+            unknown: None,
+            half: false,
+            resume: false,
+            stop: &|| false,
+        };
+        // Adam's means after a first step are a tenth of the gradient.
+        let means = |step: &dyn Fn(&dyn Network, &mut Adam) -> f64| {
+            let mut network = base.network(48, Device::Cpu).unwrap();
+            let mut adam = Adam::new(network.variables_mut(), false);
+            let loss = step(&network, &mut adam);
+            let mean = |it: &super::super::adam::Parameter| it.mean.flatten(0, -1);
+            (loss, Tensor::cat(&adam.parameters().iter().map(mean).collect::<Vec<_>>(), 0))
+        };
+        let found = means(&|network, adam| step(network, adam, &rows, &run, 1e-3).0);
+        let expected = means(&|network, adam| {
+            let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
+            let logits = network.logits(&Padded::new(&ids, Device::Cpu), 0.0);
+            let weights: Vec<f32> = rows.iter().map(|row| row.weight).collect();
+            let loss = logits.binary_cross_entropy_with_logits::<Tensor>(
+                &targets(&rows),
+                Some(Tensor::from_slice(&weights)),
+                None,
+                Reduction::Sum,
+            ) / f64::from(weights.iter().sum::<f32>());
+            adam.begin();
+            loss.backward();
+            adam.step(1e-3, run.recipe.gradient_norm_max, run.recipe.weight_decay);
+            loss.double_value(&[])
+        });
+        assert!((found.0 - expected.0).abs() < 1e-5, "{} {}", found.0, expected.0);
+        let longest = expected.1.abs().max().double_value(&[]);
+        let apart = (found.1 - expected.1).abs().max().double_value(&[]);
+        assert!(apart < 1e-4 * longest, "{apart} of {longest}");
+    }
+
+    #[test]
     fn rates() {
-        let recipe = Recipe { warm_up: 0.2, ..super::super::families::TRANSFORMER_RECIPE };
+        let recipe = Recipe { warm_up: 0.2, ..TRANSFORMER_RECIPE };
         let check = |name: &str, recipe: Recipe, steps, expected: f64| {
             let found = rate(&recipe, steps, 100) / recipe.learning_rate;
             assert!((found - expected).abs() < 1e-9, "{name}: {found}");

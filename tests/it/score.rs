@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::support;
+
 fn monitor(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monitor"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
@@ -121,8 +123,12 @@ fn retrain_from_the_command_line() {
     let fixtures = Path::new("tests/fixtures");
     let data = fixtures.join("sentiment.csv");
     let output = folder.path().to_str().unwrap();
+    let base = tempfile::tempdir().unwrap();
+    support::tiny_distilbert(base.path());
     let arguments = [
         "retrain",
+        "--base",
+        base.path().to_str().unwrap(),
         "--data",
         data.to_str().unwrap(),
         "--output",
@@ -138,7 +144,7 @@ fn retrain_from_the_command_line() {
     assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
     let text = String::from_utf8(found.stdout).unwrap();
     assert!(
-        ["logistic-hash", "logistic-tfidf", "dense", "lstm"]
+        ["logistic-hash", "logistic-tfidf", "dense", "lstm", "transformer"]
             .iter()
             .all(|name| text.contains(&format!("{name}@1: accuracy"))),
         "{text}"
@@ -146,6 +152,6 @@ fn retrain_from_the_command_line() {
     let set = format!("model.directory={output}");
     let score = feed(&["score", "hello", "--model", "logistic-tfidf", "--set", &set], b"");
     assert!(score.status.success());
-    let missing = feed(&["retrain", "--data", "nowhere.csv"], b"");
+    let missing = feed(&["retrain", "lstm", "--data", "nowhere.csv"], b"");
     assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot read nowhere.csv"));
 }

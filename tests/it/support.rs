@@ -8,7 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use monitor::classifier::{self, ArtifactError, Manifest, Model, ModelId, NewArtifact, Weights};
+use monitor::classifier::{
+    self, ArtifactError, Manifest, Model, ModelId, Network, NewArtifact, Precision, Transformer,
+    TransformerConfig, Weights, WordPieces,
+};
 use monitor::config;
 use monitor::embedded::{Nisshi, Postgres, PostgresOptions, Storage, with_database};
 use monitor::text::Analyzer;
@@ -16,6 +19,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::{Connection, PgConnection};
+use tch::Device;
 
 /// The server of this test run, and what to clean up on one that was given.
 struct Server {
@@ -261,3 +265,32 @@ macro_rules! store_calls {
     };
 }
 pub(crate) use store_calls;
+
+/// Ids of the special words and of single letters, as `vocab.txt` has them.
+fn tiny_vocabulary() -> Vec<String> {
+    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);
+    let letters = ('a'..='z').flat_map(|letter| [letter.to_string(), format!("##{letter}")]);
+    special.into_iter().chain(letters).collect()
+}
+
+/// Writes a DistilBERT of some 35,000 random numbers as Hugging Face lays it out.
+pub fn tiny_distilbert(folder: &Path) {
+    let vocabulary = tiny_vocabulary();
+    let config = serde_json::json!({
+        "model_type": "distilbert", "dim": 64, "n_layers": 1, "n_heads": 2, "hidden_dim": 96,
+        "max_position_embeddings": 64, "vocab_size": vocabulary.len(),
+    });
+    let config = serde_json::to_vec_pretty(&config).unwrap();
+    let parsed = TransformerConfig::parse(&config).unwrap();
+    let weights = Transformer::new(&parsed, 64, Device::Cpu).weights();
+    std::fs::write(folder.join("config.json"), config).unwrap();
+    std::fs::write(folder.join("model.safetensors"), weights.to_bytes(Precision::Single)).unwrap();
+    std::fs::write(folder.join("vocab.txt"), vocabulary.join("\n") + "\n").unwrap();
+    std::fs::write(folder.join("tokenizer_config.json"), r#"{"do_lower_case": true}"#).unwrap();
+}
+
+/// `tokenizer.json` of the same words.
+pub fn tiny_tokenizer() -> Vec<u8> {
+    let vocabulary = tiny_vocabulary().join("\n") + "\n";
+    WordPieces::of_vocabulary(&vocabulary, true, 64).unwrap().to_json()
+}

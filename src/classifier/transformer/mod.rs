@@ -10,6 +10,8 @@ mod frozen;
 mod pieces;
 mod pretrained;
 
+use std::collections::BTreeMap;
+
 use rust_bert::bert::BertForSequenceClassification;
 use rust_bert::distilbert::DistilBertModelClassifier;
 use tch::nn::{Init, VarStore};
@@ -72,7 +74,8 @@ enum Layers {
 }
 
 impl Transformer {
-    /// The layers, with random first weights out of libtorch's generator.
+    /// The layers, with random first weights out of libtorch's generator: hold
+    /// [`GENERATOR`](super::GENERATOR).
     pub fn new(config: &TransformerConfig, tokens_max: usize, device: Device) -> Self {
         let variables = VarStore::new(device);
         let root = variables.root();
@@ -104,7 +107,9 @@ impl Transformer {
         device: Device,
     ) -> Result<Self, WeightsError> {
         let network = Self::new(config, tokens_max, device);
-        for (name, mut tensor) in network.variables.variables() {
+        // In the order of their names, or a seed would not give the same numbers.
+        let variables: BTreeMap<_, _> = network.variables.variables().into_iter().collect();
+        for (name, mut tensor) in variables {
             let is_head = ["classifier.", "pre_classifier.", "bert.pooler."];
             if is_head.iter().any(|head| name.starts_with(head)) && !body.contains(&name) {
                 let first = if name.ends_with(".bias") {
@@ -129,6 +134,20 @@ impl Transformer {
     pub fn freeze(&mut self, config: &TransformerConfig) {
         self.frozen = Some(tch::no_grad(|| Frozen::new(config, &self.variables)));
     }
+
+    /// Logits of both classes, shape [rows, 2], in the order of the labels.
+    fn classes(&self, rows: &Padded, train: bool) -> Tensor {
+        let (ids, mask) = (Some(&rows.ids), rows.mask());
+        let logits = match &self.layers {
+            _ if let Some(frozen) = &self.frozen => frozen.classes(rows),
+            Layers::Bert(bert) => bert.forward_t(ids, Some(&mask), None, None, None, train).logits,
+            Layers::DistilBert(bert) => {
+                let output = bert.forward_t(ids, Some(&mask), None, train);
+                output.expect("ids are given, and no embeddings").logits
+            }
+        };
+        logits.to_kind(Kind::Float)
+    }
 }
 
 impl Network for Transformer {
@@ -144,18 +163,10 @@ impl Network for Transformer {
         self.shape.vocabulary
     }
 
+    /// While training, `config.json` says which shares are silenced, as it does for Python's
+    /// transformers.
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor {
-        let train = dropout > 0.0;
-        let (ids, mask) = (Some(&rows.ids), rows.mask());
-        let classes = match &self.layers {
-            _ if let Some(frozen) = &self.frozen => frozen.classes(rows),
-            Layers::Bert(bert) => bert.forward_t(ids, Some(&mask), None, None, None, train).logits,
-            Layers::DistilBert(bert) => {
-                let output = bert.forward_t(ids, Some(&mask), None, train);
-                output.expect("ids are given, and no embeddings").logits
-            }
-        };
-        let classes = classes.to_kind(Kind::Float);
+        let classes = self.classes(rows, dropout > 0.0);
         classes.select(1, self.negative) - classes.select(1, 1 - self.negative)
     }
 }

@@ -4,19 +4,30 @@
 //! very crate; `tokenizer.json` (or `vocab.txt`) decides, nothing else. Before it stand two
 //! replacements: mentions become `@user` and links `http`, as in TweetEval (Barbieri et
 //! al. 2020), because a name tells nothing about the next tweet. Deliberately absent:
-//! pairs of texts.
+//! pairs of texts, and models of tokens other than word pieces.
 
 use std::borrow::Cow;
 
 use ahash::AHashMap;
+use serde_json::json;
+use tokenizers::models::ModelWrapper;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{AddedToken, PostProcessor, Tokenizer, TruncationParams};
 
 use crate::classifier::{Encoder, Encoding};
 use crate::text::decode_entities;
+
+/// Names of BERT's special tokens, by what Python's transformers calls them.
+const SPECIAL: [(&str, &str); 5] = [
+    ("cls_token", "[CLS]"),
+    ("mask_token", "[MASK]"),
+    ("pad_token", "[PAD]"),
+    ("sep_token", "[SEP]"),
+    ("unk_token", "[UNK]"),
+];
 
 /// Turns texts into token ids.
 #[derive(Debug)]
@@ -50,10 +61,26 @@ impl WordPieces {
         tokenizer.with_normalizer(Some(normalizer)).map_err(|error| error.to_string())?;
         tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
         tokenizer.with_post_processor(Some(BertProcessing::new(end, start)));
+        // Written out in a text they are themselves, as in transformers.
+        let special: Vec<AddedToken> = (SPECIAL.iter())
+            .filter(|(_, token)| tokenizer.token_to_id(token).is_some())
+            .map(|(_, token)| AddedToken::from(*token, true))
+            .collect();
+        tokenizer.add_special_tokens(special).map_err(|error| error.to_string())?;
         Self::bounded(tokenizer, tokens_max)
     }
 
     fn bounded(mut tokenizer: Tokenizer, tokens_max: usize) -> Result<Self, String> {
+        let ModelWrapper::WordPiece(model) = tokenizer.get_model() else {
+            return Err("its tokens are no word pieces".into());
+        };
+        if tokenizer.token_to_id(&model.unk_token).is_none() {
+            return Err(format!("it has no {}", model.unk_token));
+        }
+        let added = tokenizer.get_post_processor().map_or(0, |it| it.added_tokens(false));
+        if tokens_max <= added {
+            return Err(format!("it adds {added} tokens to a text, and {tokens_max} are read"));
+        }
         tokenizer.with_padding(None);
         let bound = TruncationParams { max_length: tokens_max, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(bound)).map_err(|error| error.to_string())?;
@@ -65,17 +92,36 @@ impl WordPieces {
         self.0.to_string(false).expect("what was read can be written").into_bytes()
     }
 
-    /// How many ids there are.
+    /// `tokenizer_config.json`, without which Python's transformers cuts no text, and puts all
+    /// in lower case.
+    pub fn config_json(&self) -> Vec<u8> {
+        let mut all = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_input_names": ["input_ids", "attention_mask"],
+            "model_max_length": self.0.get_truncation().map(|bound| bound.max_length),
+        });
+        for (name, token) in SPECIAL {
+            if self.0.token_to_id(token).is_some() {
+                all[name] = token.into();
+            }
+        }
+        let mut text = serde_json::to_vec_pretty(&all).expect("it is numbers and text");
+        text.push(b'\n');
+        text
+    }
+
+    /// The ids it gives are below this.
     pub fn ids(&self) -> usize {
-        self.0.get_vocab_size(true)
+        self.0.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
     }
 
     /// Token ids of a text as it stands, as `tokenizer(text, truncation=True)` has them.
     pub fn pieces(&self, text: &str) -> Encoding {
-        let encoded = self.0.encode_fast(text, true).expect("word pieces take any text");
+        let encoded = self.0.encode_fast(text, true).expect("what no piece fits is unknown");
         Encoding {
             ids: encoded.get_ids().to_vec(),
             truncated: !encoded.get_overflowing().is_empty(),
+            text: None,
         }
     }
 }

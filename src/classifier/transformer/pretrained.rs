@@ -16,6 +16,7 @@ use tch::Device;
 /// What a training begins with.
 pub struct Pretrained {
     folder: PathBuf,
+    weights_path: PathBuf,
     config_json: Vec<u8>,
     config: TransformerConfig,
     tokenizer: Words,
@@ -35,23 +36,23 @@ impl Pretrained {
     /// A file is missing, damaged, or of a kind that is not read.
     pub fn read(folder: &Path) -> Result<Self, ArtifactError> {
         let config_path = folder.join("config.json");
-        let config_json = read_file(&config_path)?;
+        let config_json = read(&config_path)?;
         let config = TransformerConfig::parse(&config_json)
             .map_err(|reason| ArtifactError::Unfit { path: config_path, reason })?;
         let json = folder.join("tokenizer.json");
         let tokenizer = if json.exists() {
-            Words::Json(read_file(&json)?)
+            Words::Json(read(&json)?)
         } else {
             let path = folder.join("vocab.txt");
-            let text = String::from_utf8(read_file(&path)?)
+            let text = String::from_utf8(read(&path)?)
                 .map_err(|error| ArtifactError::Unfit { path, reason: error.to_string() })?;
             let about = fs::read(folder.join("tokenizer_config.json")).unwrap_or_default();
             let about: serde_json::Value = serde_json::from_slice(&about).unwrap_or_default();
             Words::Vocabulary { text, lowercase: about["do_lower_case"].as_bool().unwrap_or(true) }
         };
         let path = weights_file(folder)?;
-        let bytes = read_file(&path)?;
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let bytes = read(&path)?;
+        let name = Self::name(folder);
         let source = Source {
             file: format!("{name}/{}", path.file_name().unwrap_or_default().to_string_lossy()),
             sha256: sha256(&bytes),
@@ -60,7 +61,28 @@ impl Pretrained {
         let weights = Weights::parse(&bytes)
             .map_err(|source| ArtifactError::Weights { path: path.clone(), source })?;
         let weights = named(weights, config.prefix());
-        Ok(Self { folder: folder.to_owned(), config_json, config, tokenizer, weights, source })
+        Ok(Self {
+            folder: folder.to_owned(),
+            weights_path: path,
+            config_json,
+            config,
+            tokenizer,
+            weights,
+            source,
+        })
+    }
+
+    /// What a folder is called in manifests: its last part, or, in the cache of the model hub
+    /// (`models--owner--name/snapshots/<commit>`), the model's name there.
+    pub fn name(folder: &Path) -> String {
+        let last =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let snapshots = folder.parent().filter(|parent| last(parent) == "snapshots");
+        let repository = snapshots.and_then(Path::parent).map(last);
+        match repository.as_deref().and_then(|folder| folder.strip_prefix("models--")) {
+            Some(name) => name.replace("--", "/"),
+            None => last(folder),
+        }
     }
 
     /// Layers and labels.
@@ -106,11 +128,25 @@ impl Pretrained {
     pub fn network(&self, tokens_max: usize, device: Device) -> Result<Transformer, ArtifactError> {
         Transformer::begin(&self.config, self.weights.clone(), tokens_max, device).map_err(
             |source: WeightsError| ArtifactError::Weights {
-                path: self.folder.join(&self.source.file),
+                path: self.weights_path.clone(),
                 source,
             },
         )
     }
+}
+
+/// Reads a file of the folder.
+fn read(path: &Path) -> Result<Vec<u8>, ArtifactError> {
+    read_file(path).map_err(|error| match error {
+        ArtifactError::Missing(path) => missing(path),
+        other => other,
+    })
+}
+
+fn missing(path: PathBuf) -> ArtifactError {
+    let reason = "it is missing: a pretrained transformer is a folder with config.json, \
+                  model.safetensors and tokenizer.json or vocab.txt";
+    ArtifactError::Unfit { path, reason: reason.into() }
 }
 
 /// The file with the weights.
@@ -140,7 +176,7 @@ fn weights_file(folder: &Path) -> Result<PathBuf, ArtifactError> {
                      model.safetensors (Python: model.save_pretrained(folder))"
                 .into(),
         }),
-        None => Err(ArtifactError::Missing(whole)),
+        None => Err(missing(whole)),
     }
 }
 
@@ -160,4 +196,22 @@ fn named(weights: Weights, prefix: &str) -> Weights {
         let whole = name.starts_with(&format!("{prefix}.")) || begins(&name, &heads);
         Some(if whole { name } else { format!("{prefix}.{name}") })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let check = |folder: &str, expected| {
+            assert_eq!(Pretrained::name(Path::new(folder)), expected, "{folder}");
+        };
+        check("models/minilm", "minilm");
+        check("models/minilm/", "minilm");
+        check("hub/models--distilbert-base-uncased/snapshots/12f0", "distilbert-base-uncased");
+        check("/a/models--owner--name/snapshots/12f0", "owner/name");
+        check("snapshots/12f0", "12f0");
+        check("run/snapshots/12f0", "12f0");
+    }
 }

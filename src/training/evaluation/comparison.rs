@@ -9,7 +9,7 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use super::{Measured, Speed};
+use super::{Cascaded, Measured, Speed};
 use crate::classifier::Manifest;
 use crate::training::progress::{threads, training_time};
 
@@ -22,6 +22,9 @@ pub struct Comparison {
     pub price_per_hour: f64,
     /// The best accuracy first.
     pub models: Vec<Compared>,
+    /// What each cascade among them brings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cascades: Vec<Cascaded>,
     /// Figures of the study, for the eye only.
     pub published: Vec<Published>,
 }
@@ -140,10 +143,15 @@ const COLUMNS: [&str; 12] = [
 
 impl Comparison {
     /// Puts models in order, beside what the study published.
-    pub fn of(data: Measured, price_per_hour: f64, mut models: Vec<Compared>) -> Self {
+    pub fn of(
+        data: Measured,
+        price_per_hour: f64,
+        mut models: Vec<Compared>,
+        cascades: Vec<Cascaded>,
+    ) -> Self {
         let accuracy = |model: &Compared| model.figure("accuracy").unwrap_or(0.0);
         models.sort_by(|a, b| accuracy(b).total_cmp(&accuracy(a)));
-        Self { data, price_per_hour, models, published: PUBLISHED.to_vec() }
+        Self { data, price_per_hour, models, cascades, published: PUBLISHED.to_vec() }
     }
 
     /// The table in Markdown.
@@ -174,6 +182,7 @@ impl Comparison {
             self.price_per_hour
         )
         .expect("writing to a String cannot fail");
+        self.cascades.iter().for_each(|cascade| caption.push_str(&format!("{cascade}.\n")));
         caption
     }
 
@@ -293,7 +302,7 @@ mod tests {
         };
         let models =
             vec![compared("slow@1", 0.81, 12.0, 1_234.5), compared("fast@2", 0.79, 0.012, 1e6)];
-        Comparison::of(data, 0.2, models.into_iter().rev().collect())
+        Comparison::of(data, 0.2, models.into_iter().rev().collect(), Vec::new())
     }
 
     #[test]

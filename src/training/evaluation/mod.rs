@@ -7,6 +7,7 @@
 //! **Invariant.** Pure functions of labels and scores, but for `running.rs`; the class of
 //! interest is "negative". Deliberately absent: reading files, and training.
 
+mod cascaded;
 mod comparison;
 #[cfg(test)]
 mod fixture;
@@ -20,6 +21,7 @@ mod selection;
 mod slices;
 mod summary;
 
+pub use cascaded::{Cascaded, Found};
 pub use comparison::{Compared, Comparison, Published};
 pub use intervals::Interval;
 pub use metrics::{Confusion, Metrics};
@@ -27,6 +29,7 @@ pub use pictures::{comparison_svg, evaluation_svg};
 pub use reliability::Reliability;
 pub use report::{ClassReport, ClassificationReport, Figures};
 pub use running::{Scored, Speed, score, speeds};
+pub(super) use selection::select_to_fit;
 pub use selection::{Part, Selection, SelectionError, select};
 pub use slices::{Slice, slices};
 pub use summary::{Evaluation, Measured, pairs};

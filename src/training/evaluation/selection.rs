@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::classifier::{Manifest, Source};
 use crate::training::calibrate::halves;
-use crate::training::{Dataset, HELD_OUT, Row, SplitBy, rows_sha256, split};
+use crate::training::{Dataset, HELD_OUT, Row, Split, SplitBy, rows_sha256, split};
 
 /// A part of a file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -85,7 +85,7 @@ pub fn select<'a>(
     let mut learned = Vec::new();
     for model in models {
         if let Some(unseen) = unseen(model, data, asked)? {
-            learned.push((model, unseen));
+            learned.push((model, unseen.held_out));
         }
     }
     let ids = |models: &[&Manifest]| -> String {
@@ -144,21 +144,55 @@ pub fn select<'a>(
     Ok(Selection { rows, part, note })
 }
 
+/// Rows to fit on and rows to measure on, for what is put together out of `models`: none that
+/// any of them learned from, and none to measure on that any of them was fitted with. Where
+/// none of them knows the file, halves of it.
+///
+/// # Errors
+/// [`SelectionError`]
+pub(in crate::training) fn select_to_fit<'a>(
+    data: &'a Dataset,
+    models: &[&Manifest],
+) -> Result<(Vec<&'a Row>, Vec<&'a Row>), SelectionError> {
+    let mut known = Vec::new();
+    for model in models {
+        known.extend(unseen(model, data, None)?);
+    }
+    if known.is_empty() {
+        return Ok(halves(&data.rows));
+    }
+    let (validation, held_out): (Vec<_>, Vec<_>) =
+        known.iter().map(|unseen| (&unseen.validation, &unseen.held_out)).unzip();
+    let in_all = |sides: Vec<&HashSet<&str>>| -> Vec<&'a Row> {
+        let is_in_all = |row: &&Row| sides.iter().all(|side| side.contains(row.text.as_str()));
+        data.rows.iter().filter(is_in_all).collect()
+    };
+    Ok((in_all(validation), in_all(held_out)))
+}
+
+/// Texts that a model did not learn from.
+struct Unseen<'a> {
+    /// They decided when to stop, or calibrated it.
+    validation: HashSet<&'a str>,
+    /// It has never seen them.
+    held_out: HashSet<&'a str>,
+}
+
 /// Texts of `data` that the model did not learn from; `None` where it learned from none.
 fn unseen<'a>(
     model: &Manifest,
     data: &'a Dataset,
     asked: Option<Part>,
-) -> Result<Option<HashSet<&'a str>>, SelectionError> {
+) -> Result<Option<Unseen<'a>>, SelectionError> {
     let named = |name: &str| without_packing(name) == without_packing(&data.file);
     let by = [SplitBy::User, SplitBy::Random, SplitBy::Time];
     let by = by.into_iter().find(|by| by.as_str() == model.data.split).unwrap_or(SplitBy::User);
-    let held_out = split(&data.rows, by, model.seed).held_out;
+    let Split { validation, held_out, .. } = split(&data.rows, by, model.seed);
     let same_rows = model.rows_sha256.get(HELD_OUT) == Some(&rows_sha256(&held_out));
 
     let same = |source: &Source| source.sha256 == data.sha256 || named(&source.file);
-    let rows = if model.data.also.iter().any(same) {
-        Vec::new()
+    let (validation, held_out) = if model.data.also.iter().any(same) {
+        (Vec::new(), Vec::new())
     } else if model.data.sha256 == data.sha256 || named(&model.data.file) || same_rows {
         if by == SplitBy::Time && !same_rows && asked != Some(Part::All) {
             return Err(SelectionError::Lost {
@@ -166,13 +200,14 @@ fn unseen<'a>(
                 model: model.id().to_string(),
             });
         }
-        held_out
+        (validation, held_out)
     } else if model.data.calibrate.iter().any(same) {
-        halves(&data.rows).1
+        halves(&data.rows)
     } else {
         return Ok(None);
     };
-    Ok(Some(rows.into_iter().map(|row| row.text.as_str()).collect()))
+    let texts = |rows: Vec<&'a Row>| rows.into_iter().map(|row| row.text.as_str()).collect();
+    Ok(Some(Unseen { validation: texts(validation), held_out: texts(held_out) }))
 }
 
 fn without_packing(name: &str) -> &str {

@@ -9,7 +9,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{
-    ClassificationReport, Interval, Metrics, Part, Scored, Selection, Slice, Speed, slices,
+    Cascaded, ClassificationReport, Interval, Metrics, Part, Scored, Selection, Slice, Speed,
+    slices,
 };
 use crate::classifier::Manifest;
 use crate::domain::Probability;
@@ -34,6 +35,9 @@ pub struct Evaluation {
     pub slices: Vec<Slice>,
     /// How fast it answers.
     pub speed: Speed,
+    /// What it brings, where it is a cascade.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cascade: Option<Cascaded>,
 }
 
 /// Where measured rows come from.
@@ -111,6 +115,7 @@ impl Evaluation {
             report: ClassificationReport::of(&["negative", "positive"], &truth, &found),
             slices: slices(scored, threshold),
             speed,
+            cascade: None,
         }
     }
 }
@@ -149,9 +154,13 @@ impl fmt::Display for Evaluation {
         let Speed { tweets_per_s, threads, rounds } = self.speed;
         writeln!(
             f,
-            "{:<18} {tweets_per_s:.0} tweets/s (libtorch threads: {threads}; median of {rounds} rounds)\n",
+            "{:<18} {tweets_per_s:.0} tweets/s (libtorch threads: {threads}; median of {rounds} rounds)",
             "speed"
         )?;
+        if let Some(cascade) = &self.cascade {
+            writeln!(f, "{:<18} {cascade}", "cascade")?;
+        }
+        writeln!(f)?;
         let columns = ["rows", "negative", "accuracy", "95 %"];
         let [rows, negative, accuracy, interval] = columns;
         writeln!(f, "{:<17} {rows:>7} {negative:>9} {accuracy:>9}  {interval}", "slice")?;

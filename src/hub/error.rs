@@ -1,0 +1,187 @@
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use hf_hub::api::sync::ApiError;
+
+/// Why a model could not be had from the hub.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// No name of a model.
+    #[error("{0:?} is no model's name: give one such as distilbert-base-uncased or owner/name")]
+    Name(String),
+    /// No name of a revision.
+    #[error("{0:?} is no revision: give a branch, a tag or a commit")]
+    Revision(String),
+    /// There is no such model, or no such revision.
+    #[error(
+        "{endpoint} has no model {name:?} at revision {revision:?} with a config.json: check both \
+         names there"
+    )]
+    Unknown {
+        /// Which hub.
+        endpoint: String,
+        /// Which model.
+        name: String,
+        /// Which revision.
+        revision: String,
+    },
+    /// The hub does not give it to anybody.
+    #[error(
+        "{endpoint} does not give {name} to us (status {status}): check the name; if the model is \
+         private or gated, accept its terms there and put your token into HF_TOKEN"
+    )]
+    Denied {
+        /// Which hub.
+        endpoint: String,
+        /// Which model.
+        name: String,
+        /// 401 or 403.
+        status: u16,
+    },
+    /// The hub is ill, or busy.
+    #[error("{endpoint} answers {status} when asked for {file} of {name}: try again later")]
+    Refused {
+        /// Which hub.
+        endpoint: String,
+        /// Which model.
+        name: String,
+        /// Which file.
+        file: String,
+        /// Of HTTP.
+        status: u16,
+    },
+    /// Nobody answers.
+    #[error(
+        "cannot reach {endpoint}: {reason}; check the network and HF_ENDPOINT, or bring the folder \
+         of {name} from a machine that reaches it (--base takes a folder)"
+    )]
+    Unreachable {
+        /// Which hub.
+        endpoint: String,
+        /// Which model.
+        name: String,
+        /// What the network said.
+        reason: String,
+    },
+    /// Whoever answers is no hub.
+    #[error("{endpoint} does not answer as a model hub does ({reason}): check HF_ENDPOINT")]
+    Answer {
+        /// Which hub.
+        endpoint: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// Nothing came for a while.
+    #[error(
+        "{file}: nothing came for {seconds} s; the same command goes on from there \
+         (HF_HUB_DOWNLOAD_TIMEOUT says how long to wait)"
+    )]
+    Silent {
+        /// Which file.
+        file: String,
+        /// How long.
+        seconds: u64,
+    },
+    /// The connection broke, several times.
+    #[error("{file}: the connection broke off ({source}); the same command goes on from there")]
+    Cut {
+        /// Which file.
+        file: String,
+        /// What the network said.
+        source: io::Error,
+    },
+    /// Too few bytes came, or too many.
+    #[error(
+        "{file}: {found} bytes came where the hub names {expected}; they are removed: fetch the \
+         model again"
+    )]
+    Size {
+        /// Which file.
+        file: String,
+        /// Bytes that came.
+        found: u64,
+        /// Bytes that the hub named.
+        expected: u64,
+    },
+    /// Other bytes came.
+    #[error(
+        "{file}: its checksum is {found} where the hub names {expected}; it is removed: fetch the \
+         model again"
+    )]
+    Checksum {
+        /// Which file.
+        file: String,
+        /// Of what came.
+        found: String,
+        /// What the hub named.
+        expected: String,
+    },
+    /// Weights that could run code.
+    #[error(
+        "{name} has its weights only as pytorch_model.bin: that is a pickle, which can carry code, \
+         and is never downloaded nor read; choose a model or a --revision with model.safetensors"
+    )]
+    Pickle {
+        /// Which model.
+        name: String,
+    },
+    /// A file that is needed.
+    #[error("{name} has no {file}: choose a model that has one")]
+    Without {
+        /// Which model.
+        name: String,
+        /// Which file.
+        file: &'static str,
+    },
+    /// Another process writes the same file.
+    #[error("{file}: another process downloads it; wait for it ({} is locked)", path.display())]
+    Busy {
+        /// Which file.
+        file: String,
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The cache cannot be written or read.
+    #[error(
+        "the cache in {} fails: {source}; free some space, or name another folder in HF_HOME",
+        cache.display()
+    )]
+    Disk {
+        /// The cache.
+        cache: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not there, and not to be fetched.
+    #[error(
+        "{name} is not in {}, and HF_HUB_OFFLINE forbids to fetch it: unset it, or bring that \
+         folder from a machine that has it",
+        cache.display()
+    )]
+    Offline {
+        /// Which model.
+        name: String,
+        /// The cache.
+        cache: PathBuf,
+    },
+}
+
+/// The status that a server refused with. hf-hub shows it only in the text of the HTTP
+/// client's error.
+pub(super) fn status(error: &ApiError) -> Option<u16> {
+    let ApiError::RequestError(error) = error else { return None };
+    error.to_string().strip_prefix("http status: ")?.parse().ok()
+}
+
+/// Whether the network failed, not the disk: hf-hub has one error for both.
+pub(super) fn is_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::TimedOut
+            | ErrorKind::Other
+    )
+}

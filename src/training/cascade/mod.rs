@@ -1,0 +1,201 @@
+//! Puts two models together: where the cheap one may answer, and what that costs.
+//!
+//! **Invariant.** The band is fitted on rows that neither model learned from, and measured on
+//! rows that neither has ever seen. Deliberately absent: speed; `monitor evaluate` measures it
+//! beside the costly model's, in one run.
+
+mod band;
+
+use std::collections::BTreeMap;
+
+use band::{Band, Judged};
+
+use super::evaluation::select_to_fit;
+use super::measure::record;
+use super::{
+    Dataset, HELD_OUT, LIBTORCH, Metrics, Registered, TCH, TrainingError, cards, has_both, promote,
+    rows_sha256, scores,
+};
+use crate::classifier::{
+    self, Architecture, Calibration, CascadeShape, Data, Member, NewArtifact, Source, Weights,
+    moved, pooled,
+};
+use crate::clock::{Clock, SystemClock};
+use crate::config;
+use crate::domain::Probability;
+use crate::text::Analyzer;
+
+/// Shares of the cheap model in the answer to a row that is escalated; the one that escalates
+/// least is taken.
+const CHEAP_WEIGHTS: [f32; 6] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5];
+
+/// Which models to put together, and how.
+pub struct CascadeRequest<'a> {
+    /// Name of the new model.
+    pub name: String,
+    /// Name or `name@version` of the model that scores every row.
+    pub cheap: String,
+    /// The same of the one that scores the rows that are escalated.
+    pub costly: String,
+    /// Points of accuracy (hundredths) that may be lost against the costly model alone.
+    pub accuracy_loss_max: f64,
+    /// Folder of models, and what computes.
+    pub models: &'a config::Model,
+    /// Whether the name opens the new version from now on.
+    pub promote: bool,
+    /// What to type to do it again, for the manifest; without folders.
+    pub command: String,
+}
+
+/// Fits the band on rows of `data` that decided when the training of both models stopped,
+/// measures the cascade beside both on rows held out from both, and registers it.
+///
+/// # Errors
+/// [`TrainingError`]; the registry is unchanged then.
+pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registered, TrainingError> {
+    let directory = &request.models.directory;
+    classifier::ready(directory, &request.name)?;
+    let clock = SystemClock::new();
+    let members = [&request.cheap, &request.costly].map(|name| classifier::member(directory, name));
+    let [cheap, costly] = members;
+    let (cheap, costly): (Member, Member) = (cheap?, costly?);
+    let read = |member: &Member| classifier::read_manifest(directory, &member.model.to_string());
+    let (cheap_manifest, costly_manifest) = (read(&cheap)?, read(&costly)?);
+    let (fit, held_out) = select_to_fit(data, &[&cheap_manifest, &costly_manifest])?;
+    if !(has_both(&fit) && has_both(&held_out)) {
+        let (file, fit, held_out) = (data.file.clone(), fit.len(), held_out.len());
+        return Err(TrainingError::TooFewForCascade { file, fit, held_out });
+    }
+    let open = |member: &Member| classifier::open(request.models, &member.model.to_string());
+    let (mut cheap_model, mut costly_model) = (open(&cheap)?, open(&costly)?);
+    let threshold = costly_model.threshold;
+    eprintln!("{}: {} rows to fit on, {} to measure on", request.name, fit.len(), held_out.len());
+    let opinions = Opinions {
+        cheap: scores(&mut cheap_model, &fit)?,
+        costly: scores(&mut costly_model, &fit)?,
+        cheap_threshold: cheap_model.threshold,
+        costly_threshold: threshold,
+    };
+    let (Band { low, high, .. }, cheap_weight) = opinions.fit(request.accuracy_loss_max / 100.0);
+    let shape = CascadeShape { cheap, costly, low, high, cheap_weight };
+
+    let minutes = clock.elapsed().as_secs_f64() / 60.0;
+    let manifest = classifier::Manifest {
+        name: request.name.clone(),
+        version: 0,
+        architecture: Architecture::Cascade(shape.clone()),
+        preset: cheap_manifest.preset,
+        calibration: Calibration { threshold: threshold.get(), ..Calibration::NONE },
+        parameters: cheap_manifest.parameters + costly_manifest.parameters,
+        trainable: 3,
+        seed: costly_manifest.seed,
+        command: request.command.clone(),
+        data: about(data, costly_manifest.data, fit.len(), held_out.len()),
+        commit: option_env!("MONITOR_COMMIT").map(str::to_owned),
+        libraries: BTreeMap::from([
+            ("monitor".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("tch".to_owned(), TCH.to_owned()),
+            ("libtorch".to_owned(), LIBTORCH.to_owned()),
+        ]),
+        machine: costly_manifest.machine,
+        trained_at: clock.now(),
+        minutes: cheap_manifest.minutes + costly_manifest.minutes + (minutes * 1e3).round() / 1e3,
+        metrics: BTreeMap::new(),
+        rows_sha256: BTreeMap::new(),
+        files: BTreeMap::new(),
+    };
+    let artifact = NewArtifact {
+        manifest,
+        weights: Weights::default(),
+        vocabulary: None,
+        analyzer: Analyzer::tweet(),
+        ngrams: None,
+        transformer: None,
+        extra: BTreeMap::new(),
+    };
+    let device =
+        classifier::device(&request.models.device).map_err(classifier::ArtifactError::from)?;
+    let manifest = classifier::register(directory, artifact, device, |mut model, manifest| {
+        let pairs = scores(&mut model, &held_out)?;
+        record(manifest, HELD_OUT, &pairs, manifest.calibration, rows_sha256(&held_out));
+        let figures = manifest.metrics.entry(HELD_OUT.to_owned()).or_default();
+        let cheap = scores(&mut cheap_model, &held_out)?;
+        let escalated = cheap.iter().filter(|(score, _)| shape.escalates(*score)).count();
+        let share = escalated as f64 / cheap.len() as f64;
+        figures.insert("escalated_share".to_owned(), (share * 1e4).round() / 1e4);
+        let costly = scores(&mut costly_model, &held_out)?;
+        for (name, pairs, threshold) in [
+            ("cheap_accuracy", &cheap, cheap_model.threshold),
+            ("costly_accuracy", &costly, threshold),
+        ] {
+            let found = Metrics::of(pairs, threshold).figures();
+            figures.extend(found.get("accuracy").map(|value| (name.to_owned(), *value)));
+        }
+        Ok::<String, TrainingError>(cards::card(manifest, &data.report))
+    })?;
+    let promotion = request.promote.then(|| promote(directory, &manifest.id(), clock.now()));
+    Ok(Registered { manifest, promotion: promotion.transpose()? })
+}
+
+/// Where the rows came from: the costly model's own file, or another to be known again as one
+/// that something was fitted on.
+fn about(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Data {
+    if data.sha256 == costly.sha256 {
+        let Data { file, sha256, split, also, .. } = costly;
+        let (rows_train, rows_validation, rows_held_out) = (0, fit, held_out);
+        let (calibrate, embeddings) = (None, Vec::new());
+        return Data {
+            file,
+            sha256,
+            rows_train,
+            rows_validation,
+            rows_held_out,
+            split,
+            also,
+            calibrate,
+            embeddings,
+        };
+    }
+    let calibrate = Some(Source {
+        file: data.file.clone(),
+        sha256: data.sha256.clone(),
+        about: format!("{fit} rows fitted on"),
+    });
+    Data { calibrate, ..costly }
+}
+
+/// What both models say of the same rows, beside their labels.
+struct Opinions {
+    cheap: Vec<(Probability, bool)>,
+    costly: Vec<(Probability, bool)>,
+    cheap_threshold: Probability,
+    costly_threshold: Probability,
+}
+
+impl Opinions {
+    /// The band with the fewest rows, and the cheap model's weight in it.
+    fn fit(&self, loss_max: f64) -> (Band, f32) {
+        let fit = |weight: &f32| {
+            let band = band::fit(&self.judged(*weight), self.cheap_threshold.get(), loss_max)?;
+            Some((band, *weight))
+        };
+        let bands = CHEAP_WEIGHTS.iter().filter_map(fit);
+        bands.min_by_key(|(band, _)| band.rows).expect("to escalate all, unmixed, loses nothing")
+    }
+
+    fn judged(&self, weight: f32) -> Vec<Judged> {
+        let to = self.costly_threshold;
+        let rows = self.cheap.iter().zip(&self.costly);
+        let judge =
+            |((cheap, negative), (costly, _)): (&(Probability, bool), &(Probability, bool))| {
+                let moved = moved(*cheap, self.cheap_threshold, to);
+                let right = |score: Probability| i8::from((score >= to) == *negative);
+                Judged {
+                    cheap: cheap.get(),
+                    answered: right(*costly) - right(moved),
+                    escalated: right(*costly) - right(pooled(moved, *costly, weight)),
+                }
+            };
+        rows.map(judge).collect()
+    }
+}
