@@ -17,7 +17,7 @@ pub fn here(path: &str) -> PathBuf {
 }
 
 /// Names of the models in `models/`.
-const SHIPPED: [&str; 2] = ["logistic-tfidf", "lstm"];
+const SHIPPED: [&str; 3] = ["logistic-tfidf", "lstm", "transformer"];
 
 fn fixture(name: &str) -> Dataset {
     training::read(&here("tests/fixtures").join(name), None).unwrap()
