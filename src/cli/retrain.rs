@@ -34,7 +34,8 @@ const BASE: &str = "distilbert-base-uncased";
 /// The same file, seed, machine and model.threads give the same figures.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which family to train; all of them where none is named, a transformer only with --base
+    /// Which family to train; all of them where none is named, a transformer only where its
+    /// --base is there
     family: Option<Name>,
 
     /// Labelled tweets: sentiment140's six columns, a CSV with a header
@@ -220,7 +221,11 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         Some(Name::Lstm) => vec![Family::Lstm],
         Some(Name::Transformer) => vec![Family::Transformer],
         None => {
-            let can = |family: &Family| *family != Family::Transformer || args.base.is_some();
+            let has_base = args.base.is_some() || hub::cached(BASE, hub::MAIN).is_some();
+            if !has_base {
+                eprintln!("leaving out the transformer: {}", TrainingError::NoBase);
+            }
+            let can = |family: &Family| *family != Family::Transformer || has_base;
             Family::ALL.into_iter().filter(can).collect()
         }
     };

@@ -138,7 +138,7 @@ fn from_two_models_to_a_third() {
     };
     train("logistic-hash", "");
     train("logistic-tfidf", "");
-    train("logistic-tfidf", " --split random --seed 3 --name elsewhere");
+    train("logistic-tfidf", " --split random --seed 6 --name elsewhere");
     let fit = format!("models cascade --data {TRAINING} --cheap logistic-hash --costly");
     check(&format!("{fit} nobody"), false, &["there is no model \"nobody\""]);
     check(&format!("{fit} logistic-tfidf --accuracy-loss-max 101"), false, &["from 0 to 100"]);

@@ -136,6 +136,14 @@ impl Rig {
         self.daemons.push(child);
     }
 
+    async fn assert_metrics(&self, lines: &[&str]) {
+        let page = format!("http://{}/metrics", self.page().unwrap());
+        let metrics = reqwest::get(page).await.unwrap().text().await.unwrap();
+        for line in lines {
+            assert!(metrics.contains(line), "{line} is not in {metrics}");
+        }
+    }
+
     /// Gives the daemon models of its own: three versions of "lstm", the last
     /// damaged, the first promoted.
     fn own_models(&self) -> PathBuf {
@@ -462,22 +470,13 @@ async fn takes_promoted_models_and_drops_no_tweet() {
         .await
         .unwrap();
     assert_eq!(versions, ["lstm@1", "lstm@2"]);
-    let metrics = format!("http://{}/metrics", rig.page().unwrap());
-    let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
-    for line in [
+    rig.assert_metrics(&[
         r#"monitor_model_info{model="lstm@1"} 0"#,
         r#"monitor_model_info{model="lstm@2"} 1"#,
         r#"monitor_model_reloads_total{outcome="loaded"} 1"#,
         r#"monitor_model_reloads_total{outcome="failed"} 1"#,
-        "monitor_model_queue_rows 0",
-        "monitor_model_tokens_max 8192",
-        "monitor_model_batch_rows_count ",
-        "monitor_model_wait_seconds_count ",
-        r#"monitor_tokens_total{kind="padding"} "#,
-        "monitor_truncated_total ",
-    ] {
-        assert!(metrics.contains(line), "{line} is not in {metrics}");
-    }
+    ])
+    .await;
     assert!(rig.terminate(), "SIGTERM drains and ends well");
 }
 
@@ -521,6 +520,16 @@ async fn rubbish_becomes_dead_letters_and_the_stream_goes_on() {
         assert_eq!((letter.0, letter.2, letter.3), (offset, bytes, kept), "{letter:?}");
         assert!(letter.1.contains(reason), "{letter:?}");
     }
+    rig.assert_metrics(&[
+        "monitor_model_queue_rows 0",
+        "monitor_model_tokens_max 8192",
+        "monitor_model_batch_rows_sum 2",
+        "monitor_model_wait_seconds_count ",
+        r#"monitor_tokens_total{kind="text"} 6"#,
+        r#"monitor_tokens_total{kind="padding"} 0"#,
+        "monitor_truncated_total 0",
+    ])
+    .await;
     assert!(rig.terminate(), "SIGTERM drains and ends well");
 }
 
