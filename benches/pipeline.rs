@@ -1,12 +1,16 @@
 //! How fast is the way from broker to database, beside its bare ends?
 //!
 //! In one run, on the same tweets, broker and server: reading the topic and nothing else,
-//! writing finished rows and nothing else, and the whole pipeline with no model, with the
-//! logistic model and with the LSTM. Prints rows a second (median of the rounds) and ratios
-//! to the two bare ends. Broker: nisshi where there is one, else librdkafka's in-process
-//! cluster, which shares this process's cores.
+//! writing finished rows and nothing else, and the whole pipeline with no model and with
+//! each of the models named. Prints rows a second (median of the rounds), ratios to the two
+//! bare ends, and the memory of this process when a quarter of the rows is through and when
+//! all are (of the last round). Broker: nisshi where there is one, else librdkafka's
+//! in-process cluster, which shares this process's cores.
 //!
-//! `scripts/bench pipeline [--rounds 3] [--rows 60000]`
+//! `scripts/bench pipeline [--rounds 3] [--rows 60000] [--model NAME]...`
+//!
+//! A soak, an hour of 50 tweets a second at full speed:
+//! `scripts/bench pipeline --rounds 1 --rows 180000 --model transformer`
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -48,9 +52,26 @@ struct Args {
     /// Folder of the models
     #[arg(long, default_value = "models")]
     models: String,
+    /// Models to measure, by name; may be repeated
+    #[arg(long = "model", default_values = ["logistic-tfidf", "lstm", "transformer"])]
+    names: Vec<String>,
     /// Passed by cargo bench
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// How one round went.
+struct Run {
+    /// Rows a second.
+    rate: f64,
+    /// This process's memory after a quarter of the rows, and after all.
+    memory_mb: Option<(u64, u64)>,
+}
+
+impl From<f64> for Run {
+    fn from(rate: f64) -> Self {
+        Self { rate, memory_mb: None }
+    }
 }
 
 struct Bench {
@@ -96,34 +117,54 @@ async fn main() -> anyhow::Result<()> {
         config::Batching::default().rows_max,
     );
 
-    let names = ["bare consume", "bare insert", "no model", "logistic-tfidf", "lstm"];
+    let ends = ["bare consume", "bare insert", "no model"].map(str::to_owned);
+    let names = [ends.as_slice(), args.names.as_slice()].concat();
     let models =
         config::Model { directory: args.models.clone().into(), ..config::Model::default() };
-    let mut rates = vec![Vec::new(); names.len()];
+    let mut sides: Vec<Vec<Run>> = names.iter().map(|_| Vec::new()).collect();
     for round in 1..=args.rounds {
-        for (name, rates) in names.iter().zip(&mut rates) {
-            let rate = match *name {
-                "bare consume" => bench.bare_consume()?,
-                "bare insert" => bench.bare_insert().await?,
+        for (name, runs) in names.iter().zip(&mut sides) {
+            let run = match name.as_str() {
+                "bare consume" => bench.bare_consume()?.into(),
+                "bare insert" => bench.bare_insert().await?.into(),
                 "no model" => bench.pipeline(Model::null()).await?,
-                family => bench.pipeline(classifier::open(&models, family)?).await?,
+                name => bench.pipeline(classifier::open(&models, name)?).await?,
             };
-            eprintln!("round {round} of {}: {name}: {rate:.0} rows/s", args.rounds);
-            rates.push(rate);
+            eprintln!("round {round} of {}: {name}: {:.0} rows/s", args.rounds, run.rate);
+            runs.push(run);
         }
     }
-    let medians: Vec<f64> = rates.into_iter().map(median).collect();
-    println!("| | rows/s, median of {} | x bare consume | x bare insert |", args.rounds);
-    println!("| --- | ---: | ---: | ---: |");
-    for (name, rate) in names.iter().zip(&medians) {
+    let medians: Vec<f64> = sides.iter().map(|runs| median(runs)).collect();
+    println!(
+        "| | rows/s, median of {} | x bare consume | x bare insert | MB after a quarter, all |",
+        args.rounds
+    );
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    for ((name, rate), runs) in names.iter().zip(&medians).zip(&sides) {
         let label =
-            if name.starts_with("bare") { (*name).to_owned() } else { format!("pipeline, {name}") };
-        println!("| {label} | {rate:.0} | {:.2} | {:.2} |", rate / medians[0], rate / medians[1]);
+            if name.starts_with("bare") { name.clone() } else { format!("pipeline, {name}") };
+        let memory = runs.last().and_then(|run| run.memory_mb);
+        let memory = memory.map_or("-".into(), |(quarter, all)| format!("{quarter}, {all}"));
+        println!(
+            "| {label} | {rate:.0} | {:.3} | {:.3} | {memory} |",
+            rate / medians[0],
+            rate / medians[1]
+        );
     }
     Ok(())
 }
 
-fn median(mut rates: Vec<f64>) -> f64 {
+/// What this process holds in memory.
+fn memory_mb() -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("no /proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: u64 =
+        line.and_then(|kib| kib.trim().strip_suffix(" kB")).context("no VmRSS")?.parse()?;
+    Ok(kib / 1024)
+}
+
+fn median(runs: &[Run]) -> f64 {
+    let mut rates: Vec<f64> = runs.iter().map(|run| run.rate).collect();
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
 }
@@ -259,7 +300,7 @@ impl Bench {
     }
 
     /// The daemon's own way from the broker to the database.
-    async fn pipeline(&self, model: Model) -> anyhow::Result<f64> {
+    async fn pipeline(&self, model: Model) -> anyhow::Result<Run> {
         let store = self.store().await?;
         let kafka = config::Kafka {
             brokers: self.brokers.clone(),
@@ -294,7 +335,7 @@ impl Bench {
         );
         let running = tokio::spawn(pipeline.run(source, stop.clone().cancelled_owned()));
         // Joining the group takes seconds; the clock starts with the first rows stored.
-        let (mut since, mut before) = (Duration::ZERO, 0);
+        let (mut since, mut before, mut quarter_mb) = (Duration::ZERO, 0, None);
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let read: i64 = store.progress(TOPIC).await?.iter().map(|p| p.position.0).sum();
@@ -302,17 +343,21 @@ impl Bench {
             if before == 0 && read > 0 {
                 (since, before) = (self.clock.elapsed(), read);
             }
+            if quarter_mb.is_none() && read >= self.payloads.len() / 4 {
+                quarter_mb = Some(memory_mb()?);
+            }
             if read == self.payloads.len() {
                 break;
             }
             ensure!(!running.is_finished(), "the pipeline ended early");
         }
         let rate = self.rate(self.payloads.len() - before, since);
+        let memory_mb = quarter_mb.zip(Some(memory_mb()?));
         stop.cancel();
         running.await??;
         let stored = store.totals().await?.scores;
         ensure!(stored == self.distinct, "{stored} of {} tweets are stored", self.distinct);
-        Ok(rate)
+        Ok(Run { rate, memory_mb })
     }
 }
 

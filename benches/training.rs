@@ -179,6 +179,8 @@ fn train(
         learning_rate: None,
         base: None,
         half: false,
+        teacher: None,
+        device_name: "cpu".into(),
         epochs_max: Some(1),
         seed,
         threads: args.threads,

@@ -124,6 +124,9 @@ pub struct Data {
     /// Where the word vectors came from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub embeddings: Vec<Source>,
+    /// A model whose scores it learned from beside the labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Source>,
 }
 
 /// A file that went into a model.

@@ -398,7 +398,8 @@ fn text(shown: &Shown) -> anyhow::Result<String> {
     line("data", format!("{} (SHA-256 {})", data.file, data.sha256));
     data.also.iter().for_each(|also| line("also", also.to_string()));
     data.calibrate.iter().for_each(|source| line("fitted on", source.to_string()));
-    data.embeddings.iter().for_each(|embeddings| line("embeddings", embeddings.to_string()));
+    data.embeddings.iter().for_each(|source| line("begun with", source.to_string()));
+    data.teacher.iter().for_each(|teacher| line("taught by", teacher.to_string()));
     line(
         "rows",
         format!(

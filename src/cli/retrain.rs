@@ -109,7 +109,13 @@ pub struct Args {
     #[arg(long, value_name = "DIR|NAME")]
     base: Option<String>,
 
-    /// How finely a transformer computes while it learns: single, half (bfloat16; what is
+    /// A model of the folder whose scores a network learns from beside the labels, such as
+    /// transformer: small networks learn more from a large one than from labels alone. Both
+    /// must hold out the same rows
+    #[arg(long, value_name = "MODEL")]
+    teacher: Option<String>,
+
+    /// How finely a transformer computes while it learns or teaches: single, half (bfloat16; what is
     /// learned is kept in single precision), or auto: half on a GPU, single on a CPU
     #[arg(long, value_enum, default_value = "auto")]
     precision: Precision,
@@ -241,6 +247,8 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         false => None,
     };
     let output = args.output.clone().unwrap_or_else(|| settings.model.directory.clone());
+    let teacher = |name| classifier::resolve(&output, name).map(|id| id.to_string());
+    let teacher = args.teacher.as_deref().map(teacher).transpose().context("--teacher")?;
     // They are trained in order, so those before the one that was stopped are finished.
     let families = match families.as_slice() {
         all @ [_, _, ..] if args.resume => {
@@ -298,7 +306,12 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         let name = args.name_of(family);
         let request = Request {
             family,
-            command: args.command(family, base.as_deref(), settings.model.threads),
+            command: args.command(
+                family,
+                base.as_deref(),
+                teacher.as_deref(),
+                settings.model.threads,
+            ),
             name: name.clone(),
             analyzer: analyzer.clone(),
             embeddings: args.embeddings.clone(),
@@ -315,9 +328,11 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
                 Precision::Auto => device.is_cuda(),
                 precision => precision == Precision::Half,
             },
+            teacher: teacher.clone(),
             seed: args.seed,
             threads: settings.model.threads,
             device,
+            device_name: args.device.clone(),
             promote: !args.no_promote,
             resume: args.resume
                 && (args.family.is_some() || training::is_unfinished(&output, &name)),
@@ -392,7 +407,12 @@ impl Args {
             ("--hidden", self.hidden.is_some(), logistic || transformer),
             ("--resume", self.resume, logistic),
             ("--base", self.base.is_some(), !transformer),
-            ("--precision", self.precision != Precision::Auto, !transformer),
+            ("--teacher", self.teacher.is_some(), logistic),
+            (
+                "--precision",
+                self.precision != Precision::Auto,
+                !transformer && self.teacher.is_none(),
+            ),
             ("--preset", self.preset == Preset::Study, transformer),
             ("--directions", self.directions.is_some(), family != Family::Lstm),
         ];
@@ -404,7 +424,13 @@ impl Args {
     }
 
     /// What to type to train this family again, with file names for paths.
-    fn command(&self, family: Family, base: Option<&Path>, threads: usize) -> String {
+    fn command(
+        &self,
+        family: Family,
+        base: Option<&Path>,
+        teacher: Option<&str>,
+        threads: usize,
+    ) -> String {
         let mut words = format!("monitor retrain {}", family.as_str());
         let mut add = |flag: &str, value: String| words.push_str(&format!(" --{flag} {value}"));
         let file = |path: &Path| training::file_name(path);
@@ -425,6 +451,13 @@ impl Args {
         self.learning_rate.iter().for_each(|rate| add("learning-rate", rate.to_string()));
         if family == Family::Transformer {
             base.iter().for_each(|base| add("base", Pretrained::name(base)));
+        }
+        let logistic = matches!(family, Family::LogisticHash | Family::LogisticTfidf);
+        teacher
+            .iter()
+            .filter(|_| !logistic)
+            .for_each(|teacher| add("teacher", (*teacher).to_owned()));
+        if family == Family::Transformer || (teacher.is_some() && !logistic) {
             let precision = self.precision.to_possible_value().expect("none is skipped");
             add("precision", precision.get_name().to_owned());
         }

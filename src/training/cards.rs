@@ -108,7 +108,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
          {temperature:.2}; a tweet is negative from a probability of {threshold:.2} upwards.\n\n\
          ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
          duplicate, {} with conflicting labels and {} that stand in the test file were left \
-         out. {} rows to learn from, {} to {}, {} held out; {parted}.{}{}{}\n\n\
+         out. {} rows to learn from, {} to {}, {} held out; {parted}.{}{}{}{}\n\n\
          `{}`, {} on {}.\n\n\
          ## Measured\n\nOn the files of this very version; in brackets 95 % intervals.\n",
         manifest.parameters,
@@ -127,6 +127,7 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
         data.rows_held_out,
         listed(" Among them:", &data.also),
         listed(" Begun with:", &data.embeddings),
+        listed(" Taught by", &data.teacher),
         listed(" Calibrated on:", &data.calibrate),
         manifest.command,
         training_time(manifest.minutes),

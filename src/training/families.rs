@@ -139,8 +139,13 @@ pub(super) struct Trained {
     pub(super) history: Vec<Epoch>,
 }
 
-/// Trains the family that is asked for.
-pub(super) fn fit(request: &Request<'_>, sides: &Split<'_>) -> Result<Trained, TrainingError> {
+/// Trains the family that is asked for; networks learn `targets`, one for each row to learn
+/// from, the others labels.
+pub(super) fn fit(
+    request: &Request<'_>,
+    sides: &Split<'_>,
+    targets: &[f32],
+) -> Result<Trained, TrainingError> {
     let Request { seed, threads, stop, .. } = *request;
     let settings = Settings { analyzer: &request.analyzer, seed, threads, stop };
     match request.family {
@@ -158,9 +163,9 @@ pub(super) fn fit(request: &Request<'_>, sides: &Split<'_>) -> Result<Trained, T
             let parameters = (2 * shape.ngrams + 1, shape.ngrams + 1);
             Ok(linear_model(architecture, weights, Some(ngrams), parameters))
         }
-        Family::Dense => neural(request, sides, Neural::Dense),
-        Family::Lstm => neural(request, sides, Neural::Lstm),
-        Family::Transformer => transformer(request, sides),
+        Family::Dense => neural(request, sides, targets, Neural::Dense),
+        Family::Lstm => neural(request, sides, targets, Neural::Lstm),
+        Family::Transformer => transformer(request, sides, targets),
     }
 }
 
@@ -192,6 +197,7 @@ enum Neural {
 fn neural(
     request: &Request<'_>,
     sides: &Split<'_>,
+    targets: &[f32],
     family: Neural,
 ) -> Result<Trained, TrainingError> {
     let study = request.analyzer.preset() == Preset::Study;
@@ -234,7 +240,8 @@ fn neural(
     }
     let recipe = if study { STUDY_RECIPE } else { recipe };
     let encoder = WordIds::new(request.analyzer.clone(), vocabulary.clone(), sequence);
-    let (train, validation) = (encode(&encoder, &sides.train), encode(&encoder, &sides.validation));
+    let train = encode(&encoder, &sides.train, Some(targets));
+    let validation = encode(&encoder, &sides.validation, None);
     let sources = vectors.map_or_else(Vec::new, |vectors| vectors.sources);
     let lesson = Lesson { sources: &sources, recipe, unknown: vocabulary.unknown(), half: false };
     let (history, checkpoint) =
@@ -299,11 +306,15 @@ fn learn(
 
 /// Fine-tunes a pretrained transformer. Texts are cut to the 95 % quantile of their lengths
 /// in tokens, as in the study, rounded up to a multiple of eight.
-fn transformer(request: &Request<'_>, sides: &Split<'_>) -> Result<Trained, TrainingError> {
+fn transformer(
+    request: &Request<'_>,
+    sides: &Split<'_>,
+    targets: &[f32],
+) -> Result<Trained, TrainingError> {
     let base = request.base.as_deref().ok_or(TrainingError::NoBase)?;
     let base = Pretrained::read(base)?;
     let positions = base.config().positions();
-    let mut train = encode(&base.tokenizer(positions)?, &sides.train);
+    let mut train = encode(&base.tokenizer(positions)?, &sides.train, Some(targets));
     let mut lengths: Vec<usize> = train.iter().map(|row| row.ids.len()).collect();
     lengths.sort_unstable();
     let quantile = lengths[(lengths.len() - 1) * 95 / 100];
@@ -314,7 +325,7 @@ fn transformer(request: &Request<'_>, sides: &Split<'_>) -> Result<Trained, Trai
             example.ids = tokenizer.encode(&row.text).ids;
         }
     }
-    let validation = encode(&tokenizer, &sides.validation);
+    let validation = encode(&tokenizer, &sides.validation, None);
     let mut network = base.network(tokens_max, request.device)?;
     let sources = vec![base.source().clone()];
     let lesson =
@@ -360,11 +371,12 @@ fn words(
     (vocabulary, counts)
 }
 
-fn encode(encoder: &dyn Encoder, rows: &[&Row]) -> Vec<Example> {
-    let example = |row: &&Row| Example {
+/// Encodes rows; their labels are the targets where no others are given.
+fn encode(encoder: &dyn Encoder, rows: &[&Row], targets: Option<&[f32]>) -> Vec<Example> {
+    let example = |(place, row): (usize, &&Row)| Example {
         ids: encoder.encode(&row.text).ids,
-        negative: row.negative,
+        target: targets.map_or(f32::from(u8::from(row.negative)), |targets| targets[place]),
         weight: row.weight,
     };
-    rows.iter().map(example).collect()
+    rows.iter().enumerate().map(example).collect()
 }

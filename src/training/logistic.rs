@@ -146,7 +146,7 @@ pub(super) fn fit(name: &str, problem: Problem<'_>, solver: Solver<'_>) -> Optio
                 loss_sum += softplus(-margin);
             }
             done += chunk.len();
-            progress.rows(done, loss_sum / done as f64);
+            progress.rows(done, Some(loss_sum / done as f64));
         }
         let (primal, dual) = objectives(&problem, solver.c, solver.threads, &model, &shares);
         let gap = (primal - dual) / primal;

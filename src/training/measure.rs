@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::calibrate::{self, Goal, Pair};
 use super::dataset::text_hash;
+use super::progress::Progress;
 use super::{Dataset, Metrics, Row, TrainingError, hex};
 use crate::classifier::{BEFORE_CALIBRATION, Calibration, ClassifyError, Manifest, Model};
 use crate::domain::Probability;
@@ -93,16 +94,18 @@ pub(super) fn record(
     manifest.rows_sha256.insert(name.to_owned(), sha256);
 }
 
-/// Scores of the rows beside their labels.
+/// Scores of the rows beside their labels; shows progress.
 ///
 /// # Errors
 /// The model failed on a row.
 pub fn scores(model: &mut Model, rows: &[&Row]) -> Result<Vec<(Probability, bool)>, ClassifyError> {
     let mut pairs: Vec<Pair> = Vec::with_capacity(rows.len());
+    let mut progress = Progress::new(format!("{} scores", model.id), rows.len());
     for chunk in rows.chunks(MEASURE_ROWS) {
         let texts: Vec<&str> = chunk.iter().map(|row| row.text.as_str()).collect();
         let scores = model.score(&texts)?;
         pairs.extend(scores.into_iter().zip(chunk.iter().map(|row| row.negative)));
+        progress.rows(pairs.len(), None);
     }
     Ok(pairs)
 }

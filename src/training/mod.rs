@@ -26,6 +26,7 @@ pub(crate) mod packed;
 mod profile;
 mod progress;
 mod split;
+mod teacher;
 mod trainer;
 mod vectors;
 mod word_lists;
@@ -99,14 +100,18 @@ pub struct Request<'a> {
     pub learning_rate: Option<f64>,
     /// Folder of the pretrained transformer to begin with.
     pub base: Option<PathBuf>,
-    /// Whether a transformer computes in bfloat16 while it learns.
+    /// Whether a transformer computes in bfloat16 while it learns or teaches.
     pub half: bool,
+    /// Name or `name@version` of a model whose scores are learned from beside the labels.
+    pub teacher: Option<String>,
     /// Seed of everything random.
     pub seed: u64,
     /// Threads for libtorch.
     pub threads: usize,
     /// Where the network is trained.
     pub device: Device,
+    /// The same, in the words of the settings.
+    pub device_name: String,
     /// Whether the model's name opens the new version from now on.
     pub promote: bool,
     /// Take up what a stopped training of this name has left.
@@ -209,6 +214,16 @@ pub enum TrainingError {
     /// Word embeddings will not do.
     #[error(transparent)]
     Embeddings(#[from] EmbeddingError),
+    /// The teacher learned from rows that the pupil is measured on, or may have.
+    #[error(
+        "{teacher} cannot teach here: it held out other rows, so that the new model would be measured \
+         on some that its teacher learned from; give the --data, --test, --rows, --also, --seed and \
+         --split that {teacher} was trained with (monitor models show {teacher})"
+    )]
+    OtherTeacher {
+        /// Which model.
+        teacher: String,
+    },
     /// A transformer is not trained from nothing.
     #[error(
         "a transformer begins with pretrained weights: give their folder (--base), or fetch them \
@@ -248,10 +263,6 @@ pub enum TrainingError {
 /// [`TrainingError`]; the registry is unchanged then.
 pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, TrainingError> {
     classifier::ready(&request.output, &request.name)?;
-    let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
-    tch::manual_seed(request.seed as i64);
-
     let data = rows.data;
     let (own, also) = data.rows.split_at(data.rows.len().saturating_sub(rows.also_rows));
     let sides = split_beside(own, also, request.split, request.seed);
@@ -262,7 +273,12 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
     }
     let human = rows.calibrate.map(|human| Human::new(human, data)).transpose()?;
     let clock = SystemClock::new();
-    let trained = families::fit(request, &sides)?;
+    // A model that is opened takes its turn at the generator too.
+    let lessons = teacher::lessons(request, &sides)?;
+    let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
+    tch::manual_seed(request.seed as i64);
+    let trained = families::fit(request, &sides, &lessons.targets)?;
     // Nothing is drawn from here on; whoever opens a transformer waits for this.
     drop(alone);
     eprintln!("{}: trained; measuring", request.name);
@@ -294,6 +310,7 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
                 about: format!("{} rows fitted on", human.fit.len()),
             }),
             embeddings: trained.embeddings,
+            teacher: lessons.teacher,
         },
         commit: option_env!("MONITOR_COMMIT").map(str::to_owned),
         libraries: BTreeMap::from([

@@ -49,7 +49,7 @@ impl Progress {
     }
 
     /// Says where things stand, if it has been a while.
-    pub(super) fn rows(&mut self, done: usize, loss: f64) {
+    pub(super) fn rows(&mut self, done: usize, loss: Option<f64>) {
         let now_s = self.seconds();
         if now_s - self.last_s >= LINE_EVERY_S {
             self.last_s = now_s;
@@ -57,8 +57,9 @@ impl Progress {
             let left_s = (self.total - done) as f64 / rate;
             let percent = 100 * done / self.total.max(1);
             eprintln!(
-                "{}: {percent:3} %, loss {loss:.4}, {rate:.0} rows/s, {left_s:.0} s left",
-                self.task
+                "{}: {percent:3} %{}, {rate:.0} rows/s, {left_s:.0} s left",
+                self.task,
+                loss.map_or(String::new(), |loss| format!(", loss {loss:.4}"))
             );
         }
     }

@@ -1,7 +1,7 @@
 //! The training loop, one for every neural family.
 //!
 //! Each epoch: shuffle, cut into batches of rows of like length, and for each batch
-//! compute the logits, the binary cross-entropy against the labels, and one step of Adam
+//! compute the logits, the binary cross-entropy against the targets, and one step of Adam
 //! at a rate that rises, stays, or falls in a straight line to nothing. A batch too large for
 //! one pass takes several, whose gradients add up. After each epoch the loss on
 //! validation rows decides: a better one is remembered with its weights; too many worse
@@ -41,7 +41,8 @@ const VALIDATION_BATCH_ROWS: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Example {
     pub(super) ids: Vec<u32>,
-    pub(super) negative: bool,
+    /// 1 for negative, 0 for others; between them where a teacher is not sure.
+    pub(super) target: f32,
     /// How much it counts; 1 for a row like any other.
     pub(super) weight: f32,
 }
@@ -182,7 +183,7 @@ pub(super) fn fit(
             state.weight_sum += weight;
             state.batches += 1;
             done += batch.len();
-            progress.rows(done, state.loss_sum / state.weight_sum);
+            progress.rows(done, Some(state.loss_sum / state.weight_sum));
         }
         let rows_per_s = progress.rate(done);
         let (loss, accuracy) = validate(&*network, validation);
@@ -296,13 +297,12 @@ fn batches(rows: &[Example], batch_rows: usize, random: &mut ChaCha8Rng) -> Vec<
     batches
 }
 
-/// 1 for negative, 0 for positive, shape [rows].
+/// What the rows teach, shape [rows].
 fn targets(rows: &[&Example]) -> Tensor {
-    let values: Vec<f32> = rows.iter().map(|row| f32::from(u8::from(row.negative))).collect();
-    Tensor::from_slice(&values)
+    Tensor::from_slice(&rows.iter().map(|row| row.target).collect::<Vec<_>>())
 }
 
-/// Mean loss and accuracy without dropout; every row counts alike.
+/// Mean loss and accuracy against labels, without dropout; every row counts alike.
 fn validate(network: &dyn Network, rows: &[Example]) -> (f64, f64) {
     let device = network.variables().device();
     let mut order: Vec<&Example> = rows.iter().collect();
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn batches_hold_each_row_once_and_like_lengths() {
         let rows: Vec<Example> = (0..1_000)
-            .map(|n| Example { ids: vec![1; 1 + n * 7 % 40], negative: false, weight: 1.0 })
+            .map(|n| Example { ids: vec![1; 1 + n * 7 % 40], target: 0.0, weight: 1.0 })
             .collect();
         let mut random = random(1, 1);
         let cut = batches(&rows, 32, &mut random);
@@ -374,7 +374,7 @@ mod tests {
         let rows: Vec<Example> = (0..1_500u32)
             .map(|n| Example {
                 ids: (0..2 + n % 40).map(|place| (n * 31 + place * 7) % 400).collect(),
-                negative: n % 3 == 0,
+                target: (n % 3) as f32 / 2.0,
                 weight: 1.0 + (n % 2) as f32,
             })
             .collect();

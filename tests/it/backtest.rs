@@ -208,7 +208,7 @@ fn the_airline_week_by_human_labels() {
 fn the_airline_week_by_the_lstm() {
     let found = out(&["--file", WEEK, "--model", "lstm", "--json"]);
     let json: Value = serde_json::from_str(&found).unwrap();
-    assert_eq!(json["source"]["scored_by"], "lstm@1");
+    assert_eq!(json["source"]["scored_by"], "lstm@2");
     let alerts: Vec<String> = json["trials"][0]["brands"]
         .as_array()
         .unwrap()

@@ -17,7 +17,7 @@ pub fn here(path: &str) -> PathBuf {
 }
 
 /// Names of the models in `models/`.
-const SHIPPED: [&str; 3] = ["logistic-tfidf", "lstm", "transformer"];
+const SHIPPED: [&str; 4] = ["cascade", "logistic-tfidf", "lstm", "transformer"];
 
 fn fixture(name: &str) -> Dataset {
     training::read(&here("tests/fixtures").join(name), None).unwrap()
@@ -38,6 +38,8 @@ pub fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
         learning_rate: (family == Family::Transformer).then_some(3e-3), // it begins at random
         base: (family == Family::Transformer).then(|| here("tests/fixtures/transformer/bert")),
         half: false,
+        teacher: None,
+        device_name: "cpu".into(),
         epochs_max: Some(6),
         seed,
         threads: 2,
@@ -131,6 +133,45 @@ fn same_seed_same_figures() {
         let other = train(family, folder.path(), 4);
         assert_ne!(first.metrics, other.metrics, "{family:?}: another seed parts other authors");
     }
+}
+
+#[test]
+fn a_teacher_is_listened_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path();
+    let teacher = train(Family::LogisticTfidf, output, 7);
+    let taught_by = |seed, teacher: &str| {
+        train_as(&Request {
+            name: "taught".into(),
+            teacher: Some(teacher.into()),
+            ..request(Family::Dense, output, seed)
+        })
+    };
+    let taught = taught_by(7, "logistic-tfidf").unwrap();
+    train(Family::Dense, output, 7);
+    let rows = fixture("sentiment.csv").rows;
+    let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+    let scores = |name: &str| -> Vec<f32> {
+        let mut model = classifier::open(&models_in(output), name).unwrap();
+        model.score(&texts).unwrap().into_iter().map(|score| score.get()).collect()
+    };
+    let teachers = scores("logistic-tfidf");
+    let distance = |name: &str| -> f32 {
+        scores(name).iter().zip(&teachers).map(|(a, b)| (a - b).abs()).sum()
+    };
+    let (near, far) = (distance("taught"), distance("dense"));
+    assert!(near < 0.9 * far, "{near} from the teacher when taught, {far} when not");
+
+    let source = taught.data.teacher.unwrap();
+    assert_eq!(source.file, "logistic-tfidf@1");
+    let card = fs::read_to_string(output.join("taught/1/README.md")).unwrap();
+    assert!(card.contains("Taught by logistic-tfidf@1 (its scores make up"), "{card}");
+    assert_eq!(teacher.rows_sha256[HELD_OUT], taught.rows_sha256[HELD_OUT]);
+
+    let error = taught_by(8, "logistic-tfidf").unwrap_err().to_string();
+    assert!(error.contains("logistic-tfidf@1 cannot teach here: it held out other"), "{error}");
+    let error = taught_by(7, "nobody").unwrap_err().to_string();
+    assert!(error.contains("there is no model \"nobody\""), "{error}");
 }
 
 #[test]

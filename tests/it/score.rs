@@ -37,7 +37,7 @@ fn one_text() {
         assert!((0.5..=1.0).contains(&score.parse::<f32>().unwrap()), "{score}");
         assert_eq!(score.len(), 4, "two places: {score}");
     };
-    for model in ["logistic-tfidf", "lstm", "lstm@1"] {
+    for model in ["logistic-tfidf", "lstm", "lstm@2"] {
         check("we love you", model, "POSITIVE");
         check("worst airline ever, lost my bag", model, "NEGATIVE");
     }
@@ -66,7 +66,7 @@ fn lines_to_json() {
             (answer["score"].as_f64().unwrap(), answer["negative"].as_f64().unwrap());
         let of_label = if answer["label"] == "NEGATIVE" { negative } else { 1.0 - negative };
         assert!((score - of_label).abs() < 1e-6, "{answer}");
-        assert_eq!(answer["model"], "lstm@1");
+        assert_eq!(answer["model"], "lstm@2");
     }
     assert!(answers(&feed(&["score", "-"], b"")).is_empty(), "no line, no answer");
 }
@@ -114,7 +114,7 @@ fn unknown_model_lists_those_there_are() {
     let output = feed(&["score", "hello", "--model", "bert"], b"");
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("no model \"bert\"") && error.contains("lstm@1"), "{error}");
+    assert!(error.contains("no model \"bert\"") && error.contains("lstm@2"), "{error}");
 }
 
 #[test]

@@ -385,7 +385,7 @@ fn the_program_says_what_is_wrong() {
         refused("--base x", family, None);
         refused("--precision half", family, None);
     }
-    for flags in ["--batch 8", "--learning-rate 0.1"] {
+    for flags in ["--batch 8", "--learning-rate 0.1", "--teacher x"] {
         refused(flags, "logistic-hash", None);
     }
     check(

@@ -155,6 +155,7 @@ fn about(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Data {
             also,
             calibrate,
             embeddings,
+            teacher: None,
         };
     }
     let calibrate = Some(Source {

@@ -1,0 +1,56 @@
+//! What each row teaches: its label, or what lies between the label and a teacher's score.
+//!
+//! A small network learns more from a large one's scores than from labels alone, since they
+//! tell how sure one can be of each row. Method: Hinton, Vinyals and Dean 2015; from BERT to
+//! an LSTM: Tang et al. 2019.
+//!
+//! **Invariant.** Teacher and pupil hold out the same rows, so that the pupil is measured on
+//! rows that neither has seen. Deliberately absent: rows without a label.
+
+use super::measure::scores;
+use super::{HELD_OUT, Request, Split, TrainingError, rows_sha256};
+use crate::classifier::{self, Source};
+use crate::config;
+
+/// Share of the teacher's score in what is taught.
+const SHARE: f32 = 0.8;
+
+/// What the rows to learn from teach, in their order: 1 is negative, 0 is not.
+pub(super) struct Lessons {
+    pub(super) targets: Vec<f32>,
+    /// Who taught, where anybody did.
+    pub(super) teacher: Option<Source>,
+}
+
+/// Asks the teacher, where there is one, for its scores.
+///
+/// # Errors
+/// There is no such model, it failed on a row, or it held out other rows.
+pub(super) fn lessons(request: &Request<'_>, sides: &Split<'_>) -> Result<Lessons, TrainingError> {
+    let labels = sides.train.iter().map(|row| f32::from(u8::from(row.negative)));
+    let Some(name) = &request.teacher else {
+        return Ok(Lessons { targets: labels.collect(), teacher: None });
+    };
+    let member = classifier::member(&request.output, name)?;
+    let id = member.model.to_string();
+    let manifest = classifier::read_manifest(&request.output, &id)?;
+    if manifest.rows_sha256.get(HELD_OUT) != Some(&rows_sha256(&sides.held_out)) {
+        return Err(TrainingError::OtherTeacher { teacher: id });
+    }
+    let settings = config::Model {
+        directory: request.output.clone(),
+        threads: request.threads,
+        device: request.device_name.clone(),
+        precision: if request.half { config::Precision::Half } else { config::Precision::Single },
+        ..config::Model::default()
+    };
+    let mut model = classifier::open(&settings, &id)?;
+    let taught = scores(&mut model, &sides.train)?;
+    let targets =
+        labels.zip(taught).map(|(label, (score, _))| SHARE * score.get() + (1.0 - SHARE) * label);
+    let about = format!("its scores make up {SHARE} of what is taught");
+    Ok(Lessons {
+        targets: targets.collect(),
+        teacher: Some(Source { file: id, sha256: member.sha256, about }),
+    })
+}
