@@ -1,9 +1,10 @@
 //! How fast does a transformer score tweets, beside Python's transformers and ONNX Runtime?
 //!
 //! In turn, several rounds, on the same held-out tweets, weights and threads: our own model
-//! as the daemon feeds it (batches of `batching.rows_max` tweets, in which rows of like length
-//! travel together), the peers fed batches of 32 as they come, and the cheap models and
-//! the cascade where the folder of models has them. From text to probability on all sides.
+//! on calls of `batching.rows_max` tweets (on a GPU all at once), in which rows of like length
+//! travel together, the peers fed batches of 32 as they come, and the cheap models and
+//! the cascade where the folder of models has them. From text to probability on all sides,
+//! encoding and computing in turn; the daemon encodes beside the model.
 //! Prints tweets and tokens a second (median of the rounds), ratios, accuracy, the largest
 //! difference of a probability from ours, and the share of what the machine does in one
 //! large matrix product.
@@ -17,7 +18,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use monitor::classifier::{self, Architecture, Manifest, Model, TransformerShape};
+use monitor::classifier::{self, Architecture, ArtifactError, Manifest, Model, TransformerShape};
 use monitor::clock::{Clock, SystemClock};
 use monitor::config;
 use monitor::text::decode_entities;
@@ -106,7 +107,7 @@ fn main() -> anyhow::Result<()> {
     for round in 1..=args.rounds {
         for side in &mut sides {
             let run = match &mut side.kind {
-                Kind::Ours(model) => ours(model, &rows)?,
+                Kind::Ours(model) => ours(model, &rows, args.gpu)?,
                 Kind::Peer { side, precision } => peer(&args, side, precision, &manifest, &tweets)?,
             };
             let rate = rows.len() as f64 / run.seconds;
@@ -149,8 +150,10 @@ fn sides(args: &Args) -> anyhow::Result<Vec<Side>> {
         ]
     };
     for name in ["lstm", "logistic-tfidf", "cascade"] {
-        if let Ok(model) = open(name, config::Precision::Auto) {
-            sides.push(ours(format!("monitor, {name}"), model));
+        match open(name, config::Precision::Auto) {
+            Ok(model) => sides.push(ours(format!("monitor, {name}"), model)),
+            Err(ArtifactError::Unknown { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(sides)
@@ -174,13 +177,14 @@ fn hand_over(rows: &[&Row], folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Scores batches as the daemon cuts them.
-fn ours(model: &mut Model, rows: &[&Row]) -> anyhow::Result<Run> {
+/// Scores all rows, on a CPU as many at once as the daemon's batches have.
+fn ours(model: &mut Model, rows: &[&Row], gpu: bool) -> anyhow::Result<Run> {
     let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
     model.score(&texts[..texts.len().min(32)])?;
     let clock = SystemClock::new();
     let mut scores = Vec::with_capacity(texts.len());
-    for batch in texts.chunks(config::Batching::default().rows_max) {
+    let at_once = if gpu { texts.len().max(1) } else { config::Batching::default().rows_max };
+    for batch in texts.chunks(at_once) {
         scores.extend(model.score(batch)?.into_iter().map(|score| score.get()));
     }
     Ok(Run { seconds: clock.elapsed().as_secs_f64(), scores, flops: 0.0 })
@@ -248,9 +252,10 @@ fn print(
             differences.fold(0.0, f32::max),
         );
     }
-    // Of one token: two operations a weight of the layers; attention between tokens is small
-    // at these lengths, and left out.
-    let weights = 12 * shape.layers * shape.width * shape.width;
+    // Of one token: two operations a weight of the layers, of the last only of queries, keys and
+    // values, as the rest is computed for the first token alone; attention between tokens is
+    // small at these lengths, and left out.
+    let weights = (12 * (shape.layers - 1) + 3) * shape.width * shape.width;
     let flops = 2.0 * weights as f64 * tokens as f64 / seconds(&sides[0]);
     let peak = sides[1].runs.iter().map(|run| run.flops).fold(0.0, f64::max);
     println!(

@@ -6,9 +6,9 @@
 //!
 //! **Invariant.** Either model's verdict is kept, whatever its own threshold:
 //! probabilities of the cheap one move in log-odds until its threshold lies on the costly
-//! one's, which is the cascade's. Both models are the very versions that the band was fitted on. Deliberately
-//! absent: encoding twice; only escalated texts are encoded for the costly model, and
-//! [`Encoding::truncated`] tells of the cheap one's reading.
+//! one's, which is the cascade's. Both models are the very versions that the band was fitted
+//! on. Deliberately absent: encoding all texts twice; only escalated ones are encoded for the
+//! costly model, and [`Encoding::truncated`] tells of the cheap one's reading.
 
 use std::sync::Arc;
 
@@ -92,10 +92,8 @@ impl Classifier for Cascade {
         if !unsure.is_empty() {
             let text = |row: &usize| batch[*row].text.as_deref();
             let texts: Option<Vec<&str>> = unsure.iter().map(text).collect();
-            let texts = texts.ok_or_else(|| ClassifyError {
-                rows: batch.len(),
-                reason: "a row to escalate came without its text".into(),
-            })?;
+            let reason = "a row to escalate came without its text";
+            let texts = texts.ok_or_else(|| ClassifyError::new(batch.len(), reason))?;
             for (row, score) in unsure.iter().zip(self.costly.score(&texts)?) {
                 scores[*row] = score;
             }
@@ -106,6 +104,10 @@ impl Classifier for Cascade {
         counter!(CASCADE_ROWS, "by" => "cheap").increment((batch.len() - unsure.len()) as u64);
         counter!(CASCADE_ROWS, "by" => "costly").increment(unsure.len() as u64);
         Ok(scores)
+    }
+
+    fn tokens_max(&self) -> Option<usize> {
+        self.costly.classifier.tokens_max()
     }
 }
 

@@ -3,7 +3,7 @@
 //! **Invariant.** libtorch's GPU half is loaded before anything asks for a GPU: whoever
 //! asks before it is there is told "none" for good. Deliberately absent: several GPUs.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use tch::{Cuda, Device};
 
@@ -62,14 +62,17 @@ pub enum DeviceError {
     Unknown(String),
     /// No such GPU.
     #[error(
-        "{device} was asked for, and libtorch sees {found} GPUs: is {LIBRARY} beside libtorch_cpu.so \
-         (LD_LIBRARY_PATH), and does nvidia-smi list the GPU? `auto` takes the CPU then"
+        "{device} was asked for, and libtorch sees {found} GPUs ({loaded}): is {LIBRARY} beside \
+         libtorch_cpu.so (LD_LIBRARY_PATH), and does nvidia-smi list the GPU? `auto` takes the CPU \
+         then"
     )]
     Missing {
         /// What was asked for.
         device: String,
         /// How many there are.
         found: i64,
+        /// What became of libtorch's GPU half.
+        loaded: String,
     },
 }
 
@@ -86,13 +89,20 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     };
     let library = CString::new(LIBRARY).expect("a name without NUL");
     // SAFETY: loading a shared library runs its initialisers; this is libtorch's own other
-    // half. A failure is what a machine without a GPU answers.
-    unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    // half. A failure is what a machine without a GPU answers, and dlerror then has a string of
+    // its own until the next call on this thread.
+    let failure = unsafe {
+        let handle = libc::dlopen(library.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL);
+        let said = libc::dlerror();
+        let failed = handle.is_null() && !said.is_null();
+        failed.then(|| CStr::from_ptr(said).to_string_lossy().into_owned())
+    };
+    let loaded = failure.unwrap_or_else(|| format!("{LIBRARY} is loaded"));
     let found = Cuda::device_count();
     match name {
         _ if (number as i64) < found => Ok(Device::Cuda(number)),
         "auto" => Ok(Device::Cpu),
-        _ => Err(DeviceError::Missing { device: name.to_owned(), found }),
+        _ => Err(DeviceError::Missing { device: name.to_owned(), found, loaded }),
     }
 }
 
@@ -109,5 +119,6 @@ mod tests {
         }
         let error = device("cuda:99").unwrap_err().to_string();
         assert!(error.contains("cuda:99") && error.contains("nvidia-smi"), "{error}");
+        assert!(error.contains(LIBRARY), "what the loader said: {error}");
     }
 }

@@ -6,7 +6,7 @@
 //! models; a [`Manifest`] says what is in one.
 //!
 //! **Invariant.** One probability per input, in order, and the same for a row whatever
-//! rows travel beside it (within 1e-5). Deliberately absent: Kafka, Postgres, brands.
+//! rows travel beside it (within 1e-5 in single precision). Deliberately absent: Kafka, Postgres, brands.
 
 mod artifact;
 mod calibration;
@@ -110,6 +110,15 @@ pub struct ClassifyError {
     pub rows: usize,
     /// What the model said.
     pub reason: String,
+    /// Whether what computes is at fault and no row is: fewer rows would fail too.
+    pub device: bool,
+}
+
+impl ClassifyError {
+    /// Of so many rows, one of which may be at fault.
+    pub fn new(rows: usize, reason: impl Into<String>) -> Self {
+        Self { rows, reason: reason.into(), device: false }
+    }
 }
 
 /// One version of one model; written `name@version`.
@@ -194,7 +203,7 @@ impl Model {
 
 /// Checks a row's ids before a model indexes its weights with them.
 fn check_ids(batch: &[&Encoding], count: usize) -> Result<(), ClassifyError> {
-    let failed = |reason| ClassifyError { rows: batch.len(), reason };
+    let failed = |reason: String| ClassifyError::new(batch.len(), reason);
     for encoding in batch {
         if encoding.ids.is_empty() {
             return Err(failed("a row has no ids".into()));
@@ -212,8 +221,7 @@ fn probabilities(values: Vec<f32>) -> Result<Vec<Probability>, ClassifyError> {
     values
         .into_iter()
         .map(|value| {
-            Probability::new(value)
-                .map_err(|error| ClassifyError { rows, reason: error.to_string() })
+            Probability::new(value).map_err(|error| ClassifyError::new(rows, error.to_string()))
         })
         .collect()
 }

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -22,7 +23,7 @@ use chrono::{DateTime, Utc};
 use tch::Device;
 
 use super::artifact::{self, ArtifactError, NewArtifact, at};
-use super::{Compute, Manifest, Member, Model, ModelId, is_name};
+use super::{Compute, Manifest, Member, Model, ModelId, is_name, words_of};
 use crate::config;
 
 pub use promotions::{
@@ -47,6 +48,16 @@ pub enum RegistryError {
          remove it with --force, after which {name:?} opens nothing", name = .0.name
     )]
     Promoted(ModelId),
+    /// Removing what a cascade needs.
+    #[error(
+        "{by} needs {id}: remove {by} first, or this with --force, after which {by} opens no more"
+    )]
+    Needed {
+        /// What was to be removed.
+        id: ModelId,
+        /// Which cascade.
+        by: ModelId,
+    },
     /// Nothing to go back to.
     #[error(
         "{name:?} opens {current}, and no version that was promoted before it is still there; \
@@ -233,10 +244,11 @@ pub fn register<E: From<ArtifactError>>(
 }
 
 /// Removes a version; the one that is promoted only by `force`, and then its name opens
-/// nothing any more. A daemon that has it loaded goes on with it.
+/// nothing any more; so one that a cascade needs. A daemon that has it loaded goes on with it.
 ///
 /// # Errors
-/// [`RegistryError`]: there is no such version, it is promoted, or it cannot be removed.
+/// [`RegistryError`]: there is no such version, it is promoted or needed, or it cannot be
+/// removed.
 pub fn remove(
     directory: &Path,
     id: &ModelId,
@@ -245,6 +257,9 @@ pub fn remove(
 ) -> Result<(), RegistryError> {
     resolve(directory, &id.to_string())?;
     let _alone = lock(directory, &id.name)?;
+    if !force && let Some(by) = needed_by(directory, id)? {
+        return Err(RegistryError::Needed { id: id.clone(), by });
+    }
     let promotions = promotions::release(directory, id, force, now)?;
     let target = folder(directory, id);
     let parent = directory.join(&id.name);
@@ -256,6 +271,17 @@ pub fn remove(
     // With its last version goes the name's folder; the others keep it.
     let _ = fs::remove_dir(&parent);
     Ok(())
+}
+
+/// A cascade that opens only with `id`.
+fn needed_by(directory: &Path, id: &ModelId) -> Result<Option<ModelId>, ArtifactError> {
+    let needs = |other: &ModelId| {
+        // One that cannot be read needs nothing.
+        artifact::read_manifest(&folder(directory, other)).is_ok_and(|manifest| {
+            manifest.architecture.members().iter().any(|member| member.model == *id)
+        })
+    };
+    Ok(registered(directory)?.into_iter().find(needs))
 }
 
 /// Removes what killed runs left in the folder of a name, whose lock the caller holds.
@@ -273,7 +299,17 @@ fn clear_leftovers(parent: &Path) -> Result<(), ArtifactError> {
 /// Reads and verifies a version, which must be the one that its folder says.
 fn load(directory: &Path, id: &ModelId, compute: Compute) -> Result<Model, ArtifactError> {
     let folder = folder(directory, id);
-    let model = artifact::load(&folder, compute, member_of(directory, compute))?;
+    // tch has no other way to say that a GPU has no room for the weights.
+    let load = || artifact::load(&folder, compute, member_of(directory, compute));
+    let model = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
+        let Compute { device, .. } = compute;
+        let reason = format!(
+            "the model cannot be put on {device:?}: {}; make room there, or set model.device = \"cpu\"",
+            words_of(panic.as_ref())
+        );
+        Err(ArtifactError::Manifest { path: folder.clone(), reason })
+    })?;
+    tracing::debug!(%id, ?compute, "opened a model");
     if model.id != *id {
         let reason = format!("it says that it is {}; was its folder renamed?", model.id);
         return Err(ArtifactError::Manifest { path: folder, reason });

@@ -2,19 +2,25 @@
 //! runs out.
 //!
 //! **Invariant.** A pass takes at most `tokens_max` tokens, padding counted, or one row.
-//! Memory that runs out halves that for good, and the rows are computed all the same; only
-//! a row that does not fit alone is an error. Deliberately absent: growing again, which
-//! would fail again and again on a GPU that others use too.
+//! Memory that runs out halves that for good, and the rows are computed all the same. Where
+//! a row alone does not fit, or a GPU fails otherwise, the device is at fault and no row.
+//! Deliberately absent: growing again, which would fail again and again on a GPU that others
+//! use too.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use metrics::counter;
 
 use super::network::{Network, Padded, values};
 use super::{Classifier, ClassifyError, Encoding, check_ids, probabilities, words_of};
 use crate::batching::{Limits, cut};
 use crate::domain::Probability;
+use crate::telemetry::TOKENS;
 
-/// What libtorch says where memory runs out: on a GPU, on a CPU.
-const OUT_OF_MEMORY: [&str; 2] = ["out of memory", "can't allocate memory"];
+/// What libtorch says where memory runs out: on a GPU, in its libraries, on a CPU.
+const OUT_OF_MEMORY: [&str; 3] = ["out of memory", "ALLOC_FAILED", "can't allocate memory"];
+/// What it says where a GPU or its libraries fail, which they do for good.
+const GPU_FAULTS: [&str; 4] = ["CUDA error", "CUDA driver error", "CUBLAS_STATUS", "CUDNN_STATUS"];
 
 /// A network in service.
 pub(super) struct Served<N> {
@@ -56,15 +62,24 @@ impl<N: Network> Classifier for Served<N> {
         while let Some(pass) = passes.pop() {
             let rows: Vec<&[u32]> = pass.iter().map(|row| batch[*row].ids.as_slice()).collect();
             match self.pass(&rows) {
-                Ok(found) => pass.into_iter().zip(found).for_each(|(row, it)| scores[row] = it),
-                Err(reason) if pass.len() > 1 && is_out_of_memory(&reason) => {
+                Ok(found) => {
+                    let tokens: usize = rows.iter().map(|row| row.len()).sum();
+                    let padding = rows[0].len() * rows.len() - tokens;
+                    counter!(TOKENS, "kind" => "text").increment(tokens as u64);
+                    counter!(TOKENS, "kind" => "padding").increment(padding as u64);
+                    pass.into_iter().zip(found).for_each(|(row, it)| scores[row] = it);
+                }
+                Err(reason) if pass.len() > 1 && says(&reason, &OUT_OF_MEMORY) => {
                     self.tokens_max = self.tokens_max.min(rows[0].len() * rows.len()) / 2;
                     let tokens_max = self.tokens_max;
                     tracing::warn!(reason, tokens_max, "out of memory: half as much at once");
                     passes.push(pass);
                     passes = self.passes(&passes.concat(), batch);
                 }
-                Err(reason) => return Err(ClassifyError { rows: batch.len(), reason }),
+                Err(reason) => {
+                    let device = says(&reason, &OUT_OF_MEMORY) || says(&reason, &GPU_FAULTS);
+                    return Err(ClassifyError { rows: batch.len(), reason, device });
+                }
             }
         }
         probabilities(scores)
@@ -75,8 +90,8 @@ impl<N: Network> Classifier for Served<N> {
     }
 }
 
-fn is_out_of_memory(reason: &str) -> bool {
-    OUT_OF_MEMORY.iter().any(|words| reason.contains(words))
+fn says(reason: &str, any: &[&str]) -> bool {
+    any.iter().any(|words| reason.contains(words))
 }
 
 #[cfg(test)]
@@ -140,7 +155,8 @@ mod tests {
         // 400 tokens, 200; the budget takes one long row, and all of the short ones.
         check("mixed", 160, &[100, 10, 100, 10, 100, 100], 100, 7).unwrap();
         let error = check("one row is too much", 50, &[10, 60], 60, 2).unwrap_err();
-        assert!(error.reason.contains("out of memory"), "{error}");
+        assert!(error.reason.contains("out of memory") && error.device, "{error}");
+        assert!(says("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`", &OUT_OF_MEMORY));
     }
 
     #[test]

@@ -141,8 +141,10 @@ impl Weights {
     /// # Errors
     /// The file is cut off, damaged, or holds another number type.
     pub fn parse(bytes: &[u8]) -> Result<Self, WeightsError> {
-        // A zip archive or a pickle of its second protocol or later: what PyTorch saves.
-        if bytes.starts_with(b"PK") || matches!(bytes, [0x80, 2..=5, ..]) {
+        // A zip archive or a pickle of its second protocol or later: what PyTorch saves. Lengths
+        // of headers may begin like those, but then a header follows.
+        let has_header = bytes.get(8) == Some(&b'{');
+        if !has_header && (bytes.starts_with(b"PK") || matches!(bytes, [0x80, 2..=5, ..])) {
             return Err(WeightsError(
                 "it is a pickle, which can carry code and is never read: save the model as \
                  safetensors"
@@ -181,6 +183,23 @@ impl Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_like_a_pickles_beginning() {
+        // 640 bytes of header, as 80 02: the second protocol of pickles.
+        let name = (0..1000).map(|n| "a".repeat(n)).find(|name| {
+            let mut weights = Weights::default();
+            weights.insert(name, &[1], vec![1.0]);
+            weights.to_bytes(Precision::Half).starts_with(&[0x80, 2, 0, 0, 0, 0, 0, 0, b'{'])
+        });
+        let mut weights = Weights::default();
+        weights.insert(&name.unwrap(), &[1], vec![1.0]);
+        assert_eq!(Weights::parse(&weights.to_bytes(Precision::Half)).unwrap(), weights);
+        for pickle in [&b"\x80\x02}q\x00."[..], b"PK\x03\x04\x00\x00\x00\x00\x00\x00"] {
+            let error = Weights::parse(pickle).unwrap_err().to_string();
+            assert!(error.contains("pickle"), "{error}");
+        }
+    }
 
     #[test]
     fn survives_the_file() {

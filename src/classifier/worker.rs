@@ -3,7 +3,9 @@
 //! **Invariant.** Every row handed in gets an answer of its own, in order, whatever rows of
 //! other callers are computed beside it: a batch that fails or panics is split in halves
 //! until the rows at fault stand alone, and the others are scored as if those had not been
-//! there. At most [`QUEUE_ROWS_MAX`] rows, one caller's more and [`CALLERS_MAX`] callers
+//! there. Where the device is at fault no row is: the thread ends, and whoever waits hears
+//! [`WorkerGone`], so that no tweet is given up for a GPU that fell ill. At most
+//! [`QUEUE_ROWS_MAX`] rows, one caller's more and [`CALLERS_MAX`] callers
 //! wait, so that the next batch is ready when the model is, and no model waits while a row
 //! does. Deliberately absent: deciding which rows go together (see [`TokenQueue`]).
 
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{gauge, histogram};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Classifier, ClassifyError, Encoder, Encoding, Model, ModelId, words_of};
@@ -40,9 +42,10 @@ struct Job {
     answer: oneshot::Sender<Vec<Verdict>>,
 }
 
-/// The model's thread is no more; only a bug ends it while a handle is held.
+/// The model's thread is no more; only a device that fails, or a bug, ends it while a handle
+/// is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the thread that owns the model has ended")]
+#[error("the thread that owns the model has ended; what it said last tells why")]
 pub struct WorkerGone;
 
 /// Access to a model that runs on a thread of its own. The thread ends with the last
@@ -154,7 +157,14 @@ impl Worker {
                 self.accept(job);
             }
             self.forget_the_abandoned();
-            self.compute();
+            if let Err(error) = self.compute() {
+                tracing::error!(
+                    %error,
+                    "the device that computes failed, not the rows: look at it (nvidia-smi), or \
+                     set model.device = \"cpu\", and start again; nothing is lost"
+                );
+                return;
+            }
             self.let_in();
         }
     }
@@ -197,26 +207,28 @@ impl Worker {
     }
 
     /// One batch, if a row waits.
-    fn compute(&mut self) {
-        let tokens_max = self.classifier.tokens_max();
-        self.queue.set_tokens_max(tokens_max.unwrap_or(usize::MAX));
+    ///
+    /// # Errors
+    /// The device failed.
+    fn compute(&mut self) -> Result<(), ClassifyError> {
+        let tokens_max = self.classifier.tokens_max().unwrap_or(usize::MAX);
+        self.queue.set_tokens_max(tokens_max);
         let began = self.clock.elapsed();
-        let Some(batch) = self.queue.take(began) else { return };
+        let Some(batch) = self.queue.take(began) else { return Ok(()) };
         let rows: Vec<&Encoding> = batch.rows.iter().map(|row| &row.encoding).collect();
-        let verdicts = classify_each(self.classifier.as_mut(), &rows);
+        let verdicts = classify_each(self.classifier.as_mut(), &rows)?;
         let took = self.clock.elapsed() - began;
         histogram!(telemetry::MODEL_BATCH_ROWS).record(rows.len() as f64);
         histogram!(telemetry::MODEL_WAIT_SECONDS).record(batch.waited.as_secs_f64());
         histogram!(telemetry::CLASSIFY_SECONDS).record(took.as_secs_f64());
-        counter!(telemetry::TOKENS, "kind" => "text").increment(batch.tokens as u64);
-        if let Some(tokens_max) = tokens_max {
+        if let Some(tokens_max) = self.classifier.tokens_max() {
             gauge!(telemetry::MODEL_TOKENS_MAX).set(tokens_max as f64);
-            counter!(telemetry::TOKENS, "kind" => "padding").increment(batch.padding as u64);
         }
         tracing::trace!(rows = rows.len(), batch.tokens, batch.padding, ?batch.closed, ?took, "scored");
         for (row, verdict) in batch.rows.iter().zip(verdicts) {
             self.settle(row, verdict);
         }
+        Ok(())
     }
 
     fn settle(&mut self, row: &Row, verdict: Verdict) {
@@ -232,19 +244,26 @@ impl Worker {
 }
 
 /// Scores all rows, splitting whatever fails.
-fn classify_each(classifier: &mut dyn Classifier, rows: &[&Encoding]) -> Vec<Verdict> {
+///
+/// # Errors
+/// The device failed.
+fn classify_each(
+    classifier: &mut dyn Classifier,
+    rows: &[&Encoding],
+) -> Result<Vec<Verdict>, ClassifyError> {
     if rows.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     match attempt(classifier, rows) {
-        Ok(scores) => scores.into_iter().map(Ok).collect(),
-        Err(error) if rows.len() == 1 => vec![Err(error)],
+        Ok(scores) => Ok(scores.into_iter().map(Ok).collect()),
+        Err(error) if error.device => Err(error),
+        Err(error) if rows.len() == 1 => Ok(vec![Err(error)]),
         Err(error) => {
             tracing::warn!(%error, "splitting the batch to find the row at fault");
             let (left, right) = rows.split_at(rows.len() / 2);
-            let mut verdicts = classify_each(classifier, left);
-            verdicts.extend(classify_each(classifier, right));
-            verdicts
+            let mut verdicts = classify_each(classifier, left)?;
+            verdicts.extend(classify_each(classifier, right)?);
+            Ok(verdicts)
         }
     }
 }
@@ -254,7 +273,7 @@ fn attempt(
     classifier: &mut dyn Classifier,
     rows: &[&Encoding],
 ) -> Result<Vec<Probability>, ClassifyError> {
-    let failed = |reason| ClassifyError { rows: rows.len(), reason };
+    let failed = |reason: String| ClassifyError::new(rows.len(), reason);
     let scores = catch_unwind(AssertUnwindSafe(|| classifier.classify(rows)))
         .unwrap_or_else(|panic| Err(failed(format!("panic: {}", words_of(panic.as_ref())))))?;
     if scores.len() == rows.len() {
@@ -271,14 +290,19 @@ mod tests {
 
     use super::*;
 
-    /// Fails on id 13, panics on id 14, drops a score on id 15; else answers id / 100.
+    /// Fails on id 13, panics on id 14, drops a score on id 15, says on id 12 that the device
+    /// failed; else answers id / 100.
     struct Fake;
 
     impl Classifier for Fake {
         fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
             let has = |id| batch.iter().any(|row| row.ids.contains(&id));
             if has(13) {
-                return Err(ClassifyError { rows: batch.len(), reason: "unlucky".into() });
+                return Err(ClassifyError::new(batch.len(), "unlucky"));
+            }
+            if has(12) {
+                let reason = "out of order".to_owned();
+                return Err(ClassifyError { rows: batch.len(), reason, device: true });
             }
             assert!(!has(14), "boom");
             let mut scores: Vec<_> = (batch.iter())
@@ -359,6 +383,14 @@ mod tests {
     }
 
     /// While the model computes, rows of several callers gather; each gets its own, in order.
+    #[tokio::test]
+    async fn a_device_that_fails_condemns_no_row() {
+        let handle = handle(Fake);
+        let (ill, other) = (handle.classify(rows(&[1, 12, 13])), handle.classify(rows(&[2])));
+        assert_eq!(ill.await.unwrap_err(), WorkerGone);
+        assert_eq!(other.await.unwrap_err(), WorkerGone, "its rows wait for the next run");
+    }
+
     #[tokio::test]
     async fn rows_of_several_callers_travel_together() {
         let (handle, step, batches) = stepped(1_000);

@@ -34,7 +34,7 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 
 /// The longest beginning of `text` that has at most `bytes_max` bytes and ends between
 /// two characters.
-fn beginning(text: &str, bytes_max: usize) -> &str {
+pub(crate) fn beginning(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;

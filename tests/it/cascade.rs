@@ -156,6 +156,11 @@ fn from_two_models_to_a_third() {
     check("models list", true, &["cascade@1", "promoted", "cascade@2"]);
     check("models show cascade", true, &["family      cascade", "logistic-hash@1"]);
     check("--set model.name=cascade score i-love-it", true, &["TIVE 0."]);
+    let needed = ["cascade@1 needs logistic-hash@1", "--force"];
+    train("logistic-hash", "");
+    check("models promote logistic-hash@2 --force", true, &[]);
+    check("models rm logistic-hash@1", false, &needed);
+    check("models promote logistic-hash@1 --force", true, &[]);
 
     let manifest = classifier::read_manifest(directory, "cascade@2").unwrap();
     let figures = &manifest.metrics["held out"];

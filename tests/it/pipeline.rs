@@ -105,7 +105,7 @@ struct Superstitious {
 impl Classifier for Superstitious {
     fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
         if batch.iter().any(|encoding| encoding.ids.contains(&self.word)) {
-            return Err(ClassifyError { rows: batch.len(), reason: "bad luck".into() });
+            return Err(ClassifyError::new(batch.len(), "bad luck"));
         }
         self.inner.classify(batch)
     }

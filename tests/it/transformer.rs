@@ -542,8 +542,9 @@ fn a_text_of_anything_has_a_score() {
         score
     };
     score("a megabyte of words", &words, true);
-    score("a megabyte of one word", &one_word, false);
-    score("a megabyte of emoji", &emoji, false);
+    score("a megabyte of one word", &one_word, true);
+    score("eight kibibytes of one word", &one_word[..8 * 1024], false);
+    score("a megabyte of emoji", &emoji, true);
     let nothing = score("nothing", "", false);
     for (name, text) in [
         ("spaces", "   \n\t"),

@@ -18,7 +18,7 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, PostProcessor, Tokenizer, TruncationParams};
 
 use crate::classifier::{Encoder, Encoding};
-use crate::text::decode_entities;
+use crate::text::{TEXT_BYTES_MAX, beginning, decode_entities};
 
 /// Names of BERT's special tokens, by what Python's transformers calls them.
 const SPECIAL: [(&str, &str); 5] = [
@@ -128,24 +128,28 @@ impl WordPieces {
 
 impl Encoder for WordPieces {
     fn encode(&self, text: &str) -> Encoding {
-        self.pieces(&without_names(&decode_entities(text)))
+        let read = beginning(text, TEXT_BYTES_MAX);
+        let mut encoding = self.pieces(&without_names(&decode_entities(read)));
+        encoding.truncated |= read.len() < text.len();
+        encoding
     }
 }
 
-/// Mentions become `@user`, links `http`; words are what stands between spaces.
+/// Mentions become `@user`, links `http`; words are what stands between white space.
 pub fn without_names(text: &str) -> Cow<'_, str> {
-    let replaced = |word: &str| {
-        if word.len() > 1 && word.starts_with('@') {
-            Some("@user")
-        } else {
-            word.starts_with("http").then_some("http")
-        }
-    };
-    if !text.split(' ').any(|word| replaced(word).is_some()) {
+    if !(text.contains('@') || text.contains("http")) {
         return text.into();
     }
-    let words: Vec<&str> = text.split(' ').map(|word| replaced(word).unwrap_or(word)).collect();
-    words.join(" ").into()
+    let parts = text.split_inclusive(char::is_whitespace).map(|part| {
+        let word = part.trim_end_matches(char::is_whitespace);
+        let space = &part[word.len()..];
+        match word {
+            _ if word.len() > 1 && word.starts_with('@') => ["@user", space],
+            _ if word.starts_with("http") => ["http", space],
+            _ => [word, space],
+        }
+    });
+    parts.flatten().collect::<String>().into()
 }
 
 #[cfg(test)]
@@ -160,6 +164,8 @@ mod tests {
         check("@united  thanks @jetblue!", "@user  thanks @user");
         check("see https://t.co/x now", "see http now");
         check("mail me@example.com", "mail me@example.com");
+        check("@united\nterrible\n\nservice", "@user\nterrible\n\nservice");
+        check("Worst ever\n@united\thttps://t.co/x\n", "Worst ever\n@user\thttp\n");
     }
 
     #[test]
