@@ -160,7 +160,7 @@ enum Name {
     Dense,
     /// Reads words in order, both ways; minutes to train
     Lstm,
-    /// BERT or DistilBERT, fine-tuned; minutes on a GPU, hours on a CPU
+    /// BERT or DistilBERT, fine-tuned; hours to train on a CPU
     Transformer,
 }
 
