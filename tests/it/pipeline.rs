@@ -96,16 +96,26 @@ macro_rules! flaky {
 
 store_calls_but_claim_and_commit! { flaky }
 
-/// Fails on every batch that holds a certain word.
+/// Fails on every batch that holds a certain word, or has the device fail there.
 struct Superstitious {
     inner: Box<dyn Classifier>,
     word: u32,
+    device: bool,
+}
+
+impl Superstitious {
+    fn model(device: bool) -> Model {
+        let Model { id, threshold, encoder, classifier: inner } = Model::null();
+        let word = encoder.encode("thirteen").ids[0];
+        Model { id, threshold, encoder, classifier: Box::new(Self { inner, word, device }) }
+    }
 }
 
 impl Classifier for Superstitious {
     fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
         if batch.iter().any(|encoding| encoding.ids.contains(&self.word)) {
-            return Err(ClassifyError::new(batch.len(), "bad luck"));
+            let error = ClassifyError::new(batch.len(), "bad luck");
+            return Err(ClassifyError { device: self.device, ..error });
         }
         self.inner.classify(batch)
     }
@@ -184,6 +194,32 @@ async fn a_text_longer_than_the_model_reads_is_marked() {
     assert_eq!(truncated, [false, true, false]);
 }
 
+#[tokio::test]
+async fn a_device_that_fails_costs_no_tweet() {
+    let record = |n: i64| {
+        let word = if n == 40 { "thirteen" } else { "fine" };
+        let tweet = serde_json::json!({
+            "id": n.to_string(), "text": word, "created_at": "2015-02-20T10:00:00Z"
+        });
+        (Offset(n), tweet.to_string().into_bytes())
+    };
+    let store = Arc::new(MemoryStore::default());
+    let run = async |model| {
+        let source = MemorySource::new("tweets", vec![(0..60).map(record).collect()]);
+        let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
+        let model = watch::channel(ModelHandle::spawn(model)).1;
+        let clock = Arc::new(SystemClock::new());
+        let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
+        pipeline.run(source.start(positions, 64), std::future::pending()).await
+    };
+    let error = run(Superstitious::model(true)).await.unwrap_err().to_string();
+    assert!(error.contains("the thread that owns the model has ended"), "{error}");
+    assert!(store.totals().await.unwrap().scores < 60);
+    run(Model::null()).await.unwrap();
+    let totals = store.totals().await.unwrap();
+    assert_eq!((totals.scores, totals.dead_letters), (60, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_tweet_counts_once_however_the_store_fails() {
     let mut failures = BTreeMap::<&str, u32>::new();
@@ -196,10 +232,7 @@ async fn every_tweet_counts_once_however_the_store_fails() {
             failures: Mutex::default(),
         });
         let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
-        let Model { id, threshold, encoder, classifier } = Model::null();
-        let word = encoder.encode("thirteen").ids[0];
-        let classifier = Box::new(Superstitious { inner: classifier, word });
-        let model = Model { id, threshold, encoder, classifier };
+        let model = Superstitious::model(false);
         let pipeline = Pipeline::new(
             settings(),
             store.clone(),
