@@ -26,6 +26,8 @@ use crate::text::BrandMatcher;
 
 /// Batches between two stages: one at work, one ready.
 const BATCHES_AHEAD: usize = 2;
+/// Batches that are read and encoded side by side: a GPU takes more than one thread encodes.
+const BATCHES_PREPARED_MAX: usize = 4;
 /// Batches that are scored together, so that the model finds rows of like length.
 const BATCHES_SCORED_MAX: usize = 4;
 
@@ -228,34 +230,41 @@ impl Pipeline {
         }
     }
 
-    /// Reads the records, finds their brands and encodes their texts, off the async threads.
+    /// Has batches read and encoded, several at a time, and passes them on in order.
     async fn prepare(
         self: Arc<Self>,
         mut raw: mpsc::Receiver<Item<Vec<Record>>>,
         readied: mpsc::Sender<Item<Encoded>>,
     ) -> Result<(), CommitError> {
-        while let Some(item) = raw.recv().await {
-            let item = match item.pass() {
-                Ok(item) => item,
-                Err(records) => {
-                    let this = self.clone();
-                    let span = tracing::debug_span!("prepare", rows = records.len());
-                    let work = move || {
-                        let _entered = span.entered();
-                        let model = this.model.borrow().clone();
-                        let (encoder, now) = (model.encoder(), this.clock.now());
-                        let one = |record| this.prepare_one(record, now, &*encoder);
-                        Encoded { rows: records.into_iter().map(one).collect(), model }
-                    };
-                    let encoded = tokio::task::spawn_blocking(work).await;
-                    Item::Batch(encoded.map_err(|error| CommitError::Stage(error.to_string()))?)
+        let mut items = stream::poll_fn(move |context| raw.poll_recv(context))
+            .map(|item: Item<Vec<Record>>| async {
+                match item.pass() {
+                    Ok(item) => Ok(item),
+                    Err(records) => self.clone().encode(records).await.map(Item::Batch),
                 }
-            };
-            if readied.send(item).await.is_err() {
+            })
+            .buffered(BATCHES_PREPARED_MAX);
+        while let Some(item) = items.next().await {
+            if readied.send(item?).await.is_err() {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Reads the records, finds their brands and encodes their texts, off the async threads.
+    async fn encode(self: Arc<Self>, records: Vec<Record>) -> Result<Encoded, CommitError> {
+        let span = tracing::debug_span!("prepare", rows = records.len());
+        // Here, where batches come in order, so that a new model takes over once.
+        let model = self.model.borrow().clone();
+        let work = move || {
+            let _entered = span.entered();
+            let (encoder, now) = (model.encoder(), self.clock.now());
+            let one = |record| self.prepare_one(record, now, &*encoder);
+            Encoded { rows: records.into_iter().map(one).collect(), model }
+        };
+        let encoded = tokio::task::spawn_blocking(work).await;
+        encoded.map_err(|error| CommitError::Stage(error.to_string()))
     }
 
     fn prepare_one(
