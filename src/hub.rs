@@ -200,7 +200,7 @@ impl Hub {
         let pointer = place.pointer_path(commit).join(file);
         if blob.exists() {
             if self.verify(file, &blob, &metadata).is_ok() {
-                link(&pointer, &metadata.etag).map_err(|source| self.disk(source))?;
+                link(&pointer, &blob, &metadata.etag).map_err(|source| self.disk(source))?;
                 say(&format!("{file}: there already, checksum agrees"));
                 return Ok(true);
             }
@@ -210,9 +210,8 @@ impl Hub {
         let part = blob.with_extension("part");
         let mut attempts = 0;
         loop {
-            if !pointer.exists() {
-                remove(&pointer);
-            }
+            // It would stay where it leads elsewhere.
+            remove(&pointer);
             // hf-hub goes on behind the part there is; behind a whole one there is nothing.
             let mut from = fs::metadata(&part).map_or(0, |part| part.len());
             if from >= metadata.bytes {
@@ -382,9 +381,10 @@ fn digest(mut hasher: impl Digest, path: &Path) -> io::Result<String> {
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Lets a commit's file be the blob that is there.
-fn link(pointer: &Path, etag: &str) -> io::Result<()> {
-    if pointer.exists() {
+/// Lets a commit's file be the blob that is there, whatever it was before: a cache that was
+/// copied may have files in place of links.
+fn link(pointer: &Path, blob: &Path, etag: &str) -> io::Result<()> {
+    if fs::canonicalize(pointer).is_ok_and(|to| fs::canonicalize(blob).is_ok_and(|it| it == to)) {
         return Ok(());
     }
     remove(pointer);

@@ -4,6 +4,7 @@
 //! asks before it is there is told "none" for good. Deliberately absent: several GPUs.
 
 use std::ffi::{CStr, CString};
+use std::path::Path;
 
 use tch::{Cuda, Device};
 
@@ -99,6 +100,9 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     };
     let loaded = failure.unwrap_or_else(|| format!("{LIBRARY} is loaded"));
     let found = Cuda::device_count();
+    if name == "auto" && found == 0 && Path::new("/dev/nvidia0").exists() {
+        tracing::warn!(loaded, "there is a GPU, and libtorch sees none: computing on the CPU");
+    }
     match name {
         _ if (number as i64) < found => Ok(Device::Cuda(number)),
         "auto" => Ok(Device::Cpu),

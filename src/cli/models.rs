@@ -193,7 +193,12 @@ fn measure(
     manifests: [&Manifest; 2],
 ) -> anyhow::Result<Vec<Comparison>> {
     let data = training::read(file, None)?;
-    let selection = evaluation::select(&data, &manifests, None)?;
+    // What a cascade's models learned from it knows too.
+    let mut known: Vec<Manifest> = manifests.into_iter().cloned().collect();
+    for member in manifests.into_iter().flat_map(|it| it.architecture.members()) {
+        known.push(classifier::read_manifest(&settings.directory, &member.model.to_string())?);
+    }
+    let selection = evaluation::select(&data, &known.iter().collect::<Vec<_>>(), None)?;
     eprintln!("{}", selection.note);
     let rows = selection.rows;
     let [current, new] = manifests.map(|manifest| {

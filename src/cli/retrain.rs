@@ -199,7 +199,9 @@ fn also(text: &str) -> Result<Also, String> {
         return Ok(Also { file: text.into(), weight: 1.0 });
     };
     match weight.parse::<f32>() {
-        Ok(weight) if weight.is_finite() && weight > 0.0 => Ok(Also { file: file.into(), weight }),
+        Ok(weight) if weight > 0.0 && weight <= WEIGHT_MAX => {
+            Ok(Also { file: file.into(), weight })
+        }
         _ => Err(format!(
             "{weight:?} is no weight above 0, up to {WEIGHT_MAX}; give FILE or FILE=WEIGHT"
         )),
@@ -227,11 +229,13 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         Some(Name::Lstm) => vec![Family::Lstm],
         Some(Name::Transformer) => vec![Family::Transformer],
         None => {
+            // The study's preset is none for transformers.
+            let may = args.preset == Preset::Tweet;
             let has_base = args.base.is_some() || hub::cached(BASE, hub::MAIN).is_some();
-            if !has_base {
+            if may && !has_base {
                 eprintln!("leaving out the transformer: {}", TrainingError::NoBase);
             }
-            let can = |family: &Family| *family != Family::Transformer || has_base;
+            let can = |family: &Family| *family != Family::Transformer || (may && has_base);
             Family::ALL.into_iter().filter(can).collect()
         }
     };
@@ -328,7 +332,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
                 Precision::Auto => device.is_cuda(),
                 precision => precision == Precision::Half,
             },
-            teacher: teacher.clone(),
+            teacher: teacher.clone().filter(|_| !is_logistic(family)),
             seed: args.seed,
             threads: settings.model.threads,
             device,
@@ -372,6 +376,11 @@ pub(super) fn print(
     evaluate::print(&out)
 }
 
+/// Whether it is solved, and not taught row by row.
+fn is_logistic(family: Family) -> bool {
+    matches!(family, Family::LogisticHash | Family::LogisticTfidf)
+}
+
 impl Args {
     fn name_of(&self, family: Family) -> String {
         let study = if self.preset == Preset::Study { "-study" } else { "" };
@@ -396,7 +405,7 @@ impl Args {
 
     /// A flag that does nothing is a misunderstanding, better cleared up before than after.
     fn refuse_idle_flags(&self, family: Family) -> anyhow::Result<()> {
-        let logistic = matches!(family, Family::LogisticHash | Family::LogisticTfidf);
+        let logistic = is_logistic(family);
         let transformer = family == Family::Transformer;
         let idle = [
             ("--epochs", self.epochs.is_some(), logistic),
@@ -452,7 +461,7 @@ impl Args {
         if family == Family::Transformer {
             base.iter().for_each(|base| add("base", Pretrained::name(base)));
         }
-        let logistic = matches!(family, Family::LogisticHash | Family::LogisticTfidf);
+        let logistic = is_logistic(family);
         teacher
             .iter()
             .filter(|_| !logistic)

@@ -94,6 +94,14 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
     let data = &manifest.data;
     let is_cascade = matches!(manifest.architecture, Architecture::Cascade(_));
     let Calibration { temperature, threshold } = manifest.calibration;
+    let weights = if is_cascade {
+        String::new()
+    } else {
+        format!(
+            " {} parameters, {} of them learned here. Weights are stored in half precision.",
+            manifest.parameters, manifest.trainable
+        )
+    };
     let parted = match data.split.as_str() {
         "user" => {
             "no known author stands on two sides (rows without an author are parted by their text)"
@@ -103,16 +111,13 @@ pub(super) fn card(manifest: &Manifest, report: &Report) -> String {
     };
     write!(
         out,
-        "# {id}\n\nTells negative tweets from others, in English.\n\n{shape} {} parameters, {} of \
-         them learned here. Weights are stored in half precision. Scores are taken at temperature \
+        "# {id}\n\nTells negative tweets from others, in English.\n\n{shape}{weights} Scores are taken at temperature \
          {temperature:.2}; a tweet is negative from a probability of {threshold:.2} upwards.\n\n\
          ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
          duplicate, {} with conflicting labels and {} that stand in the test file were left \
          out. {} rows to learn from, {} to {}, {} held out; {parted}.{}{}{}{}\n\n\
          `{}`, {} on {}.\n\n\
          ## Measured\n\nOn the files of this very version; in brackets 95 % intervals.\n",
-        manifest.parameters,
-        manifest.trainable,
         data.file,
         data.sha256,
         report.read,

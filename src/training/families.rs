@@ -11,7 +11,7 @@ use super::checkpoint::Checkpoint;
 use super::linear::{self, HashModel, Settings, TFIDF_LENGTHS, TfidfModel};
 use super::trainer::{self, Epoch, Example, Recipe};
 use super::vectors::{self, Fitting, Vectors};
-use super::{Request, Row, Split, TrainingError};
+use super::{Request, Row, Split, TrainingError, sha256};
 use crate::classifier::{
     Architecture, Dense, DenseShape, Encoder, Lstm, LstmShape, Network, Pooling, Pretrained,
     Purpose, Sequence, Source, TransformerFiles, Weights, WordIds,
@@ -290,7 +290,9 @@ fn learn(
         learning_rate: request.learning_rate.unwrap_or(recipe.learning_rate),
         ..recipe
     };
-    let checkpoint = request.checkpoint(sides, sources);
+    // What is taught, which a teacher of the same name may have changed.
+    let targets: Vec<u8> = train.iter().flat_map(|row| row.target.to_le_bytes()).collect();
+    let checkpoint = request.checkpoint(sides, sources, &sha256(&targets));
     let run = trainer::Run {
         name: &request.name,
         recipe,

@@ -139,12 +139,13 @@ pub struct Rows<'a> {
 
 impl Request<'_> {
     /// Where this training, on these very data, keeps its checkpoint.
-    fn checkpoint(&self, sides: &Split<'_>, embeddings: &[Source]) -> Checkpoint {
+    fn checkpoint(&self, sides: &Split<'_>, embeddings: &[Source], taught: &str) -> Checkpoint {
         let Self { command, threads, device, .. } = self;
         let (train, validation) = (rows_sha256(&sides.train), rows_sha256(&sides.validation));
         let lists = self.analyzer.lexicon().map(|lexicon| sha256(lexicon.to_text().as_bytes()));
         let about = format!(
-            "{command} {threads} {device:?} {train} {validation} {embeddings:?} {lists:?} {} {LIBTORCH}",
+            "{command} {threads} {device:?} {train} {validation} {taught} {embeddings:?} {lists:?} {} \
+             {LIBTORCH}",
             env!("CARGO_PKG_VERSION")
         );
         Checkpoint::new(&self.output, &self.name, sha256(about.as_bytes()), command.clone())
@@ -216,8 +217,8 @@ pub enum TrainingError {
     Embeddings(#[from] EmbeddingError),
     /// The teacher learned from rows that the pupil is measured on, or may have.
     #[error(
-        "{teacher} cannot teach here: it held out other rows, so that the new model would be measured \
-         on some that its teacher learned from; give the --data, --test, --rows, --also, --seed and \
+        "{teacher} cannot teach here: it held out other rows or learned from other files, so that the \
+         new model would be measured on rows that its teacher learned from; give the --data, --test, --rows, --also, --seed and \
          --split that {teacher} was trained with (monitor models show {teacher})"
     )]
     OtherTeacher {
@@ -274,7 +275,7 @@ pub fn train(request: &Request<'_>, rows: Rows<'_>) -> Result<Registered, Traini
     let human = rows.calibrate.map(|human| Human::new(human, data)).transpose()?;
     let clock = SystemClock::new();
     // A model that is opened takes its turn at the generator too.
-    let lessons = teacher::lessons(request, &sides)?;
+    let lessons = teacher::lessons(request, &sides, rows.also)?;
     let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
     tch::manual_seed(request.seed as i64);

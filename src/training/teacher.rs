@@ -4,8 +4,10 @@
 //! tell how sure one can be of each row. Method: Hinton, Vinyals and Dean 2015; from BERT to
 //! an LSTM: Tang et al. 2019.
 //!
-//! **Invariant.** Teacher and pupil hold out the same rows, so that the pupil is measured on
-//! rows that neither has seen. Deliberately absent: rows without a label.
+//! **Invariant.** Teacher and pupil hold out the same rows and learn from the same further
+//! files, so that the pupil is measured on rows that neither has seen. Deliberately absent: rows without a label.
+
+use std::collections::BTreeSet;
 
 use super::measure::scores;
 use super::{HELD_OUT, Request, Split, TrainingError, rows_sha256};
@@ -25,8 +27,12 @@ pub(super) struct Lessons {
 /// Asks the teacher, where there is one, for its scores.
 ///
 /// # Errors
-/// There is no such model, it failed on a row, or it held out other rows.
-pub(super) fn lessons(request: &Request<'_>, sides: &Split<'_>) -> Result<Lessons, TrainingError> {
+/// There is no such model, it failed on a row, or it learned from other rows.
+pub(super) fn lessons(
+    request: &Request<'_>,
+    sides: &Split<'_>,
+    also: &[Source],
+) -> Result<Lessons, TrainingError> {
     let labels = sides.train.iter().map(|row| f32::from(u8::from(row.negative)));
     let Some(name) = &request.teacher else {
         return Ok(Lessons { targets: labels.collect(), teacher: None });
@@ -34,7 +40,11 @@ pub(super) fn lessons(request: &Request<'_>, sides: &Split<'_>) -> Result<Lesson
     let member = classifier::member(&request.output, name)?;
     let id = member.model.to_string();
     let manifest = classifier::read_manifest(&request.output, &id)?;
-    if manifest.rows_sha256.get(HELD_OUT) != Some(&rows_sha256(&sides.held_out)) {
+    let files = |sources: &[Source]| -> BTreeSet<String> {
+        sources.iter().map(|source| source.sha256.clone()).collect()
+    };
+    let same_rows = manifest.rows_sha256.get(HELD_OUT) == Some(&rows_sha256(&sides.held_out));
+    if !same_rows || files(&manifest.data.also) != files(also) {
         return Err(TrainingError::OtherTeacher { teacher: id });
     }
     let settings = config::Model {

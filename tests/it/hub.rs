@@ -168,6 +168,12 @@ fn fetches_once_and_opens_without_a_network() {
     fs::remove_file(fs::canonicalize(&weights).unwrap()).unwrap();
     rig.fetched("a link to nowhere", &rig.fetch(&[]), &FILES);
     assert_eq!(rig.hub.downloads(), ["model.safetensors 0-"; 2]);
+
+    // A cache that was copied has files in place of links; `fetched` compares them.
+    fs::remove_file(&weights).unwrap();
+    fs::write(&weights, "damaged on the way").unwrap();
+    rig.fetched("a file in place of the link", &rig.fetch(&[]), &FILES);
+    assert_eq!(rig.hub.downloads(), [""; 0]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Where a cheap model may be trusted: the band of its probabilities outside which it answers.
 //!
 //! **Invariant.** On the rows fitted on, with one more that is lost counted in, the loss of
-//! accuracy is at most the one allowed: then the expected loss on rows of the same kind is too
-//! (conformal risk control, Angelopoulos et al. 2024). Deliberately absent: a promise for each
-//! single fit; chance may move it either way by its standard error.
+//! accuracy is at most the one allowed (after conformal risk control, Angelopoulos et al. 2024,
+//! whose guarantee wants losses that only fall, and one bound). Deliberately absent: a promise
+//! for other rows; the manifest has what was lost on rows that neither model has seen.
 
 /// A row with its label, as far as a band depends on it.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -53,7 +53,8 @@ pub enum SelectionError {
     #[error(
         "which rows of {file} were held out from {model} cannot be found again: it was parted by \
          time, which depends on all rows, and these are not all the rows of its training; give \
-         --split all to measure on those it learned from too"
+         a file that it does not know, or have all rows evaluated (monitor evaluate --split all), \
+         those it learned from too"
     )]
     Lost {
         /// The file at hand.
