@@ -1,30 +1,29 @@
-//! Makes the binary find libtorch at run time (torch-sys's own link metadata reaches only
-//! its direct dependents), and know the commit it was built from.
+//! Makes what links libtorch find it at run time, and tells `main.rs` where Git keeps the
+//! commit: a commit then recompiles `main.rs` alone, and not the library.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
+
+#[path = "crates/model/build.rs"]
+mod libtorch;
 
 fn main() {
-    println!("cargo:rerun-if-env-changed=LIBTORCH");
-    match std::env::var("LIBTORCH") {
-        Ok(path) => println!("cargo:rustc-link-arg=-Wl,-rpath,{path}/lib"),
-        Err(_) => println!(
-            "cargo:warning=LIBTORCH is not set: run scripts/setup, then `eval \"$(scripts/setup --env)\"` in this shell"
-        ),
-    }
-    // Manifests of models name it. Without git, or outside a repository, they do not.
-    if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
-        println!("cargo:rustc-env=MONITOR_COMMIT={commit}");
-    }
-    for name in ["HEAD", "logs/HEAD"] {
-        if let Some(path) = git(&["rev-parse", "--git-path", name]) {
-            println!("cargo:rerun-if-changed={path}");
-        }
-    }
-    println!("cargo:rerun-if-changed=build.rs");
+    libtorch::main();
+    let log = commit_log().unwrap_or_else(|| {
+        let empty = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("no-commit");
+        fs::write(&empty, "").expect("OUT_DIR can be written");
+        empty
+    });
+    println!("cargo:rustc-env=MONITOR_COMMIT_LOG={}", log.display());
 }
 
-fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().to_owned())
+/// The file whose last line names the commit checked out; `None` outside a repository, or
+/// where Git keeps no such log.
+fn commit_log() -> Option<PathBuf> {
+    let output =
+        Command::new("git").args(["rev-parse", "--git-path", "logs/HEAD"]).output().ok()?;
+    let path = String::from_utf8(output.stdout).ok()?;
+    let path = Path::new(path.trim()).canonicalize().ok()?;
+    (output.status.success() && path.is_file()).then_some(path)
 }

@@ -18,11 +18,15 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use monitor::classifier::{self, Architecture, ArtifactError, Manifest, Model, TransformerShape};
-use monitor::clock::{Clock, SystemClock};
-use monitor::config;
-use monitor::text::decode_entities;
-use monitor::training::{self, Row, SplitBy};
+use monitor_config as config;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::Precision;
+use monitor_core::text::decode_entities;
+use monitor_model::OpenOptions;
+use monitor_model::{
+    self as classifier, Architecture, ArtifactError, Manifest, Model, TransformerShape,
+};
+use monitor_train::training::{self, Row, SplitBy};
 use serde::Deserialize;
 
 #[derive(Parser)]
@@ -122,14 +126,14 @@ fn main() -> anyhow::Result<()> {
 /// Ours first, then the peers, then what is cheaper.
 fn sides(args: &Args) -> anyhow::Result<Vec<Side>> {
     let open = |name: &str, precision| {
-        let settings = config::Model {
+        let options = OpenOptions {
             directory: args.models.clone(),
             threads: args.threads,
             device: if args.gpu { "cuda:0" } else { "cpu" }.into(),
             precision,
-            ..config::Model::default()
+            tokens_max: None,
         };
-        classifier::open(&settings, name)
+        classifier::open(&options, name)
     };
     let ours = |name: String, model| Side { name, kind: Kind::Ours(Box::new(model)), runs: vec![] };
     let peer = |name: &str, side, precision| Side {
@@ -137,12 +141,12 @@ fn sides(args: &Args) -> anyhow::Result<Vec<Side>> {
         kind: Kind::Peer { side, precision },
         runs: vec![],
     };
-    let half = ours("monitor, half".into(), open(&args.model, config::Precision::Half)?);
+    let half = ours("monitor, half".into(), open(&args.model, Precision::Half)?);
     let mut sides = if args.gpu {
         vec![half, peer("transformers, half", "transformers", "half")]
     } else {
         vec![
-            ours("monitor".into(), open(&args.model, config::Precision::Single)?),
+            ours("monitor".into(), open(&args.model, Precision::Single)?),
             peer("transformers", "transformers", "single"),
             peer("transformers, all sorted by length", "sorted", "single"),
             peer("ONNX Runtime", "onnx", "single"),
@@ -150,7 +154,7 @@ fn sides(args: &Args) -> anyhow::Result<Vec<Side>> {
         ]
     };
     for name in ["lstm", "logistic-tfidf", "cascade"] {
-        match open(name, config::Precision::Auto) {
+        match open(name, Precision::Auto) {
             Ok(model) => sides.push(ours(format!("monitor, {name}"), model)),
             Err(ArtifactError::Unknown { .. }) => {}
             Err(error) => return Err(error.into()),

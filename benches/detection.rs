@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use clap::Parser;
-use monitor::domain::Minute;
+use monitor_core::domain::Minute;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

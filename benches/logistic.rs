@@ -14,12 +14,12 @@ use std::process::Command;
 
 use anyhow::Context;
 use clap::Parser;
-use monitor::classifier::{Classifier, Encoder, HashedWords, KnownNgrams, Logistic, Tfidf};
-use monitor::clock::{Clock, SystemClock};
-use monitor::domain::Probability;
-use monitor::text::{Analyzer, NgramLengths};
-use monitor::training::linear::{self, Settings, TFIDF_LENGTHS};
-use monitor::training::{self, Metrics, Row, SplitBy};
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::Probability;
+use monitor_core::text::{Analyzer, NgramLengths};
+use monitor_model::{Classifier, Encoder, HashedWords, KnownNgrams, Logistic, Tfidf};
+use monitor_train::training::linear::{self, Settings, TFIDF_LENGTHS};
+use monitor_train::training::{self, Metrics, Row, SplitBy};
 
 const DATA: &str = "../shared/data/sentiment140/training.249010.processed.noemoticon.csv.xz";
 const SEED: u64 = 140;

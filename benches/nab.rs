@@ -24,9 +24,9 @@ use anyhow::{Context, ensure};
 use chrono::NaiveDateTime;
 use clap::Parser;
 use liblzma::read::XzDecoder;
-use monitor::alerting::{Series, VolumePolicy, VolumeState, VolumeVerdict};
-use monitor::clock::{Clock, SystemClock};
-use monitor::domain::{Counts, Minute};
+use monitor_core::alerting::{Series, VolumePolicy, VolumeState, VolumeVerdict};
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{Counts, Minute};
 
 use scoring::{Labels, PROFILES, normalised};
 

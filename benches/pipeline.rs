@@ -19,17 +19,18 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use chrono::TimeDelta;
 use clap::Parser;
-use monitor::batching::Policy;
-use monitor::classifier::{self, Model, ModelHandle};
-use monitor::clock::{Clock, SystemClock};
-use monitor::config;
-use monitor::domain::{Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet};
-use monitor::embedded::{MockBroker, Nisshi, Postgres, Storage};
-use monitor::ingest::{KafkaSource, Limits, decode};
 use monitor::pipeline::{Pipeline, Settings, StoredPositions};
-use monitor::store::{Advance, Batch, Claim, PostgresStore, ScoredTweet, Store};
-use monitor::telemetry::Readiness;
-use monitor::text::{BrandMatcher, BrandRule};
+use monitor::settings::open_options;
+use monitor_config as config;
+use monitor_core::batching::Policy;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet};
+use monitor_core::text::{BrandMatcher, BrandRule};
+use monitor_embedded::{MockBroker, Nisshi, Postgres, Storage};
+use monitor_ingest::{KafkaSource, Limits, decode};
+use monitor_model::{self as classifier, Model, ModelHandle};
+use monitor_store::{Advance, Batch, Claim, PostgresStore, ScoredTweet, Store};
+use monitor_telemetry::Readiness;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -128,7 +129,7 @@ async fn main() -> anyhow::Result<()> {
                 "bare consume" => bench.bare_consume()?.into(),
                 "bare insert" => bench.bare_insert().await?.into(),
                 "no model" => bench.pipeline(Model::null()).await?,
-                name => bench.pipeline(classifier::open(&models, name)?).await?,
+                name => bench.pipeline(classifier::open(&open_options(&models), name)?).await?,
             };
             eprintln!("round {round} of {}: {name}: {:.0} rows/s", args.rounds, run.rate);
             runs.push(run);

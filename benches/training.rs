@@ -17,9 +17,9 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use monitor::classifier::{Architecture, Encoder, Manifest, Pooling, Weights, WordIds};
-use monitor::text::{Analyzer, Vocabulary};
-use monitor::training::{self, Dataset, Family, LSTM_RECIPE, Request, Row, Rows, SplitBy};
+use monitor_core::text::{Analyzer, Vocabulary};
+use monitor_model::{Architecture, Encoder, Manifest, Pooling, Weights, WordIds};
+use monitor_train::training::{self, Dataset, Family, LSTM_RECIPE, Request, Row, Rows, SplitBy};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 

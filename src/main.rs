@@ -6,13 +6,21 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     wait_without_spinning();
-    match monitor::cli::run(monitor::cli::Cli::parse()) {
+    match monitor::cli::run(monitor::cli::Cli::parse(), commit()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", monitor::cli::one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The commit this program was built from, 12 hexadecimal digits; `None` outside a
+/// repository.
+fn commit() -> Option<&'static str> {
+    // `<old commit> <new commit> <who> <when>\t<what>`, a line for each change of HEAD.
+    let last = include_str!(env!("MONITOR_COMMIT_LOG")).lines().next_back()?;
+    last.split(' ').nth(1)?.get(..12)
 }
 
 /// Starts this program once more with OpenMP told how to wait, where it is not told already.

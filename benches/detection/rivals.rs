@@ -1,8 +1,8 @@
 //! The detectors compared.
 
-use monitor::alerting::Series;
-use monitor::alerting::{Baseline, Policy, ShareRule, State, Verdict};
-use monitor::domain::{Counts, Minute};
+use monitor_core::alerting::Series;
+use monitor_core::alerting::{Baseline, Policy, ShareRule, State, Verdict};
+use monitor_core::domain::{Counts, Minute};
 
 use super::streams::Stream;
 

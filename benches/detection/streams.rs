@@ -2,8 +2,8 @@
 
 use std::f64::consts::TAU;
 
-use monitor::alerting::Series;
-use monitor::domain::{Counts, Minute};
+use monitor_core::alerting::Series;
+use monitor_core::domain::{Counts, Minute};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Beta, Binomial, Distribution, Poisson, StandardNormal};

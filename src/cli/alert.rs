@@ -13,13 +13,13 @@ use super::evaluate::{print, print_json};
 use super::models::aligned;
 use super::times::{show as when, time};
 use super::{causes, known_brands, require_brand, with_store};
-use crate::alerting::{self, Route};
-use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
-use crate::domain::{Cause, STREAM, Severity, Transition};
-use crate::notify::{self, Outcome};
 use crate::pipeline;
-use crate::store::{OutboxRow, Store};
+use monitor_config::Settings;
+use monitor_core::alerting::{self, Route};
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{Cause, STREAM, Severity, Transition};
+use monitor_notify::{self as notify, Outcome};
+use monitor_store::{OutboxRow, Store};
 
 /// See who hears of what, try a receiver out, and send again what could not be sent
 #[derive(Debug, clap::Args)]

@@ -3,6 +3,7 @@ mod picture;
 mod report;
 mod tweets;
 
+use crate::settings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -15,11 +16,11 @@ use super::evaluate::{print, print_json, write_whole};
 use super::run::require_brands;
 use super::times::{show, time};
 use super::{require_brand, with_store};
-use crate::alerting::{Policy, backtest};
-use crate::config::{self, Settings};
-use crate::domain::{Counts, Minute};
 use crate::pipeline::{policy, surge_policy};
-use crate::store::Store;
+use monitor_config::{self as config, Settings};
+use monitor_core::alerting::{Policy, backtest};
+use monitor_core::domain::{Counts, Minute};
+use monitor_store::Store;
 
 /// Try the alerts out on the past, before they are trusted
 ///
@@ -112,7 +113,7 @@ impl Range {
 
 /// Reads what there is, judges it by each rule, and prints.
 pub fn run(args: &Args, config: Option<&Path>, set: &[(String, String)]) -> anyhow::Result<()> {
-    let settings = config::load(config, set)?;
+    let settings = settings::load(config, set)?;
     require_brands(&settings)?;
     let brands = brands(&args.brand, &settings)?;
     let range = Range {
@@ -176,7 +177,7 @@ fn rules(
             let name = file.display().to_string();
             let keys = rule_keys(file).with_context(|| name.clone())?;
             let set: Vec<_> = set.iter().cloned().chain(keys).collect();
-            let settings = config::load(config, &set).with_context(|| name.clone())?;
+            let settings = settings::load(config, &set).with_context(|| name.clone())?;
             Ok((name, settings.alerting))
         })
         .collect()

@@ -3,13 +3,14 @@ use std::fmt::Write as _;
 use chrono::DateTime;
 
 use super::evaluate::print;
-use crate::alerting::{self, QuietHours, Route};
-use crate::classifier;
-use crate::config::{Endpoint, Receiver, Settings, Stream};
-use crate::domain::{Cause, STREAM, Severity, Transition};
-use crate::notify::{self, heartbeat::Heartbeat};
 use crate::pipeline;
-use crate::store::PostgresStore;
+use crate::settings::open_options;
+use monitor_config::{Endpoint, Receiver, Settings, Stream};
+use monitor_core::alerting::{self, QuietHours, Route};
+use monitor_core::domain::{Cause, STREAM, Severity, Transition};
+use monitor_model as classifier;
+use monitor_notify::{self as notify, heartbeat::Heartbeat};
+use monitor_store::PostgresStore;
 
 /// Check the settings and print what is wrong with them
 ///
@@ -22,8 +23,7 @@ pub struct Args {}
 
 pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
     super::run::require_brands(&settings)?;
-    let model = &settings.model;
-    let model = classifier::open(model, &model.name)?;
+    let model = classifier::open(&open_options(&settings.model), &settings.model.name)?;
     notify::notifiers(&settings.receivers, settings.delivery)?;
     Heartbeat::new(&settings.heartbeat)?;
     print(&summary(&settings, &model.id.to_string()))

@@ -1,3 +1,5 @@
+use crate::settings::open_options;
+use monitor_model::OpenOptions;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -5,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use super::evaluate::{Split, print, print_json, write_whole};
-use crate::classifier::{self, Architecture, Manifest, Model, ModelId};
-use crate::config::{Model as ModelSettings, Settings};
-use crate::training;
-use crate::training::evaluation::{
+use monitor_config::Settings;
+use monitor_model::{self as classifier, Architecture, Manifest, Model, ModelId};
+use monitor_train::training;
+use monitor_train::training::evaluation::{
     self, Cascaded, Compared, Comparison, Found, Measured, Metrics, Part,
 };
 
@@ -67,7 +69,7 @@ fn price(text: &str) -> Result<f64, String> {
 /// Lets every model score the rows, then takes their time in turn, and prints the table.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let threads = settings.model.threads;
-    let (manifests, mut models) = open(&args, &settings.model)?;
+    let (manifests, mut models) = open(&args, &open_options(&settings.model))?;
     let data = training::read(&args.data, None)?;
     let selection = evaluation::select(
         &data,
@@ -137,13 +139,13 @@ fn ids(args: &Args, directory: &Path) -> anyhow::Result<Vec<ModelId>> {
 }
 
 /// Opens them all. What nobody named is left out where it is damaged, and that is said.
-fn open(args: &Args, settings: &ModelSettings) -> anyhow::Result<(Vec<Manifest>, Vec<Model>)> {
-    let directory = &settings.directory;
+fn open(args: &Args, options: &OpenOptions) -> anyhow::Result<(Vec<Manifest>, Vec<Model>)> {
+    let directory = &options.directory;
     let (mut manifests, mut models) = (Vec::new(), Vec::new());
     for id in ids(args, directory)? {
         let name = id.to_string();
         let manifest = classifier::read_manifest(directory, &name);
-        match manifest.and_then(|it| Ok((it, classifier::open(settings, &name)?))) {
+        match manifest.and_then(|it| Ok((it, classifier::open(options, &name)?))) {
             Ok((manifest, model)) => {
                 manifests.push(manifest);
                 models.push(model);

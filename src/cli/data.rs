@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::clock::{Clock, SystemClock};
-use crate::training::{self, Place, Profile, Quantiles, Target};
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_train::training::{self, Place, Profile, Quantiles, Target};
 
 /// Progress is told so often, in seconds.
 const TELL_EVERY_S: f64 = 2.0;

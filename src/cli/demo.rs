@@ -1,5 +1,6 @@
 mod made;
 
+use crate::settings::{self, log_format};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -17,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::made::{Database, Made, PARTITIONS, SERVER_MAX, create_topic};
 use super::replay::{self, Sent, Times, replay};
-use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Brand, Email, Endpoint, Receiver, Secret, Settings, SmtpTls, Webhook};
-use crate::domain::Incident;
-use crate::embedded::{Mail, MailServer, MockBroker};
 use crate::pipeline::Daemon;
-use crate::store::{PostgresStore, Store};
-use crate::telemetry;
+use monitor_config::{Brand, Email, Endpoint, Receiver, Settings, SmtpTls, Webhook};
+use monitor_core::Secret;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::Incident;
+use monitor_embedded::{Mail, MailServer, MockBroker};
+use monitor_store::{PostgresStore, Store};
+use monitor_telemetry as telemetry;
 
 /// The variable that names brokers to use instead of the embedded one.
 const BROKERS: &str = "MONITOR_KAFKA__BROKERS";
@@ -66,11 +68,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args, overrides: Vec<(String, String)>) -> anyhow::Result<()> {
-    let mut settings = config::load(None, &overrides)?;
+    let mut settings = settings::load(None, &overrides)?;
     if !overrides.iter().any(|(key, _)| key == "log.filter") {
         settings.log.filter = "error".into();
     }
-    telemetry::init_logging(&settings.log).context("log.filter")?;
+    telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
+        .context("log.filter")?;
     ensure!(
         args.tweets.is_file(),
         "there is no file {}; start the demo by scripts/demo, or from the repository's folder",
@@ -141,7 +144,7 @@ async fn play(
     let page = format!("http://{}/", listener.local_addr()?);
     settings.http.public_url = Some(page.clone());
     row("Page", &page);
-    settings.validate()?;
+    settings.validate(settings::OWNERS)?;
 
     let store = PostgresStore::connect(&settings.store)?;
     let stop_daemon = CancellationToken::new();
@@ -392,7 +395,7 @@ async fn report(
 }
 
 fn alert_line(incident: &Incident) -> String {
-    let time = |minute: crate::domain::Minute| minute.start().format("%a %d %b %H:%M");
+    let time = |minute: monitor_core::domain::Minute| minute.start().format("%a %d %b %H:%M");
     let until = incident.resolved.map_or("still open".to_owned(), |m| time(m).to_string());
     let what = match incident.evidence.share() {
         Some(e) => format!(

@@ -1,3 +1,4 @@
+use crate::settings::open_options;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -5,11 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::evaluate_provider::{self, ProviderArgs};
-use crate::classifier::{self, Architecture, Member, Model};
-use crate::config::Settings;
-use crate::domain::Probability;
-use crate::training;
-use crate::training::evaluation::{self, Cascaded, Evaluation, Found, Measured, Part};
+use monitor_config::Settings;
+use monitor_core::domain::Probability;
+use monitor_model::{self as classifier, Architecture, Member, Model};
+use monitor_train::training;
+use monitor_train::training::evaluation::{self, Cascaded, Evaluation, Found, Measured, Part};
 
 /// Measure a model on labelled tweets
 ///
@@ -90,13 +91,13 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let (directory, threads) = (&settings.model.directory, settings.model.threads);
     let manifest = classifier::read_manifest(directory, name)?;
     let data = training::read(data, None)?;
-    let mut models = vec![classifier::open(&settings.model, name)?];
+    let mut models = vec![classifier::open(&open_options(&settings.model), name)?];
     let mut manifests = vec![manifest];
     // A cascade is measured beside both of its models.
     for Member { model, .. } in manifests[0].architecture.clone().members() {
         let name = model.to_string();
         manifests.push(classifier::read_manifest(directory, &name)?);
-        models.push(classifier::open(&settings.model, &name)?);
+        models.push(classifier::open(&open_options(&settings.model), &name)?);
     }
     let all: Vec<_> = manifests.iter().collect();
     let selection = evaluation::select(&data, &all, args.split.map(Part::from))?;

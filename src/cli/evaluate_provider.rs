@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 use self::report::{Answer, Effort, Report};
 use super::evaluate::{print, print_json};
 use super::run::stop_on_signals;
-use crate::clock::{Clock, SystemClock};
-use crate::config::{Log, Secret};
-use crate::provider::{Azure, BATCH_DOCUMENTS_MAX, Limits, Retry, text_records};
-use crate::telemetry;
-use crate::text::unit_interval;
-use crate::training::{self, Target};
+use monitor_core::Secret;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::text::unit_interval;
+use monitor_telemetry as telemetry;
+use monitor_train::provider::{Azure, BATCH_DOCUMENTS_MAX, Limits, Retry, text_records};
+use monitor_train::training::{self, Target};
 
 /// As in the samples of Azure's own libraries.
 const KEY_VARIABLE: &str = "AZURE_LANGUAGE_KEY";
@@ -130,8 +130,8 @@ pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Resu
     }
 
     // It names the endpoint whose certificate does not fit.
-    let filter = format!("{},rustls_platform_verifier=off", Log::default().filter);
-    telemetry::init_logging(&Log { filter, ..Log::default() }).context("the log's filter")?;
+    let filter = format!("{},rustls_platform_verifier=off", monitor_config::Log::default().filter);
+    telemetry::init_logging(&filter, telemetry::Format::Text).context("the log's filter")?;
     let records_max = records_max(args.cost_eur_max, args.price_eur_per_1000);
     let mut azure = prepare(args, records_max)?;
     agree(args, &open, records_max, answers.len())?;

@@ -8,12 +8,12 @@ use super::evaluate::{print, print_json};
 use super::models::aligned;
 use super::times::show as when;
 use super::{causes, with_store};
-use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
-use crate::domain::{
+use monitor_config::Settings;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{
     Acknowledgement, Cause, Evidence, Incident, IncidentId, Interval, ShareEvidence,
 };
-use crate::store::{DeadNotification, Event, EvidenceJson, Silence, Store};
+use monitor_store::{DeadNotification, Event, EvidenceJson, Silence, Store};
 
 /// See what happened, and take it on
 ///
@@ -332,7 +332,7 @@ fn evidence(evidence: &Evidence) -> Vec<(&'static str, String)> {
 fn share(e: &ShareEvidence) -> Vec<(&'static str, String)> {
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
     let between = |i: Interval| format!("between {} and {}", percent(i.low), percent(i.high));
-    let counts = |counts: crate::domain::Counts| {
+    let counts = |counts: monitor_core::domain::Counts| {
         let share = counts.share().map_or("-".into(), percent);
         format!("{share} negative: {} of {} tweets", counts.negative, counts.total)
     };

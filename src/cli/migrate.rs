@@ -1,5 +1,5 @@
-use crate::config::Settings;
-use crate::store::PostgresStore;
+use monitor_config::Settings;
+use monitor_store::PostgresStore;
 
 /// Bring the database schema up to date
 ///

@@ -7,6 +7,7 @@ mod backtest;
 mod check_config;
 mod compare;
 mod data;
+#[cfg(feature = "embedded")]
 mod demo;
 mod evaluate;
 mod evaluate_provider;
@@ -26,9 +27,10 @@ use anyhow::{anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Settings};
-use crate::domain::{Cause, STREAM};
-use crate::store::{PostgresStore, StoreError};
+use crate::settings;
+use monitor_config::Settings;
+use monitor_core::domain::{Cause, STREAM};
+use monitor_store::{PostgresStore, StoreError};
 
 /// Streaming bad-buzz monitor: scores tweets from Kafka, stores them in Postgres, and
 /// tells people when a brand's share of negative tweets rises beyond what chance explains.
@@ -54,6 +56,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    #[cfg(feature = "embedded")]
     Demo(demo::Args),
     Replay(replay::Args),
     Score(score::Args),
@@ -134,32 +137,33 @@ fn causes() -> impl TypedValueParser<Value = Cause> {
         .map(|word| Cause::parse(&word).expect("clap lets only these words through"))
 }
 
-/// Runs one command to its end.
+/// Runs one command to its end; `commit` is what the program was built from.
 ///
 /// # Errors
 /// Whatever stopped it, worded for the person at the keyboard.
-pub fn run(cli: Cli) -> anyhow::Result<()> {
+pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider was already installed"))?;
-    let settings =
-        || -> anyhow::Result<Settings> { Ok(config::load(cli.config.as_deref(), &cli.set)?) };
+    let read =
+        || -> anyhow::Result<Settings> { Ok(settings::load(cli.config.as_deref(), &cli.set)?) };
     match cli.command {
-        Command::Run(args) => run::run(args, settings()?),
+        Command::Run(args) => run::run(args, read()?),
+        #[cfg(feature = "embedded")]
         Command::Demo(args) => demo::run(args, cli.set),
-        Command::Replay(args) => replay::run(args, settings()?),
-        Command::Score(args) => score::run(args, settings()?),
+        Command::Replay(args) => replay::run(args, read()?),
+        Command::Score(args) => score::run(args, read()?),
         Command::Backtest(args) => backtest::run(&args, cli.config.as_deref(), &cli.set),
-        Command::Retrain(args) => retrain::run(args, settings()?),
-        Command::Models(args) => models::run(args, settings()?),
-        Command::Evaluate(args) => evaluate::run(&args, settings()?),
-        Command::Compare(args) => compare::run(args, settings()?),
+        Command::Retrain(args) => retrain::run(args, read()?, commit),
+        Command::Models(args) => models::run(args, read()?, commit),
+        Command::Evaluate(args) => evaluate::run(&args, read()?),
+        Command::Compare(args) => compare::run(args, read()?),
         Command::Data(args) => data::run(args),
-        Command::Incidents(args) => incidents::run(args, settings()?),
-        Command::Silence(args) => silence::run(args, settings()?),
-        Command::Alert(args) => alert::run(args, settings()?),
-        Command::Migrate(args) => migrate::run(args, settings()?),
-        Command::CheckConfig(args) => check_config::run(args, settings()?),
+        Command::Incidents(args) => incidents::run(args, read()?),
+        Command::Silence(args) => silence::run(args, read()?),
+        Command::Alert(args) => alert::run(args, read()?),
+        Command::Migrate(args) => migrate::run(args, read()?),
+        Command::CheckConfig(args) => check_config::run(args, read()?),
     }
 }
 

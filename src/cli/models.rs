@@ -1,5 +1,7 @@
 mod fetch;
 
+use crate::settings::open_options;
+use monitor_model::OpenOptions;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -11,10 +13,12 @@ use serde::Serialize;
 
 use super::evaluate::{print, print_json};
 use super::retrain::{self, model_name};
-use crate::classifier::{self, Comparison, Entry, FileState, Manifest, ModelId, promote_checked};
-use crate::clock::{Clock, SystemClock};
-use crate::config::{Model as ModelSettings, Settings};
-use crate::training::{self, CascadeRequest, HELD_OUT, evaluation, training_time};
+use monitor_config::Settings;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_model::{
+    self as classifier, Comparison, Entry, FileState, Manifest, ModelId, promote_checked,
+};
+use monitor_train::training::{self, CascadeRequest, HELD_OUT, evaluation, training_time};
 
 /// List, show, promote and remove models; fetch pretrained ones
 ///
@@ -148,7 +152,7 @@ struct Rm {
     force: bool,
 }
 
-pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
+pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Result<()> {
     let directory = &settings.model.directory;
     let now = SystemClock::new().now();
     match args.command {
@@ -161,7 +165,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         Command::Promote(Promote { id, data, .. }) => {
             let promotion = promote_checked(directory, &id, now, |current, new| match &data {
                 None => Ok(classifier::comparable(current, new)),
-                Some(file) => measure(&settings.model, file, [current, new]),
+                Some(file) => measure(&open_options(&settings.model), file, [current, new]),
             })?;
             let words = promotion.words(&id, directory);
             ensure!(promotion.is_promoted(), words);
@@ -171,7 +175,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             let (from, to) = classifier::rollback(directory, &name, now)?;
             print(&format!("{name} opens {to} again, in place of {from}\n"))
         }
-        Command::Cascade(args) => cascade(args, &settings),
+        Command::Cascade(args) => cascade(args, &settings, commit),
         Command::Rm(Rm { id, force }) => {
             if settings.model.name == id.to_string() && !force {
                 bail!(
@@ -188,7 +192,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
 
 /// Both versions on the same labelled rows, which neither learned from.
 fn measure(
-    settings: &ModelSettings,
+    options: &OpenOptions,
     file: &Path,
     manifests: [&Manifest; 2],
 ) -> anyhow::Result<Vec<Comparison>> {
@@ -196,13 +200,13 @@ fn measure(
     // What a cascade's models learned from it knows too.
     let mut known: Vec<Manifest> = manifests.into_iter().cloned().collect();
     for member in manifests.into_iter().flat_map(|it| it.architecture.members()) {
-        known.push(classifier::read_manifest(&settings.directory, &member.model.to_string())?);
+        known.push(classifier::read_manifest(&options.directory, &member.model.to_string())?);
     }
     let selection = evaluation::select(&data, &known.iter().collect::<Vec<_>>(), None)?;
     eprintln!("{}", selection.note);
     let rows = selection.rows;
     let [current, new] = manifests.map(|manifest| {
-        let mut model = classifier::open(settings, &manifest.id().to_string())?;
+        let mut model = classifier::open(options, &manifest.id().to_string())?;
         let auc = training::measure(&mut model, &rows)?.auc;
         auc.with_context(|| format!("{} needs both negative and positive rows", file.display()))
     });
@@ -245,7 +249,7 @@ fn list(directory: &Path, json: bool) -> anyhow::Result<()> {
     }
 }
 
-fn cascade(args: Cascade, settings: &Settings) -> anyhow::Result<()> {
+fn cascade(args: Cascade, settings: &Settings, commit: Option<&str>) -> anyhow::Result<()> {
     let Cascade { cheap, costly, data: file, accuracy_loss_max, name, no_promote } = args;
     let data = training::read(&file, None)?;
     eprintln!("{}: {}; {} left", data.file, data.report, data.rows.len());
@@ -256,10 +260,11 @@ fn cascade(args: Cascade, settings: &Settings) -> anyhow::Result<()> {
          {accuracy_loss_max} --name {name}",
         data.file
     );
-    let models = &settings.model;
+    let models = &open_options(&settings.model);
+    let commit = commit.map(str::to_owned);
     let promote = !no_promote;
     let request =
-        CascadeRequest { name, cheap, costly, accuracy_loss_max, models, promote, command };
+        CascadeRequest { name, cheap, costly, accuracy_loss_max, models, promote, commit, command };
     let registered = training::cascade(&request, &data).context("putting a cascade together")?;
     if let Some(figures) = registered.manifest.metrics.get(HELD_OUT) {
         let figure = |key: &str| figures.get(key).copied().unwrap_or_default();

@@ -16,9 +16,9 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Settings};
-use crate::ingest::parse_timestamp;
+use monitor_config::{self as config, Settings};
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_ingest::parse_timestamp;
 
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);

@@ -7,11 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::evaluate;
 use super::run::stop_on_signals;
-use crate::classifier::{self, ArtifactError, Pretrained, Source};
-use crate::config::Settings;
-use crate::hub;
-use crate::text::Analyzer;
-use crate::training::{self, Dataset, Family, Registered, Request, Rows, SplitBy, TrainingError};
+use monitor_config::Settings;
+use monitor_core::text::Analyzer;
+use monitor_model::{self as classifier, ArtifactError, Pretrained, Source};
+use monitor_train::hub;
+use monitor_train::training::{
+    self, Dataset, Family, Registered, Request, Rows, SplitBy, TrainingError,
+};
 
 /// What a shell expects of a process that Ctrl-C ended.
 const STOPPED: i32 = 130;
@@ -221,7 +223,7 @@ pub(super) fn model_name(text: &str) -> Result<String, String> {
 }
 
 /// Trains, registers, and prints a line for each new model.
-pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
+pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Result<()> {
     let families = match args.family {
         Some(Name::LogisticHash) => vec![Family::LogisticHash],
         Some(Name::LogisticTfidf) => vec![Family::LogisticTfidf],
@@ -310,6 +312,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         let name = args.name_of(family);
         let request = Request {
             family,
+            commit: commit.map(str::to_owned),
             command: args.command(
                 family,
                 base.as_deref(),

@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
+use crate::settings::log_format;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::SystemClock;
-use crate::config::Settings;
 use crate::pipeline::Daemon;
-use crate::telemetry;
+use monitor_config::Settings;
+use monitor_core::clock::SystemClock;
+use monitor_telemetry as telemetry;
 
 /// Read tweets from Kafka, score and store them, and alert; until SIGTERM
 ///
@@ -28,7 +29,8 @@ use crate::telemetry;
 pub struct Args {}
 
 pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
-    telemetry::init_logging(&settings.log).context("log.filter")?;
+    telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
+        .context("log.filter")?;
     require_brands(&settings)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {

@@ -1,12 +1,13 @@
+use crate::settings::open_options;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use serde::Serialize;
 
-use crate::classifier::{self, Encoding, Model};
-use crate::config::Settings;
-use crate::domain::Score;
+use monitor_config::Settings;
+use monitor_core::domain::Score;
+use monitor_model::{self as classifier, Encoding, Model};
 
 /// Texts of a batch at most.
 const BATCH_ROWS_MAX: usize = 512;
@@ -38,7 +39,7 @@ pub struct Args {
 /// Opens the model and scores.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let name = args.model.as_deref().unwrap_or(&settings.model.name);
-    let mut model = classifier::open(&settings.model, name)?;
+    let mut model = classifier::open(&open_options(&settings.model), name)?;
     let outcome = if args.text == "-" {
         score_lines(&mut model, io::stdin(), io::stdout().lock())
     } else {

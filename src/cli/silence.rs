@@ -5,9 +5,9 @@ use super::evaluate::{print, print_json};
 use super::models::aligned;
 use super::times::{length, show as when, time};
 use super::{known_brands, require_brand, with_store};
-use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
-use crate::store::{Silence, Store};
+use monitor_config::Settings;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_store::{Silence, Store};
 
 /// Leave people alone for a while
 ///

@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 use tracing::Instrument;
 
 use super::stages::{Item, Row};
-use crate::clock::{Clock, SystemClock};
-use crate::domain::{Offset, TopicPartition};
-use crate::ingest::Control;
-use crate::store::{Advance, Batch, Store, StoreError};
-use crate::telemetry;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{Offset, TopicPartition};
+use monitor_ingest::Control;
+use monitor_store::{Advance, Batch, Store, StoreError};
+use monitor_telemetry as telemetry;
 
 /// Wait after the first failed try; doubles from there.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);

@@ -14,18 +14,17 @@ use super::judge::Judge;
 use super::models;
 use super::positions::StoredPositions;
 use super::stages::{Pipeline, Settings};
-use crate::batching::Policy;
-use crate::classifier::{ArtifactError, ModelHandle};
-use crate::clock::Clock;
-use crate::config;
-use crate::domain::StartAt;
-use crate::ingest::{KafkaSource, Limits, SourceError};
-use crate::notify::heartbeat::Heartbeat;
-use crate::notify::{Dispatcher, NotifyError};
-use crate::serve;
-use crate::store::{Bounded, PostgresStore, Store, StoreError};
-use crate::telemetry::{self, Readiness};
-use crate::text::{BrandError, BrandMatcher, BrandRule};
+use monitor_config as config;
+use monitor_core::batching::Policy;
+use monitor_core::clock::Clock;
+use monitor_core::text::{BrandError, BrandMatcher, BrandRule};
+use monitor_ingest::{KafkaSource, Limits, SourceError};
+use monitor_model::{ArtifactError, ModelHandle};
+use monitor_notify::heartbeat::Heartbeat;
+use monitor_notify::{Dispatcher, NotifyError};
+use monitor_serve as serve;
+use monitor_store::{Bounded, PostgresStore, Store, StoreError};
+use monitor_telemetry::{self as telemetry, Readiness};
 
 /// How long storing what is in flight may take after SIGTERM.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
@@ -128,10 +127,7 @@ impl Daemon {
             migrated = migrate(&postgres, retry_wait_max) => migrated?,
             () = shutdown.cancelled() => return Ok(()),
         }
-        let start_at = match settings.kafka.start_at {
-            config::StartAt::Earliest => StartAt::Earliest,
-            config::StartAt::Latest => StartAt::Latest,
-        };
+        let start_at = settings.kafka.start_at;
         let positions = Arc::new(StoredPositions::new(store.clone(), start_at));
         let source =
             KafkaSource::start(&settings.kafka, positions, readiness.clone(), clock.clone())?;

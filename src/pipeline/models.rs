@@ -14,8 +14,10 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::CommitError;
-use crate::classifier::{self, ArtifactError, Encoder, Model, ModelHandle, ModelId};
-use crate::{config, telemetry};
+use crate::settings::open_options;
+use monitor_config as config;
+use monitor_model::{self as classifier, ArtifactError, Encoder, Model, ModelHandle, ModelId};
+use monitor_telemetry as telemetry;
 
 /// A version that could not be loaded is tried again after so long, or so many looks where
 /// those are over sooner: its files may still be on their way here.
@@ -27,8 +29,8 @@ pub(super) async fn load(
     settings: &config::Model,
     name: &str,
 ) -> Result<Result<Model, ArtifactError>, CommitError> {
-    let (settings, name) = (settings.clone(), name.to_owned());
-    let opened = spawn_blocking(move || classifier::open(&settings, &name)).await;
+    let (options, name) = (open_options(settings), name.to_owned());
+    let opened = spawn_blocking(move || classifier::open(&options, &name)).await;
     opened.map_err(|error| CommitError::Stage(error.to_string()))
 }
 

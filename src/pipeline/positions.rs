@@ -5,10 +5,10 @@ use std::sync::Arc;
 use metrics::counter;
 use tokio::runtime::Handle;
 
-use crate::domain::{Offset, ResumeReason, StartAt, TopicPartition};
-use crate::ingest::{Bounds, Positions};
-use crate::store::{Claim, Store, StoreError};
-use crate::telemetry;
+use monitor_core::domain::{Offset, ResumeReason, StartAt, TopicPartition};
+use monitor_ingest::{Bounds, Positions};
+use monitor_store::{Claim, Store, StoreError};
+use monitor_telemetry as telemetry;
 
 /// [`Positions`] from the store's checkpoints.
 pub struct StoredPositions {

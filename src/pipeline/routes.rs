@@ -2,9 +2,9 @@
 
 use chrono::TimeDelta;
 
-use crate::alerting::{Policy, QuietHours, Route, ShareRule, Thresholds, VolumePolicy};
-use crate::config::{self, Receiver, parse_quiet_hours};
-use crate::domain::{Cause, Severity};
+use monitor_config::{self as config, Receiver, parse_quiet_hours};
+use monitor_core::alerting::{Policy, QuietHours, Route, ShareRule, Thresholds, VolumePolicy};
+use monitor_core::domain::Cause;
 
 /// The routes, by name. One that groups brands does so for all but Alertmanagers, which group
 /// by themselves: it becomes two of one name.
@@ -38,7 +38,7 @@ fn route(name: &str, route: &config::Route) -> Route {
         let (from, to) =
             parse_quiet_hours(hours).expect("quiet hours are checked with the settings");
         let zone = route.time_zone.parse().expect("zones are checked with the settings");
-        QuietHours { from, to, zone, severity: severity(route.quiet_hours_severity) }
+        QuietHours { from, to, zone, severity: route.quiet_hours_severity }
     });
     Route {
         name: name.to_owned(),
@@ -48,7 +48,7 @@ fn route(name: &str, route: &config::Route) -> Route {
             .iter()
             .map(|cause| Cause::parse(cause).expect("causes are checked with the settings"))
             .collect(),
-        severity_min: severity(route.severity_min),
+        severity_min: route.severity_min,
         receivers: route.receivers.clone(),
         quiet,
         group_wait: TimeDelta::zero(),
@@ -100,14 +100,6 @@ pub fn surge_policy(alerting: &config::Alerting) -> Option<VolumePolicy> {
     })
 }
 
-fn severity(severity: config::Severity) -> Severity {
-    match severity {
-        config::Severity::Notice => Severity::Notice,
-        config::Severity::Warning => Severity::Warning,
-        config::Severity::Critical => Severity::Critical,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +117,7 @@ mod tests {
                 set("routes.office.group_wait_s", group_wait_s),
                 set("routes.office.quiet_hours", "22:00-7:00"),
             ];
-            let settings = config::load_from(None, [], &set).expect("good settings");
+            let settings = config::load_from(None, [], &set, &[]).expect("good settings");
             let routes = routes(&settings);
             let found: Vec<_> = routes
                 .iter()

@@ -15,14 +15,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument;
 
 use super::commit::{CommitError, Committer};
-use crate::batching::{Batcher, Policy};
-use crate::classifier::{Encoder, Encoding, ModelHandle};
-use crate::clock::Clock;
-use crate::domain::{Offset, Score, TopicPartition, Tweet};
-use crate::ingest::{self, Event, Limits, PAYLOAD_BYTES_KEPT, Record, Source, Weight};
-use crate::store::{DeadLetter, ScoredTweet, Store};
-use crate::telemetry;
-use crate::text::BrandMatcher;
+use monitor_core::batching::{Batcher, Policy};
+use monitor_core::clock::Clock;
+use monitor_core::domain::{Offset, Score, TopicPartition, Tweet};
+use monitor_core::text::BrandMatcher;
+use monitor_ingest::{self as ingest, Event, Limits, PAYLOAD_BYTES_KEPT, Record, Source, Weight};
+use monitor_model::{Encoder, Encoding, ModelHandle};
+use monitor_store::{DeadLetter, ScoredTweet, Store};
+use monitor_telemetry as telemetry;
 
 /// Batches between two stages: one at work, one ready.
 const BATCHES_AHEAD: usize = 2;

@@ -11,9 +11,11 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use monitor::clock::SimulatedClock;
-use monitor::config::Secret;
-use monitor::provider::{Azure, Batch, Limits, ProviderError, Reply, Retry, Sentiment, Usage};
+use monitor_core::Secret;
+use monitor_core::clock::SimulatedClock;
+use monitor_train::provider::{
+    Azure, Batch, Limits, ProviderError, Reply, Retry, Sentiment, Usage,
+};
 use openssl::pkey::PKey;
 use openssl::ssl::{SslAcceptor, SslMethod};
 use openssl::x509::X509;

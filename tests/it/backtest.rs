@@ -8,17 +8,18 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use monitor::alerting::backtest;
-use monitor::clock::SimulatedClock;
-use monitor::clock::{Clock, SystemClock};
-use monitor::config::{self, Settings};
-use monitor::domain::{
+use monitor::pipeline::{Judge, brand_rules, policy, surge_policy};
+use monitor::settings;
+use monitor_config::{self as config, Settings};
+use monitor_core::alerting::backtest;
+use monitor_core::clock::SimulatedClock;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{
     Cause, Counts, Evidence, Minute, Offset, Probability, Score, StartAt, TopicPartition, Tweet,
     TweetId,
 };
-use monitor::pipeline::{Judge, brand_rules, policy, surge_policy};
-use monitor::store::{Advance, Batch, Claim, MemoryStore, PostgresStore, ScoredTweet, Store};
-use monitor::text::BrandMatcher;
+use monitor_core::text::BrandMatcher;
+use monitor_store::{Advance, Batch, Claim, MemoryStore, PostgresStore, ScoredTweet, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -226,7 +227,7 @@ fn the_airline_week_by_the_lstm() {
 #[tokio::test]
 async fn stored_scores_tell_what_the_file_does() {
     let url = fresh_database().await;
-    let mut settings = config::load(Some(Path::new(AIRLINES)), &[]).unwrap();
+    let mut settings = settings::load(Some(Path::new(AIRLINES)), &[]).unwrap();
     settings.store.url.clone_from(&url);
     let store = PostgresStore::connect(&settings.store).unwrap();
     store.migrate().await.unwrap();

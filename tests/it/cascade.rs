@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use monitor::classifier::{
-    self, Architecture, ArtifactError, CascadeShape, Manifest, Model, ModelId, NewArtifact, Weights,
+use monitor_core::text::Analyzer;
+use monitor_model::{
+    self as classifier, Architecture, ArtifactError, CascadeShape, Manifest, Model, ModelId,
+    NewArtifact, Weights,
 };
-use monitor::text::Analyzer;
 use serde_json::Value;
 
 use crate::support::{models_in, tiny_model};

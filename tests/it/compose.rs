@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use monitor::config;
+use monitor_config as config;
 use saphyr::{LoadableYamlNode, Yaml};
+
+use monitor::settings::OWNERS;
 
 fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
@@ -100,7 +102,7 @@ fn its_settings_are_valid() {
     let file = root().join("config/docker.toml");
     let store =
         ("MONITOR_STORE__URL".into(), "postgres://monitor:monitor@postgres:5432/monitor".into());
-    let settings = config::load_from(Some(Path::new(&file)), [store], &[]).unwrap();
+    let settings = config::load_from(Some(Path::new(&file)), [store], &[], OWNERS).unwrap();
     assert!(!settings.brands.is_empty() && !settings.receivers.is_empty());
     assert_eq!(settings.kafka.brokers, "kafka:9092");
 }

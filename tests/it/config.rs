@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use monitor::config::{Receiver, Route, Settings, load_from};
+use monitor::settings::OWNERS;
+use monitor_config::{Receiver, Route, Settings, load_from};
 
 use crate::support::tiny_model;
 
@@ -22,7 +23,7 @@ fn load(
     env: &[(&str, &str)],
     set: &[(&str, &str)],
 ) -> Result<Settings, String> {
-    load_from(file, pairs(env), &pairs(set)).map_err(|error| error.to_string())
+    load_from(file, pairs(env), &pairs(set), OWNERS).map_err(|error| error.to_string())
 }
 
 fn example() -> PathBuf {

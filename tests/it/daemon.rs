@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use monitor::cli::replay::{Args as Replay, Sent, Times, replay};
-use monitor::clock::{Clock, SystemClock};
-use monitor::domain::{Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet, TweetId};
-use monitor::embedded::{MailServer, Nisshi, Postgres, Storage};
 use monitor::pipeline::Judge;
-use monitor::store::{Advance, Batch, Claim, MemoryStore, ScoredTweet, Store};
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{
+    Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
+};
+use monitor_embedded::{MailServer, Nisshi, Postgres, Storage};
+use monitor_store::{Advance, Batch, Claim, MemoryStore, ScoredTweet, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rdkafka::ClientConfig;
@@ -191,10 +193,10 @@ impl Rig {
 
     /// Sends the airline week at a speed, in the background.
     fn replay(&self, speed: f64) -> JoinHandle<Sent> {
-        let kafka = monitor::config::Kafka {
+        let kafka = monitor_config::Kafka {
             brokers: self.broker.brokers(),
             topic: TOPIC.into(),
-            ..monitor::config::Kafka::default()
+            ..monitor_config::Kafka::default()
         };
         let args = Replay {
             file: Path::new(env!("CARGO_MANIFEST_DIR")).join(WEEK),
@@ -289,7 +291,7 @@ impl Rig {
             .unwrap();
         store.mark_at_end(&partition, high, true).await.unwrap();
         let settings =
-            monitor::config::load(Some(&self.folder.path().join("monitor.toml")), &[]).unwrap();
+            monitor::settings::load(Some(&self.folder.path().join("monitor.toml")), &[]).unwrap();
         Judge::new(store.clone(), &settings, Arc::new(SystemClock::new())).look().await.unwrap();
         let mut incidents = store.incidents(100).await.unwrap();
         incidents.reverse();

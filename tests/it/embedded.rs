@@ -8,7 +8,7 @@ use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use monitor::embedded::{
+use monitor_embedded::{
     Child, MailOptions, MailServer, MockBroker, Postgres, PostgresOptions, Storage,
 };
 use sqlx::{Connection, PgConnection, Row};

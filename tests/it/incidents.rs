@@ -10,14 +10,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
-use monitor::clock::{Clock, SystemClock};
-use monitor::config;
-use monitor::domain::{
+use monitor_config as config;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{
     Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, QuietEvidence, STREAM, Severity,
     ShareEvidence, SurgeEvidence, Transition,
 };
-use monitor::embedded::{MailOptions, MailServer};
-use monitor::store::{
+use monitor_embedded::{MailOptions, MailServer};
+use monitor_store::{
     Decision, Delivery, Drivers, EvidenceJson, Notification, OutboxState, PostgresStore, Step,
     Store,
 };

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor::clock::{Clock, SimulatedClock};
-use monitor::config::{Brand, Receiver, Settings};
-use monitor::domain::{
+use monitor::pipeline::Judge;
+use monitor_config::{Brand, Receiver, Settings};
+use monitor_core::clock::{Clock, SimulatedClock};
+use monitor_core::domain::{
     Acknowledgement, Cause, Offset, Probability, STREAM, Score, Severity, StartAt, TopicPartition,
     Tweet, TweetId,
 };
-use monitor::pipeline::Judge;
-use monitor::store::{Advance, Batch, Claim, Decision, MemoryStore, ScoredTweet, Silence, Store};
+use monitor_store::{Advance, Batch, Claim, Decision, MemoryStore, ScoredTweet, Silence, Store};
 
 use crate::notify::rig;
 
@@ -89,7 +89,7 @@ impl World {
         let rows = self.store.outbox_lease(far, Duration::from_secs(9), 99, &[]).await;
         let mut keys = Vec::new();
         for row in rows.expect("rows") {
-            let sent = monitor::store::OutboxState::Sent;
+            let sent = monitor_store::OutboxState::Sent;
             self.store.outbox_record(row.id, far, &sent).await.expect("recorded");
             // Without the minute, which is not what these tests are about.
             let parts: Vec<_> = row.key.split('-').collect();
@@ -98,7 +98,7 @@ impl World {
         keys
     }
 
-    async fn acme(&self) -> monitor::domain::Incident {
+    async fn acme(&self) -> monitor_core::domain::Incident {
         let found = self.store.incidents(10).await.expect("incidents");
         found.into_iter().find(|incident| incident.brand == "acme").expect("an incident of acme")
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use monitor::classifier::{Encoder, KnownNgrams, features};
-use monitor::text::{Analyzer, NgramLengths};
-use monitor::training::Row;
-use monitor::training::linear::{self, Settings, TFIDF_LENGTHS, TfidfModel};
+use monitor_core::text::{Analyzer, NgramLengths};
+use monitor_model::{Encoder, KnownNgrams, features};
+use monitor_train::training::Row;
+use monitor_train::training::linear::{self, Settings, TFIDF_LENGTHS, TfidfModel};
 
 const TEXTS: [&str; 8] = [
     "i love love love my cat",

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use mail_parser::{MessageParser, MimeHeaders};
-use monitor::config::{self, Secret, SmtpTls};
-use monitor::domain::Counts;
-use monitor::embedded::{MailOptions, MailServer};
-use monitor::notify::{EmailNotifier, Notifier, Outcome};
-use monitor::store::{
+use monitor_config::{self as config, SmtpTls};
+use monitor_core::Secret;
+use monitor_core::domain::Counts;
+use monitor_embedded::{MailOptions, MailServer};
+use monitor_notify::{EmailNotifier, Notifier, Outcome};
+use monitor_store::{
     CurvePoint, Drivers, EvidenceJson, Example, IntervalJson, Notification, OutboxRow,
 };
 

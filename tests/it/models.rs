@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use monitor::classifier::{self, Manifest, Model};
-use monitor::clock::{Clock, SystemClock};
-use monitor::domain::{Label, Score};
-use monitor::text::Analyzer;
-use monitor::training::{self, Dataset, Family, HELD_OUT, Request, Rows, SplitBy, TrainingError};
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{Label, Score};
+use monitor_core::text::Analyzer;
+use monitor_model::{self as classifier, Manifest, Model};
+use monitor_train::training::{
+    self, Dataset, Family, HELD_OUT, Request, Rows, SplitBy, TrainingError,
+};
 
 use crate::support::models_in;
 
@@ -25,6 +27,7 @@ fn fixture(name: &str) -> Dataset {
 
 pub fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
     Request {
+        commit: None,
         family,
         name: family.as_str().into(),
         analyzer: Analyzer::tweet(),

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use monitor::clock::Clock;
-use monitor::config::Receiver;
-use monitor::domain::Transition;
-use monitor::embedded::MailServer;
-use monitor::notify::{EmailNotifier, Notifier, Outcome, WebhookNotifier, notifiers};
-use monitor::store::{OutboxRow, Store};
+use monitor_config::Receiver;
+use monitor_core::clock::Clock;
+use monitor_core::domain::Transition;
+use monitor_embedded::MailServer;
+use monitor_notify::{EmailNotifier, Notifier, Outcome, WebhookNotifier, notifiers};
+use monitor_store::{OutboxRow, Store};
 
 use rig::{Answer, HttpReceiver, Rig, email, eventually, header, webhook, webhook_at};
 

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor::batching::Policy;
-use monitor::classifier::{Classifier, ClassifyError, Encoding, Model, ModelHandle};
-use monitor::clock::SystemClock;
-use monitor::domain::{
+use monitor::pipeline::{Pipeline, Settings, StoredPositions};
+use monitor_core::batching::Policy;
+use monitor_core::clock::SystemClock;
+use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probability, Resume,
     StartAt, TopicPartition,
 };
-use monitor::ingest::{Limits, MemorySource};
-use monitor::pipeline::{Pipeline, Settings, StoredPositions};
-use monitor::store::{
+use monitor_core::text::{BrandMatcher, BrandRule};
+use monitor_ingest::{Limits, MemorySource};
+use monitor_model::{Classifier, ClassifyError, Encoding, Model, ModelHandle};
+use monitor_store::{
     Batch, Claim, Committed, DeadNotification, Decision, Event, MemoryStore, OutboxRow,
     OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals, Watch,
 };
-use monitor::text::{BrandMatcher, BrandRule};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;

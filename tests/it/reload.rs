@@ -7,19 +7,20 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use monitor::batching::Policy;
-use monitor::classifier::{self, Encoding, ModelHandle};
-use monitor::clock::{Clock, SystemClock};
-use monitor::config;
-use monitor::domain::{Offset, StartAt, TopicPartition};
-use monitor::ingest::{Control, Event, Limits, Load, Record, Source};
 use monitor::pipeline::{Pipeline, Settings, follow};
-use monitor::store::{Claim, MemoryStore, Store};
-use monitor::text::BrandMatcher;
+use monitor_config as config;
+use monitor_core::batching::Policy;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{Offset, StartAt, TopicPartition};
+use monitor_core::text::BrandMatcher;
+use monitor_ingest::{Control, Event, Limits, Load, Record, Source};
+use monitor_model::{self as classifier, Encoding, ModelHandle};
+use monitor_store::{Claim, MemoryStore, Store};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::tiny_model;
+use monitor::settings::open_options;
 
 fn settings(directory: &Path, name: &str) -> config::Model {
     let directory = directory.to_owned();
@@ -31,7 +32,7 @@ fn promote(directory: &Path, id: &str) {
 }
 
 fn handle(directory: &Path, name: &str) -> ModelHandle {
-    ModelHandle::spawn(classifier::open(&settings(directory, name), name).unwrap())
+    ModelHandle::spawn(classifier::open(&open_options(&settings(directory, name)), name).unwrap())
 }
 
 /// A folder of models whose versions differ in their bias; `m` opens `m@1`.

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor::clock::{SimulatedClock, SystemClock};
-use monitor::domain::{
+use monitor_core::clock::{SimulatedClock, SystemClock};
+use monitor_core::domain::{
     Cause, Counts, Evidence, Interval, Minute, Offset, Probability, Score, Severity, ShareEvidence,
     StartAt, TopicPartition, Transition, Tweet, TweetId,
 };
-use monitor::serve::{State, serve};
-use monitor::store::{
+use monitor_serve::{State, serve};
+use monitor_store::{
     Advance, Batch, Claim, Decision, Delivery, Drivers, EvidenceJson, MemoryStore, Notification,
     ScoredTweet, Step, Store,
 };
-use monitor::telemetry::{self, Readiness};
+use monitor_telemetry::{self as telemetry, Readiness};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -14,9 +14,9 @@ use std::pin::Pin;
 
 use crate::support::fresh_database;
 use chrono::TimeDelta;
-use monitor::config;
-use monitor::domain::{Counts, Label, Minute, Offset, Resume, ResumeReason, StartAt};
-use monitor::store::{
+use monitor_config as config;
+use monitor_core::domain::{Counts, Label, Minute, Offset, Resume, ResumeReason, StartAt};
+use monitor_store::{
     Advance, Batch, Claim, Committed, DeadLetter, MemoryStore, PostgresStore, Store, StoreError,
     Totals,
 };

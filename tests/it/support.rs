@@ -8,13 +8,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use monitor::classifier::{
-    self, ArtifactError, Manifest, Model, ModelId, Network, NewArtifact, Precision, Transformer,
-    TransformerConfig, Weights, WordPieces,
+use monitor::settings::open_options;
+use monitor_config as config;
+use monitor_core::text::Analyzer;
+use monitor_embedded::{Nisshi, Postgres, PostgresOptions, Storage, with_database};
+use monitor_model::{
+    self as classifier, ArtifactError, Manifest, Model, ModelId, Network, NewArtifact, OpenOptions,
+    StoredPrecision, Transformer, TransformerConfig, Weights, WordPieces,
 };
-use monitor::config;
-use monitor::embedded::{Nisshi, Postgres, PostgresOptions, Storage, with_database};
-use monitor::text::Analyzer;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -151,8 +152,8 @@ pub async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
 }
 
 /// The default settings for a folder of models.
-pub fn models_in(directory: &Path) -> config::Model {
-    config::Model { directory: directory.to_owned(), ..config::Model::default() }
+pub fn models_in(directory: &Path) -> OpenOptions {
+    open_options(&config::Model { directory: directory.to_owned(), ..config::Model::default() })
 }
 
 /// Registers a tiny model: the next version of `name`, which weighs `words` and adds `bias`.
@@ -284,7 +285,8 @@ pub fn tiny_distilbert(folder: &Path) {
     let parsed = TransformerConfig::parse(&config).unwrap();
     let weights = Transformer::new(&parsed, 64, Device::Cpu).weights();
     std::fs::write(folder.join("config.json"), config).unwrap();
-    std::fs::write(folder.join("model.safetensors"), weights.to_bytes(Precision::Single)).unwrap();
+    std::fs::write(folder.join("model.safetensors"), weights.to_bytes(StoredPrecision::Single))
+        .unwrap();
     std::fs::write(folder.join("vocab.txt"), vocabulary.join("\n") + "\n").unwrap();
     std::fs::write(folder.join("tokenizer_config.json"), r#"{"do_lower_case": true}"#).unwrap();
 }

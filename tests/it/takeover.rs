@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor::clock::SimulatedClock;
-use monitor::config::{Brand, Receiver, Settings};
-use monitor::domain::{
+use monitor::pipeline::Judge;
+use monitor_config::{Brand, Receiver, Settings};
+use monitor_core::clock::SimulatedClock;
+use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probability, Resume,
     Score, StartAt, TopicPartition, Tweet, TweetId,
 };
-use monitor::notify::Dispatcher;
-use monitor::pipeline::Judge;
-use monitor::store::{
+use monitor_notify::Dispatcher;
+use monitor_store::{
     Advance, Batch, Claim, Committed, DeadNotification, Decision, Event, MemoryStore, OutboxRow,
     OutboxState, PartitionProgress, ScoredTweet, Silence, Store, StoreError, StoredTweet, Totals,
     Watch,

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::PoisonError;
 
-use monitor::classifier::{
-    self, ArtifactError, Encoding, GENERATOR, Network, Precision, Pretrained, Weights, WordPieces,
+use monitor_core::domain::Precision;
+use monitor_model::{
+    self as classifier, ArtifactError, Encoding, GENERATOR, Network, OpenOptions, Pretrained,
+    StoredPrecision, Weights, WordPieces,
 };
-use monitor::config;
-use monitor::training::{self, Family, Request, TrainingError};
+use monitor_train::training::{self, Family, Request, TrainingError};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -132,7 +133,7 @@ fn changed(change: &dyn Fn(&Path)) -> tempfile::TempDir {
 fn with_arrays(folder: &Path, change: impl FnOnce(Weights) -> Weights) {
     let path = folder.join("model.safetensors");
     let weights = change(Weights::parse(&fs::read(&path).unwrap()).unwrap());
-    fs::write(path, weights.to_bytes(Precision::Single)).unwrap();
+    fs::write(path, weights.to_bytes(StoredPrecision::Single)).unwrap();
 }
 
 fn edit(path: &Path, from: &str, to: &str) {
@@ -467,7 +468,11 @@ fn learns_and_lies_there_as_hugging_face_has_it() {
 
     let base = Pretrained::read(&version).unwrap();
     let weights = begin(&version).unwrap();
-    assert_eq!(Weights::parse(&weights.to_bytes(Precision::Half)), Ok(weights), "none is lost");
+    assert_eq!(
+        Weights::parse(&weights.to_bytes(StoredPrecision::Half)),
+        Ok(weights),
+        "none is lost"
+    );
     let manifest = classifier::read_manifest(trained(), "transformer").unwrap();
     assert_eq!(manifest.data.embeddings[0].file, "bert/model.safetensors");
     let json = |name: &str| -> serde_json::Value {
@@ -510,7 +515,7 @@ fn a_thousand_rows_score_as_each_alone() {
     let mut texts: Vec<&str> = rows.iter().take(1_000).map(|row| row.text.as_str()).collect();
     texts.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(1));
     let score = |precision, rows, tolerance: f32| {
-        let settings = config::Model { precision, ..models_in(trained()) };
+        let settings = OpenOptions { precision, ..models_in(trained()) };
         let mut model = classifier::open(&settings, "transformer").unwrap();
         let together = model.score(&texts).unwrap();
         assert_eq!(together.len(), 1_000);
@@ -520,9 +525,9 @@ fn a_thousand_rows_score_as_each_alone() {
         }
         together
     };
-    let single = score(config::Precision::Single, 1_000, 1e-4);
+    let single = score(Precision::Single, 1_000, 1e-4);
     // Eight bits of mantissa: rows beside it decide how sums are rounded.
-    let half = score(config::Precision::Half, 100, 0.03);
+    let half = score(Precision::Half, 100, 0.03);
     let apart = single.iter().zip(&half).map(|(single, half)| (single.get() - half.get()).abs());
     let furthest = apart.fold(0.0, f32::max);
     assert!(furthest > 0.0 && furthest < 0.05, "half precision is {furthest} off");

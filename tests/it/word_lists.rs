@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use monitor::classifier;
-use monitor::text::{Analyzer, Lexicon, LexiconSources};
-use monitor::training::{Family, Request, find_word_lists};
+use monitor_core::text::{Analyzer, Lexicon, LexiconSources};
+use monitor_model as classifier;
+use monitor_train::training::{Family, Request, find_word_lists};
 use sha2::{Digest, Sha256};
 
 use crate::models::{request, train_as};

@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::{Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition};
-use crate::store::{CurvePoint, Driver, Drivers, EvidenceJson, Example, Notification};
+use monitor_core::domain::{
+    Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition,
+};
+use monitor_store::{CurvePoint, Driver, Drivers, EvidenceJson, Example, Notification};
 
 /// Hours of the curve; in the last few the share has risen.
 const HOURS: i64 = 24;

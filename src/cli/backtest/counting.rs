@@ -1,5 +1,6 @@
 //! From a file of tweets to counts by brand and minute: read, matched, scored in batches.
 
+use crate::settings::open_options;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
@@ -9,12 +10,12 @@ use chrono::TimeDelta;
 use super::ByBrand;
 use super::report::{FileRead, Source};
 use super::tweets::Tweets;
-use crate::classifier::{self, Model};
-use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
-use crate::domain::{Counts, Label, Minute, Score, TweetId};
 use crate::pipeline::brand_rules;
-use crate::text::BrandMatcher;
+use monitor_config::Settings;
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::{Counts, Label, Minute, Score, TweetId};
+use monitor_core::text::BrandMatcher;
+use monitor_model::{self as classifier, Model};
 
 /// Texts scored at once.
 const BATCH_ROWS: usize = 512;
@@ -44,8 +45,8 @@ impl Scorer {
         Ok(match labels {
             Some(column) => Self::Labels(column.to_owned()),
             None => {
-                let (model, of) = (model.unwrap_or(&settings.model.name), &settings.model);
-                Self::Model(classifier::open(of, model)?)
+                let name = model.unwrap_or(&settings.model.name);
+                Self::Model(classifier::open(&open_options(&settings.model), name)?)
             }
         })
     }

@@ -10,8 +10,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::report::{Judged, Trial};
-use crate::alerting::Hour;
-use crate::domain::{Counts, Evidence, Interval, Minute};
+use monitor_core::alerting::Hour;
+use monitor_core::domain::{Counts, Evidence, Interval, Minute};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;

@@ -7,12 +7,12 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::alerting::{Alert, Backtest, ResolveReason, severity};
 use crate::cli::times::show;
-use crate::config::{self, Rule};
-use crate::domain::{Evidence, Interval, Minute, Transition};
 use crate::pipeline::{reason, thresholds};
-use crate::store::EvidenceJson;
+use monitor_config::{self as config, Rule};
+use monitor_core::alerting::{Alert, Backtest, ResolveReason, severity};
+use monitor_core::domain::{Evidence, Interval, Minute, Transition};
+use monitor_store::EvidenceJson;
 
 const DAY_MINUTES: f64 = 1440.0;
 const MONTH_DAYS: f64 = 30.0;

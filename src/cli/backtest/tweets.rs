@@ -11,10 +11,10 @@ use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use crate::domain::Tweet;
-use crate::ingest::{Limits, decode, parse_file_timestamp};
-use crate::training::packed::{self, Packed};
-use crate::training::{Ends, Fields, ROW_BYTES_MAX, Records, Target};
+use monitor_core::domain::Tweet;
+use monitor_ingest::{Limits, decode, parse_file_timestamp};
+use monitor_train::training::packed::{self, Packed};
+use monitor_train::training::{Ends, Fields, ROW_BYTES_MAX, Records, Target};
 
 /// What columns are called; where several stand there, the first of these counts.
 const TIME_NAMES: [&str; 6] =

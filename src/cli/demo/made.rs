@@ -9,8 +9,8 @@ use rdkafka::config::ClientConfig;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::timeout;
 
-use crate::config;
-use crate::embedded::{MockBroker, Postgres, with_database};
+use monitor_config as config;
+use monitor_embedded::{MockBroker, Postgres, with_database};
 
 /// Partitions of the demo's topic.
 pub const PARTITIONS: i32 = 6;

@@ -9,9 +9,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Probability;
-use crate::provider::{Confidence, Reply, Sentiment, Usage};
-use crate::training::{ClassificationReport, Metrics, Target};
+use monitor_core::domain::Probability;
+use monitor_train::provider::{Confidence, Reply, Sentiment, Usage};
+use monitor_train::training::{ClassificationReport, Metrics, Target};
 
 const WITH_NEUTRAL: [&str; 3] = ["negative", "neutral", "positive"];
 const WITHOUT_NEUTRAL: [&str; 2] = ["negative", "positive"];

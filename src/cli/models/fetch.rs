@@ -1,8 +1,8 @@
 use anyhow::Context;
 
-use crate::classifier::Pretrained;
 use crate::cli::evaluate::print;
-use crate::hub;
+use monitor_model::Pretrained;
+use monitor_train::hub;
 
 /// Download a pretrained BERT or DistilBERT, for `monitor retrain transformer --base NAME`
 ///

@@ -1,9 +1,9 @@
 //! A brand's closed minutes: its share, and its volume.
 
 use super::{Judge, Judged, Look, state, stored};
-use crate::alerting::{Baseline, Series, State, Verdict, VolumeState, VolumeVerdict};
-use crate::domain::{Cause, Counts, Evidence, Minute};
-use crate::store::{Decision, StoreError, Watch};
+use monitor_core::alerting::{Baseline, Series, State, Verdict, VolumeState, VolumeVerdict};
+use monitor_core::domain::{Cause, Counts, Evidence, Minute};
+use monitor_store::{Decision, StoreError, Watch};
 
 /// Most minutes judged in one go; bounds memory after a long absence.
 const MINUTES_AT_ONCE: i64 = 2 * 1440;

@@ -25,15 +25,15 @@ pub use self::words::reason;
 
 use self::report::{Content, Reporter, Subject};
 use super::routes::{policy, surge_policy, thresholds};
-use crate::alerting::{
+use monitor_config as config;
+use monitor_core::alerting::{
     Audience, Baseline, Policy, Progress, Recipient, ResolveReason, Silence, StreamPolicy,
     Thresholds, VolumePolicy, severity, silenced, watermark,
 };
-use crate::clock::Clock;
-use crate::config;
-use crate::domain::{Cause, Evidence, Incident, Minute, Severity, Transition};
-use crate::store::{Decision, Delivery, PartitionProgress, Step, Store, StoreError, Watch};
-use crate::telemetry::{self, Readiness};
+use monitor_core::clock::Clock;
+use monitor_core::domain::{Cause, Evidence, Incident, Minute, Severity, Transition};
+use monitor_store::{Decision, Delivery, PartitionProgress, Step, Store, StoreError, Watch};
+use monitor_telemetry::{self as telemetry, Readiness};
 
 /// Watches the brands and the stream.
 pub struct Judge {
@@ -331,7 +331,7 @@ fn delivery(recipient: Recipient) -> Delivery {
     }
 }
 
-fn silence(kept: crate::store::Silence) -> Silence {
+fn silence(kept: monitor_store::Silence) -> Silence {
     Silence { id: kept.id, brand: kept.brand, starts_at: kept.starts_at, ends_at: kept.ends_at }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::alerting::{DriverLimits, Drivers, TweetView, drivers};
-use crate::config;
-use crate::domain::{Counts, Evidence, Minute, Severity, Transition};
-use crate::store::{
+use monitor_config as config;
+use monitor_core::alerting::{DriverLimits, Drivers, TweetView, drivers};
+use monitor_core::domain::{Counts, Evidence, Minute, Severity, Transition};
+use monitor_store::{
     CurvePoint, Driver, EvidenceJson, Example, Notification, Store, StoreError, StoredTweet,
 };
 
@@ -33,7 +33,7 @@ pub(super) struct Reporter {
 pub(super) struct Content {
     /// Followers of those who wrote its negative tweets, where the stream tells.
     pub reach: Option<u64>,
-    drivers: crate::store::Drivers,
+    drivers: monitor_store::Drivers,
     examples: Vec<Example>,
     curve: Vec<CurvePoint>,
     curve_minutes: u32,
@@ -139,7 +139,7 @@ impl Content {
     pub fn nothing() -> Self {
         Self {
             reach: None,
-            drivers: crate::store::Drivers::default(),
+            drivers: monitor_store::Drivers::default(),
             examples: Vec::new(),
             curve: Vec::new(),
             curve_minutes: 0,
@@ -164,8 +164,8 @@ fn views(tweets: &[StoredTweet]) -> Vec<TweetView<'_>> {
         .collect()
 }
 
-fn told(found: &Drivers) -> crate::store::Drivers {
-    crate::store::Drivers {
+fn told(found: &Drivers) -> monitor_store::Drivers {
+    monitor_store::Drivers {
         terms: found
             .terms
             .iter()

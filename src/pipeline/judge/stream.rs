@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::{Judge, Judged, Look, state, stored};
-use crate::alerting::{StreamLook, StreamState, StreamVerdict, expected_tweets};
-use crate::domain::{Cause, Evidence, Minute, STREAM};
-use crate::store::{Decision, PartitionProgress, StoreError};
+use monitor_core::alerting::{StreamLook, StreamState, StreamVerdict, expected_tweets};
+use monitor_core::domain::{Cause, Evidence, Minute, STREAM};
+use monitor_store::{Decision, PartitionProgress, StoreError};
 
 /// How far back the hours reach that tell how many tweets are to be expected.
 const PAST_MINUTES: i64 = 4 * 7 * 1440;

@@ -1,7 +1,7 @@
 //! Why something is told, in one sentence; pure.
 
-use crate::alerting::ResolveReason;
-use crate::domain::{Evidence, Interval, Minute, ShareEvidence, Transition};
+use monitor_core::alerting::ResolveReason;
+use monitor_core::domain::{Evidence, Interval, Minute, ShareEvidence, Transition};
 
 /// The reason where an incident is closed because nothing watches it any more.
 pub(super) const GIVEN_UP: &str = "This is not watched any more as it was when it began: the settings, \
@@ -123,7 +123,7 @@ fn span(minutes: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Counts;
+    use monitor_core::domain::Counts;
 
     #[test]
     fn a_reason_tells_all() {

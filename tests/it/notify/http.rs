@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use monitor::config::{self, Endpoint, Receiver, Secret};
-use monitor::domain::Transition;
-use monitor::notify::{
+use monitor_config::{self as config, Endpoint, Receiver};
+use monitor_core::Secret;
+use monitor_core::domain::Transition;
+use monitor_notify::{
     AlertmanagerNotifier, Notifier, Outcome, SlackNotifier, TeamsNotifier, WebhookNotifier,
 };
-use monitor::store::OutboxRow;
+use monitor_store::OutboxRow;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -410,7 +411,7 @@ async fn no_secret_is_ever_logged() {
     .await;
     rig.settled(0, 4).await;
     running.stop().await;
-    for dead in monitor::store::Store::dead_notifications(&*rig.store, 9).await.expect("dead") {
+    for dead in monitor_store::Store::dead_notifications(&*rig.store, 9).await.expect("dead") {
         let expected = "the receiver answered 410 Gone (it would fail again)";
         assert_eq!(dead.error, expected, "{}", dead.receiver);
     }
@@ -451,7 +452,7 @@ async fn every_kind_refuses_a_private_address() {
     for allow_private in [false, true] {
         for (name, receiver) in receivers(allow_private) {
             let all = [(name.to_owned(), receiver)].into();
-            let made = monitor::notify::notifiers(&all, rig::delivery());
+            let made = monitor_notify::notifiers(&all, rig::delivery());
             let message = made.err().map(|error| error.to_string()).unwrap_or_default();
             let expected = format!("receivers.{name}.url: 169.254.169.254 is an address of this");
             assert_eq!(message.starts_with(&expected), !allow_private, "{name}: {message}");

@@ -8,12 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
-use monitor::config::{self, Delivery, Receiver};
-use monitor::domain::Transition;
-use monitor::notify::heartbeat::Heartbeat;
-use monitor::notify::{Dispatcher, Notifier, Outcome};
-use monitor::store::{OutboxRow, Store};
-use monitor::telemetry::Readiness;
+use monitor_config::{self as config, Delivery, Receiver};
+use monitor_core::domain::Transition;
+use monitor_notify::heartbeat::Heartbeat;
+use monitor_notify::{Dispatcher, Notifier, Outcome};
+use monitor_store::{OutboxRow, Store};
+use monitor_telemetry::Readiness;
 use tokio_util::sync::CancellationToken;
 
 use super::rig::{self, Answer, HttpReceiver, Rig, eventually, header, webhook};

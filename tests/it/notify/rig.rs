@@ -11,14 +11,15 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor::clock::{Clock, SimulatedClock};
-use monitor::config::{self, Delivery, Receiver, Secret, SmtpTls};
-use monitor::domain::{
+use monitor_config::{self as config, Delivery, Receiver, SmtpTls};
+use monitor_core::Secret;
+use monitor_core::clock::{Clock, SimulatedClock};
+use monitor_core::domain::{
     Cause, Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition,
 };
-use monitor::embedded::MailServer;
-use monitor::notify::Dispatcher;
-use monitor::store::{
+use monitor_embedded::MailServer;
+use monitor_notify::Dispatcher;
+use monitor_store::{
     CurvePoint, Decision, Delivery as Told, Drivers, EvidenceJson, Example, MemoryStore,
     Notification, OutboxRow, Step, Store,
 };

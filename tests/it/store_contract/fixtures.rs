@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use monitor::domain::{
+use monitor_core::domain::{
     Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Probability,
     QuietEvidence, Score, Severity, ShareEvidence, StartAt, SurgeEvidence, TopicPartition,
     Transition, Tweet, TweetId,
 };
-use monitor::store::{
+use monitor_store::{
     Advance, Batch, Claim, DeadLetter, Decision, Delivery, Drivers, EvidenceJson, Notification,
     OutboxRow, OutboxState, ScoredTweet, Step, Store, Watch,
 };

@@ -1,8 +1,8 @@
 //! What is decided, and what becomes of an incident.
 
 use chrono::TimeDelta;
-use monitor::domain::{Acknowledgement, Cause, Incident, IncidentId, Severity, Transition};
-use monitor::store::{Decision, Event, Silence, Store, StoreError};
+use monitor_core::domain::{Acknowledgement, Cause, Incident, IncidentId, Severity, Transition};
+use monitor_store::{Decision, Event, Silence, Store, StoreError};
 use serde_json::json;
 
 use super::fixtures::*;

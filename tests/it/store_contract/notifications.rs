@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use monitor::domain::{Cause, IncidentId, Severity, Told, Transition};
-use monitor::store::{Decision, Delivery, OutboxState, Store};
+use monitor_core::domain::{Cause, IncidentId, Severity, Told, Transition};
+use monitor_store::{Decision, Delivery, OutboxState, Store};
 
 use super::fixtures::*;
 
@@ -323,14 +323,14 @@ pub async fn sends_a_resolve_last(store: &dyn Store) {
     let lease = async |hours| {
         let now = noon() + TimeDelta::hours(hours);
         let rows = store.outbox_lease(now, Duration::from_secs(60), 99, &[]).await;
-        let word = |row: &monitor::store::OutboxRow| {
+        let word = |row: &monitor_store::OutboxRow| {
             let n = &row.notification;
             format!("{} {} {}", row.receiver, n.brand, n.transition)
         };
         let rows = rows.expect("leased");
         (rows.iter().map(word).collect::<Vec<_>>(), rows)
     };
-    let sent = async |rows: Vec<monitor::store::OutboxRow>, receiver: &str| {
+    let sent = async |rows: Vec<monitor_store::OutboxRow>, receiver: &str| {
         for row in rows.iter().filter(|row| row.receiver == receiver) {
             store.outbox_record(row.id, noon(), &OutboxState::Sent).await.expect("recorded");
         }
@@ -369,7 +369,7 @@ pub async fn holds_back_no_longer_once_people_are_told(store: &dyn Store) {
         for row in &rows {
             store.outbox_record(row.id, now, &OutboxState::Sent).await.expect("recorded");
         }
-        let word = |row: &monitor::store::OutboxRow| {
+        let word = |row: &monitor_store::OutboxRow| {
             format!("{} {} {}", row.receiver, row.notification.brand, row.notification.transition)
         };
         rows.iter().map(word).collect::<Vec<_>>()

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use monitor::domain::{Cause, Evidence, IncidentId, Severity, Transition};
-use monitor::store::{PostgresStore, Store};
+use monitor_core::domain::{Cause, Evidence, IncidentId, Severity, Transition};
+use monitor_store::{PostgresStore, Store};
 use sqlx::Row;
 
 use super::fixtures::*;
@@ -84,7 +84,7 @@ async fn a_step_is_written_whole_or_not_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_that_a_sender_holds_is_not_waited_for() {
     let store = fresh().await;
-    let host = monitor::store::Delivery { group: true, ..delivery("comms") };
+    let host = monitor_store::Delivery { group: true, ..delivery("comms") };
     let opened =
         |brand| told_to(decision(brand, None, 10, Some(Transition::Opened)), vec![host.clone()]);
     decide(&store, opened("united")).await;

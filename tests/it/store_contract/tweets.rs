@@ -1,7 +1,7 @@
 //! What is kept of a tweet itself.
 
-use monitor::domain::{Reach, TweetId};
-use monitor::store::{ScoredTweet, Store};
+use monitor_core::domain::{Reach, TweetId};
+use monitor_store::{ScoredTweet, Store};
 
 use super::fixtures::*;
 

@@ -1,0 +1,15 @@
+//! The pure part of the monitor: data, arithmetic and decisions.
+//!
+//! **Invariant.** Nothing here reads a file, a socket or, outside [`clock`], the time, and
+//! no dependency is a native library: `cargo test -p monitor-core` needs no set-up.
+//! Decisions are functions of (state, input, now).
+
+pub mod alerting;
+pub mod batching;
+pub mod clock;
+pub mod domain;
+mod keywords;
+mod secret;
+pub mod text;
+
+pub use secret::Secret;

@@ -1,0 +1,114 @@
+//! Pure text work: canonical form, words, vocabulary, feature hashing, brand matching.
+//!
+//! **Invariant.** Everything here is a pure function of its arguments, and training and
+//! serving call the same functions: a model's manifest names its [`Preset`], so a text
+//! gets the same ids in both. Work on one text is bounded by [`TEXT_BYTES_MAX`].
+//! Deliberately absent: models, files, settings. Stop words, which remove "not", are there
+//! for the study's sake alone.
+
+mod analyzer;
+mod brands;
+mod hashing;
+mod lexicon;
+mod ngrams;
+mod study;
+mod tokens;
+mod tweet;
+mod vocabulary;
+
+use std::borrow::Cow;
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+pub use analyzer::{Analyzer, Preset, UnknownPreset};
+pub use brands::{BrandError, BrandMatcher, BrandRule};
+pub use hashing::{Buckets, fnv1a_64, unit_interval};
+pub use lexicon::{Lexicon, LexiconError, LexiconSources};
+pub use ngrams::{Ngram, NgramKind, NgramLengths, Ngrams, NgramsError};
+pub use tokens::{Token, TokenKind, tokens};
+pub use vocabulary::{PADDING, UNKNOWN, Vocabulary, VocabularyError};
+
+/// Words are read from this many bytes of a text at most. A tweet has 280 characters,
+/// X's longest posts 25,000; what stands so far back changes no model's mind.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// The longest beginning of `text` that has at most `bytes_max` bytes and ends between
+/// two characters.
+pub fn beginning(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// HTML entities decoded (twice: `&amp;lt;` is common in old tweets), characters
+/// composed (Unicode NFC), full-width `＠` and `＃`, curly apostrophes and backticks in
+/// their ASCII form.
+fn canonical(text: &str) -> String {
+    let once = decode_entities(text);
+    let twice = decode_entities(&once);
+    let composed: Cow<'_, str> = match is_nfc_quick(twice.chars()) {
+        IsNormalized::Yes => twice,
+        _ => Cow::Owned(twice.nfc().collect()),
+    };
+    composed
+        .chars()
+        .map(|c| match c {
+            '\u{2018}' | '\u{2019}' | '\u{02BC}' | '\u{FF07}' | '`' | '\u{00B4}' => '\'',
+            '\u{FF20}' => '@',
+            '\u{FF03}' => '#',
+            other => other,
+        })
+        .collect()
+}
+
+/// HTML entities decoded once, as X delivers texts escaped (`&gt;`).
+pub fn decode_entities(text: &str) -> Cow<'_, str> {
+    if text.contains('&') { html_escape::decode_html_entities(text) } else { text.into() }
+}
+
+/// Part of a word: letter, digit, combining mark or underscore.
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric()
+        || c == '_'
+        || (c >= '\u{300}' && unicode_normalization::char::is_combining_mark(c) && !is_selector(c))
+}
+
+/// Variation selectors, which belong to emoji though Unicode counts them as marks.
+fn is_selector(c: char) -> bool {
+    matches!(c, '\u{FE00}'..='\u{FE0F}' | '\u{20E3}')
+}
+
+/// Where a link that starts at the beginning of `text` ends, if there is one there.
+/// `text` is lower case.
+fn link_length(text: &str) -> Option<usize> {
+    ["http://", "https://", "www."]
+        .iter()
+        .any(|start| text.starts_with(start))
+        .then(|| text.find(char::is_whitespace).unwrap_or(text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_forms() {
+        let check = |name, text, expected| assert_eq!(canonical(text), expected, "{name}");
+        check("plain", "hello", "hello");
+        check("entity", "AT&amp;T", "AT&T");
+        check("entity escaped twice", "I &amp;lt;3 you", "I <3 you");
+        check("a lone ampersand", "this & that", "this & that");
+        check("decomposed accent", "cafe\u{301}", "café");
+        check("curly apostrophe", "don’t", "don't");
+        check("full-width signs", "＠united ＃fail", "@united #fail");
+    }
+
+    #[test]
+    fn beginning_ends_between_characters() {
+        assert_eq!(beginning("aé", 2), "a");
+        assert_eq!(beginning("aé", 3), "aé");
+        assert_eq!(beginning("", 3), "");
+    }
+}

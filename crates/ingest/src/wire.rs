@@ -1,0 +1,440 @@
+//! From a record's bytes to a [`Tweet`]: X API v2 stream objects and flat JSON.
+//!
+//! **Invariant.** Pure: the same bytes, record time and clock give the same answer. What
+//! is no tweet is [`Rejected`] with a reason that names what is wrong; nothing panics.
+//! What is only told on the side, a tweet's reach, never rejects it: a part that cannot be
+//! read counts as not told.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::timestamp::parse_timestamp;
+use monitor_core::domain::{InvalidTweet, Reach, Tweet, TweetId};
+
+/// Bounds of what is taken for a tweet.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest payload, in bytes.
+    pub record_bytes_max: usize,
+    /// Furthest a tweet may be dated ahead of the clock.
+    pub future_max: TimeDelta,
+}
+
+/// 21 March 2006, in seconds since 1970.
+const FIRST_TWEET_S: i64 = 1_142_899_200;
+
+/// Longest name of an author, and longest id of a tweet repeated, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Why a record is no tweet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// There is no payload (a tombstone).
+    #[error("the record is empty")]
+    Empty,
+    /// The payload is longer than accepted.
+    #[error("the record has {bytes} bytes, more than kafka.record_bytes_max = {max}")]
+    TooLarge {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The payload is no JSON, or no object of either form.
+    #[error("not a tweet: {0}")]
+    NotATweet(String),
+    /// A field is there but will not do.
+    #[error("{0}")]
+    Invalid(#[from] InvalidTweet),
+    /// `created_at` cannot be read.
+    #[error("created_at {0:?} is no time such as 2015-02-24T19:35:52Z")]
+    Time(String),
+    /// There is no `created_at`, and the record has no timestamp either.
+    #[error("created_at is missing, and the Kafka record has no timestamp")]
+    NoTime,
+    /// The tweet claims to be older than the first one.
+    #[error("created_at {0} lies before the first tweet ever, of 21 March 2006")]
+    TooOld(DateTime<Utc>),
+    /// The tweet claims to come from the future.
+    #[error("created_at {at} lies in the future, more than kafka.future_s_max = {max_s} s ahead")]
+    Future {
+        /// What it claims.
+        at: DateTime<Utc>,
+        /// The limit, in seconds.
+        max_s: i64,
+    },
+}
+
+/// Either form: X API v2 has the tweet under `data`, flat JSON at the top.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Wire {
+    Nested {
+        data: Fields,
+        #[serde(default)]
+        matching_rules: Vec<Rule>,
+        #[serde(default)]
+        includes: Value,
+    },
+    Flat(Fields),
+}
+
+#[derive(Deserialize)]
+struct Fields {
+    id: Id,
+    text: String,
+    created_at: Option<String>,
+    /// Texts over 280 characters come whole only here.
+    note_tweet: Option<Note>,
+    #[serde(default)]
+    rule_tags: Vec<String>,
+    // Reach, in X API v2 ...
+    #[serde(default)]
+    author_id: Value,
+    #[serde(default)]
+    public_metrics: Value,
+    #[serde(default)]
+    referenced_tweets: Value,
+    // ... and in flat JSON.
+    #[serde(default)]
+    author: Value,
+    #[serde(default)]
+    followers: Value,
+    #[serde(default)]
+    retweets: Value,
+    #[serde(default)]
+    retweet_of: Value,
+}
+
+impl Fields {
+    /// What the tweet and the objects sent along with it say of its reach.
+    fn reach(&self, includes: &Value) -> Reach {
+        let author_id = name(&self.author_id);
+        let user = list(&includes["users"])
+            .find(|user| author_id.is_some() && name(&user["id"]) == author_id)
+            .unwrap_or(&Value::Null);
+        let retweeted = list(&self.referenced_tweets)
+            .find(|tweet| tweet["type"] == "retweeted")
+            .unwrap_or(&Value::Null);
+        Reach {
+            author: name(&user["username"]).or(author_id).or_else(|| name(&self.author)),
+            followers: count(&user["public_metrics"]["followers_count"])
+                .or_else(|| count(&self.followers)),
+            retweets: count(&self.public_metrics["retweet_count"])
+                .or_else(|| count(&self.retweets)),
+            retweet_of: name(&retweeted["id"])
+                .or_else(|| name(&self.retweet_of))
+                .and_then(|id| TweetId::new(id).ok()),
+        }
+    }
+}
+
+/// The members of an array; none of anything else.
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// A name or an id, written as text or as a number.
+fn name(value: &Value) -> Option<String> {
+    let name = match value {
+        Value::String(name) => name.trim().to_owned(),
+        Value::Number(number) => number.as_u64()?.to_string(),
+        _ => return None,
+    };
+    let sound =
+        !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
+    sound.then_some(name)
+}
+
+/// A number of people or tweets, written as a number or as text. None is as large as what
+/// Postgres cannot hold.
+fn count(value: &Value) -> Option<u64> {
+    let count = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    i64::try_from(count).is_ok().then_some(count)
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Text(String),
+    Number(u64),
+}
+
+#[derive(Deserialize)]
+struct Note {
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    #[serde(default)]
+    tag: Option<String>,
+}
+
+/// Reads one record. A tweet without `created_at` takes the record's own timestamp.
+///
+/// # Errors
+/// [`Rejected`], worded for the person who reads the dead letters.
+pub fn decode(
+    payload: &[u8],
+    payload_bytes: usize,
+    timestamp: Option<DateTime<Utc>>,
+    limits: &Limits,
+    now: DateTime<Utc>,
+) -> Result<Tweet, Rejected> {
+    if payload_bytes == 0 {
+        return Err(Rejected::Empty);
+    }
+    if payload_bytes > limits.record_bytes_max {
+        return Err(Rejected::TooLarge { bytes: payload_bytes, max: limits.record_bytes_max });
+    }
+    let wire = serde_json::from_slice(payload).map_err(|error| why_not(payload, &error))?;
+    let (fields, mut rule_tags, includes) = match wire {
+        Wire::Nested { data, matching_rules, includes } => {
+            (data, matching_rules.into_iter().filter_map(|rule| rule.tag).collect(), includes)
+        }
+        Wire::Flat(fields) => (fields, Vec::new(), Value::Null),
+    };
+    let reach = fields.reach(&includes);
+    rule_tags.extend(fields.rule_tags);
+    let id = match fields.id {
+        Id::Text(id) => TweetId::new(id)?,
+        Id::Number(id) => TweetId::new(id.to_string())?,
+    };
+    let created_at = match fields.created_at {
+        Some(text) => parse_timestamp(&text).ok_or_else(|| Rejected::Time(shorten(&text)))?,
+        None => timestamp.ok_or(Rejected::NoTime)?,
+    };
+    if created_at.timestamp() < FIRST_TWEET_S {
+        return Err(Rejected::TooOld(created_at));
+    }
+    if created_at - now > limits.future_max {
+        return Err(Rejected::Future { at: created_at, max_s: limits.future_max.num_seconds() });
+    }
+    let text = fields.note_tweet.map_or(fields.text, |note| note.text);
+    Ok(Tweet::new(id, text, created_at, rule_tags)?.with_reach(reach))
+}
+
+/// An untagged enum says only that nothing matched; look again to say what is missing.
+fn why_not(payload: &[u8], error: &serde_json::Error) -> Rejected {
+    let reason = match serde_json::from_slice::<serde_json::Value>(payload) {
+        Err(syntax) => format!("the record is not JSON: {syntax}"),
+        Ok(serde_json::Value::Object(object)) => {
+            let (fields, place) = match object.get("data") {
+                Some(data) => (data.as_object(), "data."),
+                None => (Some(&object), ""),
+            };
+            match fields {
+                None => "\"data\" is no object".to_owned(),
+                Some(fields) => ["id", "text"]
+                    .into_iter()
+                    .find_map(|name| match fields.get(name) {
+                        None => Some(format!("\"{place}{name}\" is missing")),
+                        Some(serde_json::Value::String(_)) => None,
+                        Some(serde_json::Value::Number(n)) if name == "id" && n.is_u64() => None,
+                        Some(_) => Some(format!("\"{place}{name}\" has the wrong type")),
+                    })
+                    .unwrap_or_else(|| format!("a field has the wrong type: {error}")),
+            }
+        }
+        Ok(_) => "the record is JSON, but no object".to_owned(),
+    };
+    Rejected::NotATweet(reason.replace('\0', "\u{FFFD}"))
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        parse_timestamp(text).expect("a valid time")
+    }
+
+    fn read(payload: &str) -> Result<Tweet, Rejected> {
+        let limits = Limits { record_bytes_max: 1000, future_max: TimeDelta::seconds(600) };
+        decode(
+            payload.as_bytes(),
+            payload.len(),
+            Some(at("2015-02-20T00:00:00Z")),
+            &limits,
+            at("2015-03-01T00:00:00Z"),
+        )
+    }
+
+    #[test]
+    fn reads_both_forms() {
+        let check = |name: &str, payload: &str, id: &str, text: &str, time: &str, tags: &[&str]| {
+            let tweet = read(payload).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(tweet.id.as_str(), id, "{name}");
+            assert_eq!(tweet.text, text, "{name}");
+            assert_eq!(tweet.created_at, at(time), "{name}");
+            assert_eq!(tweet.rule_tags, tags, "{name}");
+        };
+        let time = "2015-02-24T19:35:52Z";
+        check(
+            "flat",
+            r#"{"id":"7","text":"hi","created_at":"2015-02-24T19:35:52Z","lang":"en"}"#,
+            "7",
+            "hi",
+            time,
+            &[],
+        );
+        check(
+            "flat, number as id",
+            r#"{"id":570306133677760513,"text":"hi","created_at":"2015-02-24T19:35:52Z"}"#,
+            "570306133677760513",
+            "hi",
+            time,
+            &[],
+        );
+        check(
+            "X API v2",
+            r#"{"data":{"id":"7","text":"hi","created_at":"2015-02-24T19:35:52.000Z","edit_history_tweet_ids":["7"]},"matching_rules":[{"id":"1","tag":"air"},{"id":"2"}]}"#,
+            "7",
+            "hi",
+            time,
+            &["air"],
+        );
+        check(
+            "X API v2, long",
+            r#"{"data":{"id":"7","text":"h…","note_tweet":{"text":"high"},"created_at":"2015-02-24T19:35:52Z"}}"#,
+            "7",
+            "high",
+            time,
+            &[],
+        );
+        check(
+            "no created_at: the record's time",
+            r#"{"id":"7","text":"hi"}"#,
+            "7",
+            "hi",
+            "2015-02-20T00:00:00Z",
+            &[],
+        );
+        check(
+            "NUL in the text",
+            r#"{"id":"7","text":"a\u0000b"}"#,
+            "7",
+            "a\u{FFFD}b",
+            "2015-02-20T00:00:00Z",
+            &[],
+        );
+    }
+
+    #[test]
+    fn reads_reach_where_it_is_told() {
+        type Expected<'a> = (Option<&'a str>, Option<u64>, Option<u64>, Option<&'a str>);
+        let check = |name: &str, payload: &str, expected: Expected<'_>| {
+            let reach = read(payload).unwrap_or_else(|e| panic!("{name}: {e}")).reach;
+            let retweet_of = reach.retweet_of.as_ref().map(TweetId::as_str);
+            let found = (reach.author.as_deref(), reach.followers, reach.retweets, retweet_of);
+            assert_eq!(found, expected, "{name}");
+        };
+        let flat = |fields: &str| format!(r#"{{"id":"7","text":"hi",{fields}}}"#);
+        let nested = |fields: &str, rest: &str| {
+            format!(r#"{{"data":{{"id":"7","text":"hi",{fields}}},{rest}}}"#)
+        };
+        check("not told", r#"{"id":"7","text":"hi"}"#, (None, None, None, None));
+        check(
+            "flat",
+            &flat(r#""author":"ann","followers":12,"retweets":3,"retweet_of":"5""#),
+            (Some("ann"), Some(12), Some(3), Some("5")),
+        );
+        check(
+            "flat, text for numbers and numbers for text",
+            &flat(r#""author":99,"followers":"12","retweets":" 3","retweet_of":5"#),
+            (Some("99"), Some(12), Some(3), Some("5")),
+        );
+        check(
+            "flat, nothing readable",
+            &flat(r#""author":{},"followers":-1,"retweets":"many","retweet_of":[]"#),
+            (None, None, None, None),
+        );
+        check(
+            "flat, one unreadable beside others",
+            &flat(r#""author":"a\u0000b","followers":1.5,"retweets":0,"retweet_of":null"#),
+            (None, None, Some(0), None),
+        );
+        check(
+            "flat, out of bounds",
+            &flat(&format!(
+                r#""author":"{}","followers":18446744073709551615,"retweet_of":" ""#,
+                "x".repeat(129)
+            )),
+            (None, None, None, None),
+        );
+        check(
+            "X API v2",
+            &nested(
+                r#""author_id":"9","public_metrics":{"retweet_count":4,"like_count":1},
+                   "referenced_tweets":[{"type":"quoted","id":"1"},{"type":"retweeted","id":"2"}]"#,
+                r#""includes":{"users":[{"id":"8","username":"bob","public_metrics":{"followers_count":5}},
+                   {"id":"9","username":"ann","public_metrics":{"followers_count":12}}]}"#,
+            ),
+            (Some("ann"), Some(12), Some(4), Some("2")),
+        );
+        check(
+            "X API v2, the author not sent along",
+            &nested(
+                r#""author_id":"9","referenced_tweets":[{"type":"quoted","id":"1"}]"#,
+                r#""includes":{"users":[{"username":"bob","public_metrics":{"followers_count":5}}]}"#,
+            ),
+            (Some("9"), None, None, None),
+        );
+        check(
+            "X API v2, nothing readable",
+            &nested(
+                r#""author_id":[],"public_metrics":3,"referenced_tweets":{"type":"retweeted"}"#,
+                r#""includes":"none""#,
+            ),
+            (None, None, None, None),
+        );
+    }
+
+    #[test]
+    fn rejects_with_a_reason() {
+        let check = |name: &str, payload: &str, reason: &str| {
+            let found = read(payload).expect_err(name).to_string();
+            assert!(found.contains(reason), "{name}: {found:?} should contain {reason:?}");
+        };
+        check("empty", "", "the record is empty");
+        check("no JSON", "hello", "not JSON: expected value at line 1 column 1");
+        check("cut off", r#"{"id":"7","te"#, "not JSON: EOF");
+        check("an array", "[1]", "no object");
+        check("no id", r#"{"text":"hi"}"#, r#""id" is missing"#);
+        check("no text", r#"{"id":"7"}"#, r#""text" is missing"#);
+        check("no text, nested", r#"{"data":{"id":"7"}}"#, r#""data.text" is missing"#);
+        check("text is a number", r#"{"id":"7","text":7}"#, r#""text" has the wrong type"#);
+        check("data is a string", r#"{"data":"x"}"#, r#""data" is no object"#);
+        check("blank text", r#"{"id":"7","text":" \n"}"#, "the text is empty");
+        check("empty id", r#"{"id":"","text":"hi"}"#, "the id is empty");
+        check(
+            "bad time",
+            r#"{"id":"7","text":"hi","created_at":"yesterday"}"#,
+            r#""yesterday" is no time"#,
+        );
+        check(
+            "from the future",
+            r#"{"id":"7","text":"hi","created_at":"2015-03-01T00:10:01Z"}"#,
+            "lies in the future",
+        );
+        check(
+            "too large",
+            &format!(r#"{{"id":"7","text":"{}"}}"#, "x".repeat(1000)),
+            "more than kafka.record_bytes_max = 1000",
+        );
+    }
+
+    #[test]
+    fn a_tweet_needs_a_time() {
+        let limits = Limits { record_bytes_max: 1000, future_max: TimeDelta::seconds(1) };
+        let payload = br#"{"id":"7","text":"hi"}"#;
+        let found = decode(payload, payload.len(), None, &limits, at("2015-03-01T00:00:00Z"));
+        assert_eq!(found, Err(Rejected::NoTime));
+    }
+}

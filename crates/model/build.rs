@@ -1,0 +1,13 @@
+//! Makes what links libtorch find it at run time: torch-sys's own link metadata reaches
+//! only its direct dependents.
+
+pub fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    match std::env::var("LIBTORCH") {
+        Ok(path) => println!("cargo:rustc-link-arg=-Wl,-rpath,{path}/lib"),
+        Err(_) => println!(
+            "cargo:warning=LIBTORCH is not set: run scripts/setup, then `eval \"$(scripts/setup --env)\"` in this shell"
+        ),
+    }
+}

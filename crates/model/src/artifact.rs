@@ -1,0 +1,457 @@
+//! One version of one model on disk.
+//!
+//! `models/<name>/<version>/` holds `manifest.json`, `weights.safetensors`,
+//! `README.md` (the model card) and, where the family has one, `vocabulary.txt`; where the
+//! preset is the study's, `lexicon.txt` too. A transformer's folder has the layout of Hugging
+//! Face instead (`config.json`, `model.safetensors`, `tokenizer.json`,
+//! `tokenizer_config.json`), so that Python's transformers opens it too. A cascade has
+//! neither weights nor words.
+//!
+//! **Invariant.** A version is written whole or not at all (a temporary folder, then a
+//! rename), and never changed: every file's SHA-256 stands in the manifest, and that of
+//! each file a model reads is compared on loading. Deliberately absent: paths of the machine
+//! that trained it, and formats that can carry code.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+use super::manifest::{Architecture, Manifest};
+use super::served::Served;
+use super::weights::{StoredPrecision, WeightsError};
+use super::{
+    Calibration, Cascade, Classifier, Compute, Dense, DeviceError, Encoder, GENERATOR, HashedWords,
+    KnownNgrams, Logistic, Lstm, Member, Model, ModelId, Network, Purpose, Sequence, Tfidf,
+    Transformer, TransformerConfig, Weights, WordIds, WordPieces, sha256,
+};
+
+use monitor_core::domain::Probability;
+use monitor_core::text::{
+    Analyzer, Lexicon, LexiconError, Ngrams, NgramsError, Preset, Vocabulary, VocabularyError,
+};
+
+const MANIFEST: &str = "manifest.json";
+const WEIGHTS: &str = "weights.safetensors";
+const VOCABULARY: &str = "vocabulary.txt";
+const HF_WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+/// For Python's transformers alone.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const LEXICON: &str = "lexicon.txt";
+const NGRAMS: &str = "ngrams.txt";
+/// Name of the model card.
+pub const CARD: &str = "README.md";
+/// The content of a version before it is written.
+#[derive(Debug)]
+pub struct NewArtifact {
+    /// All but `version` and `files`, which writing fills in.
+    pub manifest: Manifest,
+    /// The numbers.
+    pub weights: Weights,
+    /// The words, where the family has them.
+    pub vocabulary: Option<Vocabulary>,
+    /// From texts to words; its word lists are kept beside the vocabulary.
+    pub analyzer: Analyzer,
+    /// The n-grams, where the family has them.
+    pub ngrams: Option<Ngrams>,
+    /// What Python's transformers reads beside the weights, where the family has it.
+    pub transformer: Option<TransformerFiles>,
+    /// Further files to keep beside it, such as the course of the training.
+    pub extra: BTreeMap<String, Vec<u8>>,
+}
+
+/// What a transformer's folder holds beside its weights.
+#[derive(Debug)]
+pub struct TransformerFiles {
+    /// `config.json`
+    pub config: Vec<u8>,
+    /// `tokenizer.json`
+    pub tokenizer: Vec<u8>,
+    /// `tokenizer_config.json`
+    pub tokenizer_config: Vec<u8>,
+}
+
+/// Why a model could not be read or written, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// A file or folder could not be read or written.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No model of that name.
+    #[error("there is no model {name:?} in {}; {}", .directory.display(), one_of(.known))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+        /// What is there.
+        known: Vec<String>,
+    },
+    /// A name that no model may have.
+    #[error(
+        "{0:?} is no name for a model: use lower-case letters, digits, '-' and '_', {max} at most",
+        max = super::NAME_BYTES_MAX
+    )]
+    Name(String),
+    /// A file the manifest names is missing.
+    #[error("{} is missing: restore it, or train the model again (monitor retrain)", .0.display())]
+    Missing(PathBuf),
+    /// A file is not the one that was written.
+    #[error(
+        "{} was changed or cut off: its SHA-256 is {found}, and the manifest says {expected}; \
+         restore the file, or train the model again (monitor retrain)", .path.display()
+    )]
+    Checksum {
+        /// Which file.
+        path: PathBuf,
+        /// SHA-256 in the manifest.
+        expected: String,
+        /// SHA-256 of what is there.
+        found: String,
+    },
+    /// A JSON file is none, or lacks a field.
+    #[error("{}: {source}", .path.display())]
+    Json {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The manifest says something this program cannot follow.
+    #[error("{}: {reason}", .path.display())]
+    Manifest {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file of a transformer's folder will not do.
+    #[error("{}: {reason}", .path.display())]
+    Unfit {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A model of a cascade does not open, or is another one.
+    #[error(
+        "{cascade} needs {member}: {source}; or fit the cascade again (monitor models cascade)"
+    )]
+    Member {
+        /// The cascade.
+        cascade: ModelId,
+        /// Its model.
+        member: ModelId,
+        /// What is wrong with that.
+        source: Box<ArtifactError>,
+    },
+    /// The device of the settings is not there.
+    #[error("model.device: {0}")]
+    Device(#[from] DeviceError),
+    /// The weights do not fit the manifest.
+    #[error("{}: {source}", .path.display())]
+    Weights {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: WeightsError,
+    },
+    /// The vocabulary is none.
+    #[error("{}: {source}", .path.display())]
+    Vocabulary {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: VocabularyError,
+    },
+    /// The word lists of the study's preset are none.
+    #[error("{}: {source}", .path.display())]
+    Lexicon {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: LexiconError,
+    },
+    /// The list of n-grams is none.
+    #[error("{}: {source}", .path.display())]
+    Ngrams {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: NgramsError,
+    },
+}
+
+fn one_of(known: &[String]) -> String {
+    if known.is_empty() {
+        "there are none: train one (monitor retrain), or point model.directory elsewhere".into()
+    } else {
+        format!("there are {}", known.join(", "))
+    }
+}
+
+/// Attaches a path to what the system said.
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> ArtifactError {
+    let path = path.to_owned();
+    move |source| ArtifactError::Io { path, source }
+}
+
+/// Reads `manifest.json` of the version in `folder`.
+pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, ArtifactError> {
+    let path = folder.join(MANIFEST);
+    let text = read_file(&path)?;
+    serde_json::from_slice(&text).map_err(|source| ArtifactError::Json { path, source })
+}
+
+/// SHA-256 of a file that must be there.
+pub(super) fn checksum(path: &Path) -> Result<String, ArtifactError> {
+    Ok(sha256(&read_file(path)?))
+}
+
+/// Reads a file that must be there.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
+    fs::read(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => ArtifactError::Missing(path.to_owned()),
+        _ => at(path)(source),
+    })
+}
+
+/// The manifest's SHA-256, which stands for all files that the model reads.
+pub(super) fn manifest_checksum(folder: &Path) -> Result<String, ArtifactError> {
+    checksum(&folder.join(MANIFEST))
+}
+
+/// Refuses a version whose manifest is another.
+pub(super) fn check_manifest(folder: &Path, expected: &str) -> Result<(), ArtifactError> {
+    let found = manifest_checksum(folder)?;
+    if found == expected {
+        return Ok(());
+    }
+    let (path, expected) = (folder.join(MANIFEST), expected.to_owned());
+    Err(ArtifactError::Checksum { path, expected, found })
+}
+
+/// Reads and verifies the version in `folder`; `open` gives the models of a cascade.
+pub(super) fn load(
+    folder: &Path,
+    compute: Compute,
+    open: impl Fn(&Member) -> Result<Model, ArtifactError>,
+) -> Result<Model, ArtifactError> {
+    let manifest = read_manifest(folder)?;
+    // A typo mended in the card stops no daemon.
+    let mut files = BTreeMap::new();
+    for (name, expected) in manifest.files_read() {
+        let path = folder.join(name);
+        let bytes = read_file(&path)?;
+        let found = sha256(&bytes);
+        if found != *expected {
+            return Err(ArtifactError::Checksum { path, expected: expected.clone(), found });
+        }
+        files.insert(name.as_str(), bytes);
+    }
+    let refuse = |reason: String| ArtifactError::Manifest { path: folder.join(MANIFEST), reason };
+    let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
+    // Parsed is what was verified, not what may stand there by then.
+    let mut verified = |name: &str| {
+        files.remove(name).ok_or_else(|| refuse(format!("{name:?} is not among its files")))
+    };
+    let numbers_file = weights_file(&manifest);
+    let numbers = numbers_file.map(&mut verified).transpose()?;
+    let list = match list(&manifest) {
+        Some(name) => text(&folder.join(name), verified(name)?)?,
+        None => String::new(),
+    };
+    let analyzer = match preset {
+        Preset::Tweet => Analyzer::tweet(),
+        Preset::Study => {
+            let path = folder.join(LEXICON);
+            let lexicon = Lexicon::parse(&text(&path, verified(LEXICON)?)?)
+                .map_err(|source| ArtifactError::Lexicon { path, source })?;
+            Analyzer::study(Arc::new(lexicon))
+        }
+    };
+    let Calibration { temperature, threshold } = manifest.calibration;
+    if !(temperature.is_finite() && temperature > 0.0) {
+        return Err(refuse(format!("temperature {temperature} is not above zero")));
+    }
+    let threshold =
+        Probability::new(threshold).map_err(|error| refuse(format!("threshold {error}")))?;
+
+    let unfit = |source| ArtifactError::Weights {
+        path: folder.join(numbers_file.unwrap_or(MANIFEST)),
+        source,
+    };
+    let mut weights = match numbers {
+        Some(numbers) => Weights::parse(&numbers).map_err(unfit)?,
+        None => Weights::default(),
+    };
+    let words = |size: usize, sequence: Sequence| {
+        let vocabulary = Vocabulary::parse(&list).map_err(|source| ArtifactError::Vocabulary {
+            path: folder.join(VOCABULARY),
+            source,
+        })?;
+        if vocabulary.len() != size {
+            return Err(refuse(format!(
+                "it asks for {size} words, and {VOCABULARY} has {}",
+                vocabulary.len()
+            )));
+        }
+        Ok(Arc::new(WordIds::new(analyzer.clone(), vocabulary, sequence)))
+    };
+    let id = manifest.id();
+    let device = compute.device;
+    let (encoder, classifier): (Arc<dyn Encoder>, Box<dyn Classifier>) = match manifest.architecture
+    {
+        Architecture::LogisticHash(shape) => {
+            let encoder = HashedWords::new(analyzer, shape).ok_or_else(|| {
+                refuse(format!("2^{} buckets are out of range", shape.buckets_log2))
+            })?;
+            (Arc::new(encoder), Box::new(Logistic::load(shape, &mut weights).map_err(unfit)?))
+        }
+        Architecture::LogisticTfidf(shape) => {
+            let ngrams = Ngrams::parse(list)
+                .map_err(|source| ArtifactError::Ngrams { path: folder.join(NGRAMS), source })?;
+            if ngrams.ids() != shape.ngrams {
+                return Err(refuse(format!(
+                    "it asks for {} ids (a line each, and one for nothing), and {NGRAMS} gives {}",
+                    shape.ngrams,
+                    ngrams.ids()
+                )));
+            }
+            let encoder = KnownNgrams::new(analyzer, ngrams, shape);
+            (Arc::new(encoder), Box::new(Tfidf::load(shape, &mut weights).map_err(unfit)?))
+        }
+        Architecture::Dense(shape) => {
+            let encoder = words(shape.vocabulary, shape.sequence)?;
+            let network = Dense::new(shape, Purpose::Service, device);
+            network.load(weights).map_err(unfit)?;
+            (encoder, Box::new(Served::new(network, compute.tokens_max)))
+        }
+        Architecture::Lstm(shape) => {
+            let encoder = words(shape.vocabulary, shape.sequence)?;
+            let network = Lstm::new(shape, Purpose::Service, device);
+            network.load(weights).map_err(unfit)?;
+            (encoder, Box::new(Served::new(network, compute.tokens_max)))
+        }
+        Architecture::Transformer(shape) => {
+            let refuse = |file, reason| ArtifactError::Unfit { path: folder.join(file), reason };
+            let config = TransformerConfig::parse(&verified(CONFIG)?)
+                .map_err(|reason| refuse(CONFIG, reason))?;
+            if config.shape(shape.tokens_max) != shape || shape.tokens_max > config.positions() {
+                return Err(refuse(CONFIG, "it says otherwise than the manifest".into()));
+            }
+            let encoder = WordPieces::parse(&verified(TOKENIZER)?, shape.tokens_max)
+                .map_err(|reason| refuse(TOKENIZER, reason))?;
+            let (ids, known) = (encoder.ids(), shape.vocabulary);
+            if ids > known {
+                let reason = format!("it has {ids} ids, and the manifest says {known}");
+                return Err(refuse(TOKENIZER, reason));
+            }
+            let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut network = Transformer::new(&config, shape.tokens_max, device);
+            drop(alone);
+            network.load(weights).map_err(unfit)?;
+            if compute.half {
+                network.halve();
+            }
+            network.freeze(&config);
+            (Arc::new(encoder), Box::new(Served::new(network, compute.tokens_max)))
+        }
+        Architecture::Cascade(shape) => {
+            let open = |member: &Member| {
+                open(member).map_err(|source| ArtifactError::Member {
+                    cascade: id.clone(),
+                    member: member.model.clone(),
+                    source: Box::new(source),
+                })
+            };
+            let (cheap, costly) = (open(&shape.cheap)?, open(&shape.costly)?);
+            return Ok(Cascade::model(id, shape, cheap, costly));
+        }
+    };
+    let model = Model { id, threshold, encoder, classifier };
+    Ok(model.calibrated(manifest.calibration, threshold))
+}
+
+/// The file with the numbers, where the family has any.
+fn weights_file(manifest: &Manifest) -> Option<&'static str> {
+    match manifest.architecture {
+        Architecture::Transformer(_) => Some(HF_WEIGHTS),
+        Architecture::Cascade(_) => None,
+        _ => Some(WEIGHTS),
+    }
+}
+
+/// The file that says what ids stand for, where the family has one.
+fn list(manifest: &Manifest) -> Option<&'static str> {
+    match manifest.architecture {
+        Architecture::LogisticHash(_) | Architecture::Transformer(_) | Architecture::Cascade(_) => {
+            None
+        }
+        Architecture::LogisticTfidf(_) => Some(NGRAMS),
+        Architecture::Dense(_) | Architecture::Lstm(_) => Some(VOCABULARY),
+    }
+}
+
+fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ArtifactError> {
+    String::from_utf8(bytes)
+        .map_err(|error| at(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))
+}
+
+/// Writes numbers and words of a version into `folder`; [`seal`] finishes it.
+pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(), ArtifactError> {
+    let numbers = artifact.weights.to_bytes(StoredPrecision::Half);
+    let mut files: Vec<_> =
+        weights_file(&artifact.manifest).map(|file| (file, numbers)).into_iter().collect();
+    if let Some(TransformerFiles { config, tokenizer, tokenizer_config }) = &artifact.transformer {
+        files.extend([
+            (CONFIG, config.clone()),
+            (TOKENIZER, tokenizer.clone()),
+            (TOKENIZER_CONFIG, tokenizer_config.clone()),
+        ]);
+    }
+    if let Some(vocabulary) = &artifact.vocabulary {
+        files.push((VOCABULARY, vocabulary.to_text().into_bytes()));
+    }
+    if let Some(lexicon) = artifact.analyzer.lexicon() {
+        files.push((LEXICON, lexicon.to_text().into_bytes()));
+    }
+    if let Some(ngrams) = &artifact.ngrams {
+        files.push((NGRAMS, ngrams.text().as_bytes().to_vec()));
+    }
+    files.extend(artifact.extra.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())));
+    files.into_iter().try_for_each(|(name, bytes)| write_file(&folder.join(name), &bytes))
+}
+
+/// Writes the card, and the manifest with the checksums of all that is in `folder`.
+pub(super) fn seal(
+    folder: &Path,
+    manifest: &mut Manifest,
+    card: &str,
+) -> Result<(), ArtifactError> {
+    write_file(&folder.join(CARD), card.as_bytes())?;
+    manifest.files.clear();
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let path = entry.map_err(at(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name != MANIFEST {
+            manifest.files.insert(name, checksum(&path)?);
+        }
+    }
+    let mut json =
+        serde_json::to_vec_pretty(&manifest).expect("a manifest has text keys and finite numbers");
+    json.push(b'\n');
+    write_file(&folder.join(MANIFEST), &json)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ArtifactError> {
+    fs::write(path, bytes).map_err(at(path))
+}

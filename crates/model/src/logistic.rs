@@ -1,0 +1,108 @@
+//! Logistic regression over hashed words and pairs of words.
+//!
+//! **Invariant.** The logit of a text is the bias plus the sum of its features' weights
+//! over the square root of their number, so it depends on that text alone.
+//! Deliberately absent: libtorch; a dot product of some thirty numbers is faster than a
+//! call into it.
+
+use super::weights::WeightsError;
+use super::{
+    Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids, probabilities, sigmoid,
+};
+use monitor_core::domain::Probability;
+use monitor_core::text::{Analyzer, Buckets};
+
+/// What must be known to read the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogisticShape {
+    /// Features are hashed to 2 to the power of this many buckets.
+    pub buckets_log2: u32,
+    /// Words of a text that are read.
+    pub words_max: usize,
+}
+
+/// Text to the ids of its words' and word pairs' buckets.
+#[derive(Debug)]
+pub struct HashedWords {
+    analyzer: Analyzer,
+    buckets: Buckets,
+    words_max: usize,
+}
+
+impl HashedWords {
+    /// `None` where the number of buckets is out of range.
+    pub fn new(analyzer: Analyzer, shape: LogisticShape) -> Option<Self> {
+        let buckets = Buckets::new(shape.buckets_log2)?;
+        Some(Self { analyzer, buckets, words_max: shape.words_max })
+    }
+}
+
+impl Encoder for HashedWords {
+    fn encode(&self, text: &str) -> Encoding {
+        let words_max = self.words_max;
+        let mut words = self.analyzer.words(text, words_max.saturating_add(1));
+        let truncated = words.len() > words_max;
+        words.truncate(words_max);
+        Encoding { ids: self.buckets.ids(&words), truncated, text: None }
+    }
+}
+
+/// The weights in memory.
+#[derive(Debug)]
+pub struct Logistic {
+    /// One per bucket.
+    weight: Vec<f32>,
+    bias: f32,
+}
+
+impl Logistic {
+    /// Takes `weight` [buckets] and `bias` [1] out of the file.
+    ///
+    /// # Errors
+    /// One is missing or has another shape.
+    pub fn load(shape: LogisticShape, weights: &mut Weights) -> Result<Self, WeightsError> {
+        let weight = weights.take("weight", &[1 << shape.buckets_log2])?;
+        let bias = weights.take("bias", &[1])?[0];
+        Ok(Self { weight, bias })
+    }
+}
+
+impl Classifier for Logistic {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+        check_ids(batch, self.weight.len())?;
+        let score = |row: &&Encoding| {
+            let sum: f32 = row.ids.iter().map(|id| self.weight[*id as usize]).sum();
+            sigmoid(self.bias + sum / (row.ids.len() as f32).sqrt())
+        };
+        probabilities(batch.iter().map(score).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn computes_what_it_says() {
+        let mut model = Logistic { weight: vec![0.0, 1.0, 3.0, -2.0], bias: 0.5 };
+        let mut check = |name: &str, ids: &[u32], expected: f32| {
+            let row = Encoding::new(ids.to_vec());
+            let found = model.classify(&[&row]).unwrap()[0].get();
+            assert!((found - expected).abs() < 1e-6, "{name}: {found}");
+        };
+        check("nothing: the bias", &[0], 0.622_459_3); // 1 / (1 + e^-0.5)
+        check("one", &[1], 0.817_574_5); // 1 / (1 + e^-1.5)
+        check("four: divided by 2", &[1, 2, 3, 0], 0.817_574_5);
+    }
+
+    #[test]
+    fn refuses_ids_it_has_no_weight_for() {
+        let mut model = Logistic { weight: vec![0.0; 4], bias: 0.0 };
+        let (good, bad, empty) =
+            (Encoding::new(vec![1]), Encoding::new(vec![4]), Encoding::new(vec![]));
+        assert!(model.classify(&[&good, &bad]).is_err());
+        assert!(model.classify(&[&empty]).is_err());
+        assert!(model.classify(&[]).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,396 @@
+//! Which version each name opens, since when, and which ones it opened before.
+//!
+//! `promoted.json` has a list for each name, oldest first. The last entry that was not
+//! withdrawn counts. The plain form `{"lstm": "lstm@2"}` is read too.
+//!
+//! **Invariant.** A version is loaded and verified before a name opens it. Reading,
+//! judging and replacing the file happen under one lock. Deliberately absent: promoting
+//! one name's version under another name.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{RegistryError, folder, load, lock, registered, resolve, sync};
+use crate::artifact::{self, ArtifactError, at};
+use crate::{Compute, Manifest, ModelId, is_name};
+
+const FILE: &str = "promoted.json";
+/// The folder that `model.directory` names by default.
+const DIRECTORY: &str = "models";
+/// Entries kept for a name; the oldest go first.
+const ENTRIES_MAX: usize = 100;
+/// A new version may lose this much ROC AUC: runs of one recipe differ by about as much.
+const AUC_LOSS_MAX: f64 = 0.0005;
+/// Ends the names of figures that training also gives without it, on the same rows and of the
+/// same scores: they add nothing to a comparison.
+pub const BEFORE_CALIBRATION: &str = ", before calibration";
+/// Far below the four places that manifests have.
+const ROUNDING: f64 = 1e-9;
+
+/// One promotion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Which version was promoted.
+    pub version: u32,
+    /// When; `None` where the plain form of the file did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<DateTime<Utc>>,
+    /// When a rollback took it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<DateTime<Utc>>,
+}
+
+/// Figures of two versions on the same rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    /// Name of the data set.
+    pub data: String,
+    /// How many rows it has.
+    pub rows: usize,
+    /// ROC AUC of the version promoted now.
+    pub current: f64,
+    /// ROC AUC of the version to be promoted.
+    pub new: f64,
+}
+
+impl Comparison {
+    /// Whether the new version loses more than 0.0005 of ROC AUC.
+    pub fn is_worse(&self) -> bool {
+        self.current - self.new > AUC_LOSS_MAX + ROUNDING
+    }
+}
+
+/// What became of a wish to promote a version.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Promotion {
+    /// Promoted: its name opened nothing before.
+    First,
+    /// Its name opened it already.
+    Already,
+    /// Promoted: it is no worse anywhere.
+    Promoted {
+        /// What the name opened before.
+        current: ModelId,
+        /// Both on the same rows.
+        figures: Vec<Comparison>,
+    },
+    /// Not promoted: it is worse on at least one data set.
+    Worse {
+        /// What the name opens still.
+        current: ModelId,
+        /// Both on the same rows.
+        figures: Vec<Comparison>,
+    },
+    /// Not promoted: no figures of the two come from the same rows.
+    NotComparable {
+        /// What the name opens still.
+        current: ModelId,
+    },
+    /// Not promoted: what its name opens has no manifest that can be read.
+    Unreadable {
+        /// What the name opens still.
+        current: ModelId,
+    },
+}
+
+impl Promotion {
+    /// Worse on one data set is worse; ROC AUC, because no threshold blurs it.
+    fn judge(current: ModelId, figures: Vec<Comparison>) -> Self {
+        if figures.is_empty() {
+            Self::NotComparable { current }
+        } else if figures.iter().any(Comparison::is_worse) {
+            Self::Worse { current, figures }
+        } else {
+            Self::Promoted { current, figures }
+        }
+    }
+
+    /// Whether the name opens the version now.
+    pub fn is_promoted(&self) -> bool {
+        matches!(self, Self::First | Self::Already | Self::Promoted { .. })
+    }
+
+    /// What became of `id` in `directory`, and what to do where it was refused; for people.
+    pub fn words(&self, id: &ModelId, directory: &Path) -> String {
+        let to_promote = format!("monitor models promote {id}");
+        let set = if directory == Path::new(DIRECTORY) {
+            String::new()
+        } else {
+            format!(" --set model.directory={}", directory.display())
+        };
+        match self {
+            Self::First => format!("{id} is promoted, the first of its name"),
+            Self::Already => format!("{id} was promoted already"),
+            Self::Promoted { current, figures } => {
+                format!("{id} is promoted in place of {current}: {}", list(figures))
+            }
+            Self::Worse { current, figures } => format!(
+                "{id} is not promoted: it is worse than {current}: {}; to promote it all the \
+                 same: {to_promote} --force{set}",
+                list(figures)
+            ),
+            Self::NotComparable { current } => format!(
+                "{id} is not promoted: there are no figures of it and {current} on the same rows; to \
+                 measure both now: {to_promote} --data FILE{set}; to promote it unmeasured: --force \
+                 instead"
+            ),
+            Self::Unreadable { current } => format!(
+                "{id} is not promoted: the manifest of {current}, which is promoted now, cannot be \
+                 read, so nothing compares; to promote it all the same: {to_promote} --force{set}"
+            ),
+        }
+    }
+}
+
+fn list(figures: &[Comparison]) -> String {
+    let one = |c: &Comparison| {
+        let worse = if c.is_worse() { " (worse)" } else { "" };
+        let Comparison { data, rows, current, new } = c;
+        format!("ROC AUC {new:.4}, was {current:.4}, on {data} ({rows} rows){worse}")
+    };
+    figures.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// What the manifests say about both versions on the same rows: data sets of the same name
+/// whose rows have the same SHA-256, once each.
+pub fn comparable(current: &Manifest, new: &Manifest) -> Vec<Comparison> {
+    let compare = |(data, rows): (&String, &String)| {
+        (current.rows_sha256.get(data) == Some(rows)).then_some(())?;
+        let (current, new) = (current.metrics.get(data)?, new.metrics.get(data)?);
+        Some(Comparison {
+            data: data.clone(),
+            rows: *new.get("rows")? as usize,
+            current: *current.get("roc_auc")?,
+            new: *new.get("roc_auc")?,
+        })
+    };
+    new.rows_sha256
+        .iter()
+        .filter(|(data, _)| !data.ends_with(BEFORE_CALIBRATION))
+        .filter_map(compare)
+        .collect()
+}
+
+/// What each name opens.
+///
+/// # Errors
+/// `promoted.json` cannot be read. Where there is none, nothing is promoted.
+pub fn promoted(directory: &Path) -> Result<BTreeMap<String, ModelId>, ArtifactError> {
+    let all = Promotions::read(directory)?;
+    let open = |name: &String| Some((name.clone(), all.current(name)?));
+    Ok(all.0.keys().filter_map(open).collect())
+}
+
+/// Every promotion under `name`, oldest first.
+///
+/// # Errors
+/// `promoted.json` cannot be read.
+pub fn history(directory: &Path, name: &str) -> Result<Vec<Entry>, ArtifactError> {
+    Ok(Promotions::read(directory)?.0.remove(name).unwrap_or_default())
+}
+
+/// Makes `id` what its name opens, whatever it opened before. A running daemon takes it
+/// between two batches.
+///
+/// # Errors
+/// There is no such version, it is damaged, or `promoted.json` cannot be read or replaced.
+pub fn promote(directory: &Path, id: &ModelId, now: DateTime<Utc>) -> Result<(), ArtifactError> {
+    resolve(directory, &id.to_string())?;
+    let _alone = lock(directory, FILE)?;
+    let all = Promotions::read(directory)?;
+    load(directory, id, Compute::CPU)?;
+    if all.current(&id.name).as_ref() == Some(id) {
+        return Ok(());
+    }
+    all.push(directory, id, now)
+}
+
+/// Promotes `id` unless it is worse than what its name opens now.
+///
+/// `compare` gets the manifests of the current and of the new version and answers figures
+/// of both on the same rows: [`comparable`], or what it measures itself. Others who want
+/// to promote wait for it.
+///
+/// # Errors
+/// As [`promote`], the new manifest cannot be read, or `compare` failed.
+pub fn promote_checked<E: From<ArtifactError>>(
+    directory: &Path,
+    id: &ModelId,
+    now: DateTime<Utc>,
+    compare: impl FnOnce(&Manifest, &Manifest) -> Result<Vec<Comparison>, E>,
+) -> Result<Promotion, E> {
+    resolve(directory, &id.to_string())?;
+    let _alone = lock(directory, FILE)?;
+    let all = Promotions::read(directory)?;
+    load(directory, id, Compute::CPU)?;
+    let outcome = match all.current(&id.name) {
+        None => Promotion::First,
+        Some(current) if current == *id => Promotion::Already,
+        Some(current) => {
+            let read = |id: &ModelId| artifact::read_manifest(&folder(directory, id));
+            match read(&current) {
+                Ok(manifest) => Promotion::judge(current, compare(&manifest, &read(id)?)?),
+                Err(_) => Promotion::Unreadable { current },
+            }
+        }
+    };
+    if matches!(outcome, Promotion::First | Promotion::Promoted { .. }) {
+        all.push(directory, id, now)?;
+    }
+    Ok(outcome)
+}
+
+/// Lets `name` open again what it opened before; answers what it opened until now, and
+/// what it opens from now on. Promotions of versions that were removed are passed over.
+///
+/// # Errors
+/// [`RegistryError`]: nothing was promoted before, or that version is damaged.
+pub fn rollback(
+    directory: &Path,
+    name: &str,
+    now: DateTime<Utc>,
+) -> Result<(ModelId, ModelId), RegistryError> {
+    let nothing = || RegistryError::NotPromoted(name.to_owned());
+    Promotions::read(directory)?.current(name).ok_or_else(nothing)?;
+    let _alone = lock(directory, FILE)?;
+    let mut all = Promotions::read(directory)?;
+    let current = all.current(name).ok_or_else(nothing)?;
+    let entries = all.0.entry(name.to_owned()).or_default();
+    let id = |entry: &Entry| ModelId { name: name.to_owned(), version: entry.version };
+    let Some(place) = entries.iter().rposition(|entry| {
+        entry.withdrawn.is_none()
+            && entry.version != current.version
+            && folder(directory, &id(entry)).is_dir()
+    }) else {
+        let known = registered(directory)?.into_iter().filter(|id| id.name == name);
+        let known = known.map(|id| id.to_string()).collect();
+        return Err(RegistryError::NothingBefore { name: name.to_owned(), current, known });
+    };
+    let earlier = id(&entries[place]);
+    load(directory, &earlier, Compute::CPU)?;
+    withdraw(&mut entries[place + 1..], now);
+    all.write(directory)?;
+    Ok((current, earlier))
+}
+
+/// Why nothing opens under the name of `id`, which is promoted.
+pub(super) fn dangling(directory: &Path, id: &ModelId) -> ArtifactError {
+    let reason = format!("{:?} opens {id}, which is not there: promote another version", id.name);
+    ArtifactError::Manifest { path: directory.join(FILE), reason }
+}
+
+/// Sees to it that no name opens `id`, which is about to be removed, nor will while the
+/// answer is held.
+pub(super) fn release(
+    directory: &Path,
+    id: &ModelId,
+    force: bool,
+    now: DateTime<Utc>,
+) -> Result<File, RegistryError> {
+    let alone = lock(directory, FILE)?;
+    let mut all = Promotions::read(directory)?;
+    if all.current(&id.name).as_ref() == Some(id) {
+        if !force {
+            return Err(RegistryError::Promoted(id.clone()));
+        }
+        withdraw(all.0.entry(id.name.clone()).or_default(), now);
+        all.write(directory)?;
+    }
+    Ok(alone)
+}
+
+fn withdraw(entries: &mut [Entry], now: DateTime<Utc>) {
+    for entry in entries.iter_mut().filter(|entry| entry.withdrawn.is_none()) {
+        entry.withdrawn = Some(now.trunc_subsecs(0));
+    }
+}
+
+/// The file's content.
+#[derive(Debug, Default, Serialize)]
+struct Promotions(BTreeMap<String, Vec<Entry>>);
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "each name should have \"name@version\", or a list of promotions such as \
+                 {\"version\": 2, \"at\": \"2026-01-31T12:00:00Z\"}, oldest first"
+)]
+enum Stored {
+    /// `"lstm@2"`
+    Plain(String),
+    Entries(Vec<Entry>),
+}
+
+impl Promotions {
+    fn read(directory: &Path) -> Result<Self, ArtifactError> {
+        let path = directory.join(FILE);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(at(&path)(error)),
+        };
+        let refuse = |reason: String| ArtifactError::Manifest { path: path.clone(), reason };
+        let stored: BTreeMap<String, Stored> =
+            serde_json::from_slice(&text).map_err(|error| refuse(error.to_string()))?;
+        let mut all = BTreeMap::new();
+        for (name, stored) in stored {
+            if !is_name(&name) {
+                return Err(refuse(format!("{name:?} is no model's name")));
+            }
+            let entries = match stored {
+                Stored::Entries(entries) => entries,
+                Stored::Plain(id) => match id.parse::<ModelId>() {
+                    Ok(id) if id.name == name => {
+                        vec![Entry { version: id.version, at: None, withdrawn: None }]
+                    }
+                    Ok(id) => return Err(refuse(format!("{name:?} cannot open {id}"))),
+                    Err(error) => return Err(refuse(format!("{name}: {error}"))),
+                },
+            };
+            all.insert(name, entries);
+        }
+        Ok(Self(all))
+    }
+
+    fn current(&self, name: &str) -> Option<ModelId> {
+        let entry = self.0.get(name)?.iter().rfind(|entry| entry.withdrawn.is_none())?;
+        Some(ModelId { name: name.to_owned(), version: entry.version })
+    }
+
+    /// Adds a promotion of a version that is known to be sound.
+    fn push(
+        mut self,
+        directory: &Path,
+        id: &ModelId,
+        now: DateTime<Utc>,
+    ) -> Result<(), ArtifactError> {
+        let entries = self.0.entry(id.name.clone()).or_default();
+        let at = Some(now.trunc_subsecs(0));
+        entries.push(Entry { version: id.version, at, withdrawn: None });
+        entries.drain(..entries.len().saturating_sub(ENTRIES_MAX));
+        self.write(directory)
+    }
+
+    /// Replaces the file in one step.
+    fn write(&self, directory: &Path) -> Result<(), ArtifactError> {
+        let mut json = serde_json::to_vec_pretty(self).expect("names and entries are plain data");
+        json.push(b'\n');
+        let path = directory.join(FILE);
+        let mut file = tempfile::Builder::new()
+            .prefix(".promoted-")
+            .permissions(fs::Permissions::from_mode(0o666))
+            .tempfile_in(directory)
+            .map_err(at(directory))?;
+        file.write_all(&json).map_err(at(file.path()))?;
+        file.as_file().sync_all().map_err(at(file.path()))?;
+        file.persist(&path).map_err(|error| at(&path)(error.error))?;
+        sync(directory)
+    }
+}

@@ -1,0 +1,165 @@
+//! Logistic regression over TF-IDF of word and character n-grams.
+//!
+//! As scikit-learn's `TfidfVectorizer(sublinear_tf=True)` has it: an n-gram that occurs t
+//! times in a text counts (1 + ln t) times its scale, which is its idf (`training` computes
+//! it); the row is then scaled to length 1. N-grams the model does not know count nothing.
+//!
+//! **Invariant.** A text's score depends on that text alone, and [`features`] makes the
+//! rows that are learned from and those that are scored. Deliberately absent: libtorch; a
+//! dot product of some two hundred numbers is faster than a call into it.
+
+use super::weights::WeightsError;
+use super::{
+    Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids, probabilities, sigmoid,
+};
+use monitor_core::domain::Probability;
+use monitor_core::text::{Analyzer, NgramLengths, Ngrams};
+
+/// What must be known to read the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TfidfShape {
+    /// How many ids there are, [`Ngrams::NOTHING`] included.
+    pub ngrams: usize,
+    /// Which runs of words and characters are read.
+    pub lengths: NgramLengths,
+    /// Words of a text that are read.
+    pub words_max: usize,
+}
+
+/// Text to the ids of the n-grams in it that the model knows, ascending; one that occurs
+/// twice stands there twice.
+#[derive(Debug)]
+pub struct KnownNgrams {
+    analyzer: Analyzer,
+    ngrams: Ngrams,
+    shape: TfidfShape,
+}
+
+impl KnownNgrams {
+    /// `shape.ngrams` is the number of ids of `ngrams`.
+    pub fn new(analyzer: Analyzer, ngrams: Ngrams, shape: TfidfShape) -> Self {
+        debug_assert_eq!(ngrams.ids(), shape.ngrams);
+        Self { analyzer, ngrams, shape }
+    }
+}
+
+impl Encoder for KnownNgrams {
+    fn encode(&self, text: &str) -> Encoding {
+        let words_max = self.shape.words_max;
+        let mut words = self.analyzer.words(text, words_max.saturating_add(1));
+        let truncated = words.len() > words_max;
+        words.truncate(words_max);
+        let mut ids = Vec::new();
+        self.shape.lengths.for_each(&words, |ngram| ids.extend(self.ngrams.id(ngram.hash)));
+        if ids.is_empty() {
+            ids.push(Ngrams::NOTHING);
+        }
+        ids.sort_unstable();
+        Encoding { ids, truncated, text: None }
+    }
+}
+
+/// TF-IDF of each id in a row of ascending ids, of length 1 together; of length 0 where
+/// none has a scale.
+pub fn features(ids: &[u32], scale: &[f32]) -> Vec<(u32, f32)> {
+    let value = |run: &[u32]| (run[0], scale[run[0] as usize] * (1.0 + (run.len() as f32).ln()));
+    let mut row: Vec<(u32, f32)> = ids.chunk_by(|a, b| a == b).map(value).collect();
+    let length = row.iter().map(|(_, value)| value * value).sum::<f32>().sqrt();
+    if length > 0.0 {
+        row.iter_mut().for_each(|(_, value)| *value /= length);
+    }
+    row
+}
+
+/// The weights in memory.
+#[derive(Debug)]
+pub struct Tfidf {
+    /// Of one occurrence of each n-gram, before its row is scaled.
+    scale: Vec<f32>,
+    /// One per n-gram.
+    weight: Vec<f32>,
+    bias: f32,
+}
+
+impl Tfidf {
+    /// Takes `scale` and `weight` [n-grams] and `bias` [1] out of the file.
+    ///
+    /// # Errors
+    /// One is missing or has another shape.
+    pub fn load(shape: TfidfShape, weights: &mut Weights) -> Result<Self, WeightsError> {
+        let scale = weights.take("scale", &[shape.ngrams])?;
+        let weight = weights.take("weight", &[shape.ngrams])?;
+        let bias = weights.take("bias", &[1])?[0];
+        Ok(Self { scale, weight, bias })
+    }
+}
+
+impl Classifier for Tfidf {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+        check_ids(batch, self.weight.len())?;
+        let score = |row: &&Encoding| {
+            let row = features(&row.ids, &self.scale);
+            let sum: f32 = row.iter().map(|(id, value)| self.weight[*id as usize] * value).sum();
+            sigmoid(self.bias + sum)
+        };
+        probabilities(batch.iter().map(score).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use monitor_core::text::NgramKind;
+
+    const SHAPE: TfidfShape = TfidfShape {
+        ngrams: 4,
+        lengths: NgramLengths { words_max: 2, characters_min: 1, characters_max: 0 },
+        words_max: 64,
+    };
+
+    fn encoder() -> KnownNgrams {
+        let listed = ["good", "not", "not good"].map(|text| (NgramKind::Words, text));
+        KnownNgrams::new(Analyzer::tweet(), Ngrams::new(listed).unwrap(), SHAPE)
+    }
+
+    #[test]
+    fn repeats_stand_in_a_row_and_the_unknown_is_left_out() {
+        let check = |text: &str, expected: &[u32]| {
+            assert_eq!(encoder().encode(text).ids, expected, "{text}");
+        };
+        check("not good, good", &[1, 1, 2, 3]);
+        check("GOOD :)", &[1]);
+        check("unheard of", &[Ngrams::NOTHING]);
+        check("", &[Ngrams::NOTHING]);
+    }
+
+    #[test]
+    fn computes_what_it_says() {
+        let mut model =
+            Tfidf { scale: vec![0.0, 3.0, 4.0, 1.0], weight: vec![9.0, 1.0, 2.0, -1.0], bias: 0.5 };
+        let mut check = |name: &str, ids: &[u32], logit: f32| {
+            let row = Encoding::new(ids.to_vec());
+            let found = model.classify(&[&row]).unwrap()[0].get();
+            assert!((found - sigmoid(logit)).abs() < 1e-6, "{name}: {found}");
+        };
+        check("nothing: the bias", &[0], 0.5);
+        check("one", &[1], 0.5 + 1.0);
+        check("two: 3 and 4 over 5", &[1, 2], 0.5 + 0.6 + 2.0 * 0.8);
+        // Twice counts 1 + ln 2: 1.6931 and 1 over their length 1.9664.
+        check("twice", &[3, 3], 0.5 - 1.0);
+        let (twice, once) = (3.0 * 1.693_147_2_f32, 4.0_f32);
+        let length = (twice * twice + once * once).sqrt();
+        check("twice and once", &[1, 1, 2], 0.5 + (twice + 2.0 * once) / length);
+    }
+
+    #[test]
+    fn refuses_ids_it_has_no_weight_for() {
+        let mut model = Tfidf { scale: vec![1.0; 4], weight: vec![0.0; 4], bias: 0.0 };
+        let (good, bad, empty) =
+            (Encoding::new(vec![1]), Encoding::new(vec![4]), Encoding::new(vec![]));
+        assert!(model.classify(&[&good, &bad]).is_err());
+        assert!(model.classify(&[&empty]).is_err());
+        assert!(model.classify(&[]).unwrap().is_empty());
+    }
+}

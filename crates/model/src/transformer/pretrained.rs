@@ -1,0 +1,217 @@
+//! A folder in the layout of Hugging Face: `config.json`, `model.safetensors` and
+//! `tokenizer.json`, or `vocab.txt` in place of the last.
+//!
+//! **Invariant.** Nothing in such a folder is run: weights are read from safetensors, and a
+//! pickle is refused. Deliberately absent: weights in several files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::config::{self, TransformerConfig};
+use super::{Transformer, WordPieces};
+use crate::artifact::{ArtifactError, at, read_file};
+use crate::{Source, Weights, WeightsError, sha256};
+use tch::Device;
+
+/// What a training begins with.
+pub struct Pretrained {
+    folder: PathBuf,
+    weights_path: PathBuf,
+    config_json: Vec<u8>,
+    config: TransformerConfig,
+    tokenizer: Words,
+    weights: Weights,
+    source: Source,
+}
+
+enum Words {
+    Json(Vec<u8>),
+    Vocabulary { text: String, lowercase: bool },
+}
+
+impl Pretrained {
+    /// Reads the folder.
+    ///
+    /// # Errors
+    /// A file is missing, damaged, or of a kind that is not read.
+    pub fn read(folder: &Path) -> Result<Self, ArtifactError> {
+        let config_path = folder.join("config.json");
+        let config_json = read(&config_path)?;
+        let config = TransformerConfig::parse(&config_json)
+            .map_err(|reason| ArtifactError::Unfit { path: config_path, reason })?;
+        let json = folder.join("tokenizer.json");
+        let tokenizer = if json.exists() {
+            Words::Json(read(&json)?)
+        } else {
+            let path = folder.join("vocab.txt");
+            let text = String::from_utf8(read(&path)?)
+                .map_err(|error| ArtifactError::Unfit { path, reason: error.to_string() })?;
+            let about = fs::read(folder.join("tokenizer_config.json")).unwrap_or_default();
+            let about: serde_json::Value = serde_json::from_slice(&about).unwrap_or_default();
+            Words::Vocabulary { text, lowercase: about["do_lower_case"].as_bool().unwrap_or(true) }
+        };
+        let path = weights_file(folder)?;
+        let bytes = read(&path)?;
+        let name = Self::name(folder);
+        let source = Source {
+            file: format!("{name}/{}", path.file_name().unwrap_or_default().to_string_lossy()),
+            sha256: sha256(&bytes),
+            about: "pretrained weights to begin with".into(),
+        };
+        let weights = Weights::parse(&bytes)
+            .map_err(|source| ArtifactError::Weights { path: path.clone(), source })?;
+        let weights = named(weights, config.prefix());
+        Ok(Self {
+            folder: folder.to_owned(),
+            weights_path: path,
+            config_json,
+            config,
+            tokenizer,
+            weights,
+            source,
+        })
+    }
+
+    /// What a folder is called in manifests: its last part, or, in the cache of the model hub
+    /// (`models--owner--name/snapshots/<commit>`), the model's name there.
+    pub fn name(folder: &Path) -> String {
+        let last =
+            |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let snapshots = folder.parent().filter(|parent| last(parent) == "snapshots");
+        let repository = snapshots.and_then(Path::parent).map(last);
+        match repository.as_deref().and_then(|folder| folder.strip_prefix("models--")) {
+            Some(name) => name.replace("--", "/"),
+            None => last(folder),
+        }
+    }
+
+    /// Layers and labels.
+    pub fn config(&self) -> &TransformerConfig {
+        &self.config
+    }
+
+    /// Where its weights came from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Its tokenizer, for texts of up to `tokens_max` tokens.
+    ///
+    /// # Errors
+    /// It is none, or knows more ids than the model.
+    pub fn tokenizer(&self, tokens_max: usize) -> Result<WordPieces, ArtifactError> {
+        let unfit = |file, reason| ArtifactError::Unfit { path: self.folder.join(file), reason };
+        let (file, pieces) = match &self.tokenizer {
+            Words::Json(json) => ("tokenizer.json", WordPieces::parse(json, tokens_max)),
+            Words::Vocabulary { text, lowercase } => {
+                ("vocab.txt", WordPieces::of_vocabulary(text, *lowercase, tokens_max))
+            }
+        };
+        let pieces = pieces.map_err(|reason| unfit(file, reason))?;
+        let (known, ids) = (self.config.shape(tokens_max).vocabulary, pieces.ids());
+        if ids > known {
+            let reason = format!("it has {ids} ids, and the model of config.json {known}");
+            return Err(unfit(file, reason));
+        }
+        Ok(pieces)
+    }
+
+    /// `config.json` of the classifier that it becomes.
+    pub fn classifier_config(&self) -> Vec<u8> {
+        config::of_classifier(&self.config_json).expect("it was read before")
+    }
+
+    /// The layers to train, with a new head where it has none.
+    ///
+    /// # Errors
+    /// Arrays are missing, unexpected, or have another shape than `config.json` says.
+    pub fn network(&self, tokens_max: usize, device: Device) -> Result<Transformer, ArtifactError> {
+        Transformer::begin(&self.config, self.weights.clone(), tokens_max, device).map_err(
+            |source: WeightsError| ArtifactError::Weights {
+                path: self.weights_path.clone(),
+                source,
+            },
+        )
+    }
+}
+
+/// Reads a file of the folder.
+fn read(path: &Path) -> Result<Vec<u8>, ArtifactError> {
+    read_file(path).map_err(|error| match error {
+        ArtifactError::Missing(path) => missing(path),
+        other => other,
+    })
+}
+
+fn missing(path: PathBuf) -> ArtifactError {
+    let reason = "it is missing: a pretrained transformer is a folder with config.json, \
+                  model.safetensors and tokenizer.json or vocab.txt";
+    ArtifactError::Unfit { path, reason: reason.into() }
+}
+
+/// The file with the weights.
+fn weights_file(folder: &Path) -> Result<PathBuf, ArtifactError> {
+    let whole = folder.join("model.safetensors");
+    if whole.exists() {
+        return Ok(whole);
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        names.push(entry.map_err(at(folder))?.file_name().to_string_lossy().into_owned());
+    }
+    let is_weights = |name: &&String| name.ends_with(".safetensors");
+    match names.iter().filter(is_weights).collect::<Vec<_>>()[..] {
+        [one] => return Ok(folder.join(one)),
+        [] => {}
+        _ => {
+            let reason = "its weights stand in several files; save them as one model.safetensors";
+            return Err(ArtifactError::Unfit { path: folder.into(), reason: reason.into() });
+        }
+    }
+    let is_pickle = |name: &&String| name.ends_with(".bin") || name.ends_with(".pt");
+    match names.iter().find(is_pickle) {
+        Some(name) => Err(ArtifactError::Unfit {
+            path: folder.join(name),
+            reason: "a pickle can carry code, and is never read; save the model as \
+                     model.safetensors (Python: model.save_pretrained(folder))"
+                .into(),
+        }),
+        None => Err(missing(whole)),
+    }
+}
+
+/// The arrays under the names of a classifier, without what only other tasks need. Old files
+/// call the arrays of a LayerNorm gamma and beta, and bodies alone have no prefix.
+fn named(weights: Weights, prefix: &str) -> Weights {
+    let heads = ["classifier.", "pre_classifier."];
+    let others =
+        ["cls.", "vocab_transform.", "vocab_layer_norm.", "vocab_projector.", "qa_outputs."];
+    let begins = |name: &str, with: &[&str]| with.iter().any(|with| name.starts_with(with));
+    weights.rename(|name| {
+        if begins(name, &others) || name.ends_with("position_ids") {
+            return None;
+        }
+        let name = name.replace("LayerNorm.gamma", "LayerNorm.weight");
+        let name = name.replace("LayerNorm.beta", "LayerNorm.bias");
+        let whole = name.starts_with(&format!("{prefix}.")) || begins(&name, &heads);
+        Some(if whole { name } else { format!("{prefix}.{name}") })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let check = |folder: &str, expected| {
+            assert_eq!(Pretrained::name(Path::new(folder)), expected, "{folder}");
+        };
+        check("models/minilm", "minilm");
+        check("models/minilm/", "minilm");
+        check("hub/models--distilbert-base-uncased/snapshots/12f0", "distilbert-base-uncased");
+        check("/a/models--owner--name/snapshots/12f0", "owner/name");
+        check("snapshots/12f0", "12f0");
+        check("run/snapshots/12f0", "12f0");
+    }
+}

@@ -1,0 +1,113 @@
+//! Logits of small random models, against those of Python's transformers
+//! (`scripts/make-transformer-fixture`).
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+use crate::{StoredPrecision, network};
+
+/// Positions of the models there.
+const TOKENS_MAX: usize = 48;
+
+/// What transformers computed, of batches of ten rows as they come.
+#[derive(serde::Deserialize)]
+struct Expected {
+    ids: Vec<Vec<u32>>,
+    bert: Vec<[f32; 2]>,
+    distilbert: Vec<[f32; 2]>,
+}
+
+fn fixture(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "../../tests/fixtures/transformer", name].iter().collect()
+}
+
+fn network(name: &str) -> Transformer {
+    Pretrained::read(&fixture(name)).unwrap().network(TOKENS_MAX, Device::Cpu).unwrap()
+}
+
+fn halved(name: &str) -> Transformer {
+    let mut network = network(name);
+    network.halve();
+    network
+}
+
+/// As it serves.
+fn served(name: &str, half: bool) -> Transformer {
+    let mut network = if half { halved(name) } else { network(name) };
+    network.freeze(Pretrained::read(&fixture(name)).unwrap().config());
+    network
+}
+
+/// Written as models are, and read again.
+fn rewritten(name: &str) -> Transformer {
+    let network = network(name);
+    let bytes = network.weights().to_bytes(StoredPrecision::Half);
+    network.load(Weights::parse(&bytes).unwrap()).unwrap();
+    network
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    let expected = fs::read(fixture("logits.json")).unwrap();
+    let Expected { ids, bert, distilbert } = serde_json::from_slice(&expected).unwrap();
+    assert_eq!(ids.len(), 40);
+    let check = |name: &str, network: Transformer, expected: &[[f32; 2]], tolerance: f32| {
+        let mut furthest = 0.0f32;
+        for (rows, expected) in ids.chunks(10).zip(expected.chunks(10)) {
+            let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+            let rows = Padded::new(&rows, Device::Cpu);
+            let classes = tch::no_grad(|| network.classes(&rows, false));
+            let logits = tch::no_grad(|| network.logits(&rows, 0.0));
+            for (row, [negative, positive]) in expected.iter().enumerate() {
+                let found = |class| classes.double_value(&[row as i64, class]) as f32;
+                let apart = (found(0) - negative).abs().max((found(1) - positive).abs());
+                furthest = furthest.max(apart);
+                let logit = logits.double_value(&[row as i64]) as f32;
+                assert!((logit - (found(0) - found(1))).abs() < 1e-5, "{name}, row {row}");
+            }
+        }
+        assert!(furthest < tolerance, "{name}: {furthest} apart");
+    };
+    check("BERT", network("bert"), &bert, 1e-4);
+    check("DistilBERT", network("distilbert"), &distilbert, 1e-4);
+    check("BERT in service", served("bert", false), &bert, 1e-4);
+    check("DistilBERT in service", served("distilbert", false), &distilbert, 1e-4);
+    check("a file of half precision", network("cased"), &bert, 0.01);
+    check("written and read again", rewritten("distilbert"), &distilbert, 0.01);
+    check("BERT in bfloat16", halved("bert"), &bert, 0.1);
+    check("DistilBERT in bfloat16", halved("distilbert"), &distilbert, 0.1);
+    check("BERT in service in bfloat16", served("bert", true), &bert, 0.1);
+    check("DistilBERT in service in bfloat16", served("distilbert", true), &distilbert, 0.1);
+}
+
+#[test]
+fn neighbours_and_padding_change_nothing() {
+    for name in ["bert", "distilbert"] {
+        network::tests::neighbours_and_padding_change_nothing(network(name));
+        network::tests::neighbours_and_padding_change_nothing(served(name, false));
+    }
+}
+
+/// The figure of `DistilBertForSequenceClassification` for `distilbert-base-uncased`.
+#[test]
+fn distilbert_has_its_known_size() {
+    let published = TransformerConfig::parse(br#"{"model_type": "distilbert"}"#).unwrap();
+    let network = Transformer::new(&published, 512, Device::Cpu);
+    assert_eq!(network.parameters(), (66_955_010, 66_955_010));
+}
+
+/// The place of the labels in `config.json` is the place of the logits.
+#[test]
+fn labels_may_be_turned() {
+    let base = Pretrained::read(&fixture("bert")).unwrap();
+    let config = String::from_utf8(base.classifier_config()).unwrap();
+    let turned = config.replace("\"0\": \"NEGATIVE\"", "\"0\": \"POSITIVE\"");
+    let turned = turned.replace("\"1\": \"POSITIVE\"", "\"1\": \"NEGATIVE\"");
+    let turned = TransformerConfig::parse(turned.as_bytes()).unwrap();
+    let weights = network("bert").weights();
+    let turned = Transformer::begin(&turned, weights, TOKENS_MAX, Device::Cpu).unwrap();
+    let rows = Padded::new(&[&[2, 30, 31, 3]], Device::Cpu);
+    let logit = |network: &Transformer| network.logits(&rows, 0.0).double_value(&[0]);
+    assert_eq!(logit(&turned), -logit(&network("bert")));
+}

@@ -1,0 +1,228 @@
+//! Named arrays of numbers in a safetensors file.
+//!
+//! **Invariant.** Numbers on disk are IEEE half precision in models, single precision in
+//! the checkpoints of a training, either (or bfloat16) in models of others, and single
+//! precision in memory; what is read has the shape that was asked for. Deliberately absent:
+//! pickles, which can carry code, and memory mapping: models here are small.
+
+use std::collections::BTreeMap;
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use tch::{Device, Kind, Tensor};
+
+/// How numbers stand on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredPrecision {
+    /// IEEE half precision: half the size, three decimal digits.
+    Half,
+    /// IEEE single precision: nothing is lost.
+    Single,
+}
+
+/// Arrays by name, each with its shape.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Weights(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+
+/// What is wrong with a weights file, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct WeightsError(String);
+
+/// Names that an error lists; the rest are counted.
+const LISTED_MAX: usize = 8;
+
+impl Weights {
+    /// Adds an array; `shape` multiplies to the number of `values`.
+    pub fn insert(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}");
+        self.0.insert(name.to_owned(), (shape.to_vec(), values));
+    }
+
+    /// Adds a tensor's numbers, in single precision.
+    pub fn insert_tensor(&mut self, name: &str, tensor: &Tensor) {
+        let shape: Vec<usize> = tensor.size().iter().map(|n| *n as usize).collect();
+        let flat = tensor.to_device(Device::Cpu).to_kind(Kind::Float).flatten(0, -1);
+        let values = Vec::try_from(flat).expect("a flat array of single precision converts");
+        self.insert(name, &shape, values);
+    }
+
+    /// Takes an array of exactly this shape out.
+    ///
+    /// # Errors
+    /// It is not there, or has another shape.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        match self.0.remove(name) {
+            None => Err(WeightsError(format!("there is no array {name:?}"))),
+            Some((found, _)) if found != shape => Err(WeightsError(format!(
+                "array {name:?} has the shape {found:?}, and its manifest asks for {shape:?}"
+            ))),
+            Some((_, values)) => Ok(values),
+        }
+    }
+
+    /// Whether there is an array of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The same arrays under other names, without those that get none.
+    pub fn rename(self, name: impl Fn(&str) -> Option<String>) -> Self {
+        let renamed = |(old, array): (String, _)| name(&old).map(|new| (new, array));
+        Self(self.0.into_iter().filter_map(renamed).collect())
+    }
+
+    /// Copies each array into the variable of its name; both have the same names.
+    ///
+    /// # Errors
+    /// Arrays are missing, unexpected or have another shape; all of them are named.
+    pub fn fill(mut self, variables: Vec<(String, Tensor)>) -> Result<(), WeightsError> {
+        let (mut missing, mut misshapen, mut fitting) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, variable) in variables {
+            let size = variable.size();
+            match self.0.remove(&name) {
+                None => missing.push(name),
+                Some((shape, _)) if !shape.iter().map(|n| *n as i64).eq(size.iter().copied()) => {
+                    misshapen.push(format!("{name} is {shape:?} and should be {size:?}"));
+                }
+                Some((_, values)) => fitting.push((variable, values)),
+            }
+        }
+        let unexpected: Vec<String> = self.0.into_keys().collect();
+        let faults = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)];
+        let faults: Vec<String> = (faults.into_iter().filter(|(_, names)| !names.is_empty()))
+            .map(|(fault, names)| {
+                let listed = names[..names.len().min(LISTED_MAX)].join(", ");
+                let more = names.len().saturating_sub(LISTED_MAX);
+                let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+                format!("{} {fault}: {listed}{more}", names.len())
+            })
+            .collect();
+        if !faults.is_empty() {
+            return Err(WeightsError(format!(
+                "arrays do not fit the model: {}",
+                faults.join("; ")
+            )));
+        }
+        for (mut variable, values) in fitting {
+            let values = Tensor::from_slice(&values).reshape(variable.size());
+            tch::no_grad(|| variable.copy_(&values));
+        }
+        Ok(())
+    }
+
+    /// The file, with numbers rounded to `precision`.
+    pub fn to_bytes(&self, precision: StoredPrecision) -> Vec<u8> {
+        let dtype = match precision {
+            StoredPrecision::Half => Dtype::F16,
+            StoredPrecision::Single => Dtype::F32,
+        };
+        let arrays: Vec<(&String, &Vec<usize>, Vec<u8>)> = (self.0.iter())
+            .map(|(name, (shape, values))| {
+                let bytes = match precision {
+                    StoredPrecision::Half => {
+                        values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect()
+                    }
+                    StoredPrecision::Single => {
+                        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+                    }
+                };
+                (name, shape, bytes)
+            })
+            .collect();
+        let views = arrays.iter().map(|(name, shape, bytes)| {
+            let view = TensorView::new(dtype, (*shape).clone(), bytes)
+                .expect("the bytes of each value of the shape were written");
+            (name.as_str(), view)
+        });
+        safetensors::serialize(views, None).expect("a handful of names fits in a header")
+    }
+
+    /// Reads what [`Weights::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// The file is cut off, damaged, or holds another number type.
+    pub fn parse(bytes: &[u8]) -> Result<Self, WeightsError> {
+        // A zip archive or a pickle of its second protocol or later: what PyTorch saves. Lengths
+        // of headers may begin like those, but then a header follows.
+        let has_header = bytes.get(8) == Some(&b'{');
+        if !has_header && (bytes.starts_with(b"PK") || matches!(bytes, [0x80, 2..=5, ..])) {
+            return Err(WeightsError(
+                "it is a pickle, which can carry code and is never read: save the model as \
+                 safetensors"
+                    .into(),
+            ));
+        }
+        let file = SafeTensors::deserialize(bytes)
+            .map_err(|error| WeightsError(format!("the file is cut off or damaged ({error})")))?;
+        let mut weights = Self::default();
+        for (name, view) in file.tensors() {
+            let values = match view.dtype() {
+                Dtype::F16 => (view.data().as_chunks::<2>().0.iter())
+                    .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
+                    .collect(),
+                Dtype::F32 => (view.data().as_chunks::<4>().0.iter())
+                    .map(|bytes| f32::from_le_bytes(*bytes))
+                    .collect(),
+                Dtype::BF16 => (view.data().as_chunks::<2>().0.iter())
+                    .map(|bytes| bf16::from_le_bytes(*bytes).to_f32())
+                    .collect(),
+                // Places of tokens in older files, of no use to us.
+                Dtype::I64 if name.ends_with("position_ids") => continue,
+                other => {
+                    return Err(WeightsError(format!(
+                        "array {name:?} is {other:?}: half (F16, BF16) or single (F32) precision \
+                         is read"
+                    )));
+                }
+            };
+            weights.insert(&name, view.shape(), values);
+        }
+        Ok(weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_like_a_pickles_beginning() {
+        // 640 bytes of header, as 80 02: the second protocol of pickles.
+        let name = (0..1000).map(|n| "a".repeat(n)).find(|name| {
+            let mut weights = Weights::default();
+            weights.insert(name, &[1], vec![1.0]);
+            weights.to_bytes(StoredPrecision::Half).starts_with(&[0x80, 2, 0, 0, 0, 0, 0, 0, b'{'])
+        });
+        let mut weights = Weights::default();
+        weights.insert(&name.unwrap(), &[1], vec![1.0]);
+        assert_eq!(Weights::parse(&weights.to_bytes(StoredPrecision::Half)).unwrap(), weights);
+        for pickle in [&b"\x80\x02}q\x00."[..], b"PK\x03\x04\x00\x00\x00\x00\x00\x00"] {
+            let error = Weights::parse(pickle).unwrap_err().to_string();
+            assert!(error.contains("pickle"), "{error}");
+        }
+    }
+
+    #[test]
+    fn survives_the_file() {
+        let mut weights = Weights::default();
+        weights.insert("a", &[2, 2], vec![0.5, -1.25, 0.0, 100.0]);
+        weights.insert("b", &[1], vec![3.0]);
+        weights.insert("c", &[2], vec![1.0 / 3.0, 1e-9]);
+        let single = weights.to_bytes(StoredPrecision::Single);
+        assert_eq!(Weights::parse(&single), Ok(weights.clone()));
+        weights.insert("c", &[1], vec![2.0]);
+        let bytes = weights.to_bytes(StoredPrecision::Half);
+        assert_eq!(Weights::parse(&bytes), Ok(weights.clone()));
+        let check = |name, result: Result<Vec<f32>, WeightsError>, expected: &str| {
+            let message = result.unwrap_err().to_string();
+            assert!(message.contains(expected), "{name}: {message}");
+        };
+        check("missing", weights.take("d", &[1]), "no array \"d\"");
+        check("shape", weights.take("a", &[4]), "has the shape [2, 2]");
+        for end in [0, 4, 20, bytes.len() - 1] {
+            let error = Weights::parse(&bytes[..end]).unwrap_err().to_string();
+            assert!(error.contains("cut off"), "{end}: {error}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! From a text to the ids of its words, in order: what [`Dense`](super::Dense) and
+//! [`Lstm`](super::Lstm) read.
+//!
+//! **Invariant.** A text's ids depend on that text alone. Deliberately absent: the words
+//! themselves; see [`Analyzer`].
+
+use serde::{Deserialize, Serialize};
+
+use super::{Encoder, Encoding};
+use monitor_core::text::{Analyzer, PADDING, Vocabulary};
+
+/// Words of a text that are analysed where only the last of them are read.
+const ANALYSED_MAX: usize = 256;
+
+/// Which words of a text are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sequence {
+    /// How many.
+    pub words_max: usize,
+    /// As Keras does it: the last `words_max` rather than the first, and padding in front
+    /// up to exactly that many.
+    #[serde(default)]
+    pub padded: bool,
+    /// Only the most frequent words of the vocabulary, this many; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequent_max: Option<usize>,
+}
+
+impl Sequence {
+    /// Words of a text that are looked at, to read some of them.
+    pub fn analysed_max(self) -> usize {
+        if self.padded { ANALYSED_MAX } else { self.words_max }
+    }
+}
+
+/// Text to the ids of its words, in order.
+#[derive(Debug)]
+pub struct WordIds {
+    analyzer: Analyzer,
+    vocabulary: Vocabulary,
+    sequence: Sequence,
+    /// Ids from here on are of words too rare to be read.
+    rare_from: u32,
+}
+
+impl WordIds {
+    /// An encoder that reads what `sequence` says.
+    pub fn new(analyzer: Analyzer, vocabulary: Vocabulary, sequence: Sequence) -> Self {
+        let frequent = sequence.frequent_max.unwrap_or(usize::MAX);
+        let rare_from = vocabulary.words().map(|(_, id)| id).nth(frequent).unwrap_or(u32::MAX);
+        Self { analyzer, vocabulary, sequence, rare_from }
+    }
+}
+
+impl Encoder for WordIds {
+    fn encode(&self, text: &str) -> Encoding {
+        let Sequence { words_max, padded, .. } = self.sequence;
+        let analysed_max = self.sequence.analysed_max();
+        let words = self.analyzer.words(text, analysed_max.saturating_add(1));
+        let mut truncated = words.len() > analysed_max;
+        let unknown = self.vocabulary.unknown();
+        let known = |id: u32| if id < self.rare_from { Some(id) } else { unknown };
+        let id = |word: &String| self.vocabulary.id(word).and_then(known);
+        let mut ids: Vec<u32> = words.iter().take(analysed_max).filter_map(id).collect();
+        if padded {
+            truncated |= ids.len() > words_max;
+            let from = ids.len().saturating_sub(words_max);
+            let missing = words_max.saturating_sub(ids.len());
+            ids = std::iter::repeat_n(PADDING, missing).chain(ids.drain(from..)).collect();
+        }
+        if ids.is_empty() {
+            ids.push(unknown.unwrap_or(PADDING));
+        }
+        Encoding { ids, truncated, text: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_texts() {
+        let texts = ["a a a b b c"].map(|text| Analyzer::tweet().words(text, 9));
+        let texts = || texts.iter().map(Vec::as_slice);
+        let open = Vocabulary::build(texts(), 9, 1); // a 2, b 3, c 4
+        let closed = Vocabulary::build_closed(texts(), 9, 1); // a 1, b 2, c 3
+        let plain = Sequence { words_max: 4, padded: false, frequent_max: None };
+        let keras = Sequence { padded: true, ..plain };
+        let frequent = Some(2);
+        let check = |name: &str, words: &Vocabulary, sequence, text: &str, expected: &[u32]| {
+            let encoder = WordIds::new(Analyzer::tweet(), words.clone(), sequence);
+            assert_eq!(encoder.encode(text).ids, expected, "{name}");
+        };
+        check("the first words", &open, plain, "a b c a b", &[2, 3, 4, 2]);
+        check("unknown", &open, plain, "x a", &[1, 2]);
+        check("nothing", &open, plain, "", &[1]);
+        check("too rare", &open, Sequence { frequent_max: frequent, ..plain }, "a c", &[2, 1]);
+        check("padded in front", &closed, keras, "a b", &[0, 0, 1, 2]);
+        check("the last words", &closed, keras, "a b c a b", &[2, 3, 1, 2]);
+        check("unknown left out", &closed, keras, "x a x", &[0, 0, 0, 1]);
+        check(
+            "rare left out",
+            &closed,
+            Sequence { frequent_max: frequent, ..keras },
+            "a c b c",
+            &[0, 0, 1, 2],
+        );
+        check("padding alone", &closed, keras, "", &[0; 4]);
+        check("closed, nothing", &closed, plain, "x", &[0]);
+    }
+}

@@ -1,0 +1,320 @@
+//! Mail over SMTP.
+//!
+//! **Invariant.** The Message-ID follows from the row's key, so a client that gets a mail
+//! twice shows it once; what follows the first mail of an incident answers it, under its
+//! subject, so that they stand in one thread.
+//! Each recipient gets a delivery of their own: one bad address, or one slow exchange,
+//! does not stop the others. Who has taken a row's mail is remembered until the row ends,
+//! so a retry goes only to those who have not; a daemon that starts anew has forgotten, and
+//! repeats under the same Message-ID. Once somebody has the mail, a full mailbox holds the row
+//! up for a few attempts only: what follows in the thread waits for the row.
+//! Deliberately absent: a pool of connections. Alerts are few, and a fresh connection
+//! cannot have gone stale.
+
+mod smtp;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use lettre::Message;
+use lettre::address::Envelope;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Attachment, Body, Mailbox, MultiPart, SinglePart};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::{Mail, Notifier, NotifyError, Outcome, chain, wire_key};
+use monitor_config as config;
+use monitor_store::OutboxRow;
+use smtp::{Failure, Server};
+
+/// Rows whose recipients are remembered, at most; beyond that all are forgotten, which
+/// costs a repeated mail.
+const REMEMBERED_ROWS_MAX: usize = 1024;
+/// Sessions with the server at one time, at most: servers refuse more from one client.
+const SESSIONS_MAX: usize = 5;
+/// Attempts on those for whom the server has no room now, once others have the mail.
+const STRAGGLER_ATTEMPTS_MAX: u32 = 3;
+/// How long these wait between attempts. All attempts together outlast a greylisting of the
+/// usual five minutes.
+const STRAGGLER_WAIT: Duration = Duration::from_secs(180);
+
+/// Whether mail can be addressed to `text`, such as `Comms <comms@example.com>`.
+pub fn is_address(text: &str) -> bool {
+    text.parse::<Mailbox>().is_ok()
+}
+
+/// Mails to a list of recipients through one server.
+pub struct EmailNotifier {
+    receiver: String,
+    from: Mailbox,
+    to: Vec<Mailbox>,
+    server: Arc<Server>,
+    sessions: Arc<Semaphore>,
+    timeout: Duration,
+    settled: Mutex<Settled>,
+}
+
+/// What is remembered of rows, by key.
+type Settled = HashMap<String, Progress>;
+
+/// How far the mail of a row has got.
+#[derive(Default)]
+struct Progress {
+    /// The recipients (by place) that need no further try, and whether they took it.
+    ended: HashMap<usize, Result<(), String>>,
+    /// Attempts after which somebody had it, and for the rest there was no room.
+    straggling: u32,
+}
+
+impl EmailNotifier {
+    /// Prepares to mail to the receiver called `name`. A delivery takes at most nine tenths
+    /// of `timeout`, so that its outcome is known before the attempt is cut off at
+    /// `timeout`.
+    ///
+    /// # Errors
+    /// An address, the host or a file cannot be used; the message names the receiver.
+    pub fn new(
+        name: &str,
+        settings: &config::Email,
+        timeout: Duration,
+    ) -> Result<Self, NotifyError> {
+        let mailbox = |address: &String| {
+            address.parse::<Mailbox>().map_err(|e| NotifyError::Address {
+                receiver: name.to_owned(),
+                address: address.clone(),
+                problem: e.to_string(),
+            })
+        };
+        Ok(Self {
+            receiver: name.to_owned(),
+            from: mailbox(&settings.from)?,
+            to: settings.to.iter().map(mailbox).collect::<Result<_, _>>()?,
+            server: Arc::new(Server::new(name, settings, timeout)?),
+            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            timeout: timeout * 9 / 10,
+            settled: Mutex::default(),
+        })
+    }
+
+    /// The Message-ID of the mail with this key. Nothing else is part of it: a mail answers
+    /// others of which it knows no more than the key.
+    fn message_id(&self, key: &str) -> String {
+        format!("<{}@{}>", wire_key(key), self.from.email.domain())
+    }
+
+    /// The mail of a row, addressed to all recipients.
+    fn message(
+        &self,
+        row: &OutboxRow,
+        now: DateTime<Utc>,
+    ) -> Result<Message, lettre::error::Error> {
+        let n = &row.notification;
+        let mail = Mail::of(n);
+        let mut builder = Message::builder()
+            .from(self.from.clone())
+            .subject(mail.subject)
+            .date(now.into())
+            .message_id(Some(self.message_id(&row.key)))
+            .raw_header(raw("Auto-Submitted", "auto-generated".into()))
+            .raw_header(raw("X-Monitor-Key", wire_key(&row.key)));
+        if mail.urgent {
+            builder = builder
+                .raw_header(raw("Importance", "high".into()))
+                .raw_header(raw("X-Priority", "1".into()));
+        }
+        for to in &self.to {
+            builder = builder.to(to.clone());
+        }
+        if n.thread != row.key {
+            let thread = self.message_id(&n.thread);
+            builder = builder.in_reply_to(thread.clone()).references(thread);
+        }
+        // '=' and '_' together end no line of quoted-printable, and base64 has no '_', so the
+        // boundaries cannot occur in the parts.
+        let boundary = |part| format!("=_{part}_{}", n.opened_at.timestamp());
+        let html = SinglePart::html(mail.html);
+        let body = MultiPart::alternative()
+            .boundary(boundary("bodies"))
+            .singlepart(SinglePart::plain(mail.text));
+        builder.multipart(match mail.picture {
+            None => body.singlepart(html),
+            Some(picture) => {
+                let png = "image/png".parse().expect("a media type");
+                let picture =
+                    Attachment::new_inline(Mail::CURVE.to_owned()).body(Body::new(picture), png);
+                let related = MultiPart::related().boundary(boundary("picture"));
+                body.multipart(related.singlepart(html).singlepart(picture))
+            }
+        })
+    }
+
+    fn settled(&self) -> std::sync::MutexGuard<'_, Settled> {
+        self.settled.lock().expect("no holder of this lock panics")
+    }
+
+    fn settle(&self, key: &str, place: usize, how: Result<(), String>) {
+        let mut settled = self.settled();
+        if settled.len() >= REMEMBERED_ROWS_MAX && !settled.contains_key(key) {
+            settled.clear();
+        }
+        settled.entry(key.to_owned()).or_default().ended.insert(place, how);
+    }
+
+    /// Whether those who wait for room are tried again; not if nobody has the mail, for then
+    /// it is the whole row that is.
+    fn stragglers(&self, key: &str) -> Option<bool> {
+        let mut settled = self.settled();
+        let progress = settled.get_mut(key)?;
+        progress.ended.values().any(Result::is_ok).then(|| {
+            progress.straggling += 1;
+            progress.straggling < STRAGGLER_ATTEMPTS_MAX
+        })
+    }
+}
+
+fn raw(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
+}
+
+#[async_trait]
+impl Notifier for EmailNotifier {
+    async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome {
+        let message = match self.message(row, now) {
+            Ok(message) => message,
+            Err(error) => return Outcome::Permanent { reason: chain(&error) },
+        };
+        let content = Arc::new(message.formatted());
+        let done: HashSet<usize> = self
+            .settled()
+            .get(&row.key)
+            .map_or_else(HashSet::new, |progress| progress.ended.keys().copied().collect());
+        // Dropped when the attempt is cancelled, and its deliveries with it.
+        let mut deliveries = JoinSet::new();
+        for (place, to) in self.to.iter().enumerate().filter(|(place, _)| !done.contains(place)) {
+            let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.email.clone()]);
+            let (server, content) = (Arc::clone(&self.server), Arc::clone(&content));
+            let sessions = Arc::clone(&self.sessions);
+            let limit = self.timeout;
+            deliveries.spawn(async move {
+                let envelope = envelope.expect("one recipient is enough for an envelope");
+                let delivery = async {
+                    let _session = sessions.acquire().await.expect("nobody closes it");
+                    server.deliver(&envelope, &content).await
+                };
+                let ended = tokio::time::timeout(limit, delivery).await;
+                let cut_off = format!("no end within {} ms", limit.as_millis());
+                (place, ended.unwrap_or(Err(Failure::Passing(cut_off))))
+            });
+        }
+        let mut busy = Vec::new();
+        let mut server_answers = true;
+        // By what went wrong, for whom.
+        let mut waiting: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        while let Some(delivery) = deliveries.join_next().await {
+            match delivery {
+                Ok((place, Ok(()))) => self.settle(&row.key, place, Ok(())),
+                Ok((place, Err(Failure::Busy(reason)))) => {
+                    busy.push((place, format!("{}: {reason}", self.to[place].email)));
+                    waiting.entry(reason).or_default().insert(self.to[place].email.to_string());
+                }
+                Ok((place, Err(Failure::Passing(reason)))) => {
+                    server_answers = false;
+                    waiting.entry(reason).or_default().insert(self.to[place].email.to_string());
+                }
+                Ok((place, Err(Failure::Final(reason)))) => {
+                    let reason = format!("{}: {reason}", self.to[place].email);
+                    let receiver = &self.receiver;
+                    tracing::warn!(receiver, reason, "a recipient was refused for good");
+                    self.settle(&row.key, place, Err(reason));
+                }
+                Err(error) => {
+                    server_answers = false;
+                    waiting.entry(error.to_string()).or_default().insert("somebody".into());
+                }
+            }
+        }
+        if !waiting.is_empty() {
+            let told = |(reason, whom): (String, BTreeSet<String>)| {
+                format!("{}: {reason}", whom.into_iter().collect::<Vec<_>>().join(", "))
+            };
+            let reasons: Vec<_> = waiting.into_iter().map(told).collect();
+            let reason = reasons.join("; ");
+            let again = if server_answers { self.stragglers(&row.key) } else { None };
+            match again {
+                None => return Outcome::Retry { reason, after: None },
+                Some(true) => return Outcome::Partly { reason, after: Some(STRAGGLER_WAIT) },
+                Some(false) => {}
+            }
+            for (place, reason) in busy {
+                self.settle(&row.key, place, Err(reason));
+            }
+        }
+        let ended = self.settled().remove(&row.key).unwrap_or_default().ended;
+        let mut refused: Vec<_> = ended.into_values().filter_map(Result::err).collect();
+        refused.sort_unstable();
+        let reason = refused.join("; ");
+        match refused.len() {
+            0 => Outcome::Sent,
+            some if some < self.to.len() => Outcome::Partly { reason, after: None },
+            _ => Outcome::Permanent { reason },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::fixtures;
+
+    fn settings() -> config::Email {
+        config::Email {
+            host: "mail.example.com".into(),
+            port: 587,
+            tls: config::SmtpTls::Starttls,
+            username: None,
+            password: None,
+            password_file: None,
+            ca_file: None,
+            from: "Monitor <monitor@example.com>".into(),
+            to: vec!["Comms Team <comms@example.com>".into(), "boss@example.com".into()],
+        }
+    }
+
+    fn notifier(settings: &config::Email) -> Result<EmailNotifier, NotifyError> {
+        EmailNotifier::new("comms", settings, Duration::from_secs(1))
+    }
+
+    #[test]
+    fn headers_are_as_documented() {
+        let notifier = notifier(&settings()).expect("good settings");
+        let now = "2026-01-01T12:00:00Z".parse().expect("a time");
+        for transition in ["opened", "updated", "resolved"] {
+            let message = notifier.message(&fixtures::row(transition), now).expect("a message");
+            let formatted = String::from_utf8(message.formatted()).expect("ASCII");
+            let (head, _) = formatted.split_once("\r\n\r\n").expect("a head");
+            insta::assert_snapshot!(format!("{transition}_headers"), head.replace("\r\n", "\n"));
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_use() {
+        let check = |name, change: &dyn Fn(&mut config::Email), expected: &str| {
+            let mut settings = settings();
+            change(&mut settings);
+            let message = notifier(&settings).err().expect(name).to_string();
+            assert!(message.starts_with("receivers.comms"), "{name}: {message}");
+            assert!(message.contains(expected), "{name}: {message}");
+        };
+        check("sender", &|s| s.from = "nobody".into(), "\"nobody\"");
+        check("recipient", &|s| s.to[1] = "a b@c".into(), "\"a b@c\"");
+        check("half a login", &|s| s.username = Some("u".into()), "together");
+        check("no such file", &|s| s.password_file = Some("no/such".into()), "no/such");
+        check("no such certificate", &|s| s.ca_file = Some("no/such".into()), "ca_file: no/such");
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+        check("no certificate in it", &|s| s.ca_file = Some(readme.into()), "no certificate");
+    }
+}

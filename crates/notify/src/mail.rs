@@ -1,0 +1,461 @@
+//! What a mail says, in the words of a communications team; pure.
+//!
+//! **Invariant.** The mail is a function of the notification: the same in every attempt.
+//! Text and HTML say the same, since both are set from one [`Letter`]. Whatever comes from a
+//! tweet or the settings is escaped in HTML and cannot break a line in the text or the
+//! subject. The subject is that of the mail that opened the incident, so that clients that
+//! go by it keep the thread together. Nothing is fetched: styles stand in the HTML, and the
+//! picture travels with the mail; what it shows is said in words too.
+//! Deliberately absent: a template language.
+
+mod html;
+mod text;
+mod words;
+
+use std::fmt::Write;
+
+use chrono::{DateTime, Utc};
+
+use super::curve::{self, Curve, Shows};
+use super::words::{line, moment, percent};
+use monitor_store::{Also, Drivers, EvidenceJson, Example, Notification, Tally};
+use words::{count, grouped, last, length, percents, sentence, times};
+
+/// A mail's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// The subject: brand first, short enough for a phone's list.
+    pub subject: String,
+    /// The body for clients that show text.
+    pub text: String,
+    /// The body for clients that show HTML; it shows the picture under [`Mail::CURVE`].
+    pub html: String,
+    /// The picture, as a PNG file, where there is something to draw.
+    pub picture: Option<Vec<u8>>,
+    /// Whether somebody should be woken.
+    pub urgent: bool,
+}
+
+impl Mail {
+    /// The Content-ID by which the HTML knows the picture.
+    pub const CURVE: &str = "curve@monitor";
+
+    /// Words a notification.
+    pub fn of(n: &Notification) -> Self {
+        let letter = Letter::of(n);
+        Self {
+            subject: subject(n),
+            text: text::set(&letter),
+            html: html::set(&letter),
+            picture: letter.curve.as_ref().map(curve::png),
+            urgent: n.severity == "critical" && n.transition != "resolved" && !n.test,
+        }
+    }
+}
+
+/// The parts of a mail, in order, before they are set as text or HTML. Strings may hold
+/// anything but line breaks.
+struct Letter<'a> {
+    /// The mood, for the colour.
+    mood: Mood,
+    /// The mood in a word or two: "critical", "update: warning", "ended".
+    badge: String,
+    /// A warning above all else that this is a test.
+    test: Option<&'static str>,
+    /// What has happened, in a sentence.
+    headline: String,
+    /// Since when, or how long.
+    period: String,
+    /// What a client's list shows beside the subject.
+    preview: String,
+    /// The numbers, most important first.
+    figures: Vec<Figure>,
+    /// How it went.
+    curve: Option<Curve<'a>>,
+    /// The reason, in a sentence.
+    why: String,
+    /// By what measure; in small.
+    measure: Option<String>,
+    /// What marks the tweets off.
+    drivers: Vec<Driver>,
+    /// What share repeats of one tweet make up, where it is worth a word.
+    repeats: Option<String>,
+    /// Tweets to read.
+    examples: Vec<Quote>,
+    /// Other brands' incidents.
+    also: Vec<String>,
+    /// What to do to be told no more.
+    hint: Option<String>,
+    /// Where to look closer.
+    link: Option<String>,
+    /// Small print.
+    note: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Critical,
+    Warning,
+    Notice,
+    Over,
+}
+
+struct Figure {
+    title: String,
+    number: String,
+    detail: String,
+    /// Whether it is the number that alarms.
+    main: bool,
+}
+
+struct Driver {
+    term: String,
+    /// The share of the negative tweets that have it, in 0..=1.
+    share: f64,
+    detail: String,
+}
+
+struct Quote {
+    text: String,
+    caption: String,
+}
+
+/// Terms shown, at most.
+const TERMS_MAX: usize = 8;
+/// Tweets shown, at most.
+const EXAMPLES_MAX: usize = 5;
+/// Other incidents shown, at most.
+const ALSO_MAX: usize = 10;
+/// Characters shown of a brand and its like, at most.
+const WORD_CHARS_MAX: usize = 64;
+/// Characters shown of a term, at most; links are long.
+const TERM_CHARS_MAX: usize = 80;
+/// Characters shown of a tweet, at most.
+const TWEET_CHARS_MAX: usize = 400;
+/// Characters shown of a reason, at most.
+const REASON_CHARS_MAX: usize = 600;
+/// Characters of a link, at most.
+const URL_CHARS_MAX: usize = 2000;
+/// From this share on, repeats of one tweet are worth a word.
+const REPEATS_MIN: f64 = 0.1;
+
+const TEST: &str = "This is a test of the receiver. Nothing has happened.";
+const JUDGED: &str = "A model judged each tweet; it errs on some, so read a few before you act.";
+
+/// The same in all mails of an incident: no number that changes may stand here.
+fn subject(n: &Notification) -> String {
+    let brand = word(&n.brand);
+    let what = match n.evidence {
+        EvidenceJson::Share { .. } => format!("{brand}: bad buzz"),
+        EvidenceJson::Surge { .. } => format!("{brand}: surge of tweets"),
+        EvidenceJson::Quiet { .. } => "Monitor: no tweets arrive".to_owned(),
+        EvidenceJson::Lag { .. } => "Monitor: reading lags behind".to_owned(),
+    };
+    let test = if n.test { "[TEST] " } else { "" };
+    let answer = if n.transition == "opened" { "" } else { "Re: " };
+    let at = n.opened_at.format("%-d %b, %H:%M UTC");
+    format!("{answer}{test}{what}, {at} (incident {})", n.incident_id)
+}
+
+impl<'a> Letter<'a> {
+    fn of(n: &'a Notification) -> Self {
+        let over = n.transition == "resolved";
+        let mood = match (over, n.severity.as_str()) {
+            (true, _) => Mood::Over,
+            (_, "critical") => Mood::Critical,
+            (_, "warning") => Mood::Warning,
+            _ => Mood::Notice,
+        };
+        let badge = match n.transition.as_str() {
+            "resolved" => "ended".to_owned(),
+            "updated" => format!("update: {}", word(&n.severity)),
+            _ => word(&n.severity),
+        };
+        let figures = figures(n);
+        let numbers: Vec<_> =
+            figures.iter().map(|f| format!("{}: {} ({})", f.title, f.number, f.detail)).collect();
+        let headline = headline(n);
+        Self {
+            mood,
+            preview: format!("{}. {}.", sentence(&badge), numbers.join(", ")),
+            badge,
+            test: n.test.then_some(TEST),
+            period: period(n),
+            headline,
+            curve: curve(n),
+            figures,
+            why: line(&n.reason, REASON_CHARS_MAX),
+            measure: measure(&n.evidence),
+            drivers: drivers(&n.drivers),
+            repeats: repeats(&n.drivers),
+            examples: n.examples.iter().take(EXAMPLES_MAX).map(quote).collect(),
+            also: n.also.iter().take(ALSO_MAX).map(also).collect(),
+            hint: (!over && !n.test).then(|| format!("monitor incidents ack {}", n.incident_id)),
+            link: n.url.as_deref().map(|url| line(url, URL_CHARS_MAX)),
+            note: note(n),
+        }
+    }
+}
+
+fn headline(n: &Notification) -> String {
+    let brand = word(&n.brand);
+    match (&n.evidence, n.transition.as_str()) {
+        // "Ended", not "over": the share may have stayed up and become the new normal. The
+        // reason says which.
+        (EvidenceJson::Share { .. }, "resolved") => format!("{brand}: the alert has ended"),
+        (EvidenceJson::Share { observed, .. }, "updated") => {
+            format!("{} of the tweets about {brand} are still negative", percent(observed.share))
+        }
+        (EvidenceJson::Share { observed, .. }, _) => {
+            format!("{} of the tweets about {brand} are negative", percent(observed.share))
+        }
+        (EvidenceJson::Surge { .. }, "resolved") => {
+            format!("{brand}: the surge of tweets has ended")
+        }
+        (EvidenceJson::Surge { observed, expected, .. }, transition) => {
+            let still = if transition == "updated" { "still " } else { "" };
+            let factor = times(*observed as f64 / expected.max(1.0));
+            format!("There are {still}{factor} as many tweets about {brand} as usual")
+        }
+        (EvidenceJson::Quiet { .. }, "resolved") => "Tweets arrive again".into(),
+        (EvidenceJson::Quiet { minutes, .. }, transition) => {
+            let no = if transition == "updated" { "Still no" } else { "No" };
+            format!("{no} tweet has arrived for {}", length(u64::from(*minutes)))
+        }
+        (EvidenceJson::Lag { .. }, "resolved") => "Reading has caught up".into(),
+        (EvidenceJson::Lag { behind_minutes, .. }, transition) => {
+            let still = if transition == "updated" { "still " } else { "" };
+            format!("Reading is {still}{} behind", length(u64::from(*behind_minutes)))
+        }
+    }
+}
+
+/// When it began, and how long it has lasted; for the stream also what it means.
+fn period(n: &Notification) -> String {
+    let minutes = (n.at - n.opened_at).num_minutes().unsigned_abs();
+    let (opened, lasted) = (moment(n.opened_at), length(minutes));
+    match (&n.evidence, n.transition.as_str()) {
+        (_, "resolved") => format!("From {opened} to {}: {lasted}.", moment(n.at)),
+        (EvidenceJson::Quiet { last, .. }, _) => {
+            let since = last.map_or(opened, moment);
+            format!("Since {since}. While this lasts, no bad buzz is noticed.")
+        }
+        (EvidenceJson::Lag { .. }, _) => {
+            format!("Noticed on {opened}. While this lasts, bad buzz is noticed late.")
+        }
+        (_, "updated") => format!("Open since {opened}, for {lasted}."),
+        (EvidenceJson::Share { since, .. } | EvidenceJson::Surge { since, .. }, _) => {
+            format!("The rise began on {}.", moment(*since))
+        }
+    }
+}
+
+fn figures(n: &Notification) -> Vec<Figure> {
+    let over = n.transition == "resolved";
+    let figure =
+        |title: String, number, detail, main| Figure { title, number, detail, main: main && !over };
+    match &n.evidence {
+        EvidenceJson::Share {
+            since,
+            observed,
+            observed_interval,
+            recent_minutes,
+            recent,
+            baseline,
+            expected_share,
+            expected_interval,
+            ..
+        } => {
+            let interval = percents(observed_interval.low, observed_interval.high);
+            vec![
+                figure(
+                    format!("Negative since {}", clock(*since, n.at)),
+                    percent(observed.share),
+                    format!("{}; likely {interval}", of_tweets(*observed)),
+                    true,
+                ),
+                figure(
+                    sentence(&last(*recent_minutes)),
+                    percent(recent.share),
+                    of_tweets(*recent),
+                    true,
+                ),
+                figure(
+                    "Expected".into(),
+                    percent(*expected_share),
+                    format!(
+                        "likely {}; from {}",
+                        percents(expected_interval.low, expected_interval.high),
+                        count(baseline.total, "tweet")
+                    ),
+                    false,
+                ),
+            ]
+        }
+        EvidenceJson::Surge { since, observed, expected, .. } => vec![
+            figure(
+                format!("Tweets since {}", clock(*since, n.at)),
+                grouped(*observed),
+                format!("{} as many as usual", times(*observed as f64 / expected.max(1.0))),
+                true,
+            ),
+            figure(
+                "Expected".into(),
+                grouped(expected.round() as u64),
+                "in as long a time".into(),
+                false,
+            ),
+        ],
+        EvidenceJson::Quiet { last, minutes, expected_tweets, limit_minutes } => vec![
+            figure(
+                "Without a tweet".into(),
+                format!("{} min", grouped(u64::from(*minutes))),
+                last.map_or_else(
+                    || "none has ever come".into(),
+                    |last| format!("the last one came {}", moment(last)),
+                ),
+                true,
+            ),
+            figure(
+                "Expected meanwhile".into(),
+                grouped(expected_tweets.round() as u64),
+                format!("tweets; a gap alarms from {limit_minutes} min"),
+                false,
+            ),
+        ],
+        EvidenceJson::Lag { behind_minutes, limit_minutes } => vec![figure(
+            "Behind".into(),
+            format!("{} min", grouped(u64::from(*behind_minutes))),
+            format!("alarms from {limit_minutes} min"),
+            true,
+        )],
+    }
+}
+
+/// What is drawn: of a brand its share or its volume, of a stream gone quiet its volume.
+fn curve(n: &Notification) -> Option<Curve<'_>> {
+    let (since, shows) = match &n.evidence {
+        EvidenceJson::Share { since, expected_share, expected_interval, recent, .. } => (
+            *since,
+            Shows::Share {
+                expected: *expected_share,
+                band: (*expected_interval).into(),
+                now: recent.share,
+            },
+        ),
+        EvidenceJson::Surge { since, expected, .. } => {
+            let minutes = ((n.at - *since).num_minutes() + 1).max(1);
+            (*since, Shows::Volume { expected: expected / minutes as f64 })
+        }
+        EvidenceJson::Quiet { last, minutes, expected_tweets, .. } => {
+            let rate = expected_tweets / f64::from((*minutes).max(1));
+            ((*last)?, Shows::Volume { expected: rate })
+        }
+        EvidenceJson::Lag { .. } => return None,
+    };
+    let ended = (n.transition == "resolved").then_some(n.at);
+    // After a resolve the detector looks for the next rise, but the picture shows this one.
+    Curve::new(&n.curve, n.curve_minutes, since.min(n.opened_at), ended, shows)
+}
+
+fn measure(evidence: &EvidenceJson) -> Option<String> {
+    match evidence {
+        EvidenceJson::Share { rule, statistic, threshold, dispersion, .. } => Some(format!(
+            "Rule {}: statistic {statistic:.1}, alarms from {threshold:.1}; the counts vary \
+             {dispersion:.1} times as much as those of independent tweets. \
+             “Likely” is with 95 % confidence.",
+            word(rule)
+        )),
+        EvidenceJson::Surge { statistic, threshold, .. } => {
+            Some(format!("Statistic {statistic:.1}, alarms from {threshold:.1}."))
+        }
+        EvidenceJson::Quiet { .. } | EvidenceJson::Lag { .. } => None,
+    }
+}
+
+fn drivers(drivers: &Drivers) -> Vec<Driver> {
+    let all = drivers.tweets.max(1);
+    drivers
+        .terms
+        .iter()
+        .take(TERMS_MAX)
+        .map(|driver| Driver {
+            term: line(&driver.term, TERM_CHARS_MAX),
+            share: (driver.tweets as f64 / all as f64).min(1.0),
+            detail: format!("{} of {}", grouped(driver.tweets), grouped(all)),
+        })
+        .collect()
+}
+
+fn repeats(drivers: &Drivers) -> Option<String> {
+    (drivers.one_tweet_share >= REPEATS_MIN).then(|| {
+        format!(
+            "One tweet and its repeats make up {} of the negative tweets.",
+            percent(drivers.one_tweet_share)
+        )
+    })
+}
+
+fn quote(example: &Example) -> Quote {
+    let mut caption = String::new();
+    if let Some(author) = &example.author {
+        let author = word(author);
+        let _ = write!(caption, "@{}, ", author.trim_start_matches('@'));
+    }
+    caption.push_str(&moment(example.created_at));
+    if let Some(reach) = example.reach {
+        let _ = write!(caption, ", reaches {}", count(reach, "follower"));
+    }
+    if example.alike > 1 {
+        let _ = write!(caption, ", said {} times", grouped(example.alike));
+    }
+    Quote { text: line(&example.text, TWEET_CHARS_MAX), caption }
+}
+
+fn also(also: &Also) -> String {
+    format!(
+        "{} ({}, {} {}): {} Incident {}.",
+        word(&also.brand),
+        word(&also.severity),
+        word(&also.transition),
+        time(also.at),
+        line(&also.reason, REASON_CHARS_MAX),
+        also.incident_id
+    )
+}
+
+fn word(text: &str) -> String {
+    line(text, WORD_CHARS_MAX)
+}
+
+/// A time of the day; with the date where it is not that of `today`.
+fn clock(at: DateTime<Utc>, today: DateTime<Utc>) -> String {
+    let same = at.date_naive() == today.date_naive();
+    at.format(if same { "%H:%M" } else { "%-d %b, %H:%M" }).to_string()
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.format("%H:%M UTC").to_string()
+}
+
+fn note(n: &Notification) -> String {
+    let incident = format!("Incident {}.", n.incident_id);
+    match n.evidence {
+        EvidenceJson::Share { .. } => {
+            format!("{incident} All times are the tweets' own, in UTC. {JUDGED}")
+        }
+        EvidenceJson::Surge { .. } => format!("{incident} All times are the tweets' own, in UTC."),
+        EvidenceJson::Quiet { .. } | EvidenceJson::Lag { .. } => {
+            format!("{incident} All times are in UTC.")
+        }
+    }
+}
+
+fn of_tweets(tally: Tally) -> String {
+    format!("{} of {}", grouped(tally.negative), count(tally.total, "tweet"))
+}
+
+#[cfg(test)]
+pub(super) mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Notifications to word, for tests.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use monitor_core::domain::{Cause, Counts};
+use monitor_store::{
+    Also, CurvePoint, Driver, Drivers, EvidenceJson, Example, IntervalJson, Notification, OutboxRow,
+};
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().expect("a time")
+}
+
+/// A day of quarters of an hour up to `end`; from `since` on there is more, and worse.
+fn curve(end: DateTime<Utc>, since: DateTime<Utc>) -> Vec<CurvePoint> {
+    (0..96_u64)
+        .map(|quarter| {
+            let at = end - TimeDelta::minutes(15 * (96 - quarter as i64));
+            let (mut total, mut percent) = (14 + quarter * 7 % 13, 48 + quarter * 5 % 17);
+            if at >= since {
+                (total, percent) = (total * 2, 74 + quarter % 9);
+            }
+            if quarter == 12 {
+                total = 0;
+            }
+            CurvePoint { at, total, negative: total * percent / 100 }
+        })
+        .collect()
+}
+
+fn example(text: &str, created_at: &str, negative: f32) -> Example {
+    Example {
+        tweet_id: "569000000000000001".into(),
+        text: text.into(),
+        created_at: at(created_at),
+        negative,
+        author: None,
+        reach: None,
+        alike: 1,
+    }
+}
+
+/// A notification of a storm over an airline, or of a stream in trouble.
+pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
+    let (since, opened_at) = (at("2015-02-23T13:20:00Z"), at("2015-02-23T14:05:00Z"));
+    let at = match transition {
+        "opened" => opened_at,
+        "updated" => opened_at + TimeDelta::minutes(240),
+        _ => opened_at + TimeDelta::minutes(280),
+    };
+    let over = transition == "resolved";
+    let counts = |total, negative| Counts { total, negative }.into();
+    let (evidence, reason) = match cause {
+        Cause::Share => (
+            EvidenceJson::Share {
+                rule: "e-detector".into(),
+                since,
+                window_minutes: 46,
+                observed: if over { counts(1_241, 807) } else { counts(120, 94) },
+                observed_interval: IntervalJson { low: 0.70, high: 0.85 },
+                recent_minutes: 15,
+                recent: if over { counts(48, 27) } else { counts(44, 37) },
+                baseline: counts(4_312, 2_371),
+                expected_share: 0.55,
+                expected_interval: IntervalJson { low: 0.51, high: 0.59 },
+                statistic: if over { 0.4 } else { 27.31 },
+                threshold: 20.0,
+                dispersion: 1.42,
+            },
+            if over {
+                "The share has been back near its usual level for 30 minutes."
+            } else {
+                "94 of 120 tweets are negative (78 %) where 66 would be usual; \
+                 chance does not explain the rise."
+            },
+        ),
+        Cause::Surge => (
+            EvidenceJson::Surge {
+                since,
+                observed: if over { 690 } else { 131 },
+                expected: if over { 512.0 } else { 32.2 },
+                statistic: if over { 0.0 } else { 31.5 },
+                threshold: 12.0,
+            },
+            if over {
+                "The volume has been back near its usual level for 30 minutes."
+            } else {
+                "131 tweets came where 32 would be usual."
+            },
+        ),
+        Cause::Quiet => (
+            EvidenceJson::Quiet {
+                last: Some(since),
+                minutes: 45,
+                expected_tweets: 181.3,
+                limit_minutes: 30,
+            },
+            "No record has come for 45 minutes, in which 181 would be usual.",
+        ),
+        Cause::Lag => (
+            EvidenceJson::Lag { behind_minutes: 78, limit_minutes: 15 },
+            "The oldest record not yet read is 78 minutes old.",
+        ),
+    };
+    let of_a_brand = matches!(cause, Cause::Share | Cause::Surge);
+    let end = at + TimeDelta::minutes(1);
+    Notification {
+        incident_id: 7,
+        transition: transition.into(),
+        test: false,
+        brand: if of_a_brand { "united" } else { "(stream)" }.into(),
+        severity: if of_a_brand { "critical" } else { "warning" }.into(),
+        at,
+        opened_at,
+        reason: reason.into(),
+        evidence,
+        drivers: if cause == Cause::Share { drivers() } else { Drivers::default() },
+        examples: if of_a_brand { examples() } else { Vec::new() },
+        curve: if of_a_brand { curve(end, since) } else { Vec::new() },
+        curve_minutes: 15,
+        also: Vec::new(),
+        thread: "incident-7-opened-comms".into(),
+        url: Some("https://monitor.example.com/#incident-7".into()),
+    }
+}
+
+fn drivers() -> Drivers {
+    let term = |term: &str, kind: &str, tweets| Driver {
+        term: term.into(),
+        kind: kind.into(),
+        tweets,
+        baseline_tweets: tweets / 9,
+        z: 3.0 + tweets as f64 / 9.0,
+    };
+    Drivers {
+        terms: vec![
+            term("lost bag", "phrase", 41),
+            term("#neveragain", "hashtag", 29),
+            term("on hold", "phrase", 22),
+            term("news.example.com/united-luggage", "link", 17),
+            term("tarmac", "word", 9),
+        ],
+        one_tweet_share: 0.31,
+        tweets: 94,
+    }
+}
+
+fn examples() -> Vec<Example> {
+    vec![
+        Example {
+            author: Some("frequentflyer".into()),
+            reach: Some(128_400),
+            alike: 29,
+            ..example(
+                "@united lost my bag AGAIN & nobody answers. <3 hours on hold.\nNever again!",
+                "2015-02-23T13:58:12Z",
+                0.98,
+            )
+        },
+        example(
+            "stuck on the tarmac for two hours, no water, no word",
+            "2015-02-23T14:01:40Z",
+            0.93,
+        ),
+    ]
+}
+
+/// What other brands have at the same time.
+pub(crate) fn also() -> Vec<Also> {
+    vec![Also {
+        incident_id: 8,
+        transition: "opened".into(),
+        brand: "delta".into(),
+        severity: "warning".into(),
+        at: at("2015-02-23T14:04:00Z"),
+        reason: "51 of 90 tweets are negative (57 %) where 34 would be usual.".into(),
+    }]
+}
+
+/// An outbox row of a share's step.
+pub(crate) fn row(transition: &str) -> OutboxRow {
+    let notification = notification(Cause::Share, transition);
+    let step = match transition {
+        "updated" => format!("updated-{}", notification.at.timestamp() / 60),
+        step => step.to_owned(),
+    };
+    OutboxRow {
+        id: 1,
+        key: format!("incident-7-{step}-comms"),
+        receiver: "comms".into(),
+        notification,
+        attempts: 1,
+    }
+}

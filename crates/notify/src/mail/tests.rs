@@ -1,0 +1,138 @@
+use super::*;
+use monitor_core::domain::Cause;
+
+#[test]
+fn mails_read_well() {
+    for cause in Cause::ALL {
+        for transition in ["opened", "updated", "resolved"] {
+            let mail = Mail::of(&fixtures::notification(cause, transition));
+            let name = |part| format!("{}_{transition}_{part}", cause.as_str());
+            insta::assert_snapshot!(name("text"), format!("{}\n\n{}", mail.subject, mail.text));
+            if cause == Cause::Share {
+                insta::assert_snapshot!(name("html"), mail.html);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_test_with_company_reads_well() {
+    let mut n = fixtures::notification(Cause::Share, "opened");
+    n.test = true;
+    n.also = fixtures::also();
+    let mail = Mail::of(&n);
+    insta::assert_snapshot!("test_text", format!("{}\n\n{}", mail.subject, mail.text));
+    insta::assert_snapshot!("test_html", mail.html);
+    assert!(!mail.urgent, "a test wakes nobody");
+}
+
+/// Clients that go by the subject keep a thread together only where it stays the same.
+#[test]
+fn all_mails_of_an_incident_bear_one_subject() {
+    for cause in Cause::ALL {
+        let subject = |transition: &str| {
+            let mut n = fixtures::notification(cause, transition);
+            n.severity = if transition == "opened" { "notice" } else { "critical" }.into();
+            Mail::of(&n).subject
+        };
+        let opened = subject("opened");
+        assert_eq!(subject("updated"), format!("Re: {opened}"), "{cause:?}");
+        assert_eq!(subject("resolved"), format!("Re: {opened}"), "{cause:?}");
+    }
+}
+
+#[test]
+fn only_a_critical_incident_is_urgent() {
+    let check = |name, transition: &str, severity: &str, expected| {
+        let mut n = fixtures::notification(Cause::Share, transition);
+        n.severity = severity.into();
+        assert_eq!(Mail::of(&n).urgent, expected, "{name}");
+    };
+    check("critical", "opened", "critical", true);
+    check("critical now", "updated", "critical", true);
+    check("over", "resolved", "critical", false);
+    check("warning", "opened", "warning", false);
+}
+
+#[test]
+fn nothing_slips_in() {
+    let evil = "<script>alert(1)</script>\r\nBcc: all@example.com\u{202E}<img src=x>\"'&amp;";
+    for transition in ["opened", "updated", "resolved"] {
+        for cause in Cause::ALL {
+            let mut n = fixtures::notification(cause, transition);
+            let tags = |html: &str| html.matches('<').count();
+            n.also = fixtures::also();
+            n.examples.iter_mut().for_each(|example| example.author = Some("someone".into()));
+            let plain = Mail::of(&n);
+            n.brand = evil.into();
+            n.severity = evil.into();
+            n.reason = evil.into();
+            n.url = Some("https://example.com/\"><script>\r\n".into());
+            for also in &mut n.also {
+                also.brand = evil.into();
+                also.severity = evil.into();
+                also.transition = evil.into();
+                also.reason = evil.into();
+            }
+            for example in &mut n.examples {
+                example.text = evil.into();
+                example.author = Some(evil.into());
+            }
+            for term in &mut n.drivers.terms {
+                term.term = evil.into();
+            }
+            if let EvidenceJson::Share { rule, .. } = &mut n.evidence {
+                *rule = evil.into();
+            }
+            let mail = Mail::of(&n);
+            let name = format!("{cause:?} {transition}");
+            for tag in ["<script", "<img src=x"] {
+                assert!(!mail.html.contains(tag), "{name}: {tag}");
+            }
+            assert_eq!(tags(&mail.html), tags(&plain.html), "{name}: no tag more");
+            assert_eq!(mail.html.lines().count(), plain.html.lines().count(), "{name}");
+            assert_eq!(mail.text.lines().count(), plain.text.lines().count(), "{name}");
+            assert!(!mail.text.contains(['\r', '\u{202E}']), "{name}");
+            assert!(!mail.subject.contains(['\r', '\n', '\u{202E}']), "{name}: {}", mail.subject);
+        }
+    }
+}
+
+#[test]
+fn mails_are_bounded() {
+    let mail = Mail::of(&crate::words::monster().notification);
+    let bytes = mail.text.len() + mail.html.len();
+    assert!(bytes < 100_000, "{bytes} bytes");
+    assert!(mail.subject.chars().count() < 150, "{}", mail.subject);
+}
+
+#[test]
+fn bare_notifications_have_mails_too() {
+    let mut n = fixtures::notification(Cause::Share, "opened");
+    n.examples.clear();
+    n.curve.clear();
+    n.drivers = Drivers::default();
+    n.url = None;
+    let mail = Mail::of(&n);
+    assert_eq!(mail.picture, None);
+    for heading in ["over time", "Tweets to read", "in common", "Look closer", "href", "<img"] {
+        assert!(!mail.text.contains(heading) && !mail.html.contains(heading), "{heading}");
+    }
+}
+
+#[test]
+fn the_picture_is_said_in_words() {
+    let check = |name, cause, transition, expected: &str| {
+        let html = Mail::of(&fixtures::notification(cause, transition)).html;
+        let alt = html.split(" alt=\"").nth(1).and_then(|rest| rest.split('"').next());
+        assert_eq!(alt.unwrap_or("(no picture)"), expected, "{name}");
+    };
+    check(
+        "share",
+        Cause::Share,
+        "opened",
+        "Share of negative tweets, as a curve: 54 % before 23 Feb 2015, 13:20 UTC, 72 % from then \
+         on, 84 % now; expected 55 % (51 to 59 %).",
+    );
+    check("lag", Cause::Lag, "opened", "(no picture)");
+}

@@ -1,0 +1,125 @@
+//! A letter as plain text.
+
+use std::fmt::Write;
+
+use super::Letter;
+use super::words::{grouped, sentence};
+use crate::curve::{Bar, Curve, Shows};
+use crate::words::percent;
+
+/// Bars of the curve, at most.
+const BARS_MAX: usize = 24;
+/// Characters of the longest bar.
+const BAR_CHARS: usize = 20;
+
+/// Sets a letter.
+pub fn set(letter: &Letter<'_>) -> String {
+    let mut out = String::new();
+    let mut line = |text: &str| {
+        out.push_str(text);
+        out.push('\n');
+    };
+    if let Some(test) = letter.test {
+        line(&format!("*** TEST *** {test}"));
+        line("");
+    }
+    line(&format!("{}: {}.", letter.badge.to_uppercase(), letter.headline));
+    line(&letter.period);
+    line("");
+    let title = letter.figures.iter().map(|f| f.title.chars().count()).max().unwrap_or(0);
+    let number = letter.figures.iter().map(|f| f.number.chars().count()).max().unwrap_or(0);
+    for figure in &letter.figures {
+        line(&format!(
+            "  {:<title$}  {:>number$}   {}",
+            figure.title, figure.number, figure.detail
+        ));
+    }
+    line("");
+    line(&format!("Why: {}", letter.why));
+    if let Some(measure) = &letter.measure {
+        line(measure);
+    }
+    if let Some(curve) = &letter.curve {
+        line("");
+        bars(curve, &mut line);
+    }
+    if !letter.drivers.is_empty() || letter.repeats.is_some() {
+        line("");
+        line("What the negative tweets have in common");
+        if let Some(repeats) = &letter.repeats {
+            line(&format!("  {repeats}"));
+        }
+        let width = letter.drivers.iter().map(|d| d.term.chars().count()).max().unwrap_or(0);
+        for driver in &letter.drivers {
+            let (term, share) = (&driver.term, percent(driver.share));
+            line(&format!("  {term:<width$}  {share:>5}   {}", driver.detail));
+        }
+    }
+    if !letter.examples.is_empty() {
+        line("");
+        line("Tweets to read");
+    }
+    for quote in &letter.examples {
+        line("");
+        line(&format!("  “{}”", quote.text));
+        line(&format!("  {}", quote.caption));
+    }
+    if !letter.also.is_empty() {
+        line("");
+        line("At the same time");
+        for also in &letter.also {
+            line(&format!("  {also}"));
+        }
+    }
+    line("");
+    if let Some(link) = &letter.link {
+        line(&format!("Look closer: {link}"));
+    }
+    if let Some(hint) = &letter.hint {
+        line(&format!("On it? Say so, and it is repeated only if it gets worse: {hint}"));
+    }
+    line(&letter.note);
+    out
+}
+
+/// The curve, a line a stretch; `|` marks what was expected, `>` the incident.
+fn bars(curve: &Curve<'_>, line: &mut impl FnMut(&str)) {
+    let bars = curve.bars(BARS_MAX);
+    let most = bars.iter().map(|bar| bar.counts.total).max().unwrap_or(0).max(1) as f64;
+    let (what, expected): (_, &dyn Fn(&Bar) -> f64) = match &curve.shows {
+        Shows::Share { expected, .. } => ("share of negative tweets", &|_| *expected),
+        Shows::Volume { expected } => ("tweets", &move |bar| expected * bar.minutes() / most),
+    };
+    line(&format!("{} over time (UTC; | expected, > the incident)", sentence(what)));
+    for bar in &bars {
+        let part = match curve.shows {
+            Shows::Share { .. } => bar.counts.share().unwrap_or(0.0),
+            Shows::Volume { .. } => bar.counts.total as f64 / most,
+        };
+        let place = |part: f64| (part * BAR_CHARS as f64).round() as usize;
+        let (filled, mark) = (place(part), place(expected(bar)));
+        let mut picture = String::new();
+        for at in 0..=BAR_CHARS {
+            picture.push(match at {
+                _ if at == mark => '|',
+                _ if at < filled => '█',
+                _ => ' ',
+            });
+        }
+        let within = curve.holds(bar);
+        let sign = if within { '>' } else { ' ' };
+        let mut row = format!("{sign} {}  {picture}", bar.from.format("%H:%M"));
+        let _ = match (curve.shows, bar.counts.share()) {
+            (_, None) => write!(row, " no tweets"),
+            (Shows::Share { .. }, Some(share)) => write!(
+                row,
+                " {:>5}  {} of {} tweets",
+                percent(share),
+                grouped(bar.counts.negative),
+                grouped(bar.counts.total)
+            ),
+            (Shows::Volume { .. }, _) => write!(row, " {} tweets", grouped(bar.counts.total)),
+        };
+        line(&row);
+    }
+}

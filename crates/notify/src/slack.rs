@@ -1,0 +1,190 @@
+//! Messages to a Slack incoming webhook.
+//!
+//! Format and limits: Slack's "Sending messages using incoming webhooks" and Block Kit
+//! reference (50 blocks; 150 characters in a header, 3,000 in a text, 2,000 in a field, 10
+//! fields). Answers: 400 `invalid_payload`, 403 `action_prohibited`, 404 `no_service` or
+//! `channel_not_found`, 410 `channel_is_archived`, 429 with Retry-After; the word is told with
+//! the error.
+//!
+//! **Invariant.** No text of a tweet can mention people or hide a link behind words: `&`, `<` and
+//! `>` are escaped, and Slack is told to take texts as they are. A tweet's own `*bold*` may
+//! still format. No text is longer than Slack takes.
+//! Deliberately absent: threads, which an incoming webhook cannot start; and buttons, which
+//! Slack marks with a warning where no application answers them. A link does as well.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+
+use super::http::Target;
+use super::words::{self, line};
+use super::{Notifier, NotifyError, Outcome};
+use monitor_config as config;
+use monitor_store::{Notification, OutboxRow};
+
+const HEADER_CHARS_MAX: usize = 150;
+const TEXT_CHARS_MAX: usize = 3000;
+const FIELD_CHARS_MAX: usize = 2000;
+
+/// Posts to one channel.
+pub struct SlackNotifier {
+    target: Target,
+}
+
+impl SlackNotifier {
+    /// Prepares to post to the receiver called `name`; one attempt takes at most `timeout`.
+    ///
+    /// # Errors
+    /// The URL cannot be used; the message names the receiver.
+    pub fn new(
+        name: &str,
+        settings: &config::Chat,
+        timeout: Duration,
+    ) -> Result<Self, NotifyError> {
+        Ok(Self { target: Target::new(name, &settings.endpoint, "", timeout)? })
+    }
+}
+
+#[async_trait]
+impl Notifier for SlackNotifier {
+    async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome {
+        let body = message(&row.notification).to_string();
+        self.target.post(HeaderMap::new(), body, &[], now).await
+    }
+}
+
+fn message(n: &Notification) -> Value {
+    let headline = words::headline(n);
+    let reason = line(&n.reason, TEXT_CHARS_MAX);
+    let mut blocks = vec![
+        json!({
+            "type": "header",
+            "text": {"type": "plain_text", "text": line(&headline, HEADER_CHARS_MAX), "emoji": false},
+        }),
+        section(&escape(&reason, TEXT_CHARS_MAX)),
+    ];
+    let fields: Vec<_> = words::facts(n)
+        .iter()
+        .map(|(name, value)| mrkdwn(&format!("*{name}*\n{}", escape(value, FIELD_CHARS_MAX / 2))))
+        .collect();
+    blocks.push(json!({"type": "section", "fields": fields}));
+    let mut list = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            let lines: String = lines.iter().map(|line| format!("\n• {line}")).collect();
+            let room = TEXT_CHARS_MAX - title.len() - 2;
+            blocks.push(section(&format!("*{title}*{}", escape(&lines, room))));
+        }
+    };
+    list("What marks these tweets off", words::drivers(n));
+    list("At the same time", words::also(n));
+    for example in n.examples.iter().take(words::EXAMPLES_MAX) {
+        let (text, byline) = words::example(example);
+        blocks.push(section(&format!("> {}", escape(&text, TEXT_CHARS_MAX - 2))));
+        let byline = mrkdwn(&escape(&byline, FIELD_CHARS_MAX));
+        blocks.push(json!({"type": "context", "elements": [byline]}));
+    }
+    if let Some(url) = &n.url {
+        let url = escape(&url.replace('|', "%7C"), TEXT_CHARS_MAX - 100);
+        blocks.push(section(&format!("<{url}|Look closer>")));
+    }
+    json!({
+        "text": escape(&format!("{headline}. {reason}"), TEXT_CHARS_MAX),
+        "blocks": blocks,
+        "unfurl_links": false,
+        "unfurl_media": false,
+    })
+}
+
+fn section(text: &str) -> Value {
+    json!({"type": "section", "text": mrkdwn(text)})
+}
+
+/// A text in Slack's own markup, in which names and addresses are not turned into links.
+fn mrkdwn(text: &str) -> Value {
+    json!({"type": "mrkdwn", "text": text, "verbatim": true})
+}
+
+/// Escapes Slack's three control characters; at most `max` characters come out.
+fn escape(text: &str, max: usize) -> String {
+    let mut escaped = String::new();
+    let mut chars = 0;
+    for c in text.chars() {
+        let piece = match c {
+            '&' => "&amp;".to_owned(),
+            '<' => "&lt;".to_owned(),
+            '>' => "&gt;".to_owned(),
+            other => other.to_string(),
+        };
+        chars += piece.chars().count();
+        if chars > max {
+            break;
+        }
+        escaped.push_str(&piece);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every text in the message, with the limit that its place has.
+    fn check_limits(name: &str, message: &Value) {
+        let blocks = message["blocks"].as_array().expect("blocks");
+        assert!(blocks.len() <= 50, "{name}: {} blocks", blocks.len());
+        let check = |text: &Value, max: usize| {
+            let text = text["text"].as_str().expect("a text");
+            assert!(!text.is_empty() && text.chars().count() <= max, "{name}: {text}");
+        };
+        for block in blocks {
+            match block["type"].as_str().expect("a type") {
+                "header" => check(&block["text"], HEADER_CHARS_MAX),
+                "section" if block.get("fields").is_some() => {
+                    let fields = block["fields"].as_array().expect("fields");
+                    assert!((1..=10).contains(&fields.len()), "{name}: {} fields", fields.len());
+                    fields.iter().for_each(|field| check(field, FIELD_CHARS_MAX));
+                }
+                "section" => check(&block["text"], TEXT_CHARS_MAX),
+                "context" => check(&block["elements"][0], FIELD_CHARS_MAX),
+                other => panic!("{name}: a block of type {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn messages_are_as_documented() {
+        for (name, row) in words::samples() {
+            let message = message(&row.notification);
+            check_limits(name, &message);
+            let shown = serde_json::to_string_pretty(&message).expect("JSON");
+            insta::assert_snapshot!(format!("{name}_slack"), shown);
+        }
+    }
+
+    #[test]
+    fn nothing_is_too_much() {
+        let message = message(&words::monster().notification);
+        check_limits("monster", &message);
+        // The header is plain text, in which nothing is active.
+        let mut marked_up = message.clone();
+        marked_up["blocks"][0].take();
+        let shown = marked_up.to_string();
+        for active in ["<!channel>", "\u{202e}", "\n💥"] {
+            assert!(!shown.contains(active), "{active}: {shown}");
+        }
+        assert!(shown.contains("<https://monitor.example.com/a%7C&lt;&gt;&amp;"), "{shown}");
+    }
+
+    #[test]
+    fn escapes() {
+        let check =
+            |name, text: &str, max, expected| assert_eq!(escape(text, max), expected, "{name}");
+        check("plain", "lost bag", 99, "lost bag");
+        check("control characters", "<@U1> & co", 99, "&lt;@U1&gt; &amp; co");
+        check("no half an escape", "ab&", 4, "ab");
+        check("fits", "ab&", 7, "ab&amp;");
+    }
+}

@@ -1,0 +1,91 @@
+//! The store's in-memory twin, for tests and for trying things out.
+//!
+//! **Invariant.** It answers every call as the trait's documentation says and as
+//! [`super::PostgresStore`] does; `tests/it/store_contract.rs` holds both to it. Each call
+//! takes one lock once and checks before it writes, so it is as atomic as a transaction.
+//! Deliberately absent: durability, and any limit on what it holds.
+
+mod incidents;
+mod outbox;
+mod scores;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::calls::each_call;
+use super::{
+    Batch, Claim, Committed, DeadLetter, DeadNotification, Decision, Event, OutboxRow, OutboxState,
+    PartitionProgress, ScoredTweet, Silence, Store, StoreError, StoredTweet, Totals, Watch,
+};
+use monitor_core::domain::{
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt,
+    TopicPartition,
+};
+
+/// A [`Store`] that forgets everything when it is dropped.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    tables: Mutex<Tables>,
+    away: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    checkpoints: BTreeMap<TopicPartition, scores::Checkpoint>,
+    scores: HashMap<String, ScoredTweet>,
+    minute_counts: BTreeMap<(String, Minute), Counts>,
+    dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
+    watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
+    incidents: Vec<incidents::Kept>,
+    silences: Vec<Silence>,
+    outbox: Vec<outbox::Queued>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes every call answer that the store is away, as when Postgres is; or no longer.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// Every row scored, by tweet id.
+    pub fn scores(&self) -> HashMap<String, ScoredTweet> {
+        self.tables.lock().expect("no holder of this lock panics").scores.clone()
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
+        }
+        Ok(self.tables.lock().expect("no holder of this lock panics"))
+    }
+}
+
+/// Has each call go to its namesake of the tables.
+macro_rules! in_memory {
+    ($($group:ident {
+        $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
+    })*) => {
+        #[async_trait]
+        impl Store for MemoryStore {
+            $($(async fn $method(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.lock()?.$method($($argument),*)
+            })*)*
+        }
+    };
+}
+each_call!(in_memory);
+
+/// The error for what Postgres would refuse by one of its constraints.
+fn refused(why: String) -> StoreError {
+    StoreError::Refused(sqlx::Error::Protocol(why))
+}

@@ -1,0 +1,158 @@
+//! Notifications on their way, and those that were given up.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::Tables;
+use crate::{DeadNotification, Notification, OutboxRow, OutboxState, StoreError};
+use monitor_core::domain::Transition;
+
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) key: String,
+    pub(super) receiver: String,
+    pub(super) notification: Notification,
+    pub(super) attempts: u32,
+    pub(super) error: Option<String>,
+    pub(super) state: State,
+}
+
+/// What the columns `state`, `due_at` and `ended_at` hold.
+#[derive(Debug)]
+pub(super) enum State {
+    Pending { due: DateTime<Utc> },
+    Sent,
+    Dead { at: DateTime<Utc> },
+}
+
+impl Tables {
+    pub(super) fn outbox_lease(
+        &mut self,
+        now: DateTime<Utc>,
+        lease: Duration,
+        limit: u32,
+        resting: &[String],
+    ) -> Result<Vec<OutboxRow>, StoreError> {
+        let mut due: Vec<(DateTime<Utc>, usize)> = self
+            .outbox
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| !resting.contains(&row.receiver))
+            .filter_map(|(place, row)| match row.state {
+                State::Pending { due } if due <= now && !self.waits(place) => Some((due, place)),
+                _ => None,
+            })
+            .collect();
+        due.sort_unstable();
+        due.truncate(limit as usize);
+        // Chosen by when they were due, answered by number.
+        due.sort_unstable_by_key(|&(_, place)| place);
+        Ok(due
+            .into_iter()
+            .map(|(_, place)| {
+                let row = &mut self.outbox[place];
+                row.state = State::Pending { due: now + lease };
+                row.attempts += 1;
+                OutboxRow {
+                    id: place as i64 + 1,
+                    key: row.key.clone(),
+                    receiver: row.receiver.clone(),
+                    notification: row.notification.clone(),
+                    attempts: row.attempts,
+                }
+            })
+            .collect())
+    }
+
+    /// Whether it tells of an end and something before it in its thread is still to be sent;
+    /// for the reasons see the twin on Postgres.
+    fn waits(&self, place: usize) -> bool {
+        let late = &self.outbox[place].notification;
+        late.transition == Transition::Resolved.as_str()
+            && self.outbox[..place].iter().any(|early| {
+                matches!(early.state, State::Pending { .. })
+                    && early.notification.thread == late.thread
+            })
+    }
+
+    pub(super) fn outbox_record(
+        &mut self,
+        row: i64,
+        now: DateTime<Utc>,
+        state: &OutboxState,
+    ) -> Result<(), StoreError> {
+        let place = usize::try_from(row - 1).ok();
+        // A row that has ended stays as it ended: a second sender's late word changes nothing.
+        if let Some(row) = place.and_then(|place| self.outbox.get_mut(place))
+            && matches!(row.state, State::Pending { .. })
+        {
+            let error;
+            (row.state, error) = match state {
+                OutboxState::Sent => (State::Sent, None),
+                OutboxState::Retry { at, error } => (State::Pending { due: *at }, Some(error)),
+                OutboxState::Dead { error } => (State::Dead { at: now }, Some(error)),
+            };
+            row.error = error.cloned().or(row.error.take());
+        }
+        Ok(())
+    }
+
+    pub(super) fn dead_notifications(
+        &self,
+        limit: u32,
+    ) -> Result<Vec<DeadNotification>, StoreError> {
+        let mut dead: Vec<_> = self
+            .outbox
+            .iter()
+            .zip(1..)
+            .filter_map(|(row, id)| match row.state {
+                State::Dead { at } => Some(DeadNotification {
+                    id,
+                    key: row.key.clone(),
+                    receiver: row.receiver.clone(),
+                    attempts: row.attempts,
+                    error: row.error.clone().unwrap_or_default(),
+                    ended_at: at,
+                }),
+                _ => None,
+            })
+            .collect();
+        dead.sort_by_key(|row| (row.ended_at, row.id));
+        dead.truncate(limit as usize);
+        Ok(dead)
+    }
+
+    pub(super) fn revive(
+        &mut self,
+        row: Option<i64>,
+        receiver: Option<&str>,
+    ) -> Result<u64, StoreError> {
+        let due_at_once = || State::Pending { due: DateTime::<Utc>::MIN_UTC };
+        let mut revived = 0;
+        for place in 0..self.outbox.len() {
+            let (before, late) = self.outbox.split_at_mut(place + 1);
+            let queued = &mut before[place];
+            if !matches!(queued.state, State::Dead { .. })
+                || row.is_some_and(|row| row != place as i64 + 1)
+                || receiver.is_some_and(|receiver| receiver != queued.receiver)
+            {
+                continue;
+            }
+            queued.state = due_at_once();
+            queued.attempts = 0;
+            revived += 1;
+            // An end that was told is told again; for the reasons see the twin on Postgres.
+            for end in late.iter_mut().filter(|end| {
+                matches!(end.state, State::Sent)
+                    && end.notification.transition == Transition::Resolved.as_str()
+                    && end.notification.thread == queued.notification.thread
+                    && end.receiver == queued.receiver
+            }) {
+                end.state = due_at_once();
+                end.attempts = 0;
+            }
+        }
+        Ok(revived)
+    }
+}

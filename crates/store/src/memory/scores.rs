@@ -1,0 +1,223 @@
+//! Checkpoints, scores, and what they add up to.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+
+use super::Tables;
+use super::outbox::State;
+use crate::{
+    Batch, Claim, Committed, PartitionProgress, ScoredTweet, StoreError, StoredTweet, Totals,
+};
+use monitor_core::domain::{Counts, Label, Minute, Offset, Resume, StartAt, TopicPartition};
+
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    position: Offset,
+    event_time_max: Option<DateTime<Utc>>,
+    record_time_max: Option<DateTime<Utc>>,
+    at_end: bool,
+}
+
+impl Tables {
+    pub(super) fn claim(
+        &mut self,
+        claims: &[Claim],
+        start_at: StartAt,
+    ) -> Result<Vec<Resume>, StoreError> {
+        let mut resumes = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let stored = self.checkpoints.get(&claim.partition).map(|c| c.position);
+            let resume = claim.resume(stored, start_at);
+            let checkpoint =
+                self.checkpoints.entry(claim.partition.clone()).or_insert(Checkpoint {
+                    position: resume.position,
+                    event_time_max: None,
+                    record_time_max: None,
+                    at_end: false,
+                });
+            checkpoint.position = resume.position;
+            checkpoint.at_end = false;
+            resumes.push(resume);
+        }
+        Ok(resumes)
+    }
+
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<Committed, StoreError> {
+        for advance in &batch.advances {
+            let stored = self.checkpoints.get(&advance.partition).map(|c| c.position);
+            if stored != Some(advance.from) {
+                return Err(StoreError::Fenced {
+                    partition: advance.partition.clone(),
+                    held: advance.from,
+                    stored,
+                });
+            }
+        }
+        let committed = self.insert_scores(&batch.scores);
+        for letter in &batch.dead_letters {
+            self.dead_letters
+                .entry((letter.partition.clone(), letter.offset))
+                .or_insert_with(|| letter.clone());
+        }
+        for advance in &batch.advances {
+            let checkpoint = self
+                .checkpoints
+                .get_mut(&advance.partition)
+                .expect("the fence above saw this checkpoint under the same lock");
+            checkpoint.position = advance.to;
+            checkpoint.event_time_max = checkpoint.event_time_max.max(advance.event_time_max);
+            checkpoint.record_time_max = checkpoint.record_time_max.max(advance.record_time_max);
+            checkpoint.at_end = false;
+        }
+        Ok(committed)
+    }
+
+    fn insert_scores(&mut self, scores: &[ScoredTweet]) -> Committed {
+        let mut committed = Committed::default();
+        for row in scores {
+            let Entry::Vacant(place) = self.scores.entry(row.tweet.id.as_str().to_owned()) else {
+                committed.duplicate += 1;
+                continue;
+            };
+            committed.new += 1;
+            let minute = Minute::of(row.tweet.created_at);
+            for brand in &row.brands {
+                *self.minute_counts.entry((brand.clone(), minute)).or_default() +=
+                    Counts { total: 1, negative: u64::from(row.score.label == Label::Negative) };
+            }
+            place.insert(row.clone());
+        }
+        committed
+    }
+
+    pub(super) fn mark_at_end(
+        &mut self,
+        partition: &TopicPartition,
+        position: Offset,
+        at_end: bool,
+    ) -> Result<(), StoreError> {
+        if let Some(checkpoint) = self.checkpoints.get_mut(partition)
+            && checkpoint.position == position
+        {
+            checkpoint.at_end = at_end;
+        }
+        Ok(())
+    }
+
+    pub(super) fn progress(&self, topic: &str) -> Result<Vec<PartitionProgress>, StoreError> {
+        Ok(self
+            .checkpoints
+            .iter()
+            .filter(|(partition, _)| &*partition.topic == topic)
+            .map(|(partition, c)| PartitionProgress {
+                partition: partition.clone(),
+                position: c.position,
+                event_time_max: c.event_time_max,
+                record_time_max: c.record_time_max,
+                at_end: c.at_end,
+            })
+            .collect())
+    }
+
+    pub(super) fn totals(&self) -> Result<Totals, StoreError> {
+        let in_state = |wanted: fn(&State) -> bool| {
+            self.outbox.iter().filter(|row| wanted(&row.state)).count() as u64
+        };
+        Ok(Totals {
+            scores: self.scores.len() as u64,
+            dead_letters: self.dead_letters.len() as u64,
+            outbox_pending: in_state(|s| matches!(s, State::Pending { .. })),
+            outbox_dead: in_state(|s| matches!(s, State::Dead { .. })),
+        })
+    }
+
+    pub(super) fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    pub(super) fn minute_counts(
+        &self,
+        brand: &str,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Minute, Counts)>, StoreError> {
+        if from > to {
+            return Ok(Vec::new());
+        }
+        Ok(self
+            .minute_counts
+            .range((brand.to_owned(), from)..=(brand.to_owned(), to))
+            .map(|((_, minute), counts)| (*minute, *counts))
+            .collect())
+    }
+
+    pub(super) fn hour_counts(
+        &self,
+        brand: Option<&str>,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Minute, Counts)>, StoreError> {
+        let hour = |minute: Minute| minute.plus(-minute.0.rem_euclid(60));
+        let mut hours: BTreeMap<Minute, Counts> = BTreeMap::new();
+        for ((of, minute), counts) in &self.minute_counts {
+            if brand.is_none_or(|brand| of == brand)
+                && (hour(from)..=hour(to)).contains(&hour(*minute))
+            {
+                *hours.entry(hour(*minute)).or_default() += *counts;
+            }
+        }
+        Ok(hours.into_iter().collect())
+    }
+
+    pub(super) fn first_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError> {
+        let counts = self.minute_counts(brand, Minute(i64::MIN), Minute(i64::MAX))?;
+        Ok(counts.first().map(|(minute, _)| *minute))
+    }
+
+    pub(super) fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError> {
+        let counts = self.minute_counts(brand, Minute(i64::MIN), Minute(i64::MAX))?;
+        Ok(counts.last().map(|(minute, _)| *minute))
+    }
+
+    pub(super) fn window_tweets(
+        &self,
+        brand: &str,
+        from: Minute,
+        to: Minute,
+        limit: u32,
+    ) -> Result<Vec<StoredTweet>, StoreError> {
+        let mut found: Vec<_> = self
+            .scores
+            .values()
+            .filter(|row| row.brands.iter().any(|b| b == brand))
+            .filter(|row| (from..=to).contains(&Minute::of(row.tweet.created_at)))
+            .collect();
+        found.sort_by_cached_key(|row| Sha256::digest(row.tweet.id.as_str()));
+        found.truncate(limit as usize);
+        found.sort_by_key(|row| (row.tweet.created_at, &row.tweet.id));
+        Ok(found.into_iter().map(stored).collect())
+    }
+}
+
+/// The most that Postgres can keep.
+fn bigint(count: u64) -> u64 {
+    count.min(i64::MAX.unsigned_abs())
+}
+
+fn stored(row: &ScoredTweet) -> StoredTweet {
+    StoredTweet {
+        tweet_id: row.tweet.id.as_str().to_owned(),
+        created_at: row.tweet.created_at,
+        text: row.tweet.text.clone(),
+        negative: row.score.negative.get(),
+        is_negative: row.score.label == Label::Negative,
+        truncated: row.truncated,
+        author: row.tweet.reach.author.clone(),
+        followers: row.tweet.reach.followers.map(bigint),
+        retweets: row.tweet.reach.retweets.map(bigint),
+        retweet_of: row.tweet.reach.retweet_of.as_ref().map(|id| id.as_str().to_owned()),
+    }
+}

@@ -1,0 +1,134 @@
+//! The ground state: [`Store`] on Postgres.
+//!
+//! **Invariant.** Every method is one transaction. Rows are written in key order, so two
+//! daemons that write the same tweets wait for one another instead of deadlocking.
+//! Deliberately absent: retries. [`StoreError::Unavailable`] tells the caller that the
+//! same call may succeed later.
+
+mod counts;
+mod decide;
+mod errors;
+mod incidents;
+mod lead;
+mod outbox;
+mod scores;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{Connection, PgConnection, Row};
+use tokio::sync::Mutex;
+
+use super::calls::each_call;
+use super::{
+    Batch, Claim, Committed, DeadNotification, Decision, Event, OutboxRow, OutboxState,
+    PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals, Watch,
+};
+use monitor_config as config;
+use monitor_core::domain::{
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt,
+    TopicPartition,
+};
+
+pub(super) use errors::{is_about_the_rows, is_transient};
+
+/// How long a call waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// [`Store`] on Postgres 14 or newer.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+    place: String,
+    /// The connection that leads, or asks to; beside the pool's.
+    lead: Arc<Mutex<Option<PgConnection>>>,
+}
+
+/// Whether [`PostgresStore::connect`] understands this URL.
+pub fn is_postgres_url(text: &str) -> bool {
+    (text.starts_with("postgres://") || text.starts_with("postgresql://"))
+        && text.parse::<sqlx::postgres::PgConnectOptions>().is_ok()
+}
+
+impl PostgresStore {
+    /// Prepares a pool; connects when first used.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if the URL cannot be parsed.
+    pub fn connect(settings: &config::Store) -> Result<Self, StoreError> {
+        let options: PgConnectOptions =
+            settings.url.parse::<PgConnectOptions>().map_err(StoreError::Refused)?;
+        let timeout = settings.statement_timeout_ms.to_string();
+        let options = options
+            .application_name("monitor")
+            .options([("statement_timeout", timeout.as_str()), ("timezone", "UTC")]);
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.connections_max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            // A connection whose query was given up may never answer again; without this the
+            // pool would wait for it, one place short.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    match tokio::time::timeout(ACQUIRE_TIMEOUT, connection.ping()).await {
+                        Ok(pinged) => pinged.map(|()| true),
+                        Err(_) => Err(sqlx::Error::PoolTimedOut),
+                    }
+                })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool, place: Self::place(settings), lead: Arc::default() })
+    }
+
+    /// Host, port and database that the settings name, without user or password.
+    pub fn place(settings: &config::Store) -> String {
+        settings.url.parse::<PgConnectOptions>().map_or_else(
+            |_| "(no valid URL)".into(),
+            |options| {
+                let database = options.get_database().unwrap_or("(default)");
+                format!("{}:{}/{database}", options.get_host(), options.get_port())
+            },
+        )
+    }
+
+    /// Brings the schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Connect`] if Postgres cannot be reached, [`StoreError::Migrate`] if a
+    /// migration fails.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        // The pool would only say that it waited too long; a connection says why.
+        let connection = PgConnection::connect_with(&self.pool.connect_options()).await;
+        connection
+            .map_err(|source| StoreError::Connect { place: self.place.clone(), source })?
+            .close()
+            .await?;
+        Ok(sqlx::migrate!("../../migrations").run(&self.pool).await?)
+    }
+
+    /// The pool itself, for queries of tests and tools.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+}
+
+/// Has each call go to the function of its name, in the module of its group.
+macro_rules! on_postgres {
+    ($($group:ident {
+        $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
+    })*) => {
+        #[async_trait]
+        impl Store for PostgresStore {
+            $($(async fn $method(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                $group::$method(self, $($argument),*).await
+            })*)*
+        }
+    };
+}
+each_call!(on_postgres);
+
+fn count(row: &PgRow, column: &str) -> Result<u64, StoreError> {
+    Ok(row.try_get::<i64, _>(column)?.unsigned_abs())
+}

@@ -1,0 +1,122 @@
+//! What the scores add up to, and a look at the tweets behind it.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::{PostgresStore, count};
+use crate::{StoreError, StoredTweet};
+use monitor_core::domain::{Counts, Minute};
+
+pub(super) async fn minute_counts(
+    store: &PostgresStore,
+    brand: &str,
+    from: Minute,
+    to: Minute,
+) -> Result<Vec<(Minute, Counts)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT minute, total, negative FROM minute_counts
+         WHERE brand = $1 AND minute BETWEEN $2 AND $3 ORDER BY minute",
+    )
+    .bind(brand)
+    .bind(from.start())
+    .bind(to.start())
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter().map(counts).collect()
+}
+
+pub(super) async fn hour_counts(
+    store: &PostgresStore,
+    brand: Option<&str>,
+    from: Minute,
+    to: Minute,
+) -> Result<Vec<(Minute, Counts)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT date_trunc('hour', minute, 'UTC') AS minute,
+                sum(total)::bigint AS total, sum(negative)::bigint AS negative
+         FROM minute_counts
+         WHERE ($1::text IS NULL OR brand = $1)
+           AND minute >= date_trunc('hour', $2, 'UTC')
+           AND minute < date_trunc('hour', $3, 'UTC') + interval '1 hour'
+         GROUP BY 1 ORDER BY 1",
+    )
+    .bind(brand)
+    .bind(from.start())
+    .bind(to.start())
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter().map(counts).collect()
+}
+
+fn counts(row: &PgRow) -> Result<(Minute, Counts), StoreError> {
+    let counts = Counts { total: count(row, "total")?, negative: count(row, "negative")? };
+    Ok((Minute::of(row.try_get("minute")?), counts))
+}
+
+pub(super) async fn first_minute(
+    store: &PostgresStore,
+    brand: &str,
+) -> Result<Option<Minute>, StoreError> {
+    let first: Option<DateTime<Utc>> =
+        sqlx::query_scalar("SELECT min(minute) FROM minute_counts WHERE brand = $1")
+            .bind(brand)
+            .fetch_one(&store.pool)
+            .await?;
+    Ok(first.map(Minute::of))
+}
+
+pub(super) async fn last_minute(
+    store: &PostgresStore,
+    brand: &str,
+) -> Result<Option<Minute>, StoreError> {
+    let last: Option<DateTime<Utc>> =
+        sqlx::query_scalar("SELECT max(minute) FROM minute_counts WHERE brand = $1")
+            .bind(brand)
+            .fetch_one(&store.pool)
+            .await?;
+    Ok(last.map(Minute::of))
+}
+
+/// The sample is that of the smallest hashes of the ids: the same at every call, on every
+/// server, and in the memory twin.
+pub(super) async fn window_tweets(
+    store: &PostgresStore,
+    brand: &str,
+    from: Minute,
+    to: Minute,
+    limit: u32,
+) -> Result<Vec<StoredTweet>, StoreError> {
+    let rows = sqlx::query(
+        r#"SELECT * FROM (
+               SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative,
+                      truncated, author, followers, retweets, retweet_of
+               FROM scores
+               WHERE created_at >= $2 AND created_at < $3 AND brands @> ARRAY[$1]
+               ORDER BY sha256(convert_to(tweet_id, 'UTF8')) LIMIT $4
+           ) AS sample
+           ORDER BY created_at, tweet_id COLLATE "C""#,
+    )
+    .bind(brand)
+    .bind(from.start())
+    .bind(to.plus(1).start())
+    .bind(i64::from(limit))
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(StoredTweet {
+                tweet_id: row.try_get("tweet_id")?,
+                created_at: row.try_get("created_at")?,
+                text: row.try_get("text")?,
+                negative: row.try_get("negative")?,
+                is_negative: row.try_get("is_negative")?,
+                truncated: row.try_get("truncated")?,
+                author: row.try_get("author")?,
+                followers: row.try_get::<Option<i64>, _>("followers")?.map(i64::unsigned_abs),
+                retweets: row.try_get::<Option<i64>, _>("retweets")?.map(i64::unsigned_abs),
+                retweet_of: row.try_get("retweet_of")?,
+            })
+        })
+        .collect()
+}

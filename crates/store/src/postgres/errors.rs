@@ -1,0 +1,38 @@
+//! What an error of Postgres means for the caller.
+
+use crate::StoreError;
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_transient(&error) { Self::Unavailable(error) } else { Self::Refused(error) }
+    }
+}
+
+/// Whether the same statement may succeed later.
+pub fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(e) => {
+            e.code().is_some_and(|code| TRANSIENT.iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+/// SQLSTATE classes of what may pass: 08 connection, 40 deadlock and serialisation, 53
+/// resources (disk, memory, connections), 57 operator intervention (shutdown, start-up,
+/// timeout), 58 system errors such as I/O; and 25006, a server that is read-only after a
+/// failover.
+const TRANSIENT: [&str; 6] = ["08", "25006", "40", "53", "57", "58"];
+
+/// Whether a value is at fault: SQLSTATE classes 22 data, 23 constraints, 54 limits.
+pub fn is_about_the_rows(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|e| e.code())
+        .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+}

@@ -1,0 +1,234 @@
+//! Incidents, their histories, and silences.
+//!
+//! Evidence that cannot be read, which only another hand can have written, must neither hide
+//! an incident nor have a second one opened beside it: it is answered empty, and the log says
+//! so. An incident of a cause that this version does not know is left out.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+
+use super::PostgresStore;
+use crate::{Event, EvidenceJson, Silence, StoreError};
+use monitor_core::domain::{
+    Acknowledgement, Cause, Counts, Evidence, Incident, IncidentId, Interval, LagEvidence, Minute,
+    QuietEvidence, Severity, ShareEvidence, SurgeEvidence,
+};
+
+pub(super) async fn incidents_since(
+    store: &PostgresStore,
+    brand: &str,
+    cause: Cause,
+    from: Minute,
+) -> Result<Vec<Incident>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT * FROM incidents
+         WHERE brand = $1 AND cause = $2 AND (resolved_at IS NULL OR resolved_at >= $3)
+         ORDER BY opened_at, id",
+    )
+    .bind(brand)
+    .bind(cause.as_str())
+    .bind(from.start())
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter().filter_map(|row| read_incident(row).transpose()).collect()
+}
+
+pub(super) async fn incidents(
+    store: &PostgresStore,
+    limit: u32,
+) -> Result<Vec<Incident>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM incidents ORDER BY opened_at DESC, id DESC LIMIT $1")
+        .bind(i64::from(limit))
+        .fetch_all(&store.pool)
+        .await?;
+    rows.iter().filter_map(|row| read_incident(row).transpose()).collect()
+}
+
+pub(super) async fn incident(
+    store: &PostgresStore,
+    id: IncidentId,
+) -> Result<Option<Incident>, StoreError> {
+    let row = sqlx::query("SELECT * FROM incidents WHERE id = $1")
+        .bind(id.0)
+        .fetch_optional(&store.pool)
+        .await?;
+    Ok(row.as_ref().map(read_incident).transpose()?.flatten())
+}
+
+pub(super) async fn events(
+    store: &PostgresStore,
+    id: IncidentId,
+) -> Result<Vec<Event>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM incident_events WHERE incident_id = $1 ORDER BY id")
+        .bind(id.0)
+        .fetch_all(&store.pool)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Event {
+                kind: row.try_get("kind")?,
+                at: row.try_get("at")?,
+                severity: severity(row)?,
+                who: row.try_get("who")?,
+                note: row.try_get("note")?,
+                told: row.try_get("told")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn acknowledge(
+    store: &PostgresStore,
+    id: IncidentId,
+    acknowledgement: &Acknowledgement,
+) -> Result<bool, StoreError> {
+    let written = sqlx::query(
+        "WITH acknowledged AS (
+             UPDATE incidents
+             SET acknowledged_at = $2, acknowledged_by = $3, acknowledged_note = $4
+             WHERE id = $1 RETURNING id, severity
+         )
+         INSERT INTO incident_events (incident_id, kind, at, severity, who, note)
+         SELECT id, 'acknowledged', $2, severity, $3, $4 FROM acknowledged",
+    )
+    .bind(id.0)
+    .bind(acknowledgement.at)
+    .bind(&acknowledgement.by)
+    .bind(&acknowledgement.note)
+    .execute(&store.pool)
+    .await?;
+    Ok(written.rows_affected() == 1)
+}
+
+pub(super) async fn silences(
+    store: &PostgresStore,
+    now: DateTime<Utc>,
+) -> Result<Vec<Silence>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, brand, starts_at, ends_at, reason, who FROM silences
+         WHERE ends_at > $1 AND ends_at > starts_at ORDER BY id",
+    )
+    .bind(now)
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Silence {
+                id: row.try_get("id")?,
+                brand: row.try_get("brand")?,
+                starts_at: row.try_get("starts_at")?,
+                ends_at: row.try_get("ends_at")?,
+                reason: row.try_get("reason")?,
+                who: row.try_get("who")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn silence(store: &PostgresStore, silence: &Silence) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(
+        "INSERT INTO silences (brand, starts_at, ends_at, reason, who)
+         VALUES ($1, $2, $3, $4, $5) RETURNING id",
+    )
+    .bind(&silence.brand)
+    .bind(silence.starts_at)
+    .bind(silence.ends_at)
+    .bind(&silence.reason)
+    .bind(&silence.who)
+    .fetch_one(&store.pool)
+    .await?)
+}
+
+pub(super) async fn end_silence(
+    store: &PostgresStore,
+    id: i64,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let ended = sqlx::query(
+        "UPDATE silences SET ends_at = greatest(starts_at, $2)
+         WHERE id = $1 AND ends_at > $2 AND ends_at > starts_at",
+    )
+    .bind(id)
+    .bind(now)
+    .execute(&store.pool)
+    .await?;
+    Ok(ended.rows_affected() == 1)
+}
+
+/// `None` where the cause is one that this version does not know.
+pub(super) fn read_incident(row: &PgRow) -> Result<Option<Incident>, StoreError> {
+    let id: i64 = row.try_get("id")?;
+    let word: String = row.try_get("cause")?;
+    let Some(cause) = Cause::parse(&word) else {
+        tracing::warn!(id, cause = word, "an incident of an unknown cause is left out");
+        return Ok(None);
+    };
+    let opened = Minute::of(row.try_get("opened_at")?);
+    let evidence = match row.try_get::<Json<EvidenceJson>, _>("evidence") {
+        Ok(Json(json)) if json.cause() == cause => Evidence::from(json),
+        unreadable => {
+            let error = unreadable.err().map(|error| error.to_string());
+            tracing::warn!(id, error, "an incident's evidence cannot be read");
+            no_evidence(cause, opened)
+        }
+    };
+    let acknowledged = match row.try_get("acknowledged_at")? {
+        Some(at) => Some(Acknowledgement {
+            at,
+            by: row.try_get::<Option<_>, _>("acknowledged_by")?.unwrap_or_default(),
+            note: row.try_get::<Option<_>, _>("acknowledged_note")?.unwrap_or_default(),
+        }),
+        None => None,
+    };
+    Ok(Some(Incident {
+        id: IncidentId(id),
+        brand: row.try_get("brand")?,
+        severity: severity(row)?,
+        opened,
+        resolved: row.try_get::<Option<DateTime<Utc>>, _>("resolved_at")?.map(Minute::of),
+        acknowledged,
+        evidence,
+    }))
+}
+
+/// Stands where the evidence cannot be read.
+fn no_evidence(cause: Cause, opened: Minute) -> Evidence {
+    match cause {
+        Cause::Share => Evidence::Share(ShareEvidence {
+            rule: "unreadable",
+            since: opened,
+            observed: Counts::default(),
+            observed_interval: Interval::default(),
+            recent_minutes: 0,
+            recent: Counts::default(),
+            baseline: Counts::default(),
+            expected_share: 0.0,
+            expected_interval: Interval::default(),
+            statistic: 0.0,
+            threshold: 0.0,
+            dispersion: 1.0,
+        }),
+        Cause::Surge => Evidence::Surge(SurgeEvidence {
+            since: opened,
+            observed: 0,
+            expected: 0.0,
+            statistic: 0.0,
+            threshold: 0.0,
+        }),
+        Cause::Quiet => Evidence::Quiet(QuietEvidence {
+            last: None,
+            minutes: 0,
+            expected_tweets: 0.0,
+            limit_minutes: 0,
+        }),
+        Cause::Lag => Evidence::Lag(LagEvidence { behind_minutes: 0, limit_minutes: 0 }),
+    }
+}
+
+/// A word that this version does not know counts as the worst.
+pub(super) fn severity(row: &PgRow) -> Result<Severity, StoreError> {
+    let word: String = row.try_get("severity")?;
+    Ok(Severity::parse(&word).unwrap_or(Severity::Critical))
+}

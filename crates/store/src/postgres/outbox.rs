@@ -1,0 +1,154 @@
+//! Notifications on their way, and those that were given up.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+
+use super::PostgresStore;
+use crate::{DeadNotification, OutboxRow, OutboxState, StoreError};
+
+/// A receiver that heard of an incident's end before it heard of its beginning would think
+/// that it goes on, so what tells of the end waits until what is before it in its thread is
+/// sent or given up. An update waits for nothing: it may say that the incident, whose
+/// beginning could wait for the morning, has become critical.
+pub(super) async fn outbox_lease(
+    store: &PostgresStore,
+    now: DateTime<Utc>,
+    lease: Duration,
+    limit: u32,
+    resting: &[String],
+) -> Result<Vec<OutboxRow>, StoreError> {
+    let rows = sqlx::query(
+        "UPDATE outbox SET attempts = attempts + 1, due_at = $1 + $2
+         WHERE id IN (
+             SELECT id FROM outbox AS late
+             WHERE state = 'pending' AND due_at <= $1 AND receiver <> ALL ($4)
+               AND (transition IS DISTINCT FROM 'resolved' OR NOT EXISTS (
+                   SELECT 1 FROM outbox AS early
+                   WHERE early.state = 'pending' AND early.thread = late.thread
+                     AND early.id < late.id))
+             ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
+         )
+         RETURNING id, key, receiver, notification, attempts",
+    )
+    .bind(now)
+    .bind(lease)
+    .bind(i64::from(limit))
+    .bind(resting)
+    .fetch_all(&store.pool)
+    .await?;
+    let mut leased: Vec<_> = rows
+        .iter()
+        .filter_map(|row| match outbox_row(row) {
+            Ok(row) => Some(row),
+            // One that cannot be read must not hold up the others.
+            Err(error) => {
+                tracing::error!(%error, "a row of the outbox cannot be read; it waits");
+                None
+            }
+        })
+        .collect();
+    leased.sort_by_key(|row| row.id);
+    Ok(leased)
+}
+
+fn outbox_row(row: &PgRow) -> Result<OutboxRow, sqlx::Error> {
+    Ok(OutboxRow {
+        id: row.try_get("id")?,
+        key: row.try_get("key")?,
+        receiver: row.try_get("receiver")?,
+        notification: row.try_get::<Json<_>, _>("notification")?.0,
+        attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
+    })
+}
+
+pub(super) async fn outbox_record(
+    store: &PostgresStore,
+    row: i64,
+    now: DateTime<Utc>,
+    state: &OutboxState,
+) -> Result<(), StoreError> {
+    let (word, due_at, error) = match state {
+        OutboxState::Sent => ("sent", None, None),
+        OutboxState::Retry { at, error } => ("pending", Some(*at), Some(error)),
+        OutboxState::Dead { error } => ("dead", None, Some(error)),
+    };
+    // Postgres has no NUL in text.
+    let error = error.map(|error| error.replace('\0', "\u{FFFD}"));
+    sqlx::query(
+        "UPDATE outbox SET state = $2, due_at = coalesce($3, due_at),
+                last_error = coalesce($4, last_error),
+                ended_at = CASE WHEN $2 = 'pending' THEN NULL ELSE $5 END
+         WHERE id = $1 AND state = 'pending'",
+    )
+    .bind(row)
+    .bind(word)
+    .bind(due_at)
+    .bind(error)
+    .bind(now)
+    .execute(&store.pool)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn dead_notifications(
+    store: &PostgresStore,
+    limit: u32,
+) -> Result<Vec<DeadNotification>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, key, receiver, attempts, coalesce(last_error, '') AS error,
+                coalesce(ended_at, created_at) AS ended_at
+         FROM outbox WHERE state = 'dead'
+         ORDER BY coalesce(ended_at, created_at), id LIMIT $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(DeadNotification {
+                id: row.try_get("id")?,
+                key: row.try_get("key")?,
+                receiver: row.try_get("receiver")?,
+                attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
+                error: row.try_get("error")?,
+                ended_at: row.try_get("ended_at")?,
+            })
+        })
+        .collect()
+}
+
+/// The last error stays: it tells that the receiver may know the key. An end that was told
+/// already is told again, after what is revived of its thread; else the receiver would think
+/// that the incident goes on.
+pub(super) async fn revive(
+    store: &PostgresStore,
+    row: Option<i64>,
+    receiver: Option<&str>,
+) -> Result<u64, StoreError> {
+    let revived: i64 = sqlx::query_scalar(
+        "WITH revived AS (
+             UPDATE outbox
+             SET state = 'pending', attempts = 0, due_at = '-infinity', ended_at = NULL
+             WHERE state = 'dead'
+               AND ($1::bigint IS NULL OR id = $1) AND ($2::text IS NULL OR receiver = $2)
+             RETURNING id, thread, receiver
+         ), told_again AS (
+             UPDATE outbox AS late
+             SET state = 'pending', attempts = 0, due_at = '-infinity', ended_at = NULL
+             FROM revived
+             WHERE late.state = 'sent' AND late.transition = 'resolved'
+               AND late.thread = revived.thread AND late.receiver = revived.receiver
+               AND late.id > revived.id
+         )
+         SELECT count(*) FROM revived",
+    )
+    .bind(row)
+    .bind(receiver)
+    .fetch_one(&store.pool)
+    .await?;
+    Ok(revived.unsigned_abs())
+}

@@ -1,0 +1,222 @@
+//! Tracing, the names of all metrics, and what makes the daemon ready.
+//!
+//! **Invariant.** A metric's name is written once, here. Deliberately absent: what the
+//! numbers mean for a decision.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::sync::Mutex;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Kafka records taken from the broker.
+pub const RECORDS: &str = "monitor_records_total";
+/// Tweets stored for the first time.
+pub const SCORES_NEW: &str = "monitor_scores_new_total";
+/// Tweets that had been stored before.
+pub const SCORES_DUPLICATE: &str = "monitor_scores_duplicate_total";
+/// Records that are no tweets.
+pub const DEAD_LETTERS: &str = "monitor_dead_letters_total";
+/// Offsets that the broker deleted before they were read.
+pub const OFFSETS_LOST: &str = "monitor_offsets_lost_total";
+/// Batches refused because another reader had moved the checkpoint.
+pub const FENCED: &str = "monitor_batches_fenced_total";
+/// Records fetched and not yet in a batch.
+pub const QUEUE_ROWS: &str = "monitor_queue_rows";
+/// Whether the partitions are paused because the queue is full.
+pub const PAUSED: &str = "monitor_partitions_paused";
+/// Rows in a batch on its way to the store.
+pub const BATCH_ROWS: &str = "monitor_batch_rows";
+/// Rows that wait for the model.
+pub const MODEL_QUEUE_ROWS: &str = "monitor_model_queue_rows";
+/// Rows that the model computed together.
+pub const MODEL_BATCH_ROWS: &str = "monitor_model_batch_rows";
+/// Tokens that the model takes at once at most; halves where memory runs out.
+pub const MODEL_TOKENS_MAX: &str = "monitor_model_tokens_max";
+/// Tokens computed, by kind (text, padding).
+pub const TOKENS: &str = "monitor_tokens_total";
+/// Tweets longer than the model reads.
+pub const TRUNCATED: &str = "monitor_truncated_total";
+/// Seconds that the longest waiting row of a batch waited for the model.
+pub const MODEL_WAIT_SECONDS: &str = "monitor_model_wait_seconds";
+/// Seconds that the model computed on a batch.
+pub const CLASSIFY_SECONDS: &str = "monitor_classify_seconds";
+/// Rows that a cascade answered, by which model they reached last (cheap, costly).
+pub const CASCADE_ROWS: &str = "monitor_cascade_rows_total";
+/// Seconds that a model of a cascade computed on its part of a batch, by which (cheap, costly).
+pub const CASCADE_SECONDS: &str = "monitor_cascade_seconds";
+/// Seconds that the transaction of a batch took.
+pub const COMMIT_SECONDS: &str = "monitor_commit_seconds";
+/// Tries to write that failed because Postgres was away.
+pub const STORE_RETRIES: &str = "monitor_store_retries_total";
+/// Event time up to which minutes are closed, in seconds since 1970.
+pub const WATERMARK: &str = "monitor_watermark_seconds";
+/// Which model scores: 1 for it, 0 for those before it.
+pub const MODEL: &str = "monitor_model_info";
+/// Models taken while running, by outcome (loaded, failed).
+pub const MODEL_RELOADS: &str = "monitor_model_reloads_total";
+/// Whether a part of the daemon can do its work, by part.
+pub const READY: &str = "monitor_ready";
+/// Whether this daemon is the one that judges.
+pub const LEADS: &str = "monitor_leads";
+/// Steps of incidents, by brand, cause and transition.
+pub const INCIDENTS: &str = "monitor_incidents_total";
+/// Notifications by receiver and outcome (sent, retry, dead).
+pub const NOTIFICATIONS: &str = "monitor_notifications_total";
+/// Whether a receiver is left alone because it keeps failing, by receiver.
+pub const RECEIVER_RESTS: &str = "monitor_receiver_rests";
+/// Signs of life given to the watchdog, by outcome (sent, failed, held).
+pub const HEARTBEATS: &str = "monitor_heartbeats_total";
+
+/// What libraries say too often, unless the filter asks for it: librdkafka tells each
+/// failure several times over, and we tell it once.
+const QUIET: &str = "librdkafka=off,rdkafka=off,sqlx=warn,mailin_embedded=warn";
+
+/// Whether [`init_logging`] takes this filter.
+///
+/// A bare word is a level: `EnvFilter` would take any other for the name of a module, and
+/// nothing would be logged.
+pub fn is_filter(filter: &str) -> bool {
+    let word = filter.trim();
+    let bare = !word.is_empty() && word.chars().all(char::is_alphanumeric);
+    let level = word.parse::<LevelFilter>().is_ok();
+    (!bare || level) && EnvFilter::try_new(filter).is_ok()
+}
+
+/// Form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Sets up logging to standard error. Later calls change nothing.
+///
+/// # Errors
+/// The filter cannot be parsed; the message names it.
+pub fn init_logging(
+    filter: &str,
+    format: Format,
+) -> Result<(), tracing_subscriber::filter::ParseError> {
+    let filter = EnvFilter::builder().parse(format!("{QUIET},{filter}"))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    let outcome = match format {
+        Format::Text => builder.try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if outcome.is_err() {
+        tracing::debug!("logging was already set up");
+    }
+    Ok(())
+}
+
+/// Makes the process-wide metrics recorder, once; later calls answer with the same one.
+pub fn init_metrics() -> PrometheusHandle {
+    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let handle = PrometheusBuilder::new()
+                .set_buckets_for_metric(
+                    Matcher::Suffix("_seconds".into()),
+                    &[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0],
+                )
+                .and_then(|b| {
+                    b.set_buckets_for_metric(
+                        Matcher::Suffix("_batch_rows".into()),
+                        &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0],
+                    )
+                })
+                .expect("the bucket lists are not empty")
+                .install_recorder()
+                .expect("no other recorder is installed");
+            describe();
+            // A series that is not there cannot be alarmed on.
+            for name in [
+                RECORDS,
+                SCORES_NEW,
+                SCORES_DUPLICATE,
+                DEAD_LETTERS,
+                OFFSETS_LOST,
+                FENCED,
+                STORE_RETRIES,
+                TRUNCATED,
+            ] {
+                counter!(name).absolute(0);
+            }
+            for kind in ["text", "padding"] {
+                counter!(TOKENS, "kind" => kind).absolute(0);
+            }
+            for outcome in ["loaded", "failed"] {
+                counter!(MODEL_RELOADS, "outcome" => outcome).absolute(0);
+            }
+            handle
+        })
+        .clone()
+}
+
+fn describe() {
+    describe_counter!(RECORDS, "Kafka records taken from the broker");
+    describe_counter!(SCORES_NEW, "Tweets stored for the first time");
+    describe_counter!(SCORES_DUPLICATE, "Tweets that had been stored before");
+    describe_counter!(DEAD_LETTERS, "Records that are no tweets");
+    describe_counter!(OFFSETS_LOST, "Offsets the broker deleted before they were read");
+    describe_counter!(FENCED, "Batches refused because another reader moved the checkpoint");
+    describe_gauge!(QUEUE_ROWS, "Records fetched and not yet in a batch");
+    describe_gauge!(PAUSED, "1 while partitions are paused because the queue is full");
+    describe_histogram!(BATCH_ROWS, "Rows in a batch on its way to the store");
+    describe_gauge!(MODEL_QUEUE_ROWS, "Rows that wait for the model");
+    describe_histogram!(MODEL_BATCH_ROWS, "Rows that the model computed together");
+    describe_gauge!(MODEL_TOKENS_MAX, "Tokens at once at most; halves where memory runs out");
+    describe_counter!(TOKENS, "Tokens computed, by kind; padding's part of them is lost work");
+    describe_counter!(TRUNCATED, "Tweets longer than the model reads");
+    describe_histogram!(
+        MODEL_WAIT_SECONDS,
+        Unit::Seconds,
+        "Time the longest waiting row of a batch waited for the model"
+    );
+    describe_histogram!(CLASSIFY_SECONDS, Unit::Seconds, "Time the model computed on a batch");
+    describe_counter!(CASCADE_ROWS, "Rows of a cascade by the model that they reached last");
+    describe_histogram!(
+        CASCADE_SECONDS,
+        Unit::Seconds,
+        "Time each model of a cascade computed on its part of a batch"
+    );
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time the transaction of a batch took");
+    describe_counter!(STORE_RETRIES, "Writes repeated because Postgres was away");
+    describe_gauge!(WATERMARK, Unit::Seconds, "Event time up to which minutes are closed");
+    describe_gauge!(MODEL, "1 for the model that scores, 0 for those before it");
+    describe_counter!(MODEL_RELOADS, "Models taken while running, by outcome");
+    describe_gauge!(READY, "1 for each part of the daemon that can do its work, else 0");
+    describe_gauge!(LEADS, "1 while this daemon is the one that judges, else 0");
+    describe_counter!(INCIDENTS, "Steps of incidents by brand, cause and transition");
+    describe_counter!(NOTIFICATIONS, "Notifications by receiver and outcome");
+    describe_gauge!(RECEIVER_RESTS, "1 while a receiver that kept failing is left alone");
+    describe_counter!(HEARTBEATS, "Signs of life by outcome; held while the daemon is not ready");
+}
+
+/// Which parts of the daemon can do their work; `/readyz` tells.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    parts: Mutex<BTreeMap<&'static str, Result<(), String>>>,
+}
+
+impl Readiness {
+    /// Notes that a part is ready, or why it is not.
+    pub fn set(&self, part: &'static str, state: Result<(), String>) {
+        gauge!(READY, "part" => part).set(if state.is_ok() { 1.0 } else { 0.0 });
+        self.parts.lock().expect("no holder of this lock panics").insert(part, state);
+    }
+
+    /// All parts, by name; the daemon is ready when each is.
+    pub fn parts(&self) -> BTreeMap<&'static str, Result<(), String>> {
+        self.parts.lock().expect("no holder of this lock panics").clone()
+    }
+}

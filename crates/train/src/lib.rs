@@ -1,0 +1,3 @@
+pub mod hub;
+pub mod provider;
+pub mod training;

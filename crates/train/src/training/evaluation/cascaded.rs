@@ -1,0 +1,86 @@
+//! A cascade beside its two models: what it saves, and what that costs.
+//!
+//! **Invariant.** All three were measured on the same rows, in the same run. Deliberately
+//! absent: figures of the manifest, which come of another run.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Metrics, Scored, Speed, pairs};
+use monitor_core::domain::Probability;
+use monitor_model::CascadeShape;
+
+/// What evaluation has found of one model.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// Its scores.
+    pub scored: &'a [Scored<'a>],
+    /// Its own threshold.
+    pub threshold: Probability,
+    /// How fast it answers.
+    pub speed: Speed,
+}
+
+/// What a cascade brings.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cascaded {
+    /// `name@version` of the cascade.
+    pub cascade: String,
+    /// Of the model that scores every row.
+    pub cheap: String,
+    /// Of the one that scores the rows that are escalated.
+    pub costly: String,
+    /// Share of the rows that were escalated.
+    pub escalated_share: f64,
+    /// The cascade's tweets per second over those of the costly model alone.
+    pub speed_up: f64,
+    /// Tweets per second of the cheap and of the costly model alone.
+    pub tweets_per_s: [f64; 2],
+    /// Accuracy of the cheap and of the costly model alone, each with its own threshold.
+    pub accuracy: [f64; 2],
+    /// Points (hundredths) of accuracy lost against the costly model alone.
+    pub accuracy_loss: f64,
+}
+
+impl Cascaded {
+    /// `cascade` is the cascade's `name@version`.
+    pub fn of(
+        cascade: String,
+        shape: &CascadeShape,
+        found: Found<'_>,
+        [cheap, costly]: [Found<'_>; 2],
+    ) -> Self {
+        let escalated = cheap.scored.iter().filter(|row| shape.escalates(row.score)).count();
+        let accuracy = |found: Found<'_>| {
+            Metrics::of(&pairs(found.scored), found.threshold).accuracy().unwrap_or(0.0)
+        };
+        Self {
+            cascade,
+            cheap: shape.cheap.model.to_string(),
+            costly: shape.costly.model.to_string(),
+            escalated_share: escalated as f64 / cheap.scored.len().max(1) as f64,
+            speed_up: found.speed.tweets_per_s / costly.speed.tweets_per_s,
+            tweets_per_s: [cheap, costly].map(|found| found.speed.tweets_per_s),
+            accuracy: [cheap, costly].map(accuracy),
+            accuracy_loss: (accuracy(costly) - accuracy(found)) * 100.0,
+        }
+    }
+}
+
+impl fmt::Display for Cascaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cascade, cheap, costly, escalated_share, speed_up, .. } = self;
+        let ([cheap_accuracy, costly_accuracy], loss) = (self.accuracy, self.accuracy_loss);
+        let [cheap_speed, costly_speed] = self.tweets_per_s;
+        let (points, more_or_less) = (loss.abs(), if loss < 0.0 { "more" } else { "less" });
+        write!(
+            f,
+            "{cascade} escalates {:.1} % of the rows from {cheap} to {costly}: {speed_up:.2} x as \
+             fast as {costly} alone, at {points:.2} points {more_or_less} accuracy. Alone: {cheap} \
+             {cheap_accuracy:.4} at {cheap_speed:.0} tweets/s, {costly} {costly_accuracy:.4} at \
+             {costly_speed:.0} tweets/s",
+            escalated_share * 100.0
+        )
+    }
+}

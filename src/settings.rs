@@ -1,0 +1,79 @@
+//! The settings as the binary reads them: each crate checks what it owns.
+//!
+//! **Invariant.** [`Settings`] that [`load`] returns are validated by `monitor-config` and by
+//! every owner in [`OWNERS`].
+
+use std::path::Path;
+
+use monitor_config::{ConfigError, LogFormat, Model, Owner, Problem, Receiver, Settings};
+use monitor_model::OpenOptions;
+use monitor_telemetry::Format;
+
+/// The checks of those who understand a setting's value.
+pub const OWNERS: &[Owner] = &[store_url, mail_addresses, log_filter];
+
+/// Reads defaults, `file`, the environment and `overrides`, later ones win, and validates.
+///
+/// # Errors
+/// As [`monitor_config::load_from`].
+pub fn load(file: Option<&Path>, overrides: &[(String, String)]) -> Result<Settings, ConfigError> {
+    // A name or value that is not Unicode cannot be one of ours.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    monitor_config::load_from(file, environment, overrides, OWNERS)
+}
+
+/// What opens a model: the part of `[model]` that `monitor-model` needs.
+pub fn open_options(model: &Model) -> OpenOptions {
+    OpenOptions {
+        directory: model.directory.clone(),
+        threads: model.threads,
+        device: model.device.clone(),
+        precision: model.precision,
+        tokens_max: model.tokens_max,
+    }
+}
+
+/// The form of log lines that the settings ask for.
+pub fn log_format(format: LogFormat) -> Format {
+    match format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    }
+}
+
+fn store_url(settings: &Settings) -> Vec<Problem> {
+    let remedy = "give a URL such as postgres://user:password@host:5432/database";
+    let valid = monitor_store::is_postgres_url(&settings.store.url);
+    problem(valid, "store.url", "(hidden)", remedy).into_iter().collect()
+}
+
+fn mail_addresses(settings: &Settings) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (name, receiver) in &settings.receivers {
+        let Receiver::Email(email) = receiver else { continue };
+        let senders = [("from", &email.from, "monitor@example.com")];
+        let recipients = email.to.iter().map(|to| ("to", to, "comms@example.com"));
+        for (field, address, example) in senders.into_iter().chain(recipients) {
+            found.extend(problem(
+                monitor_notify::is_address(address),
+                &format!("receivers.{name}.{field}"),
+                &format!("{address:?}"),
+                &format!("give an address such as {example}"),
+            ));
+        }
+    }
+    found
+}
+
+fn log_filter(settings: &Settings) -> Vec<Problem> {
+    let remedy =
+        "give a level such as \"info\", or levels by module such as \"warn,monitor=debug\"";
+    let filter = &settings.log.filter;
+    let valid = monitor_telemetry::is_filter(filter);
+    problem(valid, "log.filter", &format!("{filter:?}"), remedy).into_iter().collect()
+}
+
+fn problem(valid: bool, key: &str, value: &str, remedy: &str) -> Option<Problem> {
+    (!valid).then(|| Problem { key: key.into(), value: value.into(), remedy: remedy.into() })
+}
