@@ -91,9 +91,9 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What is wrong with a command line; `None` where it is none of ours.
+/// What is wrong with a command line, variables before it aside; `None` where it is none of ours.
 pub fn check_command(helps: &mut Helps, line: &str) -> Option<Result<(), String>> {
-    let words = words(line);
+    let words: Vec<_> = words(line).into_iter().skip_while(|word| word.contains('=')).collect();
     let (program, arguments) = words.split_first()?;
     if ["monitor", "target/release/monitor"].contains(&program.as_str()) {
         return Some(helps.check(arguments));
