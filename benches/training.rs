@@ -166,6 +166,7 @@ fn train(
     output: &Path,
 ) -> anyhow::Result<Manifest> {
     let request = Request {
+        commit: None,
         family: Family::Lstm,
         name: form.name.to_owned(),
         analyzer: form.analyzer.clone(),

@@ -1,6 +1,8 @@
 //! Tests that run the crate from outside, over real sockets, stores and files; in one
 //! binary, so that they link once.
 
+#![allow(clippy::unwrap_used)]
+
 mod azure;
 mod backtest;
 mod bad_input;
@@ -9,6 +11,7 @@ mod compose;
 mod config;
 mod daemon;
 mod data;
+mod docs;
 mod embedded;
 mod evaluate;
 mod fixture;

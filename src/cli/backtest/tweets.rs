@@ -88,7 +88,7 @@ impl Tweets {
             }
             records.next(Ends::Line)?;
         };
-        let mut fields = Fields::new();
+        let mut fields = Fields::default();
         let layout = match first.trim_ascii().first() {
             Some(b'{') => {
                 ensure!(

@@ -117,7 +117,7 @@ impl Format {
     /// Finds the layout by a file's first lines: a header that names a label and a text, else
     /// the layout that more of them fit. `None` where none fits.
     pub(super) fn find(lines: &[&[u8]]) -> Option<Self> {
-        let mut fields = Fields::new();
+        let mut fields = Fields::default();
         if let Some(columns) = lines.first().and_then(|header| Columns::find(&mut fields, header)) {
             return Some(Self::Csv(columns, Numbers::ZeroOne));
         }
@@ -329,11 +329,13 @@ pub struct Fields {
     ends: Vec<usize>,
 }
 
-impl Fields {
-    pub fn new() -> Self {
+impl Default for Fields {
+    fn default() -> Self {
         Self { csv: csv_core::Reader::new(), bytes: Vec::new(), ends: vec![0; COLUMNS_MAX] }
     }
+}
 
+impl Fields {
     /// Answers how many columns `record` has; none where it is no single row or has more
     /// than [`COLUMNS_MAX`].
     pub fn split(&mut self, record: &[u8]) -> usize {

@@ -39,7 +39,7 @@ impl Reader {
             skip_header(&mut records).map_err(|source| failed(path, source))?;
         }
         let report = Report { layout: format.layout(), ..Report::default() };
-        Ok(Self { path: path.to_owned(), records, format, fields: Fields::new(), report })
+        Ok(Self { path: path.to_owned(), records, format, fields: Fields::default(), report })
     }
 
     /// Which bytes of the file have been read, out of how many.
@@ -107,7 +107,7 @@ fn begin(path: &Path) -> Result<(Records<Packed>, Format), DatasetError> {
     match Format::find(&lines) {
         Some(format) => Ok((records, format)),
         None => {
-            let columns = Fields::new().split(first);
+            let columns = Fields::default().split(first);
             let line = String::from_utf8_lossy(first).trim_end().to_owned();
             let line = line.chars().take(SHOWN_CHARS_MAX).collect();
             Err(DatasetError::Layout { path: path.to_owned(), columns, line })
@@ -128,7 +128,7 @@ fn numbers_of(
     mut records: Records<Packed>,
     columns: Columns,
 ) -> Result<Numbers, DatasetError> {
-    let (mut fields, mut found) = (Fields::new(), BTreeSet::new());
+    let (mut fields, mut found) = (Fields::default(), BTreeSet::new());
     while let Some(record) =
         records.next(Ends::ClosedQuotes).map_err(|source| failed(path, source))?
     {
