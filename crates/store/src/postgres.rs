@@ -10,6 +10,7 @@ mod decide;
 mod errors;
 mod incidents;
 mod lead;
+mod migrations;
 mod outbox;
 mod scores;
 
@@ -105,7 +106,7 @@ impl PostgresStore {
             .map_err(|source| StoreError::Connect { place: self.place.clone(), source })?
             .close()
             .await?;
-        Ok(sqlx::migrate!("../../migrations").run(&self.pool).await?)
+        Ok(migrations::migrator().run(&self.pool).await?)
     }
 
     /// The pool itself, for queries of tests and tools.

@@ -1,10 +1,12 @@
 //! What only Postgres can do: change hands, and carry an older database on.
 
+use std::path::Path;
 use std::time::Duration;
 
 use monitor_core::domain::{Cause, Evidence, IncidentId, Severity, Transition};
 use monitor_store::{PostgresStore, Store};
 use sqlx::Row;
+use sqlx::migrate::Migrator;
 
 use super::fixtures::*;
 use super::on_postgres;
@@ -181,7 +183,8 @@ VALUES ('1', '2015-02-23T03:00Z', '{united}', 'late', 0.9, 'NEGATIVE', 'test@1')
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_the_first_schema_is_carried_on() {
     let store = on_postgres(fresh_database().await);
-    sqlx::migrate!("./migrations").run_to(1, store.pool()).await.unwrap();
+    let migrator = Migrator::new(Path::new("migrations")).await.unwrap();
+    migrator.run_to(1, store.pool()).await.unwrap();
     run(&store, OLD_ROWS).await;
     store.migrate().await.unwrap();
 

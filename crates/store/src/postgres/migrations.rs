@@ -1,0 +1,67 @@
+//! The schema's migrations, compiled into the binary.
+//!
+//! **Invariant.** Each file of `migrations/` is listed here, with the version, description and
+//! checksum that `sqlx::migrate!` would give it, so databases of earlier releases stay valid.
+//! Deliberately absent: that macro. It would compile tokio, rustls and sqlx a second time, for
+//! the compiler itself.
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+/// Version, description and text of each file, such as `0001_first.sql`.
+const FILES: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../../../../migrations/0001_first.sql")),
+    (2, "incidents", include_str!("../../../../migrations/0002_incidents.sql")),
+    (3, "truncated", include_str!("../../../../migrations/0003_truncated.sql")),
+];
+
+/// All migrations, oldest first.
+pub(super) fn migrator() -> Migrator {
+    let migration = |&(version, description, sql): &(i64, &'static str, &'static str)| {
+        let kind = MigrationType::Simple;
+        Migration::new(version, description.into(), kind, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(FILES.iter().map(migration).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// [`Migrator::new`] reads a folder with the code that `sqlx::migrate!` uses.
+    #[tokio::test]
+    async fn lists_every_file_as_sqlx_reads_it() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
+        let expected = Migrator::new(folder.as_path()).await.expect("the folder can be read");
+        let fields = |migrator: &Migrator| -> Vec<_> {
+            let fields = |m: &Migration| {
+                let sql = m.sql.as_str().to_owned();
+                (
+                    m.version,
+                    m.description.clone(),
+                    m.migration_type,
+                    sql,
+                    m.checksum.clone(),
+                    m.no_tx,
+                )
+            };
+            migrator.iter().map(fields).collect()
+        };
+        assert_eq!(fields(&migrator()), fields(&expected));
+    }
+
+    #[test]
+    fn released_migrations_keep_their_checksums() {
+        let released = [
+            "3aaefb64fd0bf2947ba9e3f71f04867f800e0c62f25ebab0",
+            "7fc60135d0e226347faa640f5d7f136cf422909ef2937aa7",
+            "bd5e7a965d2ae0802717c6b8ea77001adbb3cae39b180dad",
+        ];
+        for (migration, checksum) in migrator().iter().zip(released) {
+            let found: String = migration.checksum.iter().map(|b| format!("{b:02x}")).collect();
+            assert!(found.starts_with(checksum), "{}: {found}", migration.version);
+        }
+    }
+}
