@@ -1,9 +1,8 @@
 # shellcheck shell=bash
-# What the scripts share; sourced, never run.
+# Functions that the scripts share. Source this file; do not run it.
 #
-# Everything that is fetched lives in one cache folder, $MONITOR_CACHE. A part is made
-# under a temporary name and moved into place when it is whole, so that a part with its
-# own name is complete.
+# Downloads are kept in one cache folder, $MONITOR_CACHE. Each is made under a temporary name
+# and renamed when it is complete, so what has its final name is complete.
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -19,7 +18,7 @@ fail() {
 
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
-# step "what it does" command...: says what is done and how long it took.
+# step "what it does" command...: runs the command and reports how long it took.
 step() {
     local what=$1 start=${EPOCHREALTIME/[.,]/} ms
     shift
@@ -31,7 +30,7 @@ step() {
 
 monitor_cache() {
     if [ -n "${MONITOR_CACHE:-}" ]; then
-        # A relative path would mean another folder to each command.
+        # A relative path would mean a different folder in each working directory.
         case $MONITOR_CACHE in
             /*) printf '%s\n' "$MONITOR_CACHE" ;;
             *) printf '%s\n' "$PWD/$MONITOR_CACHE" ;;
@@ -45,7 +44,7 @@ monitor_cache() {
     fi
 }
 
-# The newest of the paths given that exists; nothing where none does.
+# The newest of the paths given that exists, if any.
 newest_existing() {
     local path
     for path in "$@"; do
@@ -53,12 +52,12 @@ newest_existing() {
     done | sort -V | tail -n 1
 }
 
-# The torch folder in the cache, whole or not; nothing where there is none.
+# The torch folder in the cache, complete or not, if any.
 cached_libtorch() {
     newest_existing "$1/libtorch-$LIBTORCH_VERSION"/lib/python3*/site-packages/torch
 }
 
-# The version of the libtorch in a folder, such as 2.11.0; nothing where there is none.
+# The version of the libtorch in a folder, such as 2.11.0, if any.
 libtorch_version() {
     if [ -f "$1/build-version" ]; then
         sed 's/[+].*//;q' "$1/build-version"
@@ -67,22 +66,22 @@ libtorch_version() {
     fi
 }
 
-libtorch_is_whole() {
+libtorch_is_complete() {
     [ -n "$1" ] && [ "$(libtorch_version "$1")" = "$LIBTORCH_VERSION" ] &&
         [ -f "$1/lib/libtorch_cpu.so" ] && [ -f "$1/lib/libc10.so" ] &&
         [ -f "$1/include/torch/csrc/api/include/torch/torch.h" ]
 }
 
-# The wheel's libtorch_cpu.so wants two of CUDA's libraries even on a CPU.
-wheels_are_whole() {
-    libtorch_is_whole "$1" &&
+# The wheel's libtorch_cpu.so needs two CUDA libraries even on a CPU.
+wheels_are_complete() {
+    libtorch_is_complete "$1" &&
         [ -n "$(newest_existing "$1"/../nvidia/cu13/lib/libcudart.so.*)" ] &&
         [ -n "$(newest_existing "$1"/../nvidia/cu13/lib/libcupti.so.*)" ]
 }
 
 has_postgres() { [ -x "$1/initdb" ] && [ -x "$1/postgres" ]; }
 
-# The folder with Postgres's binaries that will be used; nothing where there is none.
+# The folder with the Postgres binaries to use, if any.
 find_postgres() {
     local cache=$1 dir
     if [ -n "${PG_BIN:-}" ]; then
@@ -99,12 +98,12 @@ find_postgres() {
     done
 }
 
-# Exports what the build and the tests need to know; after scripts/setup has run.
+# Exports the variables of the build and the tests. Call it after scripts/setup.
 monitor_env() {
     MONITOR_CACHE=$(monitor_cache)
     LIBTORCH=${LIBTORCH:-$(cached_libtorch "$MONITOR_CACHE")}
     PG_BIN=$(find_postgres "$MONITOR_CACHE")
-    # One C++ file of tch takes twice as long at -O3 and gains nothing by it.
+    # One C++ file of tch takes twice as long at -O3 and is not faster for it.
     CXXFLAGS=${CXXFLAGS:--O1}
     # How OpenMP's threads wait; src/main.rs says why.
     OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
@@ -120,8 +119,19 @@ find_cargo() {
     [ -x "$dir/cargo" ] && export PATH="$dir:$PATH"
 }
 
-# Sets up what is missing, then exports what the caller needs.
+# Sets up what is missing, then exports the variables.
 set_up() {
     "$REPO/scripts/setup" 1>&2
     monitor_env
+}
+
+# set_up_and_compile ARGS...: the same, but `cargo ARGS...` runs while libtorch is fetched.
+set_up_and_compile() {
+    "$REPO/scripts/setup" --compile "$@" 1>&2
+    monitor_env
+}
+
+# The folder with the linters of .ci/run; the name changes with their versions.
+linters() {
+    printf '%s/linters-%s\n' "$1" "$(sha256sum "$REPO/.ci/requirements.txt" | cut -c1-12)"
 }

@@ -6,7 +6,7 @@ mod service;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::support::shared;
 use service::{KEY, MODEL, Play, Request, Service, raw};
 
 fn limits() -> Limits {
@@ -508,12 +509,9 @@ async fn eventually(what: &str, done: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn real_tweets_where_there_are_any() {
-    let tweets = "../shared/data/sentiment140/training.249010.processed.noemoticon.csv.xz";
-    let tweets = Path::new(env!("CARGO_MANIFEST_DIR")).join(tweets);
-    if !tweets.exists() {
-        return eprintln!("skipped: there is no {}", tweets.display());
-    }
+#[ignore = "needs ../shared"]
+async fn reads_real_tweets() {
+    let tweets = shared("sentiment140/training.249010.processed.noemoticon.csv.xz");
     let desk = Desk::with(Vec::new()).await;
     let ran = desk.run(&["--data", tweets.to_str().unwrap(), "--yes", "--json"]).await;
     assert!(ran.err.contains("500 tweets (250 negative, 250 positive)"), "{}", ran.err);

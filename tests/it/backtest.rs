@@ -13,7 +13,6 @@ use monitor::settings;
 use monitor_config::{self as config, Settings};
 use monitor_core::alerting::backtest;
 use monitor_core::clock::SimulatedClock;
-use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Cause, Counts, Evidence, Minute, Offset, Probability, Score, StartAt, TopicPartition, Tweet,
     TweetId,
@@ -347,27 +346,4 @@ async fn what_is_wrong_is_named() {
     check("no Postgres", &["--set", away], &["127.0.0.1:1", "store.url", "--file"]);
     let empty = format!("store.url={}", fresh_database().await);
     check("no tables", &["--set", &empty], &["minute_counts", "monitor migrate"]);
-}
-
-/// Not a check: says how long 90 days of 100 tweets a minute take, from Postgres.
-#[tokio::test]
-#[ignore = "a measurement; run it optimised, with --ignored --nocapture"]
-async fn ninety_days_of_a_busy_brand() {
-    let url = fresh_database().await;
-    let mut settings = Settings::default();
-    settings.store.url.clone_from(&url);
-    let store = PostgresStore::connect(&settings.store).unwrap();
-    store.migrate().await.unwrap();
-    let sql = "INSERT INTO minute_counts (brand, minute, total, negative)
-        SELECT 'United', minute, total, round(total * greatest(0, least(1, share + noise)))
-        FROM (SELECT minute, 60 + (random() * 80)::int AS total, (random() - 0.5) * 0.15 AS noise,
-                     CASE WHEN extract(day FROM minute) IN (9, 17, 25)
-                          AND extract(hour FROM minute) IN (9, 10) THEN 0.4 ELSE 0.2 END AS share
-              FROM generate_series('2026-01-01'::timestamptz, '2026-03-31 23:59Z', '1 minute')
-                   AS minute) AS made";
-    sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
-    let set = format!("store.url={url}");
-    let clock = SystemClock::new();
-    let found = out(&["--brand", "United", "--set", &set]);
-    println!("{found}\n{:.2} s", clock.elapsed().as_secs_f64());
 }

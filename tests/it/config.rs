@@ -201,7 +201,7 @@ fn only_names_with_two_underscores_are_settings() {
     let helpers = [
         ("MONITOR_CACHE", "/tmp"),
         ("MONITOR_CONFIG", "x.toml"),
-        ("MONITOR_REQUIRE_NISSHI", "1"),
+        ("MONITOR_LOG", "1"),
         ("OTHER__THING", "1"),
     ];
     assert_eq!(load(None, &helpers, &[]).unwrap(), Settings::default());

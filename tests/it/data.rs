@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+
+use crate::support::shared;
 
 /// Runs the command; answers whether it succeeded, standard output and standard error.
 fn profile(arguments: &[&str]) -> (bool, String, String) {
@@ -98,14 +99,10 @@ fn what_will_not_do_is_named() {
 }
 
 #[test]
+#[ignore = "needs ../shared"]
 fn the_shared_files() {
-    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let check = |file: &str, layout: &str, rows: u64, balance: Value, left_out: u64| {
-        let path = shared.join(file);
-        if !path.exists() {
-            eprintln!("skipped: no {file}");
-            return;
-        }
+        let path = shared(file);
         let (succeeded, out, error) = profile(&[path.to_str().unwrap(), "--json"]);
         assert!(succeeded, "{error}");
         let found: Value = serde_json::from_str(&out).unwrap();

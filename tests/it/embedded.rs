@@ -1,122 +1,30 @@
 //! Each embedded part against a real client.
 
 use std::fs;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use monitor_embedded::{
-    Child, MailOptions, MailServer, MockBroker, Postgres, PostgresOptions, Storage,
-};
+use monitor_embedded::{MailOptions, MailServer, MockBroker, Postgres, PostgresOptions, Storage};
 use sqlx::{Connection, PgConnection, Row};
 
 use crate::support;
 
 const SOON: Duration = Duration::from_secs(10);
 
-// --- Child ----------------------------------------------------------------------------
-
-fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // A zombie is dead; it waits to be noticed.
-    !stat.is_empty() && !stat.contains(") Z ")
-}
-
-#[test]
-fn a_child_ends_with_its_guard() {
-    let mut command = Command::new("sleep");
-    command.arg("1000");
-    let child = Child::spawn(command, libc::SIGTERM).unwrap();
-    let pid = child.id();
-    assert!(is_alive(pid));
-    drop(child);
-    assert!(!is_alive(pid));
-}
-
-#[test]
-fn a_child_that_will_not_hear_is_killed() {
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]);
-    let file = tempfile::NamedTempFile::new().unwrap();
-    command.stdout(file.reopen().unwrap());
-    let child = Child::spawn(command, libc::SIGTERM).unwrap();
-    while fs::read_to_string(file.path()).unwrap().is_empty() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert!(!child.stop(libc::SIGTERM, Duration::from_millis(300)), "it ignores SIGTERM");
-    assert!(child.exit().is_some());
-    assert!(!child.signal(libc::SIGTERM), "its id is given back");
-}
-
-#[test]
-fn a_child_that_is_not_there_is_an_error() {
-    let error = Child::spawn(Command::new("/nonexistent"), libc::SIGTERM).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
-}
-
-/// Started by the test below in a process of its own, which is then killed.
-#[test]
-#[ignore = "a helper of the test below"]
-fn helper_starts_a_child_and_waits() {
-    let mut command = Command::new("sleep");
-    command.arg("1000");
-    let child = Child::spawn(command, libc::SIGTERM).unwrap();
-    fs::write(std::env::var("PID_FILE").unwrap(), child.id().to_string()).unwrap();
-    std::thread::sleep(Duration::from_secs(60));
-}
-
-#[test]
-fn a_child_ends_when_we_are_killed() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let mut helper = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "embedded::helper_starts_a_child_and_waits"])
-        .env("PID_FILE", file.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let pid = loop {
-        if let Ok(pid) = fs::read_to_string(file.path()).unwrap().parse() {
-            break pid;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    assert!(is_alive(pid));
-    helper.kill().unwrap();
-    helper.wait().unwrap();
-    for _ in 0..500 {
-        if !is_alive(pid) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("the child outlived its parent");
-}
-
 // --- Postgres -------------------------------------------------------------------------
-
-/// Where a server is given and none can be started, these have nothing to test.
-fn postgres(durable: bool) -> Option<Postgres> {
-    if let Err(error) = Postgres::find()
-        && std::env::var_os("DATABASE_URL").is_some()
-    {
-        eprintln!("skipped: {error}");
-        return None;
-    }
-    let options = PostgresOptions { durable, dir: None };
-    Some(Postgres::start_with(&options).unwrap_or_else(|error| panic!("{error}")))
-}
 
 async fn one(connection: &mut PgConnection, sql: &'static str) -> String {
     sqlx::query(sql).fetch_one(connection).await.unwrap().get(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs initdb"]
 async fn postgres_keeps_its_data_and_port_through_stop_and_kill() {
-    let Some(mut postgres) = postgres(true) else { return };
+    let options = PostgresOptions { durable: true, dir: None };
+    let mut postgres = Postgres::start_with(&options).unwrap();
     let url = postgres.create_database("bad-buzz \"x\"").await.unwrap();
     let url = url.replace(' ', "%20").replace('"', "%22");
     let port = postgres.port();
@@ -147,13 +55,11 @@ async fn postgres_keeps_its_data_and_port_through_stop_and_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs initdb"]
 async fn postgres_wants_its_password_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     fs::set_permissions(dir.path(), mode).unwrap();
-    if postgres(false).is_none() {
-        return;
-    }
     let options = PostgresOptions { durable: false, dir: Some(dir.path().to_owned()) };
     let postgres = Postgres::start_with(&options).unwrap();
     let url = postgres.url("postgres");
@@ -198,8 +104,9 @@ async fn the_mock_broker_carries_records() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs nisshi"]
 async fn a_broker_on_disk_survives_its_own_death() {
-    let Some(mut broker) = support::nisshi(Storage::Disk) else { return };
+    let mut broker = support::nisshi(Storage::Disk);
     let brokers = broker.brokers();
     assert_eq!(support::produce(&brokers, "tweets", "one").await, 0);
     broker.kill();
@@ -213,8 +120,9 @@ async fn a_broker_on_disk_survives_its_own_death() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs nisshi"]
 async fn a_broker_in_memory_can_be_paused() {
-    let Some(broker) = support::nisshi(Storage::Memory) else { return };
+    let broker = support::nisshi(Storage::Memory);
     let brokers = broker.brokers();
     assert_eq!(support::produce(&brokers, "tweets", "one").await, 0);
     broker.pause();

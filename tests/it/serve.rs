@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor_core::clock::{SimulatedClock, SystemClock};
+use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Cause, Counts, Evidence, Interval, Minute, Offset, Probability, Score, Severity, ShareEvidence,
     StartAt, TopicPartition, Transition, Tweet, TweetId,
@@ -300,22 +300,4 @@ async fn it_stops_when_told() {
     let stopped = tokio::time::timeout(std::time::Duration::from_secs(10), site.task).await;
     stopped.expect("in time").expect("no panic").expect("no error");
     assert!(reqwest::get(&site.url).await.is_err());
-}
-
-/// Serves the page for people to look at: `MONITOR_LOOK=127.0.0.1:8099 cargo test --release
-/// --test it -- --ignored look_at_the_page`.
-#[tokio::test]
-#[ignore = "serves until interrupted"]
-async fn look_at_the_page() {
-    let address = std::env::var("MONITOR_LOOK").unwrap_or_else(|_| "127.0.0.1:8099".into());
-    let listener = TcpListener::bind(&address).await.expect("the address");
-    println!("http://{address}");
-    let state = State {
-        store: Arc::new(full_store().await),
-        readiness: Arc::new(Readiness::default()),
-        metrics: telemetry::init_metrics(),
-        brands: BRANDS.iter().map(|&b| b.to_owned()).collect(),
-        clock: Arc::new(SystemClock::new()),
-    };
-    serve(listener, state, CancellationToken::new()).await.expect("served");
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -85,16 +85,18 @@ pub async fn fresh_database() -> String {
     with_database(&admin, &name).unwrap()
 }
 
-/// A real broker, or `None` where this machine has none: then the test says so and passes,
-/// unless `MONITOR_REQUIRE_NISSHI=1` asks for it.
-pub fn nisshi(storage: Storage) -> Option<Nisshi> {
-    if Nisshi::find().is_none() {
-        let required = std::env::var("MONITOR_REQUIRE_NISSHI").is_ok_and(|value| value == "1");
-        assert!(!required, "MONITOR_REQUIRE_NISSHI=1, but there is no nisshi");
-        eprintln!("skipped: no nisshi on this machine; scripts/test --real-broker builds it");
-        return None;
-    }
-    Some(Nisshi::start(storage).unwrap_or_else(|error| panic!("{error}")))
+/// A real broker. Tests that start one are `#[ignore = "needs nisshi"]`; scripts/test runs them
+/// if nisshi is installed.
+pub fn nisshi(storage: Storage) -> Nisshi {
+    Nisshi::start(storage).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A path below the folder of large files next to the repository. Tests that read one are
+/// `#[ignore = "needs ../shared"]`; scripts/test runs them if the folder exists.
+pub fn shared(path: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(path);
+    assert!(path.exists(), "{} is missing", path.display());
+    path
 }
 
 /// Sends one record and waits until the broker has it; answers with its offset.

@@ -11,7 +11,7 @@ use monitor_train::training::{Family, Request, find_word_lists};
 use sha2::{Digest, Sha256};
 
 use crate::models::{request, train_as};
-use crate::support::models_in;
+use crate::support::{models_in, shared};
 
 /// What NLTK 3.7 answered; `scripts/make-study-fixture` asked it.
 #[derive(serde::Deserialize)]
@@ -26,15 +26,11 @@ struct Row {
     words: Vec<String>,
 }
 
-/// Where the full lists are at hand.
 #[test]
+#[ignore = "needs ../shared"]
 fn the_study_preset_agrees_with_nltk() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = root.join("../shared/data");
-    if !folder.join("wordnet").exists() {
-        return;
-    }
-    let found = find_word_lists(Some(&folder)).unwrap();
+    let found = find_word_lists(Some(&shared(""))).unwrap();
     let text = found.to_text();
     assert!(text.len() < 3_000_000, "{} bytes in each model", text.len());
     let lexicon = Arc::new(Lexicon::parse(&text).unwrap());
