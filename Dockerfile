@@ -1,16 +1,17 @@
-# The daemon. Not run where it was built, which has no Docker; see docker-compose.yml.
+# The daemon. Never built so far, for want of Docker; see docker-compose.yml.
 FROM rust:1.95.0-bookworm AS build
 ENV MONITOR_CACHE=/var/cache/monitor
 WORKDIR /src
-# Set-up on its own first, so that a change of source does not fetch libtorch again.
+# The set-up has its own layer, so that a source change does not fetch libtorch again.
 COPY Cargo.toml ./
 COPY scripts/setup scripts/lib.sh scripts/
-# No Postgres is needed to build.
+# The build needs no Postgres.
 RUN DATABASE_URL=none scripts/setup
 COPY . .
 RUN eval "$(DATABASE_URL=none scripts/setup --env)" \
-    && cargo build --release --locked --bin monitor \
-    # Of libtorch only what a CPU runs.
+    # Without `monitor demo` and its mail server.
+    && cargo build --release --locked --bin monitor --no-default-features \
+    # Only the CPU part of libtorch.
     && rm -f "$LIBTORCH"/lib/libtorch_cuda* "$LIBTORCH"/lib/libc10_cuda* \
     && mkdir /out && cp --parents -r "$LIBTORCH/lib" "${LIBTORCH%/torch}/nvidia" /out \
     && install -D target/release/monitor /out/usr/local/bin/monitor

@@ -1,5 +1,5 @@
-//! Makes what links libtorch find it at run time, and tells `main.rs` where Git keeps the
-//! commit: a commit then recompiles `main.rs` alone, and not the library.
+//! Sets the path of libtorch for run time, and tells `main.rs` which file of Git names the
+//! commit, so that a new commit recompiles only `main.rs`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,8 +18,8 @@ fn main() {
     println!("cargo:rustc-env=MONITOR_COMMIT_LOG={}", log.display());
 }
 
-/// The file whose last line names the commit checked out; `None` outside a repository, or
-/// where Git keeps no such log.
+/// The file whose last line names the current commit; `None` outside a repository, or if Git
+/// keeps no such log.
 fn commit_log() -> Option<PathBuf> {
     let output =
         Command::new("git").args(["rev-parse", "--git-path", "logs/HEAD"]).output().ok()?;

@@ -1,5 +1,5 @@
-//! Makes what links libtorch find it at run time: torch-sys's own link metadata reaches
-//! only its direct dependents.
+//! Sets the path of libtorch for run time. The link metadata of torch-sys reaches only its direct
+//! dependents.
 
 pub fn main() {
     println!("cargo:rerun-if-changed=build.rs");

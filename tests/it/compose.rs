@@ -1,4 +1,4 @@
-//! docker-compose.yml as far as it can be checked without Docker.
+//! What can be checked of docker-compose.yml and the Dockerfile without Docker.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
 }
 
-/// A tag that names a version, so that the same image comes each time.
+/// Whether the tag names a version, so that the image stays the same.
 fn is_pinned(image: &str) -> bool {
     image.rsplit_once(':').is_some_and(|(_, tag)| {
         tag.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()) && tag.contains('.')
@@ -20,7 +20,7 @@ fn is_pinned(image: &str) -> bool {
 }
 
 #[test]
-fn pins_are_told_from_moving_tags() {
+fn distinguishes_versions_from_moving_tags() {
     for (image, expected) in [
         ("postgres:17.6", true),
         ("axllent/mailpit:v1.27", true),
@@ -41,7 +41,7 @@ fn strings<'a>(node: &'a Yaml<'a>, key: &str) -> Vec<&'a str> {
 #[test]
 fn the_compose_file_is_pinned_and_its_paths_exist() {
     let text = fs::read_to_string(root().join("docker-compose.yml")).unwrap();
-    assert!(text.contains("Not run where it was built"));
+    assert!(text.contains("Not run so far"));
     let documents = Yaml::load_from_str(&text).unwrap();
     assert_eq!(documents.len(), 1);
     let compose = &documents[0];
@@ -50,7 +50,7 @@ fn the_compose_file_is_pinned_and_its_paths_exist() {
         compose["volumes"].as_mapping().unwrap().keys().map(|key| key.as_str().unwrap()).collect();
     let names: Vec<&str> = services.keys().map(|key| key.as_str().unwrap()).collect();
     for name in ["kafka", "postgres", "mail", "monitor"] {
-        assert!(names.contains(&name), "no service {name}");
+        assert!(names.contains(&name), "the service {name} is missing");
     }
     for (name, service) in services {
         let name = name.as_str().unwrap();
@@ -66,7 +66,7 @@ fn the_compose_file_is_pinned_and_its_paths_exist() {
             } else {
                 volumes.contains(&source)
             };
-            assert!(there, "{name}: there is no {source}");
+            assert!(there, "{name}: {source} is missing");
         }
         for port in strings(service, "ports") {
             assert!(port.starts_with("127.0.0.1:"), "{name}: {port} is open to the network");
@@ -88,7 +88,7 @@ fn the_dockerfile_is_pinned_and_copies_what_exists() {
             ["COPY", first, ..] if first.starts_with("--") => {}
             ["COPY", sources @ .., _target] => {
                 for source in sources {
-                    assert!(root().join(source).exists(), "there is no {source}");
+                    assert!(root().join(source).exists(), "{source} is missing");
                 }
             }
             _ => {}
