@@ -9,8 +9,8 @@ use super::evaluate_provider::{self, ProviderArgs};
 use monitor_config::Settings;
 use monitor_core::domain::Probability;
 use monitor_model::{self as classifier, Architecture, Member, Model};
-use monitor_train::training;
-use monitor_train::training::evaluation::{self, Cascaded, Evaluation, Found, Measured, Part};
+use monitor_train::data::{self, Part};
+use monitor_train::report::{self, Cascaded, Evaluation, Found, Measured};
 
 /// Measure a model on labelled tweets
 ///
@@ -90,7 +90,7 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let name = args.model.as_deref().unwrap_or(&settings.model.name);
     let (directory, threads) = (&settings.model.directory, settings.model.threads);
     let manifest = classifier::read_manifest(directory, name)?;
-    let data = training::read(data, None)?;
+    let data = data::read(data, None)?;
     let mut models = vec![classifier::open(&open_options(&settings.model), name)?];
     let mut manifests = vec![manifest];
     // A cascade is measured beside both of its models.
@@ -100,12 +100,12 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
         models.push(classifier::open(&open_options(&settings.model), &name)?);
     }
     let all: Vec<_> = manifests.iter().collect();
-    let selection = evaluation::select(&data, &all, args.split.map(Part::from))?;
+    let selection = data::select(&data, &all, args.split.map(Part::from))?;
 
     let threshold = args.threshold.unwrap_or(models[0].threshold);
-    let score = |model: &mut Model| evaluation::score(model, &selection.rows);
+    let score = |model: &mut Model| report::score(model, &selection.rows);
     let scored = models.iter_mut().map(score).collect::<Result<Vec<_>, _>>()?;
-    let speeds = evaluation::speeds(&mut models, &selection.rows, threads)?;
+    let speeds = report::speeds(&mut models, &selection.rows, threads)?;
     let measured = Measured::of(&data, &selection);
     let manifest = &manifests[0];
     let mut evaluation = Evaluation::of(manifest, measured, &scored[0], threshold, speeds[0]);
@@ -120,7 +120,7 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     }
     let scored = &scored[0];
     if let Some(path) = &args.picture {
-        write_whole(path, &evaluation::evaluation_svg(&evaluation, scored, threshold))?;
+        write_whole(path, &report::evaluation_svg(&evaluation, scored, threshold))?;
     }
     if args.json {
         eprintln!("{}", selection.note);

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use monitor_core::domain::Tweet;
 use monitor_ingest::{Limits, decode, parse_file_timestamp};
-use monitor_train::training::packed::{self, Packed};
-use monitor_train::training::{Ends, Fields, ROW_BYTES_MAX, Records, Target};
+use monitor_train::data::packed::{self, Packed};
+use monitor_train::data::{Fields, ROW_BYTES_MAX, Records, RowEnd, Target};
 
 /// What columns are called; where several stand there, the first of these counts.
 const TIME_NAMES: [&str; 6] =
@@ -86,7 +86,7 @@ impl Tweets {
             if !line.trim_ascii().is_empty() {
                 break line;
             }
-            records.next(Ends::Line)?;
+            records.next(RowEnd::Line)?;
         };
         let mut fields = Fields::default();
         let layout = match first.trim_ascii().first() {
@@ -101,7 +101,7 @@ impl Tweets {
                 "{file} is one JSON array; one object a line is needed, as `jq -c .[]` writes them"
             ),
             _ => {
-                records.next(Ends::Line)?;
+                records.next(RowEnd::Line)?;
                 csv_layout(&mut fields, &first, labels).with_context(|| file.to_string())?
             }
         };
@@ -120,8 +120,8 @@ impl Tweets {
     pub fn next(&mut self) -> anyhow::Result<Option<Row>> {
         loop {
             let ends = match self.layout {
-                Layout::Csv { .. } => Ends::ClosedQuotes,
-                Layout::JsonLines => Ends::Line,
+                Layout::Csv { .. } => RowEnd::ClosedQuotes,
+                Layout::JsonLines => RowEnd::Line,
             };
             let record = self.records.next(ends);
             let record =
