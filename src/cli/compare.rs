@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use super::evaluate::{Split, print, print_json, write_whole};
+use super::evaluate::Split;
+use super::output::{print, print_json, write_whole};
 use monitor_config::Settings;
 use monitor_model::{self as classifier, Architecture, Manifest, Model, ModelId};
 use monitor_train::data::{self, Part};

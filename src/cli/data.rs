@@ -62,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
     })?;
     if let Some(path) = &args.picture {
-        super::evaluate::write_whole(path, &data::picture(&profile))
+        super::output::write_whole(path, &data::picture(&profile))
             .with_context(|| format!("cannot write the picture {}", path.display()))?;
     }
     let text =

@@ -17,8 +17,8 @@ use anyhow::{Context, bail, ensure};
 use tokio_util::sync::CancellationToken;
 
 use self::report::{Answer, Effort, Report};
-use super::evaluate::{print, print_json};
-use super::run::stop_on_signals;
+use super::output::{print, print_json};
+use super::signals::stop_on_signals;
 use monitor_core::Secret;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::text::unit_interval;

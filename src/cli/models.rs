@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use chrono::SubsecRound;
 use serde::Serialize;
 
-use super::evaluate::{print, print_json};
+use super::output::{print, print_json};
 use super::retrain::{self, model_name};
 use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};

@@ -5,8 +5,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
-use super::evaluate;
-use super::run::stop_on_signals;
+use super::signals::stop_on_signals;
 use monitor_config::Settings;
 use monitor_core::text::Analyzer;
 use monitor_model::{self as classifier, ArtifactError, Pretrained, Source};
@@ -374,7 +373,7 @@ pub(super) fn print(
     if let Some(promotion) = promotion {
         out.push_str(&format!("{}\n", promotion.words(&manifest.id(), directory)));
     }
-    evaluate::print(&out)
+    super::output::print(&out)
 }
 
 /// Whether it is solved, and not taught row by row.

@@ -2,7 +2,8 @@
 //!
 //! `packed.rs` unpacks, `records.rs` cuts bytes into rows, `fields.rs` cuts a row into
 //! columns. `layouts.rs` finds the layout of a labelled file, `labels.rs` interprets its
-//! labels, `reader.rs` reads it row by row, `dataset.rs` reads it whole. `split.rs` draws the
+//! labels, `reader.rs` reads it row by row, `dataset.rs` reads it whole. `tweet_file.rs` reads
+//! tweets with a time, for backtest and replay. `split.rs` draws the
 //! training, validation and held-out sets; `selection.rs` finds the held-out set of a
 //! trained model again. `profile` describes a file.
 //!
@@ -21,6 +22,7 @@ mod reader;
 mod records;
 mod selection;
 mod split;
+mod tweet_file;
 mod word_lists;
 
 use std::path::Path;
@@ -35,6 +37,7 @@ pub use read_report::{DatasetError, Faulty, ReadReport};
 pub use records::{ROW_BYTES_MAX, Records, RowEnd};
 pub use selection::{Part, Selection, SelectionError, select};
 pub use split::{Split, SplitBy, split};
+pub use tweet_file::{RowCounts, TIME_NAMES, TweetColumns, TweetFile, TweetFileError, TweetRow};
 pub use word_lists::{WordListError, find as find_word_lists};
 
 pub(crate) use dataset::{has_both_labels, text_hash};

@@ -7,12 +7,13 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::cli::times::show;
-use crate::pipeline::{reason, thresholds};
 use monitor_config::{self as config, Rule};
 use monitor_core::alerting::{Alert, Backtest, ResolveReason, severity};
 use monitor_core::domain::{Evidence, Interval, Minute, Transition};
+use monitor_core::format::{percent, percent_interval, utc_minute};
 use monitor_store::EvidenceJson;
+
+use crate::pipeline::{policy, reason, thresholds};
 
 const DAY_MINUTES: f64 = 1440.0;
 const MONTH_DAYS: f64 = 30.0;
@@ -54,11 +55,11 @@ impl Source {
 pub struct Trial {
     pub rule: String,
     pub alerting: config::Alerting,
-    pub brands: Vec<Judged>,
+    pub brands: Vec<BrandOutcome>,
 }
 
 /// A brand's past, as judged by a rule.
-pub struct Judged {
+pub struct BrandOutcome {
     pub brand: String,
     pub from: Minute,
     /// The last one, included.
@@ -144,7 +145,7 @@ fn alerts(out: &mut String, trial: &Trial) {
 }
 
 fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
-    let resolved = alert.resolved.map_or("still open".to_owned(), |(at, _)| show(at.start()));
+    let resolved = alert.resolved.map_or("still open".to_owned(), |(at, _)| utc_minute(at.start()));
     let severe = severity(&alert.worst, None, &thresholds(&trial.alerting)).as_str();
     let (negative, expected, tweets, since) = match &alert.worst {
         Evidence::Share(e) => {
@@ -168,7 +169,7 @@ fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
     format!(
         "{}  {resolved:<16}  {brand:<16}  {severe:<8}  {negative:<19}  {expected:<19}  {tweets:>6}  \
          {}  {numbers}{ended}",
-        show(alert.opened.start()),
+        utc_minute(alert.opened.start()),
         since.start().format("%m-%d %H:%M"),
     )
 }
@@ -179,7 +180,7 @@ fn brands(out: &mut String, trial: &Trial) {
         "{:<16}  {:>5}  {:>9}  {:>8}  {:>6}  {:>9}  {:>10}  no baseline yet",
         "brand", "days", "tweets", "negative", "alerts", "a 30 days", "hours open"
     );
-    for Judged { brand, outcome, .. } in &trial.brands {
+    for BrandOutcome { brand, outcome, .. } in &trial.brands {
         let watched = days(outcome.minutes_watched());
         let _ = writeln!(
             out,
@@ -244,7 +245,7 @@ fn compare(out: &mut String, trials: &[Trial]) {
 }
 
 fn rule_name(alerting: &config::Alerting) -> &'static str {
-    crate::pipeline::policy(alerting).rule.name()
+    policy(alerting).rule.name()
 }
 
 fn rate_text(rate: Option<f64>) -> String {
@@ -253,11 +254,7 @@ fn rate_text(rate: Option<f64>) -> String {
 
 /// A share with its interval.
 fn share(share: f64, Interval { low, high }: Interval) -> String {
-    format!("{} ({:.0} to {:.0} %)", percent(share), low * 100.0, high * 100.0)
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
+    format!("{} ({})", percent(share), percent_interval(low, high))
 }
 
 /// For programs; `--help` has what its fields are.
@@ -315,7 +312,7 @@ struct AlertJson {
 
 impl TrialJson {
     fn of(trial: &Trial) -> Self {
-        let alert = |judged: &Judged, alert: &Alert| AlertJson {
+        let alert = |judged: &BrandOutcome, alert: &Alert| AlertJson {
             cause: alert.opening.cause().as_str(),
             severity: severity(&alert.worst, None, &thresholds(&trial.alerting)).as_str(),
             opened: alert.opened.start(),
@@ -325,7 +322,7 @@ impl TrialJson {
             opening: EvidenceJson::of(&alert.opening, alert.opened),
             worst: EvidenceJson::of(&alert.worst, alert.worst_at),
         };
-        let brand = |judged: &Judged| {
+        let brand = |judged: &BrandOutcome| {
             let outcome = &judged.outcome;
             BrandJson {
                 brand: judged.brand.clone(),

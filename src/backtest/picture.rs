@@ -9,9 +9,11 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::report::{Judged, Trial};
 use monitor_core::alerting::Hour;
 use monitor_core::domain::{Counts, Evidence, Interval, Minute};
+use monitor_core::format::percent;
+
+use super::report::{BrandOutcome, Trial};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
@@ -51,7 +53,7 @@ struct Point {
 
 /// Draws each brand, under each rule.
 pub fn picture(trials: &[Trial]) -> String {
-    let panels: Vec<(&Trial, &Judged)> =
+    let panels: Vec<(&Trial, &BrandOutcome)> =
         trials.iter().flat_map(|trial| trial.brands.iter().map(move |b| (trial, b))).collect();
     let from = panels.iter().map(|(_, judged)| judged.from.0).min().unwrap_or(0);
     let to = panels.iter().map(|(_, judged)| judged.to.0 + 1).max().unwrap_or(0).max(from + 60);
@@ -94,7 +96,12 @@ fn key(area: &Area<'_>) -> Drawn {
     area.draw(&Text::new("tweets, negative ones in red", (900, y), style))
 }
 
-fn draw(area: &Area<'_>, rule: Option<&str>, judged: &Judged, x: std::ops::Range<f64>) -> Drawn {
+fn draw(
+    area: &Area<'_>,
+    rule: Option<&str>,
+    judged: &BrandOutcome,
+    x: std::ops::Range<f64>,
+) -> Drawn {
     let hours = &judged.outcome.hours;
     let step = step(hours.len(), judged.outcome.tweets.total);
     let points = points(hours, step);
@@ -116,7 +123,7 @@ fn share_chart(
     caption: &str,
     points: &[Point],
     step: usize,
-    judged: &Judged,
+    judged: &BrandOutcome,
     x: std::ops::Range<f64>,
 ) -> Drawn {
     let mut chart = ChartBuilder::on(area)
@@ -135,7 +142,7 @@ fn share_chart(
         .bold_line_style(PALE)
         .axis_style(GREY)
         .label_style((FONT, SMALL).into_font().color(&INK))
-        .y_label_formatter(&|share| format!("{:.0} %", share * 100.0))
+        .y_label_formatter(&|share| percent(*share))
         .draw()?;
     // An alert of minutes in a picture of months must still be seen.
     let least = (x.end - x.start) / 400.0;

@@ -1,34 +1,33 @@
-//! From a file of tweets to counts by brand and minute: read, matched, scored in batches.
+//! Counts a file of tweets by brand and minute: reads, matches and scores it in batches.
 
-use crate::settings::open_options;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use anyhow::Context;
 use chrono::TimeDelta;
-
-use super::ByBrand;
-use super::report::{FileRead, Source};
-use super::tweets::Tweets;
-use crate::pipeline::brand_rules;
 use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Counts, Label, Minute, Score, TweetId};
 use monitor_core::text::BrandMatcher;
-use monitor_model::{self as classifier, Model};
+use monitor_model::{self as classifier, ArtifactError, ClassifyError, Model};
+
+use super::report::{FileRead, Source};
+use super::tweets::Tweets;
+use super::{BacktestError, ByBrand};
+use crate::pipeline::brand_rules;
+use crate::settings::open_options;
 
 /// Texts scored at once.
 const BATCH_ROWS: usize = 512;
-/// How often progress is told, in seconds.
+/// Seconds between progress lines.
 const PROGRESS_EVERY_S: f64 = 2.0;
 
-/// The counts, and where they come from.
+/// Counts and their source.
 pub struct Counted {
     pub by_brand: ByBrand,
     pub source: Source,
 }
 
-/// Who says which tweet is negative.
+/// What decides whether a tweet is negative.
 pub enum Scorer {
     Model(Model),
     /// A column of the file.
@@ -36,12 +35,15 @@ pub enum Scorer {
 }
 
 impl Scorer {
-    /// Labels where they are asked for, else a model.
+    /// The column of labels if given, else a model.
+    ///
+    /// # Errors
+    /// The model cannot be opened.
     pub fn new(
         labels: Option<&str>,
         model: Option<&str>,
         settings: &Settings,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, ArtifactError> {
         Ok(match labels {
             Some(column) => Self::Labels(column.to_owned()),
             None => {
@@ -59,14 +61,17 @@ impl Scorer {
     }
 }
 
-/// A tweet that waits for its score.
+/// A tweet that is not scored yet.
 struct Waiting {
     text: String,
     minute: Minute,
     brands: Vec<String>,
 }
 
-/// Reads a file to its end; what lies outside `from..=to` is not scored.
+/// Reads a file to its end. Tweets outside `from..=to` are neither scored nor counted.
+///
+/// # Errors
+/// The file cannot be read, or the model fails.
 pub fn count(
     file: &Path,
     mut scorer: Scorer,
@@ -74,7 +79,7 @@ pub fn count(
     brands: &[String],
     from: Option<Minute>,
     to: Option<Minute>,
-) -> anyhow::Result<Counted> {
+) -> Result<Counted, BacktestError> {
     let clock = SystemClock::new();
     let future_max = TimeDelta::seconds(settings.kafka.future_s_max.cast_signed());
     let labels = match &scorer {
@@ -93,7 +98,7 @@ pub fn count(
     };
     let mut seen: HashSet<TweetId> = HashSet::new();
     let mut waiting: Vec<Waiting> = Vec::with_capacity(BATCH_ROWS);
-    let (mut about, mut duplicates, mut told_s) = (0_u64, 0_u64, 0.0);
+    let (mut about, mut duplicates, mut printed_s) = (0_u64, 0_u64, 0.0);
     while let Some(row) = tweets.next()? {
         let minute = Minute::of(row.tweet.created_at);
         if from.is_some_and(|from| minute < from) || to.is_some_and(|to| minute > to) {
@@ -115,12 +120,12 @@ pub fn count(
                 score(model, &mut waiting, &mut add)?;
             }
         } else {
-            add(&found, minute, row.negative.context("labels were asked for")?);
+            add(&found, minute, row.negative.expect("the file was opened with labels"));
         }
         let now_s = clock.elapsed().as_secs_f64();
-        if now_s - told_s >= PROGRESS_EVERY_S {
-            told_s = now_s;
-            let (rows, place) = (tweets.read.rows, tweets.place());
+        if now_s - printed_s >= PROGRESS_EVERY_S {
+            printed_s = now_s;
+            let (rows, place) = (tweets.counts().rows, tweets.share_read());
             eprintln!(
                 "{}: {rows} rows, {:.0} rows/s, {:.0} s left",
                 file.display(),
@@ -132,7 +137,7 @@ pub fn count(
     if let Scorer::Model(model) = &mut scorer {
         score(model, &mut waiting, &mut add)?;
     }
-    let read = tweets.read;
+    let read = tweets.counts();
     for (line, reason) in &read.faults {
         eprintln!("{}, line {line}: {reason}; left out", file.display());
     }
@@ -154,7 +159,7 @@ fn score(
     model: &mut Model,
     waiting: &mut Vec<Waiting>,
     add: &mut dyn FnMut(&[String], Minute, bool),
-) -> anyhow::Result<()> {
+) -> Result<(), ClassifyError> {
     if waiting.is_empty() {
         return Ok(());
     }
