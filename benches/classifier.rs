@@ -26,7 +26,7 @@ use monitor_model::OpenOptions;
 use monitor_model::{
     self as classifier, Architecture, ArtifactError, Manifest, Model, TransformerShape,
 };
-use monitor_train::training::{self, Row, SplitBy};
+use monitor_train::data::{self, Row, SplitBy};
 use serde::Deserialize;
 
 #[derive(Parser)]
@@ -92,8 +92,8 @@ fn main() -> anyhow::Result<()> {
     let Architecture::Transformer(shape) = manifest.architecture else {
         anyhow::bail!("{} is no transformer", manifest.id())
     };
-    let data = training::read(&args.data, None)?;
-    let mut rows = training::split(&data.rows, SplitBy::User, manifest.seed).held_out;
+    let data = data::read(&args.data, None)?;
+    let mut rows = data::split(&data.rows, SplitBy::User, manifest.seed).held_out;
     rows.truncate(args.rows);
     let mut sides = sides(&args)?;
     let tokens = tokens(&sides[0], &rows);

@@ -18,8 +18,9 @@ use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::Probability;
 use monitor_core::text::{Analyzer, NgramLengths};
 use monitor_model::{Classifier, Encoder, HashedWords, KnownNgrams, Logistic, Tfidf};
-use monitor_train::training::linear::{self, Settings, TFIDF_LENGTHS};
-use monitor_train::training::{self, Metrics, Row, SplitBy};
+use monitor_train::data::{self, Row, SplitBy};
+use monitor_train::fit::linear::{self, Settings, TFIDF_LENGTHS};
+use monitor_train::report::Metrics;
 
 const DATA: &str = "../shared/data/sentiment140/training.249010.processed.noemoticon.csv.xz";
 const SEED: u64 = 140;
@@ -56,11 +57,11 @@ fn main() -> anyhow::Result<()> {
         "{} is not there: name a file in sentiment140's layout with --data",
         args.data.display()
     );
-    let mut data = training::read(&args.data, None)?;
+    let mut data = data::read(&args.data, None)?;
     if let Some(rows) = args.rows {
         data.draw(rows, SEED);
     }
-    let sides = training::split(&data.rows, SplitBy::User, SEED);
+    let sides = data::split(&data.rows, SplitBy::User, SEED);
     println!(
         "{} rows to learn from, {} to validate, {} of other authors held out; {} threads\n",
         sides.train.len(),
@@ -121,11 +122,7 @@ fn measure(encoder: &dyn Encoder, classifier: &mut dyn Classifier, rows: &[&Row]
 }
 
 /// Writes the rows for scikit-learn, and reads its figures.
-fn scikit_learn(
-    python: &Path,
-    args: &Args,
-    sides: &training::Split<'_>,
-) -> anyhow::Result<Vec<Line>> {
+fn scikit_learn(python: &Path, args: &Args, sides: &data::Split<'_>) -> anyhow::Result<Vec<Line>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("rows.json");
     let mut file = std::io::BufWriter::new(fs::File::create(&path)?);

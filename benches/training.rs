@@ -19,7 +19,9 @@ use anyhow::{Context, ensure};
 use clap::Parser;
 use monitor_core::text::{Analyzer, Vocabulary};
 use monitor_model::{Architecture, Encoder, Manifest, Pooling, Weights, WordIds};
-use monitor_train::training::{self, Dataset, Family, LSTM_RECIPE, Request, Row, Rows, SplitBy};
+use monitor_train::data::{self, Dataset, Row, SplitBy};
+use monitor_train::fit::{Family, LSTM_RECIPE};
+use monitor_train::{TrainingRequest, TrainingRows};
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
@@ -91,7 +93,7 @@ struct Outcome {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let mut data = training::read(&args.data, None)?;
+    let mut data = data::read(&args.data, None)?;
     data.draw(args.rows, 140);
     let own = Form {
         name: "own",
@@ -165,7 +167,7 @@ fn train(
     seed: u64,
     output: &Path,
 ) -> anyhow::Result<Manifest> {
-    let request = Request {
+    let request = TrainingRequest {
         commit: None,
         family: Family::Lstm,
         name: form.name.to_owned(),
@@ -191,8 +193,8 @@ fn train(
         stop: &|| false,
         command: String::new(),
     };
-    let rows = Rows { data, also: &[], also_rows: 0, test: None, calibrate: None };
-    Ok(training::train(&request, rows)?.manifest)
+    let rows = TrainingRows { data, also: &[], also_rows: 0, test: None, calibrate: None };
+    Ok(monitor_train::train(&request, rows)?.manifest)
 }
 
 fn version(models: &Path, manifest: &Manifest) -> PathBuf {
@@ -238,7 +240,7 @@ fn hand_over(
     fs::write(folder.join("settings.json"), serde_json::to_vec(&settings)?)?;
 
     let encoder = WordIds::new(form.analyzer.clone(), vocabulary, shape.sequence);
-    let sides = training::split(&data.rows, SplitBy::User, manifest.seed);
+    let sides = data::split(&data.rows, SplitBy::User, manifest.seed);
     let mut lines = std::io::BufWriter::new(fs::File::create(folder.join("rows.jsonl"))?);
     let mut write = |side: &str, rows: &[&Row]| -> anyhow::Result<()> {
         for row in rows {

@@ -13,6 +13,8 @@
 //!
 //! This package joins the crates below `crates/`; `ARCHITECTURE.md` has the map.
 
+pub mod backtest;
 pub mod cli;
 pub mod pipeline;
+pub mod replay;
 pub mod settings;

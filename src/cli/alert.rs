@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
-use super::evaluate::{print, print_json};
 use super::models::aligned;
+use super::output::{print, print_json};
 use super::times::{show as when, time};
 use super::{causes, known_brands, require_brand, with_store};
 use crate::pipeline;

@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use chrono::DateTime;
 
-use super::evaluate::print;
+use super::output::print;
 use crate::pipeline;
 use crate::settings::open_options;
 use monitor_config::{Endpoint, Receiver, Settings, Stream};

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use super::evaluate::{Split, print, print_json, write_whole};
+use super::evaluate::Split;
+use super::output::{print, print_json, write_whole};
 use monitor_config::Settings;
 use monitor_model::{self as classifier, Architecture, Manifest, Model, ModelId};
-use monitor_train::training;
-use monitor_train::training::evaluation::{
-    self, Cascaded, Compared, Comparison, Found, Measured, Metrics, Part,
-};
+use monitor_train::data::{self, Part};
+use monitor_train::report::{self, Cascaded, Compared, Comparison, Found, Measured, Metrics};
 
 /// Measure models side by side on the same labelled tweets
 ///
@@ -70,21 +69,18 @@ fn price(text: &str) -> Result<f64, String> {
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let threads = settings.model.threads;
     let (manifests, mut models) = open(&args, &open_options(&settings.model))?;
-    let data = training::read(&args.data, None)?;
-    let selection = evaluation::select(
-        &data,
-        &manifests.iter().collect::<Vec<_>>(),
-        args.split.map(Part::from),
-    )?;
+    let data = data::read(&args.data, None)?;
+    let selection =
+        data::select(&data, &manifests.iter().collect::<Vec<_>>(), args.split.map(Part::from))?;
     eprintln!("{}", selection.note);
 
     let mut scored = Vec::with_capacity(models.len());
     for model in &mut models {
         eprintln!("{} scores {} rows", model.id, selection.rows.len());
-        let scores = evaluation::score(model, &selection.rows);
+        let scores = report::score(model, &selection.rows);
         scored.push(scores.with_context(|| format!("measuring {}", model.id))?);
     }
-    let speeds = evaluation::speeds(&mut models, &selection.rows, threads)?;
+    let speeds = report::speeds(&mut models, &selection.rows, threads)?;
     let found: BTreeMap<&ModelId, Found<'_>> = (models.iter().zip(&scored).zip(speeds))
         .map(|((model, scored), speed)| {
             (&model.id, Found { scored, threshold: model.threshold, speed })
@@ -94,7 +90,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     for manifest in &manifests {
         let id = manifest.id();
         let Found { scored, threshold, speed } = found[&id];
-        let figures = Metrics::of(&evaluation::pairs(scored), threshold).figures();
+        let figures = Metrics::of(&report::pairs(scored), threshold).figures();
         let bytes = size(&settings.model.directory, manifest)?;
         compared.push(Compared::of(manifest, figures, speed, bytes, args.price_per_hour));
         if let Architecture::Cascade(shape) = &manifest.architecture {
@@ -105,7 +101,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let measured = Measured::of(&data, &selection);
     let comparison = Comparison::of(measured, args.price_per_hour, compared, cascades);
     if let Some(path) = &args.picture {
-        write_whole(path, &evaluation::comparison_svg(&comparison))?;
+        write_whole(path, &report::comparison_svg(&comparison))?;
     }
     match (args.json, args.markdown) {
         (true, _) => print_json(&comparison),

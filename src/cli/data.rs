@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_train::training::{self, Place, Profile, Quantiles, Target};
+use monitor_train::data::{self, Place, Profile, Quantiles, Target};
 
 /// Progress is told so often, in seconds.
 const TELL_EVERY_S: f64 = 2.0;
@@ -54,7 +54,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let Command::Profile(args) = args.command;
     let clock = SystemClock::new();
     let mut told_s = 0.0;
-    let profile = training::profile(&args.file, |place| {
+    let profile = data::profile(&args.file, |place| {
         let now_s = clock.elapsed().as_secs_f64();
         if now_s - told_s >= TELL_EVERY_S {
             told_s = now_s;
@@ -62,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
     })?;
     if let Some(path) = &args.picture {
-        super::evaluate::write_whole(path, &training::picture(&profile))
+        super::output::write_whole(path, &data::picture(&profile))
             .with_context(|| format!("cannot write the picture {}", path.display()))?;
     }
     let text =

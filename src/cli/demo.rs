@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::made::{Database, Made, PARTITIONS, SERVER_MAX, create_topic};
-use super::replay::{self, Sent, Times, replay};
 use crate::pipeline::Daemon;
+use crate::replay::{ReplayRequest, Sent, Times, replay};
 use monitor_config::{Brand, Email, Endpoint, Receiver, Settings, SmtpTls, Webhook};
 use monitor_core::Secret;
 use monitor_core::clock::{Clock, SystemClock};
@@ -88,7 +88,7 @@ pub fn run(args: Args, overrides: Vec<(String, String)>) -> anyhow::Result<()> {
 
 async fn demo(args: Args, settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    super::run::stop_on_signals(stop.clone())?;
+    super::signals::stop_on_signals(stop.clone())?;
     let mut made = Made::default();
     let played = play(&args, settings, &mut made, &stop).await;
     let unmade = made.unmake(args.keep).await;
@@ -250,7 +250,7 @@ async fn watch(
     let latest = Arc::new(Mutex::new(Sent::default()));
     let sending = {
         let (latest, stop, kafka) = (latest.clone(), stop.clone(), settings.kafka.clone());
-        let replayed = replay::Args {
+        let replayed = ReplayRequest {
             file: args.tweets.clone(),
             speed: args.speed,
             times: Times::Keep,

@@ -1,16 +1,16 @@
-use crate::settings::open_options;
-use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::evaluate_provider::{self, ProviderArgs};
 use monitor_config::Settings;
 use monitor_core::domain::Probability;
 use monitor_model::{self as classifier, Architecture, Member, Model};
-use monitor_train::training;
-use monitor_train::training::evaluation::{self, Cascaded, Evaluation, Found, Measured, Part};
+use monitor_train::data::{self, Part};
+use monitor_train::report::{self, Cascaded, Evaluation, Found, Measured};
+
+use super::evaluate_provider::{self, ProviderArgs};
+use super::output::{print, print_json, write_whole};
+use crate::settings::open_options;
 
 /// Measure a model on labelled tweets
 ///
@@ -90,7 +90,7 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let name = args.model.as_deref().unwrap_or(&settings.model.name);
     let (directory, threads) = (&settings.model.directory, settings.model.threads);
     let manifest = classifier::read_manifest(directory, name)?;
-    let data = training::read(data, None)?;
+    let data = data::read(data, None)?;
     let mut models = vec![classifier::open(&open_options(&settings.model), name)?];
     let mut manifests = vec![manifest];
     // A cascade is measured beside both of its models.
@@ -100,12 +100,12 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
         models.push(classifier::open(&open_options(&settings.model), &name)?);
     }
     let all: Vec<_> = manifests.iter().collect();
-    let selection = evaluation::select(&data, &all, args.split.map(Part::from))?;
+    let selection = data::select(&data, &all, args.split.map(Part::from))?;
 
     let threshold = args.threshold.unwrap_or(models[0].threshold);
-    let score = |model: &mut Model| evaluation::score(model, &selection.rows);
+    let score = |model: &mut Model| report::score(model, &selection.rows);
     let scored = models.iter_mut().map(score).collect::<Result<Vec<_>, _>>()?;
-    let speeds = evaluation::speeds(&mut models, &selection.rows, threads)?;
+    let speeds = report::speeds(&mut models, &selection.rows, threads)?;
     let measured = Measured::of(&data, &selection);
     let manifest = &manifests[0];
     let mut evaluation = Evaluation::of(manifest, measured, &scored[0], threshold, speeds[0]);
@@ -120,7 +120,7 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     }
     let scored = &scored[0];
     if let Some(path) = &args.picture {
-        write_whole(path, &evaluation::evaluation_svg(&evaluation, scored, threshold))?;
+        write_whole(path, &report::evaluation_svg(&evaluation, scored, threshold))?;
     }
     if args.json {
         eprintln!("{}", selection.note);
@@ -128,34 +128,4 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     } else {
         print(&evaluation.to_string())
     }
-}
-
-/// Prints an object over several lines.
-pub(super) fn print_json(object: &impl serde::Serialize) -> anyhow::Result<()> {
-    print(&format!("{}\n", serde_json::to_string_pretty(object)?))
-}
-
-/// Prints to whoever reads on; one who has seen enough is no error.
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Writes a file whole or not at all.
-pub(super) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let write = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
 }

@@ -17,14 +17,14 @@ use anyhow::{Context, bail, ensure};
 use tokio_util::sync::CancellationToken;
 
 use self::report::{Answer, Effort, Report};
-use super::evaluate::{print, print_json};
-use super::run::stop_on_signals;
+use super::output::{print, print_json};
+use super::signals::stop_on_signals;
 use monitor_core::Secret;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::text::unit_interval;
 use monitor_telemetry as telemetry;
+use monitor_train::data::{self, Target};
 use monitor_train::provider::{Azure, BATCH_DOCUMENTS_MAX, Limits, Retry, text_records};
-use monitor_train::training::{self, Target};
 
 /// As in the samples of Azure's own libraries.
 const KEY_VARIABLE: &str = "AZURE_LANGUAGE_KEY";
@@ -108,7 +108,7 @@ pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Resu
         return tell(&Report::of(&answers, None), json);
     }
     let data = data.context("which tweets? give --data FILE, or --answers FILE")?;
-    let rows = training::read_targets(data)?;
+    let rows = data::read_targets(data)?;
     let rows = rows.into_iter().map(|(target, row)| (target, row.text)).collect();
     let rows = draw(rows, args.documents, args.seed)?;
     let before = match &args.save {

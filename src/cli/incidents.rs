@@ -4,8 +4,8 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::evaluate::{print, print_json};
 use super::models::aligned;
+use super::output::{print, print_json};
 use super::times::show as when;
 use super::{causes, with_store};
 use monitor_config::Settings;

@@ -14,10 +14,12 @@ mod evaluate_provider;
 mod incidents;
 mod migrate;
 mod models;
-pub mod replay;
+mod output;
+mod replay;
 mod retrain;
 mod run;
 mod score;
+mod signals;
 mod silence;
 mod times;
 
@@ -27,10 +29,13 @@ use anyhow::{anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
-use crate::settings;
 use monitor_config::Settings;
 use monitor_core::domain::{Cause, STREAM};
 use monitor_store::{PostgresStore, StoreError};
+
+use crate::settings;
+
+pub use output::one_line;
 
 /// Streaming bad-buzz monitor: scores tweets from Kafka, stores them in Postgres, and
 /// tells people when a brand's share of negative tweets rises beyond what chance explains.
@@ -71,18 +76,6 @@ enum Command {
     Alert(alert::Args),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
-}
-
-/// An error and its causes in one line. Many of our errors have their cause in their own
-/// text, where it reads best; a cause that the line has already is not said again.
-pub fn one_line(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| {
-        match (line.is_empty(), line.contains(&cause)) {
-            (true, _) => cause,
-            (false, true) => line,
-            (false, false) => format!("{line}: {cause}"),
-        }
-    })
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -164,43 +157,5 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Alert(args) => alert::run(args, read()?),
         Command::Migrate(args) => migrate::run(args, read()?),
         Command::CheckConfig(args) => check_config::run(args, read()?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    enum Problem {
-        #[error("cannot read a.csv: {source}")]
-        AtTheEnd { source: io::Error },
-        #[error("a.zip: {source}; fetch it again")]
-        InTheMiddle { source: io::Error },
-        #[error("the manifest will not do")]
-        Silent { source: io::Error },
-        #[error(transparent)]
-        Transparent(#[from] Box<Problem>),
-    }
-
-    #[test]
-    fn no_cause_is_said_twice() {
-        let source = || io::Error::other("disk full");
-        let check = |name, error: anyhow::Error, expected: &str| {
-            assert_eq!(one_line(&error), expected, "{name}");
-        };
-        let at_the_end = || Problem::AtTheEnd { source: source() };
-        check("alone", anyhow::anyhow!("no brands"), "no brands");
-        check("at the end", at_the_end().into(), "cannot read a.csv: disk full");
-        let middle = Problem::InTheMiddle { source: source() };
-        check("in the middle", middle.into(), "a.zip: disk full; fetch it again");
-        let silent = Problem::Silent { source: source() };
-        check("not in the text", silent.into(), "the manifest will not do: disk full");
-        let within = Problem::Transparent(Box::new(at_the_end()));
-        check("transparent", within.into(), "cannot read a.csv: disk full");
-        let context = anyhow::Error::from(at_the_end()).context("stopped after 3 of 5");
-        check("in context", context, "stopped after 3 of 5: cannot read a.csv: disk full");
     }
 }

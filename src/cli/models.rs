@@ -11,14 +11,15 @@ use anyhow::{Context, bail, ensure};
 use chrono::SubsecRound;
 use serde::Serialize;
 
-use super::evaluate::{print, print_json};
+use super::output::{print, print_json};
 use super::retrain::{self, model_name};
 use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_model::{
     self as classifier, Comparison, Entry, FileState, Manifest, ModelId, promote_checked,
 };
-use monitor_train::training::{self, CascadeRequest, HELD_OUT, evaluation, training_time};
+use monitor_train::data::{self, HELD_OUT};
+use monitor_train::{CascadeRequest, report, training_time};
 
 /// List, show, promote and remove models; fetch pretrained ones
 ///
@@ -196,18 +197,18 @@ fn measure(
     file: &Path,
     manifests: [&Manifest; 2],
 ) -> anyhow::Result<Vec<Comparison>> {
-    let data = training::read(file, None)?;
+    let data = data::read(file, None)?;
     // What a cascade's models learned from it knows too.
     let mut known: Vec<Manifest> = manifests.into_iter().cloned().collect();
     for member in manifests.into_iter().flat_map(|it| it.architecture.members()) {
         known.push(classifier::read_manifest(&options.directory, &member.model.to_string())?);
     }
-    let selection = evaluation::select(&data, &known.iter().collect::<Vec<_>>(), None)?;
+    let selection = data::select(&data, &known.iter().collect::<Vec<_>>(), None)?;
     eprintln!("{}", selection.note);
     let rows = selection.rows;
     let [current, new] = manifests.map(|manifest| {
         let mut model = classifier::open(options, &manifest.id().to_string())?;
-        let auc = training::measure(&mut model, &rows)?.auc;
+        let auc = report::measure(&mut model, &rows)?.auc;
         auc.with_context(|| format!("{} needs both negative and positive rows", file.display()))
     });
     let (data, rows) = (data.file.clone(), rows.len());
@@ -251,7 +252,7 @@ fn list(directory: &Path, json: bool) -> anyhow::Result<()> {
 
 fn cascade(args: Cascade, settings: &Settings, commit: Option<&str>) -> anyhow::Result<()> {
     let Cascade { cheap, costly, data: file, accuracy_loss_max, name, no_promote } = args;
-    let data = training::read(&file, None)?;
+    let data = data::read(&file, None)?;
     eprintln!("{}: {}; {} left", data.file, data.report, data.rows.len());
     let id = |name: &str| classifier::resolve(&settings.model.directory, name);
     let (cheap, costly) = (id(&cheap)?.to_string(), id(&costly)?.to_string());
@@ -265,7 +266,8 @@ fn cascade(args: Cascade, settings: &Settings, commit: Option<&str>) -> anyhow::
     let promote = !no_promote;
     let request =
         CascadeRequest { name, cheap, costly, accuracy_loss_max, models, promote, commit, command };
-    let registered = training::cascade(&request, &data).context("putting a cascade together")?;
+    let registered =
+        monitor_train::cascade(&request, &data).context("putting a cascade together")?;
     if let Some(figures) = registered.manifest.metrics.get(HELD_OUT) {
         let figure = |key: &str| figures.get(key).copied().unwrap_or_default();
         eprintln!(

@@ -5,15 +5,14 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
-use super::evaluate;
-use super::run::stop_on_signals;
+use super::signals::stop_on_signals;
 use monitor_config::Settings;
 use monitor_core::text::Analyzer;
 use monitor_model::{self as classifier, ArtifactError, Pretrained, Source};
+use monitor_train::data::{self, Dataset, SplitBy};
+use monitor_train::fit::{self, Family, FitError};
 use monitor_train::hub;
-use monitor_train::training::{
-    self, Dataset, Family, Registered, Request, Rows, SplitBy, TrainingError,
-};
+use monitor_train::{Registered, TrainingError, TrainingRequest, TrainingRows};
 
 /// What a shell expects of a process that Ctrl-C ended.
 const STOPPED: i32 = 130;
@@ -189,7 +188,7 @@ struct Also {
 impl Also {
     /// As it stands in commands.
     fn words(&self) -> String {
-        format!("{}={}", training::file_name(&self.file), self.weight)
+        format!("{}={}", data::file_name(&self.file), self.weight)
     }
 }
 
@@ -235,7 +234,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
             let may = args.preset == Preset::Tweet;
             let has_base = args.base.is_some() || hub::cached(BASE, hub::MAIN).is_some();
             if may && !has_base {
-                eprintln!("leaving out the transformer: {}", TrainingError::NoBase);
+                eprintln!("leaving out the transformer: {}", FitError::NoBase);
             }
             let can = |family: &Family| *family != Family::Transformer || (may && has_base);
             Family::ALL.into_iter().filter(can).collect()
@@ -258,8 +257,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     // They are trained in order, so those before the one that was stopped are finished.
     let families = match families.as_slice() {
         all @ [_, _, ..] if args.resume => {
-            let stopped =
-                |family: &Family| training::is_unfinished(&output, &args.name_of(*family));
+            let stopped = |family: &Family| fit::is_unfinished(&output, &args.name_of(*family));
             let first = all.iter().position(stopped).with_context(|| {
                 format!("no training was stopped in {}: leave --resume out", output.display())
             })?;
@@ -271,17 +269,17 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     let analyzer = match args.preset {
         Preset::Tweet => Analyzer::tweet(),
         Preset::Study => {
-            Analyzer::study(Arc::new(training::find_word_lists(args.word_lists.as_deref())?))
+            Analyzer::study(Arc::new(data::find_word_lists(args.word_lists.as_deref())?))
         }
     };
-    let mut data = training::read(&args.data, args.test.as_deref())?;
+    let mut data = data::read(&args.data, args.test.as_deref())?;
     eprintln!("{}: {}; {} left", data.file, data.report, data.rows.len());
     let read = |path: &Option<PathBuf>| -> anyhow::Result<Option<Dataset>> {
-        Ok(path.as_deref().map(|path| training::read(path, None)).transpose()?)
+        Ok(path.as_deref().map(|path| data::read(path, None)).transpose()?)
     };
     let test = read(&args.test)?;
     let calibrate = match &args.calibrate {
-        Some(path) => Some(training::read(path, args.test.as_deref())?),
+        Some(path) => Some(data::read(path, args.test.as_deref())?),
         None => None,
     };
     if let Some(rows) = args.rows {
@@ -289,7 +287,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     }
     let (mut also_rows, mut also) = (0, Vec::new());
     for Also { file, weight } in &args.also {
-        let other = training::read(file, args.test.as_deref())?;
+        let other = data::read(file, args.test.as_deref())?;
         let (file, sha256, read) = (other.file.clone(), other.sha256.clone(), other.rows.len());
         let added = data.add(other, *weight);
         let about = format!("{added} of {read} rows added, each counting {weight} times");
@@ -301,7 +299,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     let stopped = CancellationToken::new();
     runtime.block_on(async { stop_on_signals(stopped.clone()) })?;
     let stop = || stopped.is_cancelled();
-    let rows = Rows {
+    let rows = TrainingRows {
         data: &data,
         also: &also,
         also_rows,
@@ -310,7 +308,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     };
     for family in families {
         let name = args.name_of(family);
-        let request = Request {
+        let request = TrainingRequest {
             family,
             commit: commit.map(str::to_owned),
             command: args.command(
@@ -341,13 +339,12 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
             device,
             device_name: args.device.clone(),
             promote: !args.no_promote,
-            resume: args.resume
-                && (args.family.is_some() || training::is_unfinished(&output, &name)),
+            resume: args.resume && (args.family.is_some() || fit::is_unfinished(&output, &name)),
             stop: &stop,
         };
-        match training::train(&request, rows) {
+        match monitor_train::train(&request, rows) {
             Ok(registered) => print(&registered, &request.output)?,
-            Err(error @ (TrainingError::Stopped | TrainingError::Abandoned)) => {
+            Err(error @ TrainingError::Fit(FitError::Stopped | FitError::Abandoned)) => {
                 eprintln!("{name}: {error}");
                 std::process::exit(STOPPED);
             }
@@ -376,7 +373,7 @@ pub(super) fn print(
     if let Some(promotion) = promotion {
         out.push_str(&format!("{}\n", promotion.words(&manifest.id(), directory)));
     }
-    evaluate::print(&out)
+    super::output::print(&out)
 }
 
 /// Whether it is solved, and not taught row by row.
@@ -398,7 +395,7 @@ impl Args {
             return Ok(folder.to_owned());
         }
         hub::cached(base, hub::MAIN).with_context(|| match self.base {
-            None => TrainingError::NoBase.to_string(),
+            None => FitError::NoBase.to_string(),
             Some(_) => format!(
                 "--base: there is no folder {base}, nor was a model of this name fetched: correct \
                  it, or fetch the model first (monitor models fetch {base})"
@@ -445,7 +442,7 @@ impl Args {
     ) -> String {
         let mut words = format!("monitor retrain {}", family.as_str());
         let mut add = |flag: &str, value: String| words.push_str(&format!(" --{flag} {value}"));
-        let file = |path: &Path| training::file_name(path);
+        let file = |path: &Path| data::file_name(path);
         add("data", file(&self.data));
         for (flag, path) in [("test", &self.test), ("calibrate", &self.calibrate)] {
             path.iter().for_each(|path| add(flag, file(path)));

@@ -1,15 +1,15 @@
 use std::sync::Arc;
 
-use crate::settings::log_format;
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::Daemon;
 use monitor_config::Settings;
 use monitor_core::clock::SystemClock;
-use monitor_telemetry as telemetry;
+
+use super::signals::stop_on_signals;
+use crate::pipeline::Daemon;
+use crate::settings::log_format;
 
 /// Read tweets from Kafka, score and store them, and alert; until SIGTERM
 ///
@@ -29,7 +29,7 @@ use monitor_telemetry as telemetry;
 pub struct Args {}
 
 pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
-    telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
+    monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
         .context("log.filter")?;
     require_brands(&settings)?;
     let runtime = tokio::runtime::Runtime::new()?;
@@ -58,24 +58,5 @@ pub fn require_brands(settings: &Settings) -> anyhow::Result<()> {
         "no brands are configured: no tweet would be about anything; add a [brands.<name>] table \
          (config/monitor.example.toml shows one)"
     );
-    Ok(())
-}
-
-/// Cancels `shutdown` on SIGTERM or Ctrl-C; a second signal ends the process at once.
-pub fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        for _ in 0..2 {
-            tokio::select! {
-                _ = terminate.recv() => tracing::info!("SIGTERM"),
-                _ = interrupt.recv() => tracing::info!("interrupted"),
-            }
-            if shutdown.is_cancelled() {
-                std::process::exit(130);
-            }
-            shutdown.cancel();
-        }
-    });
     Ok(())
 }

@@ -1,8 +1,8 @@
 use anyhow::ensure;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::evaluate::{print, print_json};
 use super::models::aligned;
+use super::output::{print, print_json};
 use super::times::{length, show as when, time};
 use super::{known_brands, require_brand, with_store};
 use monitor_config::Settings;

@@ -1,5 +1,7 @@
 //! Times and lengths of time, as people type and read them.
 
+pub(super) use monitor_core::format::utc_minute as show;
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 
 /// A time: RFC 3339, or a date with or without a time of day, in UTC.
@@ -38,11 +40,6 @@ pub(super) fn length(text: &str) -> Result<TimeDelta, String> {
 
 /// Longest length of time taken, in days: a slip of the finger must not last for good.
 const LENGTH_DAYS_MAX: i64 = 366;
-
-/// A time for people.
-pub(super) fn show(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M").to_string()
-}
 
 #[cfg(test)]
 mod tests {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use monitor::cli::replay::{Args as Replay, Sent, Times, replay};
 use monitor::pipeline::Judge;
+use monitor::replay::{ReplayRequest, Sent, Times, replay};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
@@ -198,14 +198,14 @@ impl Rig {
             topic: TOPIC.into(),
             ..monitor_config::Kafka::default()
         };
-        let args = Replay {
+        let request = ReplayRequest {
             file: Path::new(env!("CARGO_MANIFEST_DIR")).join(WEEK),
             speed,
             times: Times::Keep,
             limit: None,
         };
         tokio::task::spawn_blocking(move || {
-            replay(&args, &kafka, &CancellationToken::new(), &mut |_| {}).unwrap()
+            replay(&request, &kafka, &CancellationToken::new(), &mut |_| {}).unwrap()
         })
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use monitor_core::text::{Analyzer, NgramLengths};
 use monitor_model::{Encoder, KnownNgrams, features};
-use monitor_train::training::Row;
-use monitor_train::training::linear::{self, Settings, TFIDF_LENGTHS, TfidfModel};
+use monitor_train::data::Row;
+use monitor_train::fit::linear::{self, Settings, TFIDF_LENGTHS, TfidfModel};
 
 const TEXTS: [&str; 8] = [
     "i love love love my cat",

@@ -8,9 +8,9 @@ use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Label, Score};
 use monitor_core::text::Analyzer;
 use monitor_model::{self as classifier, Manifest, Model};
-use monitor_train::training::{
-    self, Dataset, Family, HELD_OUT, Request, Rows, SplitBy, TrainingError,
-};
+use monitor_train::data::{self, Dataset, HELD_OUT, SplitBy};
+use monitor_train::fit::{Family, FitError};
+use monitor_train::{TrainingError, TrainingRequest, TrainingRows, report};
 
 use crate::support::models_in;
 
@@ -22,11 +22,11 @@ pub fn here(path: &str) -> PathBuf {
 const SHIPPED: [&str; 4] = ["cascade", "logistic-tfidf", "lstm", "transformer"];
 
 fn fixture(name: &str) -> Dataset {
-    training::read(&here("tests/fixtures").join(name), None).unwrap()
+    data::read(&here("tests/fixtures").join(name), None).unwrap()
 }
 
-pub fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
-    Request {
+pub fn request(family: Family, output: &Path, seed: u64) -> TrainingRequest<'static> {
+    TrainingRequest {
         commit: None,
         family,
         name: family.as_str().into(),
@@ -54,12 +54,13 @@ pub fn request(family: Family, output: &Path, seed: u64) -> Request<'static> {
     }
 }
 
-pub fn train_as(request: &Request<'_>) -> Result<Manifest, TrainingError> {
+pub fn train_as(request: &TrainingRequest<'_>) -> Result<Manifest, TrainingError> {
     let test = here("tests/fixtures/manual.csv");
-    let data = training::read(&here("tests/fixtures/sentiment.csv"), Some(&test)).unwrap();
+    let data = data::read(&here("tests/fixtures/sentiment.csv"), Some(&test)).unwrap();
     let test = fixture("manual.csv");
-    let rows = Rows { data: &data, also: &[], also_rows: 0, test: Some(&test), calibrate: None };
-    training::train(request, rows).map(|registered| registered.manifest)
+    let rows =
+        TrainingRows { data: &data, also: &[], also_rows: 0, test: Some(&test), calibrate: None };
+    monitor_train::train(request, rows).map(|registered| registered.manifest)
 }
 
 /// Trains on the fixture; a few hundred made-up rows are learned in a second.
@@ -144,7 +145,7 @@ fn a_teacher_is_listened_to() {
     let output = folder.path();
     let teacher = train(Family::LogisticTfidf, output, 7);
     let pupil = |name: &str, seed, teacher: Option<&str>| {
-        train_as(&Request {
+        train_as(&TrainingRequest {
             name: name.into(),
             teacher: teacher.map(str::to_owned),
             // Long enough to be surer than the teacher of rows that are easily told apart.
@@ -191,11 +192,14 @@ fn a_training_that_was_stopped_ends_as_one_that_was_not() {
             looks.set(looks.get() + 1);
             looks.get() > 20 // in the middle of an epoch of 32 steps or more
         };
-        let request =
-            Request { stop: &stop, resume: stops > 0, ..request(Family::Lstm, parts.path(), 5) };
+        let request = TrainingRequest {
+            stop: &stop,
+            resume: stops > 0,
+            ..request(Family::Lstm, parts.path(), 5)
+        };
         match train_as(&request) {
             Ok(manifest) => break manifest,
-            Err(TrainingError::Stopped) => {}
+            Err(TrainingError::Fit(FitError::Stopped)) => {}
             Err(error) => panic!("{error}"),
         }
         assert!(!parts.path().join("lstm").exists(), "nothing is registered yet");
@@ -211,8 +215,9 @@ fn a_training_that_was_stopped_ends_as_one_that_was_not() {
 #[test]
 fn only_its_own_training_takes_a_checkpoint_up() {
     let folder = tempfile::tempdir().unwrap();
-    let resume = |seed| Request { resume: true, ..request(Family::Lstm, folder.path(), seed) };
-    let check = |name: &str, request: &Request<'_>, expected: &[&str]| {
+    let resume =
+        |seed| TrainingRequest { resume: true, ..request(Family::Lstm, folder.path(), seed) };
+    let check = |name: &str, request: &TrainingRequest<'_>, expected: &[&str]| {
         let error = train_as(request).unwrap_err().to_string();
         for part in expected {
             assert!(error.contains(part), "{name}: {error}");
@@ -226,10 +231,10 @@ fn only_its_own_training_takes_a_checkpoint_up() {
     };
     check(
         "stopped",
-        &Request { stop: &stop, ..request(Family::Lstm, folder.path(), 1) },
+        &TrainingRequest { stop: &stop, ..request(Family::Lstm, folder.path(), 1) },
         &["stopped", "the same command with --resume"],
     );
-    let other = Request { command: "monitor retrain --seed 2".into(), ..resume(1) };
+    let other = TrainingRequest { command: "monitor retrain --seed 2".into(), ..resume(1) };
     check("another command", &other, &["another training", "`monitor retrain`"]);
     let path = folder.path().join(".runs/lstm/checkpoint");
     let bytes = fs::read(&path).unwrap();
@@ -250,8 +255,9 @@ fn calibrates_on_rows_of_people() {
     human.rows.iter_mut().for_each(|row| row.text.push_str(", said a person"));
     human.rows.extend(data.rows.iter().take(50).cloned());
     let request = request(Family::Dense, folder.path(), 3);
-    let rows = Rows { data: &data, also: &[], also_rows: 0, test: None, calibrate: Some(&human) };
-    let manifest = training::train(&request, rows).unwrap().manifest;
+    let rows =
+        TrainingRows { data: &data, also: &[], also_rows: 0, test: None, calibrate: Some(&human) };
+    let manifest = monitor_train::train(&request, rows).unwrap().manifest;
     let figures = |when: &str| &manifest.metrics[&format!("sentiment.csv, {when} calibration")];
     let (before, after) = (figures("before"), figures("after"));
     assert_eq!(before["rows"], after["rows"]);
@@ -266,15 +272,15 @@ fn calibrates_on_rows_of_people() {
     // The daemon's scores are the calibrated ones.
     let mut served = classifier::open(&models_in(folder.path()), "dense").unwrap();
     assert_eq!(served.threshold.get(), manifest.calibration.threshold);
-    let held_out = training::split(&data.rows, SplitBy::User, 3).held_out;
-    let measured = training::measure(&mut served, &held_out).unwrap();
+    let held_out = data::split(&data.rows, SplitBy::User, 3).held_out;
+    let measured = report::measure(&mut served, &held_out).unwrap();
     assert_eq!(measured.figures(), manifest.metrics[HELD_OUT]);
 
     let mut few = human.clone();
     few.rows.truncate(30);
-    let rows = Rows { calibrate: Some(&few), ..rows };
-    let error = training::train(&request, rows).unwrap_err().to_string();
-    assert!(error.contains("sentiment.csv: of 30 rows 30 are not learned from too"), "{error}");
+    let rows = TrainingRows { calibrate: Some(&few), ..rows };
+    let error = monitor_train::train(&request, rows).unwrap_err().to_string();
+    assert!(error.contains("sentiment.csv: 30 of 30 rows are not in the training data"), "{error}");
     assert!(!folder.path().join("dense/2").exists());
 }
 
@@ -283,7 +289,7 @@ fn the_study_s_form_over_word_vectors() {
     let folder = tempfile::tempdir().unwrap();
     let vectors = folder.path().join("vectors.txt");
     fs::write(&vectors, "love 1 0 0.5 0.25\nhate -1 0 0.5 0.25\nwork 0 1 0.5 0.25\n").unwrap();
-    let with = Request {
+    let with = TrainingRequest {
         name: "lstm-tiny".into(),
         embeddings: vec![vectors],
         frozen: Some(true),
@@ -448,12 +454,12 @@ fn damage_is_named() {
 #[test]
 fn too_few_rows_and_bad_files_leave_the_registry_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let mut data = training::read(&here("tests/fixtures/sentiment.csv"), None).unwrap();
+    let mut data = data::read(&here("tests/fixtures/sentiment.csv"), None).unwrap();
     data.draw(3, 1);
     let request = request(Family::Lstm, &folder.path().join("models"), 1);
-    let error = training::train(
+    let error = monitor_train::train(
         &request,
-        Rows { data: &data, also: &[], also_rows: 0, test: None, calibrate: None },
+        TrainingRows { data: &data, also: &[], also_rows: 0, test: None, calibrate: None },
     )
     .unwrap_err()
     .to_string();

@@ -12,7 +12,9 @@ use monitor_model::{
     self as classifier, ArtifactError, Encoding, GENERATOR, Network, OpenOptions, Pretrained,
     StoredPrecision, Weights, WordPieces,
 };
-use monitor_train::training::{self, Family, Request, TrainingError};
+use monitor_train::data;
+use monitor_train::fit::{Family, FitError};
+use monitor_train::{TrainingError, TrainingRequest};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -93,7 +95,7 @@ fn check_real_tweets(file: &Path, pieces: &WordPieces, column: usize, rows_min: 
         .map(|cells| (cells[0], cells[column]))
         .collect();
     let mut seen = 0;
-    for row in training::read(file, None).unwrap().rows {
+    for row in data::read(file, None).unwrap().rows {
         let Some(expected) = expected.get(&*short_hash(row.text.as_bytes())) else { continue };
         seen += 1;
         let Encoding { ids, truncated, .. } = pieces.pieces(&row.text);
@@ -515,7 +517,7 @@ fn learns_and_lies_there_as_hugging_face_has_it() {
 
 #[test]
 fn a_thousand_rows_score_as_each_alone() {
-    let rows = training::read(&here("tests/fixtures/airline-week.csv.xz"), None).unwrap().rows;
+    let rows = data::read(&here("tests/fixtures/airline-week.csv.xz"), None).unwrap().rows;
     let mut texts: Vec<&str> = rows.iter().take(1_000).map(|row| row.text.as_str()).collect();
     texts.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(1));
     let score = |precision, rows, tolerance: f32| {
@@ -569,7 +571,7 @@ fn a_text_of_anything_has_a_score() {
 fn a_fine_tuning_that_was_stopped_ends_as_one_that_was_not() {
     for half in [false, true] {
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let asked = |folder: &Path| Request {
+        let asked = |folder: &Path| TrainingRequest {
             half,
             epochs_max: Some(2),
             ..request(Family::Transformer, folder, 5)
@@ -583,9 +585,13 @@ fn a_fine_tuning_that_was_stopped_ends_as_one_that_was_not() {
                 looks.set(looks.get() + 1);
                 looks.get() > 20 // in the middle of an epoch of 32 steps or more
             };
-            match train_as(&Request { stop: &stop, resume: stops > 0, ..asked(parts.path()) }) {
+            match train_as(&TrainingRequest {
+                stop: &stop,
+                resume: stops > 0,
+                ..asked(parts.path())
+            }) {
                 Ok(manifest) => break manifest,
-                Err(TrainingError::Stopped) => stops += 1,
+                Err(TrainingError::Fit(FitError::Stopped)) => stops += 1,
                 Err(error) => panic!("{error}"),
             }
         };

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use monitor_core::text::{Analyzer, Lexicon, LexiconSources};
 use monitor_model as classifier;
-use monitor_train::training::{Family, Request, find_word_lists};
+use monitor_train::TrainingRequest;
+use monitor_train::data::find_word_lists;
+use monitor_train::fit::Family;
 use sha2::{Digest, Sha256};
 
 use crate::models::{request, train_as};
@@ -60,7 +62,8 @@ fn a_model_keeps_its_word_lists() {
     let folder = tempfile::tempdir().unwrap();
     let analyzer = Analyzer::study(Arc::new(lexicon.unwrap()));
     let manifest =
-        train_as(&Request { analyzer, ..request(Family::Dense, folder.path(), 7) }).unwrap();
+        train_as(&TrainingRequest { analyzer, ..request(Family::Dense, folder.path(), 7) })
+            .unwrap();
     assert_eq!(manifest.preset, "study");
     assert!(manifest.files.contains_key("lexicon.txt"));
     let version = folder.path().join("dense/1");

@@ -10,8 +10,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use monitor_core::domain::Probability;
+use monitor_train::data::Target;
 use monitor_train::provider::{Confidence, Reply, Sentiment, Usage};
-use monitor_train::training::{ClassificationReport, Metrics, Target};
+use monitor_train::report::{ClassificationReport, Metrics};
 
 const WITH_NEUTRAL: [&str; 3] = ["negative", "neutral", "positive"];
 const WITHOUT_NEUTRAL: [&str; 2] = ["negative", "positive"];

@@ -1,6 +1,6 @@
 use anyhow::Context;
 
-use crate::cli::evaluate::print;
+use crate::cli::output::print;
 use monitor_model::Pretrained;
 use monitor_train::hub;
 

@@ -1,0 +1,177 @@
+//! Puts two models together: where the cheap one may answer, and what that costs.
+//!
+//! **Invariant.** The band is fitted on rows that neither model learned from, and measured on
+//! rows that neither has ever seen. Deliberately absent: speed; `monitor evaluate` measures it
+//! beside the costly model's, in one run.
+
+use std::collections::BTreeMap;
+
+use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::Probability;
+use monitor_core::text::Analyzer;
+use monitor_model::{
+    self as classifier, Architecture, Calibration, CascadeShape, Data, Member, NewArtifact,
+    OpenOptions, Source, Weights, moved,
+};
+
+use crate::data::{Dataset, HELD_OUT, has_both_labels, rows_sha256, select_to_fit};
+use crate::fit::{Band, CascadeRow, Pair, fit_band, scores};
+use crate::provenance::{LIBTORCH, TCH};
+use crate::report::{Metrics, card, record};
+use crate::train::{Registered, TrainingError, promote};
+
+/// Which models to put together, and how.
+pub struct CascadeRequest<'a> {
+    /// Name of the new model.
+    pub name: String,
+    /// Name or `name@version` of the model that scores every row.
+    pub cheap: String,
+    /// The same of the one that scores the rows that are escalated.
+    pub costly: String,
+    /// Points of accuracy (hundredths) that may be lost against the costly model alone.
+    pub accuracy_loss_max: f64,
+    /// Folder of models, and what computes.
+    pub models: &'a OpenOptions,
+    /// Whether the name opens the new version from now on.
+    pub promote: bool,
+    /// Commit of the program, for the manifest.
+    pub commit: Option<String>,
+    /// What to type to do it again, for the manifest; without folders.
+    pub command: String,
+}
+
+/// Fits the band on rows of `data` that decided when the training of both models stopped,
+/// measures the cascade beside both on rows held out from both, and registers it.
+///
+/// # Errors
+/// [`TrainingError`]; the registry is unchanged then.
+pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registered, TrainingError> {
+    let directory = &request.models.directory;
+    classifier::ready(directory, &request.name)?;
+    let clock = SystemClock::new();
+    let members = [&request.cheap, &request.costly].map(|name| classifier::member(directory, name));
+    let [cheap, costly] = members;
+    let (cheap, costly): (Member, Member) = (cheap?, costly?);
+    let read = |member: &Member| classifier::read_manifest(directory, &member.model.to_string());
+    let (cheap_manifest, costly_manifest) = (read(&cheap)?, read(&costly)?);
+    let (to_fit, held_out) = select_to_fit(data, &[&cheap_manifest, &costly_manifest])?;
+    if !(has_both_labels(&to_fit) && has_both_labels(&held_out)) {
+        let (file, fit, held_out) = (data.file.clone(), to_fit.len(), held_out.len());
+        return Err(TrainingError::TooFewForCascade { file, fit, held_out });
+    }
+    let open = |member: &Member| classifier::open(request.models, &member.model.to_string());
+    let (mut cheap_model, mut costly_model) = (open(&cheap)?, open(&costly)?);
+    let threshold = costly_model.threshold;
+    eprintln!(
+        "{}: {} rows to fit on, {} to measure on",
+        request.name,
+        to_fit.len(),
+        held_out.len()
+    );
+    let judged = judged(
+        (&scores(&mut cheap_model, &to_fit)?, cheap_model.threshold),
+        (&scores(&mut costly_model, &to_fit)?, threshold),
+    );
+    let loss_max = request.accuracy_loss_max / 100.0;
+    let Band { low, high } = fit_band(&judged, cheap_model.threshold.get(), loss_max);
+    let shape = CascadeShape { cheap, costly, low, high };
+
+    let minutes = clock.elapsed().as_secs_f64() / 60.0;
+    let manifest = classifier::Manifest {
+        name: request.name.clone(),
+        version: 0,
+        architecture: Architecture::Cascade(shape.clone()),
+        preset: cheap_manifest.preset,
+        calibration: Calibration { threshold: threshold.get(), ..Calibration::NONE },
+        parameters: cheap_manifest.parameters + costly_manifest.parameters,
+        trainable: 2,
+        seed: costly_manifest.seed,
+        command: request.command.clone(),
+        data: about(data, costly_manifest.data, to_fit.len(), held_out.len()),
+        commit: request.commit.clone(),
+        libraries: BTreeMap::from([
+            ("monitor".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("tch".to_owned(), TCH.to_owned()),
+            ("libtorch".to_owned(), LIBTORCH.to_owned()),
+        ]),
+        machine: costly_manifest.machine,
+        trained_at: clock.now(),
+        minutes: cheap_manifest.minutes + costly_manifest.minutes + (minutes * 1e3).round() / 1e3,
+        metrics: BTreeMap::new(),
+        rows_sha256: BTreeMap::new(),
+        files: BTreeMap::new(),
+    };
+    let artifact = NewArtifact {
+        manifest,
+        weights: Weights::default(),
+        vocabulary: None,
+        analyzer: Analyzer::tweet(),
+        ngrams: None,
+        transformer: None,
+        extra: BTreeMap::new(),
+    };
+    let device =
+        classifier::device(&request.models.device).map_err(classifier::ArtifactError::from)?;
+    let manifest = classifier::register(directory, artifact, device, |mut model, manifest| {
+        let pairs = scores(&mut model, &held_out)?;
+        record(manifest, HELD_OUT, &pairs, manifest.calibration, rows_sha256(&held_out));
+        let figures = manifest.metrics.entry(HELD_OUT.to_owned()).or_default();
+        let cheap = scores(&mut cheap_model, &held_out)?;
+        let escalated = cheap.iter().filter(|(score, _)| shape.escalates(*score)).count();
+        let share = escalated as f64 / cheap.len() as f64;
+        figures.insert("escalated_share".to_owned(), (share * 1e4).round() / 1e4);
+        let costly = scores(&mut costly_model, &held_out)?;
+        for (name, pairs, threshold) in [
+            ("cheap_accuracy", &cheap, cheap_model.threshold),
+            ("costly_accuracy", &costly, threshold),
+        ] {
+            let found = Metrics::of(pairs, threshold).figures();
+            figures.extend(found.get("accuracy").map(|value| (name.to_owned(), *value)));
+        }
+        Ok::<String, TrainingError>(card(manifest, &data.report))
+    })?;
+    let promotion = request.promote.then(|| promote(directory, &manifest.id(), clock.now()));
+    Ok(Registered { manifest, promotion: promotion.transpose()? })
+}
+
+/// Where the rows came from: the costly model's own file, or another to be known again as one
+/// that something was fitted on.
+fn about(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Data {
+    if data.sha256 == costly.sha256 {
+        let Data { file, sha256, split, also, .. } = costly;
+        let (rows_train, rows_validation, rows_held_out) = (0, fit, held_out);
+        let (calibrate, embeddings) = (None, Vec::new());
+        return Data {
+            file,
+            sha256,
+            rows_train,
+            rows_validation,
+            rows_held_out,
+            split,
+            also,
+            calibrate,
+            embeddings,
+            teacher: None,
+        };
+    }
+    let calibrate = Some(Source {
+        file: data.file.clone(),
+        sha256: data.sha256.clone(),
+        about: format!("{fit} rows fitted on"),
+    });
+    Data { calibrate, ..costly }
+}
+
+/// What it costs to let the cheap model answer; each side has its scores and its threshold.
+fn judged(
+    (cheap, cheap_threshold): (&[Pair], Probability),
+    (costly, costly_threshold): (&[Pair], Probability),
+) -> Vec<CascadeRow> {
+    let rows = cheap.iter().zip(costly);
+    rows.map(|((cheap, negative), (costly, _))| {
+        let moved = moved(*cheap, cheap_threshold, costly_threshold);
+        let right = |score: Probability| i8::from((score >= costly_threshold) == *negative);
+        CascadeRow { cheap: cheap.get(), lost: right(*costly) - right(moved) }
+    })
+    .collect()
+}

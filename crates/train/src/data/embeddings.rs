@@ -1,0 +1,454 @@
+//! Word embeddings that others trained: GloVe (Pennington et al. 2014), word2vec
+//! (Mikolov et al. 2013), fastText (Bojanowski et al. 2017).
+//!
+//! Three layouts, told apart by their beginning, packed as [`packed`] reads it or not:
+//! - GloVe text: a word and its numbers a line, no header. Some releases have words with
+//!   spaces (". . ."), so the numbers are the last fields of a line;
+//! - word2vec text and fastText `.vec`: the same behind a line "count width";
+//! - word2vec binary: that line, then for each word its bytes, a space, and the numbers as
+//!   little-endian single precision.
+//!
+//! A wanted word takes the vector of its own spelling; failing that, of its lower case
+//! ("Good" finds "good"), then of the first other case ("paris" finds "Paris"). A word
+//! that stands there twice counts the first time.
+//!
+//! **Invariant.** Every row is checked, kept or not; memory is bounded by the words wanted,
+//! not by the file. Deliberately absent: fastText's `.bin` with its parts of words, and
+//! scaling; the numbers are the file's.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::{file_name, packed};
+use crate::progress::Progress;
+
+/// The layout is told from so many bytes; the first line has to fit.
+const HEAD_BYTES: u64 = 256 * 1024;
+/// A longer line is none.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+/// Numbers of a word; the largest in use have 4,096.
+const WIDTHS: std::ops::RangeInclusive<u64> = 2..=10_000;
+/// Models are stored in half precision, which goes this far; true vectors stay below 100.
+const NUMBER_MAX: f32 = 65_504.0;
+/// Words of a file; the largest in use has 9 million.
+const COUNTS: std::ops::RangeInclusive<u64> = 1..=100_000_000;
+/// More control characters than this share of the beginning, and it is binary.
+const CONTROL_SHARE_MAX: f64 = 0.01;
+/// Missing words that are named.
+const MISSING_NAMED_MAX: usize = 20;
+
+/// The vectors of the words that were wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings {
+    /// Numbers of a word.
+    pub width: usize,
+    /// Words in the file, wanted or not.
+    pub words_read: usize,
+    /// The file's SHA-256, as it lies on disk.
+    pub sha256: String,
+    vectors: HashMap<String, Vec<f32>>,
+}
+
+/// How much of a vocabulary has a vector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coverage {
+    /// Share of the words, each counted once.
+    pub types: f64,
+    /// Share of the words, each counted as often as it occurs.
+    pub tokens: f64,
+    /// The most frequent words without a vector, 20 at most, with their counts.
+    pub missing: Vec<(String, usize)>,
+}
+
+/// A file that gives no embeddings, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {fault}", .path.display())]
+pub struct EmbeddingError {
+    /// Which file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub fault: EmbeddingFault,
+}
+
+/// What can be wrong with a file of embeddings. Lines and words are counted from 1.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddingFault {
+    /// It could not be read or unpacked.
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// There is nothing in it.
+    #[error("it is empty: give GloVe text, word2vec text or binary, or fastText .vec")]
+    Empty,
+    /// It is another kind of file.
+    #[error(
+        "there are no word embeddings in it (it begins with {0:?}): give GloVe text, word2vec \
+         text or binary, or fastText .vec"
+    )]
+    Unknown(String),
+    /// Its first line cannot be true.
+    #[error(
+        "its first line promises {count} words of {width} numbers; up to {} words of {} to {} \
+         numbers are possible: the file is damaged, fetch it again",
+        COUNTS.end(), WIDTHS.start(), WIDTHS.end()
+    )]
+    Header {
+        /// Words it promises.
+        count: u64,
+        /// Numbers of each that it promises.
+        width: u64,
+    },
+    /// A row does not fit the others.
+    #[error(
+        "line {line} has {found} numbers behind its word and should have {expected}: the file \
+         is damaged or cut off, fetch it again"
+    )]
+    Width {
+        /// Which line.
+        line: usize,
+        /// Numbers there.
+        found: usize,
+        /// Numbers in the first row, or in the header.
+        expected: usize,
+    },
+    /// A field is not a finite number.
+    #[error(
+        "{row} ({word:?}) holds {value:?}, which is no finite number up to {NUMBER_MAX}: the file is \
+         damaged, fetch it again or take the row out"
+    )]
+    Number {
+        /// "line 3" or "word 3".
+        row: String,
+        /// The row's word.
+        word: String,
+        /// What stands there.
+        value: String,
+    },
+    /// A line, or a word in a binary file, goes on and on.
+    #[error("{0} does not end within {LINE_BYTES_MAX} bytes: the file is damaged, fetch it again")]
+    Endless(String),
+    /// It ends too early.
+    #[error(
+        "its first line promises {promised} words, and it ends after {found}: the file was cut \
+         off, fetch it again"
+    )]
+    Truncated {
+        /// Words in the header.
+        promised: usize,
+        /// Whole words in the file.
+        found: usize,
+    },
+    /// It does not end where it should.
+    #[error(
+        "its first line promises {0} words, and there is more behind them: the file is damaged, \
+         fetch it again"
+    )]
+    Longer(usize),
+    /// Not one word is of use.
+    #[error(
+        "none of its {read} words is among the {wanted} of the vocabulary: is it for another \
+         language?"
+    )]
+    Uncovered {
+        /// Words in the file.
+        read: usize,
+        /// Words that were wanted.
+        wanted: usize,
+    },
+}
+
+use EmbeddingFault as Fault;
+
+/// Reads the vectors of `wanted` from `path`; the module says which layouts and which
+/// spelling.
+///
+/// # Errors
+/// [`EmbeddingError`], with the line or word at fault.
+pub fn read(path: &Path, wanted: &HashSet<&str>) -> Result<Embeddings, EmbeddingError> {
+    let progress = Progress::new(file_name(path), 0);
+    let mut kept = Kept { spellings: HashMap::new(), found: HashMap::new(), words: 0, progress };
+    for word in wanted {
+        kept.spellings.entry(word.to_lowercase()).or_default().push(word);
+    }
+    let read_all = || {
+        let mut file = packed::open(path)?;
+        let width = read_into(&mut kept, BufReader::new(&mut file))?;
+        if kept.found.is_empty() {
+            return Err(Fault::Uncovered { read: kept.words, wanted: wanted.len() });
+        }
+        let vectors = kept.found.into_iter().map(|(word, (_, v))| (word.to_owned(), v)).collect();
+        Ok(Embeddings { width, words_read: kept.words, sha256: file.finish()?, vectors })
+    };
+    read_all().map_err(|fault| EmbeddingError { path: path.to_owned(), fault })
+}
+
+impl Embeddings {
+    /// The vector of a wanted word, `width` numbers long.
+    pub fn get(&self, word: &str) -> Option<&[f32]> {
+        self.vectors.get(word).map(Vec::as_slice)
+    }
+
+    /// How much of a vocabulary, given as words with their counts, has a vector.
+    pub fn coverage<'a>(&self, counts: impl IntoIterator<Item = (&'a str, usize)>) -> Coverage {
+        let (mut types, mut tokens) = (Share::default(), Share::default());
+        let mut missing = Vec::new();
+        for (word, count) in counts {
+            let covered = self.vectors.contains_key(word);
+            types.add(1, covered);
+            tokens.add(count, covered);
+            if !covered {
+                missing.push((word.to_owned(), count));
+            }
+        }
+        missing.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        missing.truncate(MISSING_NAMED_MAX);
+        Coverage { types: types.get(), tokens: tokens.get(), missing }
+    }
+}
+
+#[derive(Default)]
+struct Share {
+    part: usize,
+    whole: usize,
+}
+
+impl Share {
+    fn add(&mut self, count: usize, counts: bool) {
+        self.whole += count;
+        self.part += if counts { count } else { 0 };
+    }
+
+    fn get(&self) -> f64 {
+        self.part as f64 / self.whole.max(1) as f64
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (types, tokens) = (100.0 * self.types, 100.0 * self.tokens);
+        write!(f, "{types:.1} % of the words have a vector, {tokens:.1} % of their occurrences")?;
+        let mut before = "; most frequent without";
+        for (word, count) in &self.missing {
+            write!(f, "{before} {word} ({count})")?;
+            before = ",";
+        }
+        Ok(())
+    }
+}
+
+/// How near a spelling in the file comes to the one that was wanted; nearer is less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Spelling {
+    Exact,
+    LowerCase,
+    OtherCase,
+}
+
+/// What was found so far.
+struct Kept<'a> {
+    /// Wanted words by their lower case.
+    spellings: HashMap<String, Vec<&'a str>>,
+    found: HashMap<&'a str, (Spelling, Vec<f32>)>,
+    /// Rows seen.
+    words: usize,
+    progress: Progress,
+}
+
+impl Kept<'_> {
+    /// Takes a row whose numbers are sound.
+    fn row(&mut self, word: &[u8], numbers: &[f32]) {
+        self.words += 1;
+        self.progress.read(self.words, "words");
+        // Words are text; what is not was not wanted.
+        let Ok(word) = std::str::from_utf8(word) else { return };
+        let lower = word.to_lowercase();
+        for wanted in self.spellings.get(&lower).into_iter().flatten() {
+            let spelling = if word == *wanted {
+                Spelling::Exact
+            } else if word == lower {
+                Spelling::LowerCase
+            } else {
+                Spelling::OtherCase
+            };
+            if self.found.get(wanted).is_none_or(|(best, _)| spelling < *best) {
+                self.found.insert(wanted, (spelling, numbers.to_vec()));
+            }
+        }
+    }
+}
+
+/// Tells the layout, reads all rows, answers the width.
+fn read_into(kept: &mut Kept<'_>, mut input: impl BufRead) -> Result<usize, Fault> {
+    let mut head = Vec::new();
+    input.by_ref().take(HEAD_BYTES).read_to_end(&mut head)?;
+    if head.trim_ascii().is_empty() {
+        return Err(Fault::Empty);
+    }
+    let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
+    let (first, rest) = (head[..end].trim_ascii_end(), &head[(end + 1).min(head.len())..]);
+    let Some((count, width)) = header(first) else {
+        let width = first_width(first).ok_or_else(|| {
+            let beginning = String::from_utf8_lossy(&first[..first.len().min(60)]).into_owned();
+            Fault::Unknown(beginning)
+        })?;
+        read_text(kept, head.chain(input), width, 1, None)?;
+        return Ok(width);
+    };
+    if !COUNTS.contains(&count) || !WIDTHS.contains(&width) {
+        return Err(Fault::Header { count, width });
+    }
+    let (count, width) = (count as usize, width as usize);
+    let rows = rest.chain(input);
+    if is_binary(rest) {
+        read_binary(kept, rows, count, width)?;
+    } else {
+        read_text(kept, rows, width, 2, Some(count))?;
+    }
+    Ok(width)
+}
+
+/// Count and width, where the line is a header.
+fn header(line: &[u8]) -> Option<(u64, u64)> {
+    let (count, width) = std::str::from_utf8(line).ok()?.split_once(is_space_char)?;
+    Some((count.parse().ok()?, width.parse().ok()?))
+}
+
+/// Numbers behind the first word, where there is nothing else.
+fn first_width(line: &[u8]) -> Option<usize> {
+    let fields = line.split(is_space).skip(1);
+    let width = fields.map(|field| number(field).map(|_| 1)).sum::<Option<usize>>()?;
+    WIDTHS.contains(&(width as u64)).then_some(width)
+}
+
+/// Text has no control characters to speak of; numbers in binary are full of them.
+fn is_binary(bytes: &[u8]) -> bool {
+    let control = |byte: &&u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    bytes.iter().filter(control).count() as f64 > CONTROL_SHARE_MAX * bytes.len() as f64
+}
+
+fn is_space_char(c: char) -> bool {
+    c == ' ' || c == '\t'
+}
+
+fn is_space(byte: &u8) -> bool {
+    is_space_char(char::from(*byte))
+}
+
+fn number(field: &[u8]) -> Option<f32> {
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// Reads rows of text up to the end of the file; `line` is the number of the first.
+fn read_text(
+    kept: &mut Kept<'_>,
+    mut input: impl BufRead,
+    width: usize,
+    mut line: usize,
+    promised: Option<usize>,
+) -> Result<(), Fault> {
+    let (mut bytes, mut numbers) = (Vec::new(), Vec::with_capacity(width));
+    loop {
+        bytes.clear();
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes)?;
+        if read == 0 {
+            break;
+        }
+        if read as u64 == LINE_BYTES_MAX && !bytes.ends_with(b"\n") {
+            return Err(Fault::Endless(format!("line {line}")));
+        }
+        let row = bytes.trim_ascii_end();
+        if !row.is_empty() {
+            if promised == Some(kept.words) {
+                return Err(Fault::Longer(kept.words));
+            }
+            let word = text_row(row, width, line, &mut numbers)?;
+            kept.row(word, &numbers);
+        }
+        line += 1;
+    }
+    match promised {
+        Some(promised) if kept.words < promised => {
+            Err(Fault::Truncated { promised, found: kept.words })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts the last `width` fields into `numbers` and answers what stands before them.
+fn text_row<'a>(
+    row: &'a [u8],
+    width: usize,
+    line: usize,
+    numbers: &mut Vec<f32>,
+) -> Result<&'a [u8], Fault> {
+    let fields = row.iter().filter(|byte| is_space(byte)).count();
+    let mut parts = row.rsplitn(width + 1, is_space);
+    let values: Vec<&[u8]> = parts.by_ref().take(width).collect();
+    // A word may hold spaces, but where a number stands before the numbers, there is one
+    // too many.
+    let word = parts.next().filter(|word| {
+        let mut fields = word.rsplit(is_space);
+        let last = fields.next().and_then(number);
+        last.is_none() || fields.next().is_none()
+    });
+    let Some(word) = word else {
+        return Err(Fault::Width { line, found: fields, expected: width });
+    };
+    numbers.clear();
+    for value in values.into_iter().rev() {
+        match number(value) {
+            Some(number) if number.abs() <= NUMBER_MAX => numbers.push(number),
+            _ => return Err(no_number(format!("line {line}"), word, lossy(value))),
+        }
+    }
+    Ok(word)
+}
+
+/// Reads `count` rows in binary, behind which there is nothing.
+fn read_binary(
+    kept: &mut Kept<'_>,
+    mut input: impl BufRead,
+    count: usize,
+    width: usize,
+) -> Result<(), Fault> {
+    let (mut word, mut bytes) = (Vec::new(), vec![0; 4 * width]);
+    let mut numbers = Vec::with_capacity(width);
+    let truncated = |found| Fault::Truncated { promised: count, found };
+    for row in 1..=count {
+        word.clear();
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b' ', &mut word)?;
+        if word.pop_if(|last| *last == b' ').is_none() {
+            let endless = read as u64 == LINE_BYTES_MAX;
+            let at = format!("word {row}");
+            return Err(if endless { Fault::Endless(at) } else { truncated(kept.words) });
+        }
+        input.read_exact(&mut bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => truncated(kept.words),
+            _ => Fault::Io(error),
+        })?;
+        // Some writers end each row with a line feed, which then begins the next.
+        let word = word.strip_prefix(b"\n").unwrap_or(&word);
+        numbers.clear();
+        numbers.extend(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+        if let Some(value) = numbers.iter().find(|n| n.is_nan() || n.abs() > NUMBER_MAX) {
+            return Err(no_number(format!("word {row}"), word, value.to_string()));
+        }
+        kept.row(word, &numbers);
+    }
+    let mut rest = Vec::new();
+    input.take(2).read_to_end(&mut rest)?;
+    if rest.is_empty() || rest == b"\n" { Ok(()) } else { Err(Fault::Longer(count)) }
+}
+
+fn no_number(row: String, word: &[u8], value: String) -> Fault {
+    Fault::Number { row, word: lossy(word), value }
+}
+
+/// For messages: at most 40 bytes of it.
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

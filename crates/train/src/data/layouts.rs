@@ -1,0 +1,381 @@
+//! The layouts of labelled tweets, how a file's own is found, and how a row of it is read.
+//!
+//! **Invariant.** A row is read whole or refused with its [`Fault`]; no column is guessed.
+//! Deliberately absent: cleaning of texts beyond what the layout itself added (quotes,
+//! escapes); that is `text`'s work, in training and in service alike.
+
+use chrono::{DateTime, Utc};
+
+use super::labels::{self, Numbers};
+use super::{Fields, ROW_BYTES_MAX, Row, RowEnd, Target};
+
+/// A longer text is rows run together by a missing quote; in characters.
+const TEXT_CHARS_MAX: usize = 2_000;
+/// Names of the columns of a CSV, in lower case; where several stand there, the first of
+/// these counts.
+const LABEL_NAMES: [&str; 5] = ["label", "sentiment", "target", "airline_sentiment", "polarity"];
+const TEXT_NAMES: [&str; 2] = ["text", "tweet"];
+const USER_NAMES: [&str; 2] = ["user", "name"];
+const DATE_NAMES: [&str; 3] = ["date", "created_at", "tweet_created"];
+
+/// How a file of labelled tweets is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// Six quoted columns without a header, in Latin-1, a line each: target (0 negative,
+    /// 2 neutral, 4 positive), id, date, query, user, text (Go, Bhayani and Huang 2009).
+    #[default]
+    Sentiment140,
+    /// Columns named in a header, in UTF-8.
+    Csv,
+    /// Tab-separated id, label, text, in UTF-8 (SemEval 2013 to 2017, Task 4 A); a fourth
+    /// column, empty or a date, may follow.
+    SemEval,
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sentiment140 => "sentiment140",
+            Self::Csv => "a CSV with a header",
+            Self::SemEval => "SemEval",
+        })
+    }
+}
+
+impl Layout {
+    /// What its rows look like, for errors.
+    pub(super) fn rows(self) -> &'static str {
+        match self {
+            Self::Sentiment140 => {
+                r#""0","id","date","query","user","text" with 0, 2 or 4 in front, in Latin-1"#
+            }
+            Self::Csv => {
+                "under a header with the columns label (or sentiment, target, airline_sentiment, \
+                 polarity) and text (or tweet), in UTF-8, labels such as negative, neutral, \
+                 positive or 0, 1 or -1, 0, 1 or 0, 2, 4"
+            }
+            Self::SemEval => "id, label, text with tabs between, in UTF-8",
+        }
+    }
+}
+
+/// Why a row is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Too few columns, or too many.
+    Columns,
+    /// A quote is not closed, or one too many.
+    Quote,
+    /// A label that the layout does not have.
+    Label,
+    /// No text.
+    NoText,
+    /// A text longer than a tweet could ever be.
+    Long,
+    /// Not in UTF-8, as its layout asks.
+    Encoding,
+    /// The tweet was gone when the file was made ("Not Available"); not counted as malformed.
+    Unavailable,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Columns => "wrong number of columns",
+            Self::Quote => "a quote missing or too many",
+            Self::Label => "unknown label",
+            Self::NoText => "no text",
+            Self::Long => "text too long",
+            Self::Encoding => "not UTF-8",
+            Self::Unavailable => "tweet not available",
+        })
+    }
+}
+
+/// Where the columns of a CSV are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Columns {
+    count: usize,
+    pub(super) label: usize,
+    text: usize,
+    user: Option<usize>,
+    date: Option<usize>,
+}
+
+/// A layout with what its file says about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Sentiment140,
+    Csv(Columns, Numbers),
+    SemEval,
+}
+
+impl Format {
+    /// Finds the layout by a file's first lines: a header that names a label and a text, else
+    /// the layout that more of them fit. `None` where none fits.
+    pub(super) fn find(lines: &[&[u8]]) -> Option<Self> {
+        let mut fields = Fields::default();
+        if let Some(columns) = lines.first().and_then(|header| Columns::find(&mut fields, header)) {
+            return Some(Self::Csv(columns, Numbers::ZeroOne));
+        }
+        let mut fit = |format: Self| {
+            lines.iter().filter(|line| format.row(&mut fields, line).is_ok()).count()
+        };
+        let (sentiment140, semeval) = (fit(Self::Sentiment140), fit(Self::SemEval));
+        match sentiment140.max(semeval) {
+            0 => None,
+            most if most == sentiment140 => Some(Self::Sentiment140),
+            _ => Some(Self::SemEval),
+        }
+    }
+
+    pub(super) fn layout(self) -> Layout {
+        match self {
+            Self::Sentiment140 => Layout::Sentiment140,
+            Self::Csv(..) => Layout::Csv,
+            Self::SemEval => Layout::SemEval,
+        }
+    }
+
+    /// Where a row ends.
+    pub(super) fn ends(self) -> RowEnd {
+        match self {
+            Self::Sentiment140 => RowEnd::QuotedLine,
+            Self::Csv(..) => RowEnd::ClosedQuotes,
+            Self::SemEval => RowEnd::Line,
+        }
+    }
+
+    /// Reads a row.
+    pub(super) fn row(self, fields: &mut Fields, record: &[u8]) -> Result<(Target, Row), Fault> {
+        if record.len() > ROW_BYTES_MAX {
+            return Err(Fault::Long);
+        }
+        match self {
+            Self::Sentiment140 => sentiment140(fields, record),
+            Self::Csv(columns, numbers) => csv(fields, record, columns, numbers),
+            Self::SemEval => semeval(record),
+        }
+    }
+}
+
+fn sentiment140(fields: &mut Fields, record: &[u8]) -> Result<(Target, Row), Fault> {
+    if fields.split(record) != 6 {
+        return Err(Fault::Columns);
+    }
+    let target = match fields.get(0).trim_ascii() {
+        b"0" => Target::Negative,
+        b"2" => Target::Neutral,
+        b"4" => Target::Positive,
+        _ => return Err(Fault::Label),
+    };
+    let row = Row {
+        user: latin1(fields.get(4).trim_ascii()),
+        created_at: std::str::from_utf8(fields.get(2)).ok().and_then(time),
+        ..Row::new(target == Target::Negative, checked(latin1(fields.get(5)))?)
+    };
+    Ok((target, row))
+}
+
+fn csv(
+    fields: &mut Fields,
+    record: &[u8],
+    columns: Columns,
+    numbers: Numbers,
+) -> Result<(Target, Row), Fault> {
+    if fields.split(record) != columns.count {
+        return Err(Fault::Columns);
+    }
+    let text = |column: usize| std::str::from_utf8(fields.get(column)).map_err(|_| Fault::Encoding);
+    let label = text(columns.label)?.trim();
+    let target = Target::of_word(label)
+        .or_else(|| numbers.target(labels::number(label)?))
+        .ok_or(Fault::Label)?;
+    let row = Row {
+        user: columns.user.map_or(Ok(""), text)?.trim().to_owned(),
+        created_at: columns.date.map(text).transpose()?.and_then(time),
+        ..Row::new(target == Target::Negative, checked(text(columns.text)?.to_owned())?)
+    };
+    Ok((target, row))
+}
+
+fn semeval(record: &[u8]) -> Result<(Target, Row), Fault> {
+    let record = std::str::from_utf8(record).map_err(|_| Fault::Encoding)?;
+    let columns: Vec<&str> = record.trim_end_matches(['\r', '\n']).split('\t').collect();
+    let (label, text, date) = match columns[..] {
+        [_, label, text] => (label, text, ""),
+        [_, label, text, date] => (label, text, date),
+        _ => return Err(Fault::Columns),
+    };
+    let target = Target::of_word(label.trim()).ok_or(Fault::Label)?;
+    let text = decode_escapes(&without_quotes(text.trim()));
+    if text == "Not Available" {
+        return Err(Fault::Unavailable);
+    }
+    let row =
+        Row { created_at: time(date), ..Row::new(target == Target::Negative, checked(text)?) };
+    Ok((target, row))
+}
+
+fn checked(text: String) -> Result<String, Fault> {
+    if text.trim().is_empty() {
+        Err(Fault::NoText)
+    } else if text.len() > TEXT_CHARS_MAX && text.chars().count() > TEXT_CHARS_MAX {
+        Err(Fault::Long)
+    } else {
+        Ok(text)
+    }
+}
+
+/// The file is said to be in Latin-1, where a byte is its character's number. Most tweets
+/// beyond ASCII in it are UTF-8 all the same (2,006 of 2,329 in 249,010 rows), as are those
+/// to be scored; Latin-1 letters hardly ever make sound UTF-8 by chance.
+fn latin1(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes)
+        .map_or_else(|_| bytes.iter().map(|byte| char::from(*byte)).collect(), str::to_owned)
+}
+
+/// Takes off the quotes that SemEval's files put around some texts, and around half of a few;
+/// quotes within such a text are doubled there, some twice, some behind a backslash.
+fn without_quotes(text: &str) -> String {
+    let doubled =
+        |text: &str| text.split(|c| c != '"').all(|quotes| quotes.len().is_multiple_of(2));
+    let open = text.strip_prefix('"');
+    let inner = open
+        .and_then(|text| text.strip_suffix('"'))
+        .filter(|text| doubled(text))
+        .or_else(|| open.or_else(|| text.strip_suffix('"')).filter(|text| doubled(text)));
+    inner.map_or_else(
+        || text.to_owned(),
+        |inner| inner.replace("\"\"\"\"", "\"").replace("\"\"", "\"").replace("\\\"", "\""),
+    )
+}
+
+/// Decodes `\u2019`, as Python writes it; other backslashes are text (`\m/`).
+fn decode_escapes(text: &str) -> String {
+    if !text.contains("\\u") {
+        return text.to_owned();
+    }
+    let (mut out, mut units, mut rest) = (String::with_capacity(text.len()), Vec::new(), text);
+    while !rest.is_empty() {
+        let unit = rest
+            .strip_prefix("\\u")
+            .and_then(|digits| digits.get(..4))
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .and_then(|digits| u16::from_str_radix(digits, 16).ok());
+        let length = if let Some(unit) = unit {
+            units.push(unit);
+            6
+        } else {
+            // Beyond the Basic Multilingual Plane two units make a character.
+            out.push_str(&String::from_utf16_lossy(&units));
+            units.clear();
+            let length = 1 + rest[1..].find('\\').unwrap_or(rest.len() - 1);
+            out.push_str(&rest[..length]);
+            length
+        };
+        rest = &rest[length..];
+    }
+    out + &String::from_utf16_lossy(&units)
+}
+
+/// Reads `Mon Apr 06 22:19:45 PDT 2009` (also PST, UTC, GMT and `+0000`), RFC 3339 and
+/// `2015-02-24 11:35:52 -0800`; `None` for anything else, since a time without a known zone
+/// is none.
+fn time(text: &str) -> Option<DateTime<Utc>> {
+    let text = text.trim();
+    if text.is_empty() {
+        return None;
+    }
+    let zones =
+        [(" PDT ", " -0700 "), (" PST ", " -0800 "), (" UTC ", " +0000 "), (" GMT ", " +0000 ")];
+    let named = zones.iter().find(|(name, _)| text.contains(name));
+    let spelt = named.map_or_else(|| text.into(), |(name, offset)| text.replace(name, offset));
+    DateTime::parse_from_str(&spelt, "%a %b %d %H:%M:%S %z %Y")
+        .or_else(|_| DateTime::parse_from_str(&spelt, "%Y-%m-%d %H:%M:%S %z"))
+        .or_else(|_| DateTime::parse_from_rfc3339(&spelt))
+        .ok()
+        .map(|at| at.with_timezone(&Utc))
+}
+
+impl Columns {
+    fn find(fields: &mut Fields, header: &[u8]) -> Option<Self> {
+        let header = header.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(header);
+        let count = fields.split(header);
+        let names: Vec<String> = (0..count)
+            .map(|column| String::from_utf8_lossy(fields.get(column)).to_lowercase())
+            .map(|name| name.trim_matches([' ', '"', '\r', '\n']).to_owned())
+            .collect();
+        let find = |wanted: &[&str]| {
+            wanted.iter().find_map(|wanted| names.iter().position(|name| name == wanted))
+        };
+        Some(Self {
+            count,
+            label: find(&LABEL_NAMES)?,
+            text: find(&TEXT_NAMES)?,
+            user: find(&USER_NAMES),
+            date: find(&DATE_NAMES),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_layout() {
+        let check = |name: &str, head: &str, expected: Option<Layout>| {
+            let lines: Vec<&[u8]> = head.lines().map(str::as_bytes).collect();
+            assert_eq!(Format::find(&lines).map(Format::layout), expected, "{name}");
+        };
+        let tweet = "\"4\",\"1\",\"d\",\"q\",\"u\",\"hi, you\"";
+        check("sentiment140", tweet, Some(Layout::Sentiment140));
+        check("after a bad line", &format!("oops\n{tweet}"), Some(Layout::Sentiment140));
+        check("a header", "text,label", Some(Layout::Csv));
+        check("in any case and quoted", "\u{FEFF}id, \"Sentiment\",Tweet", Some(Layout::Csv));
+        check("a header of sentiment140", "target,ids,date,flag,user,text", Some(Layout::Csv));
+        check("SemEval", "1\tneutral\thi", Some(Layout::SemEval));
+        check("SemEval with a fourth column", "1\tneutral\thi\t", Some(Layout::SemEval));
+        check("a header without a text", "label,words", None);
+        check("five columns", "\"4\",\"1\",\"d\",\"q\",\"u\"", None);
+        check("nothing", "", None);
+    }
+
+    #[test]
+    fn times_with_a_known_zone() {
+        let check = |text: &str, expected: Option<&str>| {
+            let found = time(text).map(|at| at.to_rfc3339());
+            assert_eq!(found.as_deref(), expected, "{text}");
+        };
+        check("Mon Apr 06 22:19:45 PDT 2009", Some("2009-04-07T05:19:45+00:00"));
+        check("Thu Jan 01 00:00:00 PST 2009", Some("2009-01-01T08:00:00+00:00"));
+        check("Mon May 11 03:17:40 UTC 2009", Some("2009-05-11T03:17:40+00:00"));
+        check("Wed Jul 29 12:01:22 +0000 2015", Some("2015-07-29T12:01:22+00:00"));
+        check("2015-02-24 11:35:52 -0800", Some("2015-02-24T19:35:52+00:00"));
+        check("2015-02-24T19:35:52Z", Some("2015-02-24T19:35:52+00:00"));
+        check("Mon May 11 03:17:40 CEST 2009", None);
+        check("2015-02-24 11:35:52", None);
+        check("", None);
+    }
+
+    #[test]
+    fn quotes_and_escapes_of_semeval() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(decode_escapes(&without_quotes(text)), expected, "{text}");
+        };
+        check("plain", "plain");
+        check(r#""wrapped, whole""#, "wrapped, whole");
+        check(r#""he said: \""Yeah\u002c I\u2019d""#, "he said: \"Yeah, I’d");
+        check(r#""\""quoted\"" all""#, "\"quoted\" all");
+        check(r#""known as """"Cain Day."""" #SF""#, "known as \"Cain Day.\" #SF");
+        check(r#""ex: ""Just found out"" ""#, r#"ex: "Just found out" "#);
+        check(r#""only in front"#, "only in front");
+        check(r#"only behind""#, "only behind");
+        check(r#""a" and "b""#, r#""a" and "b""#);
+        check(r#""a" and so on"#, r#""a" and so on"#);
+        check(r"see you \m/ \u12", r"see you \m/ \u12");
+        check(r"\ud83d\ude00!", "😀!");
+        check("\"", "");
+    }
+}

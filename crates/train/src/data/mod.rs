@@ -1,0 +1,52 @@
+//! Files: labelled tweets, word lists, word embeddings; and which rows serve which purpose.
+//!
+//! `packed.rs` unpacks, `records.rs` cuts bytes into rows, `fields.rs` cuts a row into
+//! columns. `layouts.rs` finds the layout of a labelled file, `labels.rs` interprets its
+//! labels, `reader.rs` reads it row by row, `dataset.rs` reads it whole. `tweet_file.rs` reads
+//! tweets with a time, for backtest and replay. `split.rs` draws the
+//! training, validation and held-out sets; `selection.rs` finds the held-out set of a
+//! trained model again. `profile` describes a file.
+//!
+//! **Invariant.** Nothing here knows a network, a training or a report. Deliberately absent:
+//! cleaning of texts; `monitor_core::text` does that, in training and in the daemon alike.
+
+mod dataset;
+pub mod embeddings;
+mod fields;
+mod labels;
+mod layouts;
+pub mod packed;
+mod profile;
+mod read_report;
+mod reader;
+mod records;
+mod selection;
+mod split;
+mod tweet_file;
+mod word_lists;
+
+use std::path::Path;
+
+pub use dataset::{Dataset, HELD_OUT, Row, read, read_targets, rows_sha256};
+pub use embeddings::{EmbeddingError, EmbeddingFault};
+pub use fields::Fields;
+pub use labels::Target;
+pub use layouts::{Fault, Layout};
+pub use profile::{Place, Profile, Quantiles, picture, profile};
+pub use read_report::{DatasetError, Faulty, ReadReport};
+pub use records::{ROW_BYTES_MAX, Records, RowEnd};
+pub use selection::{Part, Selection, SelectionError, select};
+pub use split::{Split, SplitBy, split};
+pub use tweet_file::{RowCounts, TIME_NAMES, TweetColumns, TweetFile, TweetFileError, TweetRow};
+pub use word_lists::{WordListError, find as find_word_lists};
+
+pub(crate) use dataset::{has_both_labels, text_hash};
+pub(crate) use selection::select_to_fit;
+pub(crate) use split::{halves, split_with_further_rows};
+
+use reader::LabelledReader;
+
+/// The last part of a path, as manifests name files.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,405 @@
+//! What differs between families: shape, encoder, recipe.
+//!
+//! **Invariant.** Rows are encoded by the very encoder that will serve. A further family
+//! is one more arm in [`fit`]. Deliberately absent: the loop itself; see `trainer.rs`.
+
+use std::collections::HashMap;
+
+use tch::Tensor;
+
+use monitor_core::text::{Ngrams, Preset, Vocabulary};
+use monitor_model::{
+    Architecture, Dense, DenseShape, Encoder, Lstm, LstmShape, Network, Pooling, Pretrained,
+    Purpose, Sequence, Source, TransformerFiles, Weights, WordIds,
+};
+
+use super::checkpoint::Checkpoint;
+use super::linear::{self, HashModel, Settings, TFIDF_LENGTHS, TfidfModel};
+use super::trainer::{self, Epoch, Example, Recipe};
+use super::vectors::{self, Fitting, Vectors};
+use super::{FitError, TrainingRequest};
+use crate::data::{Row, Split, rows_sha256};
+use crate::provenance::{LIBTORCH, sha256};
+
+/// A family that can be trained here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Logistic regression over hashed words and word pairs.
+    LogisticHash,
+    /// Logistic regression over TF-IDF of word and character n-grams.
+    LogisticTfidf,
+    /// The mean of word vectors and a dense layer: the base Keras network.
+    Dense,
+    /// LSTM over word vectors; reads them in order.
+    Lstm,
+    /// BERT or DistilBERT, pretrained elsewhere and fine-tuned here.
+    Transformer,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::LogisticHash, Self::LogisticTfidf, Self::Dense, Self::Lstm, Self::Transformer];
+
+    /// Name of the family, and of its model unless told otherwise.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LogisticHash => "logistic-hash",
+            Self::LogisticTfidf => "logistic-tfidf",
+            Self::Dense => "dense",
+            Self::Lstm => "lstm",
+            Self::Transformer => "transformer",
+        }
+    }
+}
+
+/// Early stopping as the study had it. Where the rate falls, the epochs are few enough that
+/// the best weights are nearly always the last.
+const PATIENCE: usize = 5;
+
+const DENSE_RECIPE: Recipe = Recipe {
+    epochs_max: 12,
+    patience: PATIENCE,
+    batch_rows: 128,
+    learning_rate: 0.002,
+    warm_up: 0.0,
+    learning_rate_falls: true,
+    weight_decay: 0.0,
+    gradient_norm_max: 1.0,
+    dropout: 0.4,
+    word_dropout: 0.1,
+};
+/// Our own form's; public for the benchmark, which trains the same in PyTorch.
+pub const LSTM_RECIPE: Recipe = Recipe {
+    epochs_max: 6,
+    patience: PATIENCE,
+    batch_rows: 128,
+    learning_rate: 0.002,
+    warm_up: 0.0,
+    learning_rate_falls: true,
+    weight_decay: 0.0,
+    gradient_norm_max: 1.0,
+    dropout: 0.5,
+    word_dropout: 0.15,
+};
+/// The study's: Adam at Keras' rate, which stays, and no dropout. (Keras adds 1e-7 where
+/// PyTorch and we add 1e-8.)
+const STUDY_RECIPE: Recipe = Recipe {
+    epochs_max: 20,
+    patience: PATIENCE,
+    batch_rows: 128,
+    learning_rate: 0.001,
+    warm_up: 0.0,
+    learning_rate_falls: false,
+    weight_decay: 0.0,
+    gradient_norm_max: f64::INFINITY,
+    dropout: 0.0,
+    word_dropout: 0.0,
+};
+
+/// The study's for DistilBERT, with BERT's decay: AdamW at 2e-5 after a rise.
+pub(super) const TRANSFORMER_RECIPE: Recipe = Recipe {
+    epochs_max: 4,
+    patience: PATIENCE,
+    batch_rows: 32,
+    learning_rate: 2e-5,
+    warm_up: 0.1,
+    learning_rate_falls: true,
+    weight_decay: 0.01,
+    gradient_norm_max: 1.0,
+    dropout: 0.1,
+    word_dropout: 0.0,
+};
+
+/// Words of our own form: how many, and how often one must occur.
+const VOCABULARY_MAX: usize = 24_000;
+const WORD_COUNT_MIN: usize = 3;
+/// Numbers of a word and of a direction in our own form.
+const WIDTH: usize = 128;
+const HIDDEN: usize = 128;
+/// Numbers of the dense layer.
+const DENSE_HIDDEN: usize = 64;
+const SEQUENCE: Sequence = Sequence { words_max: 48, padded: false, frequent_max: None };
+/// The study's: every word has a vector, the 2,500 most frequent are read, the last 25 of a
+/// tweet.
+const STUDY_SEQUENCE: Sequence =
+    Sequence { words_max: 25, padded: true, frequent_max: Some(2_500) };
+
+/// A trained model, before it is written.
+pub(crate) struct Trained {
+    pub(crate) architecture: Architecture,
+    pub(crate) weights: Weights,
+    pub(crate) vocabulary: Option<Vocabulary>,
+    pub(crate) ngrams: Option<Ngrams>,
+    pub(crate) transformer: Option<TransformerFiles>,
+    /// All numbers, and those that were learned.
+    pub(crate) parameters: (usize, usize),
+    /// Where word vectors came from.
+    pub(crate) embeddings: Vec<Source>,
+    /// Where it kept its checkpoint, to be removed when the model is registered.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// The course of the training; empty where there are no epochs.
+    pub(crate) history: Vec<Epoch>,
+}
+
+/// Trains the family that is asked for; networks learn `targets`, one for each row to learn
+/// from, the others labels.
+pub(crate) fn fit(
+    request: &TrainingRequest<'_>,
+    sides: &Split<'_>,
+    targets: &[f32],
+) -> Result<Trained, FitError> {
+    let TrainingRequest { seed, threads, stop, .. } = *request;
+    let settings = Settings { analyzer: &request.analyzer, seed, threads, stop };
+    match request.family {
+        Family::LogisticHash => {
+            let fitted = linear::fit_hash(&sides.train, settings);
+            let HashModel { shape, weights } = fitted.ok_or(FitError::Abandoned)?;
+            let architecture = Architecture::LogisticHash(shape);
+            let parameters = (1 << shape.buckets_log2) + 1;
+            Ok(linear_model(architecture, weights, None, (parameters, parameters)))
+        }
+        Family::LogisticTfidf => {
+            let fitted = linear::fit_tfidf(&sides.train, TFIDF_LENGTHS, settings);
+            let TfidfModel { shape, weights, ngrams } = fitted.ok_or(FitError::Abandoned)?;
+            let architecture = Architecture::LogisticTfidf(shape);
+            let parameters = (2 * shape.ngrams + 1, shape.ngrams + 1);
+            Ok(linear_model(architecture, weights, Some(ngrams), parameters))
+        }
+        Family::Dense => neural(request, sides, targets, Neural::Dense),
+        Family::Lstm => neural(request, sides, targets, Neural::Lstm),
+        Family::Transformer => transformer(request, sides, targets),
+    }
+}
+
+fn linear_model(
+    architecture: Architecture,
+    weights: Weights,
+    ngrams: Option<Ngrams>,
+    parameters: (usize, usize),
+) -> Trained {
+    Trained {
+        architecture,
+        weights,
+        vocabulary: None,
+        ngrams,
+        transformer: None,
+        parameters,
+        embeddings: Vec::new(),
+        checkpoint: None,
+        history: Vec::new(),
+    }
+}
+
+/// The families that the loop trains.
+enum Neural {
+    Dense,
+    Lstm,
+}
+
+fn neural(
+    request: &TrainingRequest<'_>,
+    sides: &Split<'_>,
+    targets: &[f32],
+    family: Neural,
+) -> Result<Trained, FitError> {
+    let study = request.analyzer.preset() == Preset::Study;
+    let sequence = if study { STUDY_SEQUENCE } else { SEQUENCE };
+    let (vocabulary, counts) = words(request, sides, sequence);
+    let fitting = if study { Fitting::AsTheyAre } else { Fitting::To(WIDTH) };
+    let vectors = match request.embeddings.as_slice() {
+        [] => None,
+        files => Some(vectors::read(files, &vocabulary, &counts, fitting)?),
+    };
+    let width = vectors.as_ref().map_or(WIDTH, |vectors| vectors.table.size()[1] as usize);
+    let frozen = request.frozen.unwrap_or(study && vectors.is_some());
+    let purpose = Purpose::Training { frozen };
+    let (mut network, architecture, recipe): (Box<dyn Network>, _, _) = match family {
+        Neural::Dense => {
+            let shape = DenseShape {
+                vocabulary: vocabulary.len(),
+                embedding: width,
+                hidden: request.hidden.unwrap_or(DENSE_HIDDEN),
+                sequence,
+            };
+            let network = Dense::new(shape, purpose, request.device);
+            (Box::new(network), Architecture::Dense(shape), DENSE_RECIPE)
+        }
+        Neural::Lstm => {
+            let shape = LstmShape {
+                vocabulary: vocabulary.len(),
+                embedding: width,
+                hidden: request.hidden.unwrap_or(if study { width } else { HIDDEN }),
+                directions: request.directions.unwrap_or(if study { 1 } else { 2 }),
+                pooling: if study { Pooling::Last } else { Pooling::Max },
+                sequence,
+            };
+            let network = Lstm::new(shape, purpose, request.device);
+            (Box::new(network), Architecture::Lstm(shape), LSTM_RECIPE)
+        }
+    };
+    if let Some(Vectors { table, .. }) = &vectors {
+        set_word_vectors(network.as_ref(), table);
+    }
+    let recipe = if study { STUDY_RECIPE } else { recipe };
+    let encoder = WordIds::new(request.analyzer.clone(), vocabulary.clone(), sequence);
+    let train = encode(&encoder, &sides.train, Some(targets));
+    let validation = encode(&encoder, &sides.validation, None);
+    let sources = vectors.map_or_else(Vec::new, |vectors| vectors.sources);
+    let lesson = Lesson { sources: &sources, recipe, unknown: vocabulary.unknown(), half: false };
+    let (history, checkpoint) =
+        learn(request, sides, network.as_mut(), (&train, &validation), lesson)?;
+    Ok(Trained {
+        architecture,
+        weights: network.weights(),
+        vocabulary: Some(vocabulary),
+        ngrams: None,
+        transformer: None,
+        parameters: network.parameters(),
+        embeddings: sources,
+        checkpoint: Some(checkpoint),
+        history,
+    })
+}
+
+/// Puts other vectors, shape [vocabulary, width], in place of the first ones.
+fn set_word_vectors(network: &dyn Network, vectors: &Tensor) {
+    let mut table =
+        network.variables().variables().remove("embedding.weight").expect("both have a table");
+    tch::no_grad(|| table.copy_(vectors));
+}
+
+/// How a network is taught.
+struct Lesson<'a> {
+    /// Files it begins with.
+    sources: &'a [Source],
+    recipe: Recipe,
+    unknown: Option<u32>,
+    half: bool,
+}
+
+/// Trains the network on rows to learn from and to validate.
+fn learn(
+    request: &TrainingRequest<'_>,
+    sides: &Split<'_>,
+    network: &mut dyn Network,
+    (train, validation): (&[Example], &[Example]),
+    lesson: Lesson<'_>,
+) -> Result<(Vec<Epoch>, Checkpoint), FitError> {
+    let Lesson { sources, recipe, unknown, half } = lesson;
+    let recipe = Recipe {
+        epochs_max: request.epochs_max.unwrap_or(recipe.epochs_max),
+        batch_rows: request.batch_rows.unwrap_or(recipe.batch_rows),
+        learning_rate: request.learning_rate.unwrap_or(recipe.learning_rate),
+        ..recipe
+    };
+    // What is taught, which a teacher of the same name may have changed.
+    let targets: Vec<u8> = train.iter().flat_map(|row| row.target.to_le_bytes()).collect();
+    let checkpoint = checkpoint(request, sides, sources, &sha256(&targets));
+    let run = trainer::Run {
+        name: &request.name,
+        recipe,
+        seed: request.seed,
+        checkpoint: &checkpoint,
+        unknown,
+        half,
+        resume: request.resume,
+        stop: request.stop,
+    };
+    Ok((trainer::fit(network, train, validation, &run)?, checkpoint))
+}
+
+/// Where this training, on these very data, keeps its checkpoint.
+fn checkpoint(
+    request: &TrainingRequest<'_>,
+    sides: &Split<'_>,
+    embeddings: &[Source],
+    taught: &str,
+) -> Checkpoint {
+    let TrainingRequest { command, threads, device, .. } = request;
+    let (train, validation) = (rows_sha256(&sides.train), rows_sha256(&sides.validation));
+    let lists = request.analyzer.lexicon().map(|lexicon| sha256(lexicon.to_text().as_bytes()));
+    let about = format!(
+        "{command} {threads} {device:?} {train} {validation} {taught} {embeddings:?} {lists:?} {} \
+         {LIBTORCH}",
+        env!("CARGO_PKG_VERSION")
+    );
+    Checkpoint::new(&request.output, &request.name, sha256(about.as_bytes()), command.clone())
+}
+
+/// Fine-tunes a pretrained transformer. Texts are cut to the 95 % quantile of their lengths
+/// in tokens, as in the study, rounded up to a multiple of eight.
+fn transformer(
+    request: &TrainingRequest<'_>,
+    sides: &Split<'_>,
+    targets: &[f32],
+) -> Result<Trained, FitError> {
+    let base = request.base.as_deref().ok_or(FitError::NoBase)?;
+    let base = Pretrained::read(base)?;
+    let positions = base.config().positions();
+    let mut train = encode(&base.tokenizer(positions)?, &sides.train, Some(targets));
+    let mut lengths: Vec<usize> = train.iter().map(|row| row.ids.len()).collect();
+    lengths.sort_unstable();
+    let quantile = lengths[(lengths.len() - 1) * 95 / 100];
+    let tokens_max = quantile.next_multiple_of(8).min(positions);
+    let tokenizer = base.tokenizer(tokens_max)?;
+    for (example, row) in train.iter_mut().zip(&sides.train) {
+        if example.ids.len() > tokens_max {
+            example.ids = tokenizer.encode(&row.text).ids;
+        }
+    }
+    let validation = encode(&tokenizer, &sides.validation, None);
+    let mut network = base.network(tokens_max, request.device)?;
+    let sources = vec![base.source().clone()];
+    let lesson =
+        Lesson { sources: &sources, recipe: TRANSFORMER_RECIPE, unknown: None, half: request.half };
+    let (history, checkpoint) = learn(request, sides, &mut network, (&train, &validation), lesson)?;
+    Ok(Trained {
+        architecture: Architecture::Transformer(base.config().shape(tokens_max)),
+        weights: network.weights(),
+        vocabulary: None,
+        ngrams: None,
+        transformer: Some(TransformerFiles {
+            config: base.classifier_config(),
+            tokenizer: tokenizer.to_json(),
+            tokenizer_config: tokenizer.config_json(),
+        }),
+        parameters: network.parameters(),
+        embeddings: sources,
+        checkpoint: Some(checkpoint),
+        history,
+    })
+}
+
+/// The words of the rows to learn from, and how often each occurs. The study's form knows
+/// every word and leaves out others.
+fn words(
+    request: &TrainingRequest<'_>,
+    sides: &Split<'_>,
+    sequence: Sequence,
+) -> (Vocabulary, HashMap<String, usize>) {
+    let rows: Vec<Vec<String>> = (sides.train.iter())
+        .map(|row| request.analyzer.words(&row.text, sequence.analysed_max()))
+        .collect();
+    let texts = rows.iter().map(Vec::as_slice);
+    let vocabulary = if sequence.padded {
+        Vocabulary::build_closed(texts, usize::MAX, 1)
+    } else {
+        Vocabulary::build(texts, VOCABULARY_MAX, WORD_COUNT_MIN)
+    };
+    let mut counts = HashMap::new();
+    for word in rows.into_iter().flatten() {
+        *counts.entry(word).or_default() += 1;
+    }
+    (vocabulary, counts)
+}
+
+/// Encodes rows; their labels are the targets where no others are given.
+fn encode(encoder: &dyn Encoder, rows: &[&Row], targets: Option<&[f32]>) -> Vec<Example> {
+    let example = |(place, row): (usize, &&Row)| Example {
+        ids: encoder.encode(&row.text).ids,
+        target: targets.map_or(f32::from(u8::from(row.negative)), |targets| targets[place]),
+        weight: row.weight,
+    };
+    rows.iter().enumerate().map(example).collect()
+}

@@ -1,0 +1,444 @@
+//! The training loop, one for every neural family.
+//!
+//! Each epoch: shuffle, cut into batches of rows of like length, and for each batch
+//! compute the logits, the binary cross-entropy against the targets, and one step of Adam
+//! at a rate that rises, stays, or falls in a straight line to nothing. A batch too large for
+//! one pass takes several, whose gradients add up. After each epoch the loss on
+//! validation rows decides: a better one is remembered with its weights; too many worse
+//! ones in a row end the training early, and the best weights are put back.
+//!
+//! **Invariant.** Everything random comes from the seed, the epoch and the step, so a
+//! training that was stopped and taken up again takes the same steps as one that was not.
+//! Deliberately absent: anything that knows a family; see `families.rs`.
+
+use std::collections::HashMap;
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Reduction, Tensor};
+
+use monitor_model::{Network, Padded};
+
+use super::FitError;
+use super::adam::Adam;
+use super::checkpoint::Checkpoint;
+use crate::progress::Progress;
+
+/// Rows are sorted by length within groups of this many batches, so that a batch holds
+/// rows of like length and epochs still differ.
+const GROUP_BATCHES: usize = 64;
+/// A small set is cut into this many batches at least, or it would learn nothing.
+const EPOCH_STEPS_MIN: usize = 32;
+/// A training that is killed loses this much at most.
+const CHECKPOINT_EVERY_S: f64 = 120.0;
+/// Ids, padding included, of one pass.
+const PASS_IDS_MAX: usize = 32 * 1024;
+/// Rows of one pass when measuring the validation loss.
+const VALIDATION_BATCH_ROWS: usize = 256;
+
+/// One encoded row.
+#[derive(Debug, Clone)]
+pub(super) struct Example {
+    pub(super) ids: Vec<u32>,
+    /// 1 for negative, 0 for others; between them where a teacher is not sure.
+    pub(super) target: f32,
+    /// How much it counts; 1 for a row like any other.
+    pub(super) weight: f32,
+}
+
+/// How to learn.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipe {
+    /// Passes over the rows at most.
+    pub epochs_max: usize,
+    /// Epochs without a better validation loss before it ends.
+    pub patience: usize,
+    /// Rows of a batch; fewer where the data would make less than [`EPOCH_STEPS_MIN`].
+    pub batch_rows: usize,
+    /// Adam's first step.
+    pub learning_rate: f64,
+    /// Share of all steps in which it rises in a straight line from nothing.
+    pub warm_up: f64,
+    /// Whether it then falls in a straight line to nothing at the end of the last epoch.
+    pub learning_rate_falls: bool,
+    /// How fast matrices decay.
+    pub weight_decay: f64,
+    /// Longest gradient.
+    pub gradient_norm_max: f64,
+    /// Share of activations silenced.
+    pub dropout: f64,
+    /// Share of words hidden, so that the model learns to live with unknown ones.
+    pub word_dropout: f64,
+}
+
+/// What a training goes by beside its rows.
+pub(super) struct Run<'a> {
+    /// For progress lines.
+    pub(super) name: &'a str,
+    pub(super) recipe: Recipe,
+    pub(super) seed: u64,
+    pub(super) checkpoint: &'a Checkpoint,
+    /// The id of unknown words, where there is one to hide words behind.
+    pub(super) unknown: Option<u32>,
+    /// Compute in bfloat16; learn in single precision all the same.
+    pub(super) half: bool,
+    /// Take up what the checkpoint holds.
+    pub(super) resume: bool,
+    /// Whether somebody asked to stop; looked at before each step.
+    pub(super) stop: &'a dyn Fn() -> bool,
+}
+
+/// One epoch, for the course of the training.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Epoch {
+    pub(crate) epoch: usize,
+    pub(crate) loss: f64,
+    pub(crate) validation_loss: f64,
+    pub(crate) validation_accuracy: f64,
+    pub(crate) learning_rate: f64,
+    pub(crate) rows_per_s: f64,
+    pub(crate) seconds: f64,
+}
+
+/// Where a training stands, between two steps.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct TrainerState {
+    /// Epochs that are over.
+    epochs: usize,
+    /// Batches of this epoch that are over, the sum of their losses and of their weights.
+    batches: usize,
+    loss_sum: f64,
+    weight_sum: f64,
+    steps: i32,
+    best_loss: Option<f64>,
+    worse: usize,
+    /// Spent on this epoch before it was taken up again.
+    epoch_seconds: f64,
+    pub(super) history: Vec<Epoch>,
+}
+
+/// Trains `network` in place and leaves it with its best weights; answers its course.
+///
+/// # Errors
+/// The loss is no number, somebody asked to stop (the checkpoint is written then), or the
+/// checkpoint could not be written or read.
+pub(super) fn fit(
+    network: &mut dyn Network,
+    train: &[Example],
+    validation: &[Example],
+    run: &Run<'_>,
+) -> Result<Vec<Epoch>, FitError> {
+    let recipe = &run.recipe;
+    let mut adam = Adam::new(network.variables_mut(), run.half);
+    let mut best = snapshot(&adam);
+    let batch_rows = recipe.batch_rows.min(train.len() / EPOCH_STEPS_MIN).max(1);
+    let steps_max = train.len().div_ceil(batch_rows) * recipe.epochs_max;
+    let mut state = TrainerState {
+        epochs: 0,
+        batches: 0,
+        loss_sum: 0.0,
+        weight_sum: 0.0,
+        steps: 0,
+        best_loss: None,
+        worse: 0,
+        epoch_seconds: 0.0,
+        history: Vec::new(),
+    };
+    if !run.resume {
+        run.checkpoint.begin_anew();
+    } else {
+        state = run.checkpoint.load(&mut arrays(&adam, &best))?;
+        adam.steps = state.steps;
+        adam.publish();
+    }
+    while state.epochs < recipe.epochs_max && state.worse < recipe.patience {
+        let epoch = state.epochs + 1;
+        let cut = batches(train, batch_rows, &mut random(run.seed, u64::MAX - epoch as u64));
+        let mut done: usize = cut.iter().take(state.batches).map(Vec::len).sum();
+        let mut progress = Progress::from(
+            format!("{}, epoch {epoch}/{}", run.name, recipe.epochs_max),
+            done,
+            train.len(),
+        );
+        let mut saved_s = 0.0;
+        for batch in cut.iter().skip(state.batches) {
+            let stop = (run.stop)();
+            if stop || progress.seconds() - saved_s > CHECKPOINT_EVERY_S {
+                saved_s = progress.seconds();
+                let epoch_seconds = state.epoch_seconds + saved_s;
+                let now = TrainerState { steps: adam.steps, epoch_seconds, ..state.clone() };
+                run.checkpoint.save(&now, &arrays(&adam, &best))?;
+            }
+            if stop {
+                return Err(FitError::Stopped);
+            }
+            let rate = rate(recipe, adam.steps, steps_max);
+            let rows: Vec<&Example> = batch.iter().map(|at| &train[*at]).collect();
+            let (loss, weight) = step(&*network, &mut adam, &rows, run, rate);
+            if !loss.is_finite() {
+                return Err(FitError::Diverged { epoch, loss });
+            }
+            state.loss_sum += loss * weight;
+            state.weight_sum += weight;
+            state.batches += 1;
+            done += batch.len();
+            progress.rows(done, Some(state.loss_sum / state.weight_sum));
+        }
+        let rows_per_s = progress.rate(done);
+        let (loss, accuracy) = validate(&*network, validation);
+        if !loss.is_finite() {
+            return Err(FitError::Diverged { epoch, loss });
+        }
+        let better = state.best_loss.is_none_or(|best| loss < best);
+        let mean = state.loss_sum / state.weight_sum;
+        progress.end(&format!(
+            "loss {mean:.4}, validation loss {loss:.4}, accuracy {accuracy:.4}{}",
+            if better { ", best so far" } else { "" }
+        ));
+        if better {
+            (state.best_loss, state.worse) = (Some(loss), 0);
+            best = snapshot(&adam);
+        } else {
+            state.worse += 1;
+        }
+        state.history.push(Epoch {
+            epoch,
+            loss: mean,
+            validation_loss: loss,
+            validation_accuracy: accuracy,
+            learning_rate: rate(recipe, adam.steps, steps_max),
+            rows_per_s,
+            seconds: state.epoch_seconds + progress.seconds(),
+        });
+        state.epochs = epoch;
+        (state.batches, state.loss_sum, state.weight_sum) = (0, 0.0, 0.0);
+        state.epoch_seconds = 0.0;
+        state.steps = adam.steps;
+        run.checkpoint.save(&state, &arrays(&adam, &best))?;
+    }
+    adam.finish(network.variables_mut(), &best);
+    Ok(state.history)
+}
+
+/// The size of the next step.
+fn rate(recipe: &Recipe, steps: i32, steps_max: usize) -> f64 {
+    let done = f64::from(steps) / steps_max as f64;
+    let share = if done < recipe.warm_up {
+        (f64::from(steps) + 1.0) / (recipe.warm_up * steps_max as f64).max(1.0)
+    } else if recipe.learning_rate_falls {
+        (1.0 - done) / (1.0 - recipe.warm_up)
+    } else {
+        1.0
+    };
+    recipe.learning_rate * share.min(1.0)
+}
+
+/// One batch; answers its mean loss and its weight.
+fn step(
+    network: &dyn Network,
+    adam: &mut Adam,
+    rows: &[&Example],
+    run: &Run<'_>,
+    rate: f64,
+) -> (f64, f64) {
+    let mut random = random(run.seed, adam.steps as u64);
+    tch::manual_seed(random.random());
+    let device = network.variables().device();
+    let hidden: Vec<Vec<u32>> = (rows.iter())
+        .map(|row| {
+            let mut word = |id: &u32| match run.unknown {
+                Some(unknown) if random.random_bool(run.recipe.word_dropout) => unknown,
+                _ => *id,
+            };
+            row.ids.iter().map(&mut word).collect()
+        })
+        .collect();
+    let ids: Vec<&[u32]> = hidden.iter().map(Vec::as_slice).collect();
+    let weight: f64 = rows.iter().map(|row| f64::from(row.weight)).sum();
+    let longest = ids.iter().map(|ids| ids.len()).max().unwrap_or(1).max(1);
+    let pass_rows = (PASS_IDS_MAX / longest).max(1);
+    let mut sum = 0.0;
+    adam.begin();
+    for (ids, rows) in ids.chunks(pass_rows).zip(rows.chunks(pass_rows)) {
+        let weights = Tensor::from_slice(&rows.iter().map(|row| row.weight).collect::<Vec<_>>());
+        let logits = network.logits(&Padded::new(ids, device), run.recipe.dropout);
+        let losses = logits.binary_cross_entropy_with_logits::<Tensor>(
+            &targets(rows).to_device(device),
+            Some(weights.to_device(device)),
+            None,
+            Reduction::Sum,
+        );
+        let loss = losses / weight;
+        loss.backward();
+        sum += loss.double_value(&[]);
+    }
+    adam.step(rate, run.recipe.gradient_norm_max, run.recipe.weight_decay);
+    (sum, weight)
+}
+
+/// A generator for one purpose.
+fn random(seed: u64, purpose: u64) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(purpose);
+    random
+}
+
+/// Places of `rows` in shuffled batches of like length.
+fn batches(rows: &[Example], batch_rows: usize, random: &mut ChaCha8Rng) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.shuffle(random);
+    let mut batches = Vec::with_capacity(rows.len() / batch_rows + 1);
+    for group in order.chunks_mut(batch_rows * GROUP_BATCHES) {
+        group.sort_by_key(|at| rows[*at].ids.len());
+        batches.extend(group.chunks(batch_rows).map(<[usize]>::to_vec));
+    }
+    batches.shuffle(random);
+    batches
+}
+
+/// What the rows teach, shape [rows].
+fn targets(rows: &[&Example]) -> Tensor {
+    Tensor::from_slice(&rows.iter().map(|row| row.target).collect::<Vec<_>>())
+}
+
+/// Mean loss and accuracy against labels, without dropout; every row counts alike.
+fn validate(network: &dyn Network, rows: &[Example]) -> (f64, f64) {
+    let device = network.variables().device();
+    let mut order: Vec<&Example> = rows.iter().collect();
+    order.sort_by_key(|row| row.ids.len());
+    let (mut loss, mut right) = (0.0, 0.0);
+    for batch in order.chunks(VALIDATION_BATCH_ROWS) {
+        let ids: Vec<&[u32]> = batch.iter().map(|row| row.ids.as_slice()).collect();
+        let targets = targets(batch).to_device(device);
+        let logits = tch::no_grad(|| network.logits(&Padded::new(&ids, device), 0.0));
+        let sum =
+            logits.binary_cross_entropy_with_logits::<Tensor>(&targets, None, None, Reduction::Sum);
+        loss += sum.to_kind(Kind::Double).double_value(&[]);
+        right += logits.ge(0.0).eq_tensor(&targets).sum(Kind::Double).double_value(&[]);
+    }
+    (loss / rows.len() as f64, right / rows.len() as f64)
+}
+
+/// Copies of what is learned, in the optimiser's order.
+fn snapshot(adam: &Adam) -> Vec<Tensor> {
+    tch::no_grad(|| adam.parameters().iter().map(|p| p.value.detach().copy()).collect())
+}
+
+/// All arrays of a checkpoint by name; they share their numbers with those given.
+fn arrays(adam: &Adam, best: &[Tensor]) -> HashMap<String, Tensor> {
+    let mut arrays = HashMap::new();
+    for (parameter, best) in adam.parameters().iter().zip(best) {
+        for (kind, tensor) in [
+            ("now", &parameter.value),
+            ("best", best),
+            ("mean", &parameter.mean),
+            ("square", &parameter.square),
+        ] {
+            arrays.insert(format!("{kind}/{}", parameter.name), tensor.shallow_clone());
+        }
+    }
+    arrays
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tch::Device;
+
+    use super::*;
+    use crate::fit::families::TRANSFORMER_RECIPE;
+    use monitor_model::Pretrained;
+
+    #[test]
+    fn batches_hold_each_row_once_and_like_lengths() {
+        let rows: Vec<Example> = (0..1_000)
+            .map(|n| Example { ids: vec![1; 1 + n * 7 % 40], target: 0.0, weight: 1.0 })
+            .collect();
+        let mut random = random(1, 1);
+        let cut = batches(&rows, 32, &mut random);
+        let mut seen: Vec<usize> = cut.iter().flatten().copied().collect();
+        seen.sort_unstable();
+        assert!(seen.into_iter().eq(0..1_000));
+        for batch in &cut {
+            let lengths = batch.iter().map(|at| rows[*at].ids.len());
+            let spread = lengths.clone().max().unwrap() - lengths.min().unwrap();
+            assert!(spread <= 4, "{spread}");
+        }
+        assert_ne!(cut, batches(&rows, 32, &mut random), "epochs differ");
+    }
+
+    #[test]
+    fn several_passes_take_the_step_of_one() {
+        let rows: Vec<Example> = (0..1_500u32)
+            .map(|n| Example {
+                ids: (0..2 + n % 40).map(|place| (n * 31 + place * 7) % 400).collect(),
+                target: (n % 3) as f32 / 2.0,
+                weight: 1.0 + (n % 2) as f32,
+            })
+            .collect();
+        let rows: Vec<&Example> = rows.iter().collect();
+        assert!(rows.len() * 41 > PASS_IDS_MAX, "the test needs several passes");
+        let folder = "tests/fixtures/transformer/distilbert";
+        let base =
+            Pretrained::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder))
+                .unwrap();
+        let checkpoint = Checkpoint::new(Path::new(""), "", String::new(), String::new());
+        let run = Run {
+            name: "",
+            recipe: Recipe { dropout: 0.0, ..TRANSFORMER_RECIPE },
+            seed: 1,
+            checkpoint: &checkpoint,
+            unknown: None,
+            half: false,
+            resume: false,
+            stop: &|| false,
+        };
+        // Adam's means after a first step are a tenth of the gradient.
+        let means = |step: &dyn Fn(&dyn Network, &mut Adam) -> f64| {
+            let mut network = base.network(48, Device::Cpu).unwrap();
+            let mut adam = Adam::new(network.variables_mut(), false);
+            let loss = step(&network, &mut adam);
+            let mean = |it: &super::super::adam::Parameter| it.mean.flatten(0, -1);
+            (loss, Tensor::cat(&adam.parameters().iter().map(mean).collect::<Vec<_>>(), 0))
+        };
+        let found = means(&|network, adam| step(network, adam, &rows, &run, 1e-3).0);
+        let expected = means(&|network, adam| {
+            let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
+            let logits = network.logits(&Padded::new(&ids, Device::Cpu), 0.0);
+            let weights: Vec<f32> = rows.iter().map(|row| row.weight).collect();
+            let loss = logits.binary_cross_entropy_with_logits::<Tensor>(
+                &targets(&rows),
+                Some(Tensor::from_slice(&weights)),
+                None,
+                Reduction::Sum,
+            ) / f64::from(weights.iter().sum::<f32>());
+            adam.begin();
+            loss.backward();
+            adam.step(1e-3, run.recipe.gradient_norm_max, run.recipe.weight_decay);
+            loss.double_value(&[])
+        });
+        assert!((found.0 - expected.0).abs() < 1e-5, "{} {}", found.0, expected.0);
+        let longest = expected.1.abs().max().double_value(&[]);
+        let apart = (found.1 - expected.1).abs().max().double_value(&[]);
+        assert!(apart < 1e-4 * longest, "{apart} of {longest}");
+    }
+
+    #[test]
+    fn rates() {
+        let recipe = Recipe { warm_up: 0.2, ..TRANSFORMER_RECIPE };
+        let check = |name: &str, recipe: Recipe, steps, expected: f64| {
+            let found = rate(&recipe, steps, 100) / recipe.learning_rate;
+            assert!((found - expected).abs() < 1e-9, "{name}: {found}");
+        };
+        check("begins low", recipe, 0, 0.05);
+        check("is warm", recipe, 19, 1.0);
+        check("begins to fall", recipe, 20, 1.0);
+        check("half way down", recipe, 60, 0.5);
+        check("ends at nothing", recipe, 100, 0.0);
+        check("falls from the start", Recipe { warm_up: 0.0, ..recipe }, 50, 0.5);
+        check("stays", Recipe { learning_rate_falls: false, warm_up: 0.0, ..recipe }, 50, 1.0);
+    }
+}

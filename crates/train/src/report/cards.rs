@@ -1,0 +1,200 @@
+//! The model card: what a person should know before trusting a model.
+//!
+//! **Invariant.** Figures come from the manifest, which has only measured ones.
+//! Deliberately absent: praise.
+
+use std::fmt::Write;
+
+use monitor_model::{
+    Architecture, Calibration, CascadeShape, Manifest, Pooling, Sequence, Source, TransformerKind,
+};
+
+use crate::data::ReadReport;
+use crate::progress::training_time;
+
+/// Which words are read, as a sentence behind another.
+fn read(sequence: Sequence) -> String {
+    let Sequence { words_max, padded, frequent_max } = sequence;
+    let frequent =
+        frequent_max.map_or(String::new(), |most| format!(" of the {most} most frequent"));
+    let which = if padded { "last" } else { "first" };
+    format!(" The {which} {words_max} words{frequent} of a text are read.")
+}
+
+/// A sentence that lists, or nothing.
+fn listed<'a>(what: &str, items: impl IntoIterator<Item = &'a Source>) -> String {
+    let items: Vec<String> = items.into_iter().map(Source::to_string).collect();
+    if items.is_empty() { String::new() } else { format!("{what} {}.", items.join("; ")) }
+}
+
+/// Who answers.
+fn cascade(shape: &CascadeShape) -> String {
+    let CascadeShape { cheap, costly, low, high } = shape;
+    let (cheap, costly) = (&cheap.model, &costly.model);
+    format!(
+        "A cascade: {cheap} scores every tweet, and answers where its probability lies outside \
+         {low:.4} to {high:.4}; {costly} answers the others. It has no weights of its own."
+    )
+}
+
+/// Markdown, after Mitchell et al. 2019.
+pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
+    let mut out = String::new();
+    let id = manifest.id();
+    let shape = match &manifest.architecture {
+        Architecture::LogisticHash(shape) => format!(
+            "Logistic regression over single words and pairs of neighbours, hashed to 2^{} \
+             buckets; the first {} words of a text are read.",
+            shape.buckets_log2, shape.words_max
+        ),
+        Architecture::LogisticTfidf(shape) => format!(
+            "Logistic regression over TF-IDF of {} n-grams: up to {} words in a row, {} to {} \
+             characters within a word; the first {} words of a text are read.",
+            shape.ngrams - 1,
+            shape.lengths.words_max,
+            shape.lengths.characters_min,
+            shape.lengths.characters_max,
+            shape.words_max
+        ),
+        Architecture::Dense(shape) => format!(
+            "The mean of word vectors ({} words of {} numbers), a dense layer of {}, two \
+             classes.{}",
+            shape.vocabulary,
+            shape.embedding,
+            shape.hidden,
+            read(shape.sequence)
+        ),
+        Architecture::Lstm(shape) => format!(
+            "LSTM in {} of {} units over word vectors ({} words of {} numbers), {}, two classes.{}",
+            if shape.directions == 2 { "both directions" } else { "one direction" },
+            shape.hidden,
+            shape.vocabulary,
+            shape.embedding,
+            match shape.pooling {
+                Pooling::Last => "its last state",
+                Pooling::Max => "the maximum over time",
+            },
+            read(shape.sequence)
+        ),
+        Architecture::Cascade(shape) => cascade(shape),
+        Architecture::Transformer(shape) => format!(
+            "{} of {} layers of {} numbers and {} heads ({} word pieces), fine-tuned from {}; the \
+             first {} word pieces of a text are read. Mentions are read as `@user`, links as \
+             `http`. This folder is one that Python's transformers opens too; put those in first.",
+            match shape.kind {
+                TransformerKind::Bert => "BERT",
+                TransformerKind::DistilBert => "DistilBERT",
+            },
+            shape.layers,
+            shape.width,
+            shape.heads,
+            shape.vocabulary,
+            manifest.data.embeddings.first().map_or("nothing", |it| it.file.as_str()),
+            shape.tokens_max,
+        ),
+    };
+    let data = &manifest.data;
+    let is_cascade = matches!(manifest.architecture, Architecture::Cascade(_));
+    let Calibration { temperature, threshold } = manifest.calibration;
+    let weights = if is_cascade {
+        String::new()
+    } else {
+        format!(
+            " {} parameters, {} of them learned here. Weights are stored in half precision.",
+            manifest.parameters, manifest.trainable
+        )
+    };
+    let parted = match data.split.as_str() {
+        "user" => {
+            "no known author stands on two sides (rows without an author are parted by their text)"
+        }
+        "time" => "those held out are the latest",
+        _ => "parted row by row",
+    };
+    write!(
+        out,
+        "# {id}\n\nTells negative tweets from others, in English.\n\n{shape}{weights} Scores are taken at temperature \
+         {temperature:.2}; a tweet is negative from a probability of {threshold:.2} upwards.\n\n\
+         ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
+         duplicate, {} with conflicting labels and {} that stand in the test file were left \
+         out. {} rows to learn from, {} to {}, {} held out; {parted}.{}{}{}{}\n\n\
+         `{}`, {} on {}.\n\n\
+         ## Measured\n\nOn the files of this very version; in brackets 95 % intervals.\n",
+        data.file,
+        data.sha256,
+        report.read,
+        report.malformed,
+        report.neutral,
+        report.duplicate,
+        report.conflicting,
+        report.excluded,
+        data.rows_train,
+        data.rows_validation,
+        if is_cascade { "fit the band on" } else { "decide when to stop" },
+        data.rows_held_out,
+        listed(" Among them:", &data.also),
+        listed(" Begun with:", &data.embeddings),
+        listed(" Taught by", &data.teacher),
+        listed(" Calibrated on:", &data.calibrate),
+        manifest.command,
+        training_time(manifest.minutes),
+        manifest.machine,
+    )
+    .expect("writing to a String cannot fail");
+    if manifest.preset == "study" {
+        out.push_str(
+            "\nIts nouns come from WordNet, © Princeton University; its stop words and dictionary \
+             from NLTK's data.\n",
+        );
+    }
+    for (name, figures) in &manifest.metrics {
+        let figure = |key: &str| figures.get(key).map_or("-".to_owned(), |v| format!("{v:.4}"));
+        let count = |key: &str| figures.get(key).map_or(0.0, |v| *v);
+        write!(
+            out,
+            "\n### {name}\n\n{} rows: accuracy {} ({} to {}), ROC AUC {} ({} to {}), calibration \
+             error {}.\n\n\
+             | class | precision | recall | F1 | right | wrong |\n\
+             | --- | --- | --- | --- | --- | --- |\n\
+             | negative | {} | {} | {} | {} | {} |\n| positive | {} | {} | {} | {} | {} |\n",
+            count("rows"),
+            figure("accuracy"),
+            figure("accuracy_low"),
+            figure("accuracy_high"),
+            figure("roc_auc"),
+            figure("roc_auc_low"),
+            figure("roc_auc_high"),
+            figure("calibration_error"),
+            figure("negative_precision"),
+            figure("negative_recall"),
+            figure("negative_f1"),
+            count("negative_found"),
+            count("negative_missed"),
+            figure("positive_precision"),
+            figure("positive_recall"),
+            figure("positive_f1"),
+            count("positive_found"),
+            count("positive_missed"),
+        )
+        .expect("writing to a String cannot fail");
+        if figures.contains_key("escalated_share") {
+            write!(
+                out,
+                "\nOf these rows {} were escalated; accuracy of the cheap model alone {}, of the \
+                 costly one alone {}.\n",
+                figure("escalated_share"),
+                figure("cheap_accuracy"),
+                figure("costly_accuracy"),
+            )
+            .expect("writing to a String cannot fail");
+        }
+    }
+    out.push_str(
+        "\n## Limits\n\nsentiment140's labels come from emoticons, of 2009, and are noisy; its \
+         tweets are of the general public, not addressed to brands. There is no neutral class: \
+         a neutral tweet gets a probability in between, on either side of the threshold. Irony, \
+         other languages and words younger than the data are not understood. Meant for shares \
+         over many tweets, not for verdicts on one person's.\n",
+    );
+    out
+}

@@ -1,0 +1,37 @@
+//! How well a model does: figures, where they come from, and how sure they are.
+//!
+//! [`score`] lets a model score rows, [`Metrics`], [`ClassificationReport`] and [`slices`] compare scores with labels;
+//! [`Evaluation`] is all of it for one model, [`Comparison`] the table of several.
+//!
+//! **Invariant.** Pure functions of labels and scores, but for `running.rs`; the class of
+//! interest is "negative". Deliberately absent: reading files, and training.
+
+mod cards;
+mod cascaded;
+mod classification;
+mod comparison;
+#[cfg(test)]
+mod fixture;
+mod intervals;
+mod measure;
+mod metrics;
+mod pictures;
+mod reliability;
+mod running;
+mod slices;
+mod summary;
+
+pub use cascaded::{Cascaded, Found};
+pub use classification::{ClassReport, ClassificationReport, Figures};
+pub use comparison::{Compared, Comparison, Published};
+pub use intervals::Interval;
+pub use measure::measure;
+pub use metrics::{Confusion, Metrics};
+pub use pictures::{comparison_svg, evaluation_svg};
+pub use reliability::Reliability;
+pub use running::{Scored, Speed, score, speeds};
+pub use slices::{Slice, slices};
+pub use summary::{Evaluation, Measured, pairs};
+
+pub(crate) use cards::card;
+pub(crate) use measure::record;

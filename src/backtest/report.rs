@@ -1,0 +1,350 @@
+//! What a backtest found, as text and as JSON.
+//!
+//! **Invariant.** Both are pure functions of the outcome, and say the same.
+
+use std::fmt::Write;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use monitor_config::{self as config, Rule};
+use monitor_core::alerting::{Alert, Backtest, ResolveReason, severity};
+use monitor_core::domain::{Evidence, Interval, Minute, Transition};
+use monitor_core::format::{percent, percent_interval, utc_minute};
+use monitor_store::EvidenceJson;
+
+use crate::pipeline::{policy, reason, thresholds};
+
+const DAY_MINUTES: f64 = 1440.0;
+const MONTH_DAYS: f64 = 30.0;
+/// With less than this to judge, a rate by the month says nothing, in days.
+const RATE_DAYS_MIN: f64 = 1.0;
+
+/// Where the counts come from.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    Store,
+    File(FileRead),
+}
+
+/// What was read of a file.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileRead {
+    pub file: String,
+    /// The model, or the column of labels.
+    pub scored_by: String,
+    pub rows: u64,
+    pub bad_rows: u64,
+    /// Distinct tweets about the brands, in the time asked for.
+    pub tweets: u64,
+    pub duplicates: u64,
+}
+
+impl Source {
+    /// What it is called in a sentence.
+    pub fn place(&self) -> &str {
+        match self {
+            Self::Store => "the store",
+            Self::File(read) => &read.file,
+        }
+    }
+}
+
+/// A rule, and what it said of each brand.
+pub struct Trial {
+    pub rule: String,
+    pub alerting: config::Alerting,
+    pub brands: Vec<BrandOutcome>,
+}
+
+/// A brand's past, as judged by a rule.
+pub struct BrandOutcome {
+    pub brand: String,
+    pub from: Minute,
+    /// The last one, included.
+    pub to: Minute,
+    pub outcome: Backtest,
+}
+
+impl Trial {
+    /// How many alerts a brand chance alone may bring in 30 days, where the rule says so.
+    fn budget(&self) -> Option<f64> {
+        (self.alerting.rule == Rule::EDetector).then_some(self.alerting.false_alarms_per_month)
+    }
+
+    fn alerts(&self) -> usize {
+        self.brands.iter().map(|judged| judged.outcome.alerts.len()).sum()
+    }
+
+    /// Days in which an alert was possible, of all brands together.
+    fn watched_days(&self) -> f64 {
+        self.brands.iter().map(|judged| days(judged.outcome.minutes_watched())).sum()
+    }
+
+    fn open_hours(&self) -> f64 {
+        self.brands.iter().map(|judged| judged.outcome.minutes_open as f64 / 60.0).sum()
+    }
+}
+
+fn days(minutes: u64) -> f64 {
+    minutes as f64 / DAY_MINUTES
+}
+
+/// Alerts in 30 days, where there was time enough to say.
+fn rate(alerts: usize, days: f64) -> Option<f64> {
+    (days >= RATE_DAYS_MIN).then(|| alerts as f64 * MONTH_DAYS / days)
+}
+
+/// For people.
+pub fn text(source: &Source, trials: &[Trial]) -> String {
+    let mut out = String::new();
+    if let Source::File(read) = source {
+        let _ = writeln!(
+            out,
+            "{}: {} rows, {} tweets about these brands, {} duplicates, {} bad rows left out; scored \
+             by {}\n",
+            read.file, read.rows, read.tweets, read.duplicates, read.bad_rows, read.scored_by
+        );
+    }
+    for trial in trials {
+        let _ = writeln!(out, "Rule: {} ({})\n", trial.rule, rule_name(&trial.alerting));
+        alerts(&mut out, trial);
+        brands(&mut out, trial);
+        let _ = writeln!(out, "\n{}\n", verdict(trial));
+    }
+    if trials.len() > 1 {
+        compare(&mut out, trials);
+    } else {
+        out.pop();
+    }
+    out
+}
+
+fn alerts(out: &mut String, trial: &Trial) {
+    let mut lines: Vec<(Minute, String)> = Vec::new();
+    for judged in &trial.brands {
+        for alert in &judged.outcome.alerts {
+            lines.push((alert.opened, alert_line(&judged.brand, alert, trial)));
+        }
+    }
+    if lines.is_empty() {
+        out.push_str("No alert would have fired.\n\n");
+        return;
+    }
+    lines.sort();
+    let _ = writeln!(
+        out,
+        "{:<16}  {:<16}  {:<16}  {:<8}  {:<19}  {:<19}  {:>6}  {:<11}  statistic >= threshold",
+        "opened (UTC)", "resolved", "brand", "severity", "negative", "expected", "tweets", "since"
+    );
+    for (_, line) in lines {
+        let _ = writeln!(out, "{line}");
+    }
+    out.push('\n');
+}
+
+fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
+    let resolved = alert.resolved.map_or("still open".to_owned(), |(at, _)| utc_minute(at.start()));
+    let severe = severity(&alert.worst, None, &thresholds(&trial.alerting)).as_str();
+    let (negative, expected, tweets, since) = match &alert.worst {
+        Evidence::Share(e) => {
+            let observed = share(e.observed_share(), e.observed_interval);
+            (observed, share(e.expected_share, e.expected_interval), e.observed.total, e.since)
+        }
+        Evidence::Surge(e) => {
+            ("surge".to_owned(), format!("{:.0} tweets", e.expected), e.observed, e.since)
+        }
+        Evidence::Quiet(_) | Evidence::Lag(_) => (String::new(), String::new(), 0, alert.opened),
+    };
+    let numbers = match &alert.opening {
+        Evidence::Share(e) => format!("{} {:.3} >= {:.3}", e.rule, e.statistic, e.threshold),
+        Evidence::Surge(e) => format!("volume {:.1} >= {:.1}", e.statistic, e.threshold),
+        Evidence::Quiet(_) | Evidence::Lag(_) => String::new(),
+    };
+    let ended = match alert.resolved {
+        Some((_, ResolveReason::NewNormal)) => "; ended as the new normal",
+        _ => "",
+    };
+    format!(
+        "{}  {resolved:<16}  {brand:<16}  {severe:<8}  {negative:<19}  {expected:<19}  {tweets:>6}  \
+         {}  {numbers}{ended}",
+        utc_minute(alert.opened.start()),
+        since.start().format("%m-%d %H:%M"),
+    )
+}
+
+fn brands(out: &mut String, trial: &Trial) {
+    let _ = writeln!(
+        out,
+        "{:<16}  {:>5}  {:>9}  {:>8}  {:>6}  {:>9}  {:>10}  no baseline yet",
+        "brand", "days", "tweets", "negative", "alerts", "a 30 days", "hours open"
+    );
+    for BrandOutcome { brand, outcome, .. } in &trial.brands {
+        let watched = days(outcome.minutes_watched());
+        let _ = writeln!(
+            out,
+            "{brand:<16}  {:>5.1}  {:>9}  {:>8}  {:>6}  {:>9}  {:>10.1}  {:.1} days",
+            days(outcome.minutes),
+            outcome.tweets.total,
+            outcome.tweets.share().map_or("-".to_owned(), percent),
+            outcome.alerts.len(),
+            rate_text(rate(outcome.alerts.len(), watched)),
+            outcome.minutes_open as f64 / 60.0,
+            days(outcome.minutes - outcome.minutes_watched()),
+        );
+    }
+}
+
+/// What it means.
+fn verdict(trial: &Trial) -> String {
+    let (alerts, watched) = (trial.alerts(), trial.watched_days());
+    let Some(rate) = rate(alerts, watched) else {
+        return format!(
+            "Too short a history to judge the rule by: only {watched:.1} days had a baseline."
+        );
+    };
+    let alarms = if alerts == 1 { "1 alert".to_owned() } else { format!("{alerts} alerts") };
+    let seen = format!(
+        "{alarms} in {watched:.1} days of one brand that could be judged: {rate:.1} a brand and 30 \
+         days."
+    );
+    match trial.budget() {
+        Some(budget) => format!(
+            "{seen}\nBy false_alarms_per_month = {budget}, chance alone may bring {:.1} of them on \
+             average; what is beyond that were real rises, or swings that no baseline could know. \
+             Read them: those not worth your time are how often this rule cries wolf on your own \
+             history.",
+            budget * watched / MONTH_DAYS
+        ),
+        None => format!(
+            "{seen}\nThis rule keeps no budget of false alarms: read the alerts, and count those not \
+             worth your time; that is how often it cries wolf on your own history."
+        ),
+    }
+}
+
+fn compare(out: &mut String, trials: &[Trial]) {
+    let width = trials.iter().map(|trial| trial.rule.chars().count()).max().unwrap_or(0).max(4);
+    let _ = writeln!(
+        out,
+        "{:<width$}  {:<14}  {:>6}  {:>17}  {:>10}",
+        "rule", "kind", "alerts", "a brand, 30 days", "hours open"
+    );
+    for trial in trials {
+        let _ = writeln!(
+            out,
+            "{:<width$}  {:<14}  {:>6}  {:>17}  {:>10.1}",
+            trial.rule,
+            rule_name(&trial.alerting),
+            trial.alerts(),
+            rate_text(rate(trial.alerts(), trial.watched_days())),
+            trial.open_hours(),
+        );
+    }
+}
+
+fn rule_name(alerting: &config::Alerting) -> &'static str {
+    policy(alerting).rule.name()
+}
+
+fn rate_text(rate: Option<f64>) -> String {
+    rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"))
+}
+
+/// A share with its interval.
+fn share(share: f64, Interval { low, high }: Interval) -> String {
+    format!("{} ({})", percent(share), percent_interval(low, high))
+}
+
+/// For programs; `--help` has what its fields are.
+pub fn json(source: &Source, trials: &[Trial]) -> impl Serialize {
+    Json { version: 1, source: source.clone(), trials: trials.iter().map(TrialJson::of).collect() }
+}
+
+#[derive(Serialize)]
+struct Json {
+    version: u32,
+    source: Source,
+    trials: Vec<TrialJson>,
+}
+
+#[derive(Serialize)]
+struct TrialJson {
+    rule: String,
+    kind: &'static str,
+    false_alarms_per_month: Option<f64>,
+    brands: Vec<BrandJson>,
+}
+
+#[derive(Serialize)]
+struct BrandJson {
+    brand: String,
+    from: DateTime<Utc>,
+    /// Not included.
+    to: DateTime<Utc>,
+    tweets: u64,
+    negative: u64,
+    minutes: MinutesJson,
+    alerts_per_30_days: Option<f64>,
+    alerts: Vec<AlertJson>,
+}
+
+#[derive(Serialize)]
+struct MinutesJson {
+    judged: u64,
+    watched: u64,
+    open: u64,
+    quiet: std::collections::BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct AlertJson {
+    cause: &'static str,
+    severity: &'static str,
+    opened: DateTime<Utc>,
+    resolved: Option<DateTime<Utc>>,
+    ended: Option<&'static str>,
+    reason: String,
+    opening: EvidenceJson,
+    worst: EvidenceJson,
+}
+
+impl TrialJson {
+    fn of(trial: &Trial) -> Self {
+        let alert = |judged: &BrandOutcome, alert: &Alert| AlertJson {
+            cause: alert.opening.cause().as_str(),
+            severity: severity(&alert.worst, None, &thresholds(&trial.alerting)).as_str(),
+            opened: alert.opened.start(),
+            resolved: alert.resolved.map(|(at, _)| at.start()),
+            ended: alert.resolved.map(|(_, why)| why.as_str()),
+            reason: reason(&judged.brand, &alert.opening, Transition::Opened, None, alert.opened),
+            opening: EvidenceJson::of(&alert.opening, alert.opened),
+            worst: EvidenceJson::of(&alert.worst, alert.worst_at),
+        };
+        let brand = |judged: &BrandOutcome| {
+            let outcome = &judged.outcome;
+            BrandJson {
+                brand: judged.brand.clone(),
+                from: judged.from.start(),
+                to: judged.to.plus(1).start(),
+                tweets: outcome.tweets.total,
+                negative: outcome.tweets.negative,
+                minutes: MinutesJson {
+                    judged: outcome.minutes,
+                    watched: outcome.minutes_watched(),
+                    open: outcome.minutes_open,
+                    quiet: outcome.minutes_quiet.iter().map(|(r, n)| (r.as_str(), *n)).collect(),
+                },
+                alerts_per_30_days: rate(outcome.alerts.len(), days(outcome.minutes_watched())),
+                alerts: outcome.alerts.iter().map(|found| alert(judged, found)).collect(),
+            }
+        };
+        Self {
+            rule: trial.rule.clone(),
+            kind: rule_name(&trial.alerting),
+            false_alarms_per_month: trial.budget(),
+            brands: trial.brands.iter().map(brand).collect(),
+        }
+    }
+}

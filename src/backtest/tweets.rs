@@ -1,0 +1,232 @@
+//! The tweets of a file, checked as those of the stream.
+//!
+//! **Invariant.** [`decode`] decides what makes a tweet, as for the stream.
+
+use std::path::Path;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use monitor_core::domain::Tweet;
+use monitor_ingest::{Limits, decode, parse_file_timestamp};
+use monitor_train::data::{RowCounts, TIME_NAMES, Target, TweetFile, TweetFileError, TweetRow};
+use serde_json::{Value, json};
+
+/// A file of tweets that is being read.
+pub(super) struct Tweets {
+    file: TweetFile,
+    limits: Limits,
+    now: DateTime<Utc>,
+}
+
+/// A row that is a tweet.
+pub(super) struct Row {
+    pub tweet: Tweet,
+    /// Whether the file has ids. If not, the id is invented and finds no duplicates.
+    pub has_id: bool,
+    /// Whether the label is "negative", if labels were requested.
+    pub negative: Option<bool>,
+}
+
+impl Tweets {
+    /// Opens a file. `labels` is the column of a CSV that says which tweets are negative. A
+    /// tweet may be dated up to `future_max` after `now`.
+    pub fn open(
+        path: &Path,
+        labels: Option<&str>,
+        future_max: TimeDelta,
+        now: DateTime<Utc>,
+    ) -> Result<Self, TweetFileError> {
+        let limits = Limits { record_bytes_max: usize::MAX, future_max };
+        Ok(Self { file: TweetFile::open(path, labels)?, limits, now })
+    }
+
+    /// How much of the file was read, in 0..=1, approximately.
+    pub fn share_read(&mut self) -> f64 {
+        self.file.share_read()
+    }
+
+    /// What was read and rejected so far.
+    pub fn counts(&self) -> &RowCounts {
+        self.file.counts()
+    }
+
+    /// The next tweet; `None` at the end.
+    pub fn next(&mut self) -> Result<Option<Row>, TweetFileError> {
+        let Self { file, limits, now } = self;
+        file.next_with(|row| {
+            let (payload, at, has_id, negative) = match row {
+                TweetRow::Columns(row) => {
+                    let at = time_of(&row.created_at)?;
+                    let negative = row.label.as_deref().map(negative).transpose()?;
+                    let has_id = row.id.is_some();
+                    let id = row.id.unwrap_or_else(|| format!("line {}", row.line));
+                    let payload = json!({ "id": id, "text": row.text });
+                    (payload.to_string().into_bytes(), at, has_id, negative)
+                }
+                TweetRow::Json(line) => {
+                    let (payload, at) = from_json(&line)?;
+                    (payload, at, true, None)
+                }
+            };
+            let tweet = decode(&payload, payload.len(), Some(at), limits, *now);
+            Ok(Row { tweet: tweet.map_err(|error| error.to_string())?, has_id, negative })
+        })
+    }
+}
+
+/// What [`decode`] reads, and the time, which is removed because `decode` accepts fewer forms.
+fn from_json(line: &[u8]) -> Result<(Vec<u8>, DateTime<Utc>), String> {
+    let mut value: Value =
+        serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
+    let nested = value.get("data").is_some();
+    let tweet = if nested { &mut value["data"] } else { &mut value };
+    let time = tweet.as_object_mut().and_then(|tweet| {
+        TIME_NAMES.iter().find_map(|name| tweet.remove(*name)).filter(|time| !time.is_null())
+    });
+    let at = match time {
+        None => return Err("created_at is missing".into()),
+        Some(Value::String(text)) => time_of(&text)?,
+        Some(other) => time_of(&other.to_string())?,
+    };
+    Ok((value.to_string().into_bytes(), at))
+}
+
+fn time_of(text: &str) -> Result<DateTime<Utc>, String> {
+    parse_file_timestamp(text).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        format!("{shown:?} is no date and time such as 2015-02-24T19:35:52Z")
+    })
+}
+
+/// Whether a label means negative: a word, or the numbers 0 (negative), 1, 2 or 4.
+fn negative(label: &str) -> Result<bool, String> {
+    match (Target::of_word(label.trim()), label.trim()) {
+        (Some(target), _) => Ok(target == Target::Negative),
+        (None, "0") => Ok(true),
+        (None, "1" | "2" | "4") => Ok(false),
+        (None, other) => Err(format!(
+            "the label {:?} is not known; use negative, neutral or positive, or 0 for negative and 1, \
+             2 or 4 for the others",
+            other.chars().take(40).collect::<String>()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(content: &[u8], labels: Option<&str>) -> Result<(Vec<Row>, RowCounts), TweetFileError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut tweets = Tweets::open(file.path(), labels, TimeDelta::minutes(10), now)?;
+        let mut rows = Vec::new();
+        while let Some(row) = tweets.next()? {
+            rows.push(row);
+        }
+        Ok((rows, tweets.counts().clone()))
+    }
+
+    #[test]
+    fn reads_each_layout() {
+        let check = |name: &str, content: &str, expected: &[(&str, &str, &str)]| {
+            let (rows, read) =
+                read(content.as_bytes(), None).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let found: Vec<_> = rows
+                .iter()
+                .map(|row| {
+                    let id = if row.has_id { row.tweet.id.as_str() } else { "" };
+                    let at = row.tweet.created_at.format("%F %T").to_string();
+                    (id.to_owned(), at, row.tweet.text.clone())
+                })
+                .collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(id, at, text)| (id.to_string(), at.to_string(), text.to_string()))
+                .collect();
+            assert_eq!((found, read.bad), (expected, 0), "{name}: {:?}", read.faults);
+        };
+        let at = "2015-02-24 19:35:52";
+        check(
+            "CSV",
+            "id,created_at,text\n7,2015-02-24T19:35:52Z,\"hi, you\"\n",
+            &[("7", at, "hi, you")],
+        );
+        check(
+            "CSV in other words, quoted over two lines, without an id",
+            "\u{FEFF}\nTweet , Date\r\n\"two\nlines\",2015-02-24 11:35:52 -0800\r\n",
+            &[("", at, "two\nlines")],
+        );
+        check("no last line feed", "text,time\nhi,1424806552", &[("", at, "hi")]);
+        check("header alone", "text,time\n", &[]);
+        check(
+            "JSON lines, flat",
+            "{\"id\":7,\"text\":\"hi\",\"created_at\":1424806552000}\n\n",
+            &[("7", at, "hi")],
+        );
+        check(
+            "JSON lines, X API v2",
+            "{\"data\":{\"id\":\"7\",\"text\":\"hi\",\"created_at\":\"2015-02-24T19:35:52.000Z\"}}",
+            &[("7", at, "hi")],
+        );
+    }
+
+    #[test]
+    fn rejected_rows_are_counted_and_skipped() {
+        let check = |name: &str, content: &[u8], labels, sound: usize, expected: &[(u64, &str)]| {
+            let (rows, read) = read(content, labels).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!((rows.len(), read.bad), (sound, expected.len() as u64), "{name}: {read:?}");
+            for ((line, reason), (expected_line, part)) in read.faults.iter().zip(expected) {
+                assert_eq!(line, expected_line, "{name}");
+                assert!(reason.contains(part), "{name}: {reason}");
+            }
+        };
+        let at = "2015-02-24T19:35:52Z";
+        let csv = format!("id,created_at,text\n1,{at},a\n2,then,b\n3,{at},\n4,{at}\n5,{at},c\n");
+        check(
+            "CSV",
+            csv.as_bytes(),
+            None,
+            2,
+            &[
+                (3, "\"then\" is no date"),
+                (4, "text is empty"),
+                (5, "2 columns where the header has 3"),
+            ],
+        );
+        let quote = format!("id,created_at,text\n1,{at},\"a\n2,{at},b\n3,{at},c\n");
+        check("a quote never closed", quote.as_bytes(), None, 2, &[(2, "quote")]);
+        let json = format!(
+            "{{\"id\":1,\"text\":\"a\",\"created_at\":\"{at}\"}}\nnonsense\n{{}}\n{{\"created_at\":\"{at}\",\"id\":2}}\n"
+        );
+        check(
+            "JSON",
+            json.as_bytes(),
+            None,
+            1,
+            &[(2, "not JSON"), (3, "created_at is missing"), (4, "\"text\" is missing")],
+        );
+        let old = "text,time\nhi,2001-01-01 00:00\nhi,2099-01-01 00:00\n";
+        check("too old, and to come", old.as_bytes(), None, 0, &[(2, "before"), (3, "future")]);
+        let labels = format!("text,time,label\na,{at},negative\nb,{at},0\nc,{at},-1\n");
+        check("labels", labels.as_bytes(), Some("Label"), 2, &[(4, "\"-1\" is not known")]);
+    }
+
+    #[test]
+    fn rejects_other_files() {
+        let check = |name: &str, content: &[u8], labels, part: &str| {
+            let error = format!("{}", read(content, labels).map(|_| ()).expect_err(name));
+            assert!(error.contains(part), "{name}: {error}");
+        };
+        check("empty", b"", None, "is empty");
+        check("blank", b"\n \n", None, "is empty");
+        check("an array", b"[{\"id\":1}]", None, "jq -c");
+        check("no text", b"id,created_at\n", None, "a column text (or tweet");
+        check("no time", b"id,text\n", None, "a column created_at (or");
+        check("no such labels", b"text,time\n", Some("mood"), "no column \"mood\"");
+        check("labels of JSON", b"{}", Some("mood"), "--labels reads a column of a CSV");
+        check("half an xz", b"\xFD7zXZ\0\0\0", None, "damaged");
+    }
+}
