@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use monitor_core::Secret;
+use monitor_core::backoff::BackoffPolicy;
 use monitor_core::clock::SimulatedClock;
 use monitor_train::provider::{
     Azure, Batch, Limits, ProviderError, Reply, Retry, Sentiment, Usage,
@@ -28,8 +29,10 @@ use service::{KEY, MODEL, Play, Request, Service, raw};
 fn limits() -> Limits {
     let retry = Retry {
         attempts_max: 3,
-        wait: Duration::from_millis(1),
-        wait_max: Duration::from_millis(1),
+        backoff: BackoffPolicy {
+            wait: Duration::from_millis(1),
+            wait_max: Duration::from_millis(1),
+        },
         asked_max: Duration::from_secs(2),
     };
     Limits { records_max: 100, timeout: Duration::from_secs(20), retry }

@@ -5,9 +5,11 @@
 //! Decisions are functions of (state, input, now).
 
 pub mod alerting;
+pub mod backoff;
 pub mod batching;
 pub mod clock;
 pub mod domain;
+pub mod format;
 mod keywords;
 mod secret;
 pub mod text;

@@ -22,10 +22,12 @@ use reqwest::header::{self, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use serde::Serialize;
 
-use super::answer::{self, Batch};
-use super::retry::{self, Next, Retry};
 use monitor_core::Secret;
+use monitor_core::backoff;
 use monitor_core::clock::Clock;
+
+use super::answer::{self, Batch};
+use super::retry::{Next, Retry};
 
 /// Documents of a request at most, for sentiment.
 pub const BATCH_DOCUMENTS_MAX: usize = 10;
@@ -306,7 +308,7 @@ impl Azure {
             return Err(refused(status, complaint, hint, true));
         }
         let after = answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
-        let after = after.and_then(|text| retry::retry_after(text, self.clock.now()));
+        let after = after.and_then(|text| backoff::retry_after(text, self.clock.now()));
         let body = self.read_body(answer).await?.replace(self.key.expose(), "***");
         if status == StatusCode::OK {
             return Ok(body);
