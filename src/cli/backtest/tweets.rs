@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use monitor_core::domain::Tweet;
-use monitor_ingest::{Limits, decode, parse_file_timestamp};
+use monitor_ingest::{WireLimits, decode, parse_file_timestamp};
 use monitor_train::training::packed::{self, Packed};
 use monitor_train::training::{Ends, Fields, ROW_BYTES_MAX, Records, Target};
 
@@ -34,7 +34,7 @@ pub struct Tweets {
     records: Records<Packed>,
     layout: Layout,
     fields: Fields,
-    limits: Limits,
+    limits: WireLimits,
     now: DateTime<Utc>,
     /// What was read so far.
     pub read: Read,
@@ -105,7 +105,7 @@ impl Tweets {
                 csv_layout(&mut fields, &first, labels).with_context(|| file.to_string())?
             }
         };
-        let limits = Limits { record_bytes_max: usize::MAX, future_max };
+        let limits = WireLimits { record_bytes_max: usize::MAX, future_max };
         let (path, read) = (path.to_owned(), Read::default());
         Ok(Self { path, records, layout, fields, limits, now, read })
     }
