@@ -6,14 +6,14 @@ use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor_core::domain::Tweet;
-use monitor_ingest::{Limits, decode, parse_file_timestamp};
+use monitor_ingest::{WireLimits, decode, parse_file_timestamp};
 use monitor_train::data::{RowCounts, TIME_NAMES, Target, TweetFile, TweetFileError, TweetRow};
 use serde_json::{Value, json};
 
 /// A file of tweets that is being read.
 pub(super) struct Tweets {
     file: TweetFile,
-    limits: Limits,
+    limits: WireLimits,
     now: DateTime<Utc>,
 }
 
@@ -35,7 +35,7 @@ impl Tweets {
         future_max: TimeDelta,
         now: DateTime<Utc>,
     ) -> Result<Self, TweetFileError> {
-        let limits = Limits { record_bytes_max: usize::MAX, future_max };
+        let limits = WireLimits { record_bytes_max: usize::MAX, future_max };
         Ok(Self { file: TweetFile::open(path, labels)?, limits, now })
     }
 

@@ -18,7 +18,7 @@ use monitor_config as config;
 use monitor_core::batching::Policy;
 use monitor_core::clock::Clock;
 use monitor_core::text::{BrandError, BrandMatcher, BrandRule};
-use monitor_ingest::{KafkaSource, Limits, SourceError};
+use monitor_ingest::{KafkaSource, SourceError, WireLimits};
 use monitor_model::{ArtifactError, ModelHandle};
 use monitor_notify::heartbeat::Heartbeat;
 use monitor_notify::{Dispatcher, NotifyError};
@@ -137,7 +137,7 @@ impl Daemon {
                     rows_max: settings.batching.rows_max,
                     wait_max: Duration::from_millis(settings.batching.wait_ms_max),
                 },
-                limits: Limits {
+                limits: WireLimits {
                     record_bytes_max: settings.kafka.record_bytes_max,
                     future_max: TimeDelta::seconds(
                         i64::try_from(settings.kafka.future_s_max).unwrap_or(i64::MAX / 1000),

@@ -19,7 +19,9 @@ use monitor_core::batching::{Batcher, Policy};
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Offset, Score, TopicPartition, Tweet};
 use monitor_core::text::BrandMatcher;
-use monitor_ingest::{self as ingest, Event, Limits, PAYLOAD_BYTES_KEPT, Record, Source, Weight};
+use monitor_ingest::{
+    self as ingest, Event, PAYLOAD_BYTES_KEPT, Record, Source, Weight, WireLimits,
+};
 use monitor_model::{Encoder, Encoding, ModelHandle};
 use monitor_store::{DeadLetter, ScoredTweet, Store};
 use monitor_telemetry as telemetry;
@@ -41,7 +43,7 @@ pub struct Settings {
     /// When a batch closes.
     pub batching: Policy,
     /// What is taken for a tweet.
-    pub limits: Limits,
+    pub limits: WireLimits,
     /// Longest wait between two tries while Postgres is away.
     pub retry_wait_max: Duration,
     /// How long storing what is in flight may take once the source has stopped.

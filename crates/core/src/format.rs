@@ -17,6 +17,19 @@ pub fn utc_minute(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M").to_string()
 }
 
+/// A number with a comma between groups of three digits, such as `1,234,567`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,5 +42,14 @@ mod tests {
         check(0.126, "13 %");
         check(1.0, "100 %");
         assert_eq!(percent_interval(0.1, 0.14), "10 to 14 %");
+    }
+
+    #[test]
+    fn separates_thousands() {
+        let check = |number, expected| assert_eq!(thousands(number), expected);
+        check(0, "0");
+        check(999, "999");
+        check(1_000, "1,000");
+        check(1_234_567, "1,234,567");
     }
 }

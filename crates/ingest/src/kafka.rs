@@ -1,9 +1,9 @@
-//! The Kafka source: one thread polls, and everything that librdkafka calls back runs on it.
+//! The Kafka source: one thread polls, and librdkafka runs its callbacks on that thread.
 //!
-//! **Invariant.** Only the poll thread touches the consumer and sends events, so events
-//! keep the order in which things happened. It polls even while the queue is full.
-//! Deliberately absent: auto-commit, auto-reset. A position that the broker no longer has
-//! goes through [`Positions::claim`] again, which says what was lost.
+//! **Invariant.** Only the poll thread uses the consumer and sends events, so events keep the
+//! order in which things happened. The thread keeps polling while the queue is full.
+//! Deliberately absent: auto-commit and auto-reset. If the broker no longer has a position,
+//! the source calls [`Positions::claim`] again, which reports what was lost.
 
 mod group;
 
@@ -29,24 +29,24 @@ use monitor_core::clock::Clock;
 use monitor_core::domain::{Offset, TopicPartition};
 use monitor_telemetry::{self as telemetry, Readiness};
 
-/// Longest a poll waits for a record.
+/// How long a poll waits for a record.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-/// Shortest poll while commands or a full queue wait.
+/// The same while partitions are paused or to be claimed again.
 const POLL_WAIT_BUSY: Duration = Duration::from_millis(10);
-/// Longest one question to the broker takes.
+/// Timeout of one request to the broker.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the broker is asked whether it is there, and stored offsets are committed.
+/// How often the source checks the broker and commits the stored offsets.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(2);
-/// Longest a full queue holds the polls before the partitions are paused.
-const HOLD_MAX: Duration = Duration::from_secs(1);
-const HOLD_STEP: Duration = Duration::from_millis(2);
-/// Room in the queue below which the partitions are paused.
+/// How long a full queue delays the polls before the partitions are paused.
+const DELAY_MAX: Duration = Duration::from_secs(1);
+const DELAY_STEP: Duration = Duration::from_millis(2);
+/// The queue counts as full when it has room for fewer rows than this.
 const ROOM_MIN: usize = 64;
 
 /// Why the source could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// librdkafka refused the settings.
+    /// librdkafka rejected the settings.
     #[error("Kafka consumer: {0}; check [kafka] and kafka.properties")]
     Settings(#[from] KafkaError),
     /// The poll thread could not be started.
@@ -58,11 +58,11 @@ pub enum SourceError {
 pub struct KafkaSource;
 
 impl KafkaSource {
-    /// Joins the group and starts polling. Returns at once; a broker that is away is
-    /// waited for, and `readiness` tells.
+    /// Joins the group and starts polling. Returns at once; the thread waits for a broker that
+    /// is not available, and `readiness` shows that.
     ///
     /// # Errors
-    /// [`SourceError`] if the settings are refused.
+    /// [`SourceError`] if librdkafka rejects the settings or the thread cannot be started.
     pub fn start(
         settings: &config::Kafka,
         positions: Arc<dyn Positions>,
@@ -71,7 +71,7 @@ impl KafkaSource {
     ) -> Result<Source, SourceError> {
         readiness.set("kafka", Err("has not joined its group yet".into()));
         let (events, receiver) = mpsc::channel(settings.queue_rows_max.max(2 * ROOM_MIN));
-        let (commands, orders) = std_mpsc::channel();
+        let (sender, commands) = std_mpsc::channel();
         let context = Context {
             topic: settings.topic.as_str().into(),
             events,
@@ -99,7 +99,7 @@ impl KafkaSource {
         consumer.subscribe(&[&settings.topic])?;
         let poller = Poller {
             consumer,
-            orders,
+            commands,
             load: Load::default(),
             load_max: settings.queue_bytes_max,
             record_bytes_max: settings.record_bytes_max,
@@ -111,7 +111,11 @@ impl KafkaSource {
             clock,
         };
         let thread = thread::Builder::new().name("kafka".into()).spawn(move || poller.run())?;
-        Ok(Source { events: receiver, control: Arc::new(Commands(Mutex::new(commands))), thread })
+        Ok(Source {
+            events: receiver,
+            control: Arc::new(CommandSender(Mutex::new(sender))),
+            thread,
+        })
     }
 }
 
@@ -120,16 +124,16 @@ enum Command {
     Stored(Vec<(TopicPartition, Offset)>),
 }
 
-struct Commands(Mutex<std_mpsc::Sender<Command>>);
+struct CommandSender(Mutex<std_mpsc::Sender<Command>>);
 
-impl Commands {
+impl CommandSender {
     fn send(&self, command: Command) {
-        // A source that has stopped needs no orders.
+        // An error means that the source has stopped and needs no command.
         let _ = self.0.lock().expect("no holder of this lock panics").send(command);
     }
 }
 
-impl Control for Commands {
+impl Control for CommandSender {
     fn reclaim(&self, partition: &TopicPartition) {
         self.send(Command::Reclaim(partition.clone()));
     }
@@ -141,28 +145,28 @@ impl Control for Commands {
 
 struct Poller {
     consumer: BaseConsumer<Context>,
-    orders: std_mpsc::Receiver<Command>,
+    commands: std_mpsc::Receiver<Command>,
     load: Load,
     load_max: usize,
     record_bytes_max: usize,
     idle_after: Duration,
     /// Partitions to claim again.
     reclaims: BTreeSet<i32>,
-    /// Stored positions not yet told to Kafka.
+    /// Stored positions not yet committed to Kafka.
     stored: BTreeMap<i32, Offset>,
     housekeeping_at: Duration,
-    /// Since when the queue has been full without a pause.
+    /// Since when the queue is full while the partitions are not yet paused.
     full_since: Option<Duration>,
     clock: Arc<dyn Clock>,
 }
 
-/// What the queue allows.
+/// What the fill level of the queue allows.
 enum Flow {
-    /// Polling for records.
+    /// Poll for records.
     Free,
-    /// Nothing, for a moment.
-    Hold,
-    /// Polling, but for the group's sake alone.
+    /// Do not poll for a moment.
+    Delay,
+    /// Poll only to stay in the group: the partitions are paused.
     Paused,
 }
 
@@ -171,14 +175,14 @@ impl Poller {
         rdkafka::consumer::Consumer::context(&self.consumer)
     }
 
-    /// Polls until nobody listens any more.
+    /// Polls until the receiver of the events is dropped.
     fn run(mut self) -> Result<(), String> {
         while !self.context().events.is_closed() {
-            self.obey();
+            self.handle_commands();
             self.reclaim();
-            let wait = match self.apply_pressure() {
-                Flow::Hold => {
-                    thread::sleep(HOLD_STEP);
+            let wait = match self.apply_backpressure() {
+                Flow::Delay => {
+                    thread::sleep(DELAY_STEP);
                     continue;
                 }
                 Flow::Paused => POLL_WAIT_BUSY,
@@ -192,7 +196,7 @@ impl Poller {
                     {
                         let mut state = self.context().state();
                         state.at_end_since.remove(&record.partition.partition);
-                        state.told = None;
+                        state.reported = None;
                     }
                     counter!(telemetry::RECORDS).increment(1);
                     self.context().offer(Event::Record(record));
@@ -207,18 +211,18 @@ impl Poller {
                         "Kafka: {error}; does another daemon use the same group.instance.id?"
                     ));
                 }
-                Some(Err(error)) => self.failed(error),
+                Some(Err(error)) => self.handle_error(error),
             }
-            self.tell_ends();
-            self.keep_house();
+            self.report_ends();
+            self.housekeeping();
         }
-        self.obey();
-        self.tell_kafka();
+        self.handle_commands();
+        self.commit_offsets();
         Ok(())
     }
 
-    fn obey(&mut self) {
-        while let Ok(command) = self.orders.try_recv() {
+    fn handle_commands(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Reclaim(partition) => {
                     self.reclaims.insert(partition.partition);
@@ -230,11 +234,11 @@ impl Poller {
         }
     }
 
-    /// Holds the polls while the queue is full for a moment, as pausing makes librdkafka
-    /// drop what it has fetched and fetch it again. Pauses the partitions if that lasts,
-    /// since the group expels a member that does not poll, and resumes them when the queue
-    /// is half empty.
-    fn apply_pressure(&mut self) -> Flow {
+    /// Delays the polls while the queue is full. If that lasts for [`DELAY_MAX`], pauses the
+    /// partitions, as the group expels a member that does not poll; resumes them when the
+    /// queue is half empty. Does not pause at once, because pausing makes librdkafka drop its
+    /// fetched records and fetch them again.
+    fn apply_backpressure(&mut self) -> Flow {
         let now = self.clock.elapsed();
         let context: &Context = rdkafka::consumer::Consumer::context(&self.consumer);
         let mut state = context.state();
@@ -248,8 +252,8 @@ impl Poller {
             && bytes <= self.load_max / 2;
         if !full {
             self.full_since = None;
-        } else if !state.paused && now < *self.full_since.get_or_insert(now) + HOLD_MAX {
-            return Flow::Hold;
+        } else if !state.paused && now < *self.full_since.get_or_insert(now) + DELAY_MAX {
+            return Flow::Delay;
         }
         if full == state.paused || (state.paused && !relaxed) || state.assigned.is_empty() {
             return if state.paused { Flow::Paused } else { Flow::Free };
@@ -263,7 +267,7 @@ impl Poller {
             Ok(()) => {
                 state.paused = full;
                 gauge!(telemetry::PAUSED).set(if full { 1.0 } else { 0.0 });
-                tracing::debug!(paused = full, room, bytes, "back pressure");
+                tracing::debug!(paused = full, room, bytes, "backpressure");
             }
             Err(error) => tracing::warn!(%error, "cannot pause or resume the partitions"),
         }
@@ -287,15 +291,15 @@ impl Poller {
         }
     }
 
-    fn failed(&mut self, error: KafkaError) {
+    fn handle_error(&mut self, error: KafkaError) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
-            // Which partition it was is not said; claiming all of them again is safe.
+            // The error does not name the partition; claiming all of them again is safe.
             let assigned: Vec<i32> = self.context().state().assigned.iter().copied().collect();
             tracing::warn!(?assigned, "the broker no longer has the position; claiming it again");
             self.context().revoke(&assigned);
             self.reclaims.extend(assigned);
         } else {
-            // The client's own error callback has told it.
+            // The error callback has logged it.
             tracing::debug!(%error, "Kafka poll");
         }
     }
@@ -309,7 +313,7 @@ impl Poller {
             self.reclaims.clear();
             return;
         }
-        // What waits for room was read from the position that is given up.
+        // The waiting records were read from the old position.
         self.context().state().waiting.retain(|event| match event {
             Event::Record(record) => !owned.contains(&record.partition.partition),
             _ => true,
@@ -331,8 +335,8 @@ impl Poller {
         self.context().send(Event::Assigned(named));
     }
 
-    /// Says which partitions have stood at their end for long enough.
-    fn tell_ends(&self) {
+    /// Reports the partitions at whose end the reader has been for `idle_after`.
+    fn report_ends(&self) {
         let now = self.clock.elapsed();
         let context = self.context();
         let ended: Vec<i32> = {
@@ -353,14 +357,14 @@ impl Poller {
         }
     }
 
-    /// Commits stored offsets for lag tools, and asks whether the broker is there.
-    fn keep_house(&mut self) {
+    /// Commits stored offsets for lag tools, and checks that the broker and the topic exist.
+    fn housekeeping(&mut self) {
         let now = self.clock.elapsed();
         if now < self.housekeeping_at {
             return;
         }
         self.housekeeping_at = now + HOUSEKEEPING_EVERY;
-        self.tell_kafka();
+        self.commit_offsets();
         let context = self.context();
         let found = self
             .consumer
@@ -379,7 +383,7 @@ impl Poller {
         );
     }
 
-    fn tell_kafka(&mut self) {
+    fn commit_offsets(&mut self) {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in std::mem::take(&mut self.stored) {
             if self.context().state().assigned.contains(&partition) {
@@ -394,7 +398,7 @@ impl Poller {
         if list.count() > 0
             && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
         {
-            tracing::debug!(%error, "cannot tell Kafka the stored offsets; only lag tools need them");
+            tracing::debug!(%error, "cannot commit the stored offsets to Kafka; only lag tools need them");
         }
     }
 }

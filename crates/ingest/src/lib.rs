@@ -1,16 +1,15 @@
-//! From a broker to [`Event`]s, and from a record's bytes to a tweet.
+//! Reads records from a broker as [`Event`]s, and decodes a record's bytes to a tweet.
 //!
-//! **Delivery contract.** A source reads each partition from the position that
-//! [`Positions::claim`] answered, in order, without leaving a record out, until it says
-//! [`Event::Revoked`]. `Assigned`, `Revoked` and records of a partition arrive in the
-//! order in which they happened, so whoever reads the events needs no other signal.
-//! What is in flight when a partition changes hands may be read again by its next owner;
-//! the store refuses the second of the two.
+//! **Delivery contract.** A source reads each partition in order and without gaps, from the
+//! position that [`Positions::claim`] returned until it sends [`Event::Revoked`]. `Assigned`,
+//! `Revoked` and the records of a partition arrive in the order in which they happened, so
+//! the consumer of the events needs no other signal. The next owner of a partition may read
+//! again what was in flight when the partition moved; the store rejects the second copy.
 //!
-//! **Invariant.** A full queue pauses the partitions while polling goes on, so that the
-//! group keeps its member; memory is bounded in rows and in bytes.
-//! Deliberately absent: committing offsets as the truth. Postgres has them; what goes to
-//! Kafka is for lag tools only.
+//! **Invariant.** When the queue is full, the source pauses the partitions but keeps polling,
+//! so that it stays a member of the group. Memory is bounded in rows and in bytes.
+//! Deliberately absent: offsets committed to Kafka as the source of truth. Postgres stores the
+//! positions; the offsets in Kafka only serve lag tools.
 
 mod kafka;
 mod memory;
@@ -26,82 +25,83 @@ use tokio::sync::{mpsc, oneshot};
 pub use kafka::{KafkaSource, SourceError};
 pub use memory::MemorySource;
 pub use timestamp::{parse_file_timestamp, parse_timestamp};
-pub use wire::{Limits, Rejected, decode};
+pub use wire::{Rejected, WireLimits, decode};
 
 use monitor_core::domain::{Offset, TopicPartition};
 
-/// Bytes of a payload kept when it is too long to be decoded.
+/// Bytes kept of a payload that is too long to be decoded.
 pub const PAYLOAD_BYTES_KEPT: usize = 4096;
 
-/// A record as the broker gave it.
+/// A record as the broker delivered it.
 #[derive(Debug)]
 pub struct Record {
-    /// Its partition.
+    /// The partition.
     pub partition: TopicPartition,
-    /// Its offset there.
+    /// The offset in the partition.
     pub offset: Offset,
-    /// The broker's or producer's timestamp, if it has one.
+    /// The timestamp that the broker or the producer set, if any.
     pub timestamp: Option<DateTime<Utc>>,
-    /// Its payload; only the beginning, where `payload_bytes` is more.
+    /// The payload; only its beginning if `payload_bytes` is larger.
     pub payload: Vec<u8>,
     /// Length of the whole payload, in bytes.
     pub payload_bytes: usize,
-    /// Its weight in the queue, given back when it is dropped.
+    /// The record's bytes in the [`Load`]; dropping the weight subtracts them.
     pub weight: Weight,
 }
 
-/// What a source tells, in order.
+/// What a source reports, in order.
 #[derive(Debug)]
 pub enum Event {
-    /// This reader now owns the partitions, and reads on from these positions.
+    /// This reader now owns the partitions and resumes at these positions.
     Assigned(Vec<(TopicPartition, Offset)>),
-    /// It no longer does. `done` is answered when nothing of them is in flight.
+    /// This reader no longer owns the partitions. The receiver of the event sends on `done`
+    /// when none of their records is in flight.
     Revoked {
         /// The partitions.
         partitions: Vec<TopicPartition>,
-        /// Answer here.
+        /// Send here.
         done: oneshot::Sender<()>,
     },
     /// The next record of an owned partition.
     Record(Record),
-    /// The reader has stood at the partition's end for a while.
+    /// The reader has been at the end of the partition for a while.
     AtEnd(TopicPartition),
 }
 
-/// The way back from whoever reads the events to the source. All calls return at once.
+/// Commands from the consumer of the events to the source. No call blocks.
 pub trait Control: Send + Sync {
-    /// The partition's checkpoint was moved by another reader: claim it again, and read on
-    /// from there. [`Event::Assigned`] tells when.
+    /// Another reader moved the partition's checkpoint: claim the partition again and resume
+    /// at the new position. [`Event::Assigned`] follows.
     fn reclaim(&self, partition: &TopicPartition);
-    /// Everything before these positions is stored; for lag tools.
+    /// Reports that everything before these positions is stored; for lag tools.
     fn stored(&self, positions: &[(TopicPartition, Offset)]);
 }
 
-/// A running source: its events and the way back. Dropping `events` stops it.
+/// A running source. Dropping `events` stops it.
 pub struct Source {
-    /// What happens, in order.
+    /// The events, in order.
     pub events: mpsc::Receiver<Event>,
-    /// The way back.
+    /// The commands.
     pub control: Arc<dyn Control>,
-    /// The thread that reads; it ends soon after `events` is dropped, or by itself: with
-    /// the topic, or with the reason why it cannot go on.
+    /// The thread that reads. It ends soon after `events` is dropped, at the end of a finite
+    /// topic, or with an error that stops it.
     pub thread: std::thread::JoinHandle<Result<(), String>>,
 }
 
-/// What the broker has of a partition.
+/// The range of offsets that the broker has of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
-    /// Oldest offset left.
+    /// The oldest offset that still exists.
     pub low: Offset,
-    /// Offset the next record will get.
+    /// The offset that the next record will get.
     pub high: Offset,
 }
 
-/// Where partitions are read on; asked on the source's own thread, and may block.
+/// Decides where a partition is resumed. The source calls it on its own thread; it may block.
 pub trait Positions: Send + Sync + 'static {
-    /// A position for each partition, in order; `None` where that cannot be told now.
-    /// `bounds` asks the broker, and is called after the checkpoints were read: bounds that
-    /// are older than a checkpoint may seem to lie before it.
+    /// Returns a position for each partition, in order, or `None` if the store or the broker
+    /// is not available now. `bounds` queries the broker. Call it after reading the
+    /// checkpoints: a checkpoint can lie beyond bounds that were read before it.
     fn claim(
         &self,
         partitions: &[TopicPartition],
@@ -109,24 +109,24 @@ pub trait Positions: Send + Sync + 'static {
     ) -> Option<Vec<Offset>>;
 }
 
-/// Bytes on their way from the broker to the store.
+/// Bytes in flight between the broker and the store.
 #[derive(Debug, Clone, Default)]
 pub struct Load(Arc<AtomicUsize>);
 
 impl Load {
-    /// Adds bytes until the weight is dropped.
+    /// Adds bytes; dropping the returned weight subtracts them.
     pub fn add(&self, bytes: usize) -> Weight {
         self.0.fetch_add(bytes, Ordering::Relaxed);
         Weight { load: self.clone(), bytes }
     }
 
-    /// Bytes held now.
+    /// The bytes in flight now.
     pub fn bytes(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A share of a [`Load`].
+/// A part of a [`Load`].
 #[derive(Debug)]
 pub struct Weight {
     load: Load,

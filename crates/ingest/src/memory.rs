@@ -1,4 +1,4 @@
-//! The in-memory twin of the Kafka source: partitions that are vectors.
+//! An in-memory substitute for the Kafka source, for tests and replays.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,8 +10,8 @@ use monitor_core::domain::{Offset, TopicPartition};
 /// A partition's records by offset.
 type Records = Vec<(Offset, Vec<u8>)>;
 
-/// A topic in memory. Each partition's records stand at the offsets given, ascending; the
-/// broker "has" what is there and nothing before the first.
+/// A topic in memory. The offsets of a partition's records ascend and may have gaps; the
+/// "broker" has no record before the first one.
 #[derive(Debug, Clone)]
 pub struct MemorySource {
     topic: Arc<str>,
@@ -19,13 +19,14 @@ pub struct MemorySource {
 }
 
 impl MemorySource {
-    /// A topic with these partitions.
+    /// Creates a topic with these partitions.
     pub fn new(topic: &str, partitions: Vec<Records>) -> Self {
         Self { topic: topic.into(), partitions: Arc::new(partitions) }
     }
 
-    /// Reads all partitions in turn from where `positions` says, tells their ends, then
-    /// revokes them and stops once nothing is in flight.
+    /// Reads all partitions in turn from the positions that `positions` returns, reports the
+    /// end of each, then revokes them. Stops when nothing is in flight and no partition was
+    /// claimed again.
     pub fn start(&self, positions: Arc<dyn Positions>, queue_rows_max: usize) -> Source {
         let (events, receiver) = mpsc::channel(queue_rows_max);
         let reclaims = Arc::new(Mutex::new(Vec::new()));
@@ -97,8 +98,8 @@ impl MemorySource {
                 return;
             }
             let _ = drained.blocking_recv();
-            let asked = std::mem::take(&mut *reclaims.lock().expect("no holder panics"));
-            unread.retain(|&p| asked.contains(&self.name(p)));
+            let reclaimed = std::mem::take(&mut *reclaims.lock().expect("no holder panics"));
+            unread.retain(|&p| reclaimed.contains(&self.name(p)));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Times in the forms that tweets carry them.
+//! Parses the time formats of tweets and of tweet files.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-/// Reads RFC 3339 (X API v2), `Mon May 11 03:17:40 +0000 2009` (X API v1.1) or
+/// Parses RFC 3339 (X API v2), `Mon May 11 03:17:40 +0000 2009` (X API v1.1) or
 /// `2015-02-24 11:35:52 -0800`.
 pub fn parse_timestamp(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
@@ -13,11 +13,11 @@ pub fn parse_timestamp(text: &str) -> Option<DateTime<Utc>> {
         .map(|at| at.with_timezone(&Utc))
 }
 
-/// Reads what [`parse_timestamp`] does, and the further forms that files have: date and time
-/// without a zone, which is taken for UTC (`2015-02-24 19:35:52`, with a `T` between, without
+/// Parses the formats of [`parse_timestamp`], and further formats that occur in files: date
+/// and time without a zone, read as UTC (`2015-02-24 19:35:52`, with a `T` in between, without
 /// seconds, with decimals), short offsets (`+00`), and seconds or milliseconds since 1970.
 pub fn parse_file_timestamp(text: &str) -> Option<DateTime<Utc>> {
-    /// Seconds beyond this (the year 5138) are milliseconds.
+    /// A larger number (as seconds, after the year 5138) is in milliseconds.
     const SECONDS_MAX: f64 = 1e11;
     let text = text.trim().trim_end_matches(" UTC");
     if let Some(at) = parse_timestamp(text) {
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_usual_forms() {
+    fn parses_tweet_formats() {
         let check = |name: &str, text: &str, expected: Option<&str>| {
             let found = parse_timestamp(text).map(|at| at.to_rfc3339());
             assert_eq!(found.as_deref(), expected, "{name}");
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_forms_of_files() {
+    fn parses_file_formats() {
         let check = |text: &str, expected: Option<&str>| {
             let found = parse_file_timestamp(text)
                 .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true));

@@ -1,9 +1,8 @@
-//! From a record's bytes to a [`Tweet`]: X API v2 stream objects and flat JSON.
+//! Decodes a record's bytes to a [`Tweet`]: X API v2 stream objects and flat JSON.
 //!
-//! **Invariant.** Pure: the same bytes, record time and clock give the same answer. What
-//! is no tweet is [`Rejected`] with a reason that names what is wrong; nothing panics.
-//! What is only told on the side, a tweet's reach, never rejects it: a part that cannot be
-//! read counts as not told.
+//! **Invariant.** Pure: the same bytes, record time and clock give the same result. A record
+//! that is not a tweet is [`Rejected`] with a reason; nothing panics. The reach is optional
+//! information and never rejects a tweet: a field of it that cannot be read counts as absent.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
@@ -12,61 +11,61 @@ use serde_json::Value;
 use super::timestamp::parse_timestamp;
 use monitor_core::domain::{InvalidTweet, Reach, Tweet, TweetId};
 
-/// Bounds of what is taken for a tweet.
+/// WireLimits for a record to be accepted as a tweet.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct WireLimits {
     /// Longest payload, in bytes.
     pub record_bytes_max: usize,
-    /// Furthest a tweet may be dated ahead of the clock.
+    /// How far ahead of the clock a tweet's date may be.
     pub future_max: TimeDelta,
 }
 
 /// 21 March 2006, in seconds since 1970.
 const FIRST_TWEET_S: i64 = 1_142_899_200;
 
-/// Longest name of an author, and longest id of a tweet repeated, in bytes.
+/// Longest name of an author, and longest id of a retweeted tweet, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Why a record is no tweet.
+/// Why a record is not a tweet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// There is no payload (a tombstone).
+    /// The record has no payload (a tombstone).
     #[error("the record is empty")]
     Empty,
     /// The payload is longer than accepted.
     #[error("the record has {bytes} bytes, more than kafka.record_bytes_max = {max}")]
     TooLarge {
-        /// Its length.
+        /// The payload's length.
         bytes: usize,
         /// The limit.
         max: usize,
     },
-    /// The payload is no JSON, or no object of either form.
+    /// The payload is not JSON, or not an object of either form.
     #[error("not a tweet: {0}")]
     NotATweet(String),
-    /// A field is there but will not do.
+    /// A field is present but invalid.
     #[error("{0}")]
     Invalid(#[from] InvalidTweet),
-    /// `created_at` cannot be read.
-    #[error("created_at {0:?} is no time such as 2015-02-24T19:35:52Z")]
+    /// `created_at` cannot be parsed.
+    #[error("created_at {0:?} is not a time such as 2015-02-24T19:35:52Z")]
     Time(String),
-    /// There is no `created_at`, and the record has no timestamp either.
+    /// Neither the tweet nor the record has a time.
     #[error("created_at is missing, and the Kafka record has no timestamp")]
     NoTime,
-    /// The tweet claims to be older than the first one.
-    #[error("created_at {0} lies before the first tweet ever, of 21 March 2006")]
+    /// The tweet's date is before the first tweet ever.
+    #[error("created_at {0} is before the first tweet ever, of 21 March 2006")]
     TooOld(DateTime<Utc>),
-    /// The tweet claims to come from the future.
-    #[error("created_at {at} lies in the future, more than kafka.future_s_max = {max_s} s ahead")]
+    /// The tweet's date is too far in the future.
+    #[error("created_at {at} is in the future, more than kafka.future_s_max = {max_s} s ahead")]
     Future {
-        /// What it claims.
+        /// The tweet's date.
         at: DateTime<Utc>,
         /// The limit, in seconds.
         max_s: i64,
     },
 }
 
-/// Either form: X API v2 has the tweet under `data`, flat JSON at the top.
+/// The two forms: X API v2 has the tweet under `data`, flat JSON has it at the top level.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Wire {
@@ -85,7 +84,7 @@ struct Fields {
     id: Id,
     text: String,
     created_at: Option<String>,
-    /// Texts over 280 characters come whole only here.
+    /// A text of more than 280 characters is complete only here.
     note_tweet: Option<Note>,
     #[serde(default)]
     rule_tags: Vec<String>,
@@ -108,7 +107,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// What the tweet and the objects sent along with it say of its reach.
+    /// Reads the reach from the tweet and from the objects sent along with it.
     fn reach(&self, includes: &Value) -> Reach {
         let author_id = name(&self.author_id);
         let user = list(&includes["users"])
@@ -130,25 +129,25 @@ impl Fields {
     }
 }
 
-/// The members of an array; none of anything else.
+/// The elements of an array; nothing if the value is not an array.
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// A name or an id, written as text or as a number.
+/// A name or an id, given as a string or as a number.
 fn name(value: &Value) -> Option<String> {
     let name = match value {
         Value::String(name) => name.trim().to_owned(),
         Value::Number(number) => number.as_u64()?.to_string(),
         _ => return None,
     };
-    let sound =
+    let valid =
         !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
-    sound.then_some(name)
+    valid.then_some(name)
 }
 
-/// A number of people or tweets, written as a number or as text. None is as large as what
-/// Postgres cannot hold.
+/// A number of people or tweets, given as a number or as a string; `None` if it does not fit
+/// into a Postgres `bigint`.
 fn count(value: &Value) -> Option<u64> {
     let count = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())?;
     i64::try_from(count).is_ok().then_some(count)
@@ -172,15 +171,15 @@ struct Rule {
     tag: Option<String>,
 }
 
-/// Reads one record. A tweet without `created_at` takes the record's own timestamp.
+/// Decodes one record. A tweet without `created_at` gets the record's timestamp.
 ///
 /// # Errors
-/// [`Rejected`], worded for the person who reads the dead letters.
+/// [`Rejected`], with a message for the person who reads the dead letters.
 pub fn decode(
     payload: &[u8],
     payload_bytes: usize,
     timestamp: Option<DateTime<Utc>>,
-    limits: &Limits,
+    limits: &WireLimits,
     now: DateTime<Utc>,
 ) -> Result<Tweet, Rejected> {
     if payload_bytes == 0 {
@@ -189,7 +188,7 @@ pub fn decode(
     if payload_bytes > limits.record_bytes_max {
         return Err(Rejected::TooLarge { bytes: payload_bytes, max: limits.record_bytes_max });
     }
-    let wire = serde_json::from_slice(payload).map_err(|error| why_not(payload, &error))?;
+    let wire = serde_json::from_slice(payload).map_err(|error| rejection(payload, &error))?;
     let (fields, mut rule_tags, includes) = match wire {
         Wire::Nested { data, matching_rules, includes } => {
             (data, matching_rules.into_iter().filter_map(|rule| rule.tag).collect(), includes)
@@ -216,8 +215,9 @@ pub fn decode(
     Ok(Tweet::new(id, text, created_at, rule_tags)?.with_reach(reach))
 }
 
-/// An untagged enum says only that nothing matched; look again to say what is missing.
-fn why_not(payload: &[u8], error: &serde_json::Error) -> Rejected {
+/// Finds out what is wrong with the payload: the error of an untagged enum only says that no
+/// form matched.
+fn rejection(payload: &[u8], error: &serde_json::Error) -> Rejected {
     let reason = match serde_json::from_slice::<serde_json::Value>(payload) {
         Err(syntax) => format!("the record is not JSON: {syntax}"),
         Ok(serde_json::Value::Object(object)) => {
@@ -226,7 +226,7 @@ fn why_not(payload: &[u8], error: &serde_json::Error) -> Rejected {
                 None => (Some(&object), ""),
             };
             match fields {
-                None => "\"data\" is no object".to_owned(),
+                None => "\"data\" is not an object".to_owned(),
                 Some(fields) => ["id", "text"]
                     .into_iter()
                     .find_map(|name| match fields.get(name) {
@@ -238,7 +238,7 @@ fn why_not(payload: &[u8], error: &serde_json::Error) -> Rejected {
                     .unwrap_or_else(|| format!("a field has the wrong type: {error}")),
             }
         }
-        Ok(_) => "the record is JSON, but no object".to_owned(),
+        Ok(_) => "the record is JSON, but not an object".to_owned(),
     };
     Rejected::NotATweet(reason.replace('\0', "\u{FFFD}"))
 }
@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn read(payload: &str) -> Result<Tweet, Rejected> {
-        let limits = Limits { record_bytes_max: 1000, future_max: TimeDelta::seconds(600) };
+        let limits = WireLimits { record_bytes_max: 1000, future_max: TimeDelta::seconds(600) };
         decode(
             payload.as_bytes(),
             payload.len(),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_both_forms() {
+    fn decodes_both_forms() {
         let check = |name: &str, payload: &str, id: &str, text: &str, time: &str, tags: &[&str]| {
             let tweet = read(payload).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!(tweet.id.as_str(), id, "{name}");
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_reach_where_it_is_told() {
+    fn reads_the_reach_if_present() {
         type Expected<'a> = (Option<&'a str>, Option<u64>, Option<u64>, Option<&'a str>);
         let check = |name: &str, payload: &str, expected: Expected<'_>| {
             let reach = read(payload).unwrap_or_else(|e| panic!("{name}: {e}")).reach;
@@ -339,14 +339,14 @@ mod tests {
         let nested = |fields: &str, rest: &str| {
             format!(r#"{{"data":{{"id":"7","text":"hi",{fields}}},{rest}}}"#)
         };
-        check("not told", r#"{"id":"7","text":"hi"}"#, (None, None, None, None));
+        check("absent", r#"{"id":"7","text":"hi"}"#, (None, None, None, None));
         check(
             "flat",
             &flat(r#""author":"ann","followers":12,"retweets":3,"retweet_of":"5""#),
             (Some("ann"), Some(12), Some(3), Some("5")),
         );
         check(
-            "flat, text for numbers and numbers for text",
+            "flat, strings for numbers and numbers for strings",
             &flat(r#""author":99,"followers":"12","retweets":" 3","retweet_of":5"#),
             (Some("99"), Some(12), Some(3), Some("5")),
         );
@@ -356,7 +356,7 @@ mod tests {
             (None, None, None, None),
         );
         check(
-            "flat, one unreadable beside others",
+            "flat, some fields unreadable",
             &flat(r#""author":"a\u0000b","followers":1.5,"retweets":0,"retweet_of":null"#),
             (None, None, Some(0), None),
         );
@@ -379,7 +379,7 @@ mod tests {
             (Some("ann"), Some(12), Some(4), Some("2")),
         );
         check(
-            "X API v2, the author not sent along",
+            "X API v2 without the author's object",
             &nested(
                 r#""author_id":"9","referenced_tweets":[{"type":"quoted","id":"1"}]"#,
                 r#""includes":{"users":[{"username":"bob","public_metrics":{"followers_count":5}}]}"#,
@@ -405,23 +405,23 @@ mod tests {
         check("empty", "", "the record is empty");
         check("no JSON", "hello", "not JSON: expected value at line 1 column 1");
         check("cut off", r#"{"id":"7","te"#, "not JSON: EOF");
-        check("an array", "[1]", "no object");
+        check("an array", "[1]", "not an object");
         check("no id", r#"{"text":"hi"}"#, r#""id" is missing"#);
         check("no text", r#"{"id":"7"}"#, r#""text" is missing"#);
         check("no text, nested", r#"{"data":{"id":"7"}}"#, r#""data.text" is missing"#);
         check("text is a number", r#"{"id":"7","text":7}"#, r#""text" has the wrong type"#);
-        check("data is a string", r#"{"data":"x"}"#, r#""data" is no object"#);
+        check("data is a string", r#"{"data":"x"}"#, r#""data" is not an object"#);
         check("blank text", r#"{"id":"7","text":" \n"}"#, "the text is empty");
         check("empty id", r#"{"id":"","text":"hi"}"#, "the id is empty");
         check(
             "bad time",
             r#"{"id":"7","text":"hi","created_at":"yesterday"}"#,
-            r#""yesterday" is no time"#,
+            r#""yesterday" is not a time"#,
         );
         check(
             "from the future",
             r#"{"id":"7","text":"hi","created_at":"2015-03-01T00:10:01Z"}"#,
-            "lies in the future",
+            "is in the future",
         );
         check(
             "too large",
@@ -432,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_tweet_needs_a_time() {
-        let limits = Limits { record_bytes_max: 1000, future_max: TimeDelta::seconds(1) };
+        let limits = WireLimits { record_bytes_max: 1000, future_max: TimeDelta::seconds(1) };
         let payload = br#"{"id":"7","text":"hi"}"#;
         let found = decode(payload, payload.len(), None, &limits, at("2015-03-01T00:00:00Z"));
         assert_eq!(found, Err(Rejected::NoTime));

@@ -9,9 +9,11 @@ mod canvas;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use canvas::{Align, Canvas, Colour, Point, Weight};
 use monitor_core::domain::{Counts, Interval};
+use monitor_core::format::percent;
 use monitor_store::CurvePoint;
+
+use canvas::{Align, Canvas, Colour, Point, Weight};
 
 /// Width in a mail, in layout pixels.
 pub const WIDTH: u32 = 600;
@@ -402,10 +404,6 @@ fn apart(one: f32, other: f32) -> (f32, f32) {
     let over = (one.max(other) - (SHARE.1 - 10.0)).max(0.0);
     let under = (SHARE.0 - 10.0 - one.min(other)).max(0.0);
     (one - over + under, other - over + under)
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
 }
 
 /// A count in at most four characters.

@@ -16,10 +16,12 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-use super::curve::{self, Curve, Shows};
-use super::words::{line, moment, percent};
+use monitor_core::format::{percent, percent_interval, thousands};
 use monitor_store::{Also, Drivers, EvidenceJson, Example, Notification, Tally};
-use words::{count, grouped, last, length, percents, sentence, times};
+
+use super::curve::{self, Curve, Shows};
+use super::words::{line, moment};
+use words::{count, last, length, sentence, times};
 
 /// A mail's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -266,7 +268,7 @@ fn figures(n: &Notification) -> Vec<Figure> {
             expected_interval,
             ..
         } => {
-            let interval = percents(observed_interval.low, observed_interval.high);
+            let interval = percent_interval(observed_interval.low, observed_interval.high);
             vec![
                 figure(
                     format!("Negative since {}", clock(*since, n.at)),
@@ -285,7 +287,7 @@ fn figures(n: &Notification) -> Vec<Figure> {
                     percent(*expected_share),
                     format!(
                         "likely {}; from {}",
-                        percents(expected_interval.low, expected_interval.high),
+                        percent_interval(expected_interval.low, expected_interval.high),
                         count(baseline.total, "tweet")
                     ),
                     false,
@@ -295,13 +297,13 @@ fn figures(n: &Notification) -> Vec<Figure> {
         EvidenceJson::Surge { since, observed, expected, .. } => vec![
             figure(
                 format!("Tweets since {}", clock(*since, n.at)),
-                grouped(*observed),
+                thousands(*observed),
                 format!("{} as many as usual", times(*observed as f64 / expected.max(1.0))),
                 true,
             ),
             figure(
                 "Expected".into(),
-                grouped(expected.round() as u64),
+                thousands(expected.round() as u64),
                 "in as long a time".into(),
                 false,
             ),
@@ -309,7 +311,7 @@ fn figures(n: &Notification) -> Vec<Figure> {
         EvidenceJson::Quiet { last, minutes, expected_tweets, limit_minutes } => vec![
             figure(
                 "Without a tweet".into(),
-                format!("{} min", grouped(u64::from(*minutes))),
+                format!("{} min", thousands(u64::from(*minutes))),
                 last.map_or_else(
                     || "none has ever come".into(),
                     |last| format!("the last one came {}", moment(last)),
@@ -318,14 +320,14 @@ fn figures(n: &Notification) -> Vec<Figure> {
             ),
             figure(
                 "Expected meanwhile".into(),
-                grouped(expected_tweets.round() as u64),
+                thousands(expected_tweets.round() as u64),
                 format!("tweets; a gap alarms from {limit_minutes} min"),
                 false,
             ),
         ],
         EvidenceJson::Lag { behind_minutes, limit_minutes } => vec![figure(
             "Behind".into(),
-            format!("{} min", grouped(u64::from(*behind_minutes))),
+            format!("{} min", thousands(u64::from(*behind_minutes))),
             format!("alarms from {limit_minutes} min"),
             true,
         )],
@@ -382,7 +384,7 @@ fn drivers(drivers: &Drivers) -> Vec<Driver> {
         .map(|driver| Driver {
             term: line(&driver.term, TERM_CHARS_MAX),
             share: (driver.tweets as f64 / all as f64).min(1.0),
-            detail: format!("{} of {}", grouped(driver.tweets), grouped(all)),
+            detail: format!("{} of {}", thousands(driver.tweets), thousands(all)),
         })
         .collect()
 }
@@ -407,7 +409,7 @@ fn quote(example: &Example) -> Quote {
         let _ = write!(caption, ", reaches {}", count(reach, "follower"));
     }
     if example.alike > 1 {
-        let _ = write!(caption, ", said {} times", grouped(example.alike));
+        let _ = write!(caption, ", said {} times", thousands(example.alike));
     }
     Quote { text: line(&example.text, TWEET_CHARS_MAX), caption }
 }
@@ -452,7 +454,7 @@ fn note(n: &Notification) -> String {
 }
 
 fn of_tweets(tally: Tally) -> String {
-    format!("{} of {}", grouped(tally.negative), count(tally.total, "tweet"))
+    format!("{} of {}", thousands(tally.negative), count(tally.total, "tweet"))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, Utc};
 
+use monitor_core::format::percent;
 use monitor_store::{Also, EvidenceJson, Example, Notification, Tally};
 
 /// Examples told, at most.
@@ -173,11 +174,6 @@ pub fn line(text: &str, max: usize) -> String {
 /// A time as people write it.
 pub fn moment(at: DateTime<Utc>) -> String {
     at.format("%-d %b %Y, %H:%M UTC").to_string()
-}
-
-/// A share, as a percentage.
-pub fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
 }
 
 fn of_tweets(tally: Tally) -> String {

@@ -1,7 +1,8 @@
-//! What happens when partitions come and go: librdkafka's callbacks, on the poll thread.
+//! Handles partition assignments and revocations in librdkafka's callbacks, which run on the
+//! poll thread.
 //!
-//! **Invariant.** A revocation is told before the partitions are given back, an assignment
-//! after they are taken, each behind every event before it.
+//! **Invariant.** [`Event::Revoked`] is sent before the partitions are released,
+//! [`Event::Assigned`] after they are acquired; both keep their place among the other events.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,10 +21,10 @@ use crate::{Bounds, Event, Positions};
 use monitor_core::domain::{Offset, TopicPartition};
 use monitor_telemetry::Readiness;
 
-/// Longest a revoked partition waits for what is in flight, once the queue has room.
+/// How long a revocation waits at most for records in flight, once the queue has room.
 const REVOKE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Wait before a claim is tried again.
-const CLAIM_AGAIN: Duration = Duration::from_millis(500);
+/// Wait before a failed claim is retried.
+const CLAIM_RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// What librdkafka's callbacks need; they run inside `poll`, on the poll thread.
 pub(super) struct Context {
@@ -31,24 +32,26 @@ pub(super) struct Context {
     pub events: mpsc::Sender<Event>,
     pub positions: Arc<dyn Positions>,
     pub readiness: Arc<Readiness>,
-    pub state: Mutex<State>,
+    pub state: Mutex<GroupState>,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+/// What the poll thread knows about its membership in the group.
+pub(super) struct GroupState {
     pub assigned: BTreeSet<i32>,
     pub joined: bool,
-    /// Since when a partition has stood at its end; `None` once that was told.
+    /// Since when the reader is at the end of a partition; `None` once that was reported.
     pub at_end_since: BTreeMap<i32, Option<Duration>>,
     pub paused: bool,
-    /// The last failure told; it is told once until a record comes.
-    pub told: Option<RDKafkaErrorCode>,
+    /// The last failure logged as a warning. Repetitions are logged at debug level until a
+    /// record arrives.
+    pub reported: Option<RDKafkaErrorCode>,
     /// Events for which the queue had no room.
     pub waiting: VecDeque<Event>,
 }
 
 impl Context {
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, GroupState> {
         self.state.lock().expect("no holder of this lock panics")
     }
 
@@ -56,14 +59,14 @@ impl Context {
         TopicPartition::new(self.topic.clone(), partition)
     }
 
-    /// Hands an event over, after those that wait; keeps it if there is no room.
+    /// Sends an event after those that wait; keeps it if the queue is full.
     pub fn offer(&self, event: Event) {
         let mut state = self.state();
         state.waiting.push_back(event);
         self.drain(&mut state);
     }
 
-    pub fn drain(&self, state: &mut State) {
+    pub fn drain(&self, state: &mut GroupState) {
         while let Some(event) = state.waiting.pop_front() {
             match self.events.try_send(event) {
                 Ok(()) => {}
@@ -76,7 +79,7 @@ impl Context {
         }
     }
 
-    /// Hands an event over, waiting for room.
+    /// Sends an event; blocks until the queue has room.
     pub fn send(&self, event: Event) {
         let waiting = std::mem::take(&mut self.state().waiting);
         for event in waiting.into_iter().chain([event]) {
@@ -86,8 +89,8 @@ impl Context {
         }
     }
 
-    /// Says that partitions are no longer ours, and waits until nothing of them is in
-    /// flight, or for as long as it is polite to keep the group waiting.
+    /// Reports that this reader no longer owns the partitions, and waits until none of their
+    /// records is in flight, for at most [`REVOKE_WAIT_MAX`]: the group waits meanwhile.
     pub fn revoke(&self, partitions: &[i32]) {
         if partitions.is_empty() {
             return;
@@ -105,11 +108,11 @@ impl Context {
             waited += step;
         }
         tracing::warn!(
-            "what is in flight of the revoked partitions has not been stored in time; its next owner reads it again"
+            "the records in flight of the revoked partitions were not stored in time; the next owner reads them again"
         );
     }
 
-    /// Asks the store and the broker where to read on; `None` if either cannot tell now.
+    /// Asks the store and the broker where to resume; `None` if one of them is not available.
     pub fn claim(&self, consumer: &BaseConsumer<Self>, partitions: &[i32]) -> Option<Vec<Offset>> {
         let names: Vec<_> = partitions.iter().map(|&partition| self.name(partition)).collect();
         self.positions.claim(&names, &|name| {
@@ -117,7 +120,7 @@ impl Context {
                 .fetch_watermarks(&self.topic, name.partition, BROKER_TIMEOUT)
                 .map(|(low, high)| Bounds { low: Offset(low), high: Offset(high) })
                 .inspect_err(|error| {
-                    tracing::warn!(%error, %name, "the broker does not tell the partition's bounds; asking again");
+                    tracing::warn!(%error, %name, "cannot read the partition's bounds from the broker; trying again");
                 })
                 .ok()
         })
@@ -131,9 +134,9 @@ impl Context {
             let offsets = loop {
                 match self.claim(consumer, &numbers) {
                     Some(offsets) => break offsets,
-                    // Stopping; librdkafka wants an answer to its assignment all the same.
+                    // The source is stopping; librdkafka needs an answer nevertheless.
                     None if self.events.is_closed() => break Vec::new(),
-                    None => thread::sleep(CLAIM_AGAIN),
+                    None => thread::sleep(CLAIM_RETRY_WAIT),
                 }
             };
             for (&number, offset) in numbers.iter().zip(offsets) {
@@ -147,7 +150,7 @@ impl Context {
             _ => consumer.assign(&list),
         };
         if let Err(error) = outcome {
-            tracing::error!(%error, "cannot take the partitions assigned");
+            tracing::error!(%error, "cannot accept the assigned partitions");
             return;
         }
         tracing::info!(partitions = ?numbers, "partitions assigned");
@@ -155,8 +158,8 @@ impl Context {
             let mut state = self.state();
             state.assigned.extend(&numbers);
             state.joined = true;
-            // A pause of ours outlives a rebalance, and is not there for what came new: all
-            // go on, and are paused again if the queue is still full.
+            // Old partitions may still be paused, new ones are not: resume all. They are
+            // paused again if the queue is still full.
             state.paused = false;
         }
         if let Err(error) = consumer.assignment().and_then(|all| consumer.resume(&all)) {
@@ -182,7 +185,7 @@ impl Context {
             _ => consumer.unassign(),
         };
         if let Err(error) = outcome {
-            tracing::error!(%error, "cannot give the partitions back");
+            tracing::error!(%error, "cannot release the partitions");
         }
         tracing::info!(partitions = ?numbers, "partitions revoked");
     }
@@ -190,12 +193,12 @@ impl Context {
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition comes this way too, and from `poll`.
+        // `poll` also returns the end of a partition, and handles it.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
         let code = error.rdkafka_error_code();
-        if std::mem::replace(&mut self.state().told, code) == code {
+        if std::mem::replace(&mut self.state().reported, code) == code {
             tracing::debug!(%error, reason, "Kafka");
         } else {
             tracing::warn!(%error, reason, "Kafka");

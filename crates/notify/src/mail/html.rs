@@ -1,19 +1,28 @@
-//! A letter as HTML that mail clients can set: tables, and styles in the tags.
+//! A letter as HTML that mail clients can render: tables for layout, styles in the tags.
 //!
-//! **Invariant.** Every string of the letter passes [`text`] or [`attribute`] on its way in.
+//! **Invariant.** `maud` escapes every string that is not a literal.
+//! Each table row ends its line, so that lines stay short enough to read.
 
-use html_escape::{encode_double_quoted_attribute as attribute, encode_text};
+use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
-use super::words::{grouped, percents};
+use monitor_core::domain::Counts;
+use monitor_core::format::{percent, percent_interval, thousands};
+
 use super::{Driver, Figure, Letter, Mail, Mood, Quote};
 use crate::curve::{self, Curve, Shows};
-use crate::words::{moment, percent};
-use monitor_core::domain::Counts;
+use crate::words::moment;
 
 const INK: &str = "#212121";
 const SOFT: &str = "#5f6b73";
-const TABLE: &str =
-    "<table role=\"presentation\" width=\"100%\" cellpadding=\"0\" cellspacing=\"0\"";
+const BODY: &str = "margin:0;padding:0;background:#eceff1;color:#212121;\
+    font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;\
+    font-size:16px;line-height:1.45";
+const BADGE: &str = "color:#ffffff;font-size:12px;font-weight:600;letter-spacing:.06em;\
+    text-transform:uppercase;padding:2px 8px;border-radius:3px";
+const COMMAND: &str = "background:#eceff1;border-radius:4px;padding:8px 12px;margin-top:6px;\
+    font-family:Menlo,Consolas,monospace;font-size:14px";
+const BUTTON: &str = "background:#263238;color:#ffffff;text-decoration:none;padding:12px 22px;\
+    border-radius:4px;display:inline-block;font-weight:600";
 
 impl Mood {
     fn colour(self) -> &'static str {
@@ -26,188 +35,211 @@ impl Mood {
     }
 }
 
-/// Sets a letter.
+/// Renders a letter.
 pub fn set(letter: &Letter<'_>) -> String {
     let colour = letter.mood.colour();
-    let mut out = String::with_capacity(8 * 1024);
-    let mut add = |part: &str| out.push_str(part);
-    add("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <meta name=\"color-scheme\" content=\"light\">");
-    add(&format!(
-        "<title>{}</title></head>\n<body style=\"margin:0;padding:0;background:#eceff1;\
-         color:{INK};font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;\
-         font-size:16px;line-height:1.45\">\n\
-         <div style=\"display:none;max-height:0;overflow:hidden\">{}</div>\n\
-         {TABLE}><tr><td align=\"center\" style=\"padding:16px 8px\">\n\
-         {TABLE} style=\"max-width:600px;background:#ffffff;border-top:6px solid {colour};\
-         text-align:left\">\n",
-        text(&letter.headline),
-        text(&letter.preview)
-    ));
-    if let Some(test) = letter.test {
-        add(&row(
-            "0",
-            &format!(
-                "<div style=\"background:#fff3c4;color:#5c4400;padding:12px 24px\">\
-                 <b>TEST</b> &nbsp;{}</div>",
-                text(test)
-            ),
-        ));
-    }
-    add(&row(
-        "24px 24px 0",
-        &format!(
-            "<span style=\"display:inline-block;background:{colour};color:#ffffff;\
-             font-size:12px;font-weight:600;letter-spacing:.06em;text-transform:uppercase;\
-             padding:2px 8px;border-radius:3px\">{}</span>\
-             <h1 style=\"margin:0;font-size:24px;font-weight:600;line-height:1.25;\
-             padding-top:10px\">{}</h1><div style=\"color:{SOFT};padding-top:6px\">{}</div>",
-            text(&letter.badge),
-            text(&letter.headline),
-            text(&letter.period),
-        ),
-    ));
-    add(&row("20px 24px 0", &figures(&letter.figures, colour)));
-    if let Some(curve) = &letter.curve {
-        add(&row(
-            "20px 0 0",
-            &format!(
-                "<img src=\"cid:{}\" width=\"{}\" alt=\"{}\" style=\"display:block;width:100%;\
-                 max-width:{}px;height:auto;border:0;color:{SOFT};font-size:14px\">",
-                Mail::CURVE,
-                curve::WIDTH,
-                attribute(&spoken(curve)),
-                curve::WIDTH,
-            ),
-        ));
-    }
-    let small = letter.measure.as_ref().map_or_else(String::new, |measure| {
-        format!(
-            "<div style=\"color:{SOFT};font-size:13px;padding-top:4px\">{}</div>",
-            text(measure)
-        )
-    });
-    add(&section("Why", &format!("<div>{}</div>{small}", text(&letter.why))));
-    if !letter.drivers.is_empty() || letter.repeats.is_some() {
-        add(&section("What the negative tweets have in common", &drivers(letter)));
-    }
-    if !letter.examples.is_empty() {
-        let quotes: String = letter.examples.iter().map(quote).collect();
-        add(&section("Tweets to read", &quotes));
-    }
-    if !letter.also.is_empty() {
-        let also: String = letter
-            .also
-            .iter()
-            .map(|also| format!("<div style=\"padding-top:4px\">{}</div>", text(also)))
-            .collect();
-        add(&section("At the same time", &also));
-    }
-    if let Some(link) = &letter.link {
-        add(&row(
-            "28px 24px 0",
-            &format!(
-                "<a href=\"{}\" style=\"background:#263238;color:#ffffff;text-decoration:none;\
-                 padding:12px 22px;border-radius:4px;display:inline-block;font-weight:600\">\
-                 Look closer</a>",
-                attribute(link)
-            ),
-        ));
-    }
-    if let Some(hint) = &letter.hint {
-        add(&row(
-            "20px 24px 0",
-            &format!(
-                "On it? Say so, and it is repeated only if it gets worse:\
-                 <div style=\"background:#eceff1;border-radius:4px;padding:8px 12px;\
-                 margin-top:6px;font-family:Menlo,Consolas,monospace;font-size:14px\">{}</div>",
-                text(hint)
-            ),
-        ));
-    }
-    add(&row(
-        "24px",
-        &format!("<span style=\"color:{SOFT};font-size:13px\">{}</span>", text(&letter.note)),
-    ));
-    add("</table>\n</td></tr></table></body></html>\n");
-    out
-}
-
-fn row(padding: &str, content: &str) -> String {
-    format!("<tr><td style=\"padding:{padding}\">{content}</td></tr>\n")
-}
-
-fn section(title: &str, content: &str) -> String {
-    row(
-        "24px 24px 0",
-        &format!(
-            "<h2 style=\"margin:0;font-size:16px;font-weight:600;padding-bottom:4px\">{}</h2>{content}",
-            text(title)
-        ),
-    )
-}
-
-/// One cell a figure, so that a screen reader reads its title, number and detail together.
-fn figures(figures: &[Figure], colour: &str) -> String {
-    let width = 100 / figures.len().max(1);
-    let cell = |figure: &Figure| {
-        format!(
-            "<td width=\"{width}%\" valign=\"top\" style=\"padding-right:10px;color:{SOFT};\
-             font-size:13px\">{}<div style=\"color:{};font-size:32px;font-weight:600;\
-             line-height:1.25;white-space:nowrap\">{}</div>{}</td>\n",
-            text(&figure.title),
-            if figure.main { colour } else { INK },
-            text(&figure.number),
-            text(&figure.detail),
-        )
+    let page = html! {
+        (DOCTYPE) "\n"
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width";
+                meta name="color-scheme" content="light";
+                title { (Text(&letter.headline)) }
+            }
+            "\n"
+            body style=(BODY) {
+                "\n"
+                div style="display:none;max-height:0;overflow:hidden" { (Text(&letter.preview)) }
+                "\n"
+                table role="presentation" width="100%" cellpadding="0" cellspacing="0" {
+                    tr { td align="center" style="padding:16px 8px" { "\n" (frame(letter, colour)) } }
+                }
+            }
+        }
+        "\n"
     };
-    let cells: String = figures.iter().map(cell).collect();
-    format!("{TABLE}>\n<tr>{cells}</tr>\n</table>")
+    page.into_string()
 }
 
-fn drivers(letter: &Letter<'_>) -> String {
-    let repeats = letter
-        .repeats
-        .as_ref()
-        .map_or_else(String::new, |repeats| format!("<div>{}</div>", text(repeats)));
-    let rows: String = letter.drivers.iter().map(driver).collect();
-    match rows.is_empty() {
-        true => repeats,
-        false => format!("{repeats}{TABLE} style=\"padding-top:4px\">\n{rows}</table>"),
+/// The white column with everything that is visible.
+fn frame(letter: &Letter<'_>, colour: &str) -> Markup {
+    let style =
+        format!("max-width:600px;background:#ffffff;border-top:6px solid {colour};text-align:left");
+    html! {
+        table role="presentation" width="100%" cellpadding="0" cellspacing="0" style=(style) {
+            "\n"
+            @if let Some(test) = letter.test { (row("0", test_warning(test))) }
+            (row("24px 24px 0", heading(letter, colour)))
+            (row("20px 24px 0", figures(&letter.figures, colour)))
+            @if let Some(curve) = &letter.curve { (row("20px 0 0", picture(curve))) }
+            (section("Why", html! {
+                div { (Text(&letter.why)) }
+                @if let Some(measure) = &letter.measure {
+                    div style={ (small()) ";padding-top:4px" } { (Text(measure)) }
+                }
+            }))
+            @if !letter.drivers.is_empty() || letter.repeats.is_some() {
+                (section("What the negative tweets have in common", drivers(letter)))
+            }
+            @if !letter.examples.is_empty() {
+                (section("Tweets to read", html! {
+                    @for example in &letter.examples { (quote(example)) }
+                }))
+            }
+            @if !letter.also.is_empty() {
+                (section("At the same time", html! {
+                    @for also in &letter.also { div style="padding-top:4px" { (Text(also)) } }
+                }))
+            }
+            @if let Some(link) = &letter.link {
+                (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "Look closer" } }))
+            }
+            @if let Some(hint) = &letter.hint {
+                (row("20px 24px 0", html! {
+                    "On it? Say so, and it is repeated only if it gets worse:"
+                    div style=(COMMAND) { (Text(hint)) }
+                }))
+            }
+            (row("24px", html! { span style=(small()) { (Text(&letter.note)) } }))
+        }
+        "\n"
     }
 }
 
-fn driver(driver: &Driver) -> String {
-    format!(
-        "<tr><td width=\"42%\" style=\"padding:3px 12px 3px 0;word-break:break-word\">{}</td>\
-         <td><div style=\"background:#c98a85;height:10px;width:{:.0}%;font-size:0;\
-         line-height:0\">&nbsp;</div></td>\
-         <td width=\"22%\" align=\"right\" style=\"color:{SOFT};font-size:13px;\
-         white-space:nowrap\">{}</td></tr>\n",
-        text(&driver.term),
-        driver.share * 100.0,
-        text(&driver.detail),
-    )
+fn small() -> String {
+    format!("color:{SOFT};font-size:13px")
 }
 
-fn quote(quote: &Quote) -> String {
-    format!(
-        "<div style=\"border-left:3px solid #b0bec5;margin-top:12px;padding:0 0 0 12px;\
-         word-break:break-word\">{}<div style=\"color:{SOFT};font-size:13px;padding-top:2px\">{}\
-         </div></div>\n",
-        text(&quote.text),
-        text(&quote.caption),
-    )
+fn row(padding: &str, content: Markup) -> Markup {
+    html! {
+        tr { td style={ "padding:" (padding) } { (content) } }
+        "\n"
+    }
 }
 
-/// Escapes; a percentage is not broken off its number.
-fn text(words: &str) -> String {
-    encode_text(words).replace(" %", "&nbsp;%")
+fn section(title: &str, content: Markup) -> Markup {
+    let heading = html! {
+        h2 style="margin:0;font-size:16px;font-weight:600;padding-bottom:4px" { (Text(title)) }
+        (content)
+    };
+    row("24px 24px 0", heading)
 }
 
-/// The picture in words, for those who do not see it.
-fn spoken(curve: &Curve<'_>) -> String {
+fn test_warning(test: &str) -> Markup {
+    html! {
+        div style="background:#fff3c4;color:#5c4400;padding:12px 24px" {
+            b { "TEST" } (PreEscaped(" &nbsp;")) (Text(test))
+        }
+    }
+}
+
+fn heading(letter: &Letter<'_>, colour: &str) -> Markup {
+    html! {
+        span style={ "display:inline-block;background:" (colour) ";" (BADGE) } {
+            (Text(&letter.badge))
+        }
+        h1 style="margin:0;font-size:24px;font-weight:600;line-height:1.25;padding-top:10px" {
+            (Text(&letter.headline))
+        }
+        div style={ "color:" (SOFT) ";padding-top:6px" } { (Text(&letter.period)) }
+    }
+}
+
+fn picture(curve: &Curve<'_>) -> Markup {
+    let style = format!(
+        "display:block;width:100%;max-width:{}px;height:auto;border:0;color:{SOFT};font-size:14px",
+        curve::WIDTH,
+    );
+    html! {
+        img src={ "cid:" (Mail::CURVE) } width=(curve::WIDTH) alt=(alt_text(curve)) style=(style);
+    }
+}
+
+/// One cell per figure, so that a screen reader reads its title, number and detail together.
+fn figures(figures: &[Figure], colour: &str) -> Markup {
+    let width = 100 / figures.len().max(1);
+    let number = |main: bool| {
+        let colour = if main { colour } else { INK };
+        format!("color:{colour};font-size:32px;font-weight:600;line-height:1.25;white-space:nowrap")
+    };
+    html! {
+        table role="presentation" width="100%" cellpadding="0" cellspacing="0" {
+            "\n"
+            tr {
+                @for figure in figures {
+                    td width={ (width) "%" } valign="top" style={ "padding-right:10px;" (small()) } {
+                        (Text(&figure.title))
+                        div style=(number(figure.main)) { (Text(&figure.number)) }
+                        (Text(&figure.detail))
+                    }
+                    "\n"
+                }
+            }
+            "\n"
+        }
+    }
+}
+
+fn drivers(letter: &Letter<'_>) -> Markup {
+    html! {
+        @if let Some(repeats) = &letter.repeats { div { (Text(repeats)) } }
+        @if !letter.drivers.is_empty() {
+            table role="presentation" width="100%" cellpadding="0" cellspacing="0"
+                style="padding-top:4px" {
+                "\n"
+                @for term in &letter.drivers { (driver(term)) }
+            }
+        }
+    }
+}
+
+fn driver(driver: &Driver) -> Markup {
+    let bar = format!(
+        "background:#c98a85;height:10px;width:{:.0}%;font-size:0;line-height:0",
+        driver.share * 100.0
+    );
+    html! {
+        tr {
+            td width="42%" style="padding:3px 12px 3px 0;word-break:break-word" {
+                (Text(&driver.term))
+            }
+            td { div style=(bar) { (PreEscaped("&nbsp;")) } }
+            td width="22%" align="right" style={ (small()) ";white-space:nowrap" } {
+                (Text(&driver.detail))
+            }
+        }
+        "\n"
+    }
+}
+
+fn quote(quote: &Quote) -> Markup {
+    html! {
+        div style="border-left:3px solid #b0bec5;margin-top:12px;padding:0 0 0 12px;\
+            word-break:break-word" {
+            (Text(&quote.text))
+            div style={ (small()) ";padding-top:2px" } { (Text(&quote.caption)) }
+        }
+        "\n"
+    }
+}
+
+/// Text in which no line breaks between a number and its percent sign.
+struct Text<'a>(&'a str);
+
+impl Render for Text<'_> {
+    fn render(&self) -> Markup {
+        html! {
+            @for (place, part) in self.0.split(" %").enumerate() {
+                @if place > 0 { (PreEscaped("&nbsp;%")) }
+                (part)
+            }
+        }
+    }
+}
+
+/// The picture in words, for screen readers and clients that show no pictures.
+fn alt_text(curve: &Curve<'_>) -> String {
     let bars = curve.bars(curve::BARS_MAX);
     let sum = |within: bool| {
         let bars = bars.iter().filter(|bar| curve.holds(bar) == within);
@@ -224,14 +256,14 @@ fn spoken(curve: &Curve<'_>) -> String {
                 share(within),
                 percent(now),
                 percent(expected),
-                percents(band.low, band.high),
+                percent_interval(band.low, band.high),
             )
         }
         Shows::Volume { expected } => format!(
             "Number of tweets, as bars: {} before {since}, {} from then on; {} an hour expected.",
-            grouped(before.total),
-            grouped(within.total),
-            grouped((expected * 60.0).round() as u64),
+            thousands(before.total),
+            thousands(within.total),
+            thousands((expected * 60.0).round() as u64),
         ),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use monitor_core::format::{percent, thousands};
+
 use super::Letter;
-use super::words::{grouped, sentence};
+use super::words::sentence;
 use crate::curve::{Bar, Curve, Shows};
-use crate::words::percent;
 
 /// Bars of the curve, at most.
 const BARS_MAX: usize = 24;
@@ -115,10 +116,10 @@ fn bars(curve: &Curve<'_>, line: &mut impl FnMut(&str)) {
                 row,
                 " {:>5}  {} of {} tweets",
                 percent(share),
-                grouped(bar.counts.negative),
-                grouped(bar.counts.total)
+                thousands(bar.counts.negative),
+                thousands(bar.counts.total)
             ),
-            (Shows::Volume { .. }, _) => write!(row, " {} tweets", grouped(bar.counts.total)),
+            (Shows::Volume { .. }, _) => write!(row, " {} tweets", thousands(bar.counts.total)),
         };
         line(&row);
     }

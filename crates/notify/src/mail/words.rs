@@ -1,33 +1,15 @@
 //! Numbers and lengths of time as people read them; pure.
 
-use crate::words::percent;
-
-/// A stretch of shares: "18 to 22 %".
-pub fn percents(low: f64, high: f64) -> String {
-    format!("{:.0} to {}", low * 100.0, percent(high))
-}
+use monitor_core::format::thousands;
 
 /// How many times as much: "4.1 times", "12 times".
 pub fn times(factor: f64) -> String {
     if factor < 9.95 { format!("{factor:.1} times") } else { format!("{factor:.0} times") }
 }
 
-/// A number in groups of three digits.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 /// So many of a thing: "1 tweet", "1,204 tweets".
 pub fn count(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{} {noun}s", grouped(number)) }
+    if number == 1 { format!("1 {noun}") } else { format!("{} {noun}s", thousands(number)) }
 }
 
 /// A length of time: "1 day 2 hours".
@@ -67,11 +49,8 @@ mod tests {
         check("length", length(1440 + 61), "1 day 1 hour 1 minute");
         check("round length", length(120), "2 hours");
         check("no length", length(0), "less than a minute");
-        check("small number", grouped(999), "999");
-        check("large number", grouped(1_234_567), "1,234,567");
         check("one", count(1, "tweet"), "1 tweet");
         check("many", count(1204, "tweet"), "1,204 tweets");
-        check("interval", percents(0.176, 0.224), "18 to 22 %");
         check("few times", times(4.06), "4.1 times");
         check("many times", times(12.4), "12 times");
         check("sentence", sentence("the last hour"), "The last hour");
