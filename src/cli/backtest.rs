@@ -18,7 +18,7 @@ use super::times::{show, time};
 use super::{require_brand, with_store};
 use crate::pipeline::{policy, surge_policy};
 use monitor_config::{self as config, Settings};
-use monitor_core::alerting::{Policy, backtest};
+use monitor_core::alerting::{SharePolicy, backtest};
 use monitor_core::domain::{Counts, Minute};
 use monitor_store::Store;
 
@@ -106,7 +106,7 @@ struct Range {
 
 impl Range {
     /// The first minute that has a bearing on what is reported.
-    fn first(&self, policy: &Policy) -> Option<Minute> {
+    fn first(&self, policy: &SharePolicy) -> Option<Minute> {
         self.from.map(|from| from.plus(-policy.season_minutes()))
     }
 }

@@ -110,7 +110,7 @@ async fn decide(
     receivers: &[&str],
 ) -> IncidentId {
     let cause = evidence.cause();
-    let watch = store.watch(brand, cause).await.unwrap();
+    let watch = store.detector_state(brand, cause).await.unwrap();
     let opened = watch.as_ref().and_then(|w| w.open.as_ref()).map_or(minute(n), |open| open.opened);
     let notification = Notification {
         incident_id: 0,
@@ -137,8 +137,8 @@ async fn decide(
     let decision = Decision {
         brand: brand.into(),
         cause,
-        judged_before: watch.map(|watch| watch.judged),
-        judged: minute(n),
+        evaluated_before: watch.map(|watch| watch.evaluated),
+        evaluated: minute(n),
         state: Value::Null,
         step: Some(Step {
             transition,

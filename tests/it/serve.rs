@@ -143,12 +143,13 @@ async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i6
         thread: String::new(),
         url: None,
     };
-    let before = store.watch(brand, Cause::Share).await.expect("a watch").map(|w| w.judged);
+    let before =
+        store.detector_state(brand, Cause::Share).await.expect("a watch").map(|w| w.evaluated);
     let decision = Decision {
         brand: brand.into(),
         cause: Cause::Share,
-        judged_before: before,
-        judged: minute,
+        evaluated_before: before,
+        evaluated: minute,
         state: serde_json::Value::Null,
         step: Some(Step {
             transition,

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod domain;
 mod keywords;
 mod secret;
+pub mod stats;
 pub mod text;
 
 pub use secret::Secret;

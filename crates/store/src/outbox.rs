@@ -30,9 +30,9 @@ pub struct Notification {
     pub brand: String,
     /// `notice`, `warning` or `critical`.
     pub severity: String,
-    /// Start of the minute whose judgement this step is; in event time for brands.
+    /// Start of the minute whose evaluation this step is; in event time for brands.
     pub at: DateTime<Utc>,
-    /// Start of the minute whose judgement opened the incident.
+    /// Start of the minute whose evaluation opened the incident.
     pub opened_at: DateTime<Utc>,
     /// The reason in one sentence.
     pub reason: String,
@@ -73,7 +73,7 @@ pub struct Also {
     pub brand: String,
     /// `notice`, `warning` or `critical`.
     pub severity: String,
-    /// Start of the minute whose judgement it is.
+    /// Start of the minute whose evaluation it is.
     pub at: DateTime<Utc>,
     /// The reason in one sentence.
     pub reason: String,
@@ -223,7 +223,7 @@ impl EvidenceJson {
         }
     }
 
-    /// The evidence of a judgement of `minute`.
+    /// The evidence of a evaluation of `minute`.
     pub fn of(evidence: &Evidence, minute: Minute) -> Self {
         match evidence {
             Evidence::Share(e) => Self::Share {

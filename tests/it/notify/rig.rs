@@ -20,7 +20,7 @@ use monitor_core::domain::{
 use monitor_embedded::MailServer;
 use monitor_notify::Dispatcher;
 use monitor_store::{
-    CurvePoint, Decision, Delivery as Told, Drivers, EvidenceJson, Example, MemoryStore,
+    CurvePoint, Decision, Delivery as Notified, Drivers, EvidenceJson, Example, MemoryStore,
     Notification, OutboxRow, Step, Store,
 };
 use sha2::{Digest, Sha256};
@@ -69,7 +69,7 @@ impl Rig {
 
     /// The same, of any brand.
     pub async fn step_of(&self, brand: &str, transition: Transition, receivers: &[&str]) {
-        let watch = self.store.watch(brand, Cause::Share).await.expect("a watch");
+        let watch = self.store.detector_state(brand, Cause::Share).await.expect("a watch");
         let opened_at: DateTime<Utc> = "2015-02-23T14:05:00Z".parse().expect("a time");
         let at = match transition {
             Transition::Opened => opened_at,
@@ -117,7 +117,7 @@ impl Rig {
             thread: String::new(),
             url: Some("https://monitor.example.com/#incident-1".into()),
         };
-        let told = |receiver: &&str| Told {
+        let told = |receiver: &&str| Notified {
             receiver: (*receiver).to_owned(),
             not_before: None,
             group: false,
@@ -125,8 +125,8 @@ impl Rig {
         let decision = Decision {
             brand: brand.into(),
             cause: Cause::Share,
-            judged_before: watch.map(|watch| watch.judged),
-            judged: Minute::of(at),
+            evaluated_before: watch.map(|watch| watch.evaluated),
+            evaluated: Minute::of(at),
             state: serde_json::json!({}),
             step: Some(Step {
                 transition,

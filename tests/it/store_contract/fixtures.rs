@@ -9,8 +9,8 @@ use monitor_core::domain::{
     Transition, Tweet, TweetId,
 };
 use monitor_store::{
-    Advance, Batch, Claim, DeadLetter, Decision, Delivery, Drivers, EvidenceJson, Notification,
-    OutboxRow, OutboxState, ScoredTweet, Step, Store, Watch,
+    Advance, Batch, Claim, DeadLetter, Decision, Delivery, DetectorState, Drivers, EvidenceJson,
+    Notification, OutboxRow, OutboxState, ScoredTweet, Step, Store,
 };
 use serde_json::json;
 
@@ -145,8 +145,8 @@ pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transit
     Decision {
         brand: brand.into(),
         cause: Cause::Share,
-        judged_before: before.map(minute),
-        judged: minute(now),
+        evaluated_before: before.map(minute),
+        evaluated: minute(now),
         state: json!({ "judged": now }),
         step: step.map(|transition| Step {
             transition,
@@ -191,8 +191,8 @@ pub async fn open(store: &dyn Store, brand: &str, now: i64) -> IncidentId {
     opened.expect("an incident")
 }
 
-pub async fn watch(store: &dyn Store, brand: &str) -> Watch {
-    store.watch(brand, Cause::Share).await.expect("watch").expect("judged")
+pub async fn detector_state(store: &dyn Store, brand: &str) -> DetectorState {
+    store.detector_state(brand, Cause::Share).await.expect("watch").expect("judged")
 }
 
 /// When senders look at the outbox.

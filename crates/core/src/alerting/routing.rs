@@ -138,7 +138,7 @@ impl Route {
     ///
     /// # Errors
     /// [`NotTold`] where it does not.
-    pub fn judge(
+    pub fn evaluate(
         &self,
         brand: &str,
         cause: Cause,
@@ -207,7 +207,7 @@ pub fn route(
     }
     let mut told: BTreeMap<&str, Recipient> = BTreeMap::new();
     for route in routes {
-        let Ok(when) = route.judge(brand, cause, severity, transition, now) else { continue };
+        let Ok(when) = route.evaluate(brand, cause, severity, transition, now) else { continue };
         for receiver in &route.receivers {
             let earlier = told.get(receiver.as_str()).is_some_and(|known| {
                 // `None`, at once, is before any time.

@@ -2,6 +2,9 @@ use std::ops::{Add, AddAssign, Sub};
 
 use chrono::{DateTime, Utc};
 
+/// Hours in a week.
+pub const HOURS_PER_WEEK: usize = 168;
+
 /// A minute of event time: minutes since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Minute(pub i64);
@@ -16,6 +19,23 @@ impl Minute {
     pub fn start(self) -> DateTime<Utc> {
         DateTime::from_timestamp(self.0 * 60, 0)
             .expect("minutes come from valid times, so they convert back")
+    }
+
+    /// The first minute of its hour of UTC.
+    pub fn hour_start(self) -> Self {
+        Self(self.hour() * 60)
+    }
+
+    /// Hours of UTC since the Unix epoch.
+    pub fn hour(self) -> i64 {
+        self.0.div_euclid(60)
+    }
+
+    /// The hour of the week in UTC, in 0..[`HOURS_PER_WEEK`]. Hour 0 begins on Thursday at
+    /// 00:00, because the Unix epoch does.
+    pub fn hour_of_week(self) -> usize {
+        usize::try_from(self.hour().rem_euclid(HOURS_PER_WEEK as i64))
+            .expect("a Euclidean remainder is not negative")
     }
 
     /// This many minutes later (earlier where negative).

@@ -13,11 +13,11 @@ mod score;
 mod tweet;
 
 pub use checkpoint::{Offset, Resume, ResumeReason, StartAt, TopicPartition, resume_position};
-pub use counts::{Counts, Minute};
+pub use counts::{Counts, HOURS_PER_WEEK, Minute};
 pub use evidence::{
     Cause, Evidence, Interval, LagEvidence, QuietEvidence, Severity, ShareEvidence, SurgeEvidence,
 };
-pub use incident::{Acknowledgement, Incident, IncidentId, STREAM, Told, Transition};
+pub use incident::{Acknowledgement, Incident, IncidentId, Notified, STREAM, Transition};
 pub use precision::Precision;
 pub use score::{InvalidProbability, Label, Probability, Score};
 pub use tweet::{InvalidTweet, Reach, TWEET_ID_CHARS_MAX, Tweet, TweetId};

@@ -73,7 +73,7 @@ pub(super) async fn events(
                 severity: severity(row)?,
                 who: row.try_get("who")?,
                 note: row.try_get("note")?,
-                told: row.try_get("told")?,
+                notified: row.try_get("told")?,
             })
         })
         .collect()
