@@ -13,7 +13,7 @@ use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Acknowledgement, Cause, Evidence, Incident, IncidentId, Interval, ShareEvidence,
 };
-use monitor_store::{DeadNotification, Event, EvidenceJson, Silence, Store};
+use monitor_store::{DeadNotification, Event, Silence, Store};
 
 /// See what happened, and take it on
 ///
@@ -110,7 +110,7 @@ struct IncidentJson<'a> {
     opened_at: DateTime<Utc>,
     resolved_at: Option<DateTime<Utc>>,
     acknowledged: Option<AcknowledgedJson<'a>>,
-    evidence: EvidenceJson,
+    evidence: Evidence,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,7 +135,7 @@ impl<'a> IncidentJson<'a> {
                 by: &acknowledged.by,
                 note: &acknowledged.note,
             }),
-            evidence: EvidenceJson::of(&incident.evidence, incident.opened),
+            evidence: incident.evidence,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod batching;
 pub mod clock;
 pub mod domain;
 mod keywords;
+pub mod notification;
 mod secret;
 pub mod stats;
 pub mod text;

@@ -18,10 +18,9 @@ mod postgres;
 
 pub use bounded::Bounded;
 pub use memory::MemoryStore;
-pub use outbox::{
-    Also, CurvePoint, Driver, Drivers, EvidenceJson, Example, IntervalJson, Notification,
-    OutboxRow, OutboxState, Tally,
-};
+pub use monitor_core::domain::Silence;
+pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
+pub use outbox::{OutboxRow, OutboxState};
 pub use postgres::{PostgresStore, is_postgres_url};
 
 use std::time::Duration;
@@ -216,23 +215,6 @@ pub struct Event {
     pub note: String,
     /// The receivers that a notification was written for.
     pub notified: Vec<String>,
-}
-
-/// A time in which nobody is told of a brand's incidents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Silence {
-    /// Its number; given by the store.
-    pub id: i64,
-    /// The brand; `None` is all, and the stream.
-    pub brand: Option<String>,
-    /// From here, by the clock ...
-    pub starts_at: DateTime<Utc>,
-    /// ... up to here.
-    pub ends_at: DateTime<Utc>,
-    /// Why.
-    pub reason: String,
-    /// Who asked for it.
-    pub who: String,
 }
 
 /// A scored tweet as it is kept.

@@ -12,7 +12,6 @@ use crate::pipeline::{reason, thresholds};
 use monitor_config::{self as config, Rule};
 use monitor_core::alerting::{Alert, Backtest, ResolveReason, severity};
 use monitor_core::domain::{Evidence, Interval, Minute, Transition};
-use monitor_store::EvidenceJson;
 
 const DAY_MINUTES: f64 = 1440.0;
 const MONTH_DAYS: f64 = 30.0;
@@ -309,8 +308,8 @@ struct AlertJson {
     resolved: Option<DateTime<Utc>>,
     ended: Option<&'static str>,
     reason: String,
-    opening: EvidenceJson,
-    worst: EvidenceJson,
+    opening: Evidence,
+    worst: Evidence,
 }
 
 impl TrialJson {
@@ -322,8 +321,8 @@ impl TrialJson {
             resolved: alert.resolved.map(|(at, _)| at.start()),
             ended: alert.resolved.map(|(_, why)| why.as_str()),
             reason: reason(&judged.brand, &alert.opening, Transition::Opened, None, alert.opened),
-            opening: EvidenceJson::of(&alert.opening, alert.opened),
-            worst: EvidenceJson::of(&alert.worst, alert.worst_at),
+            opening: alert.opening,
+            worst: alert.worst,
         };
         let brand = |judged: &Judged| {
             let outcome = &judged.outcome;

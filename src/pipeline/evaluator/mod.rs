@@ -27,11 +27,13 @@ use self::report::{Content, Reporter, Subject};
 use super::routes::{policy, surge_policy, thresholds};
 use monitor_config as config;
 use monitor_core::alerting::{
-    Audience, Baseline, Progress, Recipient, ResolveReason, SharePolicy, Silence, StreamPolicy,
-    Thresholds, VolumePolicy, severity, silenced, watermark,
+    Audience, Baseline, Progress, Recipient, ResolveReason, SharePolicy, StreamPolicy, Thresholds,
+    VolumePolicy, severity, watermark,
 };
 use monitor_core::clock::Clock;
-use monitor_core::domain::{Cause, Evidence, Incident, Minute, Severity, Transition};
+use monitor_core::domain::{
+    Cause, Evidence, Incident, Minute, Severity, Silence, Transition, silenced,
+};
 use monitor_store::{
     Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError,
 };
@@ -156,10 +158,7 @@ impl Evaluator {
             return Ok(None);
         }
         let now = self.clock.now();
-        let pass = Pass {
-            now,
-            silences: self.store.silences(now).await?.into_iter().map(silence).collect(),
-        };
+        let pass = Pass { now, silences: self.store.silences(now).await? };
         self.close_all_unwatched(&pass).await?;
         let partitions = self.store.progress(&self.topic).await?;
         // First, as brands may have much to catch up with.
@@ -331,10 +330,6 @@ fn delivery(recipient: Recipient) -> Delivery {
         not_before: recipient.when.not_before(),
         group: recipient.group,
     }
-}
-
-fn silence(kept: monitor_store::Silence) -> Silence {
-    Silence { id: kept.id, brand: kept.brand, starts_at: kept.starts_at, ends_at: kept.ends_at }
 }
 
 /// What a detector remembered; anew where that is of another form.

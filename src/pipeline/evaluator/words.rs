@@ -131,6 +131,7 @@ mod tests {
             Evidence::Share(ShareEvidence {
                 rule,
                 since: Minute(1000),
+                window_minutes: 95,
                 observed: Counts { total: 120, negative: 80 },
                 observed_interval: Interval { low: 0.58, high: 0.75 },
                 recent_minutes: 15,

@@ -15,13 +15,13 @@ use monitor_config::{self as config, Delivery, Receiver, SmtpTls};
 use monitor_core::Secret;
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
-    Cause, Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition,
+    Cause, Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition, window_minutes,
 };
 use monitor_embedded::MailServer;
 use monitor_notify::Dispatcher;
 use monitor_store::{
-    CurvePoint, Decision, Delivery as Notified, Drivers, EvidenceJson, Example, MemoryStore,
-    Notification, OutboxRow, Step, Store,
+    CurvePoint, Decision, Delivery as Notified, Drivers, Example, MemoryStore, Notification,
+    OutboxRow, Step, Store,
 };
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
@@ -79,6 +79,10 @@ impl Rig {
         let evidence = Evidence::Share(ShareEvidence {
             rule: "e-detector",
             since: Minute::of(opened_at - TimeDelta::hours(1)),
+            window_minutes: window_minutes(
+                Minute::of(opened_at - TimeDelta::hours(1)),
+                Minute::of(at),
+            ),
             observed: Counts { total: 120, negative: 94 },
             observed_interval: Interval { low: 0.7, high: 0.85 },
             recent_minutes: 15,
@@ -108,7 +112,7 @@ impl Rig {
             at,
             opened_at,
             reason: "chance does not explain it".into(),
-            evidence: EvidenceJson::of(&evidence, Minute::of(at)),
+            evidence,
             drivers: Drivers::default(),
             examples: vec![example],
             curve: vec![CurvePoint { at, total: 120, negative: 94 }],

@@ -23,7 +23,7 @@ mod watermark;
 pub use backtest::{Alert, Backtest, Hour, backtest};
 pub use drivers::{DriverLimits, Drivers, OneTweet, Term, TermKind, TweetView, drivers};
 pub use lifecycle::Audience;
-pub use routing::{NotTold, QuietHours, Recipient, Route, Silence, When, route, silenced};
+pub use routing::{NotTold, QuietHours, Recipient, Route, When, route};
 pub use series::Series;
 pub use severity::{Thresholds, severity};
 pub use share::{

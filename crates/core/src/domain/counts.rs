@@ -1,6 +1,8 @@
 use std::ops::{Add, AddAssign, Sub};
 
 use chrono::{DateTime, Utc};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Hours in a week.
 pub const HOURS_PER_WEEK: usize = 168;
@@ -10,7 +12,7 @@ pub const HOURS_PER_WEEK: usize = 168;
 pub struct Minute(pub i64);
 
 impl Minute {
-    /// The minute that holds `at`.
+    /// The minute that contains `at`.
     pub fn of(at: DateTime<Utc>) -> Self {
         Self(at.timestamp().div_euclid(60))
     }
@@ -44,8 +46,22 @@ impl Minute {
     }
 }
 
-/// Tweets and negative tweets of a stretch of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// In JSON a minute is the time at which it starts, in RFC 3339.
+impl Serialize for Minute {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.start().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Minute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        DateTime::deserialize(deserializer).map(Self::of)
+    }
+}
+
+/// Tweets and negative tweets of a period. JSON also has their `share`, which is 0 without
+/// tweets; it is ignored when JSON is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub struct Counts {
     /// All tweets.
     pub total: u64,
@@ -54,9 +70,19 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Share of negative tweets, or `None` where there is no tweet.
+    /// Share of negative tweets, in 0..=1; `None` without tweets.
     pub fn share(self) -> Option<f64> {
         (self.total > 0).then(|| self.negative as f64 / self.total as f64)
+    }
+}
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut counts = serializer.serialize_struct("Counts", 3)?;
+        counts.serialize_field("total", &self.total)?;
+        counts.serialize_field("negative", &self.negative)?;
+        counts.serialize_field("share", &self.share().unwrap_or(0.0))?;
+        counts.end()
     }
 }
 

@@ -6,9 +6,7 @@ use sqlx::{PgConnection, Row};
 use super::PostgresStore;
 use super::incidents::{read_incident, severity};
 use crate::outbox::{ALSO_MAX, addressed};
-use crate::{
-    Also, Decision, Delivery, DetectorState, EvidenceJson, Notification, Step, StoreError,
-};
+use crate::{Also, Decision, Delivery, DetectorState, Notification, Step, StoreError};
 use monitor_core::domain::{Cause, IncidentId, Minute, Notified, Severity, Transition};
 
 pub(super) async fn detector_state(
@@ -109,7 +107,7 @@ async fn take(
     decision: &Decision,
     step: &Step,
 ) -> Result<IncidentId, StoreError> {
-    let evidence = Json(EvidenceJson::of(&step.evidence, step.minute));
+    let evidence = Json(step.evidence);
     let incident = match step.transition {
         Transition::Opened => sqlx::query_scalar(
             "INSERT INTO incidents (brand, cause, severity, opened_at, evidence)
@@ -119,7 +117,7 @@ async fn take(
         .bind(decision.cause.as_str())
         .bind(step.severity.as_str())
         .bind(step.minute.start())
-        .bind(&evidence),
+        .bind(evidence),
         Transition::Updated => sqlx::query_scalar(
             "UPDATE incidents SET severity = CASE
                  WHEN array_position($4, severity) < array_position($4, $3) THEN $3
@@ -151,7 +149,7 @@ async fn take(
     .bind(step.minute.start())
     .bind(step.severity.as_str())
     .bind(&step.notification.reason)
-    .bind(&evidence)
+    .bind(evidence)
     .bind(step.deliveries.iter().map(|d| d.receiver.as_str()).collect::<Vec<_>>())
     .execute(connection)
     .await?;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::STREAM;
+use crate::domain::{STREAM, Silence, silenced};
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
@@ -230,6 +230,8 @@ fn silences_hold_for_their_brand_and_time() {
         brand: brand.map(str::to_owned),
         starts_at: at("2026-01-05T12:00:00Z"),
         ends_at: at("2026-01-05T14:00:00Z"),
+        reason: String::new(),
+        who: String::new(),
     };
     let one = [silence(1, Some("acme"))];
     let all = [silence(1, Some("acme")), silence(2, None)];

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::alerting::Series;
-use crate::domain::{Counts, Interval, Minute, ShareEvidence};
+use crate::domain::{Counts, Interval, Minute, ShareEvidence, window_minutes};
 
 use super::e_detector::EDetector;
 use super::{Baseline, MONTH_MINUTES, SINCE_MINUTES_MAX, SharePolicy, ShareRule, share_interval};
@@ -388,6 +388,7 @@ impl SharePolicy {
         ShareEvidence {
             rule: expectation.rule(),
             since,
+            window_minutes: window_minutes(since, minute),
             observed,
             observed_interval: share_interval(observed, expectation.dispersion()),
             recent_minutes: self.recent_minutes(series, minute),
