@@ -134,7 +134,7 @@ fn surges(company: &Company) -> Vec<usize> {
     let policy = VolumePolicy::default();
     let (mut state, mut rows) = (VolumeState::default(), Vec::new());
     for minute in (first.0..=last.0).map(Minute) {
-        let (after, verdict) = policy.judge(&series, state, minute);
+        let (after, verdict) = policy.evaluate(&series, state, minute);
         if matches!(verdict, VolumeVerdict::Open(_)) {
             rows.push(((minute.0 - first.0) / STEP) as usize);
         }

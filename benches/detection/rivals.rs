@@ -1,7 +1,7 @@
 //! The detectors compared.
 
 use monitor_core::alerting::Series;
-use monitor_core::alerting::{Baseline, Policy, ShareRule, State, Verdict};
+use monitor_core::alerting::{Baseline, SharePolicy, ShareRule, ShareState, ShareVerdict};
 use monitor_core::domain::{Counts, Minute};
 
 use super::streams::Stream;
@@ -15,7 +15,7 @@ const BASELINE: i64 = 2880;
 const RISE: f64 = 0.15;
 const MONTH_MINUTES: f64 = 43_200.0;
 
-/// Judges minute after minute.
+/// Evaluates minute after minute.
 pub trait Detector {
     /// Whether an incident opens at the end of `minute`.
     fn opens(&mut self, stream: &Stream, minute: Minute) -> bool;
@@ -26,8 +26,8 @@ pub trait Detector {
 /// The e-detector with its defaults.
 #[derive(Clone)]
 pub struct Ours {
-    policy: Policy,
-    state: State,
+    policy: SharePolicy,
+    state: ShareState,
     baseline: Option<Baseline>,
     left_out: Vec<(Minute, Minute)>,
     /// The stream's series without its incidents, once there were some.
@@ -36,7 +36,7 @@ pub struct Ours {
 
 impl Ours {
     pub fn new(false_alarms_per_month: f64) -> Self {
-        let policy = Policy {
+        let policy = SharePolicy {
             rule: ShareRule::EDetector { false_alarms_per_month },
             tweets_min: 30,
             rise_min: 0.05,
@@ -46,7 +46,7 @@ impl Ours {
             resolve_minutes: 30,
             incident_minutes_max: 1440,
         };
-        let state = State::default();
+        let state = ShareState::default();
         Self { policy, state, baseline: None, left_out: Vec::new(), series: None }
     }
 }
@@ -59,18 +59,19 @@ impl Detector for Ours {
                 Baseline::learn(&self.policy, &stream.hours, &self.left_out, series, minute);
         }
         let (next, verdict) =
-            self.policy.judge(series, self.baseline.as_ref(), &self.state, minute);
-        if let (Verdict::Resolve(..), Some(open)) = (&verdict, self.state.open()) {
+            self.policy.evaluate(series, self.baseline.as_ref(), &self.state, minute);
+        if let (ShareVerdict::Resolve(..), Some(open)) = (&verdict, self.state.open()) {
             self.left_out.push(self.policy.left_out(open.since(), open.opened(), minute));
             let (first, last) = (stream.counts[0].0, stream.counts[stream.counts.len() - 1].0);
             self.series = Some(Series::new(first, last, &stream.counts, &self.left_out));
         }
         self.state = next;
-        matches!(verdict, Verdict::Open(_))
+        matches!(verdict, ShareVerdict::Open(_))
     }
 
     fn closed(&self) -> Box<dyn Detector> {
-        let state = if self.state.open().is_some() { State::default() } else { self.state.clone() };
+        let state =
+            if self.state.open().is_some() { ShareState::default() } else { self.state.clone() };
         Box::new(Self { state, series: None, ..self.clone() })
     }
 }

@@ -26,7 +26,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Days before the first that is judged: what the baseline's scatter is measured on, and
+    /// Days before the first that is evaluated: what the baseline's scatter is measured on, and
     /// four weeks where there is a season to learn.
     pub fn warm_up_days(self) -> i64 {
         if self.wanders { 29 } else { 8 }

@@ -11,7 +11,6 @@ use monitor_config::{self as config, Rule};
 use monitor_core::alerting::{Alert, Backtest, ResolveReason, severity};
 use monitor_core::domain::{Evidence, Interval, Minute, Transition};
 use monitor_core::format::{percent, percent_interval, utc_minute};
-use monitor_store::EvidenceJson;
 
 use crate::pipeline::{policy, reason, thresholds};
 
@@ -306,8 +305,8 @@ struct AlertJson {
     resolved: Option<DateTime<Utc>>,
     ended: Option<&'static str>,
     reason: String,
-    opening: EvidenceJson,
-    worst: EvidenceJson,
+    opening: Evidence,
+    worst: Evidence,
 }
 
 impl TrialJson {
@@ -319,8 +318,8 @@ impl TrialJson {
             resolved: alert.resolved.map(|(at, _)| at.start()),
             ended: alert.resolved.map(|(_, why)| why.as_str()),
             reason: reason(&judged.brand, &alert.opening, Transition::Opened, None, alert.opened),
-            opening: EvidenceJson::of(&alert.opening, alert.opened),
-            worst: EvidenceJson::of(&alert.worst, alert.worst_at),
+            opening: alert.opening,
+            worst: alert.worst,
         };
         let brand = |judged: &BrandOutcome| {
             let outcome = &judged.outcome;

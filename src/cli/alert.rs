@@ -216,7 +216,7 @@ fn answers<'a>(
                 None => format!("{}; there are no routes", told.when),
             },
             None => why_not(routes, receiver, |route| {
-                route.judge(brand, cause, severity, transition, at).err()
+                route.evaluate(brand, cause, severity, transition, at).err()
             }),
         };
         Answer {
@@ -323,7 +323,7 @@ fn dead(args: &Dead, settings: &Settings) -> anyhow::Result<()> {
 
 fn retry(args: &Retry, settings: &Settings) -> anyhow::Result<()> {
     let revived =
-        with_store(settings, async |store| store.revive(args.id, args.receiver.as_deref()).await)?;
+        with_store(settings, async |store| store.requeue(args.id, args.receiver.as_deref()).await)?;
     ensure!(
         revived > 0,
         "no such notification was given up: `monitor alert dead` shows those that were"

@@ -13,7 +13,7 @@ use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Acknowledgement, Cause, Evidence, Incident, IncidentId, Interval, ShareEvidence,
 };
-use monitor_store::{DeadNotification, Event, EvidenceJson, Silence, Store};
+use monitor_store::{DeadNotification, Event, Silence, Store};
 
 /// See what happened, and take it on
 ///
@@ -110,7 +110,7 @@ struct IncidentJson<'a> {
     opened_at: DateTime<Utc>,
     resolved_at: Option<DateTime<Utc>>,
     acknowledged: Option<AcknowledgedJson<'a>>,
-    evidence: EvidenceJson,
+    evidence: Evidence,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,7 +135,7 @@ impl<'a> IncidentJson<'a> {
                 by: &acknowledged.by,
                 note: &acknowledged.note,
             }),
-            evidence: EvidenceJson::of(&incident.evidence, incident.opened),
+            evidence: incident.evidence,
         }
     }
 }
@@ -235,7 +235,7 @@ fn json(shown: &Shown) -> serde_json::Value {
             "severity": event.severity.as_str(),
             "who": event.who,
             "note": event.note,
-            "told": event.told,
+            "told": event.notified,
         })
     };
     let undelivered = |dead: &DeadNotification| {
@@ -287,10 +287,10 @@ fn text(shown: &Shown) -> String {
         .history
         .iter()
         .map(|event| {
-            let told = match (&event.who, event.told.is_empty()) {
+            let told = match (&event.who, event.notified.is_empty()) {
                 (Some(who), _) => format!("by {who}"),
                 (None, true) => "told nobody".into(),
-                (None, false) => format!("told {}", event.told.join(", ")),
+                (None, false) => format!("told {}", event.notified.join(", ")),
             };
             let severity = event.severity.as_str().to_owned();
             vec![when(event.at), event.kind.clone(), severity, told, event.note.clone()]

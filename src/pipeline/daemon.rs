@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::commit::CommitError;
-use super::judge::Judge;
+use super::evaluator::Evaluator;
 use super::models;
 use super::positions::StoredPositions;
 use super::stages::{Pipeline, Settings};
@@ -156,7 +156,7 @@ impl Daemon {
         // what was judged is sent if its receiver answers.
         let stop_judge = CancellationToken::new();
         let stop_dispatcher = CancellationToken::new();
-        let judge = Judge::new(store, &settings, clock);
+        let judge = Evaluator::new(store, &settings, clock);
         let mut judge = tokio::spawn(judge.run(readiness.clone(), stop_judge.clone()));
         let mut dispatcher = tokio::spawn(dispatcher.run(stop_dispatcher.clone()));
         let stop_pipeline = shutdown.child_token();

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use monitor_config::{self as config, Receiver, parse_quiet_hours};
-use monitor_core::alerting::{Policy, QuietHours, Route, ShareRule, Thresholds, VolumePolicy};
+use monitor_core::alerting::{QuietHours, Route, SharePolicy, ShareRule, Thresholds, VolumePolicy};
 use monitor_core::domain::Cause;
 
 /// The routes, by name. One that groups brands does so for all but Alertmanagers, which group
@@ -66,9 +66,9 @@ pub fn thresholds(alerting: &config::Alerting) -> Thresholds {
 }
 
 /// How shares are judged.
-pub fn policy(alerting: &config::Alerting) -> Policy {
+pub fn policy(alerting: &config::Alerting) -> SharePolicy {
     let window_minutes = alerting.window_minutes;
-    Policy {
+    SharePolicy {
         rule: match alerting.rule {
             config::Rule::EDetector => {
                 ShareRule::EDetector { false_alarms_per_month: alerting.false_alarms_per_month }

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use monitor::pipeline::{Judge, brand_rules, policy, surge_policy};
+use monitor::pipeline::{Evaluator, brand_rules, policy, surge_policy};
 use monitor::settings;
 use monitor_config::{self as config, Settings};
 use monitor_core::alerting::backtest;
@@ -129,7 +129,7 @@ async fn daemon_and_backtest_agree() {
         let store = Arc::new(MemoryStore::new());
         claim(&*store).await;
         let clock = Arc::new(SimulatedClock::at(counts[0].0.start()));
-        let judge = Judge::new(store.clone(), &settings, clock);
+        let judge = Evaluator::new(store.clone(), &settings, clock);
         let (mut at, mut closed, mut n) = (Offset(0), None, 0_u64);
         for part in counts.chunk_by(|a, b| a.0.0 / minutes_a_look == b.0.0 / minutes_a_look) {
             let mut scores = Vec::new();
@@ -142,7 +142,7 @@ async fn daemon_and_backtest_agree() {
                 }
             }
             at = commit(&*store, scores, at).await;
-            closed = judge.look().await.unwrap();
+            closed = judge.evaluate().await.unwrap();
         }
         let incidents = store.incidents(1000).await.unwrap();
         let mut found: Vec<String> = incidents

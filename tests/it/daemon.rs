@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use monitor::pipeline::Judge;
+use monitor::pipeline::Evaluator;
 use monitor::replay::{ReplayRequest, Sent, Times, replay};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
@@ -292,7 +292,10 @@ impl Rig {
         store.mark_at_end(&partition, high, true).await.unwrap();
         let settings =
             monitor::settings::load(Some(&self.folder.path().join("monitor.toml")), &[]).unwrap();
-        Judge::new(store.clone(), &settings, Arc::new(SystemClock::new())).look().await.unwrap();
+        Evaluator::new(store.clone(), &settings, Arc::new(SystemClock::new()))
+            .evaluate()
+            .await
+            .unwrap();
         let mut incidents = store.incidents(100).await.unwrap();
         incidents.reverse();
         incidents
@@ -382,7 +385,7 @@ async fn ten_kills_lose_nothing_and_double_nothing() {
     rig.assert_week_is_whole().await;
     rig.until("every minute is judged", SOON, async || {
         rig.count(
-            "SELECT count(*) FROM watches WHERE cause = 'share' AND judged >= (
+            "SELECT count(*) FROM watches WHERE cause = 'share' AND evaluated >= (
                  SELECT max(event_time_max) - interval '3 minutes' FROM checkpoints)",
         )
         .await

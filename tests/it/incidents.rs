@@ -18,8 +18,7 @@ use monitor_core::domain::{
 };
 use monitor_embedded::{MailOptions, MailServer};
 use monitor_store::{
-    Decision, Delivery, Drivers, EvidenceJson, Notification, OutboxState, PostgresStore, Step,
-    Store,
+    Decision, Delivery, Drivers, Notification, OutboxState, PostgresStore, Step, Store,
 };
 use serde_json::Value;
 
@@ -68,6 +67,7 @@ fn share() -> Evidence {
     Evidence::Share(ShareEvidence {
         rule: "e-detector",
         since: minute(-40),
+        window_minutes: 41,
         observed: Counts { total: 120, negative: 90 },
         observed_interval: Interval { low: 0.665, high: 0.819 },
         recent_minutes: 15,
@@ -110,7 +110,7 @@ async fn decide(
     receivers: &[&str],
 ) -> IncidentId {
     let cause = evidence.cause();
-    let watch = store.watch(brand, cause).await.unwrap();
+    let watch = store.detector_state(brand, cause).await.unwrap();
     let opened = watch.as_ref().and_then(|w| w.open.as_ref()).map_or(minute(n), |open| open.opened);
     let notification = Notification {
         incident_id: 0,
@@ -121,7 +121,7 @@ async fn decide(
         at: minute(n).start(),
         opened_at: opened.start(),
         reason: format!("{} of {brand} has {}", cause.as_str(), transition.as_str()),
-        evidence: EvidenceJson::of(&evidence, minute(n)),
+        evidence,
         drivers: Drivers::default(),
         examples: Vec::new(),
         curve: Vec::new(),
@@ -137,8 +137,8 @@ async fn decide(
     let decision = Decision {
         brand: brand.into(),
         cause,
-        judged_before: watch.map(|watch| watch.judged),
-        judged: minute(n),
+        evaluated_before: watch.map(|watch| watch.evaluated),
+        evaluated: minute(n),
         state: Value::Null,
         step: Some(Step {
             transition,

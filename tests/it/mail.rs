@@ -10,12 +10,10 @@ use chrono::{DateTime, Utc};
 use mail_parser::{MessageParser, MimeHeaders};
 use monitor_config::{self as config, SmtpTls};
 use monitor_core::Secret;
-use monitor_core::domain::Counts;
+use monitor_core::domain::{Counts, Evidence, Interval, Minute, ShareEvidence};
 use monitor_embedded::{MailOptions, MailServer};
 use monitor_notify::{EmailNotifier, Notifier, Outcome};
-use monitor_store::{
-    CurvePoint, Drivers, EvidenceJson, Example, IntervalJson, Notification, OutboxRow,
-};
+use monitor_store::{CurvePoint, Drivers, Example, Notification, OutboxRow};
 
 use server::{Act, Certificates, Scripted, say};
 
@@ -53,7 +51,7 @@ fn notifier(settings: &config::Email) -> EmailNotifier {
 /// A step of an incident, in the outbox for the receiver "comms".
 fn row(transition: &str) -> OutboxRow {
     let (since, opened_at) = (at("2015-02-23T13:20:00Z"), at("2015-02-23T14:05:00Z"));
-    let interval = |low, high| IntervalJson { low, high };
+    let interval = |low, high| Interval { low, high };
     let counts = |total, negative| Counts { total, negative };
     let example = Example {
         tweet_id: "1".into(),
@@ -77,21 +75,21 @@ fn row(transition: &str) -> OutboxRow {
             at: opened_at,
             opened_at,
             reason: "chance does not explain it".into(),
-            evidence: EvidenceJson::Share {
-                rule: "e-detector".into(),
-                since,
+            evidence: Evidence::Share(ShareEvidence {
+                rule: "e-detector",
+                since: Minute::of(since),
                 window_minutes: 46,
-                observed: counts(120, 94).into(),
+                observed: counts(120, 94),
                 observed_interval: interval(0.7, 0.85),
                 recent_minutes: 15,
-                recent: counts(44, 37).into(),
-                baseline: counts(800, 440).into(),
+                recent: counts(44, 37),
+                baseline: counts(800, 440),
                 expected_share: 0.55,
                 expected_interval: interval(0.51, 0.59),
                 statistic: 27.0,
                 threshold: 20.0,
                 dispersion: 1.0,
-            },
+            }),
             drivers: Drivers::default(),
             examples: vec![example],
             curve: vec![CurvePoint { at: since, total: 120, negative: 94 }],

@@ -17,8 +17,8 @@ use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{Limits, MemorySource};
 use monitor_model::{Classifier, ClassifyError, Encoding, Model, ModelHandle};
 use monitor_store::{
-    Batch, Claim, Committed, DeadNotification, Decision, Event, MemoryStore, OutboxRow,
-    OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals, Watch,
+    Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, MemoryStore,
+    OutboxRow, OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -10,8 +10,8 @@ use monitor_core::domain::{
 };
 use monitor_serve::{State, serve};
 use monitor_store::{
-    Advance, Batch, Claim, Decision, Delivery, Drivers, EvidenceJson, MemoryStore, Notification,
-    ScoredTweet, Step, Store,
+    Advance, Batch, Claim, Decision, Delivery, Drivers, MemoryStore, Notification, ScoredTweet,
+    Step, Store,
 };
 use monitor_telemetry::{self as telemetry, Readiness};
 use tokio::net::TcpListener;
@@ -114,6 +114,7 @@ async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i6
     let evidence = Evidence::Share(ShareEvidence {
         rule: "e-detector",
         since: minute.plus(-59),
+        window_minutes: 60,
         observed: Counts { total: 120, negative: seen },
         observed_interval: Interval { low: 0.7, high: 0.85 },
         recent_minutes: 15,
@@ -134,7 +135,7 @@ async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i6
         at: minute.start(),
         opened_at: minute.start(),
         reason: "because".into(),
-        evidence: EvidenceJson::of(&evidence, minute),
+        evidence,
         drivers: Drivers::default(),
         examples: Vec::new(),
         curve: Vec::new(),
@@ -143,12 +144,13 @@ async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i6
         thread: String::new(),
         url: None,
     };
-    let before = store.watch(brand, Cause::Share).await.expect("a watch").map(|w| w.judged);
+    let before =
+        store.detector_state(brand, Cause::Share).await.expect("a watch").map(|w| w.evaluated);
     let decision = Decision {
         brand: brand.into(),
         cause: Cause::Share,
-        judged_before: before,
-        judged: minute,
+        evaluated_before: before,
+        evaluated: minute,
         state: serde_json::Value::Null,
         step: Some(Step {
             transition,

@@ -235,7 +235,7 @@ macro_rules! store_calls_but_claim_and_commit {
             last_minute(brand: &str) -> Option<Minute>;
             window_tweets(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<StoredTweet>;
             lead() -> bool;
-            watch(brand: &str, cause: Cause) -> Option<Watch>;
+            detector_state(brand: &str, cause: Cause) -> Option<DetectorState>;
             decide(decision: &Decision) -> Option<IncidentId>;
             incidents_since(brand: &str, cause: Cause, from: Minute) -> Vec<Incident>;
             incidents(limit: u32) -> Vec<Incident>;
@@ -249,7 +249,7 @@ macro_rules! store_calls_but_claim_and_commit {
                 -> Vec<OutboxRow>;
             outbox_record(row: i64, now: DateTime<Utc>, state: &OutboxState) -> ();
             dead_notifications(limit: u32) -> Vec<DeadNotification>;
-            revive(row: Option<i64>, receiver: Option<&str>) -> u64;
+            requeue(row: Option<i64>, receiver: Option<&str>) -> u64;
             totals() -> Totals;
             ping() -> ();
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor::pipeline::Judge;
+use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
@@ -17,9 +17,9 @@ use monitor_core::domain::{
 };
 use monitor_notify::Dispatcher;
 use monitor_store::{
-    Advance, Batch, Claim, Committed, DeadNotification, Decision, Event, MemoryStore, OutboxRow,
-    OutboxState, PartitionProgress, ScoredTweet, Silence, Store, StoreError, StoredTweet, Totals,
-    Watch,
+    Advance, Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event,
+    MemoryStore, OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store,
+    StoreError, StoredTweet, Totals,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -127,8 +127,8 @@ async fn days_with_a_storm() -> Arc<MemoryStore> {
 
 /// A daemon's life: it judges, and sends until nothing is left or it is dead.
 async fn live(store: Arc<Mortal>, settings: &Settings, clock: &Arc<SimulatedClock>) {
-    let judged = Judge::new(store.clone(), settings, clock.clone()).look().await;
-    assert!(judged.is_ok() || store.is_dead(), "{judged:?}");
+    let evaluated = Evaluator::new(store.clone(), settings, clock.clone()).evaluate().await;
+    assert!(evaluated.is_ok() || store.is_dead(), "{evaluated:?}");
     let receivers = &settings.receivers;
     let dispatcher = Dispatcher::new(store.clone(), receivers, rig::delivery(), clock.clone());
     let stop = CancellationToken::new();

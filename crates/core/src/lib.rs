@@ -11,7 +11,9 @@ pub mod clock;
 pub mod domain;
 pub mod format;
 mod keywords;
+pub mod notification;
 mod secret;
+pub mod stats;
 pub mod text;
 
 pub use secret::Secret;

@@ -16,8 +16,11 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
+use monitor_core::domain::{
+    Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, SurgeEvidence,
+};
 use monitor_core::format::{percent, percent_interval, thousands};
-use monitor_store::{Also, Drivers, EvidenceJson, Example, Notification, Tally};
+use monitor_store::{Also, Drivers, Example, Notification};
 
 use super::curve::{self, Curve, Shows};
 use super::words::{line, moment};
@@ -148,10 +151,10 @@ const JUDGED: &str = "A model judged each tweet; it errs on some, so read a few 
 fn subject(n: &Notification) -> String {
     let brand = word(&n.brand);
     let what = match n.evidence {
-        EvidenceJson::Share { .. } => format!("{brand}: bad buzz"),
-        EvidenceJson::Surge { .. } => format!("{brand}: surge of tweets"),
-        EvidenceJson::Quiet { .. } => "Monitor: no tweets arrive".to_owned(),
-        EvidenceJson::Lag { .. } => "Monitor: reading lags behind".to_owned(),
+        Evidence::Share(_) => format!("{brand}: bad buzz"),
+        Evidence::Surge(_) => format!("{brand}: surge of tweets"),
+        Evidence::Quiet(_) => "Monitor: no tweets arrive".to_owned(),
+        Evidence::Lag(_) => "Monitor: reading lags behind".to_owned(),
     };
     let test = if n.test { "[TEST] " } else { "" };
     let answer = if n.transition == "opened" { "" } else { "Re: " };
@@ -204,28 +207,34 @@ fn headline(n: &Notification) -> String {
     match (&n.evidence, n.transition.as_str()) {
         // "Ended", not "over": the share may have stayed up and become the new normal. The
         // reason says which.
-        (EvidenceJson::Share { .. }, "resolved") => format!("{brand}: the alert has ended"),
-        (EvidenceJson::Share { observed, .. }, "updated") => {
-            format!("{} of the tweets about {brand} are still negative", percent(observed.share))
+        (Evidence::Share(_), "resolved") => format!("{brand}: the alert has ended"),
+        (Evidence::Share(ShareEvidence { observed, .. }), "updated") => {
+            format!(
+                "{} of the tweets about {brand} are still negative",
+                percent(observed.share().unwrap_or(0.0))
+            )
         }
-        (EvidenceJson::Share { observed, .. }, _) => {
-            format!("{} of the tweets about {brand} are negative", percent(observed.share))
+        (Evidence::Share(ShareEvidence { observed, .. }), _) => {
+            format!(
+                "{} of the tweets about {brand} are negative",
+                percent(observed.share().unwrap_or(0.0))
+            )
         }
-        (EvidenceJson::Surge { .. }, "resolved") => {
+        (Evidence::Surge(_), "resolved") => {
             format!("{brand}: the surge of tweets has ended")
         }
-        (EvidenceJson::Surge { observed, expected, .. }, transition) => {
+        (Evidence::Surge(SurgeEvidence { observed, expected, .. }), transition) => {
             let still = if transition == "updated" { "still " } else { "" };
             let factor = times(*observed as f64 / expected.max(1.0));
             format!("There are {still}{factor} as many tweets about {brand} as usual")
         }
-        (EvidenceJson::Quiet { .. }, "resolved") => "Tweets arrive again".into(),
-        (EvidenceJson::Quiet { minutes, .. }, transition) => {
+        (Evidence::Quiet(_), "resolved") => "Tweets arrive again".into(),
+        (Evidence::Quiet(QuietEvidence { minutes, .. }), transition) => {
             let no = if transition == "updated" { "Still no" } else { "No" };
             format!("{no} tweet has arrived for {}", length(u64::from(*minutes)))
         }
-        (EvidenceJson::Lag { .. }, "resolved") => "Reading has caught up".into(),
-        (EvidenceJson::Lag { behind_minutes, .. }, transition) => {
+        (Evidence::Lag(_), "resolved") => "Reading has caught up".into(),
+        (Evidence::Lag(LagEvidence { behind_minutes, .. }), transition) => {
             let still = if transition == "updated" { "still " } else { "" };
             format!("Reading is {still}{} behind", length(u64::from(*behind_minutes)))
         }
@@ -238,16 +247,20 @@ fn period(n: &Notification) -> String {
     let (opened, lasted) = (moment(n.opened_at), length(minutes));
     match (&n.evidence, n.transition.as_str()) {
         (_, "resolved") => format!("From {opened} to {}: {lasted}.", moment(n.at)),
-        (EvidenceJson::Quiet { last, .. }, _) => {
+        (Evidence::Quiet(QuietEvidence { last, .. }), _) => {
             let since = last.map_or(opened, moment);
             format!("Since {since}. While this lasts, no bad buzz is noticed.")
         }
-        (EvidenceJson::Lag { .. }, _) => {
+        (Evidence::Lag(_), _) => {
             format!("Noticed on {opened}. While this lasts, bad buzz is noticed late.")
         }
         (_, "updated") => format!("Open since {opened}, for {lasted}."),
-        (EvidenceJson::Share { since, .. } | EvidenceJson::Surge { since, .. }, _) => {
-            format!("The rise began on {}.", moment(*since))
+        (
+            Evidence::Share(ShareEvidence { since, .. })
+            | Evidence::Surge(SurgeEvidence { since, .. }),
+            _,
+        ) => {
+            format!("The rise began on {}.", moment(since.start()))
         }
     }
 }
@@ -257,7 +270,7 @@ fn figures(n: &Notification) -> Vec<Figure> {
     let figure =
         |title: String, number, detail, main| Figure { title, number, detail, main: main && !over };
     match &n.evidence {
-        EvidenceJson::Share {
+        Evidence::Share(ShareEvidence {
             since,
             observed,
             observed_interval,
@@ -267,18 +280,18 @@ fn figures(n: &Notification) -> Vec<Figure> {
             expected_share,
             expected_interval,
             ..
-        } => {
+        }) => {
             let interval = percent_interval(observed_interval.low, observed_interval.high);
             vec![
                 figure(
-                    format!("Negative since {}", clock(*since, n.at)),
-                    percent(observed.share),
+                    format!("Negative since {}", clock(since.start(), n.at)),
+                    percent(observed.share().unwrap_or(0.0)),
                     format!("{}; likely {interval}", of_tweets(*observed)),
                     true,
                 ),
                 figure(
                     sentence(&last(*recent_minutes)),
-                    percent(recent.share),
+                    percent(recent.share().unwrap_or(0.0)),
                     of_tweets(*recent),
                     true,
                 ),
@@ -294,9 +307,9 @@ fn figures(n: &Notification) -> Vec<Figure> {
                 ),
             ]
         }
-        EvidenceJson::Surge { since, observed, expected, .. } => vec![
+        Evidence::Surge(SurgeEvidence { since, observed, expected, .. }) => vec![
             figure(
-                format!("Tweets since {}", clock(*since, n.at)),
+                format!("Tweets since {}", clock(since.start(), n.at)),
                 thousands(*observed),
                 format!("{} as many as usual", times(*observed as f64 / expected.max(1.0))),
                 true,
@@ -308,7 +321,7 @@ fn figures(n: &Notification) -> Vec<Figure> {
                 false,
             ),
         ],
-        EvidenceJson::Quiet { last, minutes, expected_tweets, limit_minutes } => vec![
+        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, limit_minutes }) => vec![
             figure(
                 "Without a tweet".into(),
                 format!("{} min", thousands(u64::from(*minutes))),
@@ -325,7 +338,7 @@ fn figures(n: &Notification) -> Vec<Figure> {
                 false,
             ),
         ],
-        EvidenceJson::Lag { behind_minutes, limit_minutes } => vec![figure(
+        Evidence::Lag(LagEvidence { behind_minutes, limit_minutes }) => vec![figure(
             "Behind".into(),
             format!("{} min", thousands(u64::from(*behind_minutes))),
             format!("alarms from {limit_minutes} min"),
@@ -337,41 +350,45 @@ fn figures(n: &Notification) -> Vec<Figure> {
 /// What is drawn: of a brand its share or its volume, of a stream gone quiet its volume.
 fn curve(n: &Notification) -> Option<Curve<'_>> {
     let (since, shows) = match &n.evidence {
-        EvidenceJson::Share { since, expected_share, expected_interval, recent, .. } => (
-            *since,
+        Evidence::Share(ShareEvidence {
+            since, expected_share, expected_interval, recent, ..
+        }) => (
+            since.start(),
             Shows::Share {
                 expected: *expected_share,
-                band: (*expected_interval).into(),
-                now: recent.share,
+                band: *expected_interval,
+                now: recent.share().unwrap_or(0.0),
             },
         ),
-        EvidenceJson::Surge { since, expected, .. } => {
-            let minutes = ((n.at - *since).num_minutes() + 1).max(1);
-            (*since, Shows::Volume { expected: expected / minutes as f64 })
+        Evidence::Surge(SurgeEvidence { since, expected, .. }) => {
+            let minutes = ((n.at - since.start()).num_minutes() + 1).max(1);
+            (since.start(), Shows::Volume { expected: expected / minutes as f64 })
         }
-        EvidenceJson::Quiet { last, minutes, expected_tweets, .. } => {
+        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, .. }) => {
             let rate = expected_tweets / f64::from((*minutes).max(1));
             ((*last)?, Shows::Volume { expected: rate })
         }
-        EvidenceJson::Lag { .. } => return None,
+        Evidence::Lag(_) => return None,
     };
     let ended = (n.transition == "resolved").then_some(n.at);
     // After a resolve the detector looks for the next rise, but the picture shows this one.
     Curve::new(&n.curve, n.curve_minutes, since.min(n.opened_at), ended, shows)
 }
 
-fn measure(evidence: &EvidenceJson) -> Option<String> {
+fn measure(evidence: &Evidence) -> Option<String> {
     match evidence {
-        EvidenceJson::Share { rule, statistic, threshold, dispersion, .. } => Some(format!(
-            "Rule {}: statistic {statistic:.1}, alarms from {threshold:.1}; the counts vary \
+        Evidence::Share(ShareEvidence { rule, statistic, threshold, dispersion, .. }) => {
+            Some(format!(
+                "Rule {}: statistic {statistic:.1}, alarms from {threshold:.1}; the counts vary \
              {dispersion:.1} times as much as those of independent tweets. \
              “Likely” is with 95 % confidence.",
-            word(rule)
-        )),
-        EvidenceJson::Surge { statistic, threshold, .. } => {
+                word(rule)
+            ))
+        }
+        Evidence::Surge(SurgeEvidence { statistic, threshold, .. }) => {
             Some(format!("Statistic {statistic:.1}, alarms from {threshold:.1}."))
         }
-        EvidenceJson::Quiet { .. } | EvidenceJson::Lag { .. } => None,
+        Evidence::Quiet(_) | Evidence::Lag(_) => None,
     }
 }
 
@@ -443,18 +460,18 @@ fn time(at: DateTime<Utc>) -> String {
 fn note(n: &Notification) -> String {
     let incident = format!("Incident {}.", n.incident_id);
     match n.evidence {
-        EvidenceJson::Share { .. } => {
+        Evidence::Share(_) => {
             format!("{incident} All times are the tweets' own, in UTC. {JUDGED}")
         }
-        EvidenceJson::Surge { .. } => format!("{incident} All times are the tweets' own, in UTC."),
-        EvidenceJson::Quiet { .. } | EvidenceJson::Lag { .. } => {
+        Evidence::Surge(_) => format!("{incident} All times are the tweets' own, in UTC."),
+        Evidence::Quiet(_) | Evidence::Lag(_) => {
             format!("{incident} All times are in UTC.")
         }
     }
 }
 
-fn of_tweets(tally: Tally) -> String {
-    format!("{} of {}", thousands(tally.negative), count(tally.total, "tweet"))
+fn of_tweets(counts: Counts) -> String {
+    format!("{} of {}", thousands(counts.negative), count(counts.total, "tweet"))
 }
 
 #[cfg(test)]

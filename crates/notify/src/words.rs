@@ -6,8 +6,11 @@
 
 use chrono::{DateTime, Utc};
 
+use monitor_core::domain::{
+    Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, SurgeEvidence,
+};
 use monitor_core::format::percent;
-use monitor_store::{Also, EvidenceJson, Example, Notification, Tally};
+use monitor_store::{Also, Example, Notification};
 
 /// Examples told, at most.
 pub const EXAMPLES_MAX: usize = 3;
@@ -25,23 +28,23 @@ pub fn headline(n: &Notification) -> String {
     let brand = line(&n.brand, 64);
     let over = n.transition == "resolved";
     let news = match &n.evidence {
-        EvidenceJson::Share { .. } | EvidenceJson::Surge { .. } if over => {
+        Evidence::Share(_) | Evidence::Surge(_) if over => {
             format!("{brand}: the alert has ended")
         }
-        EvidenceJson::Share { observed, expected_share, .. } => format!(
+        Evidence::Share(ShareEvidence { observed, expected_share, .. }) => format!(
             "{brand}: {} negative, expected {}",
-            percent(observed.share),
+            percent(observed.share().unwrap_or(0.0)),
             percent(*expected_share)
         ),
-        EvidenceJson::Surge { observed, expected, .. } => {
+        Evidence::Surge(SurgeEvidence { observed, expected, .. }) => {
             format!("{brand}: {observed} tweets, expected {expected:.0}")
         }
-        EvidenceJson::Quiet { .. } if over => "The stream flows again".to_owned(),
-        EvidenceJson::Quiet { minutes, .. } => {
+        Evidence::Quiet(_) if over => "The stream flows again".to_owned(),
+        Evidence::Quiet(QuietEvidence { minutes, .. }) => {
             format!("The stream has gone quiet: nothing for {minutes} minutes")
         }
-        EvidenceJson::Lag { .. } if over => "Reading has caught up".to_owned(),
-        EvidenceJson::Lag { behind_minutes, .. } => {
+        Evidence::Lag(_) if over => "Reading has caught up".to_owned(),
+        Evidence::Lag(LagEvidence { behind_minutes, .. }) => {
             format!("Reading lags {behind_minutes} minutes behind")
         }
     };
@@ -57,7 +60,7 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
         facts.push(("Until", moment(n.at)));
     }
     match &n.evidence {
-        EvidenceJson::Share {
+        Evidence::Share(ShareEvidence {
             window_minutes,
             observed,
             observed_interval,
@@ -68,12 +71,12 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
             threshold,
             rule,
             ..
-        } => facts.extend([
+        }) => facts.extend([
             (
                 "Negative",
                 format!(
                     "{} ({} to {}), {} in {window_minutes} minutes",
-                    percent(observed.share),
+                    percent(observed.share().unwrap_or(0.0)),
                     percent(observed_interval.low),
                     percent(observed_interval.high),
                     of_tweets(*observed),
@@ -91,19 +94,20 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
             ),
             ("Statistic", format!("{statistic:.1}, alarms at {threshold:.1} ({})", line(rule, 64))),
         ]),
-        EvidenceJson::Surge { observed, expected, statistic, threshold, .. } => facts.extend([
-            ("Tweets", observed.to_string()),
-            ("Expected", format!("{expected:.0}")),
-            ("Statistic", format!("{statistic:.1}, alarms at {threshold:.1}")),
-        ]),
-        EvidenceJson::Quiet { last, minutes, expected_tweets, limit_minutes } => {
+        Evidence::Surge(SurgeEvidence { observed, expected, statistic, threshold, .. }) => facts
+            .extend([
+                ("Tweets", observed.to_string()),
+                ("Expected", format!("{expected:.0}")),
+                ("Statistic", format!("{statistic:.1}, alarms at {threshold:.1}")),
+            ]),
+        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, limit_minutes }) => {
             if let Some(last) = last {
                 facts.push(("Last record", moment(*last)));
             }
             facts.push(("Gap", format!("{minutes} minutes, alarms at {limit_minutes}")));
             facts.push(("Expected", format!("{expected_tweets:.0} tweets")));
         }
-        EvidenceJson::Lag { behind_minutes, limit_minutes } => facts.push((
+        Evidence::Lag(LagEvidence { behind_minutes, limit_minutes }) => facts.push((
             "Oldest unread",
             format!("{behind_minutes} minutes, alarms at {limit_minutes}"),
         )),
@@ -176,8 +180,8 @@ pub fn moment(at: DateTime<Utc>) -> String {
     at.format("%-d %b %Y, %H:%M UTC").to_string()
 }
 
-fn of_tweets(tally: Tally) -> String {
-    format!("{} of {} tweets", tally.negative, tally.total)
+fn of_tweets(counts: Counts) -> String {
+    format!("{} of {} tweets", counts.negative, counts.total)
 }
 
 /// Every kind of notification, named, for the tests of each service.
@@ -196,7 +200,7 @@ pub(super) fn samples() -> Vec<(&'static str, monitor_store::OutboxRow)> {
     test.key = "test-1".into();
     let mut bare = of(Cause::Quiet, "opened");
     bare.notification.url = None;
-    if let EvidenceJson::Quiet { last, .. } = &mut bare.notification.evidence {
+    if let Evidence::Quiet(QuietEvidence { last, .. }) = &mut bare.notification.evidence {
         *last = None;
     }
     vec![

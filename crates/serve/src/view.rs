@@ -6,8 +6,8 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use monitor_core::domain::{Cause, Counts, Incident, Minute};
-use monitor_store::{EvidenceJson, Store, StoreError, Totals};
+use monitor_core::domain::{Cause, Counts, Evidence, Incident, Minute};
+use monitor_store::{Store, StoreError, Totals};
 
 /// How far back a brand's picture reaches, in hours.
 const HOURS_MAX: i64 = 8 * 24;
@@ -178,7 +178,7 @@ struct IncidentJson {
     resolved_at: Option<DateTime<Utc>>,
     severity: &'static str,
     acknowledged_by: Option<String>,
-    evidence: EvidenceJson,
+    evidence: Evidence,
 }
 
 impl From<&Incident> for IncidentJson {
@@ -190,7 +190,7 @@ impl From<&Incident> for IncidentJson {
             resolved_at: incident.resolved.map(Minute::start),
             severity: incident.severity.as_str(),
             acknowledged_by: incident.acknowledged.as_ref().map(|a| a.by.clone()),
-            evidence: EvidenceJson::of(&incident.evidence, incident.opened),
+            evidence: incident.evidence,
         }
     }
 }

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use super::calls::each_call;
 use super::{
-    Batch, Claim, Committed, DeadNotification, Decision, Event, OutboxRow, OutboxState,
-    PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals, Watch,
+    Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, OutboxRow,
+    OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
 };
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt,

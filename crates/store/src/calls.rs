@@ -27,7 +27,7 @@ macro_rules! each_call {
                 lead() -> bool;
             }
             decide {
-                watch(brand: &str, cause: Cause) -> Option<Watch>;
+                detector_state(brand: &str, cause: Cause) -> Option<DetectorState>;
                 decide(decision: &Decision) -> Option<IncidentId>;
             }
             incidents {
@@ -45,7 +45,7 @@ macro_rules! each_call {
                     -> Vec<OutboxRow>;
                 outbox_record(row: i64, now: DateTime<Utc>, state: &OutboxState) -> ();
                 dead_notifications(limit: u32) -> Vec<DeadNotification>;
-                revive(row: Option<i64>, receiver: Option<&str>) -> u64;
+                requeue(row: Option<i64>, receiver: Option<&str>) -> u64;
             }
         }
     };

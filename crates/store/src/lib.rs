@@ -18,10 +18,9 @@ mod postgres;
 
 pub use bounded::Bounded;
 pub use memory::MemoryStore;
-pub use outbox::{
-    Also, CurvePoint, Driver, Drivers, EvidenceJson, Example, IntervalJson, Notification,
-    OutboxRow, OutboxState, Tally,
-};
+pub use monitor_core::domain::Silence;
+pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
+pub use outbox::{OutboxRow, OutboxState};
 pub use postgres::{PostgresStore, is_postgres_url};
 
 use std::time::Duration;
@@ -30,8 +29,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Evidence, Incident, IncidentId, Minute, Offset, Resume, Score,
-    Severity, StartAt, Told, TopicPartition, Transition, Tweet, resume_position,
+    Acknowledgement, Cause, Counts, Evidence, Incident, IncidentId, Minute, Notified, Offset,
+    Resume, Score, Severity, StartAt, TopicPartition, Transition, Tweet, resume_position,
 };
 
 /// A partition that this daemon has just been given, and what the broker has of it.
@@ -142,15 +141,15 @@ pub struct PartitionProgress {
 
 /// What is remembered of one brand and cause between two looks of the detector.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Watch {
-    /// The last minute that was judged.
-    pub judged: Minute,
+pub struct DetectorState {
+    /// The last minute that was evaluated.
+    pub evaluated: Minute,
     /// What the detector remembers, as JSON; the store does not look into it.
     pub state: serde_json::Value,
     /// The incident that is open, if one is.
     pub open: Option<Incident>,
     /// The receivers that have been told of it.
-    pub told: Vec<Told>,
+    pub notified: Vec<Notified>,
 }
 
 /// A step in an incident's life, with what people are told.
@@ -191,13 +190,13 @@ pub struct Decision {
     pub brand: String,
     /// The cause.
     pub cause: Cause,
-    /// The minute judged up to before; `None` for the first time. Must equal what is stored.
-    pub judged_before: Option<Minute>,
-    /// The minute judged up to now.
-    pub judged: Minute,
+    /// The minute evaluated up to before; `None` for the first time. Must equal what is stored.
+    pub evaluated_before: Option<Minute>,
+    /// The minute evaluated up to now.
+    pub evaluated: Minute,
     /// What the detector remembers from now on.
     pub state: serde_json::Value,
-    /// The step taken at `judged`, if one was.
+    /// The step taken at `evaluated`, if one was.
     pub step: Option<Step>,
 }
 
@@ -206,7 +205,7 @@ pub struct Decision {
 pub struct Event {
     /// `opened`, `updated`, `resolved` or `acknowledged`.
     pub kind: String,
-    /// The minute judged; by the clock for what people do.
+    /// The minute evaluated; by the clock for what people do.
     pub at: DateTime<Utc>,
     /// How bad it was then.
     pub severity: Severity,
@@ -215,24 +214,7 @@ pub struct Event {
     /// The reason, or what the person had to say.
     pub note: String,
     /// The receivers that a notification was written for.
-    pub told: Vec<String>,
-}
-
-/// A time in which nobody is told of a brand's incidents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Silence {
-    /// Its number; given by the store.
-    pub id: i64,
-    /// The brand; `None` is all, and the stream.
-    pub brand: Option<String>,
-    /// From here, by the clock ...
-    pub starts_at: DateTime<Utc>,
-    /// ... up to here.
-    pub ends_at: DateTime<Utc>,
-    /// Why.
-    pub reason: String,
-    /// Who asked for it.
-    pub who: String,
+    pub notified: Vec<String>,
 }
 
 /// A scored tweet as it is kept.
@@ -304,8 +286,8 @@ pub enum StoreError {
         /// Where the checkpoint stands; `None` where there is none.
         stored: Option<Offset>,
     },
-    /// Another daemon has judged this brand in the meantime; look again.
-    #[error("brand {brand:?} has been judged by another daemon in the meantime")]
+    /// Another daemon has evaluated this brand in the meantime; look again.
+    #[error("brand {brand:?} has been evaluated by another daemon in the meantime")]
     Overtaken {
         /// The brand.
         brand: String,
@@ -397,8 +379,12 @@ pub trait Store: Send + Sync + 'static {
     /// The last minute in which a brand has a tweet.
     async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
 
-    /// What is remembered of a brand and cause; `None` before its first judgement.
-    async fn watch(&self, brand: &str, cause: Cause) -> Result<Option<Watch>, StoreError>;
+    /// What is remembered of a brand and cause; `None` before its first evaluation.
+    async fn detector_state(
+        &self,
+        brand: &str,
+        cause: Cause,
+    ) -> Result<Option<DetectorState>, StoreError>;
 
     /// The incidents of a brand and cause that lie, in whole or part, at or after `from`,
     /// ascending.
@@ -479,7 +465,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Has notifications that were given up sent again, under their old keys: one, or all of a
     /// receiver, or (with neither) all. Answers how many.
-    async fn revive(&self, row: Option<i64>, receiver: Option<&str>) -> Result<u64, StoreError>;
+    async fn requeue(&self, row: Option<i64>, receiver: Option<&str>) -> Result<u64, StoreError>;
 
     /// Numbers for the page and for metrics.
     async fn totals(&self) -> Result<Totals, StoreError>;

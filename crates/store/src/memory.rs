@@ -19,8 +19,9 @@ use chrono::{DateTime, Utc};
 
 use super::calls::each_call;
 use super::{
-    Batch, Claim, Committed, DeadLetter, DeadNotification, Decision, Event, OutboxRow, OutboxState,
-    PartitionProgress, ScoredTweet, Silence, Store, StoreError, StoredTweet, Totals, Watch,
+    Batch, Claim, Committed, DeadLetter, DeadNotification, Decision, DetectorState, Event,
+    OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store, StoreError,
+    StoredTweet, Totals,
 };
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt,

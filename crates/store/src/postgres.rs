@@ -25,8 +25,8 @@ use tokio::sync::Mutex;
 
 use super::calls::each_call;
 use super::{
-    Batch, Claim, Committed, DeadNotification, Decision, Event, OutboxRow, OutboxState,
-    PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals, Watch,
+    Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, OutboxRow,
+    OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
 };
 use monitor_config as config;
 use monitor_core::domain::{

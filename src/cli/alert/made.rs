@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use monitor_core::domain::{
     Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition,
 };
-use monitor_store::{CurvePoint, Driver, Drivers, EvidenceJson, Example, Notification};
+use monitor_store::{CurvePoint, Driver, Drivers, Example, Notification};
 
 /// Hours of the curve; in the last few the share has risen.
 const HOURS: i64 = 24;
@@ -23,6 +23,7 @@ pub fn notification(
     let evidence = Evidence::Share(ShareEvidence {
         rule: "e-detector",
         since: minute.plus(1 - 60 * RISE_HOURS),
+        window_minutes: 60 * RISE_HOURS as u32,
         observed: Counts { total: 120, negative: 66 },
         observed_interval: Interval { low: 0.46, high: 0.64 },
         recent_minutes: 15,
@@ -67,7 +68,7 @@ pub fn notification(
             "This is a test of the receiver {receiver}: nothing has happened, and all figures \
              are made up."
         ),
-        evidence: EvidenceJson::of(&evidence, minute),
+        evidence,
         drivers: Drivers {
             terms: vec![driver("test", "word", 31, 6.5), driver("#test", "hashtag", 12, 4.0)],
             one_tweet_share: 0.2,

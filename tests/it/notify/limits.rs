@@ -130,7 +130,7 @@ async fn what_was_given_up_can_be_sent_again() {
     let dead = rig.store.dead_notifications(9).await.expect("dead").remove(0);
     let expected = "the receiver answered 410 Gone: channel_is_archived (it would fail again)";
     assert_eq!((dead.error.as_str(), dead.attempts), (expected, 1));
-    assert_eq!(rig.store.revive(Some(dead.id), None).await.expect("revived"), 1);
+    assert_eq!(rig.store.requeue(Some(dead.id), None).await.expect("revived"), 1);
     rig.settled(0, 0).await;
     running.stop().await;
     assert_eq!(keys(&receiver), ["incident-1-opened-23745005-hook"; 2], "under its old key");

@@ -15,13 +15,13 @@ use monitor_config::{self as config, Delivery, Receiver, SmtpTls};
 use monitor_core::Secret;
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
-    Cause, Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition,
+    Cause, Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition, window_minutes,
 };
 use monitor_embedded::MailServer;
 use monitor_notify::Dispatcher;
 use monitor_store::{
-    CurvePoint, Decision, Delivery as Told, Drivers, EvidenceJson, Example, MemoryStore,
-    Notification, OutboxRow, Step, Store,
+    CurvePoint, Decision, Delivery as Notified, Drivers, Example, MemoryStore, Notification,
+    OutboxRow, Step, Store,
 };
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
@@ -69,7 +69,7 @@ impl Rig {
 
     /// The same, of any brand.
     pub async fn step_of(&self, brand: &str, transition: Transition, receivers: &[&str]) {
-        let watch = self.store.watch(brand, Cause::Share).await.expect("a watch");
+        let watch = self.store.detector_state(brand, Cause::Share).await.expect("a watch");
         let opened_at: DateTime<Utc> = "2015-02-23T14:05:00Z".parse().expect("a time");
         let at = match transition {
             Transition::Opened => opened_at,
@@ -79,6 +79,10 @@ impl Rig {
         let evidence = Evidence::Share(ShareEvidence {
             rule: "e-detector",
             since: Minute::of(opened_at - TimeDelta::hours(1)),
+            window_minutes: window_minutes(
+                Minute::of(opened_at - TimeDelta::hours(1)),
+                Minute::of(at),
+            ),
             observed: Counts { total: 120, negative: 94 },
             observed_interval: Interval { low: 0.7, high: 0.85 },
             recent_minutes: 15,
@@ -108,7 +112,7 @@ impl Rig {
             at,
             opened_at,
             reason: "chance does not explain it".into(),
-            evidence: EvidenceJson::of(&evidence, Minute::of(at)),
+            evidence,
             drivers: Drivers::default(),
             examples: vec![example],
             curve: vec![CurvePoint { at, total: 120, negative: 94 }],
@@ -117,7 +121,7 @@ impl Rig {
             thread: String::new(),
             url: Some("https://monitor.example.com/#incident-1".into()),
         };
-        let told = |receiver: &&str| Told {
+        let told = |receiver: &&str| Notified {
             receiver: (*receiver).to_owned(),
             not_before: None,
             group: false,
@@ -125,8 +129,8 @@ impl Rig {
         let decision = Decision {
             brand: brand.into(),
             cause: Cause::Share,
-            judged_before: watch.map(|watch| watch.judged),
-            judged: Minute::of(at),
+            evaluated_before: watch.map(|watch| watch.evaluated),
+            evaluated: Minute::of(at),
             state: serde_json::json!({}),
             step: Some(Step {
                 transition,

@@ -9,8 +9,8 @@ use monitor_core::domain::{
     Transition, Tweet, TweetId,
 };
 use monitor_store::{
-    Advance, Batch, Claim, DeadLetter, Decision, Delivery, Drivers, EvidenceJson, Notification,
-    OutboxRow, OutboxState, ScoredTweet, Step, Store, Watch,
+    Advance, Batch, Claim, DeadLetter, Decision, Delivery, DetectorState, Drivers, Notification,
+    OutboxRow, OutboxState, ScoredTweet, Step, Store,
 };
 use serde_json::json;
 
@@ -85,6 +85,7 @@ pub fn evidence(cause: Cause) -> Evidence {
         Cause::Share => Evidence::Share(ShareEvidence {
             rule: "e-detector",
             since: minute(-3),
+            window_minutes: 64,
             observed: Counts { total: 120, negative: 94 },
             observed_interval: Interval { low: 0.7, high: 0.85 },
             recent_minutes: 15,
@@ -123,7 +124,7 @@ pub fn notification(brand: &str, cause: Cause, transition: Transition) -> Notifi
         at: minute(60).start(),
         opened_at: minute(60).start(),
         reason: format!("because of {brand}"),
-        evidence: EvidenceJson::of(&evidence(cause), minute(60)),
+        evidence: evidence(cause),
         drivers: Drivers::default(),
         examples: Vec::new(),
         curve: Vec::new(),
@@ -145,8 +146,8 @@ pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transit
     Decision {
         brand: brand.into(),
         cause: Cause::Share,
-        judged_before: before.map(minute),
-        judged: minute(now),
+        evaluated_before: before.map(minute),
+        evaluated: minute(now),
         state: json!({ "judged": now }),
         step: step.map(|transition| Step {
             transition,
@@ -191,8 +192,8 @@ pub async fn open(store: &dyn Store, brand: &str, now: i64) -> IncidentId {
     opened.expect("an incident")
 }
 
-pub async fn watch(store: &dyn Store, brand: &str) -> Watch {
-    store.watch(brand, Cause::Share).await.expect("watch").expect("judged")
+pub async fn detector_state(store: &dyn Store, brand: &str) -> DetectorState {
+    store.detector_state(brand, Cause::Share).await.expect("watch").expect("judged")
 }
 
 /// When senders look at the outbox.

@@ -10,7 +10,7 @@ use super::fixtures::*;
 use Transition::{Opened, Resolved, Updated};
 
 pub async fn decides_once(store: &dyn Store) {
-    assert_eq!(store.watch("united", Cause::Share).await.expect("watch"), None);
+    assert_eq!(store.detector_state("united", Cause::Share).await.expect("watch"), None);
     let overtaken = async |name, before| match store
         .decide(&decision("united", before, 99, Some(Opened)))
         .await
@@ -18,19 +18,23 @@ pub async fn decides_once(store: &dyn Store) {
         Err(StoreError::Overtaken { brand }) => assert_eq!(brand, "united", "{name}"),
         other => panic!("{name}: {other:?}"),
     };
-    overtaken("never judged, though it says so", Some(1)).await;
+    overtaken("never evaluated, though it says so", Some(1)).await;
     assert_eq!(decide(store, decision("united", None, 10, None)).await, None);
     overtaken("says first, but was judged", None).await;
     overtaken("says an older minute", Some(9)).await;
     let state = json!({ "log": [1.5, -2e300, 18_446_744_073_709_551_615_u64], "text": "é\u{7}" });
     let next = Decision { state: state.clone(), ..decision("united", Some(10), 11, None) };
     assert_eq!(decide(store, next).await, None);
-    let known = watch(store, "united").await;
-    assert_eq!((known.judged, known.state, known.open), (minute(11), state, None));
-    assert_eq!(known.told, []);
+    let known = detector_state(store, "united").await;
+    assert_eq!((known.evaluated, known.state, known.open), (minute(11), state, None));
+    assert_eq!(known.notified, []);
     assert!(store.incidents(10).await.expect("incidents").is_empty(), "nothing of the refused");
     assert_eq!(store.totals().await.expect("totals").outbox_pending, 0);
-    assert_eq!(store.watch("delta", Cause::Share).await.expect("watch"), None, "brands apart");
+    assert_eq!(
+        store.detector_state("delta", Cause::Share).await.expect("watch"),
+        None,
+        "brands apart"
+    );
 }
 
 pub async fn lets_one_of_two_deciders_win(store: &dyn Store) {
@@ -56,7 +60,7 @@ pub async fn lets_one_of_two_deciders_win(store: &dyn Store) {
 
 pub async fn opens_updates_and_resolves(store: &dyn Store) {
     let id = open(store, "united", 10).await;
-    let opened = watch(store, "united").await.open.expect("the open incident");
+    let opened = detector_state(store, "united").await.open.expect("the open incident");
     assert_eq!(
         opened,
         Incident {
@@ -70,7 +74,11 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
         }
     );
     assert_eq!(decide(store, decision("united", Some(10), 11, None)).await, None);
-    assert_eq!(watch(store, "united").await.open, Some(opened.clone()), "stays between steps");
+    assert_eq!(
+        detector_state(store, "united").await.open,
+        Some(opened.clone()),
+        "stays between steps"
+    );
 
     let mut now = 11;
     for (name, told, kept) in [
@@ -81,15 +89,15 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
         let updated = decision("united", Some(now), now + 1, Some(Updated));
         now += 1;
         assert_eq!(decide(store, as_bad_as(updated, told)).await, Some(id), "{name}");
-        let open = watch(store, "united").await.open.expect("the open incident");
+        let open = detector_state(store, "united").await.open.expect("the open incident");
         assert_eq!(open, Incident { severity: kept, ..opened.clone() }, "{name}");
     }
 
     let mut resolve = decision("united", Some(now), 20, Some(Resolved));
     resolve.step.as_mut().expect("a step").notification.reason = "over".into();
     assert_eq!(decide(store, resolve).await, Some(id), "the incident that was open");
-    let known = watch(store, "united").await;
-    assert_eq!((known.judged, known.open, known.told), (minute(20), None, vec![]));
+    let known = detector_state(store, "united").await;
+    assert_eq!((known.evaluated, known.open, known.notified), (minute(20), None, vec![]));
     let expected =
         Incident { severity: Severity::Critical, resolved: Some(minute(20)), ..opened.clone() };
     assert_eq!(store.incidents(10).await.expect("incidents"), std::slice::from_ref(&expected));
@@ -102,7 +110,7 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
         severity,
         who: None,
         note: note.into(),
-        told: vec!["comms".into(), "hook".into()],
+        notified: vec!["comms".into(), "hook".into()],
     };
     assert_eq!(
         store.events(id).await.expect("events"),
@@ -127,8 +135,8 @@ pub async fn keeps_causes_apart(store: &dyn Store) {
     assert_ne!(share, surge);
     let resolve = of_cause(decision("united", Some(10), 15, Some(Resolved)), Cause::Surge);
     assert_eq!(decide(store, resolve).await, Some(surge));
-    let known = watch(store, "united").await;
-    assert_eq!(known.judged, minute(10), "the other cause stands where it stood");
+    let known = detector_state(store, "united").await;
+    assert_eq!(known.evaluated, minute(10), "the other cause stands where it stood");
     assert_eq!(known.open.map(|incident| incident.id), Some(share));
     let since = async |cause| {
         let found = store.incidents_since("united", cause, minute(0)).await.expect("incidents");
@@ -157,7 +165,7 @@ pub async fn refuses_impossible_steps(store: &dyn Store) {
     let refused = async |name, decision: Decision| {
         let all = async || {
             (
-                store.watch("united", Cause::Share).await.expect("watch"),
+                store.detector_state("united", Cause::Share).await.expect("watch"),
                 store.incidents(10).await.expect("incidents"),
                 store.totals().await.expect("totals"),
             )
@@ -214,7 +222,7 @@ pub async fn acknowledges(store: &dyn Store) {
     };
     let (first, second) = (word("ada", "on it", 0), word("ben", "I take over", 60));
     assert!(store.acknowledge(id, &first).await.expect("noted"));
-    let open = watch(store, "united").await.open.expect("still open");
+    let open = detector_state(store, "united").await.open.expect("still open");
     assert_eq!(open.acknowledged.as_ref(), Some(&first));
     assert!(store.acknowledge(id, &second).await.expect("noted"));
     decide(store, decision("united", Some(10), 20, Some(Resolved))).await;
@@ -228,7 +236,7 @@ pub async fn acknowledges(store: &dyn Store) {
         severity: Severity::Warning,
         who: Some(word.by.clone()),
         note: word.note.clone(),
-        told: vec![],
+        notified: vec![],
     };
     assert_eq!(events.len(), 4, "in order, between what was judged");
     assert_eq!(events[1..3], [event(&first), event(&second)]);

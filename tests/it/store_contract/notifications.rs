@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use monitor_core::domain::{Cause, IncidentId, Severity, Told, Transition};
+use monitor_core::domain::{Cause, IncidentId, Notified, Severity, Transition};
 use monitor_store::{Decision, Delivery, OutboxState, Store};
 
 use super::fixtures::*;
@@ -21,8 +21,8 @@ fn grouped(receiver: &str, seconds: i64) -> Delivery {
 
 pub async fn tells_each_receiver_in_its_thread(store: &dyn Store) {
     let told = async || {
-        let told = watch(store, "united").await.told;
-        told.into_iter().map(|t: Told| (t.receiver, t.at, t.severity)).collect::<Vec<_>>()
+        let told = detector_state(store, "united").await.notified;
+        told.into_iter().map(|t: Notified| (t.receiver, t.at, t.severity)).collect::<Vec<_>>()
     };
     let entry = |receiver: &str, m, severity| (receiver.to_owned(), minute(m), severity);
     let opened = decision("united", None, 10, Some(Opened));
@@ -38,7 +38,7 @@ pub async fn tells_each_receiver_in_its_thread(store: &dyn Store) {
     let quiet = decision("united", Some(11), 12, Some(Updated));
     decide(store, told_to(quiet, vec![])).await;
     let events = store.events(id).await.expect("events");
-    assert_eq!(events[2].told, Vec::<String>::new(), "nobody was told of this one");
+    assert_eq!(events[2].notified, Vec::<String>::new(), "nobody was told of this one");
 
     let updated = decision("united", Some(12), 13, Some(Updated));
     decide(store, told_to(updated, vec![delivery("comms")])).await;
@@ -113,10 +113,11 @@ pub async fn groups_what_opens_together(store: &dyn Store) {
     let opened = minute(10).0;
     let key = |id: IncidentId, receiver: &str| format!("incident-{id}-opened-{opened}-{receiver}");
 
-    let told = store.watch("delta", Cause::Share).await.expect("watch").expect("judged").told;
+    let told =
+        store.detector_state("delta", Cause::Share).await.expect("watch").expect("judged").notified;
     let receivers: Vec<_> = told.iter().map(|t| t.receiver.as_str()).collect();
     assert_eq!(receivers, ["comms", "hook"], "who joined was told all the same");
-    assert_eq!(store.events(joined).await.expect("events")[0].told, ["comms", "hook"]);
+    assert_eq!(store.events(joined).await.expect("events")[0].notified, ["comms", "hook"]);
 
     let rows = send_all(store).await;
     assert_eq!(
@@ -212,7 +213,7 @@ pub async fn groups_only_what_may_be(store: &dyn Store) {
     }
     opened(grouped("attempted", 50)).await;
     assert_eq!(rows_for("attempted").await, 1, "a dead one takes nobody in");
-    assert_eq!(store.revive(Some(row), None).await.expect("revived"), 1);
+    assert_eq!(store.requeue(Some(row), None).await.expect("revived"), 1);
     opened(grouped("attempted", 60)).await;
     assert_eq!(rows_for("attempted").await, 3, "the receiver may know the revived one's key");
 
@@ -413,7 +414,7 @@ pub async fn tells_the_end_again_after_what_is_revived(store: &dyn Store) {
     for row in &ends {
         record(row.id, &OutboxState::Sent).await;
     }
-    assert_eq!(store.revive(None, Some("hook")).await.expect("revived"), 1, "the end is no more");
+    assert_eq!(store.requeue(None, Some("hook")).await.expect("revived"), 1, "the end is no more");
     let again = lease().await;
     let [opened] = &again[..] else { panic!("the end waits for its beginning: {again:?}") };
     assert_eq!(opened.notification.transition, "opened");
@@ -469,15 +470,15 @@ pub async fn revives_the_dead(store: &dyn Store) {
     );
     assert!(first.error.starts_with("no sms"), "{}", first.error);
 
-    let revive = async |row, receiver| store.revive(row, receiver).await.expect("revived");
-    assert_eq!(revive(Some(rows[0].id), None).await, 0, "sent, not dead");
-    assert_eq!(revive(Some(i64::MAX), None).await, 0, "no such row");
-    assert_eq!(revive(Some(hook), Some("comms")).await, 0, "of another receiver");
-    assert_eq!(revive(Some(hook), Some("hook")).await, 1);
-    assert_eq!(revive(Some(hook), None).await, 0, "waits already");
-    assert_eq!(revive(None, Some("comms")).await, 1);
+    let requeue = async |row, receiver| store.requeue(row, receiver).await.expect("revived");
+    assert_eq!(requeue(Some(rows[0].id), None).await, 0, "sent, not dead");
+    assert_eq!(requeue(Some(i64::MAX), None).await, 0, "no such row");
+    assert_eq!(requeue(Some(hook), Some("comms")).await, 0, "of another receiver");
+    assert_eq!(requeue(Some(hook), Some("hook")).await, 1);
+    assert_eq!(requeue(Some(hook), None).await, 0, "waits already");
+    assert_eq!(requeue(None, Some("comms")).await, 1);
     assert_eq!(dead(9).await, [sms]);
-    assert_eq!(revive(None, None).await, 1);
+    assert_eq!(requeue(None, None).await, 1);
     let again = store.outbox_lease(noon(), Duration::from_secs(1), 9, &[]).await.expect("leased");
     assert_eq!(
         again.iter().map(|r| (r.key.clone(), r.attempts)).collect::<Vec<_>>(),

@@ -66,7 +66,7 @@ async fn a_step_is_written_whole_or_not_at_all() {
     // Each table in turn refuses its row; what was written before it must be gone.
     let store = fresh().await;
     let id = open(&store, "united", 10).await;
-    let before = watch(&store, "united").await;
+    let before = detector_state(&store, "united").await;
     for table in ["incidents", "outbox", "incident_receivers", "incident_events"] {
         let sql = format!("ALTER TABLE {table} ADD CONSTRAINT no CHECK (false) NOT VALID");
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(store.pool()).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_step_is_written_whole_or_not_at_all() {
         }
         let sql = format!("ALTER TABLE {table} DROP CONSTRAINT no");
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(store.pool()).await.unwrap();
-        assert_eq!(watch(&store, "united").await, before, "{table}");
+        assert_eq!(detector_state(&store, "united").await, before, "{table}");
         assert_eq!(store.events(id).await.unwrap().len(), 1, "{table}");
         assert_eq!(store.totals().await.unwrap().outbox_pending, 2, "{table}");
     }
@@ -117,7 +117,7 @@ async fn unreadable_evidence_hides_no_incident() {
         let Evidence::Share(evidence) = kept.evidence else { panic!("{name}: {kept:?}") };
         assert_eq!((evidence.rule, evidence.observed.total), ("unreadable", 0), "{name}");
         assert_eq!(store.incidents(9).await.unwrap(), std::slice::from_ref(&kept), "{name}");
-        assert_eq!(watch(&store, "united").await.open, Some(kept), "{name}: still open");
+        assert_eq!(detector_state(&store, "united").await.open, Some(kept), "{name}: still open");
     }
     assert_eq!(
         decide(&store, decision("united", Some(10), 11, Some(Transition::Resolved))).await,
@@ -152,7 +152,7 @@ INSERT INTO incidents (brand, opened_at, resolved_at, window_minutes, observed_t
 VALUES ('united', '2015-02-23T00:10Z', '2015-02-23T01:00Z', 120, 200, 120, 800, 320, 0.4, 5.5, 4.5),
        ('united', '2015-02-23T03:10Z', NULL, 120, 100, 60, 900, 360, 0.4, 4.75, 4.5),
        ('delta', '2015-02-23T02:00Z', NULL, 120, 0, 0, 0, 0, 0.5, 4.6, 4.5);
-INSERT INTO brand_states (brand, judged, calm_since)
+INSERT INTO brand_states (brand, evaluated, calm_since)
 VALUES ('united', '2015-02-23T04:00Z', NULL), ('klm', '2015-02-23T03:59Z', NULL);
 INSERT INTO outbox (key, receiver, notification, state, attempts, due_at, last_error, ended_at)
 SELECT format('incident-%s-%s-%s', id, step, receiver), receiver,
@@ -188,7 +188,7 @@ async fn a_database_of_the_first_schema_is_carried_on() {
     run(&store, OLD_ROWS).await;
     store.migrate().await.unwrap();
 
-    // Incidents are kept; those open are closed where their brand was judged last.
+    // Incidents are kept; those open are closed where their brand was evaluated last.
     let incidents = store.incidents(9).await.unwrap();
     let found: Vec<_> = incidents
         .iter()
@@ -215,7 +215,7 @@ async fn a_database_of_the_first_schema_is_carried_on() {
 
     let events = async |id| {
         let events = store.events(IncidentId(id)).await.unwrap();
-        events.into_iter().map(|e| (e.kind, e.told.join(" "))).collect::<Vec<_>>()
+        events.into_iter().map(|e| (e.kind, e.notified.join(" "))).collect::<Vec<_>>()
     };
     let event = |kind: &str, told: &str| (kind.to_owned(), told.to_owned());
     assert_eq!(events(1).await, [event("opened", "comms hook"), event("resolved", "comms")]);
@@ -223,16 +223,16 @@ async fn a_database_of_the_first_schema_is_carried_on() {
     assert_eq!(events(3).await, [event("opened", ""), event("resolved", "")]);
 
     // Judging goes on from where it stood.
-    let known = watch(&store, "united").await;
-    assert_eq!((known.judged, known.open), (minute(240), None));
-    assert_eq!(watch(&store, "klm").await.judged, minute(239));
+    let known = detector_state(&store, "united").await;
+    assert_eq!((known.evaluated, known.open), (minute(240), None));
+    assert_eq!(detector_state(&store, "klm").await.evaluated, minute(239));
     let next = open_after(&store).await;
     assert!(next.0 > 3);
 
     // What was not sent yet still is, whoever heard of an open incident hears of its end, and
     // what was given up can be sent.
     assert_eq!(store.dead_notifications(9).await.unwrap().len(), 1);
-    assert_eq!(store.revive(None, None).await.unwrap(), 1);
+    assert_eq!(store.requeue(None, None).await.unwrap(), 1);
     let rows = send_all(&store).await;
     let found: Vec<_> =
         rows.iter().map(|r| (r.key.as_str(), r.notification.thread.as_str())).collect();

@@ -1,6 +1,6 @@
 //! What the detectors would have said of a brand's past.
 //!
-//! **Invariant.** The past is judged minute by minute, by the calls that the daemon makes
+//! **Invariant.** The past is evaluated minute by minute, by the calls that the daemon makes
 //! (`pipeline/judge/brand.rs`) on the same stretches of counts, so the alerts are those it
 //! would have raised at the same minutes, had every tweet come in time; a test in
 //! `tests/it/backtest.rs` holds the two together. Deliberately absent: severity by reach,
@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Baseline, Policy, QuietReason, ResolveReason, Series, State, Verdict, VolumeEnd, VolumePolicy,
-    VolumeState, VolumeVerdict,
+    Baseline, QuietReason, ResolveReason, Series, SharePolicy, ShareState, ShareVerdict, VolumeEnd,
+    VolumePolicy, VolumeState, VolumeVerdict,
 };
 use crate::domain::{Counts, Evidence, Interval, Minute};
 
@@ -23,9 +23,9 @@ const STRETCH_MINUTES: i64 = 2 * 1440;
 pub struct Backtest {
     /// The alerts that would have opened, by their minute.
     pub alerts: Vec<Alert>,
-    /// All tweets of the minutes judged.
+    /// All tweets of the minutes evaluated.
     pub tweets: Counts,
-    /// Minutes judged.
+    /// Minutes evaluated.
     pub minutes: u64,
     /// Of these, minutes in which an incident about the share was open.
     pub minutes_open: u64,
@@ -69,12 +69,12 @@ pub struct Hour {
     pub expected: Option<(f64, Interval)>,
 }
 
-/// Judges the minutes up to `to`, from the first of `counts` on, as a daemon that began there
+/// Evaluates the minutes up to `to`, from the first of `counts` on, as a daemon that began there
 /// would have; answers for `from..=to` only. `counts` is ascending; minutes not in it have
 /// no tweets. For what is expected at `from` to be what a daemon of old age would expect, it
-/// reaches [`Policy::season_minutes`] further back.
+/// reaches [`SharePolicy::season_minutes`] further back.
 pub fn backtest(
-    policy: &Policy,
+    policy: &SharePolicy,
     surge: Option<&VolumePolicy>,
     counts: &[(Minute, Counts)],
     from: Minute,
@@ -92,7 +92,7 @@ pub fn backtest(
 }
 
 fn shares(
-    policy: &Policy,
+    policy: &SharePolicy,
     counts: &[(Minute, Counts)],
     first: Minute,
     from: Minute,
@@ -102,11 +102,11 @@ fn shares(
     let hours = hourly(counts);
     let mut calm_hours = hours.clone();
     let mut left_out = Vec::new();
-    let mut state = State::default();
+    let mut state = ShareState::default();
     let mut known: Option<(Minute, Option<Baseline>)> = None;
     let mut stretch: Option<(Minute, Series)> = None;
     for minute in (first.0..=to.0).map(Minute) {
-        let hour = hour_of(minute);
+        let hour = minute.hour_start();
         if stretch.as_ref().is_none_or(|(last, _)| *last < minute) {
             let last = to.min(minute.plus(STRETCH_MINUTES - 1));
             let history = hour.plus(-policy.history_minutes());
@@ -128,24 +128,24 @@ fn shares(
                 expected: baseline.map(|b| (b.expected(middle), b.interval(middle))),
             });
         }
-        let (after, verdict) = policy.judge(series, baseline, &state, minute);
+        let (after, verdict) = policy.evaluate(series, baseline, &state, minute);
         state = after;
         if minute >= from {
             found.minutes += 1;
             match verdict {
-                Verdict::Quiet(reason) => *found.minutes_quiet.entry(reason).or_default() += 1,
+                ShareVerdict::Quiet(reason) => *found.minutes_quiet.entry(reason).or_default() += 1,
                 _ => found.minutes_open += 1,
             }
         }
         match verdict {
-            Verdict::Quiet(_) => {}
-            Verdict::Open(evidence) => {
+            ShareVerdict::Quiet(_) => {}
+            ShareVerdict::Open(evidence) => {
                 found.alerts.push(Alert::new(minute, Evidence::Share(evidence)));
             }
-            Verdict::Firing(evidence, _) => {
+            ShareVerdict::Firing(evidence, _) => {
                 grow(&mut found.alerts, minute, Evidence::Share(evidence));
             }
-            Verdict::Resolve(_, why) => {
+            ShareVerdict::Resolve(_, why) => {
                 resolve(&mut found.alerts, minute, why);
                 let alert = found.alerts.last().expect("what is resolved was opened");
                 let since = alert.opening.share().map_or(alert.opened, |opening| opening.since);
@@ -170,7 +170,7 @@ fn surges(
     let mut state = VolumeState::default();
     for minute in (first.0..=to.0).map(Minute) {
         let verdict;
-        (state, verdict) = policy.judge(&series, state, minute);
+        (state, verdict) = policy.evaluate(&series, state, minute);
         match verdict {
             VolumeVerdict::Wait | VolumeVerdict::Quiet(_) => {}
             VolumeVerdict::Open(evidence) => {
@@ -220,15 +220,12 @@ fn size(evidence: &Evidence) -> f64 {
     }
 }
 
-fn hour_of(minute: Minute) -> Minute {
-    Minute(minute.0.div_euclid(60) * 60)
-}
-
 /// Counts by hour, each under its first minute.
 fn hourly(counts: &[(Minute, Counts)]) -> Vec<(Minute, Counts)> {
-    let same_hour = |a: &(Minute, Counts), b: &(Minute, Counts)| hour_of(a.0) == hour_of(b.0);
+    let same_hour =
+        |a: &(Minute, Counts), b: &(Minute, Counts)| a.0.hour_start() == b.0.hour_start();
     let summed = |hour: &[(Minute, Counts)]| {
-        (hour_of(hour[0].0), hour.iter().fold(Counts::default(), |sum, (_, c)| sum + *c))
+        (hour[0].0.hour_start(), hour.iter().fold(Counts::default(), |sum, (_, c)| sum + *c))
     };
     counts.chunk_by(same_hour).map(summed).collect()
 }

@@ -8,7 +8,7 @@
 use chrono::{DateTime, Utc};
 
 use super::routing::{Recipient, Route, When, route};
-use crate::domain::{Cause, Incident, Minute, Severity, Told, Transition};
+use crate::domain::{Cause, Incident, Minute, Notified, Severity, Transition};
 
 /// Whom there is to tell.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +38,7 @@ impl Audience {
     pub fn updated(
         &self,
         incident: &Incident,
-        told: &[Told],
+        told: &[Notified],
         severity: Severity,
         minute: Minute,
         now: DateTime<Utc>,
@@ -70,7 +70,7 @@ impl Audience {
     pub fn resolved(
         &self,
         incident: &Incident,
-        told: &[Told],
+        told: &[Notified],
         now: DateTime<Utc>,
     ) -> Vec<Recipient> {
         let (brand, cause, severity) = (&incident.brand, incident.cause(), incident.severity);
@@ -137,7 +137,7 @@ mod tests {
             };
             let told: Vec<_> = told
                 .iter()
-                .map(|&(receiver, at, severity)| Told {
+                .map(|&(receiver, at, severity)| Notified {
                     receiver: receiver.into(),
                     at: Minute(at),
                     severity,
@@ -191,7 +191,7 @@ mod tests {
             acknowledged: None,
             evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
         };
-        let told = ["desk", "gone"].map(|receiver| Told {
+        let told = ["desk", "gone"].map(|receiver| Notified {
             receiver: receiver.into(),
             at: Minute(1000),
             severity: Severity::Warning,

@@ -1,8 +1,8 @@
 //! What is a bad buzz, and who hears of it; pure.
 //!
-//! Event time moves by the [`watermark`]; each minute behind it is judged once: a brand's share
-//! of negative tweets by [`Policy::judge`] against the brand's own [`Baseline`], its volume by
-//! [`VolumePolicy::judge`], and the stream itself, by the clock, by [`StreamPolicy`]. What is
+//! Event time moves by the [`watermark`]; each minute behind it is evaluated once: a brand's share
+//! of negative tweets by [`SharePolicy::evaluate`] against the brand's own [`Baseline`], its volume by
+//! [`VolumePolicy::evaluate`], and the stream itself, by the clock, by [`StreamPolicy`]. What is
 //! told of an incident is [`drivers`] and [`severity`]; who is told is [`Audience`]'s.
 //!
 //! **Invariant.** A verdict on a brand depends on the counts, what was remembered and the minute
@@ -21,16 +21,17 @@ mod volume;
 mod watermark;
 
 pub use backtest::{Alert, Backtest, Hour, backtest};
-pub use drivers::{Drivers, Limits as DriverLimits, OneTweet, Term, TermKind, TweetView, drivers};
+pub use drivers::{DriverLimits, Drivers, OneTweet, Term, TermKind, TweetView, drivers};
 pub use lifecycle::Audience;
-pub use routing::{NotTold, QuietHours, Recipient, Route, Silence, When, route, silenced};
+pub use routing::{NotTold, QuietHours, Recipient, Route, When, route};
 pub use series::Series;
 pub use severity::{Thresholds, severity};
 pub use share::{
-    Baseline, Calm, Open, Policy, QuietReason, ResolveReason, ShareRule, State, Verdict,
+    Baseline, Calm, Open, QuietReason, ResolveReason, SharePolicy, ShareRule, ShareState,
+    ShareVerdict,
 };
 pub use stream::{
-    StreamLook, StreamPolicy, StreamReason, StreamState, StreamVerdict, expected_tweets,
+    StreamPolicy, StreamReason, StreamSnapshot, StreamState, StreamVerdict, expected_tweets,
 };
 pub use volume::{VolumeEnd, VolumePolicy, VolumeReason, VolumeState, VolumeVerdict};
 pub use watermark::{Progress, watermark};

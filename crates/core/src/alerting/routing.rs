@@ -4,7 +4,7 @@
 //! told before `now`, nor within quiet hours that hold for the step; a receiver hears once
 //! of a step, by the route that tells it first.
 //! Deliberately absent: silences in routes (nobody hears of a silenced brand, whatever the
-//! route; see [`silenced`]), and receivers' names (settings are checked at start).
+//! route; see [`crate::domain::silenced`]), and receivers' names (settings are checked at start).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -138,7 +138,7 @@ impl Route {
     ///
     /// # Errors
     /// [`NotTold`] where it does not.
-    pub fn judge(
+    pub fn evaluate(
         &self,
         brand: &str,
         cause: Cause,
@@ -207,7 +207,7 @@ pub fn route(
     }
     let mut told: BTreeMap<&str, Recipient> = BTreeMap::new();
     for route in routes {
-        let Ok(when) = route.judge(brand, cause, severity, transition, now) else { continue };
+        let Ok(when) = route.evaluate(brand, cause, severity, transition, now) else { continue };
         for receiver in &route.receivers {
             let earlier = told.get(receiver.as_str()).is_some_and(|known| {
                 // `None`, at once, is before any time.
@@ -225,31 +225,6 @@ pub fn route(
         }
     }
     told.into_values().collect()
-}
-
-/// A time in which nobody is told of a brand's incidents.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Silence {
-    /// Its number.
-    pub id: i64,
-    /// The brand; `None` is all, and the stream.
-    pub brand: Option<String>,
-    /// From here, by the clock ...
-    pub starts_at: DateTime<Utc>,
-    /// ... up to but not including here.
-    pub ends_at: DateTime<Utc>,
-}
-
-/// The first of `silences` that keeps people from hearing of `brand` at `now`.
-pub fn silenced<'a>(
-    silences: &'a [Silence],
-    brand: &str,
-    now: DateTime<Utc>,
-) -> Option<&'a Silence> {
-    silences.iter().find(|silence| {
-        silence.brand.as_deref().is_none_or(|silent| silent == brand)
-            && (silence.starts_at..silence.ends_at).contains(&now)
-    })
 }
 
 #[cfg(test)]

@@ -72,6 +72,7 @@ mod tests {
         Evidence::Share(ShareEvidence {
             rule: "e-detector",
             since: Minute(0),
+            window_minutes: 60,
             observed: Counts { total: 100, negative },
             observed_interval: Interval::default(),
             recent_minutes: 15,

@@ -19,20 +19,19 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{LagEvidence, Minute, QuietEvidence};
+use crate::domain::{HOURS_PER_WEEK, LagEvidence, Minute, QuietEvidence};
 
 /// How much a quiet hour's rate varies from one day to another: by half.
 const DISPERSION: f64 = 0.25;
-const MINUTES_A_MONTH: f64 = 43_200.0;
+const MINUTES_PER_MONTH: f64 = 43_200.0;
 /// A gap that alarms where the past tells nothing, in minutes: no brand's night is as long.
 const UNKNOWN_MINUTES_MAX: u32 = 1440;
 /// How long a gap must look that way: a daemon that starts has not been given its partitions
 /// yet, and knows the stream as the last one left it.
 const QUIET_FOR_MINUTES: u32 = 3;
-const MINUTES_AN_HOUR: i64 = 60;
-const HOURS_A_DAY: i64 = 24;
-const HOURS_A_WEEK: i64 = 168;
-const SECONDS_AN_HOUR: f64 = 3600.0;
+const MINUTES_PER_HOUR: i64 = 60;
+const HOURS_PER_DAY: i64 = 24;
+const SECONDS_PER_HOUR: f64 = 3600.0;
 
 /// What counts as a stream that is not well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +53,7 @@ impl Default for StreamPolicy {
 
 /// The stream at a moment of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StreamLook {
+pub struct StreamSnapshot {
     /// The moment.
     pub now: DateTime<Utc>,
     /// When the newest record read came into Kafka, if there is one.
@@ -114,9 +113,9 @@ pub enum StreamVerdict<E> {
 
 impl StreamPolicy {
     /// Has the stream gone quiet?
-    pub fn judge_quiet(
+    pub fn evaluate_quiet(
         &self,
-        look: &StreamLook,
+        look: &StreamSnapshot,
         state: StreamState,
     ) -> (StreamState, StreamVerdict<QuietEvidence>) {
         let watched = Some(state.watched.unwrap_or(look.now));
@@ -132,7 +131,7 @@ impl StreamPolicy {
             expected_tweets: look.expected.unwrap_or(0.0),
             limit_minutes,
         };
-        let chance_min = f64::from(self.quiet_minutes_max) / MINUTES_A_MONTH;
+        let chance_min = f64::from(self.quiet_minutes_max) / MINUTES_PER_MONTH;
         let condition = if minutes < self.quiet_minutes_max {
             Condition::Well(StreamReason::Flowing)
         } else if state.open {
@@ -154,9 +153,9 @@ impl StreamPolicy {
     }
 
     /// Does reading lag behind the stream?
-    pub fn judge_lag(
+    pub fn evaluate_lag(
         &self,
-        look: &StreamLook,
+        look: &StreamSnapshot,
         state: StreamState,
     ) -> (StreamState, StreamVerdict<LagEvidence>) {
         let oldest = look.oldest_unread_at.filter(|_| !look.at_end);
@@ -242,14 +241,14 @@ pub fn expected_tweets(
     from: DateTime<Utc>,
     to: DateTime<Utc>,
 ) -> Option<f64> {
-    let first = hour_of(hourly.first()?.0);
+    let first = hourly.first()?.0.hour();
     // The hour of `from` is not whole, so it is no past.
-    let known = hour_of(Minute::of(from));
-    if known - first < HOURS_A_DAY {
+    let known = Minute::of(from).hour();
+    if known - first < HOURS_PER_DAY {
         return None;
     }
     let tweets = |hour| {
-        let found = hourly.binary_search_by_key(&hour, |(minute, _)| hour_of(*minute));
+        let found = hourly.binary_search_by_key(&hour, |(minute, _)| minute.hour());
         found.map_or(0, |index| hourly[index].1)
     };
     // The lower median of the hours that lie so many before, twice as many, and so on.
@@ -259,20 +258,16 @@ pub fn expected_tweets(
         past.sort_unstable();
         past.get(past.len().saturating_sub(1) / 2).copied()
     };
-    let last = hour_of(Minute::of(to)).min(known + HOURS_A_WEEK - 1);
+    let last = Minute::of(to).hour().min(known + HOURS_PER_WEEK as i64 - 1);
     let expected = (known..=last).map(|hour| {
-        let day = median(hour, HOURS_A_DAY).unwrap_or(0);
-        let tweets = median(hour, HOURS_A_WEEK).unwrap_or(day).min(day);
-        let start = Minute(hour * MINUTES_AN_HOUR).start();
-        let end = start + TimeDelta::minutes(MINUTES_AN_HOUR);
+        let day = median(hour, HOURS_PER_DAY).unwrap_or(0);
+        let tweets = median(hour, HOURS_PER_WEEK as i64).unwrap_or(day).min(day);
+        let start = Minute(hour * MINUTES_PER_HOUR).start();
+        let end = start + TimeDelta::minutes(MINUTES_PER_HOUR);
         let seconds = (to.min(end) - from.max(start)).num_seconds().max(0);
-        tweets as f64 * seconds as f64 / SECONDS_AN_HOUR
+        tweets as f64 * seconds as f64 / SECONDS_PER_HOUR
     });
     Some(expected.sum())
-}
-
-fn hour_of(minute: Minute) -> i64 {
-    minute.0.div_euclid(MINUTES_AN_HOUR)
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ pub enum VolumeEnd {
 /// What to do about a brand's volume in a minute.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum VolumeVerdict {
-    /// The minute does not end a bucket: nothing was judged.
+    /// The minute does not end a bucket: nothing was evaluated.
     Wait,
     /// Nothing.
     Quiet(VolumeReason),
@@ -107,7 +107,7 @@ pub enum VolumeVerdict {
 }
 
 impl VolumePolicy {
-    /// Minutes before a judged minute that a [`Series`] must cover.
+    /// Minutes before a evaluated minute that a [`Series`] must cover.
     pub fn history_minutes(&self) -> i64 {
         i64::from(self.resolve_minutes).max(BUCKET_MINUTES)
     }
@@ -117,9 +117,9 @@ impl VolumePolicy {
         (BUCKETS_A_MONTH / self.false_alarms_per_month).ln()
     }
 
-    /// Judges the end of `minute`. Wants every minute of a brand once, in order, beginning
-    /// with its first; only the last minute of five is judged.
-    pub fn judge(
+    /// Evaluates the end of `minute`. Wants every minute of a brand once, in order, beginning
+    /// with its first; only the last minute of five is evaluated.
+    pub fn evaluate(
         &self,
         series: &Series,
         mut state: VolumeState,
@@ -268,14 +268,14 @@ mod tests {
         Series::new(Minute(0), Minute(days * DAY - 1), &counts, &[])
     }
 
-    /// Judges every minute, as the daemon does; answers with the steps and their minutes.
+    /// Evaluates every minute, as the daemon does; answers with the steps and their minutes.
     fn run(series: &Series, days: i64) -> Vec<(i64, VolumeVerdict)> {
         let policy = VolumePolicy::default();
         let mut state = VolumeState::default();
         let mut steps = Vec::new();
         for minute in (0..days * DAY).map(Minute) {
             let verdict;
-            (state, verdict) = policy.judge(series, state, minute);
+            (state, verdict) = policy.evaluate(series, state, minute);
             if matches!(verdict, VolumeVerdict::Open(_) | VolumeVerdict::Resolve(..)) {
                 steps.push((minute.0, verdict));
             }
@@ -361,8 +361,8 @@ mod tests {
             let kept = serde_json::to_string(&other).expect("a state is plain data");
             other = serde_json::from_str(&kept).expect("its own words");
             let (found, expected);
-            (one, expected) = policy.judge(&series, one, minute);
-            (other, found) = policy.judge(&series, other, minute);
+            (one, expected) = policy.evaluate(&series, one, minute);
+            (other, found) = policy.evaluate(&series, other, minute);
             assert_eq!(discriminant(&found), discriminant(&expected), "{minute:?}");
             assert_eq!((one.rise.is_some(), one.opened), (other.rise.is_some(), other.opened));
             fired += i32::from(matches!(found, VolumeVerdict::Firing(_)));
@@ -384,9 +384,9 @@ mod tests {
             let counts = [(Minute(0), Counts { total: tweets, negative: 0 })];
             let series = Series::new(Minute(0), Minute(4), &counts, &[]);
             let policy = VolumePolicy { tweets_min: 100, ..VolumePolicy::default() };
-            let (wait, verdict) = policy.judge(&series, state, Minute(3));
+            let (wait, verdict) = policy.evaluate(&series, state, Minute(3));
             assert_eq!(verdict, VolumeVerdict::Wait);
-            match policy.judge(&series, wait, Minute(4)).1 {
+            match policy.evaluate(&series, wait, Minute(4)).1 {
                 VolumeVerdict::Quiet(reason) => Some(reason),
                 _ => None,
             }

@@ -1,13 +1,18 @@
 use std::ops::{Add, AddAssign, Sub};
 
 use chrono::{DateTime, Utc};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Hours in a week.
+pub const HOURS_PER_WEEK: usize = 168;
 
 /// A minute of event time: minutes since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Minute(pub i64);
 
 impl Minute {
-    /// The minute that holds `at`.
+    /// The minute that contains `at`.
     pub fn of(at: DateTime<Utc>) -> Self {
         Self(at.timestamp().div_euclid(60))
     }
@@ -18,14 +23,45 @@ impl Minute {
             .expect("minutes come from valid times, so they convert back")
     }
 
+    /// The first minute of its hour of UTC.
+    pub fn hour_start(self) -> Self {
+        Self(self.hour() * 60)
+    }
+
+    /// Hours of UTC since the Unix epoch.
+    pub fn hour(self) -> i64 {
+        self.0.div_euclid(60)
+    }
+
+    /// The hour of the week in UTC, in 0..[`HOURS_PER_WEEK`]. Hour 0 begins on Thursday at
+    /// 00:00, because the Unix epoch does.
+    pub fn hour_of_week(self) -> usize {
+        usize::try_from(self.hour().rem_euclid(HOURS_PER_WEEK as i64))
+            .expect("a Euclidean remainder is not negative")
+    }
+
     /// This many minutes later (earlier where negative).
     pub fn plus(self, minutes: i64) -> Self {
         Self(self.0 + minutes)
     }
 }
 
-/// Tweets and negative tweets of a stretch of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// In JSON a minute is the time at which it starts, in RFC 3339.
+impl Serialize for Minute {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.start().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Minute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        DateTime::deserialize(deserializer).map(Self::of)
+    }
+}
+
+/// Tweets and negative tweets of a period. JSON also has their `share`, which is 0 without
+/// tweets; it is ignored when JSON is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub struct Counts {
     /// All tweets.
     pub total: u64,
@@ -34,9 +70,19 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Share of negative tweets, or `None` where there is no tweet.
+    /// Share of negative tweets, in 0..=1; `None` without tweets.
     pub fn share(self) -> Option<f64> {
         (self.total > 0).then(|| self.negative as f64 / self.total as f64)
+    }
+}
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut counts = serializer.serialize_struct("Counts", 3)?;
+        counts.serialize_field("total", &self.total)?;
+        counts.serialize_field("negative", &self.negative)?;
+        counts.serialize_field("share", &self.share().unwrap_or(0.0))?;
+        counts.end()
     }
 }
 

@@ -1,106 +1,136 @@
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Counts, Minute};
 use crate::keywords;
 
-/// A stretch of values that holds the true one with 95 % confidence.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// A 95 % confidence interval.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Interval {
-    /// Its lower end.
+    /// The lower end.
+    #[serde(serialize_with = "finite")]
     pub low: f64,
-    /// Its upper end.
+    /// The upper end.
+    #[serde(serialize_with = "finite")]
     pub high: f64,
 }
 
-/// What a verdict on a brand's share of negative tweets rests on.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// The name of a share rule. The alias keeps serde from borrowing it from the input.
+type RuleName = &'static str;
+
+/// Evidence that a brand's share of negative tweets has risen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ShareEvidence {
-    /// Name of the rule that judged: `e-detector`, `share-above` or `times-previous`.
-    pub rule: &'static str,
-    /// First minute of the rise: the long window runs from here to the minute judged.
+    /// Name of the rule: `e-detector`, `share-above` or `times-previous`. A stored row with
+    /// another name is read as `another`.
+    #[serde(deserialize_with = "rule_name")]
+    pub rule: RuleName,
+    /// First minute of the rise, and of the long window.
     pub since: Minute,
-    /// What the long window holds.
+    /// Length of the long window, in minutes. It ends with the minute evaluated.
+    pub window_minutes: u32,
+    /// Counts of the long window.
     pub observed: Counts,
-    /// Where its true share lies.
+    /// Confidence interval of the true share in the long window.
     pub observed_interval: Interval,
     /// Length of the short window, in minutes.
     pub recent_minutes: u32,
-    /// What the short window holds.
+    /// Counts of the short window.
     pub recent: Counts,
-    /// What the brand's baseline holds.
+    /// Counts that the brand's baseline was learned from.
     pub baseline: Counts,
-    /// Share of negatives that the baseline leads us to expect now, in 0..=1.
+    /// Share of negatives expected now, in 0..=1.
+    #[serde(serialize_with = "finite")]
     pub expected_share: f64,
-    /// Where that share lies.
+    /// Interval that contains the share on 95 of 100 normal days.
     pub expected_interval: Interval,
     /// The rule's statistic.
+    #[serde(serialize_with = "finite")]
     pub statistic: f64,
-    /// The value of the statistic that alarms.
+    /// The value of the statistic that raises an alert.
+    #[serde(serialize_with = "finite")]
     pub threshold: f64,
-    /// How many times the variance of independent tweets the brand's counts have.
+    /// Variance of the brand's counts, divided by the variance of independent tweets.
+    #[serde(serialize_with = "finite")]
     pub dispersion: f64,
 }
 
 impl ShareEvidence {
-    /// The observed share, zero in an empty window.
+    /// The observed share; 0 in an empty window.
     pub fn observed_share(&self) -> f64 {
         self.observed.share().unwrap_or(0.0)
     }
+
+    /// The share in the short window; 0 in an empty window.
+    pub fn recent_share(&self) -> f64 {
+        self.recent.share().unwrap_or(0.0)
+    }
 }
 
-/// What a verdict on a brand's volume rests on.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Length of the window from `since` to `last`, both included, in minutes.
+pub fn window_minutes(since: Minute, last: Minute) -> u32 {
+    u32::try_from(last.0 - since.0 + 1).unwrap_or(0)
+}
+
+/// Evidence that a brand has many more tweets than usual.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SurgeEvidence {
     /// First minute of the surge.
     pub since: Minute,
     /// Tweets since then.
     pub observed: u64,
-    /// Tweets that the brand's past leads us to expect in as long a time.
+    /// Tweets expected in the same time, from the brand's past.
+    #[serde(serialize_with = "finite")]
     pub expected: f64,
     /// The test statistic.
+    #[serde(serialize_with = "finite")]
     pub statistic: f64,
-    /// The value of the statistic that alarms.
+    /// The value of the statistic that raises an alert.
+    #[serde(serialize_with = "finite")]
     pub threshold: f64,
 }
 
-/// What the verdict rests on that the stream has gone quiet.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Evidence that no records arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QuietEvidence {
     /// When the last record arrived.
     pub last: Option<DateTime<Utc>>,
     /// Minutes since then.
     pub minutes: u32,
-    /// Tweets that the past leads us to expect in that time.
+    /// Tweets expected in that time, from the past.
+    #[serde(serialize_with = "finite")]
     pub expected_tweets: f64,
-    /// Minutes from which a gap alarms.
+    /// Length of a gap that raises an alert, in minutes.
     pub limit_minutes: u32,
 }
 
-/// What the verdict rests on that reading lags behind.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Evidence that reading lags behind the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LagEvidence {
-    /// Age of the oldest record not yet read, in minutes.
+    /// Age of the oldest unread record, in minutes.
     pub behind_minutes: u32,
-    /// Minutes from which it alarms.
+    /// Age that raises an alert, in minutes.
     pub limit_minutes: u32,
 }
 
-/// What a verdict rests on.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// The measurements that an alert is based on. Its JSON is stored with incidents and
+/// notifications, and is part of the webhook (`docs/webhook.schema.json`): fields may be
+/// added, but not renamed or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Evidence {
     /// The share of negative tweets has risen.
     Share(ShareEvidence),
     /// There are many more tweets than usual.
     Surge(SurgeEvidence),
-    /// No tweets come.
+    /// No tweets arrive.
     Quiet(QuietEvidence),
-    /// Tweets come faster than they are read, or are not read at all.
+    /// Tweets arrive faster than they are read, or are not read at all.
     Lag(LagEvidence),
 }
 
 impl Evidence {
-    /// The evidence of a share, where it is of one.
+    /// The evidence about a share; `None` for other causes.
     pub fn share(&self) -> Option<&ShareEvidence> {
         match self {
             Self::Share(evidence) => Some(evidence),
@@ -108,7 +138,7 @@ impl Evidence {
         }
     }
 
-    /// What it is evidence of.
+    /// The cause of an incident with this evidence.
     pub fn cause(&self) -> Cause {
         match self {
             Self::Share(_) => Cause::Share,
@@ -117,6 +147,18 @@ impl Evidence {
             Self::Lag(_) => Cause::Lag,
         }
     }
+}
+
+/// Writes a number that every JSON parser can read. JSON has no infinity and no NaN, and some
+/// parsers round the largest numbers up to infinity.
+fn finite<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(if number.is_nan() { 0.0 } else { number.clamp(-1e300, 1e300) })
+}
+
+fn rule_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let known = ["e-detector", "share-above", "times-previous"];
+    Ok(known.into_iter().find(|known| *known == name).unwrap_or("another"))
 }
 
 /// What an incident is about.
@@ -148,3 +190,6 @@ pub enum Severity {
 }
 
 keywords!(Severity: "notice" => Notice, "warning" => Warning, "critical" => Critical);
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,7 @@ pub struct Acknowledgement {
 
 /// What a receiver has been told of an incident.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct Notified {
     /// The receiver.
     pub receiver: String,
     /// The minute of the latest notification.

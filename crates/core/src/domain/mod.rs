@@ -1,8 +1,8 @@
-//! The words this project is written in: tweet, score, checkpoint, counts, evidence, incident.
+//! The terms of this project: tweet, score, checkpoint, counts, evidence, incident, silence.
 //!
-//! **Invariant.** Plain data and arithmetic on it; std and chrono's time type only.
-//! Constructors enforce ranges, so a value that exists is valid.
-//! Deliberately absent: serialisation (each border has its own wire types) and I/O.
+//! **Invariant.** Plain data and arithmetic on it. Constructors enforce ranges, so every value
+//! is valid. Types whose JSON is stored or sent (evidence, counts) have one JSON form, and
+//! snapshot tests pin it. Deliberately absent: I/O.
 
 mod checkpoint;
 mod counts;
@@ -10,14 +10,17 @@ mod evidence;
 mod incident;
 mod precision;
 mod score;
+mod silence;
 mod tweet;
 
 pub use checkpoint::{Offset, Resume, ResumeReason, StartAt, TopicPartition, resume_position};
-pub use counts::{Counts, Minute};
+pub use counts::{Counts, HOURS_PER_WEEK, Minute};
 pub use evidence::{
     Cause, Evidence, Interval, LagEvidence, QuietEvidence, Severity, ShareEvidence, SurgeEvidence,
+    window_minutes,
 };
-pub use incident::{Acknowledgement, Incident, IncidentId, STREAM, Told, Transition};
+pub use incident::{Acknowledgement, Incident, IncidentId, Notified, STREAM, Transition};
 pub use precision::Precision;
 pub use score::{InvalidProbability, Label, Probability, Score};
+pub use silence::{Silence, silenced};
 pub use tweet::{InvalidTweet, Reach, TWEET_ID_CHARS_MAX, Tweet, TweetId};

@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use monitor_core::domain::{Cause, Counts};
-use monitor_store::{
-    Also, CurvePoint, Driver, Drivers, EvidenceJson, Example, IntervalJson, Notification, OutboxRow,
+use monitor_core::domain::{
+    Cause, Counts, Evidence, Interval, LagEvidence, Minute, QuietEvidence, ShareEvidence,
+    SurgeEvidence,
 };
+use monitor_store::{Also, CurvePoint, Driver, Drivers, Example, Notification, OutboxRow};
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
@@ -49,24 +50,24 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
         _ => opened_at + TimeDelta::minutes(280),
     };
     let over = transition == "resolved";
-    let counts = |total, negative| Counts { total, negative }.into();
+    let counts = |total, negative| Counts { total, negative };
     let (evidence, reason) = match cause {
         Cause::Share => (
-            EvidenceJson::Share {
-                rule: "e-detector".into(),
-                since,
+            Evidence::Share(ShareEvidence {
+                rule: "e-detector",
+                since: Minute::of(since),
                 window_minutes: 46,
                 observed: if over { counts(1_241, 807) } else { counts(120, 94) },
-                observed_interval: IntervalJson { low: 0.70, high: 0.85 },
+                observed_interval: Interval { low: 0.70, high: 0.85 },
                 recent_minutes: 15,
                 recent: if over { counts(48, 27) } else { counts(44, 37) },
                 baseline: counts(4_312, 2_371),
                 expected_share: 0.55,
-                expected_interval: IntervalJson { low: 0.51, high: 0.59 },
+                expected_interval: Interval { low: 0.51, high: 0.59 },
                 statistic: if over { 0.4 } else { 27.31 },
                 threshold: 20.0,
                 dispersion: 1.42,
-            },
+            }),
             if over {
                 "The share has been back near its usual level for 30 minutes."
             } else {
@@ -75,13 +76,13 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
             },
         ),
         Cause::Surge => (
-            EvidenceJson::Surge {
-                since,
+            Evidence::Surge(SurgeEvidence {
+                since: Minute::of(since),
                 observed: if over { 690 } else { 131 },
                 expected: if over { 512.0 } else { 32.2 },
                 statistic: if over { 0.0 } else { 31.5 },
                 threshold: 12.0,
-            },
+            }),
             if over {
                 "The volume has been back near its usual level for 30 minutes."
             } else {
@@ -89,16 +90,16 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
             },
         ),
         Cause::Quiet => (
-            EvidenceJson::Quiet {
+            Evidence::Quiet(QuietEvidence {
                 last: Some(since),
                 minutes: 45,
                 expected_tweets: 181.3,
                 limit_minutes: 30,
-            },
+            }),
             "No record has come for 45 minutes, in which 181 would be usual.",
         ),
         Cause::Lag => (
-            EvidenceJson::Lag { behind_minutes: 78, limit_minutes: 15 },
+            Evidence::Lag(LagEvidence { behind_minutes: 78, limit_minutes: 15 }),
             "The oldest record not yet read is 78 minutes old.",
         ),
     };

@@ -1,5 +1,5 @@
 use super::*;
-use monitor_core::domain::Cause;
+use monitor_core::domain::{Cause, Evidence, ShareEvidence};
 
 #[test]
 fn mails_read_well() {
@@ -81,8 +81,8 @@ fn nothing_slips_in() {
             for term in &mut n.drivers.terms {
                 term.term = evil.into();
             }
-            if let EvidenceJson::Share { rule, .. } = &mut n.evidence {
-                *rule = evil.into();
+            if let Evidence::Share(ShareEvidence { rule, .. }) = &mut n.evidence {
+                *rule = evil;
             }
             let mail = Mail::of(&n);
             let name = format!("{cause:?} {transition}");

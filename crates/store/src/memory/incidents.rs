@@ -7,9 +7,11 @@ use chrono::{DateTime, Utc};
 use super::outbox::{Queued, State};
 use super::{Tables, refused};
 use crate::outbox::{ALSO_MAX, addressed};
-use crate::{Also, Decision, Delivery, Event, Notification, Silence, Step, StoreError, Watch};
+use crate::{
+    Also, Decision, Delivery, DetectorState, Event, Notification, Silence, Step, StoreError,
+};
 use monitor_core::domain::{
-    Acknowledgement, Cause, Incident, IncidentId, Minute, Told, Transition,
+    Acknowledgement, Cause, Incident, IncidentId, Minute, Notified, Transition,
 };
 
 /// An incident, with the rows that refer to it.
@@ -18,7 +20,7 @@ pub(super) struct Kept {
     incident: Incident,
     events: Vec<Event>,
     /// By receiver: the key of its thread, and what it was told.
-    told: BTreeMap<String, (String, Told)>,
+    notified: BTreeMap<String, (String, Notified)>,
 }
 
 impl Tables {
@@ -26,17 +28,21 @@ impl Tables {
         Ok(true)
     }
 
-    pub(super) fn watch(&self, brand: &str, cause: Cause) -> Result<Option<Watch>, StoreError> {
-        let Some((judged, state)) = self.watches.get(&(brand.to_owned(), cause)) else {
+    pub(super) fn detector_state(
+        &self,
+        brand: &str,
+        cause: Cause,
+    ) -> Result<Option<DetectorState>, StoreError> {
+        let Some((evaluated, state)) = self.watches.get(&(brand.to_owned(), cause)) else {
             return Ok(None);
         };
         let open = self.open_incident(brand, cause).map(|place| &self.incidents[place]);
-        Ok(Some(Watch {
-            judged: *judged,
+        Ok(Some(DetectorState {
+            evaluated: *evaluated,
             state: state.clone(),
             open: open.map(|kept| kept.incident.clone()),
-            told: open
-                .map(|kept| kept.told.values().map(|(_, told)| told.clone()).collect())
+            notified: open
+                .map(|kept| kept.notified.values().map(|(_, told)| told.clone()).collect())
                 .unwrap_or_default(),
         }))
     }
@@ -49,14 +55,14 @@ impl Tables {
 
     pub(super) fn decide(&mut self, decision: &Decision) -> Result<Option<IncidentId>, StoreError> {
         let watch = (decision.brand.clone(), decision.cause);
-        if self.watches.get(&watch).map(|&(judged, _)| judged) != decision.judged_before {
+        if self.watches.get(&watch).map(|&(evaluated, _)| evaluated) != decision.evaluated_before {
             return Err(StoreError::Overtaken { brand: decision.brand.clone() });
         }
         let incident = match &decision.step {
             Some(step) => Some(self.take(decision, step)?),
             None => None,
         };
-        self.watches.insert(watch, (decision.judged, decision.state.clone()));
+        self.watches.insert(watch, (decision.evaluated, decision.state.clone()));
         Ok(incident)
     }
 
@@ -75,7 +81,7 @@ impl Tables {
                         evidence: step.evidence,
                     },
                     events: Vec::new(),
-                    told: BTreeMap::new(),
+                    notified: BTreeMap::new(),
                 });
                 self.incidents.len() - 1
             }
@@ -101,7 +107,7 @@ impl Tables {
             severity: step.severity,
             who: None,
             note: step.notification.reason.clone(),
-            told: step.deliveries.iter().map(|d| d.receiver.clone()).collect(),
+            notified: step.deliveries.iter().map(|d| d.receiver.clone()).collect(),
         });
         Ok(kept.incident.id)
     }
@@ -109,7 +115,7 @@ impl Tables {
     fn tell(&mut self, place: usize, step: &Step, delivery: &Delivery) {
         let kept = &self.incidents[place];
         let receiver = &delivery.receiver;
-        let thread = kept.told.get(receiver).map(|(thread, _)| thread.as_str());
+        let thread = kept.notified.get(receiver).map(|(thread, _)| thread.as_str());
         let (key, notification) = addressed(step, kept.incident.id, receiver, thread);
         let opens = notification.transition == Transition::Opened.as_str();
         let thread = match self.host(delivery, &notification).filter(|_| delivery.group && opens) {
@@ -138,9 +144,10 @@ impl Tables {
                 thread
             }
         };
-        let told = Told { receiver: receiver.clone(), at: step.minute, severity: step.severity };
+        let told =
+            Notified { receiver: receiver.clone(), at: step.minute, severity: step.severity };
         self.incidents[place]
-            .told
+            .notified
             .entry(receiver.clone())
             .and_modify(|(_, before)| *before = told.clone())
             .or_insert((thread, told));
@@ -225,7 +232,7 @@ impl Tables {
             severity: kept.incident.severity,
             who: Some(acknowledgement.by.clone()),
             note: acknowledgement.note.clone(),
-            told: Vec::new(),
+            notified: Vec::new(),
         });
         Ok(true)
     }

@@ -123,7 +123,7 @@ impl Tables {
         Ok(dead)
     }
 
-    pub(super) fn revive(
+    pub(super) fn requeue(
         &mut self,
         row: Option<i64>,
         receiver: Option<&str>,

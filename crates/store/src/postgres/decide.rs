@@ -6,14 +6,14 @@ use sqlx::{PgConnection, Row};
 use super::PostgresStore;
 use super::incidents::{read_incident, severity};
 use crate::outbox::{ALSO_MAX, addressed};
-use crate::{Also, Decision, Delivery, EvidenceJson, Notification, Step, StoreError, Watch};
-use monitor_core::domain::{Cause, IncidentId, Minute, Severity, Told, Transition};
+use crate::{Also, Decision, Delivery, DetectorState, Notification, Step, StoreError};
+use monitor_core::domain::{Cause, IncidentId, Minute, Notified, Severity, Transition};
 
-pub(super) async fn watch(
+pub(super) async fn detector_state(
     store: &PostgresStore,
     brand: &str,
     cause: Cause,
-) -> Result<Option<Watch>, StoreError> {
+) -> Result<Option<DetectorState>, StoreError> {
     let mut tx = store.pool.begin().await?;
     // Read first: whoever moves on between this and what follows moves `judged`, and has the
     // decision refused.
@@ -42,14 +42,14 @@ pub(super) async fn watch(
     .fetch_all(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(Some(Watch {
-        judged: Minute::of(row.try_get("judged")?),
+    Ok(Some(DetectorState {
+        evaluated: Minute::of(row.try_get("judged")?),
         state: row.try_get("state")?,
         open,
-        told: told
+        notified: told
             .iter()
             .map(|row| {
-                Ok(Told {
+                Ok(Notified {
                     receiver: row.try_get("receiver")?,
                     at: Minute::of(row.try_get("told_at")?),
                     severity: severity(row)?,
@@ -75,7 +75,7 @@ pub(super) async fn decide(
 
 /// Moves the watch on, if nobody else has.
 async fn advance(connection: &mut PgConnection, decision: &Decision) -> Result<(), StoreError> {
-    let moved = match decision.judged_before {
+    let moved = match decision.evaluated_before {
         None => sqlx::query(
             "INSERT INTO watches (brand, cause, judged, state) VALUES ($1, $2, $3, $4)
              ON CONFLICT DO NOTHING",
@@ -88,9 +88,9 @@ async fn advance(connection: &mut PgConnection, decision: &Decision) -> Result<(
     let moved = moved
         .bind(&decision.brand)
         .bind(decision.cause.as_str())
-        .bind(decision.judged.start())
+        .bind(decision.evaluated.start())
         .bind(&decision.state);
-    let moved = match decision.judged_before {
+    let moved = match decision.evaluated_before {
         None => moved,
         Some(before) => moved.bind(before.start()),
     };
@@ -107,7 +107,7 @@ async fn take(
     decision: &Decision,
     step: &Step,
 ) -> Result<IncidentId, StoreError> {
-    let evidence = Json(EvidenceJson::of(&step.evidence, step.minute));
+    let evidence = Json(step.evidence);
     let incident = match step.transition {
         Transition::Opened => sqlx::query_scalar(
             "INSERT INTO incidents (brand, cause, severity, opened_at, evidence)
@@ -117,7 +117,7 @@ async fn take(
         .bind(decision.cause.as_str())
         .bind(step.severity.as_str())
         .bind(step.minute.start())
-        .bind(&evidence),
+        .bind(evidence),
         Transition::Updated => sqlx::query_scalar(
             "UPDATE incidents SET severity = CASE
                  WHEN array_position($4, severity) < array_position($4, $3) THEN $3
@@ -149,7 +149,7 @@ async fn take(
     .bind(step.minute.start())
     .bind(step.severity.as_str())
     .bind(&step.notification.reason)
-    .bind(&evidence)
+    .bind(evidence)
     .bind(step.deliveries.iter().map(|d| d.receiver.as_str()).collect::<Vec<_>>())
     .execute(connection)
     .await?;

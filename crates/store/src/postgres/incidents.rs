@@ -10,7 +10,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
 use super::PostgresStore;
-use crate::{Event, EvidenceJson, Silence, StoreError};
+use crate::{Event, Silence, StoreError};
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Evidence, Incident, IncidentId, Interval, LagEvidence, Minute,
     QuietEvidence, Severity, ShareEvidence, SurgeEvidence,
@@ -73,7 +73,7 @@ pub(super) async fn events(
                 severity: severity(row)?,
                 who: row.try_get("who")?,
                 note: row.try_get("note")?,
-                told: row.try_get("told")?,
+                notified: row.try_get("told")?,
             })
         })
         .collect()
@@ -166,8 +166,8 @@ pub(super) fn read_incident(row: &PgRow) -> Result<Option<Incident>, StoreError>
         return Ok(None);
     };
     let opened = Minute::of(row.try_get("opened_at")?);
-    let evidence = match row.try_get::<Json<EvidenceJson>, _>("evidence") {
-        Ok(Json(json)) if json.cause() == cause => Evidence::from(json),
+    let evidence = match row.try_get::<Json<Evidence>, _>("evidence") {
+        Ok(Json(evidence)) if evidence.cause() == cause => evidence,
         unreadable => {
             let error = unreadable.err().map(|error| error.to_string());
             tracing::warn!(id, error, "an incident's evidence cannot be read");
@@ -199,6 +199,7 @@ fn no_evidence(cause: Cause, opened: Minute) -> Evidence {
         Cause::Share => Evidence::Share(ShareEvidence {
             rule: "unreadable",
             since: opened,
+            window_minutes: 1,
             observed: Counts::default(),
             observed_interval: Interval::default(),
             recent_minutes: 0,

@@ -124,7 +124,7 @@ pub(super) async fn dead_notifications(
 /// The last error stays: it tells that the receiver may know the key. An end that was told
 /// already is told again, after what is revived of its thread; else the receiver would think
 /// that the incident goes on.
-pub(super) async fn revive(
+pub(super) async fn requeue(
     store: &PostgresStore,
     row: Option<i64>,
     receiver: Option<&str>,

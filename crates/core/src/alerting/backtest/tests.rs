@@ -3,7 +3,7 @@ use crate::alerting::ShareRule;
 
 const DAY: i64 = 1440;
 
-const POLICY: Policy = Policy {
+const POLICY: SharePolicy = SharePolicy {
     rule: ShareRule::EDetector { false_alarms_per_month: 1.0 },
     tweets_min: 30,
     rise_min: 0.05,
@@ -96,7 +96,7 @@ fn a_gap_is_no_alert_and_nothing_is_nothing() {
     let away = |minute| (3 * DAY..3 * DAY + 600).contains(&minute);
     let found = run(&counts(5, |_| false, away), 0, 5 * DAY - 1);
     assert_eq!(found.alerts, []);
-    assert_eq!(found.minutes as i64, 5 * DAY, "a minute without tweets is judged too");
+    assert_eq!(found.minutes as i64, 5 * DAY, "a minute without tweets is evaluated too");
     assert_eq!(found.hours.iter().filter(|hour| hour.counts.total == 0).count(), 10);
     assert_eq!(run(&[], 0, 100), Backtest::default());
 }

@@ -12,7 +12,7 @@
 //! few negative tweets the others stand in for them.
 //!
 //! **Invariant.** Pure, and the order in which tweets come does not matter. Work is linear
-//! in the number of tweets, of which at most [`Limits::tweets_max`] a side are read.
+//! in the number of tweets, of which at most [`DriverLimits::tweets_max`] a side are read.
 //! Deliberately absent: sampling, which is the caller's; other languages' stop words (a
 //! word that is as common before as during the incident weighs nothing anyway); emoji.
 
@@ -68,7 +68,7 @@ impl TweetView<'_> {
 
 /// Bounds of what is read and told.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub struct DriverLimits {
     /// Tweets read a side; the latest, where there are more.
     pub tweets_max: usize,
     /// Terms told.
@@ -81,7 +81,7 @@ pub struct Limits {
     pub z_min: f64,
 }
 
-impl Default for Limits {
+impl Default for DriverLimits {
     fn default() -> Self {
         // 1.64: chance gets there with one term in twenty, looking at one side.
         Self { tweets_max: 5000, terms_max: 10, examples_max: 5, tweets_min: 3, z_min: 1.64 }
@@ -154,7 +154,7 @@ pub struct Example {
     /// where the stream says neither.
     pub reach: Option<u64>,
     /// How much it is like the others, in 0..=1: of the summed `z` of the heaviest
-    /// [`Limits::terms_max`] terms, told or not, the share of those that it holds.
+    /// [`DriverLimits::terms_max`] terms, told or not, the share of those that it holds.
     pub typicality: f64,
 }
 
@@ -258,7 +258,7 @@ pub fn drivers(
     incident: &[TweetView<'_>],
     baseline: &[TweetView<'_>],
     own: &[String],
-    limits: &Limits,
+    limits: &DriverLimits,
 ) -> Drivers {
     let incident = Side::new(incident.iter().filter(|t| t.is_negative), limits.tweets_max);
     let baseline = Side::new(baseline.iter(), limits.tweets_max);

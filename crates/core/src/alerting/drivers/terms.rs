@@ -8,7 +8,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::stop_words::{is_function_word, is_negation};
-use super::{Limits, Term, TermKind};
+use super::{DriverLimits, Term, TermKind};
 use crate::text::{Token, TokenKind};
 
 /// The prior weighs as much as this many tweets.
@@ -55,7 +55,7 @@ pub(super) fn telling(
     incident: &[Counted<'_>],
     baseline: &[Counted<'_>],
     own: &[String],
-    limits: &Limits,
+    limits: &DriverLimits,
 ) -> Vec<Found> {
     let mut reader = Reader::new(own);
     let mut tallies: FxHashMap<Key, Tally> = FxHashMap::default();

@@ -42,7 +42,8 @@ fn unlike(pattern: &str, count: usize) -> Vec<String> {
 fn found(incident: &[String], baseline: &[String], own: &[&str]) -> Vec<String> {
     let own: Vec<String> = own.iter().map(|&own| own.into()).collect();
     let ids = ids(incident.len().max(baseline.len()));
-    let found = drivers(&views(&ids, incident), &views(&ids, baseline), &own, &Limits::default());
+    let found =
+        drivers(&views(&ids, incident), &views(&ids, baseline), &own, &DriverLimits::default());
     found.terms.into_iter().map(|term| format!("{} {}", term.kind.as_str(), term.text)).collect()
 }
 
@@ -102,7 +103,7 @@ fn compares_with_negative_tweets_and_leans_on_the_others() {
             let rest = at.checked_sub(negative.1 + other.1);
             tweet.is_negative = rest.map_or(at < negative.1, |at| at < negative.0 - negative.1);
         }
-        let found = drivers(&views(&ids, &incident), &before, &[], &Limits::default());
+        let found = drivers(&views(&ids, &incident), &before, &[], &DriverLimits::default());
         assert_eq!(found.baseline_distinct as usize, negative.0, "{name}");
         assert_eq!(!found.terms.is_empty(), expected, "{name}: {found:?}");
     };
@@ -123,7 +124,7 @@ fn agrees_with_a_value_computed_by_hand() {
     let ids = ids(200);
     let mut before = views(&ids, &before);
     before.iter_mut().enumerate().for_each(|(at, tweet)| tweet.is_negative = at % 2 == 0);
-    let found = drivers(&views(&ids, &incident), &before, &[], &Limits::default());
+    let found = drivers(&views(&ids, &incident), &before, &[], &DriverLimits::default());
     let [term] = &found.terms[..] else { panic!("{found:?}") };
     assert_eq!((&*term.text, term.incident, term.baseline), ("refund", 30, 10));
     let prior: f64 = 2500.0 / 260.0;
@@ -138,7 +139,7 @@ fn groups_near_duplicates() {
     let long = "they lost my bag in boston on monday and nobody at the desk will talk to me";
     let check = |name: &str, a: &str, b: &str, same: bool| {
         let tweets = [view("a", 0, a), view("b", 1, b)];
-        let found = drivers(&tweets, &[], &[], &Limits::default());
+        let found = drivers(&tweets, &[], &[], &DriverLimits::default());
         assert_eq!(found.incident_distinct, if same { 1 } else { 2 }, "{name}");
     };
     check("the same", long, long, true);
@@ -156,7 +157,7 @@ fn groups_near_duplicates() {
     let retweet = TweetView { retweet_of: Some("a"), ..view("b", 1, "RT @you: they…") };
     let other = TweetView { retweet_of: Some("a"), ..view("c", 2, "quite another text") };
     for tweets in [[original, retweet, other], [other, original, retweet]] {
-        let found = drivers(&tweets, &[], &[], &Limits::default());
+        let found = drivers(&tweets, &[], &[], &DriverLimits::default());
         assert_eq!(found.incident_distinct, 1, "a retweet is its original again");
     }
 }
@@ -171,7 +172,7 @@ fn tells_of_one_tweet_that_goes_round() {
     (tweets[8].followers, tweets[8].retweets) = (Some(500), Some(4));
     (tweets[9].followers, tweets[9].retweets) = (Some(490), Some(4));
     (tweets[8].author, tweets[9].author) = (Some("bot"), Some("bot"));
-    let found = drivers(&tweets, &[], &[], &Limits::default());
+    let found = drivers(&tweets, &[], &[], &DriverLimits::default());
     assert_eq!((found.incident_tweets, found.incident_distinct), (10, 7));
     let one = found.one_tweet.expect("one came four times");
     assert!((one.share - 0.4).abs() < 1e-12);
@@ -182,11 +183,11 @@ fn tells_of_one_tweet_that_goes_round() {
     assert_eq!(found.examples.len(), 5);
 
     tweets[0].followers = Some(10);
-    let found = drivers(&tweets, &[], &[], &Limits::default());
+    let found = drivers(&tweets, &[], &[], &DriverLimits::default());
     assert_eq!(found.followers, Some(1510), "of all, an author once");
 
     tweets[0].followers = None;
-    let lone = drivers(&tweets[..6], &[], &[], &Limits::default());
+    let lone = drivers(&tweets[..6], &[], &[], &DriverLimits::default());
     assert_eq!((lone.one_tweet, lone.followers), (None, None));
     assert_eq!(lone.examples[0].reach, None, "unknown is not nought");
 }
@@ -197,7 +198,7 @@ fn examples_are_typical_and_differ() {
     texts.extend(unlike("guitar broken *", 6));
     texts.extend(unlike("*", 10));
     let (ids, before) = (ids(200), unlike("ok *", 200));
-    let limits = Limits { examples_max: 2, ..Limits::default() };
+    let limits = DriverLimits { examples_max: 2, ..DriverLimits::default() };
     let found = drivers(&views(&ids, &texts), &views(&ids, &before), &[], &limits);
     let shown: Vec<_> = found.examples.iter().map(|example| &example.text[..6]).collect();
     assert_eq!(shown, ["refund", "guitar"]);
@@ -207,7 +208,7 @@ fn examples_are_typical_and_differ() {
 #[test]
 fn examples_are_as_written() {
     let check = |name, text, expected| {
-        let found = drivers(&[view("a", 0, text)], &[], &[], &Limits::default());
+        let found = drivers(&[view("a", 0, text)], &[], &[], &DriverLimits::default());
         assert_eq!(found.examples[0].text, expected, "{name}");
     };
     check("escaped by X", "worst &gt; ever &amp; rude", "worst > ever & rude");
@@ -217,9 +218,9 @@ fn examples_are_as_written() {
 
 #[test]
 fn nothing_in_gives_nothing_out() {
-    assert_eq!(drivers(&[], &[], &[], &Limits::default()), Drivers::default());
+    assert_eq!(drivers(&[], &[], &[], &DriverLimits::default()), Drivers::default());
     let positive = TweetView { is_negative: false, ..view("a", 0, "lovely") };
-    let found = drivers(&[positive], &[positive], &[], &Limits::default());
+    let found = drivers(&[positive], &[positive], &[], &DriverLimits::default());
     assert_eq!(found, Drivers::default(), "an incident without negative tweets");
 }
 
@@ -228,7 +229,7 @@ fn reads_the_latest_tweets_of_too_many() {
     let mut texts = unlike("former *", 50);
     texts.extend(unlike("latter *", 50));
     let ids = ids(100);
-    let limits = Limits { tweets_max: 50, ..Limits::default() };
+    let limits = DriverLimits { tweets_max: 50, ..DriverLimits::default() };
     let before = unlike("some *", 50);
     let found = drivers(&views(&ids, &texts), &views(&ids, &before), &[], &limits);
     assert_eq!(found.incident_tweets, 50);
@@ -266,7 +267,7 @@ proptest! {
     ) {
         let ids = ids(texts.len());
         let mut tweets = views(&ids, &texts);
-        let limits = Limits { z_min: f64::MIN, tweets_min: 1, ..Limits::default() };
+        let limits = DriverLimits { z_min: f64::MIN, tweets_min: 1, ..DriverLimits::default() };
         let found = drivers(&tweets, &[], &[], &limits);
         let groups: u32 = found.incident_distinct;
         prop_assert!(groups as usize <= texts.len());
@@ -302,7 +303,7 @@ fn airline(handle: &str, from: &str, to: &str) -> Drivers {
         tweets.iter().filter(|t| (from..to).contains(&t.created_at)).copied().collect::<Vec<_>>()
     };
     let before = between(from - chrono::TimeDelta::days(2), from);
-    drivers(&between(from, to), &before, &[handle.into()], &Limits::default())
+    drivers(&between(from, to), &before, &[handle.into()], &DriverLimits::default())
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::STREAM;
+use crate::domain::{STREAM, Silence, silenced};
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
@@ -230,6 +230,8 @@ fn silences_hold_for_their_brand_and_time() {
         brand: brand.map(str::to_owned),
         starts_at: at("2026-01-05T12:00:00Z"),
         ends_at: at("2026-01-05T14:00:00Z"),
+        reason: String::new(),
+        who: String::new(),
     };
     let one = [silence(1, Some("acme"))];
     let all = [silence(1, Some("acme")), silence(2, None)];
@@ -301,7 +303,7 @@ proptest! {
         prop_assert_eq!(&told, &decide(), "the same at every call");
         for recipient in &told {
             let by = |route: &&Route| Some(&route.name) == recipient.route.as_ref()
-                && route.judge("acme", Cause::Share, severity, transition, now)
+                && route.evaluate("acme", Cause::Share, severity, transition, now)
                     == Ok(recipient.when);
             let route = routes.iter().find(by).expect("a route that tells it so");
             prop_assert!(route.receivers.contains(&recipient.receiver));
@@ -310,7 +312,7 @@ proptest! {
             let holds = route.quiet.filter(|quiet| severity < quiet.severity);
             prop_assert!(!holds.is_some_and(|quiet| quiet.contains(sent)), "{recipient:?}");
             for other in routes.iter().filter(|r| r.receivers.contains(&recipient.receiver)) {
-                let when = other.judge("acme", Cause::Share, severity, transition, now);
+                let when = other.evaluate("acme", Cause::Share, severity, transition, now);
                 prop_assert!(when.is_err() || when.unwrap().not_before().unwrap_or(now) >= sent);
             }
         }

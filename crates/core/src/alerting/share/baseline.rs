@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::alerting::Series;
 use crate::domain::{Counts, Interval, Minute};
+use crate::stats::Z_95;
 
-use super::Policy;
+use super::SharePolicy;
 use super::e_detector::Normal;
-use super::season::{hour_of_week, logit, offsets};
+use super::season::{logit, offsets};
 
 /// Minutes that a baseline stays behind, so that a rise does not slip into it before it is
 /// found.
@@ -63,11 +64,11 @@ impl Baseline {
     /// `policy.baseline_tweets_min` tweets.
     ///
     /// `hours` are hourly counts with the minute each hour starts in, up to eight weeks of
-    /// them; hours that touch a stretch of `left_out` (see [`Policy::left_out`]) are not
+    /// them; hours that touch a stretch of `left_out` (see [`SharePolicy::left_out`]) are not
     /// used. `series` knows of `left_out` itself, and reaches back
-    /// [`Policy::history_minutes`].
+    /// [`SharePolicy::history_minutes`].
     pub fn learn(
-        policy: &Policy,
+        policy: &SharePolicy,
         hours: &[(Minute, Counts)],
         left_out: &[(Minute, Minute)],
         series: &Series,
@@ -114,7 +115,7 @@ impl Baseline {
     /// Where the share of `minute` lies on 95 of 100 normal days.
     pub fn interval(&self, minute: Minute) -> Interval {
         let expected = self.expected(minute);
-        let half = 1.96 * self.error.hypot(self.scatter.wander);
+        let half = Z_95 * self.error.hypot(self.scatter.wander);
         Interval { low: (expected - half).max(0.0), high: (expected + half).min(1.0) }
     }
 
@@ -140,7 +141,7 @@ impl Baseline {
     }
 
     fn offset(&self, minute: Minute) -> f64 {
-        self.season.get(hour_of_week(minute)).copied().unwrap_or(0.0)
+        self.season.get(minute.hour_of_week()).copied().unwrap_or(0.0)
     }
 
     /// The level at which the season leads us to expect just the negatives that came.

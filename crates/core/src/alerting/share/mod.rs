@@ -1,7 +1,7 @@
 //! Is a brand's share of negative tweets higher than its own past explains?
 //!
 //! [`Baseline::learn`] says what share to expect, and how far the brand's counts scatter
-//! around it. [`Policy::judge`] then looks at one closed minute after the other, by the
+//! around it. [`SharePolicy::evaluate`] then looks at one closed minute after the other, by the
 //! e-detector (which keeps to a budget of false alarms), or by one of two simple rules. An
 //! incident opens once the rise is beyond chance, large enough, on enough tweets, and still
 //! there in the last minutes; its baseline is frozen, and it resolves when the share has
@@ -13,15 +13,16 @@
 
 mod baseline;
 mod e_detector;
-mod judge;
+mod evaluate;
 mod season;
 #[cfg(test)]
 mod tests;
 
 pub use baseline::Baseline;
-pub use judge::{Calm, Open, QuietReason, ResolveReason, State, Verdict};
+pub use evaluate::{Calm, Open, QuietReason, ResolveReason, ShareState, ShareVerdict};
 
 use crate::domain::{Counts, Interval, Minute};
+use crate::stats::wilson;
 
 /// Minutes in the 30 days that a month counts.
 const MONTH_MINUTES: f64 = 30.0 * 1440.0;
@@ -30,7 +31,7 @@ const SINCE_MINUTES_MAX: i64 = 1440;
 
 /// What counts as a bad buzz. `config/monitor.example.toml` explains each value.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Policy {
+pub struct SharePolicy {
     /// How a rise is told from chance.
     pub rule: ShareRule,
     /// Fewest tweets since the rise began.
@@ -85,10 +86,10 @@ impl ShareRule {
     }
 }
 
-impl Policy {
-    /// Minutes before a judged minute that the [`Series`](super::Series) of
-    /// [`Policy::judge`] must cover.
-    pub fn judge_minutes(&self) -> i64 {
+impl SharePolicy {
+    /// Minutes before a evaluated minute that the [`Series`](super::Series) of
+    /// [`SharePolicy::evaluate`] must cover.
+    pub fn evaluation_minutes(&self) -> i64 {
         let window = match self.rule {
             ShareRule::EDetector { .. } => 0,
             ShareRule::ShareAbove { window_minutes, .. }
@@ -98,9 +99,9 @@ impl Policy {
     }
 
     /// Minutes before a minute that the series of [`Baseline::learn`] must cover; enough for
-    /// [`Policy::judge`] too.
+    /// [`SharePolicy::evaluate`] too.
     pub fn history_minutes(&self) -> i64 {
-        self.judge_minutes().max(baseline::LEARN_MINUTES)
+        self.evaluation_minutes().max(baseline::LEARN_MINUTES)
     }
 
     /// Minutes before a minute that the hourly counts of [`Baseline::learn`] reach back.
@@ -121,17 +122,8 @@ impl Policy {
     }
 }
 
-/// Where the true share behind `counts` lies, with 95 % confidence; `dispersion` is how many
-/// times their variance is that of independent tweets. Anywhere, where there are no tweets.
-///
-/// Source: Wilson, "Probable inference, the law of succession, and statistical inference",
-/// Journal of the American Statistical Association 22 (1927).
-fn wilson(counts: Counts, dispersion: f64) -> Interval {
-    const Z: f64 = 1.96;
-    let Some(share) = counts.share() else { return Interval { low: 0.0, high: 1.0 } };
-    let n = counts.total as f64 / dispersion;
-    let scale = 1.0 / (1.0 + Z * Z / n);
-    let middle = scale * (share + Z * Z / (2.0 * n));
-    let half = scale * Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    Interval { low: (middle - half).max(0.0), high: (middle + half).min(1.0) }
+/// The 95 % confidence interval of the true share behind `counts`; 0 to 1 without tweets.
+/// `dispersion` is their variance divided by the variance of independent tweets.
+fn share_interval(counts: Counts, dispersion: f64) -> Interval {
+    wilson(counts.share().unwrap_or(0.0), counts.total as f64 / dispersion)
 }

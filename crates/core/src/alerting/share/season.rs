@@ -9,10 +9,9 @@
 //! English, Bühlmann and Gisler, "A Course in Credibility Theory and its Applications"
 //! (2005), chapter 4.
 
-use crate::domain::{Counts, Minute};
+use crate::domain::{Counts, HOURS_PER_WEEK, Minute};
 
-const DAY_HOURS: usize = 24;
-const WEEK_HOURS: usize = 7 * DAY_HOURS;
+const HOURS_PER_DAY: usize = 24;
 /// Shares are kept this far from zero and one before their logit is taken.
 const SHARE_MIN: f64 = 1e-3;
 
@@ -25,22 +24,18 @@ pub fn offsets(hours: &[(Minute, Counts)]) -> Vec<f64> {
     else {
         return Vec::new();
     };
-    let day = credible(DAY_HOURS, &deviations);
+    let day = credible(HOURS_PER_DAY, &deviations);
     let rest: Vec<_> = deviations
         .iter()
-        .map(|d| Deviation { share: d.share - day[d.hour_of_week % DAY_HOURS], ..*d })
+        .map(|d| Deviation { share: d.share - day[d.hour_of_week % HOURS_PER_DAY], ..*d })
         .collect();
-    let week = credible(WEEK_HOURS, &rest);
+    let week = credible(HOURS_PER_WEEK, &rest);
     if day.iter().chain(&week).all(|effect| *effect == 0.0) {
         return Vec::new();
     }
-    (0..WEEK_HOURS).map(|h| logit(mean + day[h % DAY_HOURS] + week[h]) - logit(mean)).collect()
-}
-
-/// The hour of the week that `minute` is in; the week starts where the epoch's did.
-pub fn hour_of_week(minute: Minute) -> usize {
-    usize::try_from(minute.0.div_euclid(60).rem_euclid(WEEK_HOURS as i64))
-        .expect("a remainder is not negative")
+    (0..HOURS_PER_WEEK)
+        .map(|h| logit(mean + day[h % HOURS_PER_DAY] + week[h]) - logit(mean))
+        .collect()
 }
 
 /// ln(share / (1 - share)), finite.
@@ -60,7 +55,7 @@ struct Deviation {
 /// Weeks are counted back from the last hour, so that all but the first are whole.
 fn deviations(hours: &[(Minute, Counts)]) -> Vec<Deviation> {
     let Some(last) = hours.iter().map(|(minute, _)| minute.0).max() else { return Vec::new() };
-    let week = |minute: Minute| (last - minute.0) / (60 * WEEK_HOURS as i64);
+    let week = |minute: Minute| (last - minute.0) / (60 * HOURS_PER_WEEK as i64);
     let mut weeks = std::collections::BTreeMap::<i64, Counts>::new();
     for (minute, counts) in hours {
         *weeks.entry(week(*minute)).or_default() += *counts;
@@ -69,7 +64,7 @@ fn deviations(hours: &[(Minute, Counts)]) -> Vec<Deviation> {
         .iter()
         .filter_map(|(minute, counts)| {
             Some(Deviation {
-                hour_of_week: hour_of_week(*minute),
+                hour_of_week: minute.hour_of_week(),
                 tweets: counts.total as f64,
                 share: counts.share()? - weeks[&week(*minute)].share()?,
             })

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::alerting::Series;
 
-const POLICY: Policy = Policy {
+const POLICY: SharePolicy = SharePolicy {
     rule: ShareRule::EDetector { false_alarms_per_month: 1.0 },
     tweets_min: 30,
     rise_min: 0.05,
@@ -33,20 +33,20 @@ fn stream(
         .collect()
 }
 
-/// Judges minutes as the daemon does.
+/// Evaluates minutes as the daemon does.
 struct Daemon<'a> {
-    policy: Policy,
+    policy: SharePolicy,
     counts: &'a [(Minute, Counts)],
     series: Series,
     hours: Vec<(Minute, Counts)>,
     left_out: Vec<(Minute, Minute)>,
     baseline: Option<Baseline>,
-    state: State,
+    state: ShareState,
     steps: Vec<(i64, &'static str)>,
 }
 
 impl<'a> Daemon<'a> {
-    fn new(policy: Policy, counts: &'a [(Minute, Counts)]) -> Self {
+    fn new(policy: SharePolicy, counts: &'a [(Minute, Counts)]) -> Self {
         let series = Series::new(Minute(0), counts[counts.len() - 1].0, counts, &[]);
         let hours = (0..counts.len() as i64 / 60)
             .map(|h| (Minute(h * 60), series.sum(Minute(h * 60), Minute(h * 60 + 59))))
@@ -58,12 +58,12 @@ impl<'a> Daemon<'a> {
             hours,
             left_out: Vec::new(),
             baseline: None,
-            state: State::default(),
+            state: ShareState::default(),
             steps: Vec::new(),
         }
     }
 
-    fn judge(&mut self, m: i64) -> Verdict {
+    fn evaluate(&mut self, m: i64) -> ShareVerdict {
         let minute = Minute(m);
         // Every two hours will do here.
         if m % 120 == 0 {
@@ -71,17 +71,17 @@ impl<'a> Daemon<'a> {
             self.baseline = Baseline::learn(&self.policy, hours, left_out, &self.series, minute);
         }
         let (next, verdict) =
-            self.policy.judge(&self.series, self.baseline.as_ref(), &self.state, minute);
+            self.policy.evaluate(&self.series, self.baseline.as_ref(), &self.state, minute);
         match &verdict {
-            Verdict::Open(_) => self.steps.push((m, "opened")),
-            Verdict::Resolve(_, reason) => {
+            ShareVerdict::Open(_) => self.steps.push((m, "opened")),
+            ShareVerdict::Resolve(_, reason) => {
                 self.steps.push((m, reason.as_str()));
                 let open = self.state.open().expect("only an open incident is resolved");
                 self.left_out.push(self.policy.left_out(open.since(), open.opened(), minute));
                 let last = self.counts[self.counts.len() - 1].0;
                 self.series = Series::new(Minute(0), last, self.counts, &self.left_out);
             }
-            Verdict::Quiet(_) | Verdict::Firing(..) => {}
+            ShareVerdict::Quiet(_) | ShareVerdict::Firing(..) => {}
         }
         self.state = next;
         verdict
@@ -89,7 +89,7 @@ impl<'a> Daemon<'a> {
 
     fn run(mut self, from: i64) -> Vec<(i64, &'static str)> {
         for m in from..self.counts.len() as i64 {
-            self.judge(m);
+            self.evaluate(m);
         }
         self.steps
     }
@@ -212,29 +212,30 @@ fn two_days_then(share: f64, now: &[(u64, u64)]) -> (Series, Minute) {
 
 #[test]
 fn says_why_it_is_quiet() {
-    let check = |name: &str, policy: Policy, now: &[(u64, u64)], expected: &str| {
+    let check = |name: &str, policy: SharePolicy, now: &[(u64, u64)], expected: &str| {
         let (series, last) = two_days_then(0.2, now);
         let baseline = Baseline::learn(&policy, &[], &[], &series, Minute(2 * DAY));
-        let mut state = State::default();
+        let mut state = ShareState::default();
         let mut found = String::new();
         for m in 2 * DAY..=last.0 {
             let verdict;
-            (state, verdict) = policy.judge(&series, baseline.as_ref(), &state, Minute(m));
+            (state, verdict) = policy.evaluate(&series, baseline.as_ref(), &state, Minute(m));
             found = match verdict {
-                Verdict::Quiet(reason) => reason.as_str().to_owned(),
-                Verdict::Open(evidence) => format!("opened by {}", evidence.rule),
+                ShareVerdict::Quiet(reason) => reason.as_str().to_owned(),
+                ShareVerdict::Open(evidence) => format!("opened by {}", evidence.rule),
                 other => format!("{other:?}"),
             };
         }
         assert_eq!(found, expected, "{name}");
     };
-    let unknown = Policy { baseline_tweets_min: 1_000_000, ..POLICY };
-    let lasting = Policy { for_minutes: 2, ..POLICY };
-    let large = Policy { rise_min: 0.5, ..POLICY };
-    let above = Policy { rule: ShareRule::ShareAbove { share: 0.5, window_minutes: 5 }, ..POLICY };
+    let unknown = SharePolicy { baseline_tweets_min: 1_000_000, ..POLICY };
+    let lasting = SharePolicy { for_minutes: 2, ..POLICY };
+    let large = SharePolicy { rise_min: 0.5, ..POLICY };
+    let above =
+        SharePolicy { rule: ShareRule::ShareAbove { share: 0.5, window_minutes: 5 }, ..POLICY };
     let times =
-        Policy { rule: ShareRule::TimesPrevious { times: 2.0, window_minutes: 5 }, ..POLICY };
-    let slight = Policy { rise_min: 0.3, ..times };
+        SharePolicy { rule: ShareRule::TimesPrevious { times: 2.0, window_minutes: 5 }, ..POLICY };
+    let slight = SharePolicy { rise_min: 0.3, ..times };
     check("no history", unknown, &[(100, 100)], "no baseline");
     check("as ever", POLICY, &[(2, 10); 20], "chance");
     check("no tweets", POLICY, &[(0, 0); 20], "chance");
@@ -256,14 +257,14 @@ fn a_rise_seen_only_in_the_long_window_is_over() {
     let mut now = vec![(17, 20); 2];
     now.extend([(2, 10); 15]);
     // Without `for` the statistic itself would have gone back.
-    let policy = Policy { for_minutes: 60, ..POLICY };
+    let policy = SharePolicy { for_minutes: 60, ..POLICY };
     let (series, last) = two_days_then(0.2, &now);
     let baseline = Baseline::learn(&policy, &[], &[], &series, Minute(2 * DAY));
-    let mut state = State::default();
+    let mut state = ShareState::default();
     let mut found = Vec::new();
     for m in 2 * DAY..=last.0 {
-        let (next, verdict) = policy.judge(&series, baseline.as_ref(), &state, Minute(m));
-        let Verdict::Quiet(reason) = verdict else { panic!("{verdict:?}") };
+        let (next, verdict) = policy.evaluate(&series, baseline.as_ref(), &state, Minute(m));
+        let ShareVerdict::Quiet(reason) = verdict else { panic!("{verdict:?}") };
         found.push(reason);
         state = next;
     }
@@ -279,17 +280,17 @@ fn the_simple_rules_open_and_resolve() {
         now.extend([(8, 10); 60]);
         now.extend([(2, 10); 90]);
         let (series, last) = two_days_then(0.2, &now);
-        let policy = Policy { rule, ..POLICY };
-        let (mut state, mut found) = (State::default(), Vec::new());
+        let policy = SharePolicy { rule, ..POLICY };
+        let (mut state, mut found) = (ShareState::default(), Vec::new());
         for m in 2 * DAY..=last.0 {
-            let (next, verdict) = policy.judge(&series, None, &state, Minute(m));
+            let (next, verdict) = policy.evaluate(&series, None, &state, Minute(m));
             match verdict {
-                Verdict::Open(evidence) => {
+                ShareVerdict::Open(evidence) => {
                     assert_eq!(evidence.rule, rule.name());
                     found.push((m - 2 * DAY, "opened"));
                 }
-                Verdict::Resolve(_, reason) => found.push((m - 2 * DAY, reason.as_str())),
-                Verdict::Quiet(_) | Verdict::Firing(..) => {}
+                ShareVerdict::Resolve(_, reason) => found.push((m - 2 * DAY, reason.as_str())),
+                ShareVerdict::Quiet(_) | ShareVerdict::Firing(..) => {}
             }
             state = next;
         }
@@ -307,15 +308,15 @@ fn the_simple_rules_open_and_resolve() {
 fn evidence_holds_what_the_verdict_rests_on() {
     let (series, last) = two_days_then(0.2, &[(2, 10), (2, 10), (40, 50)]);
     let baseline = Baseline::learn(&POLICY, &[], &[], &series, Minute(2 * DAY));
-    let mut state = State::default();
+    let mut state = ShareState::default();
     for m in 2 * DAY..=last.0 {
-        let (next, verdict) = POLICY.judge(&series, baseline.as_ref(), &state, Minute(m));
+        let (next, verdict) = POLICY.evaluate(&series, baseline.as_ref(), &state, Minute(m));
         state = next;
         if m < last.0 {
-            assert_eq!(verdict, Verdict::Quiet(QuietReason::Chance));
+            assert_eq!(verdict, ShareVerdict::Quiet(QuietReason::Chance));
             continue;
         }
-        let Verdict::Open(found) = verdict else { panic!("{verdict:?}") };
+        let ShareVerdict::Open(found) = verdict else { panic!("{verdict:?}") };
         assert_eq!(found.since, last);
         assert_eq!(found.observed, Counts { total: 50, negative: 40 });
         assert_eq!(found.recent_minutes, 15);
@@ -337,9 +338,9 @@ fn a_daemon_that_takes_over_judges_as_the_first_would_have() {
     for m in 1800..2300 {
         let json = serde_json::to_string(&other.state).expect("a state can be written");
         other.state = serde_json::from_str(&json).expect("and read");
-        let (expected, found) = (one.judge(m), other.judge(m));
+        let (expected, found) = (one.evaluate(m), other.evaluate(m));
         // JSON may cost the last bit of a statistic.
-        let plain = |verdict: &Verdict| format!("{verdict:.9?}");
+        let plain = |verdict: &ShareVerdict| format!("{verdict:.9?}");
         assert_eq!(plain(&found), plain(&expected), "minute {m}");
     }
     assert_eq!(one.steps.len(), 2, "there was something to judge: {:?}", one.steps);
@@ -350,14 +351,14 @@ fn a_verdict_does_not_depend_on_how_much_is_read_at_once() {
     let shifted = |m: i64| if (2000..2100).contains(&m) { 0.4 } else { 0.2 };
     let counts = stream(2300, |_| 5, shifted, 5);
     let mut daemon = Daemon::new(POLICY, &counts);
-    let mut state = State::default();
+    let mut state = ShareState::default();
     for m in 1800..2300 {
-        let expected = daemon.judge(m);
-        let first = Minute(m - POLICY.judge_minutes());
+        let expected = daemon.evaluate(m);
+        let first = Minute(m - POLICY.evaluation_minutes());
         let known = &counts[..=usize::try_from(m).unwrap()];
         let series = Series::new(first, Minute(m), known, &[]);
         let found;
-        (state, found) = POLICY.judge(&series, daemon.baseline.as_ref(), &state, Minute(m));
+        (state, found) = POLICY.evaluate(&series, daemon.baseline.as_ref(), &state, Minute(m));
         assert_eq!(found, expected, "minute {m}");
     }
 }

@@ -26,7 +26,7 @@ fn alarms_when_the_stream_goes_quiet() {
         let mut state = StreamState::default();
         for (now, last, at_end, a_minute, expected) in looks {
             let gap = now - last.unwrap_or(0);
-            let look = StreamLook {
+            let look = StreamSnapshot {
                 now: at(*now),
                 last_record_at: last.map(at),
                 at_end: *at_end,
@@ -34,7 +34,7 @@ fn alarms_when_the_stream_goes_quiet() {
                 expected: a_minute.map(|rate| rate * gap as f64),
             };
             let verdict;
-            (state, verdict) = POLICY.judge_quiet(&look, state);
+            (state, verdict) = POLICY.evaluate_quiet(&look, state);
             assert_eq!(word(&verdict), *expected, "{name}, minute {now}");
         }
     };
@@ -122,7 +122,7 @@ fn alarms_when_the_stream_goes_quiet() {
 
 #[test]
 fn says_what_it_rests_on() {
-    let look = StreamLook {
+    let look = StreamSnapshot {
         now: at(45),
         last_record_at: Some(at(0)),
         at_end: true,
@@ -130,7 +130,7 @@ fn says_what_it_rests_on() {
         expected: Some(90.0),
     };
     let before = StreamState { turned: Some(at(42)), ..StreamState::default() };
-    let (state, verdict) = POLICY.judge_quiet(&look, before);
+    let (state, verdict) = POLICY.evaluate_quiet(&look, before);
     let evidence =
         QuietEvidence { last: Some(at(0)), minutes: 45, expected_tweets: 90.0, limit_minutes: 30 };
     assert_eq!(verdict, StreamVerdict::Open(evidence));
@@ -140,7 +140,7 @@ fn says_what_it_rests_on() {
 
 #[test]
 fn chance_explains_a_gap_up_to_some_21_tweets() {
-    let limit = 30.0 / MINUTES_A_MONTH;
+    let limit = 30.0 / MINUTES_PER_MONTH;
     for (expected, explained) in [(0.0, true), (1.0, true), (20.5, true), (20.8, false)] {
         assert_eq!(chance_of_none(expected) >= limit, explained, "{expected} expected");
     }
@@ -153,7 +153,7 @@ fn alarms_when_reading_lags_and_goes_on_lagging() {
     let check = |name: &str, looks: &[(i64, Option<i64>, bool, &str)]| {
         let mut state = StreamState::default();
         for (now, oldest, at_end, expected) in looks {
-            let look = StreamLook {
+            let look = StreamSnapshot {
                 now: at(*now),
                 last_record_at: None,
                 at_end: *at_end,
@@ -161,7 +161,7 @@ fn alarms_when_reading_lags_and_goes_on_lagging() {
                 expected: None,
             };
             let verdict;
-            (state, verdict) = POLICY.judge_lag(&look, state);
+            (state, verdict) = POLICY.evaluate_lag(&look, state);
             assert_eq!(word(&verdict), *expected, "{name}, minute {now}");
         }
     };
@@ -203,7 +203,7 @@ fn alarms_when_reading_lags_and_goes_on_lagging() {
 fn expects_what_the_same_hours_had() {
     // Three weeks from a Monday on: 60 tweets an hour by day, 6 by night, a third of
     // it on Sundays; one Tuesday the stream was down.
-    let monday = hour_of(Minute::of(at(0)));
+    let monday = Minute::of(at(0)).hour();
     let hourly: Vec<_> = (0..21 * 24)
         .filter(|hour| hour / 24 != 8)
         .map(|hour| {

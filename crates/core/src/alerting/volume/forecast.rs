@@ -6,15 +6,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::Minute;
+use crate::domain::{HOURS_PER_WEEK, Minute};
 
-const BUCKETS_A_DAY: u32 = 288;
-const HOURS_A_DAY: usize = 24;
-const HOURS_A_WEEK: usize = 168;
+const BUCKETS_PER_DAY: u32 = 288;
+const HOURS_PER_DAY: usize = 24;
 
 /// Buckets before the first alarm: every hour of the day has been seen, and its forecast
 /// has been tried for a day.
-const LEARNED_MIN: u32 = 2 * BUCKETS_A_DAY;
+const LEARNED_MIN: u32 = 2 * BUCKETS_PER_DAY;
 /// An hour's rate weighs as much as what it leans on once so many of its buckets were
 /// seen: those of one hour.
 const SEASON_PRIOR_BUCKETS: f64 = 12.0;
@@ -69,9 +68,9 @@ impl Past {
 
     /// The bucket that ends with `minute`, as the past leads us to expect it.
     pub(super) fn forecast(&self, minute: Minute) -> Forecast {
-        let hour = hour_of_week(minute);
+        let hour = minute.hour_of_week();
         let all = sum(&self.hours).rate();
-        let day = sum(self.hours.iter().skip(hour % HOURS_A_DAY).step_by(HOURS_A_DAY))
+        let day = sum(self.hours.iter().skip(hour % HOURS_PER_DAY).step_by(HOURS_PER_DAY))
             .shrunk(all, SEASON_PRIOR_BUCKETS);
         let week = self.hours.get(hour).copied().unwrap_or_default();
         Forecast {
@@ -86,15 +85,15 @@ impl Past {
     pub(super) fn learn(&mut self, tweets: u64, minute: Minute, forecast: &Forecast) {
         let mean = forecast.tweets();
         let mut tweets = tweets as f64;
-        if self.learned >= BUCKETS_A_DAY {
+        if self.learned >= BUCKETS_PER_DAY {
             let deviation = (mean + forecast.dispersion * mean * mean).sqrt();
             tweets = tweets.min(mean + LEARNED_DEVIATIONS_MAX * deviation + 1.0);
             let excess = (tweets - mean).powi(2) - mean;
             self.dispersion.take(excess, mean * mean, DISPERSION_HALF_LIFE);
             self.level.take(tweets, forecast.season, LEVEL_HALF_LIFE);
         }
-        self.hours.resize(HOURS_A_WEEK, Ratio::default());
-        self.hours[hour_of_week(minute)].take(tweets, 1.0, SEASON_HALF_LIFE);
+        self.hours.resize(HOURS_PER_WEEK, Ratio::default());
+        self.hours[minute.hour_of_week()].take(tweets, 1.0, SEASON_HALF_LIFE);
         self.learned = self.learned.saturating_add(1);
     }
 
@@ -136,12 +135,6 @@ fn sum<'a>(ratios: impl IntoIterator<Item = &'a Ratio>) -> Ratio {
         above: sum.above + ratio.above,
         below: sum.below + ratio.below,
     })
-}
-
-/// The hour of the week in UTC; the first is Thursday's, with which the epoch begins.
-fn hour_of_week(minute: Minute) -> usize {
-    let hours = minute.0.div_euclid(60).rem_euclid(HOURS_A_WEEK as i64);
-    usize::try_from(hours).expect("a remainder of 168 is not negative")
 }
 
 #[cfg(test)]

@@ -2,77 +2,77 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Judge, Judged, Look, state, stored};
-use monitor_core::alerting::{StreamLook, StreamState, StreamVerdict, expected_tweets};
+use super::{Evaluator, Finding, Pass, state, to_json};
+use monitor_core::alerting::{StreamSnapshot, StreamState, StreamVerdict, expected_tweets};
 use monitor_core::domain::{Cause, Evidence, Minute, STREAM};
 use monitor_store::{Decision, PartitionProgress, StoreError};
 
 /// How far back the hours reach that tell how many tweets are to be expected.
 const PAST_MINUTES: i64 = 4 * 7 * 1440;
 
-impl Judge {
-    /// Judges the stream, once a minute of the clock.
-    pub(super) async fn judge_stream(
+impl Evaluator {
+    /// Evaluates the stream, once a minute of the clock.
+    pub(super) async fn evaluate_stream(
         &self,
         partitions: &[PartitionProgress],
-        look: &Look,
+        pass: &Pass,
     ) -> Result<(), StoreError> {
         let mut failed = None;
         for &cause in &self.stream_causes {
-            if let Err(error) = self.judge_stream_for(cause, partitions, look).await {
+            if let Err(error) = self.evaluate_stream_for(cause, partitions, pass).await {
                 failed = failed.or(Some(error));
             }
         }
         failed.map_or(Ok(()), Err)
     }
 
-    async fn judge_stream_for(
+    async fn evaluate_stream_for(
         &self,
         cause: Cause,
         partitions: &[PartitionProgress],
-        look: &Look,
+        pass: &Pass,
     ) -> Result<(), StoreError> {
-        let minute = Minute::of(look.now);
-        let watch = self.store.watch(STREAM, cause).await?;
-        if watch.as_ref().is_some_and(|watch| watch.judged >= minute) {
+        let minute = Minute::of(pass.now);
+        let stored = self.store.detector_state(STREAM, cause).await?;
+        if stored.as_ref().is_some_and(|stored| stored.evaluated >= minute) {
             return Ok(());
         }
-        let mut remembered: StreamState = state(STREAM, cause, watch.as_ref());
-        match (watch.as_ref().and_then(|watch| watch.open.as_ref()), remembered.is_open()) {
-            (Some(incident), false) => return self.give_up(incident, look).await,
+        let mut remembered: StreamState = state(STREAM, cause, stored.as_ref());
+        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), remembered.is_open()) {
+            (Some(incident), false) => return self.close_unwatched(incident, pass).await,
             (None, true) => remembered = StreamState::default(),
             _ => {}
         }
-        let seen = self.stream_look(partitions, look.now, cause).await?;
+        let seen = self.stream_snapshot(partitions, pass.now, cause).await?;
         let (after, said) = match cause {
             Cause::Quiet => {
-                let (after, verdict) = self.stream.judge_quiet(&seen, remembered);
-                (after, judged(verdict, Evidence::Quiet))
+                let (after, verdict) = self.stream.evaluate_quiet(&seen, remembered);
+                (after, evaluated(verdict, Evidence::Quiet))
             }
             _ => {
-                let (after, verdict) = self.stream.judge_lag(&seen, remembered);
-                (after, judged(verdict, Evidence::Lag))
+                let (after, verdict) = self.stream.evaluate_lag(&seen, remembered);
+                (after, evaluated(verdict, Evidence::Lag))
             }
         };
-        let step = self.step(STREAM, minute, &said, watch.as_ref(), look, minute).await?;
+        let step = self.step(STREAM, minute, &said, stored.as_ref(), pass, minute).await?;
         self.decide(&Decision {
             brand: STREAM.to_owned(),
             cause,
-            judged_before: watch.map(|watch| watch.judged),
-            judged: minute,
-            state: stored(&after),
+            evaluated_before: stored.map(|stored| stored.evaluated),
+            evaluated: minute,
+            state: to_json(&after),
             step,
         })
         .await?;
         Ok(())
     }
 
-    async fn stream_look(
+    async fn stream_snapshot(
         &self,
         partitions: &[PartitionProgress],
         now: DateTime<Utc>,
         cause: Cause,
-    ) -> Result<StreamLook, StoreError> {
+    ) -> Result<StreamSnapshot, StoreError> {
         let last_record_at = partitions.iter().filter_map(|p| p.record_time_max).max();
         let gap = i64::from(self.stream.quiet_minutes_max);
         let expected = match last_record_at {
@@ -86,7 +86,7 @@ impl Judge {
             }
             _ => None,
         };
-        Ok(StreamLook {
+        Ok(StreamSnapshot {
             now,
             last_record_at,
             at_end: partitions.iter().all(|p| p.at_end),
@@ -100,11 +100,11 @@ impl Judge {
     }
 }
 
-fn judged<E>(verdict: StreamVerdict<E>, evidence: impl FnOnce(E) -> Evidence) -> Judged {
+fn evaluated<E>(verdict: StreamVerdict<E>, evidence: impl FnOnce(E) -> Evidence) -> Finding {
     match verdict {
-        StreamVerdict::Well(_) => Judged::Quiet,
-        StreamVerdict::Open(e) => Judged::Open(evidence(e)),
-        StreamVerdict::Firing(e) => Judged::Firing(evidence(e)),
-        StreamVerdict::Resolve(e) => Judged::Resolve(evidence(e), None),
+        StreamVerdict::Well(_) => Finding::Quiet,
+        StreamVerdict::Open(e) => Finding::Open(evidence(e)),
+        StreamVerdict::Firing(e) => Finding::Firing(evidence(e)),
+        StreamVerdict::Resolve(e) => Finding::Resolve(evidence(e), None),
     }
 }

@@ -3,22 +3,22 @@
 use serde::{Deserialize, Serialize};
 
 use crate::alerting::Series;
-use crate::domain::{Counts, Interval, Minute, ShareEvidence};
+use crate::domain::{Counts, Interval, Minute, ShareEvidence, window_minutes};
 
 use super::e_detector::EDetector;
-use super::{Baseline, MONTH_MINUTES, Policy, SINCE_MINUTES_MAX, ShareRule, wilson};
+use super::{Baseline, MONTH_MINUTES, SINCE_MINUTES_MAX, SharePolicy, ShareRule, share_interval};
 
 /// What is remembered of a brand from minute to minute.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct State {
+pub struct ShareState {
     detector: EDetector,
     /// Since when all has held that an incident opens on.
     held_since: Option<i64>,
     open: Option<Open>,
 }
 
-impl State {
+impl ShareState {
     /// The open incident.
     pub fn open(&self) -> Option<&Open> {
         self.open.as_ref()
@@ -113,7 +113,7 @@ pub enum Calm {
 /// What to do about a brand in a minute. The statistic of an open incident is the one it
 /// opened on.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
+pub enum ShareVerdict {
     /// Nothing.
     Quiet(QuietReason),
     /// Open an incident.
@@ -175,7 +175,7 @@ impl Expectation {
         match self {
             Self::Baseline(baseline) => baseline.interval(minute),
             Self::Share(share) => Interval { low: 0.0, high: *share },
-            Self::Previous { .. } => wilson(self.counts(), 1.0),
+            Self::Previous { .. } => share_interval(self.counts(), 1.0),
         }
     }
 
@@ -195,35 +195,35 @@ struct Found {
     expectation: Expectation,
 }
 
-impl Policy {
-    /// Judges the end of `minute`: the state after it, and what to do. Minutes are judged in
-    /// order, each once; `series` reaches back [`Policy::judge_minutes`]. The rules
+impl SharePolicy {
+    /// Evaluates the end of `minute`: the state after it, and what to do. Minutes are evaluated in
+    /// order, each once; `series` reaches back [`SharePolicy::evaluation_minutes`]. The rules
     /// `share-above` and `times-previous` need no `baseline`.
-    pub fn judge(
+    pub fn evaluate(
         &self,
         series: &Series,
         baseline: Option<&Baseline>,
-        state: &State,
+        state: &ShareState,
         minute: Minute,
-    ) -> (State, Verdict) {
+    ) -> (ShareState, ShareVerdict) {
         let mut next = state.clone();
         let verdict = match &mut next.open {
-            Some(open) => self.judge_open(series, open, minute),
-            None => self.judge_closed(series, baseline, &mut next, minute),
+            Some(open) => self.evaluate_open(series, open, minute),
+            None => self.evaluate_closed(series, baseline, &mut next, minute),
         };
-        if let Verdict::Resolve(..) = verdict {
-            next = State::default();
+        if let ShareVerdict::Resolve(..) = verdict {
+            next = ShareState::default();
         }
         (next, verdict)
     }
 
-    fn judge_closed(
+    fn evaluate_closed(
         &self,
         series: &Series,
         baseline: Option<&Baseline>,
-        state: &mut State,
+        state: &mut ShareState,
         minute: Minute,
-    ) -> Verdict {
+    ) -> ShareVerdict {
         let found = match self.rule {
             ShareRule::EDetector { false_alarms_per_month } => {
                 self.weigh(series, baseline, state, minute, MONTH_MINUTES / false_alarms_per_month)
@@ -235,12 +235,12 @@ impl Policy {
             Ok(found) => found,
             Err(reason) => {
                 state.held_since = None;
-                return Verdict::Quiet(reason);
+                return ShareVerdict::Quiet(reason);
             }
         };
         let held_since = *state.held_since.get_or_insert(minute.0);
         if minute.0 - held_since < i64::from(self.for_minutes) {
-            return Verdict::Quiet(QuietReason::TooShort);
+            return ShareVerdict::Quiet(QuietReason::TooShort);
         }
         let open = state.open.insert(Open {
             opened: minute.0,
@@ -250,7 +250,7 @@ impl Policy {
             threshold: found.threshold,
             expectation: found.expectation,
         });
-        Verdict::Open(self.evidence(series, open, minute))
+        ShareVerdict::Open(self.evidence(series, open, minute))
     }
 
     /// The e-detector. Once its statistic has reached `threshold` it rests there while the
@@ -259,7 +259,7 @@ impl Policy {
         &self,
         series: &Series,
         baseline: Option<&Baseline>,
-        state: &mut State,
+        state: &mut ShareState,
         minute: Minute,
         threshold: f64,
     ) -> Result<Found, QuietReason> {
@@ -328,20 +328,20 @@ impl Policy {
         }
     }
 
-    fn judge_open(&self, series: &Series, open: &mut Open, minute: Minute) -> Verdict {
+    fn evaluate_open(&self, series: &Series, open: &mut Open, minute: Minute) -> ShareVerdict {
         let evidence = self.evidence(series, open, minute);
         if minute.0 - open.opened >= i64::from(self.incident_minutes_max) {
-            return Verdict::Resolve(evidence, ResolveReason::NewNormal);
+            return ShareVerdict::Resolve(evidence, ResolveReason::NewNormal);
         }
         if !self.is_calm(series, &open.expectation, minute) {
             open.calm_since = None;
-            return Verdict::Firing(evidence, Calm::Not);
+            return ShareVerdict::Firing(evidence, Calm::Not);
         }
         let since = *open.calm_since.get_or_insert(minute.0);
         if minute.0 - since >= i64::from(self.resolve_minutes) {
-            Verdict::Resolve(evidence, ResolveReason::Calm)
+            ShareVerdict::Resolve(evidence, ResolveReason::Calm)
         } else {
-            Verdict::Firing(evidence, Calm::Since(Minute(since)))
+            ShareVerdict::Firing(evidence, Calm::Since(Minute(since)))
         }
     }
 
@@ -388,8 +388,9 @@ impl Policy {
         ShareEvidence {
             rule: expectation.rule(),
             since,
+            window_minutes: window_minutes(since, minute),
             observed,
-            observed_interval: wilson(observed, expectation.dispersion()),
+            observed_interval: share_interval(observed, expectation.dispersion()),
             recent_minutes: self.recent_minutes(series, minute),
             recent: series.sum(self.recent_first(series, minute), minute),
             baseline: expectation.counts(),

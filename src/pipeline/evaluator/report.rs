@@ -6,9 +6,7 @@ use std::sync::Arc;
 use monitor_config as config;
 use monitor_core::alerting::{DriverLimits, Drivers, TweetView, drivers};
 use monitor_core::domain::{Counts, Evidence, Minute, Severity, Transition};
-use monitor_store::{
-    CurvePoint, Driver, EvidenceJson, Example, Notification, Store, StoreError, StoredTweet,
-};
+use monitor_store::{CurvePoint, Driver, Example, Notification, Store, StoreError, StoredTweet};
 
 /// Tweets looked at for drivers and examples, at most: of the incident, and of the time before.
 const TWEETS_MAX: u32 = 4000;
@@ -123,7 +121,7 @@ impl Reporter {
             at: s.minute.start(),
             opened_at: s.opened.start(),
             reason,
-            evidence: EvidenceJson::of(s.evidence, s.minute),
+            evidence: *s.evidence,
             drivers: content.drivers,
             examples: content.examples,
             curve: content.curve,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor::pipeline::Judge;
+use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
@@ -78,13 +78,13 @@ impl World {
         self.hours = hours;
     }
 
-    fn judge(&self) -> Judge {
-        Judge::new(self.store.clone(), &self.settings, self.clock.clone())
+    fn evaluator(&self) -> Evaluator {
+        Evaluator::new(self.store.clone(), &self.settings, self.clock.clone())
     }
 
     /// The judge looks; what is new in the outbox, without the part that all keys share.
-    async fn told(&self, judge: &Judge) -> Vec<String> {
-        judge.look().await.expect("a look");
+    async fn told(&self, evaluator: &Evaluator) -> Vec<String> {
+        evaluator.evaluate().await.expect("a look");
         let far = self.clock.now() + TimeDelta::days(99);
         let rows = self.store.outbox_lease(far, Duration::from_secs(9), 99, &[]).await;
         let mut keys = Vec::new();
@@ -116,11 +116,15 @@ async fn a_silence_holds_an_incident_back_until_it_ends() {
         who: "ada".into(),
     };
     world.store.silence(&silence).await.expect("kept");
-    let judge = world.judge();
-    assert_eq!(world.told(&judge).await, [""; 0]);
+    let evaluator = world.evaluator();
+    assert_eq!(world.told(&evaluator).await, [""; 0]);
     assert_eq!(world.acme().await.resolved, None, "it is kept all the same");
     world.on_to(44).await;
-    assert_eq!(world.told(&judge).await, ["incident-1-opened-hook"], "once the silence is over");
+    assert_eq!(
+        world.told(&evaluator).await,
+        ["incident-1-opened-hook"],
+        "once the silence is over"
+    );
 }
 
 #[tokio::test]
@@ -128,8 +132,8 @@ async fn what_somebody_has_taken_on_is_not_repeated() {
     for taken in [false, true] {
         let mut world = World::up_to(43).await;
         world.settings.alerting.repeat_minutes = 60;
-        let judge = world.judge();
-        assert_eq!(world.told(&judge).await, ["incident-1-opened-hook"]);
+        let evaluator = world.evaluator();
+        assert_eq!(world.told(&evaluator).await, ["incident-1-opened-hook"]);
         if taken {
             let word =
                 Acknowledgement { at: world.clock.now(), by: "ada".into(), note: "on it".into() };
@@ -137,7 +141,7 @@ async fn what_somebody_has_taken_on_is_not_repeated() {
             assert!(world.store.acknowledge(id, &word).await.expect("kept"));
         }
         world.on_to(45).await;
-        let told = world.told(&judge).await;
+        let told = world.told(&evaluator).await;
         assert_eq!(told.is_empty(), taken, "{told:?}");
         assert!(told.iter().all(|key| key == "incident-1-updated-hook"), "{told:?}");
     }
@@ -147,16 +151,16 @@ async fn what_somebody_has_taken_on_is_not_repeated() {
 async fn another_judge_goes_on_where_the_last_one_stood() {
     let mut one = World::up_to(43).await;
     let mut two = World::up_to(43).await;
-    let judge = one.judge();
-    one.told(&judge).await;
-    two.told(&two.judge()).await;
+    let evaluator = one.evaluator();
+    one.told(&evaluator).await;
+    two.told(&two.evaluator()).await;
     for hours in [44, 46, 49] {
         one.on_to(hours).await;
         two.on_to(hours).await;
-        assert_eq!(one.told(&judge).await, two.told(&two.judge()).await, "at hour {hours}");
+        assert_eq!(one.told(&evaluator).await, two.told(&two.evaluator()).await, "at hour {hours}");
     }
     let watch = async |world: &World| {
-        world.store.watch("acme", Cause::Share).await.expect("a watch").expect("judged")
+        world.store.detector_state("acme", Cause::Share).await.expect("a watch").expect("judged")
     };
     assert_eq!(watch(&one).await, watch(&two).await);
 }
@@ -164,42 +168,47 @@ async fn another_judge_goes_on_where_the_last_one_stood() {
 #[tokio::test]
 async fn what_is_watched_no_more_is_closed() {
     let mut world = World::up_to(43).await;
-    assert_eq!(world.told(&world.judge()).await, ["incident-1-opened-hook"]);
+    assert_eq!(world.told(&world.evaluator()).await, ["incident-1-opened-hook"]);
     let acme = world.settings.brands.remove("acme").expect("the brand");
     world.settings.brands.insert("acme airlines".into(), acme);
-    let judge = world.judge();
-    assert_eq!(world.told(&judge).await, ["incident-1-resolved-hook"]);
+    let evaluator = world.evaluator();
+    assert_eq!(world.told(&evaluator).await, ["incident-1-resolved-hook"]);
     assert!(world.acme().await.resolved.is_some());
-    assert_eq!(world.told(&judge).await, [""; 0], "once");
+    assert_eq!(world.told(&evaluator).await, [""; 0], "once");
 }
 
 #[tokio::test]
 async fn a_state_that_cannot_be_read_closes_the_incident_and_looks_anew() {
     let mut world = World::up_to(43).await;
-    assert_eq!(world.told(&world.judge()).await, ["incident-1-opened-hook"]);
-    let judged =
-        world.store.watch("acme", Cause::Share).await.expect("a watch").expect("one").judged;
+    assert_eq!(world.told(&world.evaluator()).await, ["incident-1-opened-hook"]);
+    let evaluated = world
+        .store
+        .detector_state("acme", Cause::Share)
+        .await
+        .expect("a watch")
+        .expect("one")
+        .evaluated;
     let spoiled = Decision {
         brand: "acme".into(),
         cause: Cause::Share,
-        judged_before: Some(judged),
-        judged: judged.plus(1),
+        evaluated_before: Some(evaluated),
+        evaluated: evaluated.plus(1),
         state: serde_json::json!("of another age"),
         step: None,
     };
     world.store.decide(&spoiled).await.expect("written");
     world.on_to(44).await;
-    let told = world.told(&world.judge()).await;
+    let told = world.told(&world.evaluator()).await;
     assert_eq!(told, ["incident-1-resolved-hook", "incident-2-opened-hook"]);
 }
 
 #[tokio::test]
 async fn a_stream_gone_quiet_is_told_and_its_return_too() {
     let mut world = World::up_to(41).await;
-    let judge = world.judge();
+    let evaluator = world.evaluator();
     let mut told = Vec::new();
     for _ in 0..40 {
-        told.extend(world.told(&judge).await);
+        told.extend(world.told(&evaluator).await);
         world.clock.advance(Duration::from_secs(60));
     }
     assert_eq!(told, ["incident-1-opened-hook"], "two tweets a minute are missed");
@@ -209,7 +218,7 @@ async fn a_stream_gone_quiet_is_told_and_its_return_too() {
 
     world.clock = Arc::new(SimulatedClock::at(world.clock.now()));
     let mut told = Vec::new();
-    let judge = world.judge();
+    let evaluator = world.evaluator();
     // The clock is 40 minutes ahead of the tweets, as it was before.
     for _ in 0..40 {
         let newest = world.clock.now();
@@ -224,7 +233,7 @@ async fn a_stream_gone_quiet_is_told_and_its_return_too() {
         let batch = Batch { advances: vec![advance], ..Batch::default() };
         world.store.commit(&batch).await.expect("stored");
         world.hours += 1;
-        told.extend(world.told(&judge).await);
+        told.extend(world.told(&evaluator).await);
         world.clock.advance(Duration::from_secs(60));
     }
     assert_eq!(told, ["incident-1-resolved-hook"]);

@@ -1,31 +1,33 @@
 //! A brand's closed minutes: its share, and its volume.
 
-use super::{Judge, Judged, Look, state, stored};
-use monitor_core::alerting::{Baseline, Series, State, Verdict, VolumeState, VolumeVerdict};
+use super::{Evaluator, Finding, Pass, state, to_json};
+use monitor_core::alerting::{
+    Baseline, Series, ShareState, ShareVerdict, VolumeState, VolumeVerdict,
+};
 use monitor_core::domain::{Cause, Counts, Evidence, Minute};
-use monitor_store::{Decision, StoreError, Watch};
+use monitor_store::{Decision, DetectorState, StoreError};
 
-/// Most minutes judged in one go; bounds memory after a long absence.
+/// Most minutes evaluated in one go; bounds memory after a long absence.
 const MINUTES_AT_ONCE: i64 = 2 * 1440;
-/// How far back a brand's first judgement begins at most: one tweet with an absurd date
+/// How far back a brand's first evaluation begins at most: one tweet with an absurd date
 /// must not have us judge centuries.
 const LOOK_BACK_MINUTES_MAX: i64 = 60 * 1440;
 /// The same for volumes: as long as they only learn, so that surges long past are not told of
 /// when somebody asks for them for the first time.
 const SURGE_LOOK_BACK_MINUTES: i64 = 2 * 1440;
 
-impl Judge {
-    /// Judges a brand's share up to its next step, or for a while; answers whether more is
+impl Evaluator {
+    /// Evaluates a brand's share up to its next step, or for a while; answers whether more is
     /// left.
-    pub(super) async fn judge_share(
+    pub(super) async fn evaluate_share(
         &self,
         brand: &str,
         closed: Minute,
-        look: &Look,
+        pass: &Pass,
     ) -> Result<bool, StoreError> {
-        let watch = self.store.watch(brand, Cause::Share).await?;
+        let stored = self.store.detector_state(brand, Cause::Share).await?;
         let Some((first, last)) =
-            self.stretch(brand, watch.as_ref(), closed, LOOK_BACK_MINUTES_MAX).await?
+            self.stretch(brand, stored.as_ref(), closed, LOOK_BACK_MINUTES_MAX).await?
         else {
             return Ok(false);
         };
@@ -45,19 +47,19 @@ impl Judge {
             })
             .collect();
         let series = Series::new(history, last, &counts, &left_out);
-        let mut remembered: State = state(brand, Cause::Share, watch.as_ref());
-        match (watch.as_ref().and_then(|watch| watch.open.as_ref()), remembered.open()) {
+        let mut remembered: ShareState = state(brand, Cause::Share, stored.as_ref());
+        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), remembered.open()) {
             (Some(incident), None) => {
-                self.give_up(incident, look).await?;
+                self.close_unwatched(incident, pass).await?;
                 return Ok(true);
             }
-            (None, Some(_)) => remembered = State::default(),
+            (None, Some(_)) => remembered = ShareState::default(),
             _ => {}
         }
         let mut known = self.baseline(brand);
         let mut hours: Option<Vec<(Minute, Counts)>> = None;
         let mut step = None;
-        let mut judged = last;
+        let mut evaluated = last;
         for minute in (first.0..=last.0).map(Minute) {
             let hour = minute.0.div_euclid(60);
             if known.as_ref().is_none_or(|(of, _)| *of != hour) {
@@ -70,103 +72,103 @@ impl Judge {
                 known = Some((hour, learned));
             }
             let baseline = known.as_ref().and_then(|(_, baseline)| baseline.as_ref());
-            let (after, verdict) = self.policy.judge(&series, baseline, &remembered, minute);
+            let (after, verdict) = self.policy.evaluate(&series, baseline, &remembered, minute);
             remembered = after;
             let said = match verdict {
-                Verdict::Quiet(_) => continue,
-                Verdict::Open(evidence) => Judged::Open(Evidence::Share(evidence)),
-                Verdict::Firing(evidence, _) => Judged::Firing(Evidence::Share(evidence)),
-                Verdict::Resolve(evidence, why) => {
-                    Judged::Resolve(Evidence::Share(evidence), Some(why))
+                ShareVerdict::Quiet(_) => continue,
+                ShareVerdict::Open(evidence) => Finding::Open(Evidence::Share(evidence)),
+                ShareVerdict::Firing(evidence, _) => Finding::Firing(Evidence::Share(evidence)),
+                ShareVerdict::Resolve(evidence, why) => {
+                    Finding::Resolve(Evidence::Share(evidence), Some(why))
                 }
             };
-            step = self.step(brand, minute, &said, watch.as_ref(), look, closed).await?;
+            step = self.step(brand, minute, &said, stored.as_ref(), pass, closed).await?;
             if step.is_some() {
-                judged = minute;
+                evaluated = minute;
                 break;
             }
         }
         let decision = Decision {
             brand: brand.to_owned(),
             cause: Cause::Share,
-            judged_before: watch.map(|watch| watch.judged),
-            judged,
-            state: stored(&remembered),
+            evaluated_before: stored.map(|stored| stored.evaluated),
+            evaluated,
+            state: to_json(&remembered),
             step,
         };
         self.decide(&decision).await?;
         // What was learned holds for its hour, unless an incident now counts otherwise.
         self.keep_baseline(brand, known.filter(|_| decision.step.is_none()));
-        Ok(judged < closed)
+        Ok(evaluated < closed)
     }
 
-    /// Judges a brand's volume, where that is asked for; answers whether more is left.
-    pub(super) async fn judge_surge(
+    /// Evaluates a brand's volume, where that is asked for; answers whether more is left.
+    pub(super) async fn evaluate_surge(
         &self,
         brand: &str,
         closed: Minute,
-        look: &Look,
+        pass: &Pass,
     ) -> Result<bool, StoreError> {
         let Some(policy) = &self.surge else { return Ok(false) };
-        let watch = self.store.watch(brand, Cause::Surge).await?;
+        let stored = self.store.detector_state(brand, Cause::Surge).await?;
         let Some((first, last)) =
-            self.stretch(brand, watch.as_ref(), closed, SURGE_LOOK_BACK_MINUTES).await?
+            self.stretch(brand, stored.as_ref(), closed, SURGE_LOOK_BACK_MINUTES).await?
         else {
             return Ok(false);
         };
         let history = first.plus(-policy.history_minutes());
         let counts = self.store.minute_counts(brand, history, last).await?;
         let series = Series::new(history, last, &counts, &[]);
-        let mut remembered: VolumeState = state(brand, Cause::Surge, watch.as_ref());
-        match (watch.as_ref().and_then(|watch| watch.open.as_ref()), remembered.opened()) {
+        let mut remembered: VolumeState = state(brand, Cause::Surge, stored.as_ref());
+        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), remembered.opened()) {
             (Some(incident), None) => {
-                self.give_up(incident, look).await?;
+                self.close_unwatched(incident, pass).await?;
                 return Ok(true);
             }
             (None, Some(_)) => remembered = VolumeState::default(),
             _ => {}
         }
         let mut step = None;
-        let mut judged = last;
+        let mut evaluated = last;
         for minute in (first.0..=last.0).map(Minute) {
-            let (after, verdict) = policy.judge(&series, remembered, minute);
+            let (after, verdict) = policy.evaluate(&series, remembered, minute);
             remembered = after;
             let said = match verdict {
                 VolumeVerdict::Wait | VolumeVerdict::Quiet(_) => continue,
-                VolumeVerdict::Open(evidence) => Judged::Open(Evidence::Surge(evidence)),
-                VolumeVerdict::Firing(evidence) => Judged::Firing(Evidence::Surge(evidence)),
+                VolumeVerdict::Open(evidence) => Finding::Open(Evidence::Surge(evidence)),
+                VolumeVerdict::Firing(evidence) => Finding::Firing(Evidence::Surge(evidence)),
                 VolumeVerdict::Resolve(evidence, _) => {
-                    Judged::Resolve(Evidence::Surge(evidence), None)
+                    Finding::Resolve(Evidence::Surge(evidence), None)
                 }
             };
-            step = self.step(brand, minute, &said, watch.as_ref(), look, closed).await?;
+            step = self.step(brand, minute, &said, stored.as_ref(), pass, closed).await?;
             if step.is_some() {
-                judged = minute;
+                evaluated = minute;
                 break;
             }
         }
         let decision = Decision {
             brand: brand.to_owned(),
             cause: Cause::Surge,
-            judged_before: watch.map(|watch| watch.judged),
-            judged,
-            state: stored(&remembered),
+            evaluated_before: stored.map(|stored| stored.evaluated),
+            evaluated,
+            state: to_json(&remembered),
             step,
         };
         self.decide(&decision).await?;
-        Ok(judged < closed)
+        Ok(evaluated < closed)
     }
 
     /// The first and last minute to judge now; `None` where there is none.
     async fn stretch(
         &self,
         brand: &str,
-        watch: Option<&Watch>,
+        stored: Option<&DetectorState>,
         closed: Minute,
         look_back: i64,
     ) -> Result<Option<(Minute, Minute)>, StoreError> {
-        let first = match watch {
-            Some(watch) => watch.judged.plus(1).max(closed.plus(-LOOK_BACK_MINUTES_MAX)),
+        let first = match stored {
+            Some(stored) => stored.evaluated.plus(1).max(closed.plus(-LOOK_BACK_MINUTES_MAX)),
             None => match self.store.first_minute(brand).await? {
                 Some(first) => first.max(closed.plus(-look_back)),
                 None => return Ok(None),

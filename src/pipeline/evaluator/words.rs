@@ -4,7 +4,7 @@ use monitor_core::alerting::ResolveReason;
 use monitor_core::domain::{Evidence, Interval, Minute, ShareEvidence, Transition};
 
 /// The reason where an incident is closed because nothing watches it any more.
-pub(super) const GIVEN_UP: &str = "This is not watched any more as it was when it began: the settings, \
+pub(super) const UNWATCHED: &str = "This is not watched any more as it was when it began: the settings, \
                                    or what the detector remembered, have changed. Should it go on, \
                                    and be watched, another alert follows.";
 
@@ -131,6 +131,7 @@ mod tests {
             Evidence::Share(ShareEvidence {
                 rule,
                 since: Minute(1000),
+                window_minutes: 95,
                 observed: Counts { total: 120, negative: 80 },
                 observed_interval: Interval { low: 0.58, high: 0.75 },
                 recent_minutes: 15,

@@ -1,6 +1,6 @@
-//! Judges every closed minute of every brand, and the stream itself, and writes what follows.
+//! Evaluates every closed minute of every brand, and the stream itself, and writes what follows.
 //!
-//! **Invariant.** One daemon judges: the one that leads. Each minute is judged in order, once,
+//! **Invariant.** One daemon evaluates: the one that leads. Each minute is evaluated in order, once,
 //! on what Postgres holds when it is closed; the decision names the minute it started from, so
 //! even of two that believe they lead one wins. What a detector remembers is stored with its
 //! decision, so whoever takes the lead goes on where the last one stood.
@@ -27,23 +27,27 @@ use self::report::{Content, Reporter, Subject};
 use super::routes::{policy, surge_policy, thresholds};
 use monitor_config as config;
 use monitor_core::alerting::{
-    Audience, Baseline, Policy, Progress, Recipient, ResolveReason, Silence, StreamPolicy,
-    Thresholds, VolumePolicy, severity, silenced, watermark,
+    Audience, Baseline, Progress, Recipient, ResolveReason, SharePolicy, StreamPolicy, Thresholds,
+    VolumePolicy, severity, watermark,
 };
 use monitor_core::clock::Clock;
-use monitor_core::domain::{Cause, Evidence, Incident, Minute, Severity, Transition};
-use monitor_store::{Decision, Delivery, PartitionProgress, Step, Store, StoreError, Watch};
+use monitor_core::domain::{
+    Cause, Evidence, Incident, Minute, Severity, Silence, Transition, silenced,
+};
+use monitor_store::{
+    Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError,
+};
 use monitor_telemetry::{self as telemetry, Readiness};
 
 /// Watches the brands and the stream.
-pub struct Judge {
+pub struct Evaluator {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     topic: String,
     lateness: TimeDelta,
     tick: Duration,
     brands: Vec<String>,
-    policy: Policy,
+    policy: SharePolicy,
     surge: Option<VolumePolicy>,
     stream: StreamPolicy,
     stream_causes: Vec<Cause>,
@@ -53,29 +57,29 @@ pub struct Judge {
     /// By brand, the hour of event time and the baseline learned for it.
     baselines: Mutex<HashMap<String, (i64, Option<Baseline>)>>,
     /// Whether what is not watched any more has been looked for.
-    looked: AtomicBool,
+    unwatched_closed: AtomicBool,
 }
 
 /// Incidents among which open ones that nobody watches are looked for.
 const INCIDENTS_MAX: u32 = 1000;
 
-/// What is the same for all that is judged in one look.
-struct Look {
+/// What is the same for all that is evaluated in one pass.
+struct Pass {
     now: DateTime<Utc>,
     silences: Vec<Silence>,
 }
 
 /// What a detector says of a minute.
-enum Judged {
+enum Finding {
     Quiet,
     Open(Evidence),
     Firing(Evidence),
     Resolve(Evidence, Option<ResolveReason>),
     /// It is not watched any more as it was when it opened.
-    GiveUp(Evidence),
+    Unwatched(Evidence),
 }
 
-impl Judge {
+impl Evaluator {
     /// A judge of the brands and by the rules of `settings`.
     pub fn new(store: Arc<dyn Store>, settings: &config::Settings, clock: Arc<dyn Clock>) -> Self {
         let a = &settings.alerting;
@@ -106,7 +110,7 @@ impl Judge {
             },
             reporter: Reporter::new(store.clone(), settings),
             baselines: Mutex::default(),
-            looked: AtomicBool::new(false),
+            unwatched_closed: AtomicBool::new(false),
             store,
             clock,
         }
@@ -117,13 +121,13 @@ impl Judge {
     pub async fn run(self, readiness: Arc<Readiness>, shutdown: CancellationToken) {
         let mut away = false;
         loop {
-            match self.look().await {
+            match self.evaluate().await {
                 Ok(_) => {
                     away = false;
                     readiness.set("alerting", Ok(()));
                 }
                 Err(StoreError::Overtaken { brand }) => {
-                    tracing::debug!(brand, "another daemon has judged this minute");
+                    tracing::debug!(brand, "another daemon has evaluated this minute");
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut away, true) {
@@ -142,36 +146,33 @@ impl Judge {
         }
     }
 
-    /// Judges all minutes closed by now, and the stream; answers with the last minute closed.
+    /// Evaluates all minutes closed by now, and the stream; answers with the last minute closed.
     /// Does nothing while another daemon leads.
     ///
     /// # Errors
     /// [`StoreError`]; what was decided before stays decided.
-    pub async fn look(&self) -> Result<Option<Minute>, StoreError> {
+    pub async fn evaluate(&self) -> Result<Option<Minute>, StoreError> {
         let leads = self.store.lead().await?;
         gauge!(telemetry::LEADS).set(f64::from(u8::from(leads)));
         if !leads {
             return Ok(None);
         }
         let now = self.clock.now();
-        let look = Look {
-            now,
-            silences: self.store.silences(now).await?.into_iter().map(silence).collect(),
-        };
-        self.give_up_unwatched(&look).await?;
+        let pass = Pass { now, silences: self.store.silences(now).await? };
+        self.close_all_unwatched(&pass).await?;
         let partitions = self.store.progress(&self.topic).await?;
         // First, as brands may have much to catch up with.
-        let mut failed = self.judge_stream(&partitions, &look).await.err();
+        let mut failed = self.evaluate_stream(&partitions, &pass).await.err();
         let closed = self.closed(&partitions);
         if let Some(closed) = closed {
             for brand in &self.brands {
-                // A brand that cannot be judged must not silence those after it.
-                let judged = async {
-                    while self.judge_share(brand, closed, &look).await? {}
-                    while self.judge_surge(brand, closed, &look).await? {}
+                // A brand that cannot be evaluated must not silence those after it.
+                let evaluated = async {
+                    while self.evaluate_share(brand, closed, &pass).await? {}
+                    while self.evaluate_surge(brand, closed, &pass).await? {}
                     Ok::<_, StoreError>(())
                 };
-                if let Err(error) = judged.await {
+                if let Err(error) = evaluated.await {
                     failed = failed.or(Some(error));
                 }
             }
@@ -181,8 +182,8 @@ impl Judge {
 
     /// Closes, once in this judge's life, what is open and that no detector watches any more:
     /// its brand or its cause is not in the settings now.
-    async fn give_up_unwatched(&self, look: &Look) -> Result<(), StoreError> {
-        if self.looked.load(Ordering::Relaxed) {
+    async fn close_all_unwatched(&self, pass: &Pass) -> Result<(), StoreError> {
+        if self.unwatched_closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         for incident in self.store.incidents(INCIDENTS_MAX).await? {
@@ -192,24 +193,24 @@ impl Judge {
                 cause => self.stream_causes.contains(&cause),
             };
             if incident.resolved.is_none() && !watched {
-                self.give_up(&incident, look).await?;
+                self.close_unwatched(&incident, pass).await?;
             }
         }
-        self.looked.store(true, Ordering::Relaxed);
+        self.unwatched_closed.store(true, Ordering::Relaxed);
         Ok(())
     }
 
     /// Closes an incident that its detector knows nothing of.
-    async fn give_up(&self, incident: &Incident, look: &Look) -> Result<(), StoreError> {
+    async fn close_unwatched(&self, incident: &Incident, pass: &Pass) -> Result<(), StoreError> {
         let (brand, cause) = (&incident.brand, incident.cause());
-        let Some(watch) = self.store.watch(brand, cause).await? else { return Ok(()) };
-        let (minute, said) = (watch.judged, Judged::GiveUp(incident.evidence));
-        let step = self.step(brand, minute, &said, Some(&watch), look, minute).await?;
+        let Some(stored) = self.store.detector_state(brand, cause).await? else { return Ok(()) };
+        let (minute, said) = (stored.evaluated, Finding::Unwatched(incident.evidence));
+        let step = self.step(brand, minute, &said, Some(&stored), pass, minute).await?;
         self.decide(&Decision {
             brand: brand.clone(),
             cause,
-            judged_before: Some(minute),
-            judged: minute,
+            evaluated_before: Some(minute),
+            evaluated: minute,
             state: serde_json::Value::Null,
             step,
         })
@@ -233,20 +234,20 @@ impl Judge {
         &self,
         brand: &str,
         minute: Minute,
-        judged: &Judged,
-        watch: Option<&Watch>,
-        look: &Look,
+        evaluated: &Finding,
+        stored: Option<&DetectorState>,
+        pass: &Pass,
         latest: Minute,
     ) -> Result<Option<Step>, StoreError> {
-        let open = watch.and_then(|watch| watch.open.as_ref());
-        let told = watch.map_or(&[][..], |watch| &watch.told);
-        let silent = silenced(&look.silences, brand, look.now).is_some();
-        let (transition, evidence, why) = match judged {
-            Judged::Quiet => return Ok(None),
-            Judged::Open(evidence) => (Transition::Opened, evidence, None),
-            Judged::Firing(evidence) => (Transition::Updated, evidence, None),
-            Judged::Resolve(evidence, why) => (Transition::Resolved, evidence, *why),
-            Judged::GiveUp(evidence) => (Transition::Resolved, evidence, None),
+        let open = stored.and_then(|stored| stored.open.as_ref());
+        let told = stored.map_or(&[][..], |stored| &stored.notified);
+        let silent = silenced(&pass.silences, brand, pass.now).is_some();
+        let (transition, evidence, why) = match evaluated {
+            Finding::Quiet => return Ok(None),
+            Finding::Open(evidence) => (Transition::Opened, evidence, None),
+            Finding::Firing(evidence) => (Transition::Updated, evidence, None),
+            Finding::Resolve(evidence, why) => (Transition::Resolved, evidence, *why),
+            Finding::Unwatched(evidence) => (Transition::Resolved, evidence, None),
         };
         let worst = open.map_or(Severity::Notice, |incident| incident.severity);
         let mut severe = worst;
@@ -257,12 +258,12 @@ impl Judge {
             match (transition, open) {
                 _ if silent && transition != Transition::Resolved => Vec::new(),
                 (Transition::Updated, Some(incident)) => {
-                    self.audience.updated(incident, told, severe, minute, look.now)
+                    self.audience.updated(incident, told, severe, minute, pass.now)
                 }
                 (Transition::Resolved, Some(incident)) => {
-                    self.audience.resolved(incident, told, look.now)
+                    self.audience.resolved(incident, told, pass.now)
                 }
-                _ => self.audience.opened(brand, evidence.cause(), severe, look.now),
+                _ => self.audience.opened(brand, evidence.cause(), severe, pass.now),
             }
         };
         // Of a long absence only the end is news.
@@ -281,8 +282,8 @@ impl Judge {
         if transition != Transition::Resolved {
             severe = severe.max(severity(evidence, content.reach, &self.thresholds));
         }
-        let reason = match judged {
-            Judged::GiveUp(_) => words::GIVEN_UP.to_owned(),
+        let reason = match evaluated {
+            Finding::Unwatched(_) => words::UNWATCHED.to_owned(),
             _ => words::reason(brand, evidence, transition, why, minute),
         };
         let deliveries = audience(severe).into_iter().map(delivery).collect();
@@ -331,14 +332,14 @@ fn delivery(recipient: Recipient) -> Delivery {
     }
 }
 
-fn silence(kept: monitor_store::Silence) -> Silence {
-    Silence { id: kept.id, brand: kept.brand, starts_at: kept.starts_at, ends_at: kept.ends_at }
-}
-
 /// What a detector remembered; anew where that is of another form.
-fn state<T: DeserializeOwned + Default>(brand: &str, cause: Cause, watch: Option<&Watch>) -> T {
-    let Some(watch) = watch.filter(|watch| !watch.state.is_null()) else { return T::default() };
-    serde_json::from_value(watch.state.clone()).unwrap_or_else(|error| {
+fn state<T: DeserializeOwned + Default>(
+    brand: &str,
+    cause: Cause,
+    stored: Option<&DetectorState>,
+) -> T {
+    let Some(stored) = stored.filter(|stored| !stored.state.is_null()) else { return T::default() };
+    serde_json::from_value(stored.state.clone()).unwrap_or_else(|error| {
         let cause = cause.as_str();
         tracing::warn!(brand, cause, %error, "what the detector remembered cannot be read; it starts anew");
         T::default()
@@ -346,6 +347,6 @@ fn state<T: DeserializeOwned + Default>(brand: &str, cause: Cause, watch: Option
 }
 
 /// A detector's state as it is stored.
-fn stored(state: &impl serde::Serialize) -> serde_json::Value {
+fn to_json(state: &impl serde::Serialize) -> serde_json::Value {
     serde_json::to_value(state).expect("a state has numbers and lists of them only")
 }

@@ -1,0 +1,142 @@
+//! The content of a notification, as it is stored in the outbox and sent to receivers.
+//!
+//! **Invariant.** Plain data whose JSON is stored and sent: fields may be added, but not
+//! renamed or removed. Deliberately absent: wording and layout (`monitor-notify`).
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Cause, Evidence};
+
+/// What people are told about an incident; stored as JSON in the outbox, and the `data` of
+/// the webhook (`docs/webhook.schema.json`). Fields are only ever added.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notification {
+    /// The incident's number; the store fills it in.
+    pub incident_id: i64,
+    /// `opened`, `updated` or `resolved`.
+    pub transition: String,
+    /// Whether somebody tries a receiver out: nothing has happened.
+    pub test: bool,
+    /// The brand, or `(stream)`.
+    pub brand: String,
+    /// `notice`, `warning` or `critical`.
+    pub severity: String,
+    /// Start of the minute whose evaluation this step is; in event time for brands.
+    pub at: DateTime<Utc>,
+    /// Start of the minute whose evaluation opened the incident.
+    pub opened_at: DateTime<Utc>,
+    /// The reason in one sentence.
+    pub reason: String,
+    /// What the verdict rests on; its `kind` is the cause.
+    pub evidence: Evidence,
+    /// What marks the incident's negative tweets off.
+    pub drivers: Drivers,
+    /// Negative tweets to read, widest reach and most typical first.
+    pub examples: Vec<Example>,
+    /// The counts over time, oldest first.
+    pub curve: Vec<CurvePoint>,
+    /// Length of each point of the curve, in minutes.
+    pub curve_minutes: u32,
+    /// What happened to other brands at the same time.
+    pub also: Vec<Also>,
+    /// Key of the first notification of this incident to this receiver: all that follow
+    /// belong to its thread. The store fills it in.
+    pub thread: String,
+    /// Where to look closer: the address of the page, to which the store adds the incident.
+    pub url: Option<String>,
+}
+
+impl Notification {
+    /// What it is about.
+    pub fn cause(&self) -> Cause {
+        self.evidence.cause()
+    }
+}
+
+/// What another incident says in a notification that it has joined.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Also {
+    /// The incident's number.
+    pub incident_id: i64,
+    /// `opened`, `updated` or `resolved`.
+    pub transition: String,
+    /// The brand.
+    pub brand: String,
+    /// `notice`, `warning` or `critical`.
+    pub severity: String,
+    /// Start of the minute whose evaluation it is.
+    pub at: DateTime<Utc>,
+    /// The reason in one sentence.
+    pub reason: String,
+}
+
+impl Also {
+    /// What a notification says where it joins another.
+    pub fn of(notification: &Notification) -> Self {
+        Self {
+            incident_id: notification.incident_id,
+            transition: notification.transition.clone(),
+            brand: notification.brand.clone(),
+            severity: notification.severity.clone(),
+            at: notification.at,
+            reason: notification.reason.clone(),
+        }
+    }
+}
+
+/// What marks the incident's negative tweets off against the baseline's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Drivers {
+    /// Words, phrases, hashtags and links, strongest first.
+    pub terms: Vec<Driver>,
+    /// Share of the incident's negative tweets that repeat the most repeated one, in 0..=1.
+    pub one_tweet_share: f64,
+    /// Negative tweets that were looked at.
+    pub tweets: u64,
+}
+
+/// A term that marks them off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Driver {
+    /// The term.
+    pub term: String,
+    /// `word`, `phrase`, `hashtag`, `mention` or `link`.
+    pub kind: String,
+    /// Negative tweets of the incident that have it.
+    pub tweets: u64,
+    /// Negative tweets of the two days before that have it.
+    pub baseline_tweets: u64,
+    /// Standard errors of its log-odds above those of the baseline.
+    pub z: f64,
+}
+
+/// A tweet shown as an example.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    /// Its id.
+    pub tweet_id: String,
+    /// Its text.
+    pub text: String,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+    /// Probability that it is negative.
+    pub negative: f32,
+    /// Who wrote it, where the stream tells.
+    pub author: Option<String>,
+    /// Followers of those who wrote or repeated it, where the stream tells.
+    pub reach: Option<u64>,
+    /// Tweets of the window that say the same, this one included.
+    pub alike: u64,
+}
+
+/// Counts of a stretch of time, for the curve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// Start of the stretch.
+    pub at: DateTime<Utc>,
+    /// All tweets.
+    pub total: u64,
+    /// Negative tweets.
+    pub negative: u64,
+}

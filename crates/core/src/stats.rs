@@ -1,0 +1,45 @@
+//! Statistics that more than one part of the monitor uses.
+//!
+//! **Invariant.** Closed formulas: no resampling and no random numbers. Deliberately absent:
+//! confidence levels other than 95 %.
+
+use crate::domain::Interval;
+
+/// The standard normal quantile of 97.5 %: 95 % of a normal distribution lie within this many
+/// standard deviations of its mean.
+pub const Z_95: f64 = 1.959_963_984_540_054;
+
+/// Wilson's 95 % confidence interval of a proportion. `share` is the observed proportion, in
+/// 0..=1. `n` is the number of observations; it may be fractional, such as an effective sample
+/// size. Without observations the interval is 0 to 1.
+///
+/// Source: Wilson, "Probable inference, the law of succession, and statistical inference",
+/// Journal of the American Statistical Association 22 (1927).
+pub fn wilson(share: f64, n: f64) -> Interval {
+    if n <= 0.0 {
+        return Interval { low: 0.0, high: 1.0 };
+    }
+    let z2 = Z_95 * Z_95;
+    let scale = 1.0 / (1.0 + z2 / n);
+    let middle = scale * (share + z2 / (2.0 * n));
+    let half = scale * Z_95 * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
+    Interval { low: (middle - half).max(0.0), high: (middle + half).min(1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_agrees_with_r() {
+        // prop.test(part, whole, correct = FALSE)
+        for (part, whole, low, high) in
+            [(40.0, 50.0, 0.669_637, 0.887_567), (0.0, 10.0, 0.0, 0.277_533)]
+        {
+            let found = wilson(part / whole, whole);
+            assert!((found.low - low).abs() < 1e-5, "{part} of {whole}: {found:?}");
+            assert!((found.high - high).abs() < 1e-5, "{part} of {whole}: {found:?}");
+        }
+        assert_eq!(wilson(0.0, 0.0), Interval { low: 0.0, high: 1.0 }, "no observations");
+    }
+}
