@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use monitor_config as config;
-use monitor_core::alerting::{Policy, backtest};
+use monitor_core::alerting::{SharePolicy, backtest};
 use monitor_core::domain::{Counts, Minute};
 use monitor_core::format::utc_minute;
 use monitor_core::text::BrandError;
@@ -59,7 +59,7 @@ pub struct Range {
 impl Range {
     /// The first minute that influences what is reported: the baseline needs a season of
     /// history.
-    pub fn first_needed(&self, policy: &Policy) -> Option<Minute> {
+    pub fn first_needed(&self, policy: &SharePolicy) -> Option<Minute> {
         self.from.map(|from| from.plus(-policy.season_minutes()))
     }
 }

@@ -12,7 +12,8 @@ use metrics::{counter, histogram};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::stages::{Item, Row};
+use super::error::PipelineError;
+use super::flow::{Item, Row};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Offset, TopicPartition};
 use monitor_ingest::Control;
@@ -24,22 +25,6 @@ const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 
 /// Wait before the store is told again that a partition is read to its end.
 const AT_END_AGAIN: Duration = Duration::from_secs(1);
-
-/// Why the pipeline stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// Postgres refuses, and not because of what a row holds.
-    #[error(
-        "cannot store a row: {0}; is the schema up to date (`monitor migrate`), may this user write to it?"
-    )]
-    Refused(#[source] StoreError),
-    /// Postgres did not take what was in flight in time.
-    #[error("what was in flight could not be stored within {0:?}; the next run reads it again")]
-    DrainTooLong(Duration),
-    /// A part ended that must not.
-    #[error("a part of the daemon ended: {0}; the next run reads on from what is stored")]
-    Stage(String),
-}
 
 pub(super) struct Committer {
     store: Arc<dyn Store>,
@@ -66,7 +51,7 @@ impl Committer {
     pub async fn run(
         mut self,
         mut scored: mpsc::Receiver<Item<Vec<Row>>>,
-    ) -> Result<(), CommitError> {
+    ) -> Result<(), PipelineError> {
         loop {
             let item = if self.ended.is_empty() {
                 scored.recv().await
@@ -116,13 +101,13 @@ impl Committer {
 
     /// Stores rows; in halves where Postgres refuses them together, so that one row which
     /// it will not take costs only itself.
-    async fn commit(&mut self, rows: Vec<Row>) -> Result<(), CommitError> {
+    async fn commit(&mut self, rows: Vec<Row>) -> Result<(), PipelineError> {
         let mut parts = vec![rows];
         while let Some(mut rows) = parts.pop() {
             match self.commit_part(&rows).await {
                 Ok(()) => {}
                 Err(error) if !error.is_about_the_rows() => {
-                    return Err(CommitError::Refused(error));
+                    return Err(PipelineError::Refused(error));
                 }
                 Err(error) if rows.len() > 1 => {
                     tracing::warn!(%error, rows = rows.len(), "Postgres refused a batch; trying its halves");
@@ -135,7 +120,7 @@ impl Committer {
                         let letter = place.dead_letter(&error.to_string());
                         parts.push(vec![Row { place, outcome: Err(letter) }]);
                     }
-                    _ => return Err(CommitError::Refused(error)),
+                    _ => return Err(PipelineError::Refused(error)),
                 },
             }
         }

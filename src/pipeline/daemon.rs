@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::commit::CommitError;
+use super::error::PipelineError;
 use super::evaluator::Evaluator;
 use super::models;
 use super::positions::StoredPositions;
@@ -53,7 +53,7 @@ pub enum DaemonError {
     Source(#[from] SourceError),
     /// The pipeline stopped.
     #[error(transparent)]
-    Pipeline(#[from] CommitError),
+    Pipeline(#[from] PipelineError),
 }
 
 /// Everything `monitor run` runs.
@@ -175,7 +175,7 @@ impl Daemon {
                 if let Err(error) = pipeline.await {
                     tracing::warn!(%error, "while stopping");
                 }
-                Err(CommitError::Stage(part.into()))
+                Err(PipelineError::Stage(part.into()))
             }
         };
         tracing::info!("stopping: what was in flight is stored, or will be read again");

@@ -14,14 +14,16 @@
 
 mod commit;
 mod daemon;
+mod error;
 mod evaluator;
+mod flow;
 mod models;
 mod positions;
 mod routes;
 mod stages;
 
-pub use commit::CommitError;
 pub use daemon::{Daemon, DaemonError, brand_rules};
+pub use error::PipelineError;
 pub use evaluator::{Evaluator, reason};
 pub use models::follow;
 pub use positions::StoredPositions;

@@ -13,7 +13,7 @@ use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::CommitError;
+use super::PipelineError;
 use crate::settings::open_options;
 use monitor_config as config;
 use monitor_model::{self as classifier, ArtifactError, Encoder, Model, ModelHandle, ModelId};
@@ -28,10 +28,10 @@ const RETRY_LOOKS_MAX: u128 = 12;
 pub(super) async fn load(
     settings: &config::Model,
     name: &str,
-) -> Result<Result<Model, ArtifactError>, CommitError> {
+) -> Result<Result<Model, ArtifactError>, PipelineError> {
     let (options, name) = (open_options(settings), name.to_owned());
     let opened = spawn_blocking(move || classifier::open(&options, &name)).await;
-    opened.map_err(|error| CommitError::Stage(error.to_string()))
+    opened.map_err(|error| PipelineError::Stage(error.to_string()))
 }
 
 /// Looks each `every` at which version `settings.name` opens, and hands the pipeline
@@ -70,10 +70,10 @@ struct Follower {
 }
 
 impl Follower {
-    async fn look(&mut self) -> Result<(), CommitError> {
+    async fn look(&mut self) -> Result<(), PipelineError> {
         let (directory, name) = (self.settings.directory.clone(), self.settings.name.clone());
         let found = spawn_blocking(move || classifier::resolve(&directory, &name)).await;
-        let id = match found.map_err(|error| CommitError::Stage(error.to_string()))? {
+        let id = match found.map_err(|error| PipelineError::Stage(error.to_string()))? {
             Ok(id) => id,
             Err(error) => {
                 self.tell(error.to_string());

@@ -11,17 +11,17 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use metrics::{counter, histogram};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
-use super::commit::{CommitError, Committer};
+use super::commit::Committer;
+use super::error::PipelineError;
+use super::flow::{Item, Place, Row};
 use monitor_core::batching::{Batcher, Policy};
 use monitor_core::clock::Clock;
-use monitor_core::domain::{Offset, Score, TopicPartition, Tweet};
+use monitor_core::domain::{Score, Tweet};
 use monitor_core::text::BrandMatcher;
-use monitor_ingest::{
-    self as ingest, Event, PAYLOAD_BYTES_KEPT, Record, Source, Weight, WireLimits,
-};
+use monitor_ingest::{self as ingest, Event, Record, Source, WireLimits};
 use monitor_model::{Encoder, Encoding, ModelHandle};
 use monitor_store::{DeadLetter, ScoredTweet, Store};
 use monitor_telemetry as telemetry;
@@ -50,26 +50,6 @@ pub struct Settings {
     pub drain_max: Duration,
 }
 
-/// What travels from stage to stage.
-pub(super) enum Item<Batch> {
-    Batch(Batch),
-    Assigned(Vec<(TopicPartition, Offset)>),
-    Revoked { partitions: Vec<TopicPartition>, done: oneshot::Sender<()> },
-    AtEnd(TopicPartition),
-}
-
-impl<Batch> Item<Batch> {
-    /// The same item for the next stage, or its batch, to be worked on.
-    fn pass<Next>(self) -> Result<Item<Next>, Batch> {
-        match self {
-            Self::Batch(batch) => Err(batch),
-            Self::Assigned(partitions) => Ok(Item::Assigned(partitions)),
-            Self::Revoked { partitions, done } => Ok(Item::Revoked { partitions, done }),
-            Self::AtEnd(partition) => Ok(Item::AtEnd(partition)),
-        }
-    }
-}
-
 /// A record that has been read, or found to be no tweet.
 struct Prepared {
     place: Place,
@@ -82,38 +62,6 @@ struct Encoded {
     model: ModelHandle,
     /// Tweets have an encoding, dead letters none.
     rows: Vec<(Prepared, Option<Encoding>)>,
-}
-
-/// A record on its way to the store.
-pub(super) struct Row {
-    pub place: Place,
-    pub outcome: Result<ScoredTweet, DeadLetter>,
-}
-
-/// Where a row came from. Holds its share of the queue until it is stored.
-pub(super) struct Place {
-    pub partition: TopicPartition,
-    pub offset: Offset,
-    pub record_time: Option<DateTime<Utc>>,
-    payload: Vec<u8>,
-    payload_bytes: usize,
-    _weight: Weight,
-}
-
-impl Place {
-    /// The record as a dead letter, for the reason given.
-    pub fn dead_letter(&self, reason: &str) -> DeadLetter {
-        let (partition, offset) = (&self.partition, self.offset);
-        tracing::warn!(%partition, %offset, reason, "dead letter");
-        DeadLetter {
-            partition: partition.clone(),
-            offset,
-            // Postgres has no NUL in text.
-            reason: reason.replace('\0', "\u{FFFD}"),
-            payload: self.payload.iter().copied().take(PAYLOAD_BYTES_KEPT).collect(),
-            payload_bytes: self.payload_bytes as u64,
-        }
-    }
 }
 
 /// The way from a source to the store.
@@ -140,14 +88,14 @@ impl Pipeline {
     /// Runs until the source ends or `stop` resolves, then stores what is in flight.
     ///
     /// # Errors
-    /// [`CommitError`] if Postgres refuses for another reason than what a row holds, a stage
+    /// [`PipelineError`] if Postgres refuses for another reason than what a row holds, a stage
     /// or the source ends that must not, or what is in flight could not be stored in time;
     /// nothing is lost, the next run reads it again.
     pub async fn run(
         self,
         mut source: Source,
         stop: impl Future<Output = ()> + Send,
-    ) -> Result<(), CommitError> {
+    ) -> Result<(), PipelineError> {
         let (batches, raw) = mpsc::channel(BATCHES_AHEAD);
         // What waits for the model waits in its own queue.
         let (readied, ready) = mpsc::channel(1);
@@ -168,11 +116,11 @@ impl Pipeline {
             outcome = &mut commit => Some(joined(outcome)),
         };
         let stored = match early {
-            Some(Ok(())) => Err(CommitError::Stage("storing".into())),
+            Some(Ok(())) => Err(PipelineError::Stage("storing".into())),
             Some(failed) => failed,
             None => match tokio::time::timeout(this.settings.drain_max, &mut commit).await {
                 Ok(outcome) => joined(outcome),
-                Err(_) => Err(CommitError::DrainTooLong(this.settings.drain_max)),
+                Err(_) => Err(PipelineError::DrainTooLong(this.settings.drain_max)),
             },
         };
         commit.abort();
@@ -237,7 +185,7 @@ impl Pipeline {
         self: Arc<Self>,
         mut raw: mpsc::Receiver<Item<Vec<Record>>>,
         readied: mpsc::Sender<Item<Encoded>>,
-    ) -> Result<(), CommitError> {
+    ) -> Result<(), PipelineError> {
         let mut items = stream::poll_fn(move |context| raw.poll_recv(context))
             .map(|item: Item<Vec<Record>>| async {
                 match item.pass() {
@@ -255,7 +203,7 @@ impl Pipeline {
     }
 
     /// Reads the records, finds their brands and encodes their texts, off the async threads.
-    async fn encode(self: Arc<Self>, records: Vec<Record>) -> Result<Encoded, CommitError> {
+    async fn encode(self: Arc<Self>, records: Vec<Record>) -> Result<Encoded, PipelineError> {
         let span = tracing::debug_span!("prepare", rows = records.len());
         // Here, where batches come in order, so that a new model takes over once.
         let model = self.model.borrow().clone();
@@ -266,7 +214,7 @@ impl Pipeline {
             Encoded { rows: records.into_iter().map(one).collect(), model }
         };
         let encoded = tokio::task::spawn_blocking(work).await;
-        encoded.map_err(|error| CommitError::Stage(error.to_string()))
+        encoded.map_err(|error| PipelineError::Stage(error.to_string()))
     }
 
     fn prepare_one(
@@ -307,7 +255,7 @@ impl Pipeline {
     async fn score(
         mut ready: mpsc::Receiver<Item<Encoded>>,
         finished: mpsc::Sender<Item<Vec<Row>>>,
-    ) -> Result<(), CommitError> {
+    ) -> Result<(), PipelineError> {
         let mut items = stream::poll_fn(move |context| ready.poll_recv(context))
             .map(|item: Item<Encoded>| async {
                 match item.pass() {
@@ -327,7 +275,7 @@ impl Pipeline {
 
 impl Encoded {
     /// Has its model score it. A row that cannot be scored becomes a dead letter.
-    async fn score(self) -> Result<Vec<Row>, CommitError> {
+    async fn score(self) -> Result<Vec<Row>, PipelineError> {
         let Self { model, rows } = self;
         let id = model.id().to_string();
         histogram!(telemetry::BATCH_ROWS).record(rows.len() as f64);
@@ -336,7 +284,7 @@ impl Encoded {
         let encodings: Vec<_> = encodings.into_iter().flatten().collect();
         let truncated: Vec<bool> = encodings.iter().map(|encoding| encoding.truncated).collect();
         let scores = model.classify(encodings).instrument(span).await;
-        let scores = scores.map_err(|error| CommitError::Stage(error.to_string()))?;
+        let scores = scores.map_err(|error| PipelineError::Stage(error.to_string()))?;
         let mut scores = scores.into_iter().zip(truncated);
         let finish = |Prepared { place, outcome }| {
             let outcome = outcome.and_then(|(tweet, brands)| {
@@ -359,7 +307,7 @@ impl Encoded {
 
 /// Waits for the source to leave its group, so that another member takes over at once; a
 /// broker that is away cannot be told, and is not waited for long.
-async fn left(source: JoinHandle<Result<(), String>>) -> Result<(), CommitError> {
+async fn left(source: JoinHandle<Result<(), String>>) -> Result<(), PipelineError> {
     let mut waited = Duration::ZERO;
     while !source.is_finished() && waited < LEAVE_MAX {
         tokio::time::sleep(LEAVE_POLL).await;
@@ -369,13 +317,13 @@ async fn left(source: JoinHandle<Result<(), String>>) -> Result<(), CommitError>
         return Ok(());
     }
     match source.join() {
-        Ok(ended) => ended.map_err(CommitError::Stage),
-        Err(_) => Err(CommitError::Stage("the source's thread panicked".into())),
+        Ok(ended) => ended.map_err(PipelineError::Stage),
+        Err(_) => Err(PipelineError::Stage("the source's thread panicked".into())),
     }
 }
 
 fn joined(
-    outcome: Result<Result<(), CommitError>, tokio::task::JoinError>,
-) -> Result<(), CommitError> {
-    outcome.unwrap_or_else(|error| Err(CommitError::Stage(error.to_string())))
+    outcome: Result<Result<(), PipelineError>, tokio::task::JoinError>,
+) -> Result<(), PipelineError> {
+    outcome.unwrap_or_else(|error| Err(PipelineError::Stage(error.to_string())))
 }

@@ -1,0 +1,66 @@
+//! What travels from stage to stage.
+//!
+//! **Invariant.** Partition changes travel in the same channel as the batches, so each stage
+//! sees both in the order of the source. Deliberately absent: what a stage does with them.
+
+use chrono::{DateTime, Utc};
+use tokio::sync::oneshot;
+
+use monitor_core::domain::{Offset, TopicPartition};
+use monitor_ingest::{PAYLOAD_BYTES_KEPT, Weight};
+use monitor_store::{DeadLetter, ScoredTweet};
+
+/// A batch, or a change of the partitions that this process reads.
+pub(super) enum Item<Batch> {
+    Batch(Batch),
+    Assigned(Vec<(TopicPartition, Offset)>),
+    Revoked { partitions: Vec<TopicPartition>, done: oneshot::Sender<()> },
+    AtEnd(TopicPartition),
+}
+
+impl<Batch> Item<Batch> {
+    /// A partition change, to forward unchanged to the next stage, or the batch to work on.
+    pub fn pass<Next>(self) -> Result<Item<Next>, Batch> {
+        match self {
+            Self::Batch(batch) => Err(batch),
+            Self::Assigned(partitions) => Ok(Item::Assigned(partitions)),
+            Self::Revoked { partitions, done } => Ok(Item::Revoked { partitions, done }),
+            Self::AtEnd(partition) => Ok(Item::AtEnd(partition)),
+        }
+    }
+}
+
+/// A scored tweet or a dead letter, on its way to the store.
+pub(super) struct Row {
+    pub place: Place,
+    pub outcome: Result<ScoredTweet, DeadLetter>,
+}
+
+/// Where a row came from. Keeps its share of the queue's byte limit until it is stored.
+pub(super) struct Place {
+    pub partition: TopicPartition,
+    pub offset: Offset,
+    /// Kafka's timestamp, at most the time of reading.
+    pub record_time: Option<DateTime<Utc>>,
+    /// The first bytes of the record.
+    pub payload: Vec<u8>,
+    /// The record's full size.
+    pub payload_bytes: usize,
+    pub _weight: Weight,
+}
+
+impl Place {
+    /// The record as a dead letter, with the given reason.
+    pub fn dead_letter(&self, reason: &str) -> DeadLetter {
+        let (partition, offset) = (&self.partition, self.offset);
+        tracing::warn!(%partition, %offset, reason, "dead letter");
+        DeadLetter {
+            partition: partition.clone(),
+            offset,
+            // Postgres cannot store NUL in text.
+            reason: reason.replace('\0', "\u{FFFD}"),
+            payload: self.payload.iter().copied().take(PAYLOAD_BYTES_KEPT).collect(),
+            payload_bytes: self.payload_bytes as u64,
+        }
+    }
+}
