@@ -1,4 +1,4 @@
-//! Each embedded part against a real client.
+//! Each embedded service with a real client.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -21,12 +21,12 @@ const SOON: Duration = Duration::from_secs(10);
 
 fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // A zombie is dead; it waits to be noticed.
+    // A zombie has ended; it only waits to be reaped.
     !stat.is_empty() && !stat.contains(") Z ")
 }
 
 #[test]
-fn a_child_ends_with_its_guard() {
+fn a_child_ends_when_its_guard_is_dropped() {
     let mut command = Command::new("sleep");
     command.arg("1000");
     let child = Child::spawn(command, libc::SIGTERM).unwrap();
@@ -37,7 +37,7 @@ fn a_child_ends_with_its_guard() {
 }
 
 #[test]
-fn a_child_that_will_not_hear_is_killed() {
+fn a_child_that_ignores_the_signal_is_killed() {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -52,12 +52,12 @@ fn a_child_that_will_not_hear_is_killed() {
 }
 
 #[test]
-fn a_child_that_is_not_there_is_an_error() {
+fn a_missing_program_is_an_error() {
     let error = Child::spawn(Command::new("/nonexistent"), libc::SIGTERM).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
 }
 
-/// Started by the test below in a process of its own, which is then killed.
+/// Run by the test below in a separate process, which is then killed.
 #[test]
 #[ignore = "a helper of the test below"]
 fn helper_starts_a_child_and_waits() {
@@ -69,7 +69,7 @@ fn helper_starts_a_child_and_waits() {
 }
 
 #[test]
-fn a_child_ends_when_we_are_killed() {
+fn a_child_ends_when_this_process_is_killed() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mut helper = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "embedded::helper_starts_a_child_and_waits"])
@@ -98,7 +98,7 @@ fn a_child_ends_when_we_are_killed() {
 
 // --- Postgres -------------------------------------------------------------------------
 
-/// Where a server is given and none can be started, these have nothing to test.
+/// `None` if an external server is configured and none can be started: nothing to test then.
 fn postgres(durable: bool) -> Option<Postgres> {
     if let Err(error) = Postgres::find()
         && std::env::var_os("DATABASE_URL").is_some()
@@ -147,7 +147,7 @@ async fn postgres_keeps_its_data_and_port_through_stop_and_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_wants_its_password_and_leaves_nothing_behind() {
+async fn postgres_requires_its_password_and_removes_its_folder() {
     let dir = tempfile::tempdir().unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     fs::set_permissions(dir.path(), mode).unwrap();
@@ -172,7 +172,7 @@ async fn postgres_wants_its_password_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn each_test_has_a_database_of_its_own() {
+async fn each_test_has_its_own_database() {
     let (one, other) = (support::fresh_database().await, support::fresh_database().await);
     for url in [&one, &other] {
         let mut connection = PgConnection::connect(url).await.unwrap();
@@ -198,7 +198,7 @@ async fn the_mock_broker_carries_records() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_on_disk_survives_its_own_death() {
+async fn a_broker_on_disk_survives_a_kill() {
     let Some(mut broker) = support::nisshi(Storage::Disk) else { return };
     let brokers = broker.brokers();
     assert_eq!(support::produce(&brokers, "tweets", "one").await, 0);
@@ -260,7 +260,7 @@ async fn mail_arrives_with_its_envelope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_mail_server_can_refuse_be_busy_and_be_closed() {
+async fn the_mail_server_can_reject_be_busy_and_close() {
     let server = MailServer::start_with(MailOptions {
         refuse: vec!["nobody@example.com".into()],
         busy_times: 1,
@@ -283,7 +283,7 @@ async fn the_mail_server_can_refuse_be_busy_and_be_closed() {
     assert_eq!(server.wait_for(2, SOON).len(), 2);
 }
 
-/// A certificate for `localhost` that signed itself, and its key, as PEM.
+/// A self-signed certificate for `localhost`, and its key, as PEM.
 pub fn certificate() -> (Vec<u8>, Vec<u8>) {
     use openssl::{asn1::Asn1Time, bn::BigNum, hash::MessageDigest, pkey::PKey, rsa::Rsa, x509};
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
@@ -308,8 +308,8 @@ pub fn certificate() -> (Vec<u8>, Vec<u8>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mail_is_taken_over_starttls_after_login() {
-    // Another test may have installed it.
+async fn mail_is_accepted_over_starttls_after_login() {
+    // Another test may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = certificate();
