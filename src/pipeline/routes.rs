@@ -116,7 +116,7 @@ mod tests {
                 set("routes.office.group_wait_s", group_wait_s),
                 set("routes.office.quiet_hours", "22:00-7:00"),
             ];
-            let settings = config::load_from(None, [], &set, &[]).expect("good settings");
+            let settings = config::load_from(None, [], &set, &[]).expect("valid settings");
             let routes = routes(&settings);
             let found: Vec<_> = routes
                 .iter()

@@ -115,7 +115,7 @@ pub(super) fn dotted<'de, D: Deserializer<'de>>(
         Ok(out)
     } else {
         Err(serde::de::Error::custom(
-            "kafka.properties wants a name and a value each, such as \"security.protocol\" = \"ssl\"",
+            "kafka.properties needs a name and a value for each entry, such as \"security.protocol\" = \"ssl\"",
         ))
     }
 }

@@ -84,7 +84,7 @@ impl MailServer {
     pub fn start_with(options: MailOptions) -> Result<Self, EmbeddedError> {
         let address = options.address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
         let listener = TcpListener::bind(address).doing(format!("listen on {address}"))?;
-        let address = listener.local_addr().doing("tell the mail server's address")?;
+        let address = listener.local_addr().doing("read the mail server's address")?;
         let inbox = Arc::new(Inbox {
             busy_times_left: AtomicU32::new(options.busy_times),
             options,

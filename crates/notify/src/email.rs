@@ -238,10 +238,10 @@ impl Notifier for EmailNotifier {
             }
         }
         if !waiting.is_empty() {
-            let told = |(reason, whom): (String, BTreeSet<String>)| {
-                format!("{}: {reason}", whom.into_iter().collect::<Vec<_>>().join(", "))
+            let describe = |(reason, recipients): (String, BTreeSet<String>)| {
+                format!("{}: {reason}", recipients.into_iter().collect::<Vec<_>>().join(", "))
             };
-            let reasons: Vec<_> = waiting.into_iter().map(told).collect();
+            let reasons: Vec<_> = waiting.into_iter().map(describe).collect();
             let reason = reasons.join("; ");
             let again = if server_answers { self.stragglers(&row.key) } else { None };
             match again {
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn headers_are_as_documented() {
-        let notifier = notifier(&settings()).expect("good settings");
+        let notifier = notifier(&settings()).expect("valid settings");
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
         for transition in ["opened", "updated", "resolved"] {
             let message = notifier.message(&fixtures::row(transition), now).expect("a message");

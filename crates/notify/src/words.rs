@@ -259,10 +259,10 @@ mod tests {
 
     #[test]
     fn headlines_tell_what_happened() {
-        let told: Vec<_> = samples()
+        let headlines: Vec<_> = samples()
             .iter()
             .map(|(name, row)| format!("{name}: {}", headline(&row.notification)))
             .collect();
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(headlines.join("\n"));
     }
 }
