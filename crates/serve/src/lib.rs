@@ -40,7 +40,7 @@ const VIEW_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long the readiness check waits for the store.
 const PING_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// The sources of what is server.
+/// What the server shows.
 pub struct ServeContext {
     /// Scores, counts and incidents.
     pub store: Arc<dyn Store>,
