@@ -165,7 +165,7 @@ fn check_endpoint(check: &mut Check, name: &str, endpoint: &Endpoint) {
         endpoint.allow_private || address.is_none_or(is_public),
         &key("url"),
         &"(hidden)",
-        "it is an address of this machine or of a private network: if so be it, set \
+        "it is an address of this machine or of a private network; to allow it, set \
          allow_private = true",
     );
     check(
