@@ -27,7 +27,7 @@ use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet};
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_embedded::{MockBroker, Nisshi, Postgres, Storage};
-use monitor_ingest::{KafkaSource, Limits, decode};
+use monitor_ingest::{KafkaSource, WireLimits, decode};
 use monitor_model::{self as classifier, Model, ModelHandle};
 use monitor_store::{Advance, Batch, Claim, PostgresStore, ScoredTweet, Store};
 use monitor_telemetry::Readiness;
@@ -40,7 +40,7 @@ use tokio::sync::watch;
 
 const TOPIC: &str = "bench";
 const PARTITIONS: i32 = 6;
-const LIMITS: Limits = Limits { record_bytes_max: 1 << 20, future_max: TimeDelta::days(1) };
+const LIMITS: WireLimits = WireLimits { record_bytes_max: 1 << 20, future_max: TimeDelta::days(1) };
 
 #[derive(Parser)]
 struct Args {

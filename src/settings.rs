@@ -1,7 +1,7 @@
-//! The settings as the binary reads them: each crate checks what it owns.
+//! Loads the settings of the binary: each crate checks the values that it interprets.
 //!
-//! **Invariant.** [`Settings`] that [`load`] returns are validated by `monitor-config` and by
-//! every owner in [`OWNERS`].
+//! **Invariant.** The [`Settings`] that [`load`] returns passed the checks of `monitor-config`
+//! and of all [`OWNERS`].
 
 use std::path::Path;
 
@@ -9,21 +9,21 @@ use monitor_config::{ConfigError, LogFormat, Model, Owner, Problem, Receiver, Se
 use monitor_model::OpenOptions;
 use monitor_telemetry::Format;
 
-/// The checks of those who understand a setting's value.
+/// The checks of the crates that interpret a setting.
 pub const OWNERS: &[Owner] = &[store_url, mail_addresses, log_filter];
 
-/// Reads defaults, `file`, the environment and `overrides`, later ones win, and validates.
+/// Reads defaults, `file`, the environment and `overrides` (later ones win), and validates them.
 ///
 /// # Errors
 /// As [`monitor_config::load_from`].
 pub fn load(file: Option<&Path>, overrides: &[(String, String)]) -> Result<Settings, ConfigError> {
-    // A name or value that is not Unicode cannot be one of ours.
+    // A variable that is not Unicode cannot be a setting.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     monitor_config::load_from(file, environment, overrides, OWNERS)
 }
 
-/// What opens a model: the part of `[model]` that `monitor-model` needs.
+/// The part of `[model]` that `monitor-model` needs to open a model.
 pub fn open_options(model: &Model) -> OpenOptions {
     OpenOptions {
         directory: model.directory.clone(),
@@ -34,7 +34,7 @@ pub fn open_options(model: &Model) -> OpenOptions {
     }
 }
 
-/// The form of log lines that the settings ask for.
+/// The log format of the settings, for `monitor-telemetry`.
 pub fn log_format(format: LogFormat) -> Format {
     match format {
         LogFormat::Text => Format::Text,

@@ -1,8 +1,8 @@
-//! The last stage of the pipeline: one transaction a batch.
+//! The last stage of the pipeline: stores each batch in one transaction.
 //!
-//! **Invariant.** This stage alone knows the positions held. A batch advances a partition
-//! from the position held to the one after its last row, or not at all. When the store
-//! says that the partition stands elsewhere, its rows are dropped and it is claimed anew.
+//! **Invariant.** Only this stage knows the positions held. A batch advances a partition from the
+//! position held to the one after its last row, or not at all. If the store has a different
+//! position for the partition, its rows are dropped and the partition is claimed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use monitor_ingest::Control;
 use monitor_store::{Advance, Batch, Store, StoreError};
 use monitor_telemetry as telemetry;
 
-/// Wait after the first failed try; doubles from there.
+/// Wait after the first failed attempt; doubles with each further one.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 
-/// Wait before the store is told again that a partition is read to its end.
-const AT_END_AGAIN: Duration = Duration::from_secs(1);
+/// Wait before the end of a partition is reported to the store again.
+const AT_END_RETRY_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Committer {
     store: Arc<dyn Store>,
     control: Arc<dyn Control>,
     retry_wait_max: Duration,
     held: BTreeMap<TopicPartition, Offset>,
-    /// Partitions read to their end of which the store has not been told.
+    /// Partitions whose end has not yet been reported to the store.
     ended: BTreeSet<TopicPartition>,
     clock: SystemClock,
 }
@@ -56,10 +56,10 @@ impl Committer {
             let item = if self.ended.is_empty() {
                 scored.recv().await
             } else {
-                match tokio::time::timeout(AT_END_AGAIN, scored.recv()).await {
+                match tokio::time::timeout(AT_END_RETRY_WAIT, scored.recv()).await {
                     Ok(item) => item,
                     Err(_) => {
-                        self.tell_ends().await;
+                        self.report_ends().await;
                         continue;
                     }
                 }
@@ -76,31 +76,31 @@ impl Committer {
                         self.held.remove(partition);
                         self.ended.remove(partition);
                     }
-                    // A source that no longer waits needs no answer.
+                    // An error means that the source no longer waits.
                     let _ = done.send(());
                 }
                 Some(Item::AtEnd(partition)) => {
                     self.ended.insert(partition);
-                    self.tell_ends().await;
+                    self.report_ends().await;
                 }
             }
         }
     }
 
-    /// Tells the store which partitions are read to their end; what it does not take now is
-    /// told again, as a partition that seems unread holds event time back.
-    async fn tell_ends(&mut self) {
+    /// Reports to the store which partitions are read to their end. A failed report is repeated,
+    /// because a partition that seems unread holds event time back.
+    async fn report_ends(&mut self) {
         for partition in std::mem::take(&mut self.ended) {
             let Some(&position) = self.held.get(&partition) else { continue };
             if let Err(error) = self.store.mark_at_end(&partition, position, true).await {
-                tracing::debug!(%error, %partition, "cannot note that the partition is read to its end");
+                tracing::debug!(%error, %partition, "cannot record that the partition is read to its end");
                 self.ended.insert(partition);
             }
         }
     }
 
-    /// Stores rows; in halves where Postgres refuses them together, so that one row which
-    /// it will not take costs only itself.
+    /// Stores rows. If Postgres rejects them, stores each half separately, so that an invalid row
+    /// affects no other row.
     async fn commit(&mut self, rows: Vec<Row>) -> Result<(), PipelineError> {
         let mut parts = vec![rows];
         while let Some(mut rows) = parts.pop() {
@@ -110,7 +110,7 @@ impl Committer {
                     return Err(PipelineError::Refused(error));
                 }
                 Err(error) if rows.len() > 1 => {
-                    tracing::warn!(%error, rows = rows.len(), "Postgres refused a batch; trying its halves");
+                    tracing::warn!(%error, rows = rows.len(), "Postgres rejected a batch; trying its halves");
                     let second = rows.split_off(rows.len() / 2);
                     parts.push(second);
                     parts.push(rows);
@@ -127,7 +127,7 @@ impl Committer {
         Ok(())
     }
 
-    /// One transaction, tried until Postgres answers.
+    /// Runs one transaction; retries until Postgres is available.
     async fn commit_part(&mut self, rows: &[Row]) -> Result<(), StoreError> {
         let mut wait = RETRY_WAIT_MIN;
         loop {
@@ -160,7 +160,7 @@ impl Committer {
                     self.control.reclaim(&partition);
                 }
                 Err(StoreError::Unavailable(error)) => {
-                    tracing::warn!(%error, retry_ms = wait.as_millis(), "Postgres is away; nothing is lost, trying again");
+                    tracing::warn!(%error, retry_ms = wait.as_millis(), "Postgres is not available; nothing is lost, trying again");
                     counter!(telemetry::STORE_RETRIES).increment(1);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(self.retry_wait_max);
@@ -170,7 +170,7 @@ impl Committer {
         }
     }
 
-    /// What one transaction writes of rows whose partitions are held.
+    /// What one transaction writes: the rows whose partitions are held.
     fn batch(&self, rows: &[Row]) -> Batch {
         let mut batch = Batch::default();
         let mut advances: BTreeMap<&TopicPartition, Advance> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The daemon: every part started in order, watched, and stopped in reverse.
+//! The daemon: starts all parts in order, monitors them, and stops them from source to sink.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +26,11 @@ use monitor_serve as serve;
 use monitor_store::{Bounded, PostgresStore, Store, StoreError};
 use monitor_telemetry::{self as telemetry, Readiness};
 
-/// How long storing what is in flight may take after SIGTERM.
+/// How long storing the rows in flight may take after SIGTERM.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
-/// How much longer than `store.statement_timeout_ms` an answer of Postgres is waited for: it
-/// cancels what takes too long itself, if it still lives.
+/// How much longer than `store.statement_timeout_ms` to wait for Postgres: it cancels a slow
+/// statement itself, unless it is down.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
 
 /// Why the daemon could not start, or had to stop.
@@ -39,13 +39,13 @@ pub enum DaemonError {
     /// The model cannot be opened.
     #[error(transparent)]
     Model(#[from] ArtifactError),
-    /// The store's settings or schema will not do.
+    /// The store's settings or schema are invalid.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The brands' terms will not do.
+    /// The terms of a brand are invalid.
     #[error(transparent)]
     Brands(#[from] BrandError),
-    /// A receiver's settings will not do.
+    /// A receiver's settings are invalid.
     #[error(transparent)]
     Notify(#[from] NotifyError),
     /// The Kafka source could not start.
@@ -68,12 +68,12 @@ impl Daemon {
         Self { settings, clock }
     }
 
-    /// Runs until `shutdown`; answers HTTP on `listener` from the first moment. Brokers,
-    /// Postgres and receivers that are away are waited for; `/readyz` tells.
+    /// Runs until `shutdown`; serves HTTP on `listener` from the start. Waits for brokers,
+    /// Postgres and receivers that are not available; `/readyz` shows which.
     ///
     /// # Errors
-    /// [`DaemonError`] for what waiting does not mend. Nothing is lost: the next run reads
-    /// on from what is stored.
+    /// [`DaemonError`] for problems that waiting does not solve. Nothing is lost: the next run
+    /// resumes at the stored position.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -92,11 +92,11 @@ impl Daemon {
         let heartbeat = Heartbeat::new(&settings.heartbeat)?;
         let brands = BrandMatcher::new(brand_rules(&settings))?;
 
-        // The page outlives the other parts, so that it can tell how they stop.
+        // The page runs longer than the other parts, so that it shows how they stop.
         let served = CancellationToken::new();
         let page = tokio::spawn(serve::serve(
             listener,
-            serve::State {
+            serve::ServeContext {
                 store: store.clone(),
                 readiness: readiness.clone(),
                 metrics,
@@ -152,8 +152,8 @@ impl Daemon {
             clock.clone(),
         );
 
-        // The later parts stop after the earlier: what the pipeline stored last is judged,
-        // what was judged is sent if its receiver answers.
+        // Later parts stop after earlier ones: the last stored minutes are evaluated, and the
+        // resulting notifications are sent if their receivers are available.
         let stop_judge = CancellationToken::new();
         let stop_dispatcher = CancellationToken::new();
         let judge = Evaluator::new(store, &settings, clock);
@@ -162,7 +162,7 @@ impl Daemon {
         let stop_pipeline = shutdown.child_token();
         let pipeline = pipeline.run(source, stop_pipeline.clone().cancelled_owned());
         tokio::pin!(pipeline);
-        // Neither of these two ends unless it is told to, or panics.
+        // The evaluator and the dispatcher end only on request, or when they panic.
         let dead = tokio::select! {
             outcome = &mut pipeline => Ok(outcome),
             _ = &mut judge => Err("judging"),
@@ -178,7 +178,7 @@ impl Daemon {
                 Err(PipelineError::Stage(part.into()))
             }
         };
-        tracing::info!("stopping: what was in flight is stored, or will be read again");
+        tracing::info!("stopping: the rows in flight are stored, or will be read again");
         for (token, task) in [(stop_judge, judge), (stop_dispatcher, dispatcher)] {
             token.cancel();
             if !task.is_finished() && tokio::time::timeout(DRAIN_MAX, task).await.is_err() {
@@ -191,7 +191,7 @@ impl Daemon {
     }
 }
 
-/// Waits for Postgres, then brings the schema up to date.
+/// Waits for Postgres, then migrates the schema.
 async fn migrate(store: &PostgresStore, retry_wait_max: Duration) -> Result<(), StoreError> {
     let mut wait = Duration::from_millis(100);
     loop {
@@ -206,7 +206,7 @@ async fn migrate(store: &PostgresStore, retry_wait_max: Duration) -> Result<(), 
     }
 }
 
-/// What the settings say of which tweet is about which brand.
+/// The rules of the settings that match tweets to brands.
 pub fn brand_rules(settings: &config::Settings) -> Vec<BrandRule> {
     settings
         .brands

@@ -1,16 +1,16 @@
-//! Where the stages meet, and the order in which they stop.
+//! The pipeline of the daemon: how the stages are connected, and in which order they stop.
 //!
 //! ```text
 //! source ─events─> intake ─batches─> prepare ─> score ─> commit ─> Postgres ─> judge ─> outbox ─> dispatcher
 //! ```
 //!
-//! Each arrow is a bounded channel, first in, first out, and carries partition changes in
-//! line with the rows, so the commit stage alone knows which positions are held.
+//! Each arrow is a bounded FIFO channel. It carries partition changes in order with the rows, so
+//! only the commit stage needs to know which positions are held.
 //!
-//! **Invariant.** A row is dropped only where its partition is no longer held, and then
-//! its next owner reads it again. To stop, the source stops first, each stage ends when
-//! the one before it has, and what is in flight is stored if Postgres answers in time.
-//! Deliberately absent: SQL, Kafka calls, statistics; each has its own folder.
+//! **Invariant.** A row is dropped only if its partition is no longer held; the next owner of the
+//! partition reads it again. On shutdown the source stops first, each stage ends after the
+//! stage before it, and the rows in flight are stored if Postgres is available in time.
+//! Deliberately absent: SQL, Kafka calls, statistics; each has its own crate.
 
 mod commit;
 mod daemon;

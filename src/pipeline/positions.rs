@@ -1,4 +1,4 @@
-//! Where the source reads on, as the store says.
+//! Decides where the source resumes, from the store's checkpoints.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct StoredPositions {
 }
 
 impl StoredPositions {
-    /// Asks `store`, on the runtime that this is called on.
+    /// Reads `store` on the current runtime. Must be called within a runtime.
     pub fn new(store: Arc<dyn Store>, start_at: StartAt) -> Self {
         Self { store, start_at, runtime: Handle::current() }
     }
@@ -30,11 +30,12 @@ impl Positions for StoredPositions {
         partitions: &[TopicPartition],
         bounds: &dyn Fn(&TopicPartition) -> Option<Bounds>,
     ) -> Option<Vec<Offset>> {
-        let away = |error: &StoreError| {
+        let unavailable = |error: &StoreError| {
             tracing::warn!(%error, "cannot read the checkpoints; trying again");
         };
         let topic = &partitions.first()?.topic;
-        let progress = self.runtime.block_on(self.store.progress(topic)).inspect_err(away).ok()?;
+        let progress =
+            self.runtime.block_on(self.store.progress(topic)).inspect_err(unavailable).ok()?;
         let claims: Vec<_> = partitions
             .iter()
             .map(|partition| {
@@ -45,20 +46,22 @@ impl Positions for StoredPositions {
             })
             .collect::<Option<_>>()?;
         let claimed = self.runtime.block_on(self.store.claim(&claims, self.start_at));
-        let resumes = claimed.inspect_err(away).ok()?;
+        let resumes = claimed.inspect_err(unavailable).ok()?;
         for (claim, resume) in claims.iter().zip(&resumes) {
             let (partition, position) = (&claim.partition, resume.position);
             match resume.reason {
                 ResumeReason::FirstSeen => {
                     tracing::info!(%partition, %position, "first read of this partition")
                 }
-                ResumeReason::Checkpoint => tracing::info!(%partition, %position, "reading on"),
+                ResumeReason::Checkpoint => {
+                    tracing::info!(%partition, %position, "resuming at the checkpoint")
+                }
                 ResumeReason::RetentionGap { lost } => {
                     counter!(telemetry::OFFSETS_LOST).increment(lost.unsigned_abs());
                     tracing::error!(%partition, %position, lost, "the broker deleted records before they were read: raise the topic's retention");
                 }
                 ResumeReason::BeyondEnd { checkpoint } => {
-                    tracing::error!(%partition, %position, %checkpoint, "the checkpoint lies beyond the partition's end: was the topic made anew? Reading from its start; known tweets are not counted twice");
+                    tracing::error!(%partition, %position, %checkpoint, "the checkpoint is beyond the partition's end: was the topic recreated? Reading from its start; known tweets are not counted twice");
                 }
             }
         }

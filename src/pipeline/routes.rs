@@ -1,4 +1,4 @@
-//! What people are told, as `alerting` has it, from the settings.
+//! Converts the settings of alerting and routes to the types of `monitor_core::alerting`.
 
 use chrono::TimeDelta;
 
@@ -6,8 +6,8 @@ use monitor_config::{self as config, Receiver, parse_quiet_hours};
 use monitor_core::alerting::{QuietHours, Route, SharePolicy, ShareRule, Thresholds, VolumePolicy};
 use monitor_core::domain::Cause;
 
-/// The routes, by name. One that groups brands does so for all but Alertmanagers, which group
-/// by themselves: it becomes two of one name.
+/// The routes. Alertmanager groups alerts itself, so a route with grouping becomes two routes of
+/// the same name: one with grouping for the other receivers, one without for Alertmanagers.
 pub fn routes(settings: &config::Settings) -> Vec<Route> {
     let groups_itself = |receiver: &String| {
         matches!(settings.receivers.get(receiver), Some(Receiver::Alertmanager(_)))
@@ -19,7 +19,7 @@ pub fn routes(settings: &config::Settings) -> Vec<Route> {
             group_wait: i64::try_from(route.group_wait_s)
                 .ok()
                 .and_then(TimeDelta::try_seconds)
-                .expect("waits are checked with the settings"),
+                .expect("validated with the settings"),
             ..alone.clone()
         };
         let alone_only = |receiver: &String| route.group_wait_s > 0 && groups_itself(receiver);
@@ -35,9 +35,8 @@ pub fn routes(settings: &config::Settings) -> Vec<Route> {
 
 fn route(name: &str, route: &config::Route) -> Route {
     let quiet = route.quiet_hours.as_deref().map(|hours| {
-        let (from, to) =
-            parse_quiet_hours(hours).expect("quiet hours are checked with the settings");
-        let zone = route.time_zone.parse().expect("zones are checked with the settings");
+        let (from, to) = parse_quiet_hours(hours).expect("validated with the settings");
+        let zone = route.time_zone.parse().expect("validated with the settings");
         QuietHours { from, to, zone, severity: route.quiet_hours_severity }
     });
     Route {
@@ -46,7 +45,7 @@ fn route(name: &str, route: &config::Route) -> Route {
         causes: route
             .causes
             .iter()
-            .map(|cause| Cause::parse(cause).expect("causes are checked with the settings"))
+            .map(|cause| Cause::parse(cause).expect("validated with the settings"))
             .collect(),
         severity_min: route.severity_min,
         receivers: route.receivers.clone(),
@@ -55,7 +54,7 @@ fn route(name: &str, route: &config::Route) -> Route {
     }
 }
 
-/// From where an incident is how bad.
+/// The thresholds of the severities.
 pub fn thresholds(alerting: &config::Alerting) -> Thresholds {
     Thresholds {
         warning_rise: alerting.warning_rise,
@@ -65,7 +64,7 @@ pub fn thresholds(alerting: &config::Alerting) -> Thresholds {
     }
 }
 
-/// How shares are judged.
+/// The policy that evaluates shares.
 pub fn policy(alerting: &config::Alerting) -> SharePolicy {
     let window_minutes = alerting.window_minutes;
     SharePolicy {
@@ -90,7 +89,7 @@ pub fn policy(alerting: &config::Alerting) -> SharePolicy {
     }
 }
 
-/// How volumes are judged; `None` where they are not.
+/// The policy that evaluates volumes; `None` if surges are disabled.
 pub fn surge_policy(alerting: &config::Alerting) -> Option<VolumePolicy> {
     alerting.surge.then_some(VolumePolicy {
         false_alarms_per_month: alerting.false_alarms_per_month,
@@ -105,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alertmanagers_group_by_themselves() {
+    fn alertmanagers_are_not_grouped() {
         let check = |name: &str, receivers: &str, group_wait_s: &str, expected: &[(&str, i64)]| {
             let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
             let set = [
@@ -117,7 +116,7 @@ mod tests {
                 set("routes.office.group_wait_s", group_wait_s),
                 set("routes.office.quiet_hours", "22:00-7:00"),
             ];
-            let settings = config::load_from(None, [], &set, &[]).expect("good settings");
+            let settings = config::load_from(None, [], &set, &[]).expect("valid settings");
             let routes = routes(&settings);
             let found: Vec<_> = routes
                 .iter()

@@ -1,4 +1,4 @@
-//! What can be checked of docker-compose.yml and the Dockerfile without Docker.
+//! Checks docker-compose.yml and the Dockerfile as far as possible without Docker.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
 }
 
-/// Whether the tag names a version, so that the image stays the same.
+/// Whether the tag names a version, so that each pull gets the same image.
 fn is_pinned(image: &str) -> bool {
     image.rsplit_once(':').is_some_and(|(_, tag)| {
         tag.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()) && tag.contains('.')
@@ -20,7 +20,7 @@ fn is_pinned(image: &str) -> bool {
 }
 
 #[test]
-fn distinguishes_versions_from_moving_tags() {
+fn distinguishes_pinned_from_moving_tags() {
     for (image, expected) in [
         ("postgres:17.6", true),
         ("axllent/mailpit:v1.27", true),

@@ -1,4 +1,4 @@
-//! Settings: the example file, bad files, and the layers over one another.
+//! Settings: the example file, invalid files, and the order of the layers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +31,7 @@ fn example() -> PathBuf {
 }
 
 #[test]
-fn no_settings_at_all_are_the_defaults_and_valid() {
+fn empty_settings_are_the_defaults_and_valid() {
     assert_eq!(load(None, &[], &[]).unwrap(), Settings::default());
 }
 
@@ -65,7 +65,7 @@ fn the_example_states_the_defaults() {
     assert_eq!((email.port, email.tls), (plain.port, plain.tls), "stated as defaults");
 }
 
-/// The keys that serde knows below `table`, by asking it for one that it does not know.
+/// The keys below `table`: serde lists them in its error about an unknown key.
 fn keys_of(table: &str, kind: Option<&str>) -> Vec<String> {
     let asked = if table.is_empty() { "xx".into() } else { format!("{table}.xx") };
     let mut set = vec![(asked.as_str(), "1")];
@@ -82,9 +82,9 @@ fn keys_of(table: &str, kind: Option<&str>) -> Vec<String> {
 }
 
 #[test]
-fn the_example_leaves_no_key_out() {
+fn the_example_has_every_key() {
     let text = fs::read_to_string(example()).unwrap();
-    // Table header to the keys set below it, those behind a `#` included.
+    // The keys by table header, including those that are commented out.
     let mut stated: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut table = "";
     for line in text.lines() {
@@ -123,7 +123,7 @@ fn the_example_leaves_no_key_out() {
 }
 
 #[test]
-fn each_bad_file_is_refused_in_words() {
+fn each_invalid_file_is_rejected_with_a_message() {
     let mut names = Vec::new();
     for entry in fs::read_dir(root().join("tests/fixtures/config")).unwrap() {
         let path = entry.unwrap().path();
@@ -148,7 +148,7 @@ fn each_bad_file_is_refused_in_words() {
 }
 
 #[test]
-fn later_layers_win() {
+fn later_layers_override_earlier_ones() {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     fs::write(&file, "[kafka]\ntopic = \"file\"\ngroup = \"file\"\nbrokers = \"file:1\"\n")
         .unwrap();
@@ -161,7 +161,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn text_becomes_what_the_setting_is() {
+fn text_is_converted_to_the_type_of_the_setting() {
     let env = [
         ("MONITOR_MODEL__THREADS", "7"),
         ("MONITOR_ALERTING__RISE_MIN", "0.075"),
@@ -214,7 +214,7 @@ fn only_names_with_two_underscores_are_settings() {
 }
 
 #[test]
-fn nothing_secret_is_printed() {
+fn no_secret_is_printed() {
     let settings = load(
         None,
         &[],
@@ -247,7 +247,7 @@ fn check_config(args: &[&str]) -> (bool, String, String) {
         .arg("check-config")
         .args(args)
         .current_dir(root())
-        // As whoever runs the tests may have it.
+        // The environment of the tests may set these.
         .env("MONITOR_CACHE", "/tmp")
         .env_remove("MONITOR_CONFIG")
         .output()
@@ -257,7 +257,7 @@ fn check_config(args: &[&str]) -> (bool, String, String) {
 }
 
 #[test]
-fn check_config_tells_what_it_found() {
+fn check_config_prints_a_summary() {
     let (valid, out, _) = check_config(&["--config", "config/monitor.example.toml"]);
     assert!(valid);
     insta::assert_snapshot!(out, @r"
@@ -313,7 +313,7 @@ fn check_config_opens_the_model() {
 }
 
 #[test]
-fn check_config_refuses_what_run_would() {
+fn check_config_rejects_what_run_rejects() {
     let refused = |set: &[&str], expected: &str| {
         let example = ["--config", "config/monitor.example.toml"];
         let set: Vec<_> = set.iter().flat_map(|&setting| ["--set", setting]).collect();
@@ -334,7 +334,7 @@ fn check_config_refuses_what_run_would() {
 }
 
 #[test]
-fn check_config_tells_who_is_forgotten() {
+fn check_config_lists_what_no_route_covers() {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     let text = fs::read_to_string(example()).unwrap();
     let (text, _) = text.split_once("[routes.office]").unwrap();

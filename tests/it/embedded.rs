@@ -1,4 +1,4 @@
-//! Each embedded part against a real client.
+//! Each embedded service with a real client.
 
 use std::fs;
 use std::time::Duration;
@@ -56,7 +56,7 @@ async fn postgres_keeps_its_data_and_port_through_stop_and_kill() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs initdb"]
-async fn postgres_wants_its_password_and_leaves_nothing_behind() {
+async fn postgres_requires_its_password_and_removes_its_folder() {
     let dir = tempfile::tempdir().unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     fs::set_permissions(dir.path(), mode).unwrap();
@@ -78,7 +78,7 @@ async fn postgres_wants_its_password_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn each_test_has_a_database_of_its_own() {
+async fn each_test_has_its_own_database() {
     let (one, other) = (support::fresh_database().await, support::fresh_database().await);
     for url in [&one, &other] {
         let mut connection = PgConnection::connect(url).await.unwrap();
@@ -105,7 +105,7 @@ async fn the_mock_broker_carries_records() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs nisshi"]
-async fn a_broker_on_disk_survives_its_own_death() {
+async fn a_broker_on_disk_survives_a_kill() {
     let mut broker = support::nisshi(Storage::Disk);
     let brokers = broker.brokers();
     assert_eq!(support::produce(&brokers, "tweets", "one").await, 0);
@@ -168,7 +168,7 @@ async fn mail_arrives_with_its_envelope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_mail_server_can_refuse_be_busy_and_be_closed() {
+async fn the_mail_server_can_reject_be_busy_and_close() {
     let server = MailServer::start_with(MailOptions {
         refuse: vec!["nobody@example.com".into()],
         busy_times: 1,
@@ -191,7 +191,7 @@ async fn the_mail_server_can_refuse_be_busy_and_be_closed() {
     assert_eq!(server.wait_for(2, SOON).len(), 2);
 }
 
-/// A certificate for `localhost` that signed itself, and its key, as PEM.
+/// A self-signed certificate for `localhost`, and its key, as PEM.
 pub fn certificate() -> (Vec<u8>, Vec<u8>) {
     use openssl::{asn1::Asn1Time, bn::BigNum, hash::MessageDigest, pkey::PKey, rsa::Rsa, x509};
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
@@ -216,8 +216,8 @@ pub fn certificate() -> (Vec<u8>, Vec<u8>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mail_is_taken_over_starttls_after_login() {
-    // Another test may have installed it.
+async fn mail_is_accepted_over_starttls_after_login() {
+    // Another test may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
     let (cert, key) = certificate();

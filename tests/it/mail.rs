@@ -1,5 +1,5 @@
-//! Mails over real SMTP: a server by others that wants STARTTLS and a login, and one of our
-//! own that stalls, hangs up, refuses and lies.
+//! Mails over real SMTP: a server library that requires STARTTLS and a login, and a scripted
+//! server that stalls, closes connections, rejects mails and misbehaves.
 
 pub mod server;
 
@@ -28,7 +28,7 @@ fn now() -> DateTime<Utc> {
     at("2026-01-01T12:00:00Z")
 }
 
-/// Settings to mail over a server on this machine, in the clear.
+/// Settings for a server on this machine, unencrypted.
 fn settings(port: u16) -> config::Email {
     config::Email {
         host: "localhost".into(),
@@ -48,7 +48,7 @@ fn notifier(settings: &config::Email) -> EmailNotifier {
     EmailNotifier::new("comms", settings, Duration::from_secs(5)).expect("good settings")
 }
 
-/// A step of an incident, in the outbox for the receiver "comms".
+/// An outbox row of an incident for the receiver "comms".
 fn row(transition: &str) -> OutboxRow {
     let (since, opened_at) = (at("2015-02-23T13:20:00Z"), at("2015-02-23T14:05:00Z"));
     let interval = |low, high| Interval { low, high };
@@ -114,7 +114,7 @@ fn told(outcome: Outcome) -> String {
 
 // --- A real server ----------------------------------------------------------------------
 
-/// A mail server that wants STARTTLS and a login, its certificates, and good settings.
+/// A mail server that requires STARTTLS and a login, its certificates, and valid settings.
 fn guarded(folder: &tempfile::TempDir) -> (MailServer, Certificates, config::Email) {
     let certificates = Certificates::new(folder.path(), "localhost");
     let server = MailServer::start_with(MailOptions {
@@ -144,7 +144,7 @@ async fn mail_goes_over_starttls_after_a_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_safe_is_not_sent() {
+async fn nothing_is_sent_over_an_insecure_connection() {
     let folder = tempfile::tempdir().expect("a folder");
     let (server, _, good) = guarded(&folder);
     let others = tempfile::tempdir().expect("a folder");
@@ -164,7 +164,7 @@ async fn what_is_not_safe_is_not_sent() {
     };
     let wrong = |s: &mut config::Email| s.password = Some(Secret::new("wrong horse"));
     let both = "boss@example.com, comms@example.com: localhost:";
-    let refused = "refuses the login of \"monitor\": permanent error (535)";
+    let refused = "rejects the login of \"monitor\": permanent error (535)";
     check("wrong password", &wrong, &[both, refused]).await;
     let no_login = |s: &mut config::Email| (s.username, s.password) = (None, None);
     check("no login", &no_login, &[BOSS]).await;
@@ -179,7 +179,7 @@ async fn what_is_not_safe_is_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_mail_goes_in_the_clear_where_starttls_is_asked_for() {
+async fn no_mail_is_sent_unencrypted_if_starttls_is_required() {
     let server = MailServer::start().expect("a mail server");
     let settings = config::Email { tls: SmtpTls::Starttls, ..settings(server.address().port()) };
     let found = told(notifier(&settings).notify(&row("opened"), now()).await);
@@ -188,12 +188,12 @@ async fn no_mail_goes_in_the_clear_where_starttls_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_mails_of_an_incident_stand_in_one_thread() {
+async fn all_mails_of_an_incident_are_in_one_thread() {
     let server = MailServer::start().expect("a mail server");
     let settings = config::Email { to: vec![COMMS.into()], ..settings(server.address().port()) };
     let notifier = notifier(&settings);
     let steps = ["opened", "updated-23745500", "resolved"];
-    // The last one twice: a daemon that died before it could record is followed by another.
+    // The last one twice, as after a daemon that died before it recorded the outcome.
     for step in steps.iter().chain(&steps[2..]) {
         assert_eq!(notifier.notify(&row(step), now()).await, Outcome::Sent);
     }
@@ -218,11 +218,11 @@ async fn all_mails_of_an_incident_stand_in_one_thread() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_an_incident_that_joined_another_answers_the_mail_it_joined() {
+async fn the_resolve_of_a_grouped_incident_replies_to_the_grouped_mail() {
     let server = MailServer::start().expect("a mail server");
     let settings = config::Email { to: vec![COMMS.into()], ..settings(server.address().port()) };
     let notifier = notifier(&settings);
-    // As the store words them: the joiner's thread is the key of what it joined.
+    // As in the store: the thread of a grouped notification is the key of the group's mail.
     let (host, end) = (row("opened-23745005"), row("resolved-23745185"));
     let joined = Notification {
         incident_id: 2,
@@ -278,7 +278,7 @@ async fn a_mail_has_text_and_html_with_its_picture() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_bad_address_does_not_stop_the_others() {
+async fn one_invalid_address_does_not_block_the_others() {
     let options = |refuse: &[&str]| MailOptions {
         refuse: refuse.iter().map(|&to| to.to_owned()).collect(),
         ..MailOptions::default()
@@ -299,7 +299,7 @@ async fn one_bad_address_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_goes_only_to_those_who_have_not_got_it() {
+async fn a_retry_goes_only_to_recipients_without_the_mail() {
     let options = MailOptions { busy_times: 1, ..MailOptions::default() };
     let server = MailServer::start_with(options).expect("a mail server");
     let notifier = notifier(&settings(server.address().port()));
@@ -314,7 +314,7 @@ async fn a_retry_goes_only_to_those_who_have_not_got_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_server_that_is_away_is_tried_again() {
+async fn an_unavailable_mail_server_is_retried() {
     let server = MailServer::start().expect("a mail server");
     let notifier = notifier(&settings(server.address().port()));
     let row = row("opened");
@@ -326,7 +326,7 @@ async fn a_mail_server_that_is_away_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_mailbox_does_not_hold_the_others_up_for_long() {
+async fn a_full_mailbox_delays_the_row_only_briefly() {
     let row = row("opened");
     let check = async |name, full: &'static [&str], expected: [&str; 4]| {
         let script = |line: &str| {
@@ -341,13 +341,13 @@ async fn a_full_mailbox_does_not_hold_the_others_up_for_long() {
     };
     let again = "partly, retry: boss@example.com: transient error (452)";
     let over = "partly: boss@example.com: transient error (452)";
-    // The fourth attempt is none of the dispatcher's: all has been forgotten.
+    // The dispatcher makes no fourth attempt; by then the notifier has forgotten the row.
     check("one", &[BOSS], [again, again, over, again]).await;
     check("all", &[BOSS, COMMS], ["retry: "; 4]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn few_sessions_are_open_at_one_time() {
+async fn the_number_of_sessions_is_limited() {
     let script = |line: &str| line.starts_with("RCPT").then_some(Act::Stall);
     let server = Scripted::start(None, script).await;
     let to = (0..12).map(|n| format!("n{n}@example.com")).collect();
@@ -359,7 +359,7 @@ async fn few_sessions_are_open_at_one_time() {
         while recipients() < 5 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // All five stall now; a sixth would come at once.
+        // All five sessions stall now; a sixth would have arrived at once.
         tokio::time::sleep(Duration::from_millis(300)).await;
     };
     let row = row("opened");
@@ -372,12 +372,12 @@ async fn few_sessions_are_open_at_one_time() {
 // --- A server that misbehaves -----------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_that_misbehave_are_judged_by_when_and_how() {
+async fn failures_are_classified_by_phase_and_code() {
     type Script = fn(&str) -> Option<Act>;
     let check = async |name, script: Script, expected: &str| {
         let server = Scripted::start(None, script).await;
         let settings = config::Email { to: vec![COMMS.into()], ..settings(server.port) };
-        // Only those that stall need the end of it.
+        // Only the stalled ones need the timeout.
         let limit = if expected.contains("no end") { 500 } else { 20_000 };
         let notifier = EmailNotifier::new("comms", &settings, Duration::from_millis(limit));
         let notifier = notifier.expect("good settings");
@@ -391,7 +391,7 @@ async fn servers_that_misbehave_are_judged_by_when_and_how() {
     fn on(line: &str, word: &str, act: Act) -> Option<Act> {
         (line.split(' ').next() == Some(word)).then_some(act)
     }
-    let cut_off = format!("retry: {COMMS}: no end within 450 ms");
+    let cut_off = format!("retry: {COMMS}: no result within 450 ms");
     let later = format!("retry: {COMMS}: transient error ");
     let never = format!("permanent: {COMMS}: permanent error ");
     let connect = format!("retry: {COMMS}: cannot connect to localhost:");
@@ -421,13 +421,13 @@ async fn servers_that_misbehave_are_judged_by_when_and_how() {
     let chatty: Script = |l| on(l, "RCPT", Act::Say(format!("550 {}", "no ".repeat(300))));
     check("talks at length", chatty, &never).await;
     check("talks without end", |l| on(l, "RCPT", Act::Say("5".repeat(1 << 20))), "retry: ").await;
-    // It has said that it has taken the mail: to send it again would be a repeat.
+    // The server has accepted the mail: sending it again would be a duplicate.
     check("stalls when bid farewell", |l| on(l, "QUIT", Act::Stall), "sent").await;
     check("hangs up instead of a farewell", |l| on(l, "QUIT", Act::Drop), "sent").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_may_begin_with_the_first_byte() {
+async fn tls_works_from_the_first_byte() {
     let folder = tempfile::tempdir().expect("a folder");
     let certificates = Certificates::new(folder.path(), "localhost");
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -454,7 +454,7 @@ async fn tls_may_begin_with_the_first_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_repeats_the_password_does_not_get_it_into_our_errors() {
+async fn errors_hide_a_password_that_the_server_repeats() {
     let folder = tempfile::tempdir().expect("a folder");
     let certificates = Certificates::new(folder.path(), "localhost");
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,5 +1,5 @@
-//! Notifications over real sockets: a web server that checks signatures, a mail server
-//! that refuses. Time is simulated; only the sockets take as long as they take.
+//! Notifications over real sockets: a web server that verifies signatures, a mail server that
+//! rejects mails. Time is simulated, except for the sockets.
 
 mod http;
 mod limits;
@@ -25,7 +25,7 @@ async fn post(receiver: &HttpReceiver, row: &OutboxRow) -> Outcome {
 }
 
 #[tokio::test]
-async fn webhooks_are_judged_by_their_answer() {
+async fn webhooks_interpret_the_response() {
     let rig = Rig::new();
     rig.step(Transition::Opened, &["hook"]).await;
     let row = &rig.lease().await[0];
@@ -102,7 +102,7 @@ async fn a_webhook_is_retried_under_one_key_and_one_body() {
 }
 
 #[tokio::test]
-async fn a_stalled_receiver_holds_up_no_other() {
+async fn a_stalled_receiver_does_not_delay_others() {
     let rig = Rig::new();
     let stalled = HttpReceiver::start(vec![Answer::stall(Duration::from_secs(600))]).await;
     let prompt = HttpReceiver::start(Vec::new()).await;
@@ -117,7 +117,7 @@ async fn a_stalled_receiver_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_is_kept_as_dead() {
+async fn an_undeliverable_notification_is_kept_as_dead() {
     let rig = Rig::new();
     let refusing = HttpReceiver::start(vec![Answer::status(StatusCode::GONE)]).await;
     rig.step(Transition::Opened, &["hook"]).await;
@@ -129,13 +129,13 @@ async fn what_cannot_be_sent_is_kept_as_dead() {
 }
 
 #[tokio::test]
-async fn what_one_daemon_does_not_know_another_sends() {
+async fn a_receiver_unknown_to_one_daemon_is_served_by_another() {
     let rig = Rig::new();
     let refusing = HttpReceiver::start(vec![Answer::status(StatusCode::GONE)]).await;
     let added = HttpReceiver::start(Vec::new()).await;
     rig.step(Transition::Opened, &["added", "hook"]).await;
     let older = rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&refusing)))]));
-    // Both rows are leased at once, so when one is dead the other has been tried too.
+    // Both rows are leased together, so when one is dead the other was tried too.
     rig.settled(1, 1).await;
     older.stop().await;
     rig.settled(1, 1).await;
@@ -151,7 +151,7 @@ async fn what_one_daemon_does_not_know_another_sends() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_never_answers_is_given_up() {
+async fn a_notification_to_a_silent_receiver_dies() {
     let rig = Rig::new();
     let away = Answer::status(StatusCode::SERVICE_UNAVAILABLE);
     let receiver = HttpReceiver::start(vec![away; 100]).await;
@@ -168,7 +168,7 @@ async fn a_receiver_that_never_answers_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_stop_lets_a_send_come_to_its_end() {
+async fn a_stop_waits_for_the_send_in_flight() {
     let rig = Rig::new();
     let slow = HttpReceiver::start(vec![Answer::stall(Duration::from_millis(300))]).await;
     rig.step(Transition::Opened, &["hook"]).await;
@@ -180,14 +180,14 @@ async fn a_stop_lets_a_send_come_to_its_end() {
 }
 
 #[tokio::test]
-async fn the_store_may_go_away_and_come_back() {
+async fn sending_survives_a_store_outage() {
     let rig = Rig::new();
     let receiver = HttpReceiver::start(vec![Answer::stall(Duration::from_millis(200))]).await;
     rig.step(Transition::Opened, &["hook"]).await;
     let running =
         rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&receiver)))]));
     eventually("a send has begun", || receiver.requests().len() == 1).await;
-    // It goes away in the midst of the send, for longer than the lease.
+    // The store is down during the send, for longer than the lease.
     rig.store.set_away(true);
     tokio::time::sleep(Duration::from_millis(300)).await;
     rig.clock.advance(Duration::from_secs(600));
@@ -207,7 +207,7 @@ async fn the_store_may_go_away_and_come_back() {
 }
 
 #[tokio::test]
-async fn mails_reach_a_real_server_in_one_thread() {
+async fn mails_of_an_incident_form_one_thread_on_a_real_server() {
     let rig = Rig::new();
     let server = MailServer::start().expect("a mail server");
     rig.step(Transition::Opened, &["comms"]).await;
@@ -236,12 +236,12 @@ async fn mails_reach_a_real_server_in_one_thread() {
 }
 
 #[tokio::test]
-async fn a_sender_that_dies_before_it_records_is_followed_by_another() {
+async fn a_row_is_sent_again_if_the_sender_dies_before_recording() {
     let rig = Rig::new();
     let server = MailServer::start().expect("a mail server");
     let hook = HttpReceiver::start(Vec::new()).await;
     rig.step(Transition::Opened, &["comms", "hook"]).await;
-    // The first sender leases, sends, and is gone before it can record.
+    // The first sender leases and sends, and dies before it records the outcome.
     let rows = rig.lease().await;
     let mailer = EmailNotifier::new("comms", &email(&server), Duration::from_secs(5));
     assert_eq!(mailer.expect("good").notify(&rows[0], rig::now()).await, Outcome::Sent);
@@ -274,7 +274,7 @@ async fn a_sender_that_dies_before_it_records_is_followed_by_another() {
 }
 
 #[test]
-fn bad_receivers_are_named() {
+fn errors_name_the_invalid_receiver() {
     rig::install_tls();
     let settings = webhook_at("nowhere".into());
     let receivers = BTreeMap::from([("pager".to_owned(), Receiver::Webhook(settings))]);

@@ -14,7 +14,7 @@ use monitor_core::domain::{
     StartAt, TopicPartition,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
-use monitor_ingest::{Limits, MemorySource};
+use monitor_ingest::{MemorySource, WireLimits};
 use monitor_model::{Classifier, ClassifyError, Encoding, Model, ModelHandle};
 use monitor_store::{
     Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, MemoryStore,
@@ -158,7 +158,7 @@ fn topic(random: &mut ChaCha8Rng) -> (MemorySource, BTreeSet<String>, usize) {
 fn settings() -> Settings {
     Settings {
         batching: Policy { rows_max: 17, wait_max: Duration::from_millis(5) },
-        limits: Limits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
+        limits: WireLimits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
         retry_wait_max: Duration::from_millis(1),
         drain_max: Duration::from_secs(30),
     }

@@ -13,7 +13,7 @@ use monitor_core::batching::Policy;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Offset, StartAt, TopicPartition};
 use monitor_core::text::BrandMatcher;
-use monitor_ingest::{Control, Event, Limits, Load, Record, Source};
+use monitor_ingest::{Control, Event, Load, Record, Source, WireLimits};
 use monitor_model::{self as classifier, Encoding, ModelHandle};
 use monitor_store::{Claim, MemoryStore, Store};
 use tokio::sync::{mpsc, watch};
@@ -98,7 +98,7 @@ async fn every_tweet_is_scored_once_by_the_model_of_its_time() {
     let pipeline = Pipeline::new(
         Settings {
             batching: Policy { rows_max: 7, wait_max: Duration::from_millis(5) },
-            limits: Limits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
+            limits: WireLimits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
             retry_wait_max: Duration::from_millis(1),
             drain_max: Duration::from_secs(30),
         },

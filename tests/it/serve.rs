@@ -1,4 +1,4 @@
-//! The page and its neighbours, over a real socket.
+//! The page, the API, health checks and metrics, over a real socket.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use monitor_core::domain::{
     Cause, Counts, Evidence, Interval, Minute, Offset, Probability, Score, Severity, ShareEvidence,
     StartAt, TopicPartition, Transition, Tweet, TweetId,
 };
-use monitor_serve::{State, serve};
+use monitor_serve::{ServeContext, serve};
 use monitor_store::{
     Advance, Batch, Claim, Decision, Delivery, Drivers, MemoryStore, Notification, ScoredTweet,
     Step, Store,
@@ -41,7 +41,7 @@ impl Site {
         let (store, readiness) = (Arc::new(store), Arc::new(Readiness::default()));
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
         let clock = Arc::new(SimulatedClock::at(now));
-        let state = State {
+        let context = ServeContext {
             store: store.clone(),
             readiness: readiness.clone(),
             metrics: telemetry::init_metrics(),
@@ -49,7 +49,7 @@ impl Site {
             clock: clock.clone(),
         };
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, state, shutdown.clone()));
+        let task = tokio::spawn(serve(listener, context, shutdown.clone()));
         Self { url, store, readiness, clock, shutdown, task }
     }
 
@@ -64,14 +64,14 @@ impl Site {
     }
 }
 
-/// A small generator, so that the picture is the same in every run.
+/// A small random number generator with a fixed seed, so that the page is the same in every run.
 fn noise(seed: &mut u64) -> f64 {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*seed >> 33) as f64 / (1_u64 << 31) as f64
 }
 
-/// A week of tweets about a brand: `per_hour` by day, half at night, `share` of them
-/// negative, and `storm` in a stretch of hours.
+/// A week of tweets about a brand: `per_hour` by day and fewer at night, a part `share` of them
+/// negative; `storm` is a range of hours with another share.
 async fn week(store: &MemoryStore, brand: &str, per_hour: f64, share: f64, storm: (i64, i64, f64)) {
     let mut seed = brand.len() as u64;
     let partition = TopicPartition::new(brand, 0);
@@ -182,7 +182,7 @@ async fn full_store() -> MemoryStore {
 const BRANDS: &[&str] = &["united", "jetblue", "virgin america", NASTY, "delta"];
 
 #[tokio::test]
-async fn the_page_shows_what_there_is() {
+async fn the_page_shows_brands_and_incidents() {
     let site = Site::start(full_store().await, BRANDS).await;
     let answer = reqwest::get(&site.url).await.expect("an answer");
     assert_eq!(answer.status(), 200);
@@ -192,7 +192,7 @@ async fn the_page_shows_what_there_is() {
 
     assert!(!page.contains("<script>alert"), "not escaped");
     assert!(page.contains("&lt;script&gt;alert"), "escaped");
-    assert_eq!(page.matches("<script>").count(), 1, "only our own");
+    assert_eq!(page.matches("<script>").count(), 1, "only the page's own script");
     for elsewhere in ["http://", "https://", "src=", "@import", "url("] {
         assert!(!page.contains(elsewhere), "{elsewhere}");
     }
@@ -209,7 +209,7 @@ async fn the_page_shows_what_there_is() {
 }
 
 #[tokio::test]
-async fn the_api_tells_the_same() {
+async fn the_api_returns_the_same_data() {
     let site = Site::start(full_store().await, BRANDS).await;
     let (status, answer) = site.json("/api/status").await;
     assert_eq!(status, 200);
@@ -224,7 +224,7 @@ async fn the_api_tells_the_same() {
         .collect();
     assert_eq!(ids, [3, 2, 1], "newest first");
     let brands = answer["brands"].as_array().expect("a list");
-    assert_eq!(brands[0]["name"], NASTY, "trouble first");
+    assert_eq!(brands[0]["name"], NASTY, "the brand with an open incident first");
     let delta = brands.iter().find(|b| b["name"] == "delta").expect("delta");
     assert_eq!(delta["last_24_hours"]["total"], 0);
     assert!(delta["last_24_hours"]["share"].is_null() && delta["newest_minute"].is_null());
@@ -240,18 +240,18 @@ async fn the_api_tells_the_same() {
 }
 
 #[tokio::test]
-async fn many_looks_are_one_question() {
+async fn many_requests_query_the_store_once() {
     let site = Site::start(MemoryStore::new(), &["united"]).await;
     let scores = async || site.json("/api/status").await.1["totals"]["scores"].clone();
     assert_eq!(scores().await, 0);
     week(&site.store, "united", 10.0, 0.5, (0, 0, 0.0)).await;
     assert_eq!(scores().await, 0, "still the last view");
     site.clock.advance(std::time::Duration::from_secs(3));
-    assert_ne!(scores().await, 0, "asked again");
+    assert_ne!(scores().await, 0, "queried again");
 }
 
 #[tokio::test]
-async fn readiness_names_what_is_not_ready() {
+async fn readiness_names_the_parts_that_are_not_ready() {
     let site = Site::start(MemoryStore::new(), &[]).await;
     assert_eq!(site.get("/healthz").await, (200, "ok".to_owned()));
     let check = async |name, status, expected: serde_json::Value| {
@@ -276,7 +276,7 @@ async fn readiness_names_what_is_not_ready() {
     assert_eq!(status, 503);
     let reason = answer["parts"]["store"].as_str().expect("a reason");
     assert!(reason.starts_with("Postgres is not available"), "{reason}");
-    assert_eq!(site.get("/healthz").await.0, 200, "alive all the same");
+    assert_eq!(site.get("/healthz").await.0, 200, "alive nevertheless");
 
     let (status, page) = site.get("/").await;
     assert_eq!(status, 503);
@@ -296,7 +296,7 @@ async fn metrics_are_prometheus_text() {
 }
 
 #[tokio::test]
-async fn it_stops_when_told() {
+async fn stops_on_shutdown() {
     let site = Site::start(MemoryStore::new(), &[]).await;
     site.shutdown.cancel();
     let stopped = tokio::time::timeout(std::time::Duration::from_secs(10), site.task).await;

@@ -1,13 +1,13 @@
-//! Which addresses lie on the public internet; pure.
+//! Distinguishes public from private IP addresses; pure.
 //!
-//! **Invariant.** What is not known to be public is not: an address that stands for another
-//! (IPv4 within IPv6, by mapping, NAT64 or 6to4) is judged by the other.
+//! **Invariant.** An address counts as private unless it is known to be public. An IPv6 address
+//! that embeds an IPv4 address (mapped, NAT64 or 6to4) counts as that IPv4 address does.
 //! Source: the IANA registries of special-purpose addresses (RFC 6890).
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Whether an address is one of the public internet: not of this machine, of a private
-/// network, of a cloud's metadata service, or for several at once.
+/// Whether an address is on the public internet: not an address of this machine, of a private
+/// network or of a cloud's metadata service, and not a multicast or broadcast address.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_public_from_private() {
+    fn distinguishes_public_from_private() {
         let check = |name, address: &str, expected| {
             let address = address.parse().expect("an address");
             assert_eq!(is_public(address), expected, "{name}: {address}");

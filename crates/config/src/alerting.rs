@@ -1,4 +1,4 @@
-//! `[alerting]`, `[stream]`, `[routes.*]` and `[heartbeat]`: what people are told, and who.
+//! `[alerting]`, `[stream]`, `[routes.*]` and `[heartbeat]`: when to notify, and whom.
 
 use std::fmt;
 
@@ -8,87 +8,87 @@ use serde::Deserialize;
 
 use super::receivers::origin;
 
-/// `[alerting]`: what counts as a bad buzz.
+/// `[alerting]`: when a share of negative tweets is a bad buzz.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alerting {
-    /// How shares are judged.
+    /// The rule that evaluates shares.
     pub rule: Rule,
-    /// Of the rule `e-detector`: how often chance alone may alarm, a brand and 30 days.
+    /// Of the rule `e-detector`: most false alarms per brand and 30 days.
     pub false_alarms_per_month: f64,
     /// Of the rule `share-above`: the share, in 0..1.
     pub share_above: f64,
-    /// Of the rule `times-previous`: how many times the share of the window before.
+    /// Of the rule `times-previous`: the factor over the share of the previous window.
     pub times_previous: f64,
     /// Of the rules `share-above` and `times-previous`: their window, in minutes.
     pub window_minutes: u32,
     /// Fewest tweets since the rise began.
     pub tweets_min: u64,
-    /// Least rise of the share over the expected one, in 0..1.
+    /// Smallest rise of the share above the expected share, in 0..1.
     pub rise_min: f64,
     /// Fewest tweets in the baseline.
     pub baseline_tweets_min: u64,
     /// The short window, which must show the rise too, in minutes of event time.
     pub short_window_minutes: u32,
-    /// For how many minutes on end all that must hold.
+    /// For how many consecutive minutes the conditions must hold.
     pub for_minutes: u32,
-    /// An incident resolves once its rise has been gone this long.
+    /// An incident resolves when its rise has been over for this long.
     pub resolve_minutes: u32,
-    /// A share that stays up this long is the new normal: the incident is closed and
-    /// the baseline learns it.
+    /// A share that stays high for this long becomes the new baseline, and the incident is
+    /// closed.
     pub incident_minutes_max: u32,
-    /// How often people are told again of an incident that goes on; 0 is never.
+    /// How often the notification of an open incident is repeated; 0 is never.
     pub repeat_minutes: u32,
-    /// A rise from which an incident is a warning, in 0..1.
+    /// An incident is a warning from this rise on, in 0..1.
     pub warning_rise: f64,
-    /// A rise from which it is critical, in 0..1.
+    /// An incident is critical from this rise on, in 0..1.
     pub critical_rise: f64,
-    /// Followers reached by its negative tweets from which it counts one step worse.
+    /// The severity is one step higher if the negative tweets reach this many followers.
     pub reach_followers: u64,
-    /// Whether many more tweets than usual are an incident too.
+    /// Whether a surge of tweets is an incident too.
     pub surge: bool,
-    /// How many times the usual volume.
+    /// A surge is at least this many times the usual volume.
     pub surge_times_min: f64,
-    /// How far event time may run behind the newest tweet of a partition.
+    /// How late a tweet may arrive after newer tweets of its partition.
     pub lateness_s: u64,
-    /// How often closed minutes are looked at.
+    /// How often closed minutes are evaluated.
     pub tick_ms: u64,
 }
 
-/// How shares are judged.
+/// A rule that evaluates shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Rule {
-    /// By what chance explains, within a budget of false alarms.
+    /// A rise beyond chance, within a budget of false alarms.
     EDetector,
-    /// By a fixed share.
+    /// A fixed share.
     ShareAbove,
-    /// By the share of the window before.
+    /// A multiple of the share of the previous window.
     TimesPrevious,
 }
 
-/// `[stream]`: when the stream itself is in trouble.
+/// `[stream]`: when the stream itself has a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Stream {
-    /// Minutes without a record from which the stream has gone quiet; 0 is never.
+    /// The stream is quiet after this many minutes without a record; 0 is never.
     pub quiet_minutes_max: u32,
-    /// Age of the oldest record not yet read from which reading lags, in minutes; 0 is never.
+    /// Reading lags if the oldest unread record is older than this, in minutes; 0 is never.
     pub lag_minutes_max: u32,
 }
 
-/// `[heartbeat]`: tells a watchdog that the daemon lives and can work.
+/// `[heartbeat]`: notifies a watchdog that the daemon runs and is ready.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Heartbeat {
-    /// What is asked for; the path, which may be a secret, is never printed.
+    /// The URL to request; its path, which may be a secret, is never printed.
     pub url: Option<String>,
     /// How often.
     pub every_s: u64,
 }
 
 impl Heartbeat {
-    /// Scheme, host and port of the URL: what of it may be printed.
+    /// Scheme, host and port of the URL: the part that may be printed.
     pub fn origin(&self) -> Option<String> {
         self.url.as_deref().map(origin)
     }
@@ -103,7 +103,8 @@ impl fmt::Debug for Heartbeat {
     }
 }
 
-/// `[routes.<name>]`: who hears of what. Without any route every receiver hears of all.
+/// `[routes.<name>]`: which receivers are notified of what. Without routes every receiver is
+/// notified of everything.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Route {
@@ -111,7 +112,7 @@ pub struct Route {
     pub brands: Vec<String>,
     /// Causes (`share`, `surge`, `quiet`, `lag`); empty is all.
     pub causes: Vec<String>,
-    /// The mildest severity told.
+    /// The lowest severity that is notified.
     pub severity_min: Severity,
     /// Names of receivers.
     pub receivers: Vec<String>,
@@ -119,14 +120,14 @@ pub struct Route {
     pub quiet_hours: Option<String>,
     /// Time zone of the quiet hours, such as `Europe/Paris`.
     pub time_zone: String,
-    /// The mildest severity that does not wait.
+    /// The lowest severity that does not wait.
     pub quiet_hours_severity: Severity,
-    /// How long a first notification waits for other brands to join it; 0 is no grouping.
+    /// How long a notification waits to be grouped with those of other brands; 0 is no grouping.
     pub group_wait_s: u64,
 }
 
-/// The ends of quiet hours such as `22:00-07:00`; `None` where the text is no such thing, or
-/// where both ends are the same.
+/// Parses quiet hours such as `22:00-07:00`; `None` if the text is invalid or both times are the
+/// same.
 pub fn parse_quiet_hours(text: &str) -> Option<(NaiveTime, NaiveTime)> {
     let time = |text: &str| NaiveTime::parse_from_str(text.trim(), "%H:%M").ok();
     let (from, to) = text.split_once('-')?;

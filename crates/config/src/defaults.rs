@@ -1,4 +1,4 @@
-//! What each setting is where nobody says otherwise.
+//! The default of each setting.
 //!
 //! **Invariant.** The defaults are valid, and `config/monitor.example.toml` states them.
 

@@ -1,9 +1,9 @@
-//! Lays the layers of settings over one another.
+//! Merges the layers of settings.
 //!
-//! **Invariant.** In the environment only a name with the prefix `MONITOR_` and a `__` in
-//! it is a setting, so that helpers such as `MONITOR_CACHE` never are. A value from the
-//! environment or a flag is text, which becomes a number only where a number is wanted: a
-//! password of digits stays one. A value in `[...]` is a list in TOML's words.
+//! **Invariant.** An environment variable is a setting only if its name begins with `MONITOR_`
+//! and contains `__`, so variables such as `MONITOR_CACHE` are not. A value of the environment
+//! or of a flag is text, and becomes a number only where a number is expected: a password of
+//! digits stays text. A value in `[...]` is a TOML list.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -17,17 +17,17 @@ use super::{
     Rule, Settings, SmtpTls, Webhook,
 };
 
-/// Checks that belong to the owner of a setting rather than to its form, such as whether a
-/// database URL is one that the store's client understands.
+/// A check by the crate that interprets a setting, such as whether the store's client can parse
+/// the database URL. It returns all problems; each names key, value and remedy.
 pub type Owner = fn(&Settings) -> Vec<Problem>;
 
-/// Reads defaults, then `file`, then `MONITOR_...` of `environment`
-/// (`MONITOR_KAFKA__BROKERS` sets `kafka.brokers`), then `overrides` (dotted key and
-/// value), and validates the outcome, also by `owners`.
+/// Reads the defaults, then `file`, then the variables `MONITOR_...` of `environment`
+/// (`MONITOR_KAFKA__BROKERS` sets `kafka.brokers`), then `overrides` (dotted key and value).
+/// Validates the result, with the checks of this crate and of all `owners`.
 ///
 /// # Errors
-/// A file that cannot be read, a key that does not exist, a value of the wrong type or
-/// out of range. The message names key, value and remedy.
+/// A file that cannot be read, an unknown key, a value of the wrong type or out of range. The
+/// message names key, value and remedy.
 pub fn load_from(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -51,7 +51,7 @@ pub fn load_from(
     );
     for (name, value) in lists {
         let key = name["MONITOR_".len()..].to_lowercase().replace("__", ".");
-        // Nothing comes after the environment but the flags, which are set after this.
+        // Overrides win over all sources; the flags are set later and win over these.
         layers = layers.set_override(key, list(&value))?;
     }
     for (key, value) in overrides {
@@ -65,7 +65,7 @@ pub fn load_from(
     Ok(settings)
 }
 
-/// The elements of a list such as `["a", "b"]`; `None` where the text is no list.
+/// The elements of a list such as `["a", "b"]`; `None` if the text is not a list.
 fn list(text: &str) -> Option<Vec<String>> {
     let text = text.trim();
     if !text.starts_with('[') {
@@ -75,7 +75,8 @@ fn list(text: &str) -> Option<Vec<String>> {
     table.into_values().next()
 }
 
-/// A syntax error as the config crate words it shows the line, which may hold a password.
+/// Checks the syntax of the file first: the `config` crate's own syntax error shows the line,
+/// which may contain a password.
 fn check_syntax(path: &Path) -> Result<(), ConfigError> {
     let file = || path.to_owned();
     let text = std::fs::read_to_string(path)
@@ -90,8 +91,8 @@ fn check_syntax(path: &Path) -> Result<(), ConfigError> {
     })
 }
 
-/// librdkafka's names have dots in them, which the layers take for levels: puts
-/// `{security: {protocol: "ssl"}}` together again as `security.protocol`.
+/// Deserializes librdkafka properties. Their names contain dots, which the `config` crate reads
+/// as levels: joins `{security: {protocol: "ssl"}}` to `security.protocol` again.
 pub(super) fn dotted<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
@@ -114,13 +115,13 @@ pub(super) fn dotted<'de, D: Deserializer<'de>>(
         Ok(out)
     } else {
         Err(serde::de::Error::custom(
-            "kafka.properties wants a name and a value each, such as \"security.protocol\" = \"ssl\"",
+            "kafka.properties needs a name and a value for each entry, such as \"security.protocol\" = \"ssl\"",
         ))
     }
 }
 
-/// The fields of all kinds of receivers: read as one, so that an unknown key is an error
-/// and a number may come from the environment; serde's own tags allow neither.
+/// The fields of all kinds of receivers. One struct for all makes an unknown key an error, and
+/// allows a number in the environment; serde's tagged enums support neither.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AnyReceiver {

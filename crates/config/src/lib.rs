@@ -1,10 +1,10 @@
-//! Settings in layers: defaults, file, environment, flags; later layers win.
+//! Settings in layers: defaults, file, environment, flags; later layers override earlier ones.
 //!
-//! **Invariant.** [`Settings`] that [`load_from`] returns are validated: every value is in
-//! range, values that depend on one another agree, every file they name exists.
+//! **Invariant.** The [`Settings`] that [`load_from`] returns are validated: each value is in
+//! range, values that depend on each other are consistent, each file that they name exists.
 //! Unknown keys are errors. No secret is ever printed, by `Debug` or in an error.
-//! Deliberately absent: reloading while running; a daemon
-//! restarts in a second and loses nothing.
+//! Deliberately absent: reloading while the daemon runs; it restarts in a second and loses
+//! nothing.
 
 mod address;
 mod alerting;
@@ -31,27 +31,27 @@ pub use receivers::{Alertmanager, Chat, Email, Endpoint, Receiver, SmtpTls, Webh
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
 pub struct Settings {
-    /// Where tweets come from.
+    /// The source of the tweets.
     pub kafka: Kafka,
-    /// Where scores go.
+    /// The database for scores and incidents.
     pub store: Store,
-    /// What scores them.
+    /// The model that scores the tweets.
     pub model: Model,
     /// When a batch closes.
     pub batching: Batching,
-    /// Whom the tweets are about, by brand name.
+    /// The brands that tweets are about, by name.
     pub brands: BTreeMap<String, Brand>,
-    /// What counts as a bad buzz.
+    /// When a share of negative tweets is a bad buzz.
     pub alerting: Alerting,
-    /// When the stream itself is in trouble.
+    /// When the stream itself has a problem.
     pub stream: Stream,
-    /// Who hears of what, by route name.
+    /// Which receivers are notified of which incidents, by route name.
     pub routes: BTreeMap<String, Route>,
-    /// How they hear of it, by receiver name.
+    /// Where notifications are sent, by receiver name.
     pub receivers: BTreeMap<String, Receiver>,
     /// How notifications are retried.
     pub delivery: Delivery,
-    /// The sign of life.
+    /// The heartbeat to a watchdog.
     pub heartbeat: Heartbeat,
     /// The page, health and metrics.
     pub http: Http,
@@ -69,19 +69,19 @@ pub struct Kafka {
     pub topic: String,
     /// Consumer group.
     pub group: String,
-    /// Where a partition without a checkpoint begins.
+    /// Where to start a partition that has no checkpoint.
     pub start_at: StartAt,
-    /// How partitions are shared among daemons.
+    /// How partitions are assigned to daemons.
     pub assignment: Assignment,
-    /// Larger records become dead letters, in bytes.
+    /// Longest record, in bytes; longer ones become dead letters.
     pub record_bytes_max: usize,
-    /// Records fetched but not yet batched; a full queue pauses the partitions.
+    /// Most records fetched and not yet in a batch; a full queue pauses the partitions.
     pub queue_rows_max: usize,
-    /// Bytes fetched but not yet stored; more pauses the partitions too.
+    /// Most bytes fetched and not yet stored; more pause the partitions too.
     pub queue_bytes_max: usize,
-    /// How long a partition must stand at its end before it stops holding event time back.
+    /// After this long at its end, a partition no longer holds event time back.
     pub idle_after_ms: u64,
-    /// A tweet dated further ahead of the machine's clock is a dead letter.
+    /// How far in the future a tweet may be dated; beyond that it becomes a dead letter.
     pub future_s_max: u64,
     /// Further librdkafka properties, such as `security.protocol`; their values, which may
     /// be passwords, are never printed.
@@ -107,15 +107,15 @@ impl fmt::Debug for Kafka {
     }
 }
 
-/// Partition assignment strategy, in Kafka's own words.
+/// Partition assignment strategy, named as in Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Assignment {
-    /// Incremental: a rebalance moves only the partitions it must.
+    /// Incremental: a rebalance moves as few partitions as possible.
     CooperativeSticky,
     /// Eager, by range.
     Range,
-    /// Eager, in turn.
+    /// Eager, round-robin.
     RoundRobin,
 }
 
@@ -125,11 +125,11 @@ pub enum Assignment {
 pub struct Store {
     /// `postgres://user:password@host:port/database`; never printed.
     pub url: String,
-    /// Most connections held open.
+    /// Most open connections.
     pub connections_max: u32,
-    /// A statement that runs longer is cancelled and tried again.
+    /// A statement that takes longer is cancelled and retried.
     pub statement_timeout_ms: u64,
-    /// Longest wait between two tries while Postgres is away.
+    /// Longest wait between two attempts while Postgres is not available.
     pub retry_wait_ms_max: u64,
 }
 
@@ -148,19 +148,19 @@ impl fmt::Debug for Store {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Model {
-    /// A model's name (its promoted version), or `name@version`.
+    /// The name of a model (for its promoted version), or `name@version`.
     pub name: String,
     /// Folder of the model registry.
     pub directory: PathBuf,
     /// Threads that libtorch may use.
     pub threads: usize,
-    /// `auto` (the first GPU, where there is one), `cpu`, `cuda:0`.
+    /// `auto` (the first GPU, if any), `cpu`, `cuda:0`.
     pub device: String,
-    /// How finely transformers compute.
+    /// Numeric precision of transformers.
     pub precision: Precision,
-    /// Tokens of one pass at most, padding counted; `None` is by the device.
+    /// Most tokens of one forward pass, including padding; `None` depends on the device.
     pub tokens_max: Option<usize>,
-    /// How often the daemon looks whether another version was promoted; 0 is never.
+    /// How often the daemon checks for a newly promoted version; 0 is never.
     pub reload_s: u64,
 }
 
@@ -184,7 +184,7 @@ pub struct Brand {
     pub handles: Vec<String>,
     /// `#hashtag`, any case, with or without the `#`.
     pub hashtags: Vec<String>,
-    /// Tags of the stream's own rules, exact.
+    /// Tags of the stream's rules, exact match.
     pub rule_tags: Vec<String>,
 }
 
@@ -192,21 +192,21 @@ pub struct Brand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Delivery {
-    /// How often the outbox is looked at.
+    /// How often the outbox is polled.
     pub poll_ms: u64,
     /// One attempt takes at most this long.
     pub timeout_ms: u64,
-    /// A row leased by a sender that died is free again after this long.
+    /// The lease of a row; it expires if the daemon that leased it dies.
     pub lease_ms: u64,
-    /// Wait before the second attempt; doubles from there, with jitter.
+    /// Wait before the second attempt; doubles with each attempt, with jitter.
     pub retry_wait_ms: u64,
     /// Longest wait between two attempts.
     pub retry_wait_ms_max: u64,
-    /// After this many attempts a notification is given up, and kept as dead.
+    /// After this many attempts a notification is dead: it is kept, but not sent again.
     pub attempts_max: u32,
-    /// After this many failures on end a receiver rests ...
+    /// After this many consecutive failures nothing is sent to a receiver ...
     pub circuit_failures: u32,
-    /// ... for this long; then one notification tries it out.
+    /// ... for this long; then one notification is sent as a probe.
     pub circuit_rest_ms: u64,
 }
 
@@ -214,9 +214,9 @@ pub struct Delivery {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Address and port of the page, health and metrics; port 0 takes a free one.
+    /// Address and port of the page, health and metrics; port 0 selects a free one.
     pub listen: String,
-    /// Address under which people reach the page; links in mails begin with it.
+    /// URL of the page for people; the start of the links in notifications.
     pub public_url: Option<String>,
 }
 
@@ -226,7 +226,7 @@ pub struct Http {
 pub struct Log {
     /// `tracing` filter, such as `info` or `monitor=debug`.
     pub filter: String,
-    /// Lines for people, or JSON for machines.
+    /// Text for people, or JSON for machines.
     pub format: LogFormat,
 }
 
@@ -236,17 +236,17 @@ pub struct Log {
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What is wrong with the settings, and what to do about it.
+/// What is wrong with the settings, and how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A layer could not be read, or has a key or type that does not exist.
+    /// A layer cannot be read, or has an unknown key or a value of the wrong type.
     #[error("cannot read the settings: {0}")]
     Read(config::ConfigError),
-    /// The file is not there or is not to be read.
+    /// The file does not exist or cannot be read.
     #[error("cannot read the settings file {}: {reason}", .file.display())]
     File {
         /// The file.
@@ -254,29 +254,29 @@ pub enum ConfigError {
         /// Why not.
         reason: std::io::Error,
     },
-    /// The file is not TOML. The line itself is not shown: it may hold a password.
+    /// The file is not TOML. The line itself is not shown: it may contain a password.
     #[error("{}, line {line}: {problem}", .file.display())]
     Syntax {
         /// The file.
         file: PathBuf,
-        /// Where reading ended, from 1.
+        /// The line of the error, from 1.
         line: usize,
-        /// What the parser says.
+        /// The parser's message.
         problem: String,
     },
-    /// Values that are out of range or at odds with one another; all of them.
+    /// All values that are out of range or inconsistent.
     #[error("{} in the settings:{}", count(.0.len(), "problem"), lines(.0))]
     Invalid(Vec<Problem>),
 }
 
-// No `#[from]`: that would make it the source too, and its words would be printed twice.
+// Not `#[from]`: that would also make it the source, and its message would be printed twice.
 impl From<config::ConfigError> for ConfigError {
     fn from(error: config::ConfigError) -> Self {
         Self::Read(error)
     }
 }
 
-/// One value that will not do.
+/// One invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Dotted key, as in the file.

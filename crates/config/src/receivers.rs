@@ -1,6 +1,6 @@
-//! `[receivers.*]`: how people are told.
+//! `[receivers.*]`: where notifications are sent.
 //!
-//! **Invariant.** No secret, and no URL's path, which may be one, is ever printed.
+//! **Invariant.** Secrets are never printed, nor the path of a URL, which may be a secret.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -34,13 +34,13 @@ pub struct Email {
     pub port: u16,
     /// How the connection is secured.
     pub tls: SmtpTls,
-    /// Login, if the server asks for one.
+    /// User name, if the server requires a login.
     pub username: Option<String>,
-    /// The login's password.
+    /// Password of the login.
     pub password: Option<Secret>,
-    /// File that holds the password, instead.
+    /// File that contains the password, as an alternative.
     pub password_file: Option<PathBuf>,
-    /// Certificates (PEM) trusted besides the public ones.
+    /// Certificates (PEM) trusted in addition to the public ones.
     pub ca_file: Option<PathBuf>,
     /// Sender address.
     pub from: String,
@@ -52,12 +52,12 @@ pub struct Email {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
 #[serde(try_from = "String")]
 pub enum SmtpTls {
-    /// Plain first, then STARTTLS, or no mail.
+    /// Unencrypted at first, then STARTTLS, which is required.
     #[default]
     Starttls,
     /// TLS from the first byte.
     Tls,
-    /// In the clear; for a relay on this machine.
+    /// Unencrypted; for a relay on this machine.
     None,
 }
 
@@ -68,11 +68,11 @@ pub struct Webhook {
     pub endpoint: Endpoint,
     /// Standard Webhooks secret, `whsec_` and base64.
     pub secret: Option<Secret>,
-    /// File that holds the secret, instead.
+    /// File that contains the secret, as an alternative.
     pub secret_file: Option<PathBuf>,
-    /// The secret before, while receivers change over: signed with as well.
+    /// The previous secret, while it is being replaced: requests are signed with both.
     pub previous_secret: Option<Secret>,
-    /// File that holds it, instead.
+    /// File that contains it, as an alternative.
     pub previous_secret_file: Option<PathBuf>,
 }
 
@@ -86,29 +86,29 @@ pub struct Chat {
 /// `kind = "alertmanager"`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alertmanager {
-    /// Its address, such as `http://alertmanager:9093`; the API's path is added.
+    /// Its URL, such as `http://alertmanager:9093`; the API's path is added.
     pub endpoint: Endpoint,
-    /// Bearer token, if it asks for one.
+    /// Bearer token, if it requires one.
     pub token: Option<Secret>,
-    /// File that holds the token, instead.
+    /// File that contains the token, as an alternative.
     pub token_file: Option<PathBuf>,
 }
 
-/// What all receivers over HTTP have.
+/// The settings of all HTTP receivers.
 #[derive(Clone, PartialEq)]
 pub struct Endpoint {
     /// The URL; its path, which may be a secret, is never printed.
     pub url: Option<Secret>,
-    /// File that holds the URL, instead.
+    /// File that contains the URL, as an alternative.
     pub url_file: Option<PathBuf>,
-    /// Whether it may be an address of this machine or of a private network.
+    /// Whether the URL may lead to this machine or to a private network.
     pub allow_private: bool,
-    /// Certificates (PEM) trusted besides the public ones.
+    /// Certificates (PEM) trusted in addition to the public ones.
     pub ca_file: Option<PathBuf>,
 }
 
 impl Endpoint {
-    /// Scheme, host and port of the URL: what of it may be printed.
+    /// Scheme, host and port of the URL: the part that may be printed.
     pub fn origin(&self) -> String {
         match (&self.url, &self.url_file) {
             (Some(url), _) => origin(url.expose()),

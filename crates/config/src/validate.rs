@@ -1,4 +1,4 @@
-//! What makes settings valid, each alone and against the others.
+//! Validates settings, each value alone and together with others.
 //!
 //! **Invariant.** All problems are found, not only the first; each names key, value and
 //! remedy, and shows no secret.
@@ -10,11 +10,11 @@ use std::fmt;
 
 use super::{ConfigError, Owner, Problem, Settings};
 
-/// Notes a problem unless the first argument holds: key, value, remedy.
+/// Records a problem (key, value, remedy) unless the first argument is true.
 type Check<'a> = dyn FnMut(bool, &str, &dyn fmt::Display, &str) + 'a;
 
 impl Settings {
-    /// Checks every value, alone and against the others, then by its owner.
+    /// Checks every value, alone and together with others, then calls the `owners`.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with all problems found, not only the first.
@@ -228,7 +228,7 @@ fn quoted(text: &str) -> String {
 }
 
 fn is_topic(text: &str) -> bool {
-    // A leading '^' would be a pattern to librdkafka.
+    // librdkafka would read a leading '^' as a pattern.
     (1..=249).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }

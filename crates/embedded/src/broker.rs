@@ -1,9 +1,9 @@
-//! librdkafka's own cluster, in this process: real protocol over sockets, memory only.
+//! librdkafka's mock cluster in this process: the real protocol over sockets, in memory only.
 //!
-//! **Invariant.** The cluster is touched by its own thread alone; librdkafka's handle is
-//! not made to be shared. It lives until the guard is dropped.
-//! Deliberately absent: durability, and more than about 100,000 records a partition; what
-//! claims something about a real broker is tested against [`super::Nisshi`].
+//! **Invariant.** Only the cluster's thread uses it, because librdkafka's handle is not
+//! thread-safe. The cluster exists until the guard is dropped.
+//! Deliberately absent: durability, and more than about 100,000 records per partition. Tests of
+//! the behaviour of a real broker use [`super::Nisshi`].
 
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -19,13 +19,13 @@ const BROKER_ID: i32 = 1;
 const REPLICATION: i32 = 1;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
-type Order = Box<dyn FnOnce(&Cluster) + Send>;
+type Command = Box<dyn FnOnce(&Cluster) + Send>;
 
 /// A running cluster of one broker; dropping it ends it.
 #[derive(Debug)]
 pub struct MockBroker {
     brokers: String,
-    orders: Option<mpsc::Sender<Order>>,
+    commands: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -34,9 +34,9 @@ impl MockBroker {
     /// with four partitions, or by [`MockBroker::create_topic`].
     ///
     /// # Errors
-    /// librdkafka refuses.
+    /// librdkafka returns an error.
     pub fn start(topic: &str, partitions: u32) -> Result<Self, EmbeddedError> {
-        let (orders, inbox) = mpsc::channel::<Order>();
+        let (commands, inbox) = mpsc::channel::<Command>();
         let (started, start) = mpsc::channel();
         let topic = topic.to_owned();
         let thread = std::thread::Builder::new()
@@ -49,8 +49,8 @@ impl MockBroker {
                 match cluster {
                     Ok(cluster) => {
                         let _ = started.send(Ok(cluster.bootstrap_servers()));
-                        for order in inbox {
-                            order(&cluster);
+                        for command in inbox {
+                            command(&cluster);
                         }
                     }
                     Err(error) => {
@@ -60,7 +60,7 @@ impl MockBroker {
             })
             .doing("start the broker's thread")?;
         let brokers = start.recv().map_err(|_| ended())??;
-        Ok(Self { brokers, orders: Some(orders), thread: Some(thread) })
+        Ok(Self { brokers, commands: Some(commands), thread: Some(thread) })
     }
 
     /// `host:port`, for `kafka.brokers`.
@@ -71,50 +71,53 @@ impl MockBroker {
     /// Adds a topic.
     ///
     /// # Errors
-    /// librdkafka refuses, as when there is one of that name.
+    /// librdkafka returns an error, for example because the topic exists.
     pub fn create_topic(&self, topic: &str, partitions: u32) -> Result<(), EmbeddedError> {
         let topic = topic.to_owned();
         self.ask(move |cluster| cluster.create_topic(&topic, count(partitions), REPLICATION))
     }
 
-    /// Closes all connections and takes no new ones, until [`MockBroker::up`].
+    /// Closes all connections and accepts no new ones, until [`MockBroker::up`].
     ///
     /// # Errors
-    /// librdkafka refuses.
+    /// librdkafka returns an error.
     pub fn down(&self) -> Result<(), EmbeddedError> {
         self.ask(|cluster| cluster.broker_down(BROKER_ID))
     }
 
-    /// Ends [`MockBroker::down`]; records and offsets are as they were.
+    /// Ends [`MockBroker::down`]; records and offsets are unchanged.
     ///
     /// # Errors
-    /// librdkafka refuses.
+    /// librdkafka returns an error.
     pub fn up(&self) -> Result<(), EmbeddedError> {
         self.ask(|cluster| cluster.broker_up(BROKER_ID))
     }
 
-    /// Has the cluster's own thread do something with it, such as have it answer with
-    /// errors, and hands back the outcome.
+    /// Runs `command` on the cluster's thread, for example to make the cluster return errors, and
+    /// returns its result.
     ///
     /// # Errors
-    /// What `order` came back with.
+    /// The error of `command`.
     pub fn ask<T: Send + 'static>(
         &self,
-        order: impl FnOnce(&Cluster) -> KafkaResult<T> + Send + 'static,
+        command: impl FnOnce(&Cluster) -> KafkaResult<T> + Send + 'static,
     ) -> Result<T, EmbeddedError> {
         let (answer, outcome) = mpsc::channel();
-        let order: Order = Box::new(move |cluster| {
-            let _ = answer.send(order(cluster));
+        let command: Command = Box::new(move |cluster| {
+            let _ = answer.send(command(cluster));
         });
-        self.orders.as_ref().and_then(|orders| orders.send(order).ok()).ok_or_else(ended)?;
+        self.commands
+            .as_ref()
+            .and_then(|commands| commands.send(command).ok())
+            .ok_or_else(ended)?;
         Ok(outcome.recv().map_err(|_| ended())??)
     }
 }
 
 impl Drop for MockBroker {
     fn drop(&mut self) {
-        // The thread ends with its inbox, and the cluster with the thread.
-        drop(self.orders.take());
+        // Dropping the sender ends the thread, which drops the cluster.
+        drop(self.commands.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -1,12 +1,12 @@
 //! A child process that cannot outlive this one.
 //!
-//! Linux sends a child its parent-death signal when the *thread* that made it ends, so
-//! each child is made by a thread of its own, which stays until the child has ended.
+//! Linux sends a child its parent-death signal when the *thread* that started it ends. So each
+//! child has its own thread, which starts it and waits for its end.
 //!
-//! **Invariant.** When this process ends, by whatever cause, the kernel signals the child;
-//! no signal is sent to a process id that was given back. Children are in process groups
-//! of their own: Ctrl-C reaches this process only, which then stops them in its order.
-//! Deliberately absent: reading the child's output; give it a file.
+//! **Invariant.** When this process ends, for any reason, the kernel signals the child. No
+//! signal is sent to a process id after it was released. Each child is in its own process
+//! group: Ctrl-C reaches only this process, which then stops the children in its own order.
+//! Deliberately absent: reading the child's output; redirect it to a file.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use libc::c_int;
 
-/// The user that runs what refuses to run as root.
+/// The user id of `nobody`, for programs that refuse to run as root.
 const NOBODY: u32 = 65_534;
 
 pub(super) fn is_root() -> bool {
@@ -24,7 +24,7 @@ pub(super) fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Has the command run as nobody where this process is root; tells that user's id.
+/// Makes the command run as `nobody` if this process is root; returns the user id of `nobody`.
 pub(super) fn not_as_root(command: &mut Command) -> Option<u32> {
     is_root().then(|| {
         command.uid(NOBODY).gid(NOBODY);
@@ -37,23 +37,23 @@ pub(super) fn not_as_root(command: &mut Command) -> Option<u32> {
 pub struct Child {
     pid: c_int,
     stop_signal: c_int,
-    state: Arc<State>,
+    state: Arc<ExitState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ExitState {
     exit: Mutex<Option<ExitStatus>>,
     ended: Condvar,
 }
 
 impl Child {
-    /// Starts `command`. `stop_signal` asks it to end: when the guard is dropped, and when
-    /// this process dies.
+    /// Starts `command`. `stop_signal` is sent to it when the guard is dropped, and when this
+    /// process ends.
     ///
     /// # Errors
-    /// The program is not there or may not be run.
+    /// The program does not exist or may not be run.
     pub fn spawn(mut command: Command, stop_signal: c_int) -> io::Result<Self> {
-        let state = Arc::new(State::default());
+        let state = Arc::new(ExitState::default());
         let (started, start) = mpsc::channel();
         let keeper = Arc::clone(&state);
         let thread = std::thread::Builder::new().name("child-keeper".into());
@@ -61,9 +61,9 @@ impl Child {
             // SAFETY: getpid has no preconditions and cannot fail.
             let parent = unsafe { libc::getpid() };
             command.process_group(0);
-            // SAFETY: between fork and exec only async-signal-safe calls are made, and
-            // nothing is allocated. std sets uid and gid before, which is the right order:
-            // a change of user clears the parent-death signal.
+            // SAFETY: between fork and exec the closure makes only async-signal-safe calls and
+            // allocates nothing. std sets uid and gid before it runs, as it must be: a change
+            // of user clears the parent-death signal.
             unsafe {
                 command.pre_exec(move || {
                     if libc::prctl(libc::PR_SET_PDEATHSIG, stop_signal) != 0 {
@@ -78,7 +78,7 @@ impl Child {
             }
             match command.spawn() {
                 Ok(child) => {
-                    // Process ids are positive and fit: the kernel's own type is c_int.
+                    // Process ids are positive and fit: the kernel uses a c_int.
                     let _ = started.send(Ok(child.id() as c_int));
                     keep(child, &keeper);
                 }
@@ -96,19 +96,19 @@ impl Child {
         self.pid.unsigned_abs()
     }
 
-    /// Sends a signal; false where the process has ended already.
+    /// Sends a signal; returns false if the process has already ended.
     pub fn signal(&self, signal: c_int) -> bool {
         let exit = self.lock();
-        // SAFETY: the keeper gives the id back only under this lock, and notes that it did.
+        // SAFETY: the keeper releases the id only under this lock, and then sets `exit`.
         exit.is_none() && unsafe { libc::kill(self.pid, signal) } == 0
     }
 
-    /// How it ended, if it did.
+    /// The exit status, if the process has ended.
     pub fn exit(&self) -> Option<ExitStatus> {
         *self.lock()
     }
 
-    /// Waits for its end, at most `timeout`.
+    /// Waits for the end of the process, at most `timeout`.
     pub fn wait(&self, timeout: Duration) -> Option<ExitStatus> {
         let exit = self.lock();
         *self
@@ -119,11 +119,11 @@ impl Child {
             .0
     }
 
-    /// Asks it to end by `signal`, waits at most `timeout`, then kills it. True where it
-    /// ended in time.
+    /// Sends `signal`, waits at most `timeout`, then kills the process. Returns true if it ended in
+    /// time.
     pub fn stop(&self, signal: c_int, timeout: Duration) -> bool {
         self.signal(signal);
-        // One that was paused must run to hear of it.
+        // A paused process must run to handle the signal.
         self.signal(libc::SIGCONT);
         if self.wait(timeout).is_some() {
             return true;
@@ -144,8 +144,8 @@ impl Drop for Child {
     }
 }
 
-/// Waits for the child's end; gives its id back only under the lock.
-fn keep(mut child: std::process::Child, state: &State) {
+/// Waits for the child's end; releases its id only under the lock.
+fn keep(mut child: std::process::Child, state: &ExitState) {
     loop {
         // SAFETY: waitid writes only to `info`, which outlives the call. WNOWAIT leaves the
         // process to be reaped below.

@@ -1,9 +1,9 @@
-//! Parts that run on this machine without Docker, for the demo and the tests: a broker,
-//! a Postgres, a mail server.
+//! Services that run on this machine without Docker, for the demo and the tests: a broker, a
+//! Postgres server, a mail server.
 //!
-//! **Invariant.** What is started here ends with its guard, and with this process however
-//! that ends, `kill -9` included. Everything listens on 127.0.0.1 and on a free port.
-//! Deliberately absent: anything the daemon itself needs; `monitor run` never comes here.
+//! **Invariant.** Each service ends when its guard is dropped, and when this process ends,
+//! `kill -9` included. Everything listens on 127.0.0.1 and on a free port.
+//! Deliberately absent: anything that the daemon needs; `monitor run` does not use this crate.
 
 mod broker;
 mod child;
@@ -21,37 +21,37 @@ pub use mail::{Mail, MailOptions, MailServer};
 pub use nisshi::{Nisshi, Storage};
 pub use postgres::{Postgres, PostgresOptions, with_database};
 
-/// Why a part did not start, or stopped working.
+/// Why a service did not start, or stopped working.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
-    /// Its program is not on this machine, or cannot be run; the sentence has the remedy.
+    /// The program is missing or cannot be run; the message contains the remedy.
     #[error("{0}")]
     Missing(String),
-    /// A file or process could not be handled.
+    /// An operation on a file or process failed.
     #[error("could not {doing}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation.
         doing: String,
         /// Why it failed.
         source: io::Error,
     },
-    /// It started and ended, or never became ready; with the end of what it logged.
+    /// The service ended, or did not become ready.
     #[error("{what}{}{log}", if .log.is_empty() { "" } else { "; it logged:\n" })]
     Failed {
         /// What happened.
         what: String,
-        /// Its last lines.
+        /// The last lines of its log.
         log: String,
     },
-    /// The embedded Postgres refused a statement.
-    #[error("the embedded Postgres refused: {0}")]
+    /// A statement of the embedded Postgres failed.
+    #[error("embedded Postgres: {0}")]
     Sql(#[from] sqlx::Error),
-    /// librdkafka refused.
+    /// librdkafka returned an error.
     #[error("librdkafka: {0}")]
     Kafka(#[from] rdkafka::error::KafkaError),
 }
 
-/// Names what was tried when an [`io::Error`] came back.
+/// Adds the operation to an [`io::Error`].
 trait Doing<T> {
     fn doing(self, what: impl Into<String>) -> Result<T, EmbeddedError>;
 }
@@ -62,7 +62,7 @@ impl<T> Doing<T> for io::Result<T> {
     }
 }
 
-/// A port that was free a moment ago; whoever binds it may have to try another.
+/// A port that was free a moment ago; another process may bind it first.
 fn free_port() -> Result<u16, EmbeddedError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
@@ -70,7 +70,7 @@ fn free_port() -> Result<u16, EmbeddedError> {
         .doing("find a free port")
 }
 
-/// Where `scripts/setup` keeps what it fetches; the same rule as in `scripts/lib.sh`.
+/// The folder for the downloads of `scripts/setup`; the same rule as in `scripts/lib.sh`.
 fn cache() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     if let Some(dir) = var("MONITOR_CACHE") {
@@ -85,7 +85,7 @@ fn cache() -> Option<PathBuf> {
     Some(base.join("monitor"))
 }
 
-/// The last lines of a log file, for an error.
+/// The last lines of a log file, for an error message.
 fn log_tail(path: &Path) -> String {
     const LINES: usize = 15;
     let text = std::fs::read(path).unwrap_or_default();

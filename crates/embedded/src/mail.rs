@@ -1,8 +1,8 @@
-//! A real mail server in this process, which keeps what it is sent.
+//! A mail server in this process, which keeps the mails that it receives.
 //!
-//! **Invariant.** A mail that was answered with 250 is in [`MailServer::mails`], and no
-//! other is. Deliberately absent: relaying, and an end before the process's: the library
-//! serves for good, so its threads stay, and after the guard is dropped it answers 421.
+//! **Invariant.** [`MailServer::mails`] contains exactly the mails that were answered with 250.
+//! Deliberately absent: relaying, and stopping before the process ends. The library cannot stop,
+//! so its threads stay; after the guard is dropped the server answers 421.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -16,15 +16,15 @@ use mailin_embedded::{Action, AuthMechanism, Handler, Response, Server, SslConfi
 
 use super::{Doing, EmbeddedError};
 
-/// Larger mails are refused.
+/// Larger mails are rejected.
 const MAIL_BYTES_MAX: usize = 10 << 20;
 
-/// A mail as it arrived.
+/// A received mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
-    /// Sender on the envelope.
+    /// Sender of the envelope.
     pub from: String,
-    /// Recipients on the envelope.
+    /// Recipients of the envelope.
     pub to: Vec<String>,
     /// Headers and body, unparsed.
     pub raw: Vec<u8>,
@@ -37,19 +37,18 @@ impl Mail {
     }
 }
 
-/// How the server behaves; by default it takes everything.
+/// How the server behaves; by default it accepts everything.
 #[derive(Debug, Clone, Default)]
 pub struct MailOptions {
-    /// Recipients that it answers with 550, for good.
+    /// Recipients that it rejects permanently, with 550.
     pub refuse: Vec<String>,
-    /// How many mails it answers with 451, try again, before it takes any.
+    /// How many mails it rejects temporarily, with 451, before it accepts any.
     pub busy_times: u32,
-    /// User and password it wants before it takes mail. Offered only with `tls`, and after
-    /// it is up.
+    /// User and password that it requires. Offered only with `tls`, after STARTTLS.
     pub login: Option<(String, String)>,
     /// Certificate and key (PEM files) for STARTTLS.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// Where it listens; a free port by default.
+    /// The address to listen on; a free port by default.
     pub address: Option<SocketAddr>,
 }
 
@@ -70,22 +69,22 @@ struct Inbox {
 }
 
 impl MailServer {
-    /// Starts a server that takes everything.
+    /// Starts a server that accepts everything.
     ///
     /// # Errors
-    /// No port can be had.
+    /// No port is free.
     pub fn start() -> Result<Self, EmbeddedError> {
         Self::start_with(MailOptions::default())
     }
 
-    /// Starts a server that behaves as told.
+    /// Starts a server with options.
     ///
     /// # Errors
-    /// The port cannot be had, or certificate and key do not fit.
+    /// The port is not free, or certificate and key do not match.
     pub fn start_with(options: MailOptions) -> Result<Self, EmbeddedError> {
         let address = options.address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
         let listener = TcpListener::bind(address).doing(format!("listen on {address}"))?;
-        let address = listener.local_addr().doing("tell the mail server's address")?;
+        let address = listener.local_addr().doing("read the mail server's address")?;
         let inbox = Arc::new(Inbox {
             busy_times_left: AtomicU32::new(options.busy_times),
             options,
@@ -118,18 +117,18 @@ impl MailServer {
         Ok(Self { address, inbox })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// All mails so far, oldest first.
+    /// All mails received so far, oldest first.
     pub fn mails(&self) -> Vec<Mail> {
         self.inbox.lock().clone()
     }
 
-    /// Waits until `n` mails have arrived, at most `timeout`; answers with all so far,
-    /// which may be fewer. Blocks.
+    /// Waits until `n` mails have arrived, at most `timeout`; returns all mails so far, which may
+    /// be fewer. Blocks.
     pub fn wait_for(&self, n: usize, timeout: Duration) -> Vec<Mail> {
         let mails = self.inbox.lock();
         self.inbox
@@ -140,7 +139,7 @@ impl MailServer {
             .clone()
     }
 
-    /// Answers everyone with 421, not available, until called with `false`.
+    /// Answers all clients with 421 (not available) until called with `false`.
     pub fn close(&self, closed: bool) {
         self.inbox.closed.store(closed, Ordering::SeqCst);
     }
@@ -158,15 +157,15 @@ impl Inbox {
     }
 }
 
-/// Refuses a mail after its data. The library would go on reading data after such an answer,
-/// and never hear the client's next command, so the connection is closed with it.
-fn refusal(code: u16, words: &str) -> Response {
-    let mut response = Response::custom(code, words.into());
+/// Rejects a mail and closes the connection: after an error response the library would read the
+/// client's next command as data.
+fn refusal(code: u16, message: &str) -> Response {
+    let mut response = Response::custom(code, message.into());
     response.action = Action::Close;
     response
 }
 
-/// One client's session; the library clones a fresh one for each.
+/// The session of one client; the library clones a new one for each client.
 #[derive(Debug, Clone)]
 struct Session {
     inbox: Arc<Inbox>,
@@ -216,8 +215,8 @@ impl Handler for Session {
         OK
     }
 
-    /// Busy is said here, before the content: the library stays in the content after an
-    /// error at its end, and takes the client's farewell for more of it.
+    /// Rejects a mail temporarily here, before its content: after an error at the end of the
+    /// content, the library would read the client's QUIT as content.
     fn data_start(
         &mut self,
         _domain: &str,

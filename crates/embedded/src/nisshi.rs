@@ -1,8 +1,8 @@
-//! nisshi, a broker that speaks Kafka's protocol, as a child process.
+//! nisshi, a broker with the Kafka protocol, as a child process.
 //!
-//! **Invariant.** Started again, it has the same address. With [`Storage::Disk`] it also
-//! has the same records and offsets, whatever killed it.
-//! Deliberately absent: building it; `scripts/test --real-broker` does that.
+//! **Invariant.** After a restart it has the same address. With [`Storage::Disk`] it also has
+//! the same records and offsets, even after `kill -9`.
+//! Deliberately absent: building nisshi; `scripts/test --real-broker` builds it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,17 +23,17 @@ const PORT_TRIES: usize = 5;
 /// Where the broker keeps its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
-    /// Fast; lost when the broker ends. It can be paused.
+    /// Fast; lost when the broker ends. The broker can be paused.
     Memory,
-    /// SQLite in the broker's folder: survives `kill -9`, takes some thousand records a
+    /// SQLite in the broker's folder: survives `kill -9`, stores a few thousand records per
     /// second.
     Disk,
 }
 
-/// A broker; dropping it ends it and removes what it stored.
+/// A running broker; dropping it ends the broker and removes its data.
 #[derive(Debug)]
 pub struct Nisshi {
-    // Dropped first: the broker ends before its folder goes.
+    // Dropped first: the broker ends before its folder is removed.
     broker: Option<Child>,
     binary: PathBuf,
     storage: Storage,
@@ -42,7 +42,7 @@ pub struct Nisshi {
 }
 
 impl Nisshi {
-    /// `$NISSHI_BIN`, else `nisshi` on the `PATH`, else the one in the cache.
+    /// Finds the program: `$NISSHI_BIN`, else `nisshi` on the `PATH`, else in the cache.
     pub fn find() -> Option<PathBuf> {
         if let Some(path) = std::env::var_os("NISSHI_BIN").filter(|value| !value.is_empty()) {
             return Some(path.into());
@@ -54,10 +54,10 @@ impl Nisshi {
             .find(|path| path.is_file())
     }
 
-    /// Starts a broker and waits until it answers. Blocks, usually for 0.2 seconds.
+    /// Starts a broker and waits until it is ready. Blocks, usually for 0.2 seconds.
     ///
     /// # Errors
-    /// It is not on this machine, or does not come up.
+    /// nisshi is not installed, or does not become ready.
     pub fn start(storage: Storage) -> Result<Self, EmbeddedError> {
         let binary = Self::find().ok_or_else(|| {
             EmbeddedError::Missing(
@@ -84,16 +84,15 @@ impl Nisshi {
         Ok(nisshi)
     }
 
-    /// `host:port`, for `kafka.brokers`; stays the same.
+    /// `host:port`, for `kafka.brokers`; does not change.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Starts a broker that was stopped or killed, on the same port. Blocks until it
-    /// answers.
+    /// Starts a stopped or killed broker again, on the same port. Blocks until it is ready.
     ///
     /// # Errors
-    /// It does not come up; the message has its last words.
+    /// The broker does not become ready; the error contains the end of its log.
     pub fn start_again(&mut self) -> Result<(), EmbeddedError> {
         if self.broker.as_ref().is_some_and(|broker| broker.exit().is_none()) {
             return Ok(());
@@ -108,7 +107,7 @@ impl Nisshi {
         let url = format!("tcp://{}", self.brokers());
         let mut command = Command::new(&self.binary);
         command
-            // The path of its database is taken as relative to where it runs.
+            // The path of the database is relative to the working directory.
             .current_dir(self.folder.path())
             .args(["broker", "--silent", "--storage-engine"])
             .arg(match self.storage {
@@ -126,21 +125,21 @@ impl Nisshi {
         Ok(())
     }
 
-    /// Asks the broker to end, and waits for it.
+    /// Stops the broker and waits for its end.
     pub fn stop(&mut self) {
         if let Some(broker) = self.broker.take() {
             broker.stop(libc::SIGTERM, Duration::from_secs(10));
         }
     }
 
-    /// Ends the broker as `kill -9` does.
+    /// Kills the broker as `kill -9` does.
     pub fn kill(&mut self) {
         if let Some(broker) = self.broker.take() {
             broker.stop(libc::SIGKILL, Duration::from_secs(10));
         }
     }
 
-    /// Stops the broker in its tracks: connections stay open and nothing answers.
+    /// Pauses the broker: connections stay open, but it does not respond.
     pub fn pause(&self) {
         if let Some(broker) = &self.broker {
             broker.signal(libc::SIGSTOP);
@@ -154,14 +153,15 @@ impl Nisshi {
         }
     }
 
-    /// Ready when it tells a client what topics it has.
+    /// Waits until the broker returns its topics to a client.
     fn wait_until_ready(&self, broker: &Child, log: &Path) -> Result<(), EmbeddedError> {
         let failed = |what: String| EmbeddedError::Failed {
             what: format!("nisshi {what}"),
             log: log_tail(log),
         };
         let address = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, self.port));
-        // A client that is told "refused" waits before it tries again, so look first.
+        // After "connection refused" a Kafka client waits before it retries, so wait for the port
+        // first.
         for tries_left in (0..READY_TRIES).rev() {
             if std::net::TcpStream::connect_timeout(&address, READY_POLL).is_ok() {
                 break;

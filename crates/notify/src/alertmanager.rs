@@ -1,24 +1,24 @@
 //! Alerts to Prometheus Alertmanager, `POST /api/v2/alerts`.
 //!
 //! Format: Alertmanager's OpenAPI document (`api/v2/openapi.yaml`, `postableAlerts`). Answers:
-//! 200 when taken, 400 for an alert it does not understand, 5xx when it is in trouble.
+//! 200 when accepted, 400 for an invalid alert, 5xx when it fails.
 //!
-//! **Invariant.** An alert is known by its labels, and fires as long as `endsAt` lies ahead of
-//! Alertmanager's clock; nobody tells it again each minute, as Prometheus would. So:
-//! - One that goes on ends far ahead ([`FIRES_MAX`], longer than any incident may last), not
-//!   after Alertmanager's `resolve_timeout`; the resolve ends it.
-//! - One that is over ends at the minute judged, in a replay long past, and never ahead of the
-//!   clock. It begins where the incident did, in event time, and never after it ends.
-//! - The severity is a label, so that Alertmanager can route by it. One that has risen ends the
-//!   milder alerts of the incident.
+//! **Invariant.** The labels identify an alert. It fires while `endsAt` is in the future of
+//! Alertmanager's clock; the daemon does not repeat it each minute, as Prometheus does. So:
+//! - An open alert ends far in the future ([`FIRES_MAX`], longer than any incident may last),
+//!   not after Alertmanager's `resolve_timeout`; the resolve notification ends it.
+//! - A resolved alert ends at the evaluated minute, which is in the distant past in a replay,
+//!   and never in the future. It starts with the incident, in event time, and never after its end.
+//! - The severity is a label, so that Alertmanager can route by it. When the severity rises, the
+//!   alerts of the lower severities of the incident end.
 //! - A test ends by itself after [`TEST_FIRES`].
 //!
-//! Alertmanager keeps alerts in memory: when it starts anew it has forgotten those that are open,
-//! and hears of one again with its next update, after `alerting.repeat_minutes` at the latest.
-//! One that was acknowledged it hears of again only if that gets worse.
+//! Alertmanager keeps alerts in memory. After a restart it has forgotten the open ones and
+//! receives each again with its next update, after `alerting.repeat_minutes` at the latest; an
+//! acknowledged one only if it gets worse.
 //!
-//! Deliberately absent: grouping, silences, and what PagerDuty, Opsgenie and others want:
-//! Alertmanager has them.
+//! Deliberately absent: grouping, silences, and integrations such as PagerDuty or Opsgenie;
+//! Alertmanager provides them.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ use monitor_core::Secret;
 use monitor_core::domain::{Cause, Severity};
 use monitor_store::{Notification, OutboxRow};
 
-/// How long an alert fires at most: more than `alerting.incident_minutes_max` may be.
+/// How long an alert fires at most: more than the maximum of `alerting.incident_minutes_max`.
 const FIRES_MAX: TimeDelta = TimeDelta::days(61);
 /// How long a test fires.
 const TEST_FIRES: TimeDelta = TimeDelta::minutes(5);
@@ -50,11 +50,11 @@ pub struct AlertmanagerNotifier {
 }
 
 impl AlertmanagerNotifier {
-    /// Prepares to post to the receiver called `name`; one attempt takes at most `timeout`. A
+    /// Creates the notifier of the receiver `name`; one attempt takes at most `timeout`. A
     /// token in a file is read again at each attempt.
     ///
     /// # Errors
-    /// The URL or the token cannot be used; the message names the receiver.
+    /// The URL or the token is invalid; the message names the receiver.
     pub fn new(
         name: &str,
         settings: &config::Alertmanager,
@@ -66,7 +66,7 @@ impl AlertmanagerNotifier {
         Ok(notifier)
     }
 
-    /// The token, and the header that bears it.
+    /// The token, and the header that contains it.
     fn token(&self) -> Result<Option<(Secret, HeaderValue)>, NotifyError> {
         let config::Alertmanager { token, token_file, .. } = &self.settings;
         let Some(token) = read_secret(&self.receiver, token.as_ref(), token_file.as_ref())? else {
@@ -100,8 +100,8 @@ impl Notifier for AlertmanagerNotifier {
     }
 }
 
-/// The alert of a notification, and those of its milder severities, which may have fired
-/// before; none of them where it has just opened.
+/// The alert of a notification, and the alerts of the lower severities, which may be firing;
+/// none of these if the incident has just opened.
 fn alerts(n: &Notification, now: DateTime<Utc>) -> Vec<Value> {
     let present = Severity::parse(&n.severity);
     let milder = |severity: &Severity| {
@@ -185,9 +185,9 @@ mod tests {
     }
 
     #[test]
-    fn alertmanager_takes_them_as_firing_or_resolved() {
-        // As Alertmanager judges: resolved is what ends no later than now, and what ends before
-        // it begins is refused.
+    fn alerts_are_firing_or_resolved() {
+        // As Alertmanager does: an alert is resolved if it ends no later than now, and invalid if
+        // it ends before it starts.
         let check = |name, transition: &str, now: &str, firing: &[&str], resolved: &[&str]| {
             let now = at(now);
             let of = |severity: &str| severity.to_owned();
@@ -217,13 +217,13 @@ mod tests {
         check("opened in a replay", "opened", replay, one, &[]);
         check("opened, our clock behind the tweets'", "opened", "2015-02-23T13:00:00Z", one, &[]);
         check("worse", "updated", "2015-02-23T20:00:00Z", one, milder);
-        check("over", "resolved", "2015-02-23T17:26:00Z", &[], &all);
-        check("over in a replay", "resolved", replay, &[], &all);
-        check("over, our clock behind the tweets'", "resolved", "2015-02-23T13:00:00Z", &[], &all);
+        check("ended", "resolved", "2015-02-23T17:26:00Z", &[], &all);
+        check("ended in a replay", "resolved", replay, &[], &all);
+        check("ended, our clock behind the tweets'", "resolved", "2015-02-23T13:00:00Z", &[], &all);
     }
 
     #[test]
-    fn nothing_is_too_much() {
+    fn long_notifications_stay_within_the_limits() {
         let alert = alerts(&words::monster().notification, at("2026-01-01T12:00:00Z")).remove(0);
         let chars = |value: &Value| value.as_str().expect("a text").chars().count();
         assert!(chars(&alert["annotations"]["description"]) <= ANNOTATION_CHARS_MAX);

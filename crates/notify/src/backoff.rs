@@ -1,135 +1,126 @@
-//! When to try again, and when to give up; pure.
+//! Decides whether and when a notification is sent again; pure.
 //!
-//! **Invariant.** The verdict follows from the outcome, the number of attempts, the time
-//! and the random number passed in, and from nothing else. No wait is longer than
-//! `retry_wait_ms_max`, unless the receiver asked for it, and none is longer than
-//! [`WAIT_MAX`]. Deliberately absent: a clock, and a source of random numbers.
+//! **Invariant.** The verdict depends only on the outcome, the number of attempts, the time
+//! and the random number passed in. No wait is longer than `retry_wait_ms_max`, unless the
+//! receiver asked for it, and none is longer than [`WAIT_MAX`].
+//! Deliberately absent: a clock, and a source of random numbers.
 
 use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::Outcome;
 use monitor_config::Delivery;
+use monitor_core::backoff::BackoffPolicy;
 
-/// Longest wait of all: a slip in a receiver's header, or in the settings, must not park
-/// an alert for a year.
+use super::Outcome;
+
+/// Upper limit of every wait: a mistake in a receiver's header, or in the settings, must not
+/// delay an alert for a year.
 pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The schedule of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// Wait after the first attempt; doubles with each further one.
-    pub wait: Duration,
-    /// Where the doubling ends.
-    pub wait_max: Duration,
-    /// After this many attempts a notification is given up.
+pub struct RetryPolicy {
+    /// The waits between attempts.
+    pub backoff: BackoffPolicy,
+    /// After this many attempts a notification is dead.
     pub attempts_max: u32,
 }
 
-impl From<Delivery> for Policy {
+impl From<Delivery> for RetryPolicy {
     fn from(delivery: Delivery) -> Self {
+        let wait_max = Duration::from_millis(delivery.retry_wait_ms_max);
         Self {
-            wait: Duration::from_millis(delivery.retry_wait_ms),
-            wait_max: Duration::from_millis(delivery.retry_wait_ms_max),
+            backoff: BackoffPolicy {
+                wait: Duration::from_millis(delivery.retry_wait_ms),
+                wait_max: wait_max.min(WAIT_MAX),
+            },
             attempts_max: delivery.attempts_max,
         }
     }
 }
 
-/// What becomes of a notification after an attempt.
+/// What happens to a notification after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is delivered.
     Delivered,
-    /// It is due again.
+    /// It is sent again.
     Retry {
-        /// When.
+        /// When it is due.
         at: DateTime<Utc>,
-        /// Who chose the wait.
+        /// What determined the wait.
         paced_by: PacedBy,
     },
-    /// It is kept as dead.
-    GiveUp {
+    /// It is dead: it is kept, but not sent again.
+    Dead {
         /// Why.
-        reason: GiveUpReason,
+        reason: DeadReason,
     },
 }
 
-/// Who chose a wait.
+/// What determined a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacedBy {
-    /// Our own schedule.
+    /// The backoff.
     Schedule,
-    /// The receiver, who asked for a longer one.
+    /// The receiver, which asked for a longer wait.
     Receiver,
 }
 
-/// Why a notification is given up.
+/// Why a notification is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GiveUpReason {
-    /// The notifier says that it can never succeed.
+pub enum DeadReason {
+    /// The notifier reported that it can never succeed.
     Permanent,
-    /// It has failed this many times.
-    AttemptsSpent(u32),
+    /// It failed this many times.
+    AttemptsExhausted(u32),
 }
 
-impl fmt::Display for GiveUpReason {
+impl fmt::Display for DeadReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Permanent => f.write_str("it would fail again"),
-            Self::AttemptsSpent(1) => f.write_str("1 attempt failed"),
-            Self::AttemptsSpent(n) => write!(f, "{n} attempts failed"),
+            Self::AttemptsExhausted(1) => f.write_str("1 attempt failed"),
+            Self::AttemptsExhausted(n) => write!(f, "{n} attempts failed"),
         }
     }
 }
 
-/// Judges an attempt that ended at `now` as the `attempts`-th (from 1). `draw`, in 0..1,
-/// spreads the waits: half of a wait is certain, half is drawn, so that notifications
-/// that failed together do not come back together.
-pub fn judge(
-    policy: Policy,
+/// Decides after the `attempts`-th attempt (from 1), which ended at `now`. `draw` is a random
+/// number in 0..1, as in [`BackoffPolicy::wait`].
+pub fn decide(
+    policy: RetryPolicy,
     attempts: u32,
     outcome: &Outcome,
     draw: f64,
     now: DateTime<Utc>,
 ) -> Verdict {
-    let asked = match outcome {
+    let requested = match outcome {
         Outcome::Sent | Outcome::Partly { after: None, .. } => return Verdict::Delivered,
         Outcome::Permanent { .. } => {
-            return Verdict::GiveUp { reason: GiveUpReason::Permanent };
+            return Verdict::Dead { reason: DeadReason::Permanent };
         }
         Outcome::Retry { .. } | Outcome::Partly { .. } if attempts >= policy.attempts_max => {
-            return Verdict::GiveUp { reason: GiveUpReason::AttemptsSpent(attempts) };
+            return Verdict::Dead { reason: DeadReason::AttemptsExhausted(attempts) };
         }
         Outcome::Retry { after, .. } | Outcome::Partly { after, .. } => {
             after.unwrap_or_default().min(WAIT_MAX)
         }
     };
-    let own = jittered(step(policy, attempts), draw);
+    let own = policy.backoff.wait(attempts, draw);
     let (wait, paced_by) =
-        if asked > own { (asked, PacedBy::Receiver) } else { (own, PacedBy::Schedule) };
+        if requested > own { (requested, PacedBy::Receiver) } else { (own, PacedBy::Schedule) };
     Verdict::Retry { at: now + wait, paced_by }
-}
-
-/// The wait after the `attempts`-th attempt, before jitter.
-fn step(policy: Policy, attempts: u32) -> Duration {
-    let doublings = attempts.saturating_sub(1).min(31);
-    policy.wait.saturating_mul(1 << doublings).min(policy.wait_max).min(WAIT_MAX)
-}
-
-fn jittered(wait: Duration, draw: f64) -> Duration {
-    wait / 2 + (wait / 2).mul_f64(draw.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy {
-        wait: Duration::from_secs(1),
-        wait_max: Duration::from_secs(300),
+    const POLICY: RetryPolicy = RetryPolicy {
+        backoff: BackoffPolicy { wait: Duration::from_secs(1), wait_max: Duration::from_secs(300) },
         attempts_max: 20,
     };
 
@@ -142,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn judges_attempts() {
+    fn decides_after_an_attempt() {
         let check = |name, attempts, outcome, draw, expected| {
-            assert_eq!(judge(POLICY, attempts, &outcome, draw, now()), expected, "{name}");
+            assert_eq!(decide(POLICY, attempts, &outcome, draw, now()), expected, "{name}");
         };
         let retry =
             |ms, paced_by| Verdict::Retry { at: now() + Duration::from_millis(ms), paced_by };
-        let give_up = |reason| Verdict::GiveUp { reason };
+        let dead = |reason| Verdict::Dead { reason };
         let permanent = Outcome::Permanent { reason: "gone".into() };
         use PacedBy::{Receiver, Schedule};
         check("sent", 1, Outcome::Sent, 0.5, Verdict::Delivered);
@@ -157,28 +148,38 @@ mod tests {
             reason: "one is full".into(),
             after: seconds.map(Duration::from_secs),
         };
-        check("the others never will", 1, partly(None), 0.5, Verdict::Delivered);
-        check("the others later", 1, partly(Some(180)), 0.5, retry(180_000, Receiver));
-        check("permanent", 1, permanent, 0.5, give_up(GiveUpReason::Permanent));
+        check("some recipients never", 1, partly(None), 0.5, Verdict::Delivered);
+        check("some recipients later", 1, partly(Some(180)), 0.5, retry(180_000, Receiver));
+        check("permanent", 1, permanent, 0.5, dead(DeadReason::Permanent));
         check("first, least", 1, busy(None), 0.0, retry(500, Schedule));
         check("first, most", 1, busy(None), 1.0, retry(1000, Schedule));
         check("doubles", 4, busy(None), 1.0, retry(8000, Schedule));
         check("jitter is half", 4, busy(None), 0.5, retry(6000, Schedule));
         check("capped", 10, busy(None), 1.0, retry(300_000, Schedule));
         check("still capped", 19, busy(None), 0.0, retry(150_000, Schedule));
-        check("spent", 20, busy(None), 0.0, give_up(GiveUpReason::AttemptsSpent(20)));
-        check("beyond", 21, busy(Some(5)), 0.0, give_up(GiveUpReason::AttemptsSpent(21)));
-        check("asked for more", 1, busy(Some(900)), 1.0, retry(900_000, Receiver));
-        check("asked for less", 4, busy(Some(1)), 1.0, retry(8000, Schedule));
-        check("asked for a year", 1, busy(Some(31_536_000)), 1.0, retry(86_400_000, Receiver));
+        check("exhausted", 20, busy(None), 0.0, dead(DeadReason::AttemptsExhausted(20)));
+        check("more than allowed", 21, busy(Some(5)), 0.0, dead(DeadReason::AttemptsExhausted(21)));
+        check("the receiver asks for more", 1, busy(Some(900)), 1.0, retry(900_000, Receiver));
+        check("the receiver asks for less", 4, busy(Some(1)), 1.0, retry(8000, Schedule));
+        check(
+            "the receiver asks for a year",
+            1,
+            busy(Some(31_536_000)),
+            1.0,
+            retry(86_400_000, Receiver),
+        );
         check("draw out of range", 1, busy(None), 7.0, retry(1000, Schedule));
     }
 
     #[test]
     fn waits_never_overflow() {
-        let policy =
-            Policy { wait: Duration::MAX, wait_max: Duration::MAX, attempts_max: u32::MAX };
-        let verdict = judge(policy, u32::MAX - 1, &busy(Some(u64::MAX)), 1.0, now());
+        let policy = RetryPolicy::from(Delivery {
+            retry_wait_ms: u64::MAX,
+            retry_wait_ms_max: u64::MAX,
+            attempts_max: u32::MAX,
+            ..Delivery::default()
+        });
+        let verdict = decide(policy, u32::MAX - 1, &busy(Some(u64::MAX)), 1.0, now());
         assert_eq!(verdict, Verdict::Retry { at: now() + WAIT_MAX, paced_by: PacedBy::Schedule });
     }
 }

@@ -1,9 +1,10 @@
-//! The picture in a mail: how the share of negative tweets, or their number, went; pure.
+//! The picture in a mail: the share of negative tweets, or the number of tweets, over time;
+//! pure.
 //!
 //! **Invariant.** The same curve gives the same bytes, so every attempt sends the same mail.
-//! The picture holds numbers and times only, no word from outside. What it says is also
-//! said in words beside it, for those who do not see it.
-//! Deliberately absent: a title and a legend; each line bears its name where it ends.
+//! The picture contains numbers and times only, no string from outside. The mail also gives its
+//! content in words, for people who do not see the picture.
+//! Deliberately absent: a title and a legend; the name of each line is at its end.
 
 mod canvas;
 
@@ -20,28 +21,28 @@ pub const WIDTH: u32 = 600;
 /// Height in a mail, in layout pixels.
 pub const HEIGHT: u32 = 300;
 
-/// Bars at most; a longer curve is drawn by longer stretches.
+/// Bars, at most; a longer curve has longer bars.
 pub const BARS_MAX: usize = 96;
-/// A point of the line pools its stretch with those before until it has this many tweets:
-/// the share of few is mostly chance ...
+/// A point of the line pools its bar with the bars before it until it covers this many tweets:
+/// the share of few tweets is mostly noise ...
 const POOL_TWEETS: u64 = 60;
-/// ... but none older than this.
+/// ... but no bar older than this.
 const POOL_MAX: TimeDelta = TimeDelta::hours(3);
 /// With fewer tweets there is no point.
 const POINT_TWEETS_MIN: u64 = 10;
 
 const LEFT: f32 = 58.0;
 const RIGHT: f32 = 500.0;
-/// Where the lines' names stand.
+/// The x coordinate of the lines' names.
 const NAMES: f32 = 512.0;
-/// The panel of shares, from its top to where the share is 0.
+/// The y coordinates of the panel of shares: its top, and a share of 0.
 const SHARE: (f32, f32) = (40.0, 190.0);
-/// The panel of volume under it ...
+/// The same for the panel of volume below it ...
 const VOLUME: (f32, f32) = (218.0, 262.0);
-/// ... and where volume is all there is.
+/// ... and if the picture shows only the volume.
 const VOLUME_ALONE: (f32, f32) = (40.0, 262.0);
 const TIMES: f32 = 288.0;
-/// Least distance of two names.
+/// Smallest vertical distance of two names.
 const NAME_GAP: f32 = 50.0;
 
 const INK: Colour = (0x21, 0x21, 0x21);
@@ -54,60 +55,60 @@ const ABOVE: Colour = (0xee, 0x8f, 0x86);
 const BAR: Colour = (0xcf, 0xd8, 0xdc);
 const BAR_WITHIN: Colour = (0xa3, 0x62, 0x5f);
 
-/// What is drawn.
+/// A curve to draw.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Curve<'a> {
     points: &'a [CurvePoint],
     /// Length of each point, in minutes.
     minutes: i64,
-    /// Where the incident began.
+    /// When the incident began.
     pub since: DateTime<Utc>,
-    /// Where it ended, if it did.
+    /// When it ended, if it has.
     pub ended: Option<DateTime<Utc>>,
-    /// What of the tweets is shown.
+    /// The quantity shown.
     pub shows: Shows,
 }
 
-/// What of the tweets a curve shows.
+/// The quantity that a curve shows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Shows {
-    /// The share of negatives, with the number of tweets in small.
+    /// The share of negative tweets, with the number of tweets below it.
     Share {
-        /// The share that was expected, in 0..=1 ...
+        /// The expected share, in 0..=1.
         expected: f64,
-        /// ... and where it lies.
+        /// Its confidence interval.
         band: Interval,
         /// The share in the short window; the line ends there.
         now: f64,
     },
     /// The number of tweets.
     Volume {
-        /// Tweets a minute that were expected.
+        /// Expected tweets per minute.
         expected: f64,
     },
 }
 
-/// The tweets of a stretch of time.
+/// The tweets of an interval of time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bar {
-    /// Its start.
+    /// Start.
     pub from: DateTime<Utc>,
-    /// Its end.
+    /// End.
     pub to: DateTime<Utc>,
-    /// What it holds.
+    /// Its tweets.
     pub counts: Counts,
 }
 
 impl Bar {
-    /// Its length, in minutes.
+    /// Length, in minutes.
     pub fn minutes(&self) -> f64 {
         (self.to - self.from).num_minutes() as f64
     }
 }
 
 impl<'a> Curve<'a> {
-    /// A curve of `points`, oldest first, each of which stands for as many `minutes` (some
-    /// without a tweet may be missing). None where there is nothing to draw.
+    /// A curve of `points`, oldest first, each of which covers `minutes` (points without tweets
+    /// may be missing). `None` if there is nothing to draw.
     pub fn new(
         points: &'a [CurvePoint],
         minutes: u32,
@@ -119,13 +120,13 @@ impl<'a> Curve<'a> {
         some.then_some(Self { points, minutes: i64::from(minutes), since, ended, shows })
     }
 
-    /// Whether a stretch belongs to the incident, in whole or part.
+    /// Whether a bar overlaps the incident.
     pub fn holds(&self, bar: &Bar) -> bool {
         bar.to > self.since && self.ended.is_none_or(|ended| bar.from < ended)
     }
 
-    /// The points in at most `limit` stretches of equal length, at least one. The last ends
-    /// where the points do; the oldest is left out where it would not be whole.
+    /// Sums the points into at most `limit` bars of equal length, at least one. The last bar ends
+    /// with the points; an incomplete oldest bar is left out.
     pub fn bars(&self, limit: usize) -> Vec<Bar> {
         let (Some(first), Some(last)) = (self.points.first(), self.points.last()) else {
             return Vec::new();
@@ -155,8 +156,8 @@ impl<'a> Curve<'a> {
     }
 }
 
-/// Draws a curve as a PNG file, [`WIDTH`] by [`HEIGHT`] in layout pixels, with twice as
-/// many of its own in each direction.
+/// Draws a curve as a PNG file of [`WIDTH`] by [`HEIGHT`] layout pixels; the PNG has twice as
+/// many pixels in each direction.
 pub fn png(curve: &Curve<'_>) -> Vec<u8> {
     let bars = curve.bars(BARS_MAX);
     let (from, to) = match (bars.first(), bars.last()) {
@@ -188,8 +189,8 @@ pub fn png(curve: &Curve<'_>) -> Vec<u8> {
     sheet.canvas.png()
 }
 
-/// The line's points: when, and what share; broken where there are too few tweets. It ends
-/// in what the mail calls "now".
+/// The line's points (time and share), interrupted where there are too few tweets. It ends with
+/// the value that the mail calls "now".
 fn line(bars: &[Bar], now: f64) -> Vec<Option<(DateTime<Utc>, f64)>> {
     let mut line: Vec<_> = (0..bars.len())
         .map(|place| {
@@ -210,9 +211,9 @@ fn line(bars: &[Bar], now: f64) -> Vec<Option<(DateTime<Utc>, f64)>> {
     line
 }
 
-/// The part of a line that lies above a level, with the points where it crosses it.
+/// The part of a line above a level, with the points where it crosses the level.
 fn above(line: &[(f32, f32)], level: f32) -> Vec<Point> {
-    // On the sheet, less is higher.
+    // The y axis points down: a smaller y is higher.
     let mut area: Vec<Point> = Vec::new();
     for (place, &(x, y)) in line.iter().enumerate() {
         if let Some(&(x0, y0)) = place.checked_sub(1).and_then(|before| line.get(before))
@@ -228,7 +229,7 @@ fn above(line: &[(f32, f32)], level: f32) -> Vec<Point> {
     area
 }
 
-/// What is painted on, and the time that goes from its left to its right.
+/// The canvas and its time axis.
 struct Sheet {
     canvas: Canvas,
     from: DateTime<Utc>,
@@ -246,13 +247,13 @@ impl Sheet {
         self.canvas.text(text, at, align, (Weight::Regular, 16.0), colour);
     }
 
-    /// Marks the incident's time.
+    /// Marks the time of the incident.
     fn stretch(&mut self, curve: &Curve<'_>, top: f32) {
         let (from, to) = (self.x(curve.since), self.x(curve.ended.unwrap_or(self.to)));
         self.canvas.rectangle((from, top), (to.max(from + 2.0), VOLUME.1), STRETCH);
     }
 
-    /// Marks where it began, and says when.
+    /// Marks the beginning of the incident, with its time.
     fn began(&mut self, curve: &Curve<'_>, top: f32) {
         let x = self.x(curve.since);
         if curve.since >= self.from {
@@ -310,13 +311,13 @@ impl Sheet {
         self.name("expected", &percent(expected), usual, GREY);
     }
 
-    /// A line's name beside its end: the number, and the word under it.
+    /// A line's name at its end: the number, and the word below it.
     fn name(&mut self, word: &str, number: &str, y: f32, colour: Colour) {
         self.canvas.text(number, (NAMES, y + 4.0), Align::Left, (Weight::SemiBold, 24.0), colour);
         self.write(word, (NAMES, y + 22.0), Align::Left, colour);
     }
 
-    /// The number of tweets, as bars; with what was expected a minute, where that is known.
+    /// The number of tweets as bars, and the expected number per minute, if given.
     fn volume(
         &mut self,
         curve: &Curve<'_>,
@@ -350,7 +351,7 @@ impl Sheet {
         self.name("expected", &short(expected.round() as u64), usual, GREY);
     }
 
-    /// Marks of time under it all, five or so.
+    /// The time axis, with about five marks.
     fn times(&mut self) {
         let span = (self.to - self.from).num_minutes();
         let every = [5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 10_080]
@@ -372,7 +373,7 @@ impl Sheet {
     }
 }
 
-/// The part of a line between two times, with a point at each cut.
+/// The part of a line between two times, with a point at each of them.
 fn cut(
     line: &[(DateTime<Utc>, f64)],
     from: DateTime<Utc>,
@@ -395,8 +396,8 @@ fn cut(
     part
 }
 
-/// Where two names stand whose lines end at these heights: there, or as far apart as they
-/// need, within the picture.
+/// The heights of two names whose lines end at these heights, moved apart if they would overlap,
+/// and kept within the picture.
 fn apart(one: f32, other: f32) -> (f32, f32) {
     let lack = (NAME_GAP - (one - other).abs()).max(0.0) / 2.0;
     let (one, other) =
@@ -415,7 +416,7 @@ fn short(count: u64) -> String {
     }
 }
 
-/// The bars' length in words.
+/// The length of the bars in words.
 fn stretch(bars: &[Bar]) -> String {
     match bars.first().map_or(0.0, Bar::minutes) as i64 {
         1 => "minute".into(),

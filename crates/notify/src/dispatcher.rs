@@ -1,14 +1,14 @@
-//! Takes notifications from the outbox to their receivers.
+//! Sends the notifications of the outbox to their receivers.
 //!
-//! **Invariant.** A row is leased before it is sent and recorded after: whatever dies in
-//! between, the lease runs out and the row is sent again under the same key. A row that
-//! this process still works on is not sent a second time beside it. Each row has a task of
-//! its own, bounded by `delivery.timeout_ms`, and a receiver has some of the places in flight,
-//! never all, so one that stalls holds up no other; one that keeps failing rests.
-//! A row for a receiver that is not configured here is tried again like any other: another
-//! daemon, of newer settings, may know it.
-//! Deliberately absent: decisions; when to try again is [`backoff`]'s, whether a receiver rests
-//! [`circuit`]'s, whether to try at all the notifier's.
+//! **Invariant.** A row is leased before it is sent, and its outcome recorded afterwards. If
+//! the daemon dies in between, the lease expires and the row is sent again under the same key.
+//! A row that this process is still sending is not sent twice at the same time. Each row has
+//! its own task, limited by `delivery.timeout_ms`, and a receiver never has all places in
+//! flight, so a slow receiver does not delay the others; the circuit pauses a receiver that
+//! keeps failing. A row for a receiver that is not configured here is retried like any other:
+//! another daemon, with newer settings, may know it.
+//! Deliberately absent: decisions. [`backoff`] decides about retries, [`circuit`] about pauses,
+//! the notifier about what is permanent.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,49 +22,50 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use super::backoff::{self, Policy, Verdict};
-use super::circuit::{self, Change, Circuit, Permit};
-use super::{Notifier, NotifyError, Outcome, notifiers};
 use monitor_config::{self as config, Delivery};
 use monitor_core::clock::Clock;
 use monitor_store::{OutboxRow, OutboxState, Store, StoreError};
 use monitor_telemetry as telemetry;
 
-/// Rows that are being sent at one time, at most.
+use super::backoff::{self, RetryPolicy, Verdict};
+use super::circuit::{Change, Circuit, CircuitPolicy, Permit};
+use super::{Notifier, NotifyError, Outcome, notifiers};
+
+/// Rows sent at the same time, at most.
 const IN_FLIGHT_MAX: usize = 64;
 
-/// Rows leased at one time. A receiver has at most twice as many in flight, less one.
+/// Rows leased at the same time. A receiver has at most twice as many in flight, minus one.
 const LEASE_MAX: usize = 8;
 
-/// How long a stopping dispatcher waits for outcomes to be recorded, beyond the time that
-/// a send may take.
+/// How long a stopping dispatcher waits for outcomes to be recorded, in addition to the
+/// timeout of a send.
 const RECORD_GRACE: Duration = Duration::from_secs(1);
 
-/// Sends what the outbox holds.
+/// Sends the notifications of the outbox.
 pub struct Dispatcher {
     sender: Arc<Sender>,
     lease: Duration,
     poll: Duration,
 }
 
-/// What each send shares.
+/// What all sends share.
 struct Sender {
     store: Arc<dyn Store>,
     notifiers: BTreeMap<String, Arc<dyn Notifier>>,
     circuits: Mutex<BTreeMap<String, Circuit>>,
-    policy: Policy,
-    circuit_policy: circuit::Policy,
+    retry: RetryPolicy,
+    circuit: CircuitPolicy,
     timeout: Duration,
     poll: Duration,
     clock: Arc<dyn Clock>,
-    store_away: AtomicBool,
+    store_unavailable: AtomicBool,
 }
 
 impl Dispatcher {
-    /// Prepares the receivers; reads the files that hold their secrets.
+    /// Creates the notifiers of all receivers; reads the files that contain their secrets.
     ///
     /// # Errors
-    /// A receiver's settings cannot be used; the message names it.
+    /// A receiver's settings are invalid; the message names the receiver.
     pub fn new(
         store: Arc<dyn Store>,
         receivers: &BTreeMap<String, config::Receiver>,
@@ -75,7 +76,7 @@ impl Dispatcher {
         Ok(Self::with_notifiers(store, notifiers, delivery, clock))
     }
 
-    /// A dispatcher to notifiers of one's own making, by receiver name.
+    /// A dispatcher with the given notifiers, by receiver name.
     pub fn with_notifiers(
         store: Arc<dyn Store>,
         notifiers: BTreeMap<String, Arc<dyn Notifier>>,
@@ -90,20 +91,20 @@ impl Dispatcher {
                     notifiers.keys().map(|name| (name.clone(), Circuit::default())).collect(),
                 ),
                 notifiers,
-                policy: delivery.into(),
-                circuit_policy: delivery.into(),
+                retry: delivery.into(),
+                circuit: delivery.into(),
                 timeout: Duration::from_millis(delivery.timeout_ms),
                 poll,
                 clock,
-                store_away: AtomicBool::new(false),
+                store_unavailable: AtomicBool::new(false),
             }),
             lease: Duration::from_millis(delivery.lease_ms),
             poll,
         }
     }
 
-    /// Sends until told to stop; then lets sends that have begun come to their end, for as
-    /// long as one may take. What is cut off is sent again once its lease has run out.
+    /// Sends until `shutdown`; then waits for the sends in flight, for as long as one send may
+    /// take. A send that is interrupted is repeated when its lease expires.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut sends = JoinSet::new();
         let mut in_flight = InFlight::new();
@@ -123,7 +124,7 @@ impl Dispatcher {
                 leased = self.lease_due(&in_flight) => leased,
             };
             for row in leased {
-                // Its lease ran out while its outcome waits to be recorded.
+                // The lease expired while the outcome waits to be recorded.
                 if in_flight.values().any(|sent| sent.row == row.id) {
                     continue;
                 }
@@ -145,12 +146,12 @@ impl Dispatcher {
         });
         if drained.await.is_err() {
             let rows = in_flight.len();
-            tracing::warn!(rows, "stopped before all sends had ended; they will be repeated");
+            tracing::warn!(rows, "stopped before all sends ended; they will be repeated");
         }
     }
 
-    /// Leases what may be sent: a few rows at a time, until there are none or every place is
-    /// taken; then one for each receiver that is to be tried out.
+    /// Leases rows to send: a few at a time, until there are none or all places are taken;
+    /// then one for each receiver that needs a probe.
     async fn lease_due(&self, in_flight: &InFlight) -> Vec<OutboxRow> {
         let mut leased: Vec<OutboxRow> = Vec::new();
         loop {
@@ -164,8 +165,8 @@ impl Dispatcher {
                 break;
             }
         }
-        let (_, tried_out) = self.busy(in_flight, &leased);
-        for receiver in tried_out {
+        let (_, probed) = self.busy(in_flight, &leased);
+        for receiver in probed {
             let others: Vec<_> =
                 self.sender.notifiers.keys().filter(|name| **name != receiver).cloned().collect();
             leased.extend(self.lease(1, &others).await);
@@ -173,11 +174,12 @@ impl Dispatcher {
         leased
     }
 
-    /// The receivers that are to get nothing now, and those of them that one row may try out.
+    /// Returns the receivers that must not get a row now, and those of them that may get one
+    /// row as a probe.
     fn busy(&self, in_flight: &InFlight, leased: &[OutboxRow]) -> (Vec<String>, Vec<String>) {
         let now = self.sender.clock.now();
         let mut busy = Vec::new();
-        let mut tried_out = Vec::new();
+        let mut probed = Vec::new();
         for (name, circuit) in self.sender.circuits().iter() {
             let sent = in_flight.values().filter(|sent| sent.receiver == *name).count()
                 + leased.iter().filter(|row| row.receiver == *name).count();
@@ -186,38 +188,39 @@ impl Dispatcher {
                 busy.push(name.clone());
             }
             if permit == Permit::One {
-                tried_out.push(name.clone());
+                probed.push(name.clone());
             }
         }
-        (busy, tried_out)
+        (busy, probed)
     }
 
-    async fn lease(&self, limit: usize, resting: &[String]) -> Vec<OutboxRow> {
+    async fn lease(&self, limit: usize, excluded: &[String]) -> Vec<OutboxRow> {
         if limit == 0 {
             return Vec::new();
         }
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let sender = &self.sender;
         let leased =
-            sender.store.outbox_lease(sender.clock.now(), self.lease, limit, resting).await;
-        sender.note_store(leased.as_ref().err());
+            sender.store.outbox_lease(sender.clock.now(), self.lease, limit, excluded).await;
+        sender.log_store(leased.as_ref().err());
         leased.unwrap_or_default()
     }
 }
 
-/// A row on its way, by the task that sends it.
+/// A row in flight.
 struct Sent {
     row: i64,
     receiver: String,
 }
 
+/// Rows in flight, by the task that sends them.
 type InFlight = HashMap<task::Id, Sent>;
 
 fn forget(in_flight: &mut InFlight, ended: Result<(task::Id, ()), JoinError>) {
     let id = match ended {
         Ok((id, ())) => id,
         Err(error) => {
-            tracing::error!(%error, "a send broke off; it is repeated when its lease runs out");
+            tracing::error!(%error, "a send panicked; it is repeated when its lease expires");
             error.id()
         }
     };
@@ -225,7 +228,7 @@ fn forget(in_flight: &mut InFlight, ended: Result<(task::Id, ()), JoinError>) {
 }
 
 impl Sender {
-    /// Makes one attempt on a row and records how it ended.
+    /// Makes one attempt to send a row and records the outcome.
     async fn send(self: Arc<Self>, row: OutboxRow) {
         let outcome = match self.notifiers.get(&row.receiver) {
             None => Outcome::Retry {
@@ -235,8 +238,8 @@ impl Sender {
             Some(notifier) => self.attempt(Arc::clone(notifier), row.clone()).await,
         };
         let now = self.clock.now();
-        self.note_circuit(&row.receiver, &outcome, now);
-        let verdict = backoff::judge(self.policy, row.attempts, &outcome, rand::random(), now);
+        self.update_circuit(&row.receiver, &outcome, now);
+        let verdict = backoff::decide(self.retry, row.attempts, &outcome, rand::random(), now);
         let error = match outcome {
             Outcome::Sent => String::new(),
             Outcome::Partly { reason, .. }
@@ -248,7 +251,7 @@ impl Sender {
                 if error.is_empty() {
                     tracing::info!("notification sent");
                 } else {
-                    tracing::error!(error, "notification sent, but not to all of the receiver");
+                    tracing::error!(error, "notification sent, but not to all recipients");
                 }
                 ("sent", OutboxState::Sent)
             }
@@ -256,12 +259,12 @@ impl Sender {
                 tracing::warn!(error, %at, ?paced_by, "notification not sent; will retry");
                 ("retry", OutboxState::Retry { at, error })
             }
-            Verdict::GiveUp { reason } => {
+            Verdict::Dead { reason } => {
                 let error = format!("{error} ({reason})");
                 let row = row.id;
                 tracing::error!(
                     error,
-                    "notification given up; `monitor alert retry --id {row}` sends it again"
+                    "notification is dead; `monitor alert retry --id {row}` sends it again"
                 );
                 ("dead", OutboxState::Dead { error })
             }
@@ -273,16 +276,15 @@ impl Sender {
         self.record(row.id, &state).await;
     }
 
-    /// Makes the attempt in a task of its own, so that one that panics has failed as any other
-    /// may, and counts.
+    /// Makes the attempt in its own task, so that a panic counts as a failed attempt.
     async fn attempt(&self, notifier: Arc<dyn Notifier>, row: OutboxRow) -> Outcome {
         let now = self.clock.now();
         let attempt = async move { notifier.notify(&row, now).await }.in_current_span();
         let reason = match timeout(self.timeout, AbortOnDropHandle::new(task::spawn(attempt))).await
         {
             Ok(Ok(outcome)) => return outcome,
-            Ok(Err(error)) => format!("the attempt broke off: {error}"),
-            Err(_) => format!("no end within {} ms", self.timeout.as_millis()),
+            Ok(Err(error)) => format!("the attempt failed: {error}"),
+            Err(_) => format!("no result within {} ms", self.timeout.as_millis()),
         };
         Outcome::Retry { reason, after: None }
     }
@@ -291,14 +293,14 @@ impl Sender {
         self.circuits.lock().expect("no holder of this lock panics")
     }
 
-    /// Notes for the receiver's circuit how an attempt ended.
-    fn note_circuit(&self, receiver: &str, outcome: &Outcome, now: DateTime<Utc>) {
+    /// Records the outcome of an attempt in the receiver's circuit.
+    fn update_circuit(&self, receiver: &str, outcome: &Outcome, now: DateTime<Utc>) {
         let mut circuits = self.circuits();
         let Some(circuit) = circuits.get_mut(receiver) else { return };
-        let rests = match circuit.note(self.circuit_policy, outcome, now) {
+        let open = match circuit.record(self.circuit, outcome, now) {
             None => return,
             Some(Change::Opened { until, failures }) => {
-                tracing::warn!(failures, %until, "the receiver rests; its notifications wait");
+                tracing::warn!(failures, %until, "the receiver keeps failing; its notifications wait");
                 1.0
             }
             Some(Change::Closed) => {
@@ -306,14 +308,15 @@ impl Sender {
                 0.0
             }
         };
-        metrics::gauge!(telemetry::RECEIVER_RESTS, "receiver" => receiver.to_owned()).set(rests);
+        metrics::gauge!(telemetry::RECEIVER_CIRCUIT_OPEN, "receiver" => receiver.to_owned())
+            .set(open);
     }
 
-    /// Records an outcome; waits while the store is away.
+    /// Records an outcome; retries while the store is not available.
     async fn record(&self, row: i64, state: &OutboxState) {
         loop {
             let recorded = self.store.outbox_record(row, self.clock.now(), state).await;
-            self.note_store(recorded.as_ref().err());
+            self.log_store(recorded.as_ref().err());
             match recorded {
                 Err(StoreError::Unavailable(_)) => sleep(self.poll).await,
                 Ok(()) | Err(_) => return,
@@ -321,14 +324,14 @@ impl Sender {
         }
     }
 
-    /// Logs that the store went away or came back, once a change.
-    fn note_store(&self, error: Option<&StoreError>) {
-        let was_away = self.store_away.swap(error.is_some(), Ordering::Relaxed);
+    /// Logs when the store becomes unavailable or available, once per change.
+    fn log_store(&self, error: Option<&StoreError>) {
+        let was_unavailable = self.store_unavailable.swap(error.is_some(), Ordering::Relaxed);
         match error {
-            Some(error) if !was_away => {
-                tracing::warn!(%error, "the outbox cannot be reached; notifications wait");
+            Some(error) if !was_unavailable => {
+                tracing::warn!(%error, "the outbox is not available; notifications wait");
             }
-            None if was_away => tracing::info!("the outbox can be reached again"),
+            None if was_unavailable => tracing::info!("the outbox is available again"),
             _ => {}
         }
     }

@@ -1,15 +1,15 @@
 //! Mail over SMTP.
 //!
-//! **Invariant.** The Message-ID follows from the row's key, so a client that gets a mail
-//! twice shows it once; what follows the first mail of an incident answers it, under its
-//! subject, so that they stand in one thread.
-//! Each recipient gets a delivery of their own: one bad address, or one slow exchange,
-//! does not stop the others. Who has taken a row's mail is remembered until the row ends,
-//! so a retry goes only to those who have not; a daemon that starts anew has forgotten, and
-//! repeats under the same Message-ID. Once somebody has the mail, a full mailbox holds the row
-//! up for a few attempts only: what follows in the thread waits for the row.
-//! Deliberately absent: a pool of connections. Alerts are few, and a fresh connection
-//! cannot have gone stale.
+//! **Invariant.** The Message-ID depends only on the row's key, so a client that receives a
+//! mail twice shows it once. Later mails of an incident reply to the first one with the same
+//! subject, so that all are in one thread.
+//! Each recipient gets a separate delivery: an invalid address or a slow delivery does not
+//! block the others. The notifier remembers who has the mail of a row until the row is done,
+//! so a retry goes only to the others. A restarted daemon has forgotten, and repeats the mail
+//! with the same Message-ID. Once one recipient has the mail, a full mailbox delays the row for
+//! only a few attempts, because later mails of the thread wait for the row.
+//! Deliberately absent: a connection pool. Alerts are rare, and a new connection cannot be
+//! stale.
 
 mod smtp;
 
@@ -26,28 +26,29 @@ use lettre::message::{Attachment, Body, Mailbox, MultiPart, SinglePart};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{Mail, Notifier, NotifyError, Outcome, chain, wire_key};
 use monitor_config as config;
 use monitor_store::OutboxRow;
+
+use super::{Mail, Notifier, NotifyError, Outcome, chain, wire_key};
 use smtp::{Failure, Server};
 
-/// Rows whose recipients are remembered, at most; beyond that all are forgotten, which
-/// costs a repeated mail.
+/// Rows whose recipients are remembered, at most. Beyond that all are forgotten, which can
+/// repeat a mail.
 const REMEMBERED_ROWS_MAX: usize = 1024;
-/// Sessions with the server at one time, at most: servers refuse more from one client.
+/// Simultaneous SMTP sessions, at most: servers limit the sessions of one client.
 const SESSIONS_MAX: usize = 5;
-/// Attempts on those for whom the server has no room now, once others have the mail.
+/// Attempts for recipients with a temporary failure, once other recipients have the mail.
 const STRAGGLER_ATTEMPTS_MAX: u32 = 3;
-/// How long these wait between attempts. All attempts together outlast a greylisting of the
-/// usual five minutes.
+/// The wait between these attempts. All attempts together take longer than the usual
+/// greylisting of five minutes.
 const STRAGGLER_WAIT: Duration = Duration::from_secs(180);
 
-/// Whether mail can be addressed to `text`, such as `Comms <comms@example.com>`.
+/// Whether `text` is a valid mail address, such as `Comms <comms@example.com>`.
 pub fn is_address(text: &str) -> bool {
     text.parse::<Mailbox>().is_ok()
 }
 
-/// Mails to a list of recipients through one server.
+/// Sends mails to a list of recipients through one server.
 pub struct EmailNotifier {
     receiver: String,
     from: Mailbox,
@@ -55,28 +56,27 @@ pub struct EmailNotifier {
     server: Arc<Server>,
     sessions: Arc<Semaphore>,
     timeout: Duration,
-    settled: Mutex<Settled>,
+    progress: Mutex<ProgressByKey>,
 }
 
-/// What is remembered of rows, by key.
-type Settled = HashMap<String, Progress>;
+/// The progress of rows, by key.
+type ProgressByKey = HashMap<String, Progress>;
 
-/// How far the mail of a row has got.
+/// The progress of a row's mail.
 #[derive(Default)]
 struct Progress {
-    /// The recipients (by place) that need no further try, and whether they took it.
+    /// The recipients (by index) that need no further attempt, and whether they have the mail.
     ended: HashMap<usize, Result<(), String>>,
-    /// Attempts after which somebody had it, and for the rest there was no room.
+    /// Attempts after which some recipients had the mail and others failed temporarily.
     straggling: u32,
 }
 
 impl EmailNotifier {
-    /// Prepares to mail to the receiver called `name`. A delivery takes at most nine tenths
-    /// of `timeout`, so that its outcome is known before the attempt is cut off at
-    /// `timeout`.
+    /// Creates the notifier of the receiver `name`. A delivery takes at most nine tenths of
+    /// `timeout`, so that its outcome is known before the whole attempt times out.
     ///
     /// # Errors
-    /// An address, the host or a file cannot be used; the message names the receiver.
+    /// An address, the host or a file is invalid; the message names the receiver.
     pub fn new(
         name: &str,
         settings: &config::Email,
@@ -96,12 +96,12 @@ impl EmailNotifier {
             server: Arc::new(Server::new(name, settings, timeout)?),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             timeout: timeout * 9 / 10,
-            settled: Mutex::default(),
+            progress: Mutex::default(),
         })
     }
 
-    /// The Message-ID of the mail with this key. Nothing else is part of it: a mail answers
-    /// others of which it knows no more than the key.
+    /// The Message-ID of the mail with this key. It depends on the key alone, because a reply
+    /// knows only the key of the first mail.
     fn message_id(&self, key: &str) -> String {
         format!("<{}@{}>", wire_key(key), self.from.email.domain())
     }
@@ -133,8 +133,8 @@ impl EmailNotifier {
             let thread = self.message_id(&n.thread);
             builder = builder.in_reply_to(thread.clone()).references(thread);
         }
-        // '=' and '_' together end no line of quoted-printable, and base64 has no '_', so the
-        // boundaries cannot occur in the parts.
+        // "=_" occurs neither in quoted-printable nor in base64, so the boundaries cannot occur
+        // in the parts.
         let boundary = |part| format!("=_{part}_{}", n.opened_at.timestamp());
         let html = SinglePart::html(mail.html);
         let body = MultiPart::alternative()
@@ -152,23 +152,23 @@ impl EmailNotifier {
         })
     }
 
-    fn settled(&self) -> std::sync::MutexGuard<'_, Settled> {
-        self.settled.lock().expect("no holder of this lock panics")
+    fn progress(&self) -> std::sync::MutexGuard<'_, ProgressByKey> {
+        self.progress.lock().expect("no holder of this lock panics")
     }
 
-    fn settle(&self, key: &str, place: usize, how: Result<(), String>) {
-        let mut settled = self.settled();
-        if settled.len() >= REMEMBERED_ROWS_MAX && !settled.contains_key(key) {
-            settled.clear();
+    fn finish(&self, key: &str, place: usize, outcome: Result<(), String>) {
+        let mut rows = self.progress();
+        if rows.len() >= REMEMBERED_ROWS_MAX && !rows.contains_key(key) {
+            rows.clear();
         }
-        settled.entry(key.to_owned()).or_default().ended.insert(place, how);
+        rows.entry(key.to_owned()).or_default().ended.insert(place, outcome);
     }
 
-    /// Whether those who wait for room are tried again; not if nobody has the mail, for then
-    /// it is the whole row that is.
+    /// Whether the recipients with a temporary failure are tried again; `None` if no recipient
+    /// has the mail yet: then the whole row is retried.
     fn stragglers(&self, key: &str) -> Option<bool> {
-        let mut settled = self.settled();
-        let progress = settled.get_mut(key)?;
+        let mut rows = self.progress();
+        let progress = rows.get_mut(key)?;
         progress.ended.values().any(Result::is_ok).then(|| {
             progress.straggling += 1;
             progress.straggling < STRAGGLER_ATTEMPTS_MAX
@@ -189,10 +189,10 @@ impl Notifier for EmailNotifier {
         };
         let content = Arc::new(message.formatted());
         let done: HashSet<usize> = self
-            .settled()
+            .progress()
             .get(&row.key)
             .map_or_else(HashSet::new, |progress| progress.ended.keys().copied().collect());
-        // Dropped when the attempt is cancelled, and its deliveries with it.
+        // If the attempt is cancelled this is dropped, which cancels the deliveries.
         let mut deliveries = JoinSet::new();
         for (place, to) in self.to.iter().enumerate().filter(|(place, _)| !done.contains(place)) {
             let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.email.clone()]);
@@ -202,46 +202,46 @@ impl Notifier for EmailNotifier {
             deliveries.spawn(async move {
                 let envelope = envelope.expect("one recipient is enough for an envelope");
                 let delivery = async {
-                    let _session = sessions.acquire().await.expect("nobody closes it");
+                    let _session = sessions.acquire().await.expect("the semaphore is never closed");
                     server.deliver(&envelope, &content).await
                 };
                 let ended = tokio::time::timeout(limit, delivery).await;
-                let cut_off = format!("no end within {} ms", limit.as_millis());
-                (place, ended.unwrap_or(Err(Failure::Passing(cut_off))))
+                let cut_off = format!("no result within {} ms", limit.as_millis());
+                (place, ended.unwrap_or(Err(Failure::Temporary(cut_off))))
             });
         }
         let mut busy = Vec::new();
         let mut server_answers = true;
-        // By what went wrong, for whom.
+        // The recipients, by what went wrong.
         let mut waiting: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         while let Some(delivery) = deliveries.join_next().await {
             match delivery {
-                Ok((place, Ok(()))) => self.settle(&row.key, place, Ok(())),
+                Ok((place, Ok(()))) => self.finish(&row.key, place, Ok(())),
                 Ok((place, Err(Failure::Busy(reason)))) => {
                     busy.push((place, format!("{}: {reason}", self.to[place].email)));
                     waiting.entry(reason).or_default().insert(self.to[place].email.to_string());
                 }
-                Ok((place, Err(Failure::Passing(reason)))) => {
+                Ok((place, Err(Failure::Temporary(reason)))) => {
                     server_answers = false;
                     waiting.entry(reason).or_default().insert(self.to[place].email.to_string());
                 }
-                Ok((place, Err(Failure::Final(reason)))) => {
+                Ok((place, Err(Failure::Permanent(reason)))) => {
                     let reason = format!("{}: {reason}", self.to[place].email);
                     let receiver = &self.receiver;
-                    tracing::warn!(receiver, reason, "a recipient was refused for good");
-                    self.settle(&row.key, place, Err(reason));
+                    tracing::warn!(receiver, reason, "the server refused a recipient permanently");
+                    self.finish(&row.key, place, Err(reason));
                 }
                 Err(error) => {
                     server_answers = false;
-                    waiting.entry(error.to_string()).or_default().insert("somebody".into());
+                    waiting.entry(error.to_string()).or_default().insert("a recipient".into());
                 }
             }
         }
         if !waiting.is_empty() {
-            let told = |(reason, whom): (String, BTreeSet<String>)| {
-                format!("{}: {reason}", whom.into_iter().collect::<Vec<_>>().join(", "))
+            let describe = |(reason, recipients): (String, BTreeSet<String>)| {
+                format!("{}: {reason}", recipients.into_iter().collect::<Vec<_>>().join(", "))
             };
-            let reasons: Vec<_> = waiting.into_iter().map(told).collect();
+            let reasons: Vec<_> = waiting.into_iter().map(describe).collect();
             let reason = reasons.join("; ");
             let again = if server_answers { self.stragglers(&row.key) } else { None };
             match again {
@@ -250,10 +250,10 @@ impl Notifier for EmailNotifier {
                 Some(false) => {}
             }
             for (place, reason) in busy {
-                self.settle(&row.key, place, Err(reason));
+                self.finish(&row.key, place, Err(reason));
             }
         }
-        let ended = self.settled().remove(&row.key).unwrap_or_default().ended;
+        let ended = self.progress().remove(&row.key).unwrap_or_default().ended;
         let mut refused: Vec<_> = ended.into_values().filter_map(Result::err).collect();
         refused.sort_unstable();
         let reason = refused.join("; ");
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn headers_are_as_documented() {
-        let notifier = notifier(&settings()).expect("good settings");
+        let notifier = notifier(&settings()).expect("valid settings");
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
         for transition in ["opened", "updated", "resolved"] {
             let message = notifier.message(&fixtures::row(transition), now).expect("a message");
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_cannot_use() {
+    fn rejects_invalid_settings() {
         let check = |name, change: &dyn Fn(&mut config::Email), expected: &str| {
             let mut settings = settings();
             change(&mut settings);
@@ -315,6 +315,6 @@ mod tests {
         check("no such file", &|s| s.password_file = Some("no/such".into()), "no/such");
         check("no such certificate", &|s| s.ca_file = Some("no/such".into()), "ca_file: no/such");
         let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-        check("no certificate in it", &|s| s.ca_file = Some(readme.into()), "no certificate");
+        check("no certificate in the file", &|s| s.ca_file = Some(readme.into()), "no certificate");
     }
 }

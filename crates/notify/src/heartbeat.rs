@@ -1,12 +1,11 @@
-//! A sign of life to a watchdog: while the daemon is ready a URL is asked for at each interval,
-//! and the watchdog tells people when it stays away. Nobody else can tell that this machine is
-//! gone.
+//! Heartbeats to an external watchdog: while the daemon is ready it requests a URL at each
+//! interval. When the heartbeats stop, the watchdog notifies people. Only an external service
+//! can notice that this machine is down.
 //!
-//! **Invariant.** No sign is given while a part of the daemon is not ready. A failure is told
-//! once, and so is its end. The address may be a private one: watchdogs often stand in the
-//! house, and neither data goes there nor is an answer kept.
-//! Deliberately absent: trying again before the next interval; watchdogs allow for one that is
-//! missed.
+//! **Invariant.** The daemon sends no heartbeat while one of its parts is not ready. A failure
+//! is logged once, and so is its end. The address may be private: a watchdog is often in the
+//! same network, no data is sent to it, and its answer is not kept.
+//! Deliberately absent: retries before the next interval; watchdogs tolerate a missed heartbeat.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +14,15 @@ use reqwest::{Client, Url};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{NotifyError, chain, http};
 use monitor_config as config;
 use monitor_telemetry::{self as telemetry, Readiness};
 
-/// How long an answer is waited for.
+use super::{NotifyError, chain, http};
+
+/// Timeout of a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Gives the signs of life.
+/// Sends the heartbeats.
 pub struct Heartbeat {
     url: Url,
     every: Duration,
@@ -30,10 +30,10 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// A heartbeat, if the settings ask for one.
+    /// Creates the heartbeat if the settings contain a URL.
     ///
     /// # Errors
-    /// The URL cannot be used; the message does not show it.
+    /// The URL is invalid; the message does not show it.
     pub fn new(settings: &config::Heartbeat) -> Result<Option<Self>, NotifyError> {
         let Some(url) = &settings.url else { return Ok(None) };
         let url = http::parse(url).map_err(NotifyError::Heartbeat)?;
@@ -41,7 +41,7 @@ impl Heartbeat {
         Ok(Some(Self { url, every: Duration::from_secs(settings.every_s), client }))
     }
 
-    /// Gives signs until told to stop.
+    /// Sends heartbeats until `shutdown`.
     pub async fn run(self, readiness: Arc<Readiness>, shutdown: CancellationToken) {
         let mut ticks = interval(self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -63,13 +63,13 @@ impl Heartbeat {
                 Ok(word) => word,
                 Err(error) => {
                     if !failing {
-                        tracing::warn!(error, "the heartbeat does not get through");
+                        tracing::warn!(error, "the heartbeat failed");
                     }
                     "failed"
                 }
             };
             if failing && word == "sent" {
-                tracing::info!("the heartbeat gets through again");
+                tracing::info!("the heartbeat works again");
             }
             failing = word == "failed" || (failing && word == "held");
             metrics::counter!(telemetry::HEARTBEATS, "outcome" => word).increment(1);

@@ -1,13 +1,13 @@
-//! What all receivers over HTTP share: one request, and what its answer means.
+//! What all HTTP receivers share: sends one request and interprets the response.
 //!
-//! **Invariant.** A request goes where the settings say and nowhere else: redirects are not
-//! followed, proxies of the environment are not used, TLS is checked, and unless
-//! `allow_private` is set the address that is connected to is a public one, whatever its name
-//! resolves to at the time. At most [`WORDS_BYTES_MAX`] of an answer's body are read, and none
-//! of one that says yes. No error shows a URL's path or query, which may be a secret, nor an
-//! answer that repeats it.
-//! Deliberately absent: a pool of connections; notifications are few, and a fresh connection
-//! cannot have gone stale.
+//! **Invariant.** A request goes only to the host of the settings: redirects are not followed,
+//! proxies of the environment are not used, TLS certificates are verified, and unless
+//! `allow_private` is set the connected address is public, whatever the name resolves to at
+//! that time. At most [`DETAIL_BYTES_MAX`] bytes of an error response's body are read, and
+//! nothing of a success response's. No error shows a URL's path or query, which may be a
+//! secret, nor a response that repeats it.
+//! Deliberately absent: a connection pool. Notifications are rare, and a new connection cannot
+//! be stale.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -18,21 +18,23 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, Response, StatusCode, Url};
 
+use monitor_config::{Endpoint, is_public};
+use monitor_core::backoff::retry_after;
+
 use super::words::line;
 use super::{NotifyError, Outcome, chain, read_secret};
-use monitor_config::{Endpoint, is_public};
 
-/// Read of the body of an answer that says no.
-const WORDS_BYTES_MAX: usize = 1024;
-/// Shown of it.
-const WORDS_CHARS_MAX: usize = 200;
-/// How long it is waited for: the status alone tells what to do.
-const WORDS_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Shorter parts of a URL are no secrets, and may stand in an answer by chance.
+/// Bytes read of an error response's body, at most.
+const DETAIL_BYTES_MAX: usize = 1024;
+/// Characters shown of it, at most.
+const DETAIL_CHARS_MAX: usize = 200;
+/// How long to wait for the body: the status alone is enough to decide.
+const DETAIL_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Shorter parts of a URL are not secrets, and may occur in a response by chance.
 const SECRET_CHARS_MIN: usize = 8;
 
-/// Answers that would be the same again: the body is refused, or the receiver is gone and
-/// says so. All others may pass, once a deploy is over, a token or an address replaced.
+/// Permanent errors: the receiver rejects the body, or declares itself gone. All other errors
+/// may pass, for example after a deployment, or with a new token or address.
 const PERMANENT: [StatusCode; 4] = [
     StatusCode::BAD_REQUEST,
     StatusCode::GONE,
@@ -49,12 +51,12 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Prepares to post to the receiver called `receiver`, below `path` of its URL; one attempt
-    /// takes at most `timeout`. A URL in a file is read again at each attempt, so that it can
-    /// be replaced while the daemon runs.
+    /// Prepares to post to `receiver`, with `path` appended to its URL; one attempt takes at
+    /// most `timeout`. A URL in a file is read again at each attempt, so that it can be replaced
+    /// while the daemon runs.
     ///
     /// # Errors
-    /// The URL or the certificates cannot be used; the message names the receiver.
+    /// The URL or the certificates are invalid; the message names the receiver.
     pub fn new(
         receiver: &str,
         endpoint: &Endpoint,
@@ -95,8 +97,8 @@ impl Target {
         format!("set receivers.{}.allow_private = true", self.receiver)
     }
 
-    /// Posts JSON at the wall-clock time `now`, and says what came of it. `secrets` are taken
-    /// out of what the receiver answers.
+    /// Posts JSON at the wall-clock time `now` and returns the outcome. If the response contains
+    /// one of `secrets`, the outcome does not show it.
     pub async fn post(
         &self,
         headers: HeaderMap,
@@ -104,21 +106,22 @@ impl Target {
         secrets: &[&str],
         now: DateTime<Utc>,
     ) -> Outcome {
-        let settled = match self.url() {
+        let configured = match self.url() {
             Ok(url) => url,
             Err(error) => return Outcome::Retry { reason: error.to_string(), after: None },
         };
-        let mut url = settled.clone();
-        url.set_path(&format!("{}{}", settled.path().trim_end_matches('/'), self.path));
+        let mut url = configured.clone();
+        url.set_path(&format!("{}{}", configured.path().trim_end_matches('/'), self.path));
         let json = HeaderValue::from_static("application/json; charset=utf-8");
-        let request = self.client.post(if self.path.is_empty() { settled.clone() } else { url });
+        let request = self.client.post(if self.path.is_empty() { configured.clone() } else { url });
         match request.header(header::CONTENT_TYPE, json).headers(headers).body(body).send().await {
             Ok(answer) => {
                 let status = answer.status();
-                let retry_after = answer.headers().get(header::RETRY_AFTER).cloned();
-                let said = if status.is_success() { String::new() } else { said(answer).await };
-                let words = line(&without_secrets(said, &settled, secrets), WORDS_CHARS_MAX);
-                judge(status, &words, retry_after.as_ref().and_then(|v| v.to_str().ok()), now)
+                let header = answer.headers().get(header::RETRY_AFTER).cloned();
+                let body =
+                    if status.is_success() { String::new() } else { beginning(answer).await };
+                let detail = line(&without_secrets(body, &configured, secrets), DETAIL_CHARS_MAX);
+                interpret(status, &detail, header.as_ref().and_then(|v| v.to_str().ok()), now)
             }
             Err(error) => Outcome::Retry { reason: chain(&error.without_url()), after: None },
         }
@@ -135,26 +138,26 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
     }
 }
 
-/// The address that stands in a URL, where no name does.
+/// The host of a URL if it is an IP address.
 fn literal(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 
 fn private(what: &str, remedy: &str) -> String {
-    format!("{what} is an address of this machine or of a private network; if so be it, {remedy}")
+    format!("{what} is an address of this machine or of a private network; to allow it, {remedy}")
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate>, String> {
     let pem = std::fs::read(path).map_err(|error| error.to_string())?;
     let found = Certificate::from_pem_bundle(&pem).map_err(|error| chain(&error))?;
-    if found.is_empty() { Err("there is no certificate (PEM) in it".into()) } else { Ok(found) }
+    if found.is_empty() { Err("it contains no certificate (PEM)".into()) } else { Ok(found) }
 }
 
-/// A client that keeps to the rules above; with `resolver`, to public addresses too.
-/// `certificates` are trusted besides the system's.
+/// Creates a client that follows the rules above; with `resolver`, it connects to public
+/// addresses only. `certificates` are trusted in addition to the system's.
 ///
 /// # Errors
-/// There is no TLS to be had.
+/// TLS cannot be set up.
 pub(super) fn client(
     timeout: Duration,
     resolver: Option<PublicOnly>,
@@ -174,8 +177,8 @@ pub(super) fn client(
     builder.build().map_err(|error| chain(&error))
 }
 
-/// Resolves names to public addresses only. The addresses found here are the ones connected
-/// to, so a name that resolves to something else a moment later (DNS rebinding) gains nothing.
+/// Resolves names to public addresses only. The client connects to the addresses returned
+/// here, so a name that resolves to another address a moment later (DNS rebinding) has no effect.
 pub(super) struct PublicOnly {
     remedy: String,
 }
@@ -199,24 +202,24 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// The beginning of what an answer says.
-async fn said(mut answer: Response) -> String {
+/// The beginning of a response's body.
+async fn beginning(mut answer: Response) -> String {
     let mut read = Vec::new();
     let reading = async {
         while let Ok(Some(chunk)) = answer.chunk().await {
-            read.extend_from_slice(&chunk[..chunk.len().min(WORDS_BYTES_MAX - read.len())]);
-            if read.len() == WORDS_BYTES_MAX {
+            read.extend_from_slice(&chunk[..chunk.len().min(DETAIL_BYTES_MAX - read.len())]);
+            if read.len() == DETAIL_BYTES_MAX {
                 break;
             }
         }
     };
-    // What has come until then will do.
-    let _ = tokio::time::timeout(WORDS_WAIT_MAX, reading).await;
+    // After a timeout, the part read so far is enough.
+    let _ = tokio::time::timeout(DETAIL_WAIT_MAX, reading).await;
     String::from_utf8_lossy(&read).into_owned()
 }
 
-/// Nothing, where an answer repeats a secret, or a part of the URL that may be one.
-fn without_secrets(said: String, url: &Url, secrets: &[&str]) -> String {
+/// Returns the body, or nothing if it repeats a secret or a part of the URL that may be one.
+fn without_secrets(body: String, url: &Url, secrets: &[&str]) -> String {
     let path = url.path_segments().into_iter().flatten();
     let query = url.query().into_iter().flat_map(|query| query.split(['&', '=']));
     let login = [url.username(), url.password().unwrap_or("")];
@@ -225,15 +228,15 @@ fn without_secrets(said: String, url: &Url, secrets: &[&str]) -> String {
         .chain(login)
         .filter(|part| part.chars().count() >= SECRET_CHARS_MIN)
         .chain(secrets.iter().copied())
-        .any(|part| said.contains(part));
-    if repeats { String::new() } else { said }
+        .any(|part| body.contains(part));
+    if repeats { String::new() } else { body }
 }
 
-/// What an answer means. `retry_after` is the header of that name, in seconds or as a date.
-fn judge(
+/// Interprets a response. `header` is the value of `Retry-After`, if any.
+fn interpret(
     status: StatusCode,
-    words: &str,
-    retry_after: Option<&str>,
+    detail: &str,
+    header: Option<&str>,
     now: DateTime<Utc>,
 ) -> Outcome {
     if status.is_success() {
@@ -242,24 +245,15 @@ fn judge(
     let mut reason = format!("the receiver answered {status}");
     if status.is_redirection() {
         reason.push_str("; redirects are not followed");
-    } else if !words.is_empty() {
+    } else if !detail.is_empty() {
         reason.push_str(": ");
-        reason.push_str(words);
+        reason.push_str(detail);
     }
     if PERMANENT.contains(&status) {
         Outcome::Permanent { reason }
     } else {
-        Outcome::Retry { reason, after: retry_after.and_then(|text| wait(text, now)) }
+        Outcome::Retry { reason, after: header.and_then(|text| retry_after(text, now)) }
     }
-}
-
-fn wait(retry_after: &str, now: DateTime<Utc>) -> Option<Duration> {
-    let text = retry_after.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = DateTime::parse_from_rfc2822(text).ok()?;
-    Some((at.to_utc() - now).to_std().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -268,11 +262,11 @@ mod tests {
     use monitor_core::Secret;
 
     #[test]
-    fn judges_answers() {
+    fn interprets_responses() {
         let now: DateTime<Utc> = "2026-01-01T12:00:00Z".parse().expect("a time");
         let check = |name, status: u16, retry_after, expected: &str| {
             let status = StatusCode::from_u16(status).expect("a status");
-            let found = match judge(status, "words", retry_after, now) {
+            let found = match interpret(status, "words", retry_after, now) {
                 Outcome::Sent => "sent".into(),
                 Outcome::Retry { after: None, .. } => "retry".into(),
                 Outcome::Retry { after: Some(wait), .. } => format!("retry in {wait:?}"),
@@ -305,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_repeat_a_secret_are_dropped() {
+    fn drops_a_body_that_repeats_a_secret() {
         let url =
             Url::parse("https://u:password@h.example/services/T0/B0/hidden-part?sig=signature");
         let url = url.expect("a URL");
@@ -317,11 +311,11 @@ mod tests {
         check("the query", "bad signature given", "");
         check("the login", "no such password", "");
         check("a token, however short", "token unknown", "");
-        check("short parts of the path may be chance", "T0 is away", "T0 is away");
+        check("short parts of the path are not secrets", "T0 is away", "T0 is away");
     }
 
     #[test]
-    fn refuses_what_it_cannot_use() {
+    fn rejects_invalid_urls() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let check = |name, url: Option<&str>, allow_private, expected: &str| {
             let endpoint = Endpoint {
@@ -337,20 +331,20 @@ mod tests {
             assert!(!message.contains("hidden"), "{name}: {message}");
         };
         let remedy = "receivers.hook.url: 127.0.0.1 is an address of this machine or of a private \
-                      network; if so be it, set receivers.hook.allow_private = true";
+                      network; to allow it, set receivers.hook.allow_private = true";
         check("good", Some("https://example.com/hidden"), false, "");
         check("none", None, false, "receivers.hook.url: give it, or url_file");
         check("no URL", Some("hidden"), false, "receivers.hook.url");
         check("not HTTP", Some("ftp://example.com/hidden"), false, "http:// or https://");
         check("this machine", Some("http://127.0.0.1/hidden"), false, remedy);
-        check("this machine, meant", Some("http://127.0.0.1/hidden"), true, "");
+        check("this machine, allowed", Some("http://127.0.0.1/hidden"), true, "");
         check("this machine as a number", Some("http://2130706433/hidden"), false, remedy);
         check("mapped", Some("http://[::ffff:127.0.0.1]/hidden"), false, "allow_private");
         check("metadata", Some("http://169.254.169.254/hidden"), false, "allow_private");
     }
 
     #[test]
-    fn names_resolve_to_public_addresses_only() {
+    fn resolves_names_to_public_addresses_only() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let resolver = PublicOnly { remedy: "set x".into() };
         let name: Name = "localhost".parse().expect("a name");

@@ -1,13 +1,12 @@
-//! From outbox rows to mails, webhooks and chats.
+//! Sends outbox rows as mails, webhooks, chat messages and Alertmanager alerts.
 //!
-//! **Invariant.** Every attempt on a row goes out under the row's own key: as the mail's
-//! Message-ID, as the webhook's id. A row is recorded as sent only once a receiver has
-//! taken it, so a sender that dies in between is followed by another: at least once, and
-//! a receiver can tell repeats by the key. Whether a failure may pass is the notifier's
-//! word ([`Outcome`]); when to try again is [`backoff`]'s, when to leave a receiver alone
-//! [`circuit`]'s.
-//! Deliberately absent: order among notifications, and grouping of several into one; the
-//! store leases an end after what it ends, and joins what is to be told together.
+//! **Invariant.** Every attempt to send a row uses the row's key as idempotency key: as the
+//! mail's Message-ID, as the webhook's id. A row is recorded as sent only after a receiver has
+//! accepted it. So delivery is at least once, and a receiver can deduplicate by the key. The
+//! notifier decides whether a failure is temporary ([`Outcome`]), [`backoff`] when to retry,
+//! [`circuit`] when to pause a receiver.
+//! Deliberately absent: the order of notifications, and grouping. The store leases a resolve
+//! only after the notification that opened the incident, and joins grouped notifications.
 
 mod alertmanager;
 pub mod backoff;
@@ -32,7 +31,6 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use monitor_config::{self as config, Delivery};
-
 use monitor_core::Secret;
 use monitor_store::OutboxRow;
 
@@ -44,33 +42,33 @@ pub use slack::SlackNotifier;
 pub use teams::TeamsNotifier;
 pub use webhook::WebhookNotifier;
 
-/// How an attempt to tell a receiver ended.
+/// The outcome of an attempt to notify a receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The receiver took it.
+    /// The receiver accepted the notification.
     Sent,
-    /// Some of the receiver's people took it, others did not.
+    /// Some recipients of the receiver accepted it, others did not.
     Partly {
-        /// Who did not, and why; for people.
+        /// Which recipients did not, and why; a message for people.
         reason: String,
-        /// How long to wait before these are tried again; `None`: they never will take it.
+        /// How long to wait before those are tried again; `None` if their refusal is permanent.
         after: Option<Duration>,
     },
-    /// It did not, but may later.
+    /// The attempt failed, but a later one may succeed.
     Retry {
-        /// What went wrong, for people.
+        /// What went wrong; a message for people.
         reason: String,
-        /// The wait that the receiver asked for, if it did.
+        /// The wait that the receiver asked for, if any.
         after: Option<Duration>,
     },
-    /// It did not and never will.
+    /// The receiver refused it permanently.
     Permanent {
-        /// What went wrong, for people.
+        /// What went wrong; a message for people.
         reason: String,
     },
 }
 
-/// Tells one receiver.
+/// Sends notifications to one receiver.
 #[async_trait]
 pub trait Notifier: Send + Sync + 'static {
     /// Makes one attempt, at the wall-clock time `now`. May be cancelled at any point,
@@ -78,11 +76,10 @@ pub trait Notifier: Send + Sync + 'static {
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome;
 }
 
-/// The notifiers of all receivers, by name: what the dispatcher sends by, and what tries a
-/// receiver out.
+/// Creates the notifiers of all receivers, by name.
 ///
 /// # Errors
-/// A receiver's settings cannot be used, or a file that holds a secret cannot be read; the
+/// A receiver's settings are invalid, or a file that contains a secret cannot be read; the
 /// message names it.
 pub fn notifiers(
     receivers: &BTreeMap<String, config::Receiver>,
@@ -103,11 +100,11 @@ pub fn notifiers(
     receivers.iter().map(|(name, r)| Ok((name.clone(), notifier(name, r)?))).collect()
 }
 
-/// Why a receiver's settings cannot be used.
+/// Why a receiver's settings are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum NotifyError {
-    /// A mail address does not parse.
-    #[error("receivers.{receiver}: {address:?} is no mail address: {problem}")]
+    /// A mail address is invalid.
+    #[error("receivers.{receiver}: {address:?} is not a mail address: {problem}")]
     Address {
         /// The receiver.
         receiver: String,
@@ -116,7 +113,7 @@ pub enum NotifyError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The mail server's name cannot be used for TLS.
+    /// The mail server's name is invalid for TLS.
     #[error("receivers.{receiver}.host: {problem}")]
     Host {
         /// The receiver.
@@ -124,8 +121,8 @@ pub enum NotifyError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The webhook's URL does not parse, or is neither http nor https. The URL itself is
-    /// not shown: some carry a token.
+    /// The URL is invalid, or its scheme is neither http nor https. The URL itself is not
+    /// shown: it may contain a token.
     #[error("receivers.{receiver}.url: {problem}")]
     Url {
         /// The receiver.
@@ -133,7 +130,7 @@ pub enum NotifyError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The secret is missing or malformed; it is not shown.
+    /// The secret is missing or malformed. It is not shown.
     #[error("receivers.{receiver}: {problem}")]
     Secret {
         /// The receiver.
@@ -141,7 +138,7 @@ pub enum NotifyError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The file that should hold the secret cannot be read.
+    /// The file with the secret cannot be read.
     #[error("receivers.{receiver}: cannot read {path}: {source}", path = path.display())]
     SecretFile {
         /// The receiver.
@@ -151,7 +148,7 @@ pub enum NotifyError {
         /// What went wrong.
         source: std::io::Error,
     },
-    /// The file that should hold certificates cannot be used.
+    /// The file with certificates is invalid.
     #[error("receivers.{receiver}.ca_file: {path}: {problem}", path = path.display())]
     Certificates {
         /// The receiver.
@@ -161,20 +158,20 @@ pub enum NotifyError {
         /// What is wrong with it.
         problem: String,
     },
-    /// No HTTP client can be made.
-    #[error("receivers.{receiver}: cannot make an HTTP client: {problem}")]
+    /// The HTTP client cannot be created.
+    #[error("receivers.{receiver}: cannot create an HTTP client: {problem}")]
     Client {
         /// The receiver.
         receiver: String,
         /// What went wrong.
         problem: String,
     },
-    /// The heartbeat's URL cannot be used; it is not shown.
+    /// The heartbeat's URL is invalid. It is not shown.
     #[error("heartbeat.url: {0}")]
     Heartbeat(String),
 }
 
-/// The secret given in the settings, or else in a file (without the line's end).
+/// Returns the secret of the settings, or else of the file (without the line break at the end).
 fn read_secret(
     receiver: &str,
     given: Option<&Secret>,
@@ -193,8 +190,8 @@ fn read_secret(
     }
 }
 
-/// A key as it may stand in mail and HTTP headers: letters, digits, `-` and `_` as they
-/// are, all else as `%XX`. Standard Webhooks forbids the full stop in an id.
+/// Encodes a key for mail and HTTP headers: letters, digits, `-` and `_` stay, every other
+/// byte becomes `%XX`. Standard Webhooks forbids the full stop in an id.
 fn wire_key(key: &str) -> String {
     let mut wire = String::with_capacity(key.len());
     for byte in key.bytes() {
@@ -207,7 +204,7 @@ fn wire_key(key: &str) -> String {
     wire
 }
 
-/// An error and what lies beneath it, in one line.
+/// An error and its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
@@ -227,11 +224,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_fit_into_headers() {
+    fn encodes_keys_for_headers() {
         let check = |name, key, expected| assert_eq!(wire_key(key), expected, "{name}");
         check("plain", "incident-7-opened-comms", "incident-7-opened-comms");
         check("full stop and space", "incident-7-opened-a.b c", "incident-7-opened-a%2Eb%20c");
-        check("no line gets in", "x\r\nBcc: y", "x%0D%0ABcc%3A%20y");
-        check("beyond ASCII", "équipe", "%C3%A9quipe");
+        check("line breaks", "x\r\nBcc: y", "x%0D%0ABcc%3A%20y");
+        check("not ASCII", "équipe", "%C3%A9quipe");
     }
 }

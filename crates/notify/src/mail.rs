@@ -1,11 +1,11 @@
-//! What a mail says, in the words of a communications team; pure.
+//! The content of a mail, worded for a communications team; pure.
 //!
-//! **Invariant.** The mail is a function of the notification: the same in every attempt.
-//! Text and HTML say the same, since both are set from one [`Letter`]. Whatever comes from a
-//! tweet or the settings is escaped in HTML and cannot break a line in the text or the
-//! subject. The subject is that of the mail that opened the incident, so that clients that
-//! go by it keep the thread together. Nothing is fetched: styles stand in the HTML, and the
-//! picture travels with the mail; what it shows is said in words too.
+//! **Invariant.** The mail depends only on the notification: it is the same in every attempt.
+//! Text and HTML say the same, because both are rendered from one [`Content`]. Strings from
+//! tweets and settings are escaped in HTML and cannot add a line to the text or the subject.
+//! All mails of an incident have the same subject, because some clients group threads by
+//! subject. The mail loads nothing: styles are inline and the picture is attached; its content
+//! is also given in words.
 //! Deliberately absent: a template language.
 
 mod html;
@@ -26,96 +26,96 @@ use super::curve::{self, Curve, Shows};
 use super::words::{line, moment};
 use words::{count, last, length, sentence, times};
 
-/// A mail's content.
+/// A rendered mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
-    /// The subject: brand first, short enough for a phone's list.
+    /// The subject: begins with the brand, short enough for a phone's list of mails.
     pub subject: String,
-    /// The body for clients that show text.
+    /// The plain-text body.
     pub text: String,
-    /// The body for clients that show HTML; it shows the picture under [`Mail::CURVE`].
+    /// The HTML body; it refers to the picture as [`Mail::CURVE`].
     pub html: String,
-    /// The picture, as a PNG file, where there is something to draw.
+    /// The picture as a PNG file, if there is something to draw.
     pub picture: Option<Vec<u8>>,
-    /// Whether somebody should be woken.
+    /// Whether the mail is marked as urgent.
     pub urgent: bool,
 }
 
 impl Mail {
-    /// The Content-ID by which the HTML knows the picture.
+    /// The Content-ID of the picture.
     pub const CURVE: &str = "curve@monitor";
 
-    /// Words a notification.
+    /// Renders a notification.
     pub fn of(n: &Notification) -> Self {
-        let letter = Letter::of(n);
+        let content = Content::of(n);
         Self {
             subject: subject(n),
-            text: text::set(&letter),
-            html: html::set(&letter),
-            picture: letter.curve.as_ref().map(curve::png),
+            text: text::render(&content),
+            html: html::render(&content),
+            picture: content.curve.as_ref().map(curve::png),
             urgent: n.severity == "critical" && n.transition != "resolved" && !n.test,
         }
     }
 }
 
-/// The parts of a mail, in order, before they are set as text or HTML. Strings may hold
-/// anything but line breaks.
-struct Letter<'a> {
-    /// The mood, for the colour.
-    mood: Mood,
-    /// The mood in a word or two: "critical", "update: warning", "ended".
+/// The parts of a mail, in order, before they are rendered as text or HTML. Strings may contain
+/// any character except line breaks.
+struct Content<'a> {
+    /// Selects the colour.
+    level: Level,
+    /// The level in a word or two: "critical", "update: warning", "ended".
     badge: String,
-    /// A warning above all else that this is a test.
+    /// A warning at the top that this is a test.
     test: Option<&'static str>,
-    /// What has happened, in a sentence.
+    /// What happened, in one sentence.
     headline: String,
-    /// Since when, or how long.
+    /// Since when and for how long.
     period: String,
-    /// What a client's list shows beside the subject.
+    /// What a client shows next to the subject in its list of mails.
     preview: String,
     /// The numbers, most important first.
     figures: Vec<Figure>,
-    /// How it went.
+    /// The picture.
     curve: Option<Curve<'a>>,
-    /// The reason, in a sentence.
+    /// The reason, in one sentence.
     why: String,
-    /// By what measure; in small.
+    /// The statistic and its threshold; in small print.
     measure: Option<String>,
-    /// What marks the tweets off.
+    /// Terms that are typical of the negative tweets.
     drivers: Vec<Driver>,
-    /// What share repeats of one tweet make up, where it is worth a word.
+    /// The share of repetitions of one tweet, if it is large.
     repeats: Option<String>,
     /// Tweets to read.
     examples: Vec<Quote>,
-    /// Other brands' incidents.
+    /// Incidents of other brands.
     also: Vec<String>,
-    /// What to do to be told no more.
+    /// The command that acknowledges the incident.
     hint: Option<String>,
-    /// Where to look closer.
+    /// A link to the incident on the page.
     link: Option<String>,
     /// Small print.
     note: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
+enum Level {
     Critical,
     Warning,
     Notice,
-    Over,
+    Ended,
 }
 
 struct Figure {
     title: String,
     number: String,
     detail: String,
-    /// Whether it is the number that alarms.
+    /// Whether this number caused the alert.
     main: bool,
 }
 
 struct Driver {
     term: String,
-    /// The share of the negative tweets that have it, in 0..=1.
+    /// The share of the negative tweets that contain it, in 0..=1.
     share: f64,
     detail: String,
 }
@@ -131,7 +131,7 @@ const TERMS_MAX: usize = 8;
 const EXAMPLES_MAX: usize = 5;
 /// Other incidents shown, at most.
 const ALSO_MAX: usize = 10;
-/// Characters shown of a brand and its like, at most.
+/// Characters shown of a brand, a severity or a name, at most.
 const WORD_CHARS_MAX: usize = 64;
 /// Characters shown of a term, at most; links are long.
 const TERM_CHARS_MAX: usize = 80;
@@ -141,13 +141,14 @@ const TWEET_CHARS_MAX: usize = 400;
 const REASON_CHARS_MAX: usize = 600;
 /// Characters of a link, at most.
 const URL_CHARS_MAX: usize = 2000;
-/// From this share on, repeats of one tweet are worth a word.
+/// Repetitions of one tweet are mentioned from this share on.
 const REPEATS_MIN: f64 = 0.1;
 
 const TEST: &str = "This is a test of the receiver. Nothing has happened.";
-const JUDGED: &str = "A model judged each tweet; it errs on some, so read a few before you act.";
+const MODEL_NOTE: &str =
+    "A model classified each tweet and makes mistakes, so read some tweets before you act.";
 
-/// The same in all mails of an incident: no number that changes may stand here.
+/// The same in all mails of an incident: it must not contain a number that changes.
 fn subject(n: &Notification) -> String {
     let brand = word(&n.brand);
     let what = match n.evidence {
@@ -157,19 +158,19 @@ fn subject(n: &Notification) -> String {
         Evidence::Lag(_) => "Monitor: reading lags behind".to_owned(),
     };
     let test = if n.test { "[TEST] " } else { "" };
-    let answer = if n.transition == "opened" { "" } else { "Re: " };
+    let reply = if n.transition == "opened" { "" } else { "Re: " };
     let at = n.opened_at.format("%-d %b, %H:%M UTC");
-    format!("{answer}{test}{what}, {at} (incident {})", n.incident_id)
+    format!("{reply}{test}{what}, {at} (incident {})", n.incident_id)
 }
 
-impl<'a> Letter<'a> {
+impl<'a> Content<'a> {
     fn of(n: &'a Notification) -> Self {
         let over = n.transition == "resolved";
-        let mood = match (over, n.severity.as_str()) {
-            (true, _) => Mood::Over,
-            (_, "critical") => Mood::Critical,
-            (_, "warning") => Mood::Warning,
-            _ => Mood::Notice,
+        let level = match (over, n.severity.as_str()) {
+            (true, _) => Level::Ended,
+            (_, "critical") => Level::Critical,
+            (_, "warning") => Level::Warning,
+            _ => Level::Notice,
         };
         let badge = match n.transition.as_str() {
             "resolved" => "ended".to_owned(),
@@ -181,7 +182,7 @@ impl<'a> Letter<'a> {
             figures.iter().map(|f| format!("{}: {} ({})", f.title, f.number, f.detail)).collect();
         let headline = headline(n);
         Self {
-            mood,
+            level,
             preview: format!("{}. {}.", sentence(&badge), numbers.join(", ")),
             badge,
             test: n.test.then_some(TEST),
@@ -205,8 +206,8 @@ impl<'a> Letter<'a> {
 fn headline(n: &Notification) -> String {
     let brand = word(&n.brand);
     match (&n.evidence, n.transition.as_str()) {
-        // "Ended", not "over": the share may have stayed up and become the new normal. The
-        // reason says which.
+        // The share may have returned to normal, or stayed high and become the new baseline;
+        // the reason says which.
         (Evidence::Share(_), "resolved") => format!("{brand}: the alert has ended"),
         (Evidence::Share(ShareEvidence { observed, .. }), "updated") => {
             format!(
@@ -241,7 +242,7 @@ fn headline(n: &Notification) -> String {
     }
 }
 
-/// When it began, and how long it has lasted; for the stream also what it means.
+/// When the incident began and how long it has lasted; for the stream also the consequence.
 fn period(n: &Notification) -> String {
     let minutes = (n.at - n.opened_at).num_minutes().unsigned_abs();
     let (opened, lasted) = (moment(n.opened_at), length(minutes));
@@ -249,10 +250,10 @@ fn period(n: &Notification) -> String {
         (_, "resolved") => format!("From {opened} to {}: {lasted}.", moment(n.at)),
         (Evidence::Quiet(QuietEvidence { last, .. }), _) => {
             let since = last.map_or(opened, moment);
-            format!("Since {since}. While this lasts, no bad buzz is noticed.")
+            format!("Since {since}. Meanwhile, no bad buzz can be detected.")
         }
         (Evidence::Lag(_), _) => {
-            format!("Noticed on {opened}. While this lasts, bad buzz is noticed late.")
+            format!("Detected on {opened}. Meanwhile, bad buzz is detected late.")
         }
         (_, "updated") => format!("Open since {opened}, for {lasted}."),
         (
@@ -317,7 +318,7 @@ fn figures(n: &Notification) -> Vec<Figure> {
             figure(
                 "Expected".into(),
                 thousands(expected.round() as u64),
-                "in as long a time".into(),
+                "in the same time".into(),
                 false,
             ),
         ],
@@ -326,28 +327,28 @@ fn figures(n: &Notification) -> Vec<Figure> {
                 "Without a tweet".into(),
                 format!("{} min", thousands(u64::from(*minutes))),
                 last.map_or_else(
-                    || "none has ever come".into(),
-                    |last| format!("the last one came {}", moment(last)),
+                    || "no tweet has arrived yet".into(),
+                    |last| format!("the last one arrived on {}", moment(last)),
                 ),
                 true,
             ),
             figure(
-                "Expected meanwhile".into(),
+                "Expected in that time".into(),
                 thousands(expected_tweets.round() as u64),
-                format!("tweets; a gap alarms from {limit_minutes} min"),
+                format!("tweets; alert from {limit_minutes} min"),
                 false,
             ),
         ],
         Evidence::Lag(LagEvidence { behind_minutes, limit_minutes }) => vec![figure(
             "Behind".into(),
             format!("{} min", thousands(u64::from(*behind_minutes))),
-            format!("alarms from {limit_minutes} min"),
+            format!("alert from {limit_minutes} min"),
             true,
         )],
     }
 }
 
-/// What is drawn: of a brand its share or its volume, of a stream gone quiet its volume.
+/// The picture: a brand's share or volume, or the volume of a stream without tweets.
 fn curve(n: &Notification) -> Option<Curve<'_>> {
     let (since, shows) = match &n.evidence {
         Evidence::Share(ShareEvidence {
@@ -371,7 +372,7 @@ fn curve(n: &Notification) -> Option<Curve<'_>> {
         Evidence::Lag(_) => return None,
     };
     let ended = (n.transition == "resolved").then_some(n.at);
-    // After a resolve the detector looks for the next rise, but the picture shows this one.
+    // After a resolve the detector already looks for the next rise; the picture shows this one.
     Curve::new(&n.curve, n.curve_minutes, since.min(n.opened_at), ended, shows)
 }
 
@@ -379,14 +380,14 @@ fn measure(evidence: &Evidence) -> Option<String> {
     match evidence {
         Evidence::Share(ShareEvidence { rule, statistic, threshold, dispersion, .. }) => {
             Some(format!(
-                "Rule {}: statistic {statistic:.1}, alarms from {threshold:.1}; the counts vary \
-             {dispersion:.1} times as much as those of independent tweets. \
-             “Likely” is with 95 % confidence.",
+                "Rule {}: statistic {statistic:.1}, alert from {threshold:.1}; the counts vary \
+                 {dispersion:.1} times as much as those of independent tweets. \
+                 “Likely” is a 95 % confidence interval.",
                 word(rule)
             ))
         }
         Evidence::Surge(SurgeEvidence { statistic, threshold, .. }) => {
-            Some(format!("Statistic {statistic:.1}, alarms from {threshold:.1}."))
+            Some(format!("Statistic {statistic:.1}, alert from {threshold:.1}."))
         }
         Evidence::Quiet(_) | Evidence::Lag(_) => None,
     }
@@ -409,7 +410,7 @@ fn drivers(drivers: &Drivers) -> Vec<Driver> {
 fn repeats(drivers: &Drivers) -> Option<String> {
     (drivers.one_tweet_share >= REPEATS_MIN).then(|| {
         format!(
-            "One tweet and its repeats make up {} of the negative tweets.",
+            "One tweet and its repetitions make up {} of the negative tweets.",
             percent(drivers.one_tweet_share)
         )
     })
@@ -423,10 +424,10 @@ fn quote(example: &Example) -> Quote {
     }
     caption.push_str(&moment(example.created_at));
     if let Some(reach) = example.reach {
-        let _ = write!(caption, ", reaches {}", count(reach, "follower"));
+        let _ = write!(caption, ", {}", count(reach, "follower"));
     }
     if example.alike > 1 {
-        let _ = write!(caption, ", said {} times", thousands(example.alike));
+        let _ = write!(caption, ", posted {} times", thousands(example.alike));
     }
     Quote { text: line(&example.text, TWEET_CHARS_MAX), caption }
 }
@@ -447,7 +448,7 @@ fn word(text: &str) -> String {
     line(text, WORD_CHARS_MAX)
 }
 
-/// A time of the day; with the date where it is not that of `today`.
+/// A time of day, with the date unless it is that of `today`.
 fn clock(at: DateTime<Utc>, today: DateTime<Utc>) -> String {
     let same = at.date_naive() == today.date_naive();
     at.format(if same { "%H:%M" } else { "%-d %b, %H:%M" }).to_string()
@@ -461,7 +462,7 @@ fn note(n: &Notification) -> String {
     let incident = format!("Incident {}.", n.incident_id);
     match n.evidence {
         Evidence::Share(_) => {
-            format!("{incident} All times are the tweets' own, in UTC. {JUDGED}")
+            format!("{incident} All times are the tweets' own, in UTC. {MODEL_NOTE}")
         }
         Evidence::Surge(_) => format!("{incident} All times are the tweets' own, in UTC."),
         Evidence::Quiet(_) | Evidence::Lag(_) => {

@@ -3,14 +3,14 @@
 //! Format and limits: Slack's "Sending messages using incoming webhooks" and Block Kit
 //! reference (50 blocks; 150 characters in a header, 3,000 in a text, 2,000 in a field, 10
 //! fields). Answers: 400 `invalid_payload`, 403 `action_prohibited`, 404 `no_service` or
-//! `channel_not_found`, 410 `channel_is_archived`, 429 with Retry-After; the word is told with
-//! the error.
+//! `channel_not_found`, 410 `channel_is_archived`, 429 with Retry-After; the error message
+//! contains this word.
 //!
-//! **Invariant.** No text of a tweet can mention people or hide a link behind words: `&`, `<` and
-//! `>` are escaped, and Slack is told to take texts as they are. A tweet's own `*bold*` may
-//! still format. No text is longer than Slack takes.
+//! **Invariant.** The text of a tweet cannot mention people or disguise a link: `&`, `<` and `>`
+//! are escaped, and Slack is asked not to parse texts. A tweet's own `*bold*` may still format.
+//! No text is longer than Slack allows.
 //! Deliberately absent: threads, which an incoming webhook cannot start; and buttons, which
-//! Slack marks with a warning where no application answers them. A link does as well.
+//! Slack marks with a warning unless an application handles them. A link is enough.
 
 use std::time::Duration;
 
@@ -35,10 +35,10 @@ pub struct SlackNotifier {
 }
 
 impl SlackNotifier {
-    /// Prepares to post to the receiver called `name`; one attempt takes at most `timeout`.
+    /// Creates the notifier of the receiver `name`; one attempt takes at most `timeout`.
     ///
     /// # Errors
-    /// The URL cannot be used; the message names the receiver.
+    /// The URL is invalid; the message names the receiver.
     pub fn new(
         name: &str,
         settings: &config::Chat,
@@ -78,7 +78,7 @@ fn message(n: &Notification) -> Value {
             blocks.push(section(&format!("*{title}*{}", escape(&lines, room))));
         }
     };
-    list("What marks these tweets off", words::drivers(n));
+    list("Typical of these tweets", words::drivers(n));
     list("At the same time", words::also(n));
     for example in n.examples.iter().take(words::EXAMPLES_MAX) {
         let (text, byline) = words::example(example);
@@ -88,7 +88,7 @@ fn message(n: &Notification) -> Value {
     }
     if let Some(url) = &n.url {
         let url = escape(&url.replace('|', "%7C"), TEXT_CHARS_MAX - 100);
-        blocks.push(section(&format!("<{url}|Look closer>")));
+        blocks.push(section(&format!("<{url}|See details>")));
     }
     json!({
         "text": escape(&format!("{headline}. {reason}"), TEXT_CHARS_MAX),
@@ -102,12 +102,12 @@ fn section(text: &str) -> Value {
     json!({"type": "section", "text": mrkdwn(text)})
 }
 
-/// A text in Slack's own markup, in which names and addresses are not turned into links.
+/// A text in Slack's markup; names and addresses do not become links.
 fn mrkdwn(text: &str) -> Value {
     json!({"type": "mrkdwn", "text": text, "verbatim": true})
 }
 
-/// Escapes Slack's three control characters; at most `max` characters come out.
+/// Escapes Slack's three control characters; returns at most `max` characters.
 fn escape(text: &str, max: usize) -> String {
     let mut escaped = String::new();
     let mut chars = 0;
@@ -131,7 +131,7 @@ fn escape(text: &str, max: usize) -> String {
 mod tests {
     use super::*;
 
-    /// Every text in the message, with the limit that its place has.
+    /// Checks each text of the message against the limit of its place.
     fn check_limits(name: &str, message: &Value) {
         let blocks = message["blocks"].as_array().expect("blocks");
         assert!(blocks.len() <= 50, "{name}: {} blocks", blocks.len());
@@ -165,10 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_too_much() {
+    fn long_notifications_stay_within_the_limits() {
         let message = message(&words::monster().notification);
         check_limits("monster", &message);
-        // The header is plain text, in which nothing is active.
+        // The header is plain text without markup.
         let mut marked_up = message.clone();
         marked_up["blocks"][0].take();
         let shown = marked_up.to_string();
@@ -179,12 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn escapes() {
+    fn escapes_control_characters() {
         let check =
             |name, text: &str, max, expected| assert_eq!(escape(text, max), expected, "{name}");
         check("plain", "lost bag", 99, "lost bag");
         check("control characters", "<@U1> & co", 99, "&lt;@U1&gt; &amp; co");
-        check("no half an escape", "ab&", 4, "ab");
+        check("no truncated escape", "ab&", 4, "ab");
         check("fits", "ab&", 7, "ab&amp;");
     }
 }

@@ -1,12 +1,11 @@
 //! Messages to a Microsoft Teams workflow ("When a Teams webhook request is received").
 //!
 //! Format: Microsoft's "Create incoming webhooks with Workflows" and the schema of Adaptive
-//! Cards, version 1.4; a message may have 28 KB. Answers: 202 when taken, 400 for a card it
-//! does not understand, 401 and 404 for a URL that is no longer good, 429 when there are too
-//! many.
+//! Cards, version 1.4; a message may have 28 KB. Answers: 202 when accepted, 400 for an invalid
+//! card, 401 and 404 for a URL that is no longer valid, 429 when there are too many requests.
 //!
-//! **Invariant.** What comes from tweets stands in text runs, in which Teams knows no markup;
-//! no message is larger than Teams takes.
+//! **Invariant.** Strings from tweets are in text runs, in which Teams interprets no markup. No
+//! message is larger than Teams allows.
 //! Deliberately absent: the retired Office 365 connectors and their message cards.
 
 use std::time::Duration;
@@ -22,7 +21,7 @@ use super::{Notifier, NotifyError, Outcome};
 use monitor_config as config;
 use monitor_store::{Notification, OutboxRow};
 
-/// What Teams takes, with some room for what it adds.
+/// The limit of Teams, minus a reserve for what Teams adds.
 const MESSAGE_BYTES_MAX: usize = 27 * 1024;
 /// Characters of the reason, at most.
 const REASON_CHARS_MAX: usize = 1000;
@@ -33,10 +32,10 @@ pub struct TeamsNotifier {
 }
 
 impl TeamsNotifier {
-    /// Prepares to post to the receiver called `name`; one attempt takes at most `timeout`.
+    /// Creates the notifier of the receiver `name`; one attempt takes at most `timeout`.
     ///
     /// # Errors
-    /// The URL cannot be used; the message names the receiver.
+    /// The URL is invalid; the message names the receiver.
     pub fn new(
         name: &str,
         settings: &config::Chat,
@@ -53,7 +52,7 @@ impl Notifier for TeamsNotifier {
     }
 }
 
-/// The message as JSON; what is least needed is left out until it is small enough.
+/// The message as JSON; drops the least important parts until it is small enough.
 fn message(n: &Notification) -> String {
     let mut optional = optional(n);
     loop {
@@ -92,7 +91,7 @@ fn card(n: &Notification, optional: &[Value]) -> Value {
     });
     if let Some(url) = &n.url {
         content["actions"] =
-            json!([{"type": "Action.OpenUrl", "title": "Look closer", "url": url}]);
+            json!([{"type": "Action.OpenUrl", "title": "See details", "url": url}]);
     }
     json!({
         "type": "message",
@@ -104,7 +103,7 @@ fn card(n: &Notification, optional: &[Value]) -> Value {
     })
 }
 
-/// What a card can do without, the most needed first.
+/// The optional parts of a card, the most important first.
 fn optional(n: &Notification) -> Vec<Value> {
     let mut parts = Vec::new();
     let mut list = |title: &str, lines: Vec<String>| {
@@ -113,7 +112,7 @@ fn optional(n: &Notification) -> Vec<Value> {
             parts.extend(lines.iter().map(|line| paragraph(json!({"text": format!("• {line}")}))));
         }
     };
-    list("What marks these tweets off", words::drivers(n));
+    list("Typical of these tweets", words::drivers(n));
     list("At the same time", words::also(n));
     for example in n.examples.iter().take(words::EXAMPLES_MAX) {
         let (text, byline) = words::example(example);
@@ -129,7 +128,7 @@ fn optional(n: &Notification) -> Vec<Value> {
     parts
 }
 
-/// A paragraph of one run of text, in which nothing is markup.
+/// A paragraph of one text run, without markup.
 fn paragraph(mut run: Value) -> Value {
     run["type"] = "TextRun".into();
     json!({"type": "RichTextBlock", "inlines": [run]})
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_too_much() {
+    fn long_notifications_stay_within_the_limits() {
         let mut n = words::monster().notification;
         n.reason = "\"".repeat(100_000);
         n.drivers.terms[0].term = "💥".repeat(100_000);

@@ -3,11 +3,11 @@
 //!
 //! **Invariant.** The body of a row is the same bytes in every attempt; each signature covers
 //! the id (the row's key), the time of the attempt and the body. While a secret is being
-//! replaced there are two signatures, the present secret's first, so a receiver that knows
-//! either accepts. Files with secrets are read again at each attempt: a secret is replaced
-//! without a restart.
-//! Deliberately absent: asymmetric signatures (`v1a`); a shared secret is what receivers of
-//! one's own need.
+//! replaced there are two signatures, the current secret's first, so a receiver with either
+//! secret accepts the request. Files with secrets are read again at each attempt: a secret can
+//! be replaced without a restart.
+//! Deliberately absent: asymmetric signatures (`v1a`); a shared secret is enough for a
+//! receiver of the same organization.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use super::{Notifier, NotifyError, Outcome, read_secret, wire_key};
 use monitor_config as config;
 use monitor_store::{Notification, OutboxRow};
 
-/// Least and most bytes of a signing key, by the specification.
+/// Fewest and most bytes of a signing key, according to the specification.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// Posts to one URL.
@@ -46,10 +46,10 @@ struct Event<'a> {
 }
 
 impl WebhookNotifier {
-    /// Prepares to post to the receiver called `name`; one attempt takes at most `timeout`.
+    /// Creates the notifier of the receiver `name`; one attempt takes at most `timeout`.
     ///
     /// # Errors
-    /// The URL or a secret cannot be used; the message names the receiver.
+    /// The URL or a secret is invalid; the message names the receiver.
     pub fn new(
         name: &str,
         settings: &config::Webhook,
@@ -61,7 +61,7 @@ impl WebhookNotifier {
         Ok(notifier)
     }
 
-    /// The signing keys: the present one, then the one before, if it is still in use.
+    /// The signing keys: the current one, then the previous one, if any.
     fn keys(&self) -> Result<Vec<Vec<u8>>, NotifyError> {
         let s = &self.settings;
         let present = read_secret(&self.receiver, s.secret.as_ref(), s.secret_file.as_ref())?;
@@ -145,7 +145,7 @@ mod tests {
     const GOOD: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
     #[test]
-    fn signs_as_the_specification_does() {
+    fn signs_as_in_the_specification() {
         // The specification's own example.
         let key = BASE64_STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("base64");
         let found = signature(
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_secrets_it_cannot_use() {
+    fn rejects_invalid_secrets() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let check = |name, secret: Option<&str>, previous: Option<&str>, expected: &str| {
             let settings = config::Webhook {
@@ -184,11 +184,11 @@ mod tests {
         check("good", Some(GOOD), None, "");
         check("two", Some(GOOD), Some(GOOD), "");
         check("none", None, None, present);
-        check("only the one before", None, Some(GOOD), present);
+        check("only the previous one", None, Some(GOOD), present);
         check("bare", Some("hiddenhiddenhiddenhiddenhiddenhi"), None, present);
         check("not base64", Some("whsec_hidden!"), None, present);
         check("too short", Some("whsec_aGlkZGVu"), None, present);
-        check("one before that is too short", Some(GOOD), Some("whsec_aGlkZGVu"), previous);
+        check("the previous one too short", Some(GOOD), Some("whsec_aGlkZGVu"), previous);
     }
 
     fn schema() -> Value {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn json_is_as_documented() {
-        // Receivers are to bear fields they do not know; here each must be in the schema.
+        // The schema allows unknown fields; here each field must be in the schema.
         let mut strict = schema();
         close(&mut strict);
         let strict = jsonschema::validator_for(&strict).expect("a schema");
@@ -214,7 +214,7 @@ mod tests {
         }
     }
 
-    /// Forbids fields that a schema does not have.
+    /// Forbids fields that are not in the schema.
     fn close(schema: &mut Value) {
         if schema.get("properties").is_some() {
             schema["additionalProperties"] = false.into();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_refuses_what_lacks_a_field_or_has_another_type() {
+    fn the_schema_rejects_a_missing_field_or_a_wrong_type() {
         let validator = jsonschema::validator_for(&schema()).expect("a schema");
         for (name, body) in bodies() {
             assert!(validator.is_valid(&body), "{name}");

@@ -1,8 +1,8 @@
-//! What chat services and Alertmanager are told, in words, and words that mail shares; pure.
+//! The texts for chat services and Alertmanager, and helpers that mails share; pure.
 //!
-//! **Invariant.** The words are a function of the notification. What comes from tweets and
-//! settings cannot break a line, and is no longer than it may be. Escaping is each service's own.
-//! Deliberately absent: the curve; mail has it as a picture, the page always.
+//! **Invariant.** The texts depend only on the notification. Strings from tweets and settings
+//! contain no line break and have a maximum length. Each service does its own escaping.
+//! Deliberately absent: the curve; the mail and the page show it.
 
 use chrono::{DateTime, Utc};
 
@@ -12,18 +12,18 @@ use monitor_core::domain::{
 use monitor_core::format::percent;
 use monitor_store::{Also, Example, Notification};
 
-/// Examples told, at most.
+/// Example tweets, at most.
 pub const EXAMPLES_MAX: usize = 3;
-/// Drivers told, at most.
+/// Drivers, at most.
 const DRIVERS_MAX: usize = 8;
 /// Characters of a tweet, at most.
 const TWEET_CHARS_MAX: usize = 400;
 /// Characters of a term, at most; links are long.
 const TERM_CHARS_MAX: usize = 80;
-/// Other incidents told, at most.
+/// Other incidents, at most.
 const ALSO_MAX: usize = 10;
 
-/// What happened, in one line that begins with the brand.
+/// What happened, in one line; it begins with the brand.
 pub fn headline(n: &Notification) -> String {
     let brand = line(&n.brand, 64);
     let over = n.transition == "resolved";
@@ -39,13 +39,13 @@ pub fn headline(n: &Notification) -> String {
         Evidence::Surge(SurgeEvidence { observed, expected, .. }) => {
             format!("{brand}: {observed} tweets, expected {expected:.0}")
         }
-        Evidence::Quiet(_) if over => "The stream flows again".to_owned(),
+        Evidence::Quiet(_) if over => "Tweets arrive again".to_owned(),
         Evidence::Quiet(QuietEvidence { minutes, .. }) => {
-            format!("The stream has gone quiet: nothing for {minutes} minutes")
+            format!("No tweets for {minutes} minutes")
         }
         Evidence::Lag(_) if over => "Reading has caught up".to_owned(),
         Evidence::Lag(LagEvidence { behind_minutes, .. }) => {
-            format!("Reading lags {behind_minutes} minutes behind")
+            format!("Reading is {behind_minutes} minutes behind")
         }
     };
     let still = if n.transition == "updated" { "Still: " } else { "" };
@@ -53,7 +53,7 @@ pub fn headline(n: &Notification) -> String {
     format!("{test}{still}{news}")
 }
 
-/// The figures behind it: name and value.
+/// The numbers of the incident: name and value.
 pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
     let mut facts = vec![("Severity", line(&n.severity, 64)), ("Since", moment(n.opened_at))];
     if n.transition == "resolved" {
@@ -92,30 +92,33 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
                     of_tweets(*baseline),
                 ),
             ),
-            ("Statistic", format!("{statistic:.1}, alarms at {threshold:.1} ({})", line(rule, 64))),
+            (
+                "Statistic",
+                format!("{statistic:.1}, alert from {threshold:.1} ({})", line(rule, 64)),
+            ),
         ]),
         Evidence::Surge(SurgeEvidence { observed, expected, statistic, threshold, .. }) => facts
             .extend([
                 ("Tweets", observed.to_string()),
                 ("Expected", format!("{expected:.0}")),
-                ("Statistic", format!("{statistic:.1}, alarms at {threshold:.1}")),
+                ("Statistic", format!("{statistic:.1}, alert from {threshold:.1}")),
             ]),
         Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, limit_minutes }) => {
             if let Some(last) = last {
                 facts.push(("Last record", moment(*last)));
             }
-            facts.push(("Gap", format!("{minutes} minutes, alarms at {limit_minutes}")));
+            facts.push(("Gap", format!("{minutes} minutes, alert from {limit_minutes}")));
             facts.push(("Expected", format!("{expected_tweets:.0} tweets")));
         }
         Evidence::Lag(LagEvidence { behind_minutes, limit_minutes }) => facts.push((
             "Oldest unread",
-            format!("{behind_minutes} minutes, alarms at {limit_minutes}"),
+            format!("{behind_minutes} minutes, alert from {limit_minutes}"),
         )),
     }
     facts
 }
 
-/// What marks the negative tweets off, one line each.
+/// Terms that are typical of the negative tweets, one line each.
 pub fn drivers(n: &Notification) -> Vec<String> {
     let mut lines: Vec<_> = n
         .drivers
@@ -126,12 +129,12 @@ pub fn drivers(n: &Notification) -> Vec<String> {
         .collect();
     if n.drivers.one_tweet_share > 0.0 {
         let share = percent(n.drivers.one_tweet_share);
-        lines.push(format!("{share} of them repeat one tweet"));
+        lines.push(format!("{share} of the negative tweets repeat one tweet"));
     }
     lines
 }
 
-/// A tweet to read, and what there is to know of it.
+/// A tweet, and a line with its author, time and reach.
 pub fn example(example: &Example) -> (String, String) {
     let mut byline = Vec::new();
     if let Some(author) = &example.author {
@@ -142,25 +145,25 @@ pub fn example(example: &Example) -> (String, String) {
         byline.push(format!("reach {reach}"));
     }
     if example.alike > 1 {
-        byline.push(format!("{} say the same", example.alike));
+        byline.push(format!("{} identical tweets", example.alike));
     }
     (line(&example.text, TWEET_CHARS_MAX), byline.join(", "))
 }
 
-/// What happened to other brands at the same time, one line each.
+/// Incidents of other brands at the same time, one line each.
 pub fn also(n: &Notification) -> Vec<String> {
-    let told = |also: &Also| {
+    let describe = |also: &Also| {
         let (brand, severity) = (line(&also.brand, 64), line(&also.severity, 64));
         format!("{brand} ({}, {severity}): {}", line(&also.transition, 64), line(&also.reason, 300))
     };
-    let mut lines: Vec<_> = n.also.iter().take(ALSO_MAX).map(told).collect();
+    let mut lines: Vec<_> = n.also.iter().take(ALSO_MAX).map(describe).collect();
     if n.also.len() > ALSO_MAX {
         lines.push(format!("and {} more", n.also.len() - ALSO_MAX));
     }
     lines
 }
 
-/// One line of at most `max` characters: what would break it or hide in it becomes a blank.
+/// One line of at most `max` characters; control and direction characters become blanks.
 pub fn line(text: &str, max: usize) -> String {
     let hidden = |c: char| {
         c.is_control()
@@ -175,7 +178,7 @@ pub fn line(text: &str, max: usize) -> String {
     joined.chars().take(max.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// A time as people write it.
+/// A date and time: "23 Feb 2015, 14:05 UTC".
 pub fn moment(at: DateTime<Utc>) -> String {
     at.format("%-d %b %Y, %H:%M UTC").to_string()
 }
@@ -184,7 +187,7 @@ fn of_tweets(counts: Counts) -> String {
     format!("{} of {} tweets", counts.negative, counts.total)
 }
 
-/// Every kind of notification, named, for the tests of each service.
+/// Each kind of notification, with a name, for the tests of all services.
 #[cfg(test)]
 pub(super) fn samples() -> Vec<(&'static str, monitor_store::OutboxRow)> {
     use super::mail::fixtures;
@@ -217,7 +220,7 @@ pub(super) fn samples() -> Vec<(&'static str, monitor_store::OutboxRow)> {
     ]
 }
 
-/// A notification with more of everything, and worse, than there should be.
+/// A notification with far too many and too long strings, full of markup.
 #[cfg(test)]
 pub(super) fn monster() -> monitor_store::OutboxRow {
     let mut row = super::mail::fixtures::row("opened");
@@ -247,23 +250,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_one_line_and_bounded() {
+    fn limits_text_to_one_short_line() {
         let check =
             |name, text: &str, max, expected| assert_eq!(line(text, max), expected, "{name}");
         check("plain", "lost bag", 20, "lost bag");
         check("line ends", " a\r\nb\tc ", 20, "a b c");
-        check("turned around", "a\u{202e}b", 20, "a b");
+        check("direction override", "a\u{202e}b", 20, "a b");
         check("too long", "abcdef", 4, "abc…");
-        check("as long as may be", "abcd", 4, "abcd");
-        check("beyond ASCII", "éééé", 3, "éé…");
+        check("exactly the maximum", "abcd", 4, "abcd");
+        check("not ASCII", "éééé", 3, "éé…");
     }
 
     #[test]
     fn headlines_tell_what_happened() {
-        let told: Vec<_> = samples()
+        let headlines: Vec<_> = samples()
             .iter()
             .map(|(name, row)| format!("{name}: {}", headline(&row.notification)))
             .collect();
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(headlines.join("\n"));
     }
 }

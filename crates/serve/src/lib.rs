@@ -1,10 +1,10 @@
-//! The page, its API, health and metrics over HTTP.
+//! The status page, the JSON API, health checks and metrics over HTTP.
 //!
-//! **Invariant.** Nothing here changes anything. Whatever number of people look, the store
-//! is asked at most once every [`VIEW_AGE_MAX`] for the page and the API together, and no
-//! answer waits for it longer than a bound. Brands and other words from outside are
-//! escaped; the page fetches nothing from elsewhere, and its headers forbid it to.
-//! Deliberately absent: logins and TLS; both are a reverse proxy's work.
+//! **Invariant.** This crate only reads. However many requests arrive, the store is queried at
+//! most once every [`VIEW_AGE_MAX`] for the page and the API together, and no response waits
+//! longer than a limit for it. Strings from outside are escaped. The page loads nothing from
+//! elsewhere, and its headers forbid it.
+//! Deliberately absent: logins and TLS; use a reverse proxy.
 
 mod chart;
 mod page;
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State as Shared;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -33,42 +33,43 @@ use monitor_store::Store;
 use monitor_telemetry::Readiness;
 use view::View;
 
-/// How old the page's numbers may be before the store is asked again.
+/// The store is queried again when the last view is older than this.
 const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 /// How long the page waits for the store.
 const VIEW_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long the readiness check waits for the store.
 const PING_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// What the page and its neighbours show.
-pub struct State {
-    /// Where scores, counts and incidents are.
+/// What the server shows.
+pub struct ServeContext {
+    /// Scores, counts and incidents.
     pub store: Arc<dyn Store>,
-    /// Which parts of the daemon can do their work.
+    /// The readiness of the daemon's parts.
     pub readiness: Arc<Readiness>,
     /// The metrics of this process.
     pub metrics: PrometheusHandle,
-    /// The brands to show.
+    /// The brands shown.
     pub brands: Vec<String>,
-    /// Tells the time.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
 }
 
-struct Served {
-    state: State,
-    /// The last view, and [`Clock::elapsed`] when it was made. The lock is held while a
-    /// new one is made, so that only one request asks the store.
+struct Server {
+    context: ServeContext,
+    /// The last view, with [`Clock::elapsed`] of its creation. The lock is held while a new view
+    /// is gathered, so that only one request queries the store.
     view: Mutex<Option<(Duration, Arc<View>)>>,
+    /// The content security policy of the page.
     policy: String,
 }
 
-/// Serves until told to stop, then lets running answers come to their end.
+/// Serves until `shutdown`, then finishes the responses in progress.
 ///
 /// # Errors
-/// The listener breaks.
+/// The listener fails.
 pub async fn serve(
     listener: TcpListener,
-    state: State,
+    context: ServeContext,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let script = BASE64_STANDARD.encode(Sha256::digest(page::SCRIPT));
@@ -76,18 +77,18 @@ pub async fn serve(
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script}'; \
          connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    let served = Arc::new(Served { state, view: Mutex::new(None), policy });
+    let server = Arc::new(Server { context, view: Mutex::new(None), policy });
     let routes = Router::new()
         .route("/", get(index))
         .route("/api/status", get(status))
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(served);
+        .with_state(server);
     axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
-/// Which parts are ready, as `/readyz` tells it.
+/// The response of `/readyz`.
 #[derive(Debug, Serialize)]
 struct Ready {
     ready: bool,
@@ -95,10 +96,10 @@ struct Ready {
     parts: BTreeMap<&'static str, String>,
 }
 
-impl Served {
+impl Server {
     async fn ready(&self) -> Ready {
-        let mut parts = self.state.readiness.parts();
-        let ping = match tokio::time::timeout(PING_WAIT_MAX, self.state.store.ping()).await {
+        let mut parts = self.context.readiness.parts();
+        let ping = match tokio::time::timeout(PING_WAIT_MAX, self.context.store.ping()).await {
             Ok(answer) => answer.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {} s", PING_WAIT_MAX.as_secs())),
         };
@@ -115,17 +116,17 @@ impl Served {
         }
     }
 
-    /// What there is to see, at most [`VIEW_AGE_MAX`] old, or why it cannot be seen.
+    /// Returns a view that is at most [`VIEW_AGE_MAX`] old, or the reason why there is none.
     async fn view(&self) -> Result<Arc<View>, String> {
         tokio::time::timeout(VIEW_WAIT_MAX, async {
             let mut kept = self.view.lock().await;
-            let now = self.state.clock.elapsed();
-            if let Some((made, view)) = &*kept
-                && now.saturating_sub(*made) < VIEW_AGE_MAX
+            let now = self.context.clock.elapsed();
+            if let Some((created, view)) = &*kept
+                && now.saturating_sub(*created) < VIEW_AGE_MAX
             {
                 return Ok(Arc::clone(view));
             }
-            let view = View::gather(&*self.state.store, &self.state.brands).await;
+            let view = View::gather(&*self.context.store, &self.context.brands).await;
             let view = Arc::new(view.map_err(|error| error.to_string())?);
             *kept = Some((now, Arc::clone(&view)));
             Ok(view)
@@ -135,19 +136,19 @@ impl Served {
     }
 }
 
-async fn ready(Shared(served): Shared<Arc<Served>>) -> Response {
-    let ready = served.ready().await;
+async fn ready(State(server): State<Arc<Server>>) -> Response {
+    let ready = server.ready().await;
     let code = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(ready)).into_response()
 }
 
-async fn metrics(Shared(served): Shared<Arc<Served>>) -> Response {
+async fn metrics(State(server): State<Arc<Server>>) -> Response {
     let form = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (form, served.state.metrics.render()).into_response()
+    (form, server.context.metrics.render()).into_response()
 }
 
-async fn status(Shared(served): Shared<Arc<Served>>) -> Response {
-    match served.view().await {
+async fn status(State(server): State<Arc<Server>>) -> Response {
+    match server.view().await {
         Ok(view) => Json(view.status()).into_response(),
         Err(error) => {
             let answer = Json(BTreeMap::from([("error", error)]));
@@ -156,13 +157,13 @@ async fn status(Shared(served): Shared<Arc<Served>>) -> Response {
     }
 }
 
-async fn index(Shared(served): Shared<Arc<Served>>) -> Response {
-    let (view, ready) = tokio::join!(served.view(), served.ready());
+async fn index(State(server): State<Arc<Server>>) -> Response {
+    let (view, ready) = tokio::join!(server.view(), server.ready());
     let code = if view.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let page =
-        page::render(view.as_deref().map_err(String::as_str), &ready, served.state.clock.now());
+        page::render(view.as_deref().map_err(String::as_str), &ready, server.context.clock.now());
     let headers = [
-        (header::CONTENT_SECURITY_POLICY, served.policy.as_str()),
+        (header::CONTENT_SECURITY_POLICY, server.policy.as_str()),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),

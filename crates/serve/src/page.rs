@@ -118,7 +118,7 @@ fn open_incident(incident: &Incident) -> Markup {
             h2 { (incident.brand) ": " (headline(&incident.evidence)) }
             (bullet(incident))
             p {
-                "Since " (moment(incident.opened)) ", " (incident.severity.as_str()) ". "
+                "Since " (moment(incident.opened)) ", " (incident.severity.as_str()) "; "
                 (detail(incident)) "."
                 @if let Some(a) = &incident.acknowledged {
                     " Acknowledged by " (a.by) " at " (a.at.format("%H:%M UTC")) "."

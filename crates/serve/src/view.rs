@@ -1,7 +1,7 @@
-//! What there is to see, gathered from the store.
+//! The data of the page and of the API, gathered from the store.
 //!
-//! **Invariant.** The types that become JSON are the API's own; their fields are only
-//! ever added. Shares are in 0..=1, times are event times in UTC.
+//! **Invariant.** The JSON types are part of the API: fields are added, never changed or
+//! removed. Shares are in 0..=1, times are event times in UTC.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -9,11 +9,11 @@ use serde::Serialize;
 use monitor_core::domain::{Cause, Counts, Evidence, Incident, Minute};
 use monitor_store::{Store, StoreError, Totals};
 
-/// How far back a brand's picture reaches, in hours.
+/// The hours that a brand's chart covers, at most.
 const HOURS_MAX: i64 = 8 * 24;
-/// Incidents looked at, and of those that are over listed, at most: an open one is never missing
-/// for its age.
+/// Incidents read from the store, at most: so many that no open one is missed.
 const INCIDENTS_MAX: u32 = 1000;
+/// Resolved incidents listed, at most.
 const RESOLVED_MAX: usize = 50;
 
 /// Everything the page shows.
@@ -29,13 +29,13 @@ pub struct View {
 #[derive(Debug)]
 pub struct BrandView {
     pub name: String,
-    /// By the hour, oldest first, without gaps; empty where the brand has no tweet.
+    /// Oldest first, without gaps; empty if the brand has no tweet.
     pub hours: Vec<Hour>,
     /// The 24 hours up to the newest minute.
     pub day: Counts,
     /// The newest minute with a tweet.
     pub newest: Option<Minute>,
-    /// Those that touch the hours shown, oldest first.
+    /// The share incidents that overlap the hours shown, oldest first.
     pub incidents: Vec<Incident>,
 }
 
@@ -47,13 +47,13 @@ pub struct Hour {
 }
 
 impl View {
-    /// Asks the store for everything.
+    /// Reads everything from the store.
     pub async fn gather(store: &dyn Store, brands: &[String]) -> Result<Self, StoreError> {
         let mut views = Vec::with_capacity(brands.len());
         for brand in brands {
             views.push(BrandView::gather(store, brand).await?);
         }
-        // Trouble first, then the brands with most to say.
+        // Brands with an open incident first, then those with the most tweets.
         views.sort_by_key(|b| (b.open().is_none(), std::cmp::Reverse(b.day.total)));
         let mut latest = store.incidents(INCIDENTS_MAX).await?;
         let mut resolved = 0;
@@ -69,7 +69,7 @@ impl View {
         self.latest.iter().filter(|incident| incident.resolved.is_none())
     }
 
-    /// What `/api/status` answers.
+    /// The response of `/api/status`.
     pub fn status(&self) -> Status {
         Status {
             totals: TotalsJson {
@@ -125,7 +125,7 @@ impl BrandView {
         Ok(view)
     }
 
-    /// The incident that is open, if one is.
+    /// The open incident, if any.
     pub fn open(&self) -> Option<&Incident> {
         self.incidents.iter().find(|incident| incident.resolved.is_none())
     }
@@ -160,7 +160,7 @@ struct BrandJson {
 struct CountsJson {
     total: u64,
     negative: u64,
-    /// Null where there is no tweet.
+    /// Null if there is no tweet.
     share: Option<f64>,
 }
 

@@ -1,7 +1,7 @@
-//! Tracing, the names of all metrics, and what makes the daemon ready.
+//! Logging, the names of all metrics, and the readiness of the daemon.
 //!
-//! **Invariant.** A metric's name is written once, here. Deliberately absent: what the
-//! numbers mean for a decision.
+//! **Invariant.** Each metric's name occurs once, here.
+//! Deliberately absent: decisions based on the numbers.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -16,68 +16,68 @@ use tracing_subscriber::filter::LevelFilter;
 pub const RECORDS: &str = "monitor_records_total";
 /// Tweets stored for the first time.
 pub const SCORES_NEW: &str = "monitor_scores_new_total";
-/// Tweets that had been stored before.
+/// Tweets that were already stored.
 pub const SCORES_DUPLICATE: &str = "monitor_scores_duplicate_total";
-/// Records that are no tweets.
+/// Records that are not tweets.
 pub const DEAD_LETTERS: &str = "monitor_dead_letters_total";
 /// Offsets that the broker deleted before they were read.
 pub const OFFSETS_LOST: &str = "monitor_offsets_lost_total";
-/// Batches refused because another reader had moved the checkpoint.
+/// Batches rejected because another reader had moved the checkpoint.
 pub const FENCED: &str = "monitor_batches_fenced_total";
 /// Records fetched and not yet in a batch.
 pub const QUEUE_ROWS: &str = "monitor_queue_rows";
-/// Whether the partitions are paused because the queue is full.
+/// 1 while the partitions are paused because the queue is full.
 pub const PAUSED: &str = "monitor_partitions_paused";
-/// Rows in a batch on its way to the store.
+/// Rows of a batch to be stored.
 pub const BATCH_ROWS: &str = "monitor_batch_rows";
 /// Rows that wait for the model.
 pub const MODEL_QUEUE_ROWS: &str = "monitor_model_queue_rows";
 /// Rows that the model computed together.
 pub const MODEL_BATCH_ROWS: &str = "monitor_model_batch_rows";
-/// Tokens that the model takes at once at most; halves where memory runs out.
+/// Tokens that the model computes at once, at most; halved when memory runs out.
 pub const MODEL_TOKENS_MAX: &str = "monitor_model_tokens_max";
 /// Tokens computed, by kind (text, padding).
 pub const TOKENS: &str = "monitor_tokens_total";
-/// Tweets longer than the model reads.
+/// Tweets truncated to the model's input length.
 pub const TRUNCATED: &str = "monitor_truncated_total";
-/// Seconds that the longest waiting row of a batch waited for the model.
+/// Seconds that the oldest row of a batch waited for the model.
 pub const MODEL_WAIT_SECONDS: &str = "monitor_model_wait_seconds";
-/// Seconds that the model computed on a batch.
+/// Seconds that the model took for a batch.
 pub const CLASSIFY_SECONDS: &str = "monitor_classify_seconds";
-/// Rows that a cascade answered, by which model they reached last (cheap, costly).
+/// Rows scored by a cascade, by the last model that they reached (cheap, costly).
 pub const CASCADE_ROWS: &str = "monitor_cascade_rows_total";
-/// Seconds that a model of a cascade computed on its part of a batch, by which (cheap, costly).
+/// Seconds that a model of a cascade took for its part of a batch, by model (cheap, costly).
 pub const CASCADE_SECONDS: &str = "monitor_cascade_seconds";
 /// Seconds that the transaction of a batch took.
 pub const COMMIT_SECONDS: &str = "monitor_commit_seconds";
-/// Tries to write that failed because Postgres was away.
+/// Writes that failed because Postgres was not available.
 pub const STORE_RETRIES: &str = "monitor_store_retries_total";
 /// Event time up to which minutes are closed, in seconds since 1970.
 pub const WATERMARK: &str = "monitor_watermark_seconds";
-/// Which model scores: 1 for it, 0 for those before it.
+/// 1 for the model that scores, 0 for earlier models.
 pub const MODEL: &str = "monitor_model_info";
-/// Models taken while running, by outcome (loaded, failed).
+/// Models reloaded while the daemon runs, by outcome (loaded, failed).
 pub const MODEL_RELOADS: &str = "monitor_model_reloads_total";
-/// Whether a part of the daemon can do its work, by part.
+/// 1 if a part of the daemon can do its work, else 0, by part.
 pub const READY: &str = "monitor_ready";
-/// Whether this daemon is the one that judges.
-pub const LEADS: &str = "monitor_leads";
-/// Steps of incidents, by brand, cause and transition.
+/// 1 while this daemon is the leader, which evaluates the minutes, else 0.
+pub const LEADER: &str = "monitor_leader";
+/// Transitions of incidents, by brand, cause and transition.
 pub const INCIDENTS: &str = "monitor_incidents_total";
 /// Notifications by receiver and outcome (sent, retry, dead).
 pub const NOTIFICATIONS: &str = "monitor_notifications_total";
-/// Whether a receiver is left alone because it keeps failing, by receiver.
-pub const RECEIVER_RESTS: &str = "monitor_receiver_rests";
-/// Signs of life given to the watchdog, by outcome (sent, failed, held).
+/// 1 while nothing is sent to a receiver because it keeps failing, else 0, by receiver.
+pub const RECEIVER_CIRCUIT_OPEN: &str = "monitor_receiver_circuit_open";
+/// Heartbeats to the watchdog, by outcome (sent, failed, held).
 pub const HEARTBEATS: &str = "monitor_heartbeats_total";
 
-/// What libraries say too often, unless the filter asks for it: librdkafka tells each
-/// failure several times over, and we tell it once.
+/// Silences verbose libraries unless the filter overrides it: librdkafka reports each failure
+/// several times, and `monitor-ingest` logs it once.
 const QUIET: &str = "librdkafka=off,rdkafka=off,sqlx=warn,mailin_embedded=warn";
 
-/// Whether [`init_logging`] takes this filter.
+/// Whether the filter is valid for [`init_logging`].
 ///
-/// A bare word is a level: `EnvFilter` would take any other for the name of a module, and
+/// A single word must be a level: `EnvFilter` reads any other word as a module name, and then
 /// nothing would be logged.
 pub fn is_filter(filter: &str) -> bool {
     let word = filter.trim();
@@ -89,13 +89,13 @@ pub fn is_filter(filter: &str) -> bool {
 /// Form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Sets up logging to standard error. Later calls change nothing.
+/// Sets up logging to standard error. Later calls have no effect.
 ///
 /// # Errors
 /// The filter cannot be parsed; the message names it.
@@ -118,7 +118,7 @@ pub fn init_logging(
     Ok(())
 }
 
-/// Makes the process-wide metrics recorder, once; later calls answer with the same one.
+/// Installs the process-wide metrics recorder; later calls return the same one.
 pub fn init_metrics() -> PrometheusHandle {
     static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
     HANDLE
@@ -138,7 +138,7 @@ pub fn init_metrics() -> PrometheusHandle {
                 .install_recorder()
                 .expect("no other recorder is installed");
             describe();
-            // A series that is not there cannot be alarmed on.
+            // An alert rule needs the series to exist from the start.
             for name in [
                 RECORDS,
                 SCORES_NEW,
@@ -165,51 +165,60 @@ pub fn init_metrics() -> PrometheusHandle {
 fn describe() {
     describe_counter!(RECORDS, "Kafka records taken from the broker");
     describe_counter!(SCORES_NEW, "Tweets stored for the first time");
-    describe_counter!(SCORES_DUPLICATE, "Tweets that had been stored before");
-    describe_counter!(DEAD_LETTERS, "Records that are no tweets");
+    describe_counter!(SCORES_DUPLICATE, "Tweets that were already stored");
+    describe_counter!(DEAD_LETTERS, "Records that are not tweets");
     describe_counter!(OFFSETS_LOST, "Offsets the broker deleted before they were read");
-    describe_counter!(FENCED, "Batches refused because another reader moved the checkpoint");
+    describe_counter!(FENCED, "Batches rejected because another reader moved the checkpoint");
     describe_gauge!(QUEUE_ROWS, "Records fetched and not yet in a batch");
     describe_gauge!(PAUSED, "1 while partitions are paused because the queue is full");
-    describe_histogram!(BATCH_ROWS, "Rows in a batch on its way to the store");
+    describe_histogram!(BATCH_ROWS, "Rows of a batch to be stored");
     describe_gauge!(MODEL_QUEUE_ROWS, "Rows that wait for the model");
     describe_histogram!(MODEL_BATCH_ROWS, "Rows that the model computed together");
-    describe_gauge!(MODEL_TOKENS_MAX, "Tokens at once at most; halves where memory runs out");
-    describe_counter!(TOKENS, "Tokens computed, by kind; padding's part of them is lost work");
-    describe_counter!(TRUNCATED, "Tweets longer than the model reads");
+    describe_gauge!(MODEL_TOKENS_MAX, "Most tokens computed at once; halved when memory runs out");
+    describe_counter!(TOKENS, "Tokens computed, by kind; padding is wasted work");
+    describe_counter!(TRUNCATED, "Tweets truncated to the model's input length");
     describe_histogram!(
         MODEL_WAIT_SECONDS,
         Unit::Seconds,
-        "Time the longest waiting row of a batch waited for the model"
+        "Time that the oldest row of a batch waited for the model"
     );
-    describe_histogram!(CLASSIFY_SECONDS, Unit::Seconds, "Time the model computed on a batch");
-    describe_counter!(CASCADE_ROWS, "Rows of a cascade by the model that they reached last");
+    describe_histogram!(CLASSIFY_SECONDS, Unit::Seconds, "Time that the model took for a batch");
+    describe_counter!(
+        CASCADE_ROWS,
+        "Rows scored by a cascade, by the last model that they reached"
+    );
     describe_histogram!(
         CASCADE_SECONDS,
         Unit::Seconds,
-        "Time each model of a cascade computed on its part of a batch"
+        "Time that a model of a cascade took for its part of a batch"
     );
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time the transaction of a batch took");
-    describe_counter!(STORE_RETRIES, "Writes repeated because Postgres was away");
+    describe_counter!(STORE_RETRIES, "Writes repeated because Postgres was not available");
     describe_gauge!(WATERMARK, Unit::Seconds, "Event time up to which minutes are closed");
-    describe_gauge!(MODEL, "1 for the model that scores, 0 for those before it");
-    describe_counter!(MODEL_RELOADS, "Models taken while running, by outcome");
+    describe_gauge!(MODEL, "1 for the model that scores, 0 for earlier models");
+    describe_counter!(MODEL_RELOADS, "Models reloaded while the daemon runs, by outcome");
     describe_gauge!(READY, "1 for each part of the daemon that can do its work, else 0");
-    describe_gauge!(LEADS, "1 while this daemon is the one that judges, else 0");
-    describe_counter!(INCIDENTS, "Steps of incidents by brand, cause and transition");
+    describe_gauge!(
+        LEADER,
+        "1 while this daemon is the leader, which evaluates the minutes, else 0"
+    );
+    describe_counter!(INCIDENTS, "Transitions of incidents by brand, cause and transition");
     describe_counter!(NOTIFICATIONS, "Notifications by receiver and outcome");
-    describe_gauge!(RECEIVER_RESTS, "1 while a receiver that kept failing is left alone");
-    describe_counter!(HEARTBEATS, "Signs of life by outcome; held while the daemon is not ready");
+    describe_gauge!(
+        RECEIVER_CIRCUIT_OPEN,
+        "1 while nothing is sent to a receiver because it keeps failing, else 0"
+    );
+    describe_counter!(HEARTBEATS, "Heartbeats by outcome; held while the daemon is not ready");
 }
 
-/// Which parts of the daemon can do their work; `/readyz` tells.
+/// Which parts of the daemon can do their work; shown by `/readyz`.
 #[derive(Debug, Default)]
 pub struct Readiness {
     parts: Mutex<BTreeMap<&'static str, Result<(), String>>>,
 }
 
 impl Readiness {
-    /// Notes that a part is ready, or why it is not.
+    /// Sets that a part is ready, or why it is not.
     pub fn set(&self, part: &'static str, state: Result<(), String>) {
         gauge!(READY, "part" => part).set(if state.is_ok() { 1.0 } else { 0.0 });
         self.parts.lock().expect("no holder of this lock panics").insert(part, state);

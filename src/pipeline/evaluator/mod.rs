@@ -153,7 +153,7 @@ impl Evaluator {
     /// [`StoreError`]; what was decided before stays decided.
     pub async fn evaluate(&self) -> Result<Option<Minute>, StoreError> {
         let leads = self.store.lead().await?;
-        gauge!(telemetry::LEADS).set(f64::from(u8::from(leads)));
+        gauge!(telemetry::LEADER).set(f64::from(u8::from(leads)));
         if !leads {
             return Ok(None);
         }

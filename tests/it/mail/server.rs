@@ -1,4 +1,4 @@
-//! Certificates of a company's own, and a mail server that misbehaves as told.
+//! Certificates of a private authority, and a scripted mail server.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// A company's own authority, and a certificate it gave to `localhost`, as PEM files.
+/// A private certificate authority and a certificate that it issued for `localhost`, as PEM files.
 pub struct Certificates {
     /// The authority's certificate.
     pub authority: PathBuf,
@@ -42,7 +42,7 @@ impl Certificates {
         }
     }
 
-    /// For a server that speaks TLS from the first byte.
+    /// For a server with TLS from the first byte.
     pub fn acceptor(&self) -> TlsAcceptor {
         let chain = CertificateDer::pem_file_iter(&self.server).expect("a file");
         let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
@@ -52,7 +52,7 @@ impl Certificates {
     }
 }
 
-/// A certificate for `host`, from an issuer; without one, an authority's own.
+/// A certificate for `host` from an issuer; without an issuer, a self-signed one.
 fn certificate(
     name: &str,
     issuer: Option<(&X509, &PKey<Private>)>,
@@ -87,14 +87,14 @@ fn certificate(
     (cert.build(), key)
 }
 
-/// What a [`Scripted`] server does about a line.
+/// How a [`Scripted`] server reacts to a line.
 #[derive(Debug, Clone)]
 pub enum Act {
-    /// Answers.
+    /// Sends a response.
     Say(String),
-    /// Says nothing more.
+    /// Sends nothing more.
     Stall,
-    /// Hangs up.
+    /// Closes the connection.
     Drop,
 }
 
@@ -102,9 +102,9 @@ pub fn say(line: impl Into<String>) -> Option<Act> {
     Some(Act::Say(line.into()))
 }
 
-/// A mail server that answers as told: asked with each line of the client's, with `""` when
-/// it has come, and with `"."` when a mail's content has ended; where the script has nothing
-/// to say, it does what a mail server should.
+/// A mail server controlled by a script. The script is called with each line of the client, with
+/// `""` when the client connects, and with `"."` at the end of a mail's content. If it returns
+/// `None` the server behaves as a mail server should.
 pub struct Scripted {
     pub port: u16,
     heard: Arc<Mutex<Vec<String>>>,
@@ -138,7 +138,7 @@ impl Scripted {
         Self { port, heard }
     }
 
-    /// All lines that clients have said, content included.
+    /// All lines that clients have sent, including content.
     pub fn heard(&self) -> Vec<String> {
         self.heard.lock().expect("no panic").clone()
     }

@@ -1,5 +1,5 @@
-//! Receivers over HTTP that lie, hang up, speak TLS of their own, or stand where they may
-//! not; each service's request; and no secret anywhere.
+//! HTTP receivers that misbehave, use a private certificate authority, or have a private
+//! address; the request of each service; and that no secret is logged.
 
 use std::io;
 use std::path::Path;
@@ -44,8 +44,8 @@ async fn post(settings: &config::Webhook) -> String {
     words(notifier.notify(&row().await, rig::now()).await)
 }
 
-/// What a [`Liar`] does once it has read a request: says something, and then the second part
-/// again and again, or nothing more for a while, or hangs up.
+/// What a [`Liar`] does after reading a request: sends bytes, and then repeats the second part
+/// forever, sends nothing for a while, or closes the connection.
 #[derive(Clone, Copy)]
 struct Lie {
     says: &'static str,
@@ -59,11 +59,11 @@ enum Then {
     Repeats(&'static str),
 }
 
-/// A server that speaks bytes, not HTTP; counts who comes.
+/// A server that sends arbitrary bytes; counts the connections.
 struct Liar {
     url: String,
     visits: Arc<AtomicUsize>,
-    /// Bytes it got rid of in endless answers.
+    /// Bytes sent in endless responses.
     said: Arc<AtomicUsize>,
 }
 
@@ -89,7 +89,7 @@ async fn answer(
     lie: Lie,
     said: Arc<AtomicUsize>,
 ) -> io::Result<()> {
-    // To its end: a socket closed with something unread in it takes back what it has said.
+    // Read the whole request: closing a socket with unread data discards the response.
     let mut request = Vec::new();
     while !request.ends_with(b"}}") && stream.read_buf(&mut request).await? > 0 {}
     stream.write_all(lie.says.as_bytes()).await?;
@@ -107,7 +107,7 @@ async fn answer(
 }
 
 #[tokio::test]
-async fn lies_do_no_harm() {
+async fn misbehaving_servers_do_no_harm() {
     let check = async |name, says, then, expected: &str| {
         let liar = Liar::start(Lie { says, then }).await;
         let found = post(&webhook_at(liar.url.clone())).await;
@@ -115,7 +115,7 @@ async fn lies_do_no_harm() {
         assert!(found.len() < 500, "{name}: {found}");
         assert!(!found.contains("hidden"), "{name}: {found}");
         assert_eq!(liar.visits.load(Ordering::Relaxed), 1, "{name}");
-        // Sockets hold some; nobody has read on.
+        // Sockets buffer some bytes; the client has read no more.
         assert!(liar.said.load(Ordering::Relaxed) < 64 << 20, "{name}");
     };
     use Then::{HangsUp, Repeats, Stalls};
@@ -156,7 +156,7 @@ async fn tls_server(certificates: &Certificates) -> String {
 }
 
 #[tokio::test]
-async fn certificates_are_checked() {
+async fn certificates_are_verified() {
     rig::install_tls();
     let check = async |name, host: &str, trusted: bool, expected: &str| {
         let folder = tempfile::tempdir().expect("a folder");
@@ -172,7 +172,7 @@ async fn certificates_are_checked() {
 }
 
 #[test]
-fn an_authority_that_cannot_be_read_is_named() {
+fn errors_name_an_unreadable_ca_file() {
     rig::install_tls();
     let mut settings = webhook_at("https://hooks.example.com/hidden".into());
     settings.endpoint.ca_file = Some("no/such.pem".into());
@@ -182,9 +182,9 @@ fn an_authority_that_cannot_be_read_is_named() {
 }
 
 #[tokio::test]
-async fn private_addresses_are_refused_however_they_are_named() {
+async fn private_addresses_are_rejected_in_every_notation() {
     let liar = Liar::start(Lie { says: "HTTP/1.1 200 OK\r\n\r\n", then: Then::HangsUp }).await;
-    let refused = "is an address of this machine or of a private network; if so be it, set \
+    let refused = "is an address of this machine or of a private network; to allow it, set \
                    receivers.hook.allow_private = true";
     for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "[::1]", "0x7f.1", "0.0.0.0", "localhost"] {
         let mut settings = webhook_at(liar.url.replace("127.0.0.1", host));
@@ -200,7 +200,7 @@ async fn private_addresses_are_refused_however_they_are_named() {
     assert_eq!(post(&webhook_at(liar.url.replace("127.0.0.1", "localhost"))).await, "sent");
 }
 
-/// Another key than [`rig::SECRET`].
+/// A key other than [`rig::SECRET`].
 const NEXT: &str = "bm90IGEgc2VjcmV0OiBtYWtlIG9uZSBvZiB5b3VyIG93bg==";
 
 #[tokio::test]
@@ -252,7 +252,7 @@ async fn a_url_in_a_file_is_read_at_each_attempt() {
     assert_eq!((first.requests().len(), second.requests().len()), (1, 1));
 }
 
-/// A service's notifier to this URL.
+/// A notifier of this kind for this URL.
 fn service(kind: &str, url: &str) -> Box<dyn Notifier> {
     let endpoint = endpoint(url.to_owned());
     let chat = config::Chat { endpoint: endpoint.clone() };
@@ -268,7 +268,7 @@ fn service(kind: &str, url: &str) -> Box<dyn Notifier> {
 }
 
 #[tokio::test]
-async fn each_service_is_spoken_to_in_its_own_way() {
+async fn each_service_gets_its_own_request() {
     let check = async |kind, below: &str, expected: &str, inside: &str| {
         let receiver = HttpReceiver::start(Vec::new()).await;
         let notifier = service(kind, &format!("{}{below}", receiver.url));
@@ -292,7 +292,7 @@ async fn each_service_is_spoken_to_in_its_own_way() {
 }
 
 #[tokio::test]
-async fn each_service_says_no_in_its_own_way() {
+async fn errors_of_each_service_are_interpreted() {
     let check = async |kind, status, says: &'static str, expected: &str| {
         let receiver = HttpReceiver::start(vec![Answer::status(status).saying(says)]).await;
         let found = words(service(kind, &receiver.url).notify(&row().await, rig::now()).await);
@@ -420,7 +420,7 @@ async fn no_secret_is_ever_logged() {
     assert!(logged.contains("monitor alert retry"), "what to do is told: {logged}");
     assert!(logged.contains("notification not sent; will retry"), "failures are: {logged}");
     for line in logged.lines() {
-        // Which is how a secret is shown.
+        // The form in which a secret is printed.
         let line = line.replace("(hidden)", "");
         assert!(!line.contains("hidden"), "{line}");
         assert!(!line.contains(rig::SECRET), "{line}");
@@ -428,7 +428,7 @@ async fn no_secret_is_ever_logged() {
 }
 
 #[tokio::test]
-async fn every_kind_refuses_a_private_address() {
+async fn every_kind_rejects_a_private_address() {
     rig::install_tls();
     let receivers = |allow_private| {
         let endpoint =

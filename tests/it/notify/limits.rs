@@ -1,5 +1,5 @@
-//! Receivers that fail beside others that do not, what becomes of what they did not take, and
-//! the sign of life.
+//! Receivers that fail while others work, what happens to undelivered notifications, and the
+//! heartbeat.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::rig::{self, Answer, HttpReceiver, Rig, eventually, header, webhook};
 
-/// Opens an incident of each of so many brands.
+/// Opens an incident for each of `brands` brands.
 async fn storm(rig: &Rig, brands: usize, receivers: &[&str]) {
     for brand in 0..brands {
         rig.step_of(&format!("brand {brand}"), Transition::Opened, receivers).await;
@@ -30,11 +30,11 @@ fn keys(receiver: &HttpReceiver) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn one_stalling_receiver_does_not_take_all_places() {
+async fn one_stalled_receiver_does_not_use_all_places() {
     let rig = Rig::new();
     let stalled = HttpReceiver::start(vec![Answer::stall(Duration::from_secs(600)); 999]).await;
     let prompt = HttpReceiver::start(Vec::new()).await;
-    // The first hundred are all for the one that stalls.
+    // The first hundred are for the stalled receiver.
     storm(&rig, 100, &["a-stalled"]).await;
     for brand in 0..20 {
         rig.step_of(&format!("late {brand}"), Transition::Opened, &["b-prompt"]).await;
@@ -50,7 +50,7 @@ async fn one_stalling_receiver_does_not_take_all_places() {
     assert_eq!(keys(&prompt).into_iter().collect::<BTreeSet<_>>().len(), 20, "each once");
 }
 
-/// Requests seen, once there have been no more for a while.
+/// Waits until no more requests arrive, and returns their number.
 async fn quiet(receiver: &HttpReceiver) -> usize {
     let mut seen = receiver.requests().len();
     loop {
@@ -64,14 +64,14 @@ async fn quiet(receiver: &HttpReceiver) -> usize {
 }
 
 #[tokio::test]
-async fn a_dead_receiver_rests_and_the_others_hear_all_once() {
+async fn the_circuit_of_a_failing_receiver_opens_and_others_get_all_once() {
     const FAILURES: usize = 25;
     let rig = Rig::new();
     let away = Answer::status(StatusCode::SERVICE_UNAVAILABLE);
     let dead = HttpReceiver::start(vec![away; FAILURES]).await;
     let well = HttpReceiver::start(Vec::new()).await;
     storm(&rig, 30, &["dead", "well"]).await;
-    // An attempt or two of a row are all that the rests may cost it.
+    // An open circuit may use up only an attempt or two of a row.
     let delivery = Delivery { circuit_failures: 5, attempts_max: 3, ..rig::delivery() };
     let running = rig.start_with(
         BTreeMap::from([
@@ -84,7 +84,7 @@ async fn a_dead_receiver_rests_and_the_others_hear_all_once() {
     let before = quiet(&dead).await;
     assert!(before < 20, "{before} before it rests: four failures, and those in flight");
 
-    // Its rest ends: one row tries it out each time, until it works again.
+    // Each time the pause ends one row is sent as a probe, until the receiver works again.
     for seen in before..FAILURES {
         rig.clock.advance(Duration::from_secs(61));
         eventually("one tries it out", || dead.requests().len() > seen).await;
@@ -100,7 +100,7 @@ async fn a_dead_receiver_rests_and_the_others_hear_all_once() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_asks_for_a_wait_is_left_alone() {
+async fn a_requested_wait_opens_the_circuit() {
     let rig = Rig::new();
     let slow = Answer::status(StatusCode::TOO_MANY_REQUESTS).with("retry-after", "30");
     let receiver = HttpReceiver::start(vec![slow]).await;
@@ -119,7 +119,7 @@ async fn a_receiver_that_asks_for_a_wait_is_left_alone() {
 }
 
 #[tokio::test]
-async fn what_was_given_up_can_be_sent_again() {
+async fn dead_notifications_can_be_requeued() {
     let rig = Rig::new();
     let gone = Answer::status(StatusCode::GONE).saying("channel_is_archived");
     let receiver = HttpReceiver::start(vec![gone]).await;
@@ -136,7 +136,7 @@ async fn what_was_given_up_can_be_sent_again() {
     assert_eq!(keys(&receiver), ["incident-1-opened-23745005-hook"; 2], "under its old key");
 }
 
-/// Breaks off in the middle of each attempt.
+/// Panics in the middle of each attempt.
 struct Panics;
 
 #[async_trait]
@@ -147,7 +147,7 @@ impl Notifier for Panics {
 }
 
 #[tokio::test]
-async fn a_send_that_panics_is_given_up_like_others() {
+async fn a_panicking_send_counts_as_a_failed_attempt() {
     let rig = Rig::new();
     rig.step(Transition::Opened, &["hook"]).await;
     let delivery = Delivery { attempts_max: 2, ..rig::delivery() };
@@ -171,7 +171,7 @@ async fn a_send_that_panics_is_given_up_like_others() {
 }
 
 #[tokio::test]
-async fn the_heartbeat_beats_while_the_daemon_is_ready() {
+async fn heartbeats_are_sent_while_the_daemon_is_ready() {
     rig::install_tls();
     let away = Answer::status(StatusCode::BAD_GATEWAY);
     let watchdog = HttpReceiver::start(vec![away]).await;
@@ -192,7 +192,7 @@ async fn the_heartbeat_beats_while_the_daemon_is_ready() {
 }
 
 #[test]
-fn a_heartbeat_needs_a_url_that_can_be_used() {
+fn a_heartbeat_needs_a_valid_url() {
     rig::install_tls();
     let heartbeat = |url: Option<&str>| {
         Heartbeat::new(&config::Heartbeat { url: url.map(str::to_owned), every_s: 60 })

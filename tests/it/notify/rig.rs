@@ -1,4 +1,4 @@
-//! A store in memory, a clock that is told the time, and receivers that answer as told.
+//! An in-memory store, a simulated clock, and receivers with scripted responses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -67,7 +67,7 @@ impl Rig {
         self.step_of("united", transition, receivers).await;
     }
 
-    /// The same, of any brand.
+    /// The same for any brand.
     pub async fn step_of(&self, brand: &str, transition: Transition, receivers: &[&str]) {
         let watch = self.store.detector_state(brand, Cause::Share).await.expect("a watch");
         let opened_at: DateTime<Utc> = "2015-02-23T14:05:00Z".parse().expect("a time");
@@ -161,7 +161,7 @@ impl Rig {
         Running { shutdown, task }
     }
 
-    /// Waits until so many rows wait, and so many are dead.
+    /// Waits until `pending` rows are pending and `dead` rows are dead.
     pub async fn settled(&self, pending: u64, dead: u64) {
         let mut last = None;
         for _ in 0..1000 {
@@ -189,7 +189,7 @@ impl Running {
     }
 }
 
-/// Waits for something that sockets bring about, 10 seconds at most.
+/// Waits until `done` is true, 10 seconds at most.
 pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if done() {
@@ -214,7 +214,7 @@ pub fn email(server: &MailServer) -> config::Email {
     }
 }
 
-/// On this machine, where tests' receivers are.
+/// An endpoint on this machine, where the receivers of the tests are.
 pub fn endpoint(url: String) -> config::Endpoint {
     config::Endpoint {
         url: Some(Secret::new(url)),
@@ -238,7 +238,7 @@ pub fn webhook_at(url: String) -> config::Webhook {
     }
 }
 
-/// One answer of an [`HttpReceiver`].
+/// One response of an [`HttpReceiver`].
 #[derive(Debug, Clone)]
 pub struct Answer {
     status: StatusCode,
@@ -269,7 +269,7 @@ impl Answer {
 
 type Requests = Vec<(HeaderMap, String)>;
 
-/// What came, and what to answer next.
+/// The requests received, and the next responses.
 #[derive(Default)]
 struct Seen {
     requests: Requests,
@@ -277,7 +277,7 @@ struct Seen {
     answers: VecDeque<Answer>,
 }
 
-/// A web server that keeps what it is sent and answers as told, then with 200.
+/// A web server that keeps its requests and sends the given responses, then 200.
 pub struct HttpReceiver {
     pub url: String,
     seen: Arc<Mutex<Seen>>,
@@ -325,15 +325,15 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().expect("ASCII")
 }
 
-/// Checks a signature as a receiver would.
+/// Verifies a signature as a receiver does.
 pub fn verify(headers: &HeaderMap, body: &str) {
     assert!(is_signed(headers, body, SECRET), "{headers:?}");
     let at = header(headers, "webhook-timestamp");
     assert!(at.parse::<i64>().is_ok_and(|at| at >= now().timestamp()), "{at}");
 }
 
-/// Whether one of the signatures is made with a secret, by an HMAC spelled out from its
-/// definition (RFC 2104), so that it shares no code with the sender.
+/// Whether one of the signatures was made with `secret`. Computes the HMAC by its definition
+/// (RFC 2104), so that the test shares no code with the sender.
 pub fn is_signed(headers: &HeaderMap, body: &str, secret: &str) -> bool {
     let mut key = BASE64_STANDARD.decode(secret).expect("base64");
     key.resize(64, 0);

@@ -1,4 +1,4 @@
-//! What people are told of, and who.
+//! Validates `[alerting]`, `[stream]`, `[heartbeat]` and `[routes.*]`.
 
 use super::{Check, is_name, is_web_url, quoted};
 use crate::{Alerting, Heartbeat, Route, Settings, Stream, parse_quiet_hours};
@@ -67,7 +67,7 @@ fn rules(a: &Alerting, check: &mut Check) {
         a.reach_followers >= 1,
         "alerting.reach_followers",
         &a.reach_followers,
-        "choose at least 1, or every incident would count one step worse",
+        "choose at least 1, or the severity of every incident would be one step higher",
     );
     check(
         a.surge_times_min > 1.0 && a.surge_times_min <= 1000.0,
@@ -165,7 +165,7 @@ fn route(settings: &Settings, name: &str, route: &Route, check: &mut Check) {
         !route.receivers.is_empty(),
         &key("receivers"),
         &"[]",
-        "name at least one receiver, or the route tells nobody",
+        "name at least one receiver, or the route notifies nobody",
     );
     for receiver in &route.receivers {
         check(

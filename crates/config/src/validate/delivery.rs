@@ -1,4 +1,4 @@
-//! Who is told, and how often it is tried.
+//! Validates `[delivery]` and `[receivers.*]`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -97,7 +97,7 @@ pub(super) fn check(settings: &Settings, check: &mut Check) {
                     e.username.is_none() || e.tls != SmtpTls::None,
                     &key("tls"),
                     &"\"none\"",
-                    "use \"starttls\" or \"tls\": a password must not travel in the clear",
+                    "use \"starttls\" or \"tls\": a password must not be sent unencrypted",
                 );
                 check_file(check, &key("password_file"), e.password_file.as_deref());
             }
@@ -127,7 +127,7 @@ pub(super) fn check(settings: &Settings, check: &mut Check) {
                     w.previous_secret.as_ref().is_none_or(|s| is_webhook_secret(s.expose())),
                     &key("previous_secret"),
                     &"(hidden)",
-                    "give the secret before as it was: whsec_ and base64",
+                    "give the previous secret unchanged: whsec_ and base64",
                 );
                 check_file(check, &key("previous_secret_file"), w.previous_secret_file.as_deref());
             }
@@ -165,7 +165,7 @@ fn check_endpoint(check: &mut Check, name: &str, endpoint: &Endpoint) {
         endpoint.allow_private || address.is_none_or(is_public),
         &key("url"),
         &"(hidden)",
-        "it is an address of this machine or of a private network: if so be it, set \
+        "it is an address of this machine or of a private network; to allow it, set \
          allow_private = true",
     );
     check(
@@ -178,7 +178,7 @@ fn check_endpoint(check: &mut Check, name: &str, endpoint: &Endpoint) {
     check_file(check, &key("ca_file"), endpoint.ca_file.as_deref());
 }
 
-/// The address that stands in a URL, where no name does; `localhost` is one.
+/// The host of a URL if it is an IP address; `localhost` counts as one.
 fn address(url: &str) -> Option<IpAddr> {
     let url = url::Url::parse(url).ok()?;
     match url.host_str()? {
@@ -193,7 +193,7 @@ fn check_file(check: &mut Check, key: &str, path: Option<&Path>) {
             path.is_file(),
             key,
             &format!("{:?}", path.display().to_string()),
-            "there is no such file; create it, readable by the daemon alone",
+            "there is no such file; create it, readable only by the daemon",
         );
     }
 }

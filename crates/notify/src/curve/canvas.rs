@@ -1,10 +1,10 @@
-//! What a picture is painted on: lines, areas, writing, and the PNG of it; pure.
+//! A canvas for pictures: draws lines, areas and text, and encodes a PNG; pure.
 //!
-//! **Invariant.** The same strokes give the same bytes, on any machine: the font lies
-//! beside this file, and no other is looked for. The background is white and opaque, so the
-//! picture reads on dark mail clients too. Coordinates are pixels as a mail client lays
-//! them out; the PNG has [`SCALE`] times as many, for sharp screens.
-//! Deliberately absent: shaping and kerning. What is written is numbers and plain words.
+//! **Invariant.** The same calls give the same bytes on every machine: the font is part of the
+//! program, and no other font is used. The background is white and opaque, so the picture is
+//! readable in dark mail clients too. Coordinates are layout pixels of a mail client; the PNG
+//! has [`SCALE`] times as many, for high-resolution screens.
+//! Deliberately absent: shaping and kerning. The text is numbers and simple words.
 
 use std::collections::HashMap;
 
@@ -16,21 +16,21 @@ use tiny_skia::{
     StrokeDash, Transform,
 };
 
-/// Pixels of the PNG for one of the layout, in each direction.
+/// Pixels of the PNG per layout pixel, in each direction.
 pub const SCALE: f32 = 2.0;
 
-/// A place: from the left, from the top.
+/// A point: x from the left, y from the top.
 pub type Point = (f32, f32);
 
 /// Red, green and blue.
 pub type Colour = (u8, u8, u8);
 
-/// Weight of the writing.
+/// Weight of the font.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     /// For labels.
     Regular,
-    /// For the numbers that matter.
+    /// For important numbers.
     SemiBold,
 }
 
@@ -44,24 +44,24 @@ impl Weight {
     }
 }
 
-/// Where a piece of writing stands with regard to its point.
+/// Alignment of a text at its point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Align {
-    /// It begins there.
+    /// The text begins at the point.
     Left,
-    /// Its middle is there.
+    /// Its middle is at the point.
     Middle,
-    /// It ends there.
+    /// It ends at the point.
     Right,
 }
 
-/// A white sheet to paint on.
+/// A white canvas.
 pub struct Canvas {
     pixmap: Pixmap,
 }
 
 impl Canvas {
-    /// A sheet of this many layout pixels.
+    /// A canvas of this size in layout pixels.
     pub fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width * SCALE as u32, height * SCALE as u32);
         let mut pixmap = Pixmap::new(width, height).expect("a picture has a size");
@@ -69,21 +69,21 @@ impl Canvas {
         Self { pixmap }
     }
 
-    /// Fills the rectangle between two corners; nothing where it has no area.
+    /// Fills the rectangle between two corners; does nothing if it has no area.
     pub fn rectangle(&mut self, (left, top): Point, (right, bottom): Point, colour: Colour) {
         if let Some(rect) = Rect::from_ltrb(left, top, right, bottom) {
             self.pixmap.fill_rect(rect, &paint(colour), scaled(), None);
         }
     }
 
-    /// Fills the area within a line.
+    /// Fills a polygon.
     pub fn area(&mut self, corners: &[Point], colour: Colour) {
         if let Some(path) = path(corners) {
             self.fill(&path, colour);
         }
     }
 
-    /// Draws a line; dashed where `dash` gives the length of dashes and gaps.
+    /// Draws a line; `dash` is the length of dashes and gaps, if it is dashed.
     pub fn line(&mut self, points: &[Point], width: f32, dash: Option<f32>, colour: Colour) {
         let Some(path) = path(points) else { return };
         let stroke = Stroke {
@@ -103,7 +103,7 @@ impl Canvas {
         }
     }
 
-    /// Writes a line of text whose foot stands at the point.
+    /// Writes a line of text whose baseline is at the point.
     pub fn text(
         &mut self,
         text: &str,
@@ -137,8 +137,8 @@ impl Canvas {
         }
     }
 
-    /// The picture as a PNG file. A chart has few colours, edges smoothed and all, so a pixel
-    /// is the number of its colour; that halves the file.
+    /// Encodes the picture as a PNG file. A chart has few colours, even with smoothed edges, so
+    /// the PNG uses a palette; that halves the file.
     pub fn png(&self) -> Vec<u8> {
         let mut numbers: HashMap<[u8; 3], u8> = HashMap::new();
         let mut palette: Vec<[u8; 3]> = Vec::new();
@@ -169,7 +169,7 @@ impl Canvas {
     }
 }
 
-/// A colour's number in the palette; where that is full, the nearest colour's.
+/// The index of a colour in the palette; if the palette is full, of the nearest colour.
 fn number(palette: &mut Vec<[u8; 3]>, colour: [u8; 3]) -> u8 {
     let distance = |other: &[u8; 3]| -> u32 {
         other.iter().zip(colour).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
@@ -199,7 +199,7 @@ fn path(points: &[Point]) -> Option<Path> {
     path.finish()
 }
 
-/// Copies a glyph's outline, which grows upward, to where it stands on the sheet.
+/// Copies the outline of a glyph, whose y axis points up, to its place on the canvas.
 struct Pen {
     x: f32,
     y: f32,
@@ -229,7 +229,7 @@ impl OutlinePen for Pen {
     }
 }
 
-/// The characters of a text that the font lacks.
+/// The characters of a text that are not in the font.
 #[cfg(test)]
 pub fn missing(text: &str) -> String {
     let lacks = |weight: Weight, c| weight.font().charmap().map(c).is_none();

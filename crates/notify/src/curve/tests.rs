@@ -6,8 +6,7 @@ fn at(text: &str) -> DateTime<Utc> {
 
 const END: &str = "2015-02-23T15:00:00Z";
 
-/// So many points up to [`END`], of so many minutes, with a share of 20 % that is 80 % from
-/// `since` on.
+/// `count` points of `minutes` each up to [`END`]; the share is 20 %, and 80 % from `since` on.
 fn points(count: i64, minutes: i64, since: &str) -> Vec<CurvePoint> {
     (0..count)
         .map(|place| {
@@ -21,7 +20,7 @@ fn points(count: i64, minutes: i64, since: &str) -> Vec<CurvePoint> {
 const SHARE_NOW: Shows =
     Shows::Share { expected: 0.3, band: Interval { low: 0.25, high: 0.35 }, now: 0.8 };
 
-/// Width and pixels, red, green and blue, of a picture.
+/// The width and the RGB pixels of a picture.
 fn pixels(file: &[u8]) -> (usize, Vec<Colour>) {
     let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().expect("a PNG");
     let palette: Vec<u8> = reader.info().palette.as_ref().expect("a palette").to_vec();
@@ -35,7 +34,7 @@ fn pixels(file: &[u8]) -> (usize, Vec<Colour>) {
     (info.width as usize, numbers.iter().map(colour).collect())
 }
 
-/// The columns that hold a colour: the first and the last, from 0 on the left to 1.
+/// The first and the last column that contain a colour, from 0 (left) to 1 (right).
 fn extent(file: &[u8], colour: Colour) -> Option<(f32, f32)> {
     let (width, pixels) = pixels(file);
     let columns = || {
@@ -54,8 +53,8 @@ fn the_same_curve_gives_the_same_bytes() {
 }
 
 #[test]
-fn pictures_are_sharp_and_light() {
-    // A noisy day, which compresses badly.
+fn pictures_have_a_high_resolution_and_small_files() {
+    // A noisy day compresses badly.
     let mut points = points(96, 15, END);
     for (place, point) in points.iter_mut().enumerate() {
         point.total = 100 + (place as u64 * 7919) % 97;
@@ -70,7 +69,7 @@ fn pictures_are_sharp_and_light() {
 }
 
 #[test]
-fn what_lies_above_the_expected_is_red_within_the_incident_alone() {
+fn only_the_incident_is_red_above_the_expected_share() {
     let check = |name, since: &str, ended: Option<&str>, rises: &str, expected: bool| {
         let points = points(24, 60, rises);
         let curve = Curve::new(&points, 60, at(since), ended.map(at), SHARE_NOW);
@@ -89,12 +88,12 @@ fn what_lies_above_the_expected_is_red_within_the_incident_alone() {
     check("a rise", noon, None, noon, true);
     check("a rise that ended", noon, Some(two), noon, true);
     check("a rise before", noon, None, "2015-02-23T02:00:00Z", true);
-    // Its last point, "now", is high all the same.
+    // The last point, "now", is high nevertheless.
     check("no rise but the last", two, Some(two), END, false);
 }
 
 #[test]
-fn odd_curves_are_drawn() {
+fn draws_unusual_curves() {
     let since = at("2015-02-23T13:15:00Z");
     let check = |name, points: &[CurvePoint], minutes, since, ended, shows| {
         let curve = Curve::new(points, minutes, since, ended, shows);
@@ -133,7 +132,7 @@ fn nothing_to_draw_gives_no_curve() {
 }
 
 #[test]
-fn long_curves_become_few_bars() {
+fn limits_the_number_of_bars() {
     let check = |name, count: i64, minutes: u32, limit, bars_expected: usize, length: f64| {
         let points = points(count, i64::from(minutes), END);
         let curve = Curve::new(&points, minutes, at(END), None, SHARE_NOW).expect("a curve");
@@ -154,7 +153,7 @@ fn long_curves_become_few_bars() {
 }
 
 #[test]
-fn the_font_has_what_is_written() {
+fn the_font_has_all_characters() {
     for month in 1..=12 {
         let day = at(&format!("2015-{month:02}-01T00:00:00Z")).format("%-d %b, %H:%M");
         let words = format!("{day} 0123456789 % since to now expected UTC tweets per minutes day");

@@ -1,12 +1,11 @@
 //! A session with a mail server: connect, secure, log in, deliver one mail.
 //!
-//! **Invariant.** With STARTTLS or TLS nothing but the greeting goes in the clear, and the
-//! server's certificate must be good for its name. Only what a server says about the mail or
-//! its recipient can be final; whatever goes wrong before that is about the server or the
-//! settings, and may pass. What a server says is shown in one short line without the login's
-//! secrets, should it repeat them.
-//! Deliberately absent: a way to switch the check of certificates off; `ca_file` is there for
-//! a company's own.
+//! **Invariant.** With STARTTLS or TLS only the greeting is sent unencrypted, and the server's
+//! certificate must be valid for its name. Only a response about the mail or its recipient can
+//! be permanent; a failure before that concerns the server or the settings, and is temporary.
+//! Server messages are shown in one short line, without the login's secrets if they repeat them.
+//! Deliberately absent: a way to disable certificate verification; use `ca_file` for a private
+//! certificate authority.
 
 use std::time::Duration;
 
@@ -18,15 +17,16 @@ use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParam
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::{Category, Severity};
 
-use crate::{NotifyError, chain, read_secret};
 use monitor_config::{self as config, SmtpTls};
 
-/// Characters shown of what a server says, at most.
-const WORDS_MAX: usize = 300;
-/// How long a server may take to say goodbye once it has taken the mail.
-const FAREWELL: Duration = Duration::from_secs(1);
+use crate::{NotifyError, chain, read_secret};
 
-/// A mail server, and how to speak to it.
+/// Characters shown of a server message, at most.
+const MESSAGE_CHARS_MAX: usize = 300;
+/// Timeout of the QUIT command after the mail was accepted.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A mail server and how to connect to it.
 pub struct Server {
     host: String,
     port: u16,
@@ -44,27 +44,27 @@ enum Security {
 struct Login {
     user: String,
     credentials: Credentials,
-    /// The password in each form in which it travels, such as contain others first.
+    /// The password in each encoding that is sent; one that contains another comes first.
     secrets: [String; 3],
 }
 
-/// Why a mail was not taken.
+/// Why a mail was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The server refuses it to this recipient for good.
-    Final(String),
-    /// The server answers, but does not take it for this recipient now.
+    /// The server refuses it permanently for this recipient.
+    Permanent(String),
+    /// The server responds, but does not accept it for this recipient now.
     Busy(String),
-    /// It may be taken later.
-    Passing(String),
+    /// The server cannot be used now.
+    Temporary(String),
 }
 
 impl Server {
-    /// Prepares to speak to the server of the receiver called `name`, connecting within
-    /// `timeout`; reads the files that hold its password and its certificates.
+    /// Reads the settings of the receiver `name`, and the files with its password and its
+    /// certificates. `timeout` limits connecting.
     ///
     /// # Errors
-    /// The host, the login or a file cannot be used; the message names the receiver.
+    /// The host, the login or a file is invalid; the message names the receiver.
     pub fn new(
         name: &str,
         settings: &config::Email,
@@ -90,24 +90,26 @@ impl Server {
         Ok(Self { host: settings.host.clone(), port: settings.port, security, login, timeout })
     }
 
-    /// Delivers one mail in a session of its own.
+    /// Delivers one mail in its own session.
     pub async fn deliver(&self, envelope: &Envelope, content: &[u8]) -> Result<(), Failure> {
-        let mut session = self.open().await.map_err(Failure::Passing)?;
+        let mut session = self.open().await.map_err(Failure::Temporary)?;
         match session.send(envelope, content).await {
             Ok(_) => {
-                // The mail is taken, whatever becomes of the farewell, which nobody waits for.
-                tokio::spawn(async move { tokio::time::timeout(FAREWELL, session.quit()).await });
+                // The mail is accepted, whatever QUIT returns; do not wait for it.
+                tokio::spawn(
+                    async move { tokio::time::timeout(QUIT_TIMEOUT, session.quit()).await },
+                );
                 Ok(())
             }
-            // RFC 5321, 4.2.1: x5x is about the mail; x0x and x3x are about how we spoke.
+            // RFC 5321, 4.2.1: x5x is about the mail system; x0x and x3x are about the protocol.
             Err(error) => Err(match error.status().map(|code| (code.severity, code.category)) {
                 Some((Severity::PermanentNegativeCompletion, Category::MailSystem)) => {
-                    Failure::Final(self.told(&error))
+                    Failure::Permanent(self.message(&error))
                 }
                 Some((Severity::TransientNegativeCompletion, Category::MailSystem)) => {
-                    Failure::Busy(self.told(&error))
+                    Failure::Busy(self.message(&error))
                 }
-                _ => Failure::Passing(self.told(&error)),
+                _ => Failure::Temporary(self.message(&error)),
             }),
         }
     }
@@ -127,38 +129,38 @@ impl Server {
             None,
         )
         .await
-        .map_err(|error| format!("cannot connect to {name}: {}", self.told(&error)))?;
+        .map_err(|error| format!("cannot connect to {name}: {}", self.message(&error)))?;
         if let Security::Starttls(tls) = &self.security {
             if !session.can_starttls() {
                 session.abort().await;
                 return Err(format!(
-                    "{name} offers no STARTTLS, and mail must not travel in the clear; \
+                    "{name} offers no STARTTLS, and mail must not be sent unencrypted; \
                      set tls = \"tls\" if it speaks TLS from the first byte"
                 ));
             }
             session.starttls(tls.clone(), &hello).await.map_err(|error| {
-                format!("cannot secure the way to {name}: {}", self.told(&error))
+                format!("cannot secure the connection to {name}: {}", self.message(&error))
             })?;
         }
         if let Some(Login { user, credentials, .. }) = &self.login
             && let Err(error) = session.auth(DEFAULT_MECHANISMS, credentials).await
         {
             session.abort().await;
-            return Err(format!("{name} refuses the login of {user:?}: {}", self.told(&error)));
+            return Err(format!("{name} rejects the login of {user:?}: {}", self.message(&error)));
         }
         Ok(session)
     }
 
     /// An error in one short line, without secrets.
-    fn told(&self, error: &lettre::transport::smtp::Error) -> String {
-        let mut words = chain(error);
+    fn message(&self, error: &lettre::transport::smtp::Error) -> String {
+        let mut text = chain(error);
         let secrets = self.login.iter().flat_map(|login| &login.secrets);
         for secret in secrets.filter(|secret| !secret.is_empty()) {
-            words = words.replace(secret, "(hidden)");
+            text = text.replace(secret, "(hidden)");
         }
-        let line = words.split(|c: char| c.is_whitespace() || c.is_control());
+        let line = text.split(|c: char| c.is_whitespace() || c.is_control());
         let line = line.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-        match line.char_indices().nth(WORDS_MAX) {
+        match line.char_indices().nth(MESSAGE_CHARS_MAX) {
             Some((end, _)) => format!("{}…", &line[..end]),
             None => line,
         }
@@ -179,8 +181,8 @@ impl Login {
     }
 }
 
-/// What of TLS the settings ask for. The certificates of `ca_file` are trusted besides the
-/// public ones.
+/// The TLS parameters. The certificates of `ca_file` are trusted in addition to the public
+/// ones.
 fn tls(name: &str, settings: &config::Email) -> Result<TlsParameters, NotifyError> {
     let mut builder = TlsParameters::builder(settings.host.clone());
     if let Some(path) = &settings.ca_file {
@@ -191,7 +193,7 @@ fn tls(name: &str, settings: &config::Email) -> Result<TlsParameters, NotifyErro
         };
         let pem = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
         if !pem.contains("-----BEGIN CERTIFICATE-----") {
-            return Err(bad("it holds no certificate in PEM form".into()));
+            return Err(bad("it contains no certificate in PEM form".into()));
         }
         let certificate = Certificate::from_pem(pem.as_bytes()).map_err(|e| bad(chain(&e)))?;
         builder = builder.add_root_certificate(certificate);

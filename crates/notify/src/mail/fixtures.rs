@@ -1,4 +1,4 @@
-//! Notifications to word, for tests.
+//! Notifications for tests.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -12,7 +12,7 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
 }
 
-/// A day of quarters of an hour up to `end`; from `since` on there is more, and worse.
+/// A day of 15-minute points up to `end`; from `since` on with more tweets and a higher share.
 fn curve(end: DateTime<Utc>, since: DateTime<Utc>) -> Vec<CurvePoint> {
     (0..96_u64)
         .map(|quarter| {
@@ -41,7 +41,7 @@ fn example(text: &str, created_at: &str, negative: f32) -> Example {
     }
 }
 
-/// A notification of a storm over an airline, or of a stream in trouble.
+/// A notification of a bad buzz about an airline, or of a problem with the stream.
 pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
     let (since, opened_at) = (at("2015-02-23T13:20:00Z"), at("2015-02-23T14:05:00Z"));
     let at = match transition {
@@ -166,7 +166,7 @@ fn examples() -> Vec<Example> {
     ]
 }
 
-/// What other brands have at the same time.
+/// Incidents of other brands at the same time.
 pub(crate) fn also() -> Vec<Also> {
     vec![Also {
         incident_id: 8,
@@ -178,7 +178,7 @@ pub(crate) fn also() -> Vec<Also> {
     }]
 }
 
-/// An outbox row of a share's step.
+/// An outbox row of a share incident.
 pub(crate) fn row(transition: &str) -> OutboxRow {
     let notification = notification(Cause::Share, transition);
     let step = match transition {

@@ -1,4 +1,4 @@
-//! A letter as HTML that mail clients can render: tables for layout, styles in the tags.
+//! Renders a mail as HTML for mail clients: tables for layout, inline styles.
 //!
 //! **Invariant.** `maud` escapes every string that is not a literal.
 //! Each table row ends its line, so that lines stay short enough to read.
@@ -8,7 +8,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 use monitor_core::domain::Counts;
 use monitor_core::format::{percent, percent_interval, thousands};
 
-use super::{Driver, Figure, Letter, Mail, Mood, Quote};
+use super::{Content, Driver, Figure, Level, Mail, Quote};
 use crate::curve::{self, Curve, Shows};
 use crate::words::moment;
 
@@ -24,20 +24,20 @@ const COMMAND: &str = "background:#eceff1;border-radius:4px;padding:8px 12px;mar
 const BUTTON: &str = "background:#263238;color:#ffffff;text-decoration:none;padding:12px 22px;\
     border-radius:4px;display:inline-block;font-weight:600";
 
-impl Mood {
+impl Level {
     fn colour(self) -> &'static str {
         match self {
             Self::Critical => "#c62828",
             Self::Warning => "#b45309",
             Self::Notice => "#1f5f99",
-            Self::Over => "#2e7d32",
+            Self::Ended => "#2e7d32",
         }
     }
 }
 
-/// Renders a letter.
-pub fn set(letter: &Letter<'_>) -> String {
-    let colour = letter.mood.colour();
+/// Renders the content of a mail.
+pub fn render(content: &Content<'_>) -> String {
+    let colour = content.level.colour();
     let page = html! {
         (DOCTYPE) "\n"
         html lang="en" {
@@ -45,15 +45,15 @@ pub fn set(letter: &Letter<'_>) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width";
                 meta name="color-scheme" content="light";
-                title { (Text(&letter.headline)) }
+                title { (Text(&content.headline)) }
             }
             "\n"
             body style=(BODY) {
                 "\n"
-                div style="display:none;max-height:0;overflow:hidden" { (Text(&letter.preview)) }
+                div style="display:none;max-height:0;overflow:hidden" { (Text(&content.preview)) }
                 "\n"
                 table role="presentation" width="100%" cellpadding="0" cellspacing="0" {
-                    tr { td align="center" style="padding:16px 8px" { "\n" (frame(letter, colour)) } }
+                    tr { td align="center" style="padding:16px 8px" { "\n" (frame(content, colour)) } }
                 }
             }
         }
@@ -63,45 +63,45 @@ pub fn set(letter: &Letter<'_>) -> String {
 }
 
 /// The white column with everything that is visible.
-fn frame(letter: &Letter<'_>, colour: &str) -> Markup {
+fn frame(content: &Content<'_>, colour: &str) -> Markup {
     let style =
         format!("max-width:600px;background:#ffffff;border-top:6px solid {colour};text-align:left");
     html! {
         table role="presentation" width="100%" cellpadding="0" cellspacing="0" style=(style) {
             "\n"
-            @if let Some(test) = letter.test { (row("0", test_warning(test))) }
-            (row("24px 24px 0", heading(letter, colour)))
-            (row("20px 24px 0", figures(&letter.figures, colour)))
-            @if let Some(curve) = &letter.curve { (row("20px 0 0", picture(curve))) }
+            @if let Some(test) = content.test { (row("0", test_warning(test))) }
+            (row("24px 24px 0", heading(content, colour)))
+            (row("20px 24px 0", figures(&content.figures, colour)))
+            @if let Some(curve) = &content.curve { (row("20px 0 0", picture(curve))) }
             (section("Why", html! {
-                div { (Text(&letter.why)) }
-                @if let Some(measure) = &letter.measure {
+                div { (Text(&content.why)) }
+                @if let Some(measure) = &content.measure {
                     div style={ (small()) ";padding-top:4px" } { (Text(measure)) }
                 }
             }))
-            @if !letter.drivers.is_empty() || letter.repeats.is_some() {
-                (section("What the negative tweets have in common", drivers(letter)))
+            @if !content.drivers.is_empty() || content.repeats.is_some() {
+                (section("What the negative tweets have in common", drivers(content)))
             }
-            @if !letter.examples.is_empty() {
+            @if !content.examples.is_empty() {
                 (section("Tweets to read", html! {
-                    @for example in &letter.examples { (quote(example)) }
+                    @for example in &content.examples { (quote(example)) }
                 }))
             }
-            @if !letter.also.is_empty() {
+            @if !content.also.is_empty() {
                 (section("At the same time", html! {
-                    @for also in &letter.also { div style="padding-top:4px" { (Text(also)) } }
+                    @for also in &content.also { div style="padding-top:4px" { (Text(also)) } }
                 }))
             }
-            @if let Some(link) = &letter.link {
-                (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "Look closer" } }))
+            @if let Some(link) = &content.link {
+                (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "See details" } }))
             }
-            @if let Some(hint) = &letter.hint {
+            @if let Some(hint) = &content.hint {
                 (row("20px 24px 0", html! {
-                    "On it? Say so, and it is repeated only if it gets worse:"
+                    "To be notified again only if it gets worse, acknowledge the incident:"
                     div style=(COMMAND) { (Text(hint)) }
                 }))
             }
-            (row("24px", html! { span style=(small()) { (Text(&letter.note)) } }))
+            (row("24px", html! { span style=(small()) { (Text(&content.note)) } }))
         }
         "\n"
     }
@@ -111,17 +111,17 @@ fn small() -> String {
     format!("color:{SOFT};font-size:13px")
 }
 
-fn row(padding: &str, content: Markup) -> Markup {
+fn row(padding: &str, cell: Markup) -> Markup {
     html! {
-        tr { td style={ "padding:" (padding) } { (content) } }
+        tr { td style={ "padding:" (padding) } { (cell) } }
         "\n"
     }
 }
 
-fn section(title: &str, content: Markup) -> Markup {
+fn section(title: &str, body: Markup) -> Markup {
     let heading = html! {
         h2 style="margin:0;font-size:16px;font-weight:600;padding-bottom:4px" { (Text(title)) }
-        (content)
+        (body)
     };
     row("24px 24px 0", heading)
 }
@@ -134,15 +134,15 @@ fn test_warning(test: &str) -> Markup {
     }
 }
 
-fn heading(letter: &Letter<'_>, colour: &str) -> Markup {
+fn heading(content: &Content<'_>, colour: &str) -> Markup {
     html! {
         span style={ "display:inline-block;background:" (colour) ";" (BADGE) } {
-            (Text(&letter.badge))
+            (Text(&content.badge))
         }
         h1 style="margin:0;font-size:24px;font-weight:600;line-height:1.25;padding-top:10px" {
-            (Text(&letter.headline))
+            (Text(&content.headline))
         }
-        div style={ "color:" (SOFT) ";padding-top:6px" } { (Text(&letter.period)) }
+        div style={ "color:" (SOFT) ";padding-top:6px" } { (Text(&content.period)) }
     }
 }
 
@@ -181,14 +181,14 @@ fn figures(figures: &[Figure], colour: &str) -> Markup {
     }
 }
 
-fn drivers(letter: &Letter<'_>) -> Markup {
+fn drivers(content: &Content<'_>) -> Markup {
     html! {
-        @if let Some(repeats) = &letter.repeats { div { (Text(repeats)) } }
-        @if !letter.drivers.is_empty() {
+        @if let Some(repeats) = &content.repeats { div { (Text(repeats)) } }
+        @if !content.drivers.is_empty() {
             table role="presentation" width="100%" cellpadding="0" cellspacing="0"
                 style="padding-top:4px" {
                 "\n"
-                @for term in &letter.drivers { (driver(term)) }
+                @for term in &content.drivers { (driver(term)) }
             }
         }
     }

@@ -2,7 +2,7 @@ use super::*;
 use monitor_core::domain::{Cause, Evidence, ShareEvidence};
 
 #[test]
-fn mails_read_well() {
+fn renders_all_causes_and_transitions() {
     for cause in Cause::ALL {
         for transition in ["opened", "updated", "resolved"] {
             let mail = Mail::of(&fixtures::notification(cause, transition));
@@ -16,19 +16,19 @@ fn mails_read_well() {
 }
 
 #[test]
-fn a_test_with_company_reads_well() {
+fn renders_a_test_with_other_incidents() {
     let mut n = fixtures::notification(Cause::Share, "opened");
     n.test = true;
     n.also = fixtures::also();
     let mail = Mail::of(&n);
     insta::assert_snapshot!("test_text", format!("{}\n\n{}", mail.subject, mail.text));
     insta::assert_snapshot!("test_html", mail.html);
-    assert!(!mail.urgent, "a test wakes nobody");
+    assert!(!mail.urgent, "a test is not urgent");
 }
 
-/// Clients that go by the subject keep a thread together only where it stays the same.
+/// Some clients group threads by subject.
 #[test]
-fn all_mails_of_an_incident_bear_one_subject() {
+fn all_mails_of_an_incident_have_one_subject() {
     for cause in Cause::ALL {
         let subject = |transition: &str| {
             let mut n = fixtures::notification(cause, transition);
@@ -50,12 +50,12 @@ fn only_a_critical_incident_is_urgent() {
     };
     check("critical", "opened", "critical", true);
     check("critical now", "updated", "critical", true);
-    check("over", "resolved", "critical", false);
+    check("ended", "resolved", "critical", false);
     check("warning", "opened", "warning", false);
 }
 
 #[test]
-fn nothing_slips_in() {
+fn escapes_strings_from_outside() {
     let evil = "<script>alert(1)</script>\r\nBcc: all@example.com\u{202E}<img src=x>\"'&amp;";
     for transition in ["opened", "updated", "resolved"] {
         for cause in Cause::ALL {
@@ -89,7 +89,7 @@ fn nothing_slips_in() {
             for tag in ["<script", "<img src=x"] {
                 assert!(!mail.html.contains(tag), "{name}: {tag}");
             }
-            assert_eq!(tags(&mail.html), tags(&plain.html), "{name}: no tag more");
+            assert_eq!(tags(&mail.html), tags(&plain.html), "{name}: no additional tag");
             assert_eq!(mail.html.lines().count(), plain.html.lines().count(), "{name}");
             assert_eq!(mail.text.lines().count(), plain.text.lines().count(), "{name}");
             assert!(!mail.text.contains(['\r', '\u{202E}']), "{name}");
@@ -107,7 +107,7 @@ fn mails_are_bounded() {
 }
 
 #[test]
-fn bare_notifications_have_mails_too() {
+fn renders_notifications_without_optional_parts() {
     let mut n = fixtures::notification(Cause::Share, "opened");
     n.examples.clear();
     n.curve.clear();
@@ -115,13 +115,13 @@ fn bare_notifications_have_mails_too() {
     n.url = None;
     let mail = Mail::of(&n);
     assert_eq!(mail.picture, None);
-    for heading in ["over time", "Tweets to read", "in common", "Look closer", "href", "<img"] {
+    for heading in ["over time", "Tweets to read", "in common", "See details", "href", "<img"] {
         assert!(!mail.text.contains(heading) && !mail.html.contains(heading), "{heading}");
     }
 }
 
 #[test]
-fn the_picture_is_said_in_words() {
+fn describes_the_picture_in_words() {
     let check = |name, cause, transition, expected: &str| {
         let html = Mail::of(&fixtures::notification(cause, transition)).html;
         let alt = html.split(" alt=\"").nth(1).and_then(|rest| rest.split('"').next());

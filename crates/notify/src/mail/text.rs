@@ -1,10 +1,10 @@
-//! A letter as plain text.
+//! Renders a mail as plain text.
 
 use std::fmt::Write;
 
 use monitor_core::format::{percent, thousands};
 
-use super::Letter;
+use super::Content;
 use super::words::sentence;
 use crate::curve::{Bar, Curve, Shows};
 
@@ -13,77 +13,79 @@ const BARS_MAX: usize = 24;
 /// Characters of the longest bar.
 const BAR_CHARS: usize = 20;
 
-/// Sets a letter.
-pub fn set(letter: &Letter<'_>) -> String {
+/// Renders the content of a mail.
+pub fn render(content: &Content<'_>) -> String {
     let mut out = String::new();
     let mut line = |text: &str| {
         out.push_str(text);
         out.push('\n');
     };
-    if let Some(test) = letter.test {
+    if let Some(test) = content.test {
         line(&format!("*** TEST *** {test}"));
         line("");
     }
-    line(&format!("{}: {}.", letter.badge.to_uppercase(), letter.headline));
-    line(&letter.period);
+    line(&format!("{}: {}.", content.badge.to_uppercase(), content.headline));
+    line(&content.period);
     line("");
-    let title = letter.figures.iter().map(|f| f.title.chars().count()).max().unwrap_or(0);
-    let number = letter.figures.iter().map(|f| f.number.chars().count()).max().unwrap_or(0);
-    for figure in &letter.figures {
+    let title = content.figures.iter().map(|f| f.title.chars().count()).max().unwrap_or(0);
+    let number = content.figures.iter().map(|f| f.number.chars().count()).max().unwrap_or(0);
+    for figure in &content.figures {
         line(&format!(
             "  {:<title$}  {:>number$}   {}",
             figure.title, figure.number, figure.detail
         ));
     }
     line("");
-    line(&format!("Why: {}", letter.why));
-    if let Some(measure) = &letter.measure {
+    line(&format!("Why: {}", content.why));
+    if let Some(measure) = &content.measure {
         line(measure);
     }
-    if let Some(curve) = &letter.curve {
+    if let Some(curve) = &content.curve {
         line("");
         bars(curve, &mut line);
     }
-    if !letter.drivers.is_empty() || letter.repeats.is_some() {
+    if !content.drivers.is_empty() || content.repeats.is_some() {
         line("");
         line("What the negative tweets have in common");
-        if let Some(repeats) = &letter.repeats {
+        if let Some(repeats) = &content.repeats {
             line(&format!("  {repeats}"));
         }
-        let width = letter.drivers.iter().map(|d| d.term.chars().count()).max().unwrap_or(0);
-        for driver in &letter.drivers {
+        let width = content.drivers.iter().map(|d| d.term.chars().count()).max().unwrap_or(0);
+        for driver in &content.drivers {
             let (term, share) = (&driver.term, percent(driver.share));
             line(&format!("  {term:<width$}  {share:>5}   {}", driver.detail));
         }
     }
-    if !letter.examples.is_empty() {
+    if !content.examples.is_empty() {
         line("");
         line("Tweets to read");
     }
-    for quote in &letter.examples {
+    for quote in &content.examples {
         line("");
         line(&format!("  “{}”", quote.text));
         line(&format!("  {}", quote.caption));
     }
-    if !letter.also.is_empty() {
+    if !content.also.is_empty() {
         line("");
         line("At the same time");
-        for also in &letter.also {
+        for also in &content.also {
             line(&format!("  {also}"));
         }
     }
     line("");
-    if let Some(link) = &letter.link {
-        line(&format!("Look closer: {link}"));
+    if let Some(link) = &content.link {
+        line(&format!("See details: {link}"));
     }
-    if let Some(hint) = &letter.hint {
-        line(&format!("On it? Say so, and it is repeated only if it gets worse: {hint}"));
+    if let Some(hint) = &content.hint {
+        line(&format!(
+            "To be notified again only if it gets worse, acknowledge the incident: {hint}"
+        ));
     }
-    line(&letter.note);
+    line(&content.note);
     out
 }
 
-/// The curve, a line a stretch; `|` marks what was expected, `>` the incident.
+/// The curve, one line per bar; `|` marks the expected value, `>` the incident.
 fn bars(curve: &Curve<'_>, line: &mut impl FnMut(&str)) {
     let bars = curve.bars(BARS_MAX);
     let most = bars.iter().map(|bar| bar.counts.total).max().unwrap_or(0).max(1) as f64;
@@ -91,7 +93,7 @@ fn bars(curve: &Curve<'_>, line: &mut impl FnMut(&str)) {
         Shows::Share { expected, .. } => ("share of negative tweets", &|_| *expected),
         Shows::Volume { expected } => ("tweets", &move |bar| expected * bar.minutes() / most),
     };
-    line(&format!("{} over time (UTC; | expected, > the incident)", sentence(what)));
+    line(&format!("{} over time (UTC; | expected, > incident)", sentence(what)));
     for bar in &bars {
         let part = match curve.shows {
             Shows::Share { .. } => bar.counts.share().unwrap_or(0.0),

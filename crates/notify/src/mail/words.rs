@@ -1,13 +1,13 @@
-//! Numbers and lengths of time as people read them; pure.
+//! Counts and lengths of time in words; pure.
 
 use monitor_core::format::thousands;
 
-/// How many times as much: "4.1 times", "12 times".
+/// A factor: "4.1 times", "12 times".
 pub fn times(factor: f64) -> String {
     if factor < 9.95 { format!("{factor:.1} times") } else { format!("{factor:.0} times") }
 }
 
-/// So many of a thing: "1 tweet", "1,204 tweets".
+/// A count with its noun: "1 tweet", "1,204 tweets".
 pub fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{} {noun}s", thousands(number)) }
 }
@@ -20,7 +20,7 @@ pub fn length(minutes: u64) -> String {
     if words.is_empty() { "less than a minute".into() } else { words.join(" ") }
 }
 
-/// A window up to now: "the last hour", "the last 90 minutes".
+/// A window that ends now: "the last hour", "the last 90 minutes".
 pub fn last(minutes: u32) -> String {
     let (n, noun) = match minutes {
         m if m % 1440 == 0 => (m / 1440, "day"),
@@ -30,7 +30,7 @@ pub fn last(minutes: u32) -> String {
     if n == 1 { format!("the last {noun}") } else { format!("the last {n} {noun}s") }
 }
 
-/// The first letter large.
+/// Capitalizes the first letter.
 pub fn sentence(words: &str) -> String {
     let mut chars = words.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())

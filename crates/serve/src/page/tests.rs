@@ -129,7 +129,7 @@ fn escapes_brands_names_and_errors() {
     }
 }
 
-/// The header that allows the script holds the hash of [`SCRIPT`].
+/// The content security policy contains the hash of [`SCRIPT`].
 #[test]
 fn contains_the_script_unchanged() {
     assert!(page(Ok(&view())).contains(&format!("<script>{SCRIPT}</script>")));
