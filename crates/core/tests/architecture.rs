@@ -47,7 +47,7 @@ fn cargo(arguments: &[&str]) -> String {
 
 /// The packages of `cargo metadata`.
 fn packages(arguments: &[&str]) -> Vec<Value> {
-    let text = cargo(&[&["metadata", "--format-version", "1"], arguments].concat());
+    let text = cargo(&[&["metadata", "--format-version", "1"][..], arguments].concat());
     let metadata: Value = serde_json::from_str(&text).unwrap();
     metadata["packages"].as_array().unwrap().clone()
 }
@@ -58,9 +58,9 @@ fn short(name: &str) -> String {
 
 /// Reads the table; panics if it is missing or a row is malformed.
 fn map(architecture: &str) -> Map {
-    let mut rows = architecture.lines().skip_while(|line| *line != HEADER).skip(2);
+    let rows = architecture.lines().skip_while(|line| *line != HEADER).skip(2);
     let mut map = Map::new();
-    for row in rows.by_ref().take_while(|row| row.starts_with('|')) {
+    for row in rows.take_while(|row| row.starts_with('|')) {
         let cells: Vec<&str> =
             row.strip_suffix('|').unwrap_or(row).split('|').skip(1).map(str::trim).collect();
         assert_eq!(cells.len(), 3, "the row has three cells: {row}");
@@ -98,7 +98,9 @@ fn the_map_equals_the_dependencies() {
 #[test]
 fn reads_the_table() {
     let check = |name: &str, rows: &str, expected: &[(&str, &[&str])]| {
-        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let owned = |names: &[&str]| {
+            names.iter().map(|&name| name.to_owned()).collect::<BTreeSet<String>>()
+        };
         let expected: Map = expected.iter().map(|(k, v)| ((*k).to_owned(), owned(v))).collect();
         let text = format!("text\n{HEADER}\n| --- | --- | --- |\n{rows}");
         assert_eq!(map(&text), expected, "{name}");
