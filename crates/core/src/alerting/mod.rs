@@ -12,6 +12,7 @@
 mod backtest;
 mod drivers;
 mod lifecycle;
+mod outbox;
 mod routing;
 mod series;
 mod severity;
@@ -23,6 +24,9 @@ mod watermark;
 pub use backtest::{Alert, Backtest, Hour, backtest};
 pub use drivers::{DriverLimits, Drivers, OneTweet, Term, TermKind, TweetView, drivers};
 pub use lifecycle::Audience;
+pub use outbox::{
+    ALSO_MAX, Delivery, OutboxPlan, OutboxWrite, PendingRow, Step, plan as plan_outbox,
+};
 pub use routing::{NotTold, QuietHours, Recipient, Route, When, route};
 pub use series::Series;
 pub use severity::{Thresholds, severity};
