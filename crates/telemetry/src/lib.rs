@@ -66,6 +66,8 @@ pub const LEADS: &str = "monitor_leads";
 pub const INCIDENTS: &str = "monitor_incidents_total";
 /// Notifications by receiver and outcome (sent, retry, dead).
 pub const NOTIFICATIONS: &str = "monitor_notifications_total";
+/// Notifications that were not written, by receiver and reason (`SuppressReason`).
+pub const NOTIFICATIONS_SUPPRESSED: &str = "monitor_notifications_suppressed_total";
 /// Whether a receiver is left alone because it keeps failing, by receiver.
 pub const RECEIVER_RESTS: &str = "monitor_receiver_rests";
 /// Signs of life given to the watchdog, by outcome (sent, failed, held).
@@ -198,6 +200,10 @@ fn describe() {
     describe_gauge!(LEADS, "1 while this daemon is the one that judges, else 0");
     describe_counter!(INCIDENTS, "Steps of incidents by brand, cause and transition");
     describe_counter!(NOTIFICATIONS, "Notifications by receiver and outcome");
+    describe_counter!(
+        NOTIFICATIONS_SUPPRESSED,
+        "Notifications that were not written, by receiver and reason"
+    );
     describe_gauge!(RECEIVER_RESTS, "1 while a receiver that kept failing is left alone");
     describe_counter!(HEARTBEATS, "Signs of life by outcome; held while the daemon is not ready");
 }

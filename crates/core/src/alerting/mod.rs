@@ -18,6 +18,7 @@ mod series;
 mod severity;
 mod share;
 mod stream;
+mod suppression;
 mod volume;
 mod watermark;
 
@@ -37,5 +38,6 @@ pub use share::{
 pub use stream::{
     StreamPolicy, StreamReason, StreamSnapshot, StreamState, StreamVerdict, expected_tweets,
 };
+pub use suppression::{Occasion, SuppressReason, Suppressed};
 pub use volume::{VolumeEnd, VolumePolicy, VolumeReason, VolumeState, VolumeVerdict};
 pub use watermark::{Progress, watermark};
