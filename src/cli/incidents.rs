@@ -8,10 +8,13 @@ use super::models::aligned;
 use super::output::{print, print_json};
 use super::times::show as when;
 use super::{causes, with_store};
+use crate::pipeline;
 use monitor_config::Settings;
+use monitor_core::alerting::{Audience, Occasion};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
-    Acknowledgement, Cause, Evidence, Incident, IncidentId, Interval, ShareEvidence,
+    Acknowledgement, Cause, Evidence, Incident, IncidentId, Interval, Minute, Notified,
+    ShareEvidence, Transition, silenced,
 };
 use monitor_store::{DeadNotification, Event, Silence, Store};
 
@@ -72,7 +75,8 @@ struct Show {
     /// The incident's number
     id: i64,
 
-    /// Print JSON: what `list --json` has of it, with history, silences and undelivered
+    /// Print JSON: what `list --json` has of it, with history, silences, undelivered and
+    /// now (for each receiver whether it is notified next, and why not)
     #[arg(long)]
     json: bool,
 }
@@ -202,6 +206,59 @@ struct Shown {
     history: Vec<Event>,
     silences: Vec<Silence>,
     undelivered: Vec<DeadNotification>,
+    /// For each receiver, what holds now; empty once the incident is resolved.
+    now: Vec<ReceiverNow>,
+}
+
+/// What a receiver gets if the incident goes on unchanged.
+#[derive(Debug, Serialize)]
+struct ReceiverNow {
+    receiver: String,
+    /// Whether the next evaluation notifies it.
+    notified: bool,
+    /// Why it is not notified, or by which route it is.
+    reason: String,
+    detail: String,
+}
+
+/// Computes what holds now for each receiver of an open incident.
+fn receivers_now(
+    audience: &Audience,
+    incident: &Incident,
+    notified: &[Notified],
+    evaluated: Minute,
+    silences: &[Silence],
+    now: DateTime<Utc>,
+) -> Vec<ReceiverNow> {
+    let occasion = Occasion {
+        brand: &incident.brand,
+        cause: incident.cause(),
+        transition: Transition::Updated,
+        severity: incident.severity,
+        incident: Some(incident),
+        notified,
+        minute: evaluated,
+        now,
+        silence: silenced(silences, &incident.brand, now),
+        stale: false,
+    };
+    let recipients = audience.recipients(&occasion);
+    let suppressed = audience.suppressed(&occasion, &recipients);
+    let due = recipients.into_iter().map(|recipient| ReceiverNow {
+        detail: recipient.route.map(|route| format!("route {route}")).unwrap_or_default(),
+        receiver: recipient.receiver,
+        notified: true,
+        reason: "due".into(),
+    });
+    let not_due = suppressed.into_iter().map(|suppressed| ReceiverNow {
+        receiver: suppressed.receiver,
+        notified: false,
+        reason: suppressed.reason.as_str().into(),
+        detail: suppressed.detail,
+    });
+    let mut all: Vec<_> = due.chain(not_due).collect();
+    all.sort_by(|a, b| a.receiver.cmp(&b.receiver));
+    all
 }
 
 /// Dead notifications that are looked through.
@@ -210,6 +267,7 @@ const DEAD_MAX: u32 = 10_000;
 fn show(args: &Show, settings: &Settings) -> anyhow::Result<()> {
     let id = IncidentId(args.id);
     let now = SystemClock::new().now();
+    let audience = pipeline::audience(settings);
     let shown = with_store(settings, async |store| {
         let Some(incident) = store.incident(id).await? else { return Ok(None) };
         let history = store.events(id).await?;
@@ -217,7 +275,14 @@ fn show(args: &Show, settings: &Settings) -> anyhow::Result<()> {
         silences.retain(|silence| silence.brand.as_ref().is_none_or(|b| *b == incident.brand));
         let mut undelivered = store.dead_notifications(DEAD_MAX).await?;
         undelivered.retain(|dead| dead.key.starts_with(&format!("incident-{id}-")));
-        Ok(Some(Shown { incident, history, silences, undelivered }))
+        let mut receivers = Vec::new();
+        if incident.resolved.is_none()
+            && let Some(state) = store.detector_state(&incident.brand, incident.cause()).await?
+        {
+            let (notified, evaluated) = (&state.notified, state.evaluated);
+            receivers = receivers_now(&audience, &incident, notified, evaluated, &silences, now);
+        }
+        Ok(Some(Shown { incident, history, silences, undelivered, now: receivers }))
     })?;
     let shown = shown.with_context(|| unknown(id))?;
     if args.json { print_json(&json(&shown)) } else { print(&text(&shown)) }
@@ -249,6 +314,7 @@ fn json(shown: &Shown) -> serde_json::Value {
     let mut object = serde_json::json!(IncidentJson::of(&shown.incident));
     object["history"] = shown.history.iter().map(event).collect();
     object["silences"] = shown.silences.iter().map(super::silence::json).collect();
+    object["now"] = serde_json::json!(shown.now);
     object["undelivered"] = shown.undelivered.iter().map(undelivered).collect();
     object
 }
@@ -282,6 +348,13 @@ fn text(shown: &Shown) -> String {
     for dead in &shown.undelivered {
         let text = format!("{} (notification {}): {}", dead.receiver, dead.id, dead.error);
         line("undelivered", text);
+    }
+    for now in &shown.now {
+        let detail =
+            if now.detail.is_empty() { String::new() } else { format!(" ({})", now.detail) };
+        let state = if now.notified { "is notified next" } else { "gets nothing" };
+        let reason = now.reason.replace('_', " ");
+        line("now", format!("{} {state}: {reason}{detail}", now.receiver));
     }
     let history: Vec<_> = shown
         .history

@@ -18,6 +18,7 @@ mod postgres;
 
 pub use bounded::Bounded;
 pub use memory::MemoryStore;
+pub use monitor_core::alerting::{Delivery, Step};
 pub use monitor_core::domain::Silence;
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
@@ -29,8 +30,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Evidence, Incident, IncidentId, Minute, Notified, Offset,
-    Resume, Score, Severity, StartAt, TopicPartition, Transition, Tweet, resume_position,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Notified, Offset, Resume, Score,
+    Severity, StartAt, TopicPartition, Tweet, resume_position,
 };
 
 /// A partition that this daemon has just been given, and what the broker has of it.
@@ -150,37 +151,6 @@ pub struct DetectorState {
     pub open: Option<Incident>,
     /// The receivers that have been told of it.
     pub notified: Vec<Notified>,
-}
-
-/// A step in an incident's life, with what people are told.
-#[derive(Debug, Clone)]
-pub struct Step {
-    /// What happened.
-    pub transition: Transition,
-    /// In which minute.
-    pub minute: Minute,
-    /// How bad the incident is now.
-    pub severity: Severity,
-    /// On what grounds.
-    pub evidence: Evidence,
-    /// What each receiver is told. The store fills in `incident_id` and `thread`, has `url`,
-    /// which is the page's, lead to the incident, and writes `opened` to a receiver that hears
-    /// of the incident for the first time.
-    pub notification: Notification,
-    /// Who is told, each once; one outbox row each, or none for one that joins a group.
-    pub deliveries: Vec<Delivery>,
-}
-
-/// A notification on its way to one receiver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The receiver.
-    pub receiver: String,
-    /// Not to be sent earlier, by the clock: quiet hours, or a wait for others to join.
-    pub not_before: Option<DateTime<Utc>>,
-    /// Whether it may join one of another incident that opened, waits for the same receiver,
-    /// has never been tried, and is due no later than `not_before`.
-    pub group: bool,
 }
 
 /// The outcome of judging one brand for one cause up to a minute.

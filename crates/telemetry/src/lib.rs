@@ -66,6 +66,8 @@ pub const LEADER: &str = "monitor_leader";
 pub const INCIDENTS: &str = "monitor_incidents_total";
 /// Notifications by receiver and outcome (sent, retry, dead).
 pub const NOTIFICATIONS: &str = "monitor_notifications_total";
+/// Notifications that were not written, by receiver and reason (`SuppressReason`).
+pub const NOTIFICATIONS_SUPPRESSED: &str = "monitor_notifications_suppressed_total";
 /// 1 while nothing is sent to a receiver because it keeps failing, else 0, by receiver.
 pub const RECEIVER_CIRCUIT_OPEN: &str = "monitor_receiver_circuit_open";
 /// Heartbeats to the watchdog, by outcome (sent, failed, held).
@@ -204,6 +206,10 @@ fn describe() {
     );
     describe_counter!(INCIDENTS, "Transitions of incidents by brand, cause and transition");
     describe_counter!(NOTIFICATIONS, "Notifications by receiver and outcome");
+    describe_counter!(
+        NOTIFICATIONS_SUPPRESSED,
+        "Notifications that were not written, by receiver and reason"
+    );
     describe_gauge!(
         RECEIVER_CIRCUIT_OPEN,
         "1 while nothing is sent to a receiver because it keeps failing, else 0"

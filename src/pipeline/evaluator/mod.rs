@@ -27,8 +27,8 @@ use self::report::{Content, Reporter, Subject};
 use super::routes::{policy, surge_policy, thresholds};
 use monitor_config as config;
 use monitor_core::alerting::{
-    Audience, Baseline, Progress, Recipient, ResolveReason, SharePolicy, StreamPolicy, Thresholds,
-    VolumePolicy, severity, watermark,
+    Audience, Baseline, Occasion, Progress, Recipient, ResolveReason, SharePolicy, StreamPolicy,
+    Suppressed, Thresholds, VolumePolicy, severity, watermark,
 };
 use monitor_core::clock::Clock;
 use monitor_core::domain::{
@@ -103,11 +103,7 @@ impl Evaluator {
                 .filter_map(|(cause, limit)| (limit > 0).then_some(cause))
                 .collect(),
             thresholds: thresholds(a),
-            audience: Audience {
-                routes: super::routes::routes(settings),
-                receivers: settings.receivers.keys().cloned().collect(),
-                repeat_minutes: a.repeat_minutes,
-            },
+            audience: audience(settings),
             reporter: Reporter::new(store.clone(), settings),
             baselines: Mutex::default(),
             unwatched_closed: AtomicBool::new(false),
@@ -240,8 +236,7 @@ impl Evaluator {
         latest: Minute,
     ) -> Result<Option<Step>, StoreError> {
         let open = stored.and_then(|stored| stored.open.as_ref());
-        let told = stored.map_or(&[][..], |stored| &stored.notified);
-        let silent = silenced(&pass.silences, brand, pass.now).is_some();
+        let notified = stored.map_or(&[][..], |stored| &stored.notified);
         let (transition, evidence, why) = match evaluated {
             Finding::Quiet => return Ok(None),
             Finding::Open(evidence) => (Transition::Opened, evidence, None),
@@ -254,22 +249,23 @@ impl Evaluator {
         if transition != Transition::Resolved {
             severe = worst.max(severity(evidence, None, &self.thresholds));
         }
-        let audience = |severe: Severity| -> Vec<Recipient> {
-            match (transition, open) {
-                _ if silent && transition != Transition::Resolved => Vec::new(),
-                (Transition::Updated, Some(incident)) => {
-                    self.audience.updated(incident, told, severe, minute, pass.now)
-                }
-                (Transition::Resolved, Some(incident)) => {
-                    self.audience.resolved(incident, told, pass.now)
-                }
-                _ => self.audience.opened(brand, evidence.cause(), severe, pass.now),
-            }
-        };
-        // Of a long absence only the end is news.
+        let changed = transition != Transition::Updated || severe != worst;
         let stale = latest.0 - minute.0 >= i64::from(self.audience.repeat_minutes.max(1));
-        let same = transition == Transition::Updated && severe == worst;
-        if same && (stale || audience(severe).is_empty()) {
+        let occasion = |severity: Severity| Occasion {
+            brand,
+            cause: evidence.cause(),
+            transition,
+            severity,
+            incident: open,
+            notified,
+            minute,
+            now: pass.now,
+            silence: silenced(&pass.silences, brand, pass.now),
+            // After a long absence an incident that has not changed is not news.
+            stale: stale && !changed,
+        };
+        if !changed && self.audience.recipients(&occasion(severe)).is_empty() {
+            self.count_suppressed(brand, &self.audience.suppressed(&occasion(severe), &[]));
             return Ok(None);
         }
         let opened = open.map_or(minute, |incident| incident.opened);
@@ -286,7 +282,10 @@ impl Evaluator {
             Finding::Unwatched(_) => words::UNWATCHED.to_owned(),
             _ => words::reason(brand, evidence, transition, why, minute),
         };
-        let deliveries = audience(severe).into_iter().map(delivery).collect();
+        let occasion = Occasion { stale: false, ..occasion(severe) };
+        let recipients = self.audience.recipients(&occasion);
+        self.count_suppressed(brand, &self.audience.suppressed(&occasion, &recipients));
+        let deliveries = recipients.into_iter().map(delivery).collect();
         let notification = self.reporter.notification(
             &Subject { brand, opened, minute, severity: severe, transition, evidence },
             reason,
@@ -302,7 +301,20 @@ impl Evaluator {
         }))
     }
 
-    /// Writes a decision, and says what it was.
+    fn count_suppressed(&self, brand: &str, suppressed: &[Suppressed]) {
+        for suppressed in suppressed {
+            let (receiver, reason) = (&suppressed.receiver, suppressed.reason.as_str());
+            counter!(
+                telemetry::NOTIFICATIONS_SUPPRESSED,
+                "receiver" => receiver.clone(), "reason" => reason
+            )
+            .increment(1);
+            let detail = suppressed.detail.as_str();
+            tracing::debug!(brand, receiver, reason, detail, "no notification");
+        }
+    }
+
+    /// Writes a decision and logs it.
     async fn decide(&self, decision: &Decision) -> Result<(), StoreError> {
         let id = self.store.decide(decision).await?;
         if let (Some(step), Some(id)) = (&decision.step, id) {
@@ -321,6 +333,15 @@ impl Evaluator {
             );
         }
         Ok(())
+    }
+}
+
+/// Who is notified of what, from the settings.
+pub fn audience(settings: &config::Settings) -> Audience {
+    Audience {
+        routes: super::routes::routes(settings),
+        receivers: settings.receivers.keys().cloned().collect(),
+        repeat_minutes: settings.alerting.repeat_minutes,
     }
 }
 

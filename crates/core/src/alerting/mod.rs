@@ -12,17 +12,22 @@
 mod backtest;
 mod drivers;
 mod lifecycle;
+mod outbox;
 mod routing;
 mod series;
 mod severity;
 mod share;
 mod stream;
+mod suppression;
 mod volume;
 mod watermark;
 
 pub use backtest::{Alert, Backtest, Hour, backtest};
 pub use drivers::{DriverLimits, Drivers, OneTweet, Term, TermKind, TweetView, drivers};
 pub use lifecycle::Audience;
+pub use outbox::{
+    ALSO_MAX, Delivery, OutboxPlan, OutboxWrite, PendingRow, Step, plan as plan_outbox,
+};
 pub use routing::{NotTold, QuietHours, Recipient, Route, When, route};
 pub use series::Series;
 pub use severity::{Thresholds, severity};
@@ -33,5 +38,6 @@ pub use share::{
 pub use stream::{
     StreamPolicy, StreamReason, StreamSnapshot, StreamState, StreamVerdict, expected_tweets,
 };
+pub use suppression::{Occasion, SuppressReason, Suppressed};
 pub use volume::{VolumeEnd, VolumePolicy, VolumeReason, VolumeState, VolumeVerdict};
 pub use watermark::{Progress, watermark};

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::outbox::{Queued, State};
+use super::outbox::{Queued, QueuedState};
 use super::{Tables, refused};
-use crate::outbox::{ALSO_MAX, addressed};
-use crate::{
-    Also, Decision, Delivery, DetectorState, Event, Notification, Silence, Step, StoreError,
-};
+use crate::{Decision, DetectorState, Event, Silence, Step, StoreError};
+use monitor_core::alerting::{OutboxWrite, PendingRow, plan_outbox};
 use monitor_core::domain::{
     Acknowledgement, Cause, Incident, IncidentId, Minute, Notified, Transition,
 };
@@ -97,9 +95,7 @@ impl Tables {
             Transition::Updated => incident.severity = incident.severity.max(step.severity),
             Transition::Resolved => incident.resolved = Some(step.minute),
         }
-        for delivery in &step.deliveries {
-            self.tell(place, step, delivery);
-        }
+        self.notify(place, step);
         let kept = &mut self.incidents[place];
         kept.events.push(Event {
             kind: step.transition.as_str().into(),
@@ -112,72 +108,65 @@ impl Tables {
         Ok(kept.incident.id)
     }
 
-    fn tell(&mut self, place: usize, step: &Step, delivery: &Delivery) {
+    /// Carries out the plan of what a step writes to the outbox.
+    fn notify(&mut self, place: usize, step: &Step) {
         let kept = &self.incidents[place];
-        let receiver = &delivery.receiver;
-        let thread = kept.notified.get(receiver).map(|(thread, _)| thread.as_str());
-        let (key, notification) = addressed(step, kept.incident.id, receiver, thread);
-        let opens = notification.transition == Transition::Opened.as_str();
-        let thread = match self.host(delivery, &notification).filter(|_| delivery.group && opens) {
-            Some(host) => {
-                let host = &mut self.outbox[host];
-                host.notification.also.push(Also::of(&notification));
-                host.key.clone()
-            }
-            None => {
-                let thread = notification.thread.clone();
-                if !self.outbox.iter().any(|row| row.key == key) {
-                    self.outbox.push(Queued {
-                        key,
-                        receiver: receiver.clone(),
-                        notification,
-                        attempts: 0,
-                        error: None,
-                        state: State::Pending {
-                            due: delivery.not_before.unwrap_or(DateTime::<Utc>::MIN_UTC),
-                        },
-                    });
-                }
-                if delivery.not_before.is_none() {
-                    self.hold_no_longer(receiver, &thread);
-                }
-                thread
-            }
-        };
-        let told =
-            Notified { receiver: receiver.clone(), at: step.minute, severity: step.severity };
-        self.incidents[place]
+        let threads: BTreeMap<String, String> = kept
             .notified
-            .entry(receiver.clone())
-            .and_modify(|(_, before)| *before = told.clone())
-            .or_insert((thread, told));
-    }
-
-    /// Makes what is held back of a thread due at once; for the reasons see the twin on Postgres.
-    fn hold_no_longer(&mut self, receiver: &str, thread: &str) {
-        for row in &mut self.outbox {
-            if let State::Pending { due } = &mut row.state
-                && row.attempts == 0
-                && row.receiver == receiver
-                && row.notification.thread == thread
-            {
-                *due = DateTime::<Utc>::MIN_UTC;
+            .iter()
+            .map(|(receiver, (thread, _))| (receiver.clone(), thread.clone()))
+            .collect();
+        let plan = plan_outbox(step, kept.incident.id, &threads, &self.pending());
+        for write in plan.writes {
+            match write {
+                OutboxWrite::Insert { key, receiver, notification, due_at } => {
+                    if !self.outbox.iter().any(|row| row.key == key) {
+                        let due = due_at.unwrap_or(DateTime::<Utc>::MIN_UTC);
+                        self.outbox.push(Queued {
+                            key,
+                            receiver,
+                            notification: *notification,
+                            attempts: 0,
+                            error: None,
+                            state: QueuedState::Pending { due },
+                        });
+                    }
+                }
+                OutboxWrite::Join { row, also } => {
+                    self.outbox[row as usize - 1].notification.also.push(also);
+                }
+                OutboxWrite::MakeDue { row } => {
+                    let due = DateTime::<Utc>::MIN_UTC;
+                    self.outbox[row as usize - 1].state = QueuedState::Pending { due };
+                }
             }
+        }
+        for (receiver, thread) in plan.threads {
+            let notified =
+                Notified { receiver: receiver.clone(), at: step.minute, severity: step.severity };
+            self.incidents[place].notified.insert(receiver, (thread, notified));
         }
     }
 
-    /// The notification that this one may join; for the reasons see the twin on Postgres.
-    fn host(&self, delivery: &Delivery, notification: &Notification) -> Option<usize> {
-        let due_max = delivery.not_before.unwrap_or(DateTime::<Utc>::MIN_UTC);
-        self.outbox.iter().position(|row| {
-            row.receiver == delivery.receiver
-                && matches!(row.state, State::Pending { due } if due <= due_max)
-                && (row.attempts, &row.error) == (0, &None)
-                && row.notification.transition == Transition::Opened.as_str()
-                && !row.notification.test
-                && row.notification.incident_id != notification.incident_id
-                && row.notification.also.len() < ALSO_MAX
-        })
+    /// The pending rows of the outbox.
+    fn pending(&self) -> Vec<PendingRow> {
+        let pending = |(row, id): (&Queued, i64)| {
+            let QueuedState::Pending { due } = row.state else { return None };
+            Some(PendingRow {
+                id,
+                key: row.key.clone(),
+                receiver: row.receiver.clone(),
+                thread: row.notification.thread.clone(),
+                due_at: (due > DateTime::<Utc>::MIN_UTC).then_some(due),
+                attempts: row.attempts,
+                failed: row.error.is_some(),
+                transition: row.notification.transition.clone(),
+                test: row.notification.test,
+                incident: IncidentId(row.notification.incident_id),
+                also: Some(row.notification.also.len()),
+            })
+        };
+        self.outbox.iter().zip(1..).filter_map(pending).collect()
     }
 
     pub(super) fn incidents_since(

@@ -15,12 +15,12 @@ pub(super) struct Queued {
     pub(super) notification: Notification,
     pub(super) attempts: u32,
     pub(super) error: Option<String>,
-    pub(super) state: State,
+    pub(super) state: QueuedState,
 }
 
 /// What the columns `state`, `due_at` and `ended_at` hold.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum QueuedState {
     Pending { due: DateTime<Utc> },
     Sent,
     Dead { at: DateTime<Utc> },
@@ -40,7 +40,9 @@ impl Tables {
             .enumerate()
             .filter(|(_, row)| !resting.contains(&row.receiver))
             .filter_map(|(place, row)| match row.state {
-                State::Pending { due } if due <= now && !self.waits(place) => Some((due, place)),
+                QueuedState::Pending { due } if due <= now && !self.waits(place) => {
+                    Some((due, place))
+                }
                 _ => None,
             })
             .collect();
@@ -52,7 +54,7 @@ impl Tables {
             .into_iter()
             .map(|(_, place)| {
                 let row = &mut self.outbox[place];
-                row.state = State::Pending { due: now + lease };
+                row.state = QueuedState::Pending { due: now + lease };
                 row.attempts += 1;
                 OutboxRow {
                     id: place as i64 + 1,
@@ -71,7 +73,7 @@ impl Tables {
         let late = &self.outbox[place].notification;
         late.transition == Transition::Resolved.as_str()
             && self.outbox[..place].iter().any(|early| {
-                matches!(early.state, State::Pending { .. })
+                matches!(early.state, QueuedState::Pending { .. })
                     && early.notification.thread == late.thread
             })
     }
@@ -85,13 +87,15 @@ impl Tables {
         let place = usize::try_from(row - 1).ok();
         // A row that has ended stays as it ended: a second sender's late word changes nothing.
         if let Some(row) = place.and_then(|place| self.outbox.get_mut(place))
-            && matches!(row.state, State::Pending { .. })
+            && matches!(row.state, QueuedState::Pending { .. })
         {
             let error;
             (row.state, error) = match state {
-                OutboxState::Sent => (State::Sent, None),
-                OutboxState::Retry { at, error } => (State::Pending { due: *at }, Some(error)),
-                OutboxState::Dead { error } => (State::Dead { at: now }, Some(error)),
+                OutboxState::Sent => (QueuedState::Sent, None),
+                OutboxState::Retry { at, error } => {
+                    (QueuedState::Pending { due: *at }, Some(error))
+                }
+                OutboxState::Dead { error } => (QueuedState::Dead { at: now }, Some(error)),
             };
             row.error = error.cloned().or(row.error.take());
         }
@@ -107,7 +111,7 @@ impl Tables {
             .iter()
             .zip(1..)
             .filter_map(|(row, id)| match row.state {
-                State::Dead { at } => Some(DeadNotification {
+                QueuedState::Dead { at } => Some(DeadNotification {
                     id,
                     key: row.key.clone(),
                     receiver: row.receiver.clone(),
@@ -128,12 +132,12 @@ impl Tables {
         row: Option<i64>,
         receiver: Option<&str>,
     ) -> Result<u64, StoreError> {
-        let due_at_once = || State::Pending { due: DateTime::<Utc>::MIN_UTC };
+        let due_at_once = || QueuedState::Pending { due: DateTime::<Utc>::MIN_UTC };
         let mut revived = 0;
         for place in 0..self.outbox.len() {
             let (before, late) = self.outbox.split_at_mut(place + 1);
             let queued = &mut before[place];
-            if !matches!(queued.state, State::Dead { .. })
+            if !matches!(queued.state, QueuedState::Dead { .. })
                 || row.is_some_and(|row| row != place as i64 + 1)
                 || receiver.is_some_and(|receiver| receiver != queued.receiver)
             {
@@ -144,7 +148,7 @@ impl Tables {
             revived += 1;
             // An end that was told is told again; for the reasons see the twin on Postgres.
             for end in late.iter_mut().filter(|end| {
-                matches!(end.state, State::Sent)
+                matches!(end.state, QueuedState::Sent)
                     && end.notification.transition == Transition::Resolved.as_str()
                     && end.notification.thread == queued.notification.thread
                     && end.receiver == queued.receiver

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::Tables;
-use super::outbox::State;
+use super::outbox::QueuedState;
 use crate::{
     Batch, Claim, Committed, PartitionProgress, ScoredTweet, StoreError, StoredTweet, Totals,
 };
@@ -123,14 +123,14 @@ impl Tables {
     }
 
     pub(super) fn totals(&self) -> Result<Totals, StoreError> {
-        let in_state = |wanted: fn(&State) -> bool| {
+        let in_state = |wanted: fn(&QueuedState) -> bool| {
             self.outbox.iter().filter(|row| wanted(&row.state)).count() as u64
         };
         Ok(Totals {
             scores: self.scores.len() as u64,
             dead_letters: self.dead_letters.len() as u64,
-            outbox_pending: in_state(|s| matches!(s, State::Pending { .. })),
-            outbox_dead: in_state(|s| matches!(s, State::Dead { .. })),
+            outbox_pending: in_state(|s| matches!(s, QueuedState::Pending { .. })),
+            outbox_dead: in_state(|s| matches!(s, QueuedState::Dead { .. })),
         })
     }
 

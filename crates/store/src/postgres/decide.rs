@@ -1,12 +1,14 @@
 //! What a decision rests on, and what is written when it has been taken.
 
+use std::collections::BTreeMap;
+
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
 use super::PostgresStore;
 use super::incidents::{read_incident, severity};
-use crate::outbox::{ALSO_MAX, addressed};
-use crate::{Also, Decision, Delivery, DetectorState, Notification, Step, StoreError};
+use crate::{Decision, DetectorState, Step, StoreError};
+use monitor_core::alerting::{OutboxWrite, PendingRow, plan_outbox};
 use monitor_core::domain::{Cause, IncidentId, Minute, Notified, Severity, Transition};
 
 pub(super) async fn detector_state(
@@ -137,9 +139,7 @@ async fn take(
         .bind(step.minute.start()),
     };
     let incident = IncidentId(incident.fetch_one(&mut *connection).await?);
-    for delivery in &step.deliveries {
-        tell(connection, incident, step, delivery).await?;
-    }
+    notify(connection, incident, step).await?;
     sqlx::query(
         "INSERT INTO incident_events (incident_id, kind, at, severity, note, evidence, told)
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -156,111 +156,114 @@ async fn take(
     Ok(incident)
 }
 
-/// Writes what one receiver is told, and that it has been.
-async fn tell(
+/// Carries out the plan of what a step writes to the outbox, and records who was notified.
+///
+/// The pending rows are locked until the transaction ends. Rows that a sender is leasing at this
+/// moment are skipped: they are due and on their way, so the plan would not change them.
+async fn notify(
     connection: &mut PgConnection,
     incident: IncidentId,
     step: &Step,
-    delivery: &Delivery,
 ) -> Result<(), StoreError> {
-    let thread: Option<String> = sqlx::query_scalar(
-        "SELECT thread_key FROM incident_receivers WHERE incident_id = $1 AND receiver = $2",
-    )
-    .bind(incident.0)
-    .bind(&delivery.receiver)
-    .fetch_optional(&mut *connection)
-    .await?;
-    let (key, notification) = addressed(step, incident, &delivery.receiver, thread.as_deref());
-    let joined = match delivery.group && notification.transition == Transition::Opened.as_str() {
-        true => join(connection, delivery, &notification).await?,
-        false => None,
-    };
-    let thread = match joined {
-        Some(thread) => thread,
-        None => {
-            sqlx::query(
+    if step.deliveries.is_empty() {
+        return Ok(());
+    }
+    let threads: BTreeMap<String, String> =
+        sqlx::query("SELECT receiver, thread_key FROM incident_receivers WHERE incident_id = $1")
+            .bind(incident.0)
+            .fetch_all(&mut *connection)
+            .await?
+            .iter()
+            .map(|row| Ok((row.try_get("receiver")?, row.try_get("thread_key")?)))
+            .collect::<Result<_, sqlx::Error>>()?;
+    let pending = pending_rows(connection, step, &threads).await?;
+    let plan = plan_outbox(step, incident, &threads, &pending);
+    for write in &plan.writes {
+        let write = match write {
+            OutboxWrite::Insert { key, receiver, notification, due_at } => sqlx::query(
                 "INSERT INTO outbox (key, receiver, notification, due_at)
                  VALUES ($1, $2, $3, coalesce($4, '-infinity'))
                  ON CONFLICT (key) DO NOTHING",
             )
-            .bind(&key)
-            .bind(&delivery.receiver)
-            .bind(Json(&notification))
-            .bind(delivery.not_before)
-            .execute(&mut *connection)
-            .await?;
-            if delivery.not_before.is_none() {
-                hold_no_longer(connection, delivery, &notification.thread).await?;
+            .bind(key)
+            .bind(receiver)
+            .bind(Json(notification))
+            .bind(due_at),
+            OutboxWrite::Join { row, also } => sqlx::query(
+                "UPDATE outbox
+                 SET notification = jsonb_set(notification, '{also}', (notification -> 'also') || $2)
+                 WHERE id = $1",
+            )
+            .bind(row)
+            .bind(Json(also)),
+            OutboxWrite::MakeDue { row } => {
+                sqlx::query("UPDATE outbox SET due_at = '-infinity' WHERE id = $1").bind(row)
             }
-            notification.thread
-        }
-    };
-    sqlx::query(
-        "INSERT INTO incident_receivers (incident_id, receiver, thread_key, told_at, severity)
-         VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (incident_id, receiver)
-         DO UPDATE SET told_at = excluded.told_at, severity = excluded.severity",
-    )
-    .bind(incident.0)
-    .bind(&delivery.receiver)
-    .bind(thread)
-    .bind(step.minute.start())
-    .bind(step.severity.as_str())
-    .execute(connection)
-    .await?;
+        };
+        write.execute(&mut *connection).await?;
+    }
+    for (receiver, thread) in &plan.threads {
+        sqlx::query(
+            "INSERT INTO incident_receivers (incident_id, receiver, thread_key, told_at, severity)
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (incident_id, receiver)
+             DO UPDATE SET told_at = excluded.told_at, severity = excluded.severity",
+        )
+        .bind(incident.0)
+        .bind(receiver)
+        .bind(thread)
+        .bind(step.minute.start())
+        .bind(step.severity.as_str())
+        .execute(&mut *connection)
+        .await?;
+    }
     Ok(())
 }
 
-/// Makes what is held back of a thread due at once: its receiver is being told of the incident
-/// now, so there is no rest left to keep, and the end need not wait for the morning behind it.
-async fn hold_no_longer(
+/// Locks the pending rows that the plan may change: those of the incident's threads, and those
+/// that a delivery could join.
+async fn pending_rows(
     connection: &mut PgConnection,
-    delivery: &Delivery,
-    thread: &str,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE outbox SET due_at = '-infinity'
-         WHERE state = 'pending' AND attempts = 0 AND thread = $1 AND receiver = $2",
+    step: &Step,
+    threads: &BTreeMap<String, String>,
+) -> Result<Vec<PendingRow>, StoreError> {
+    let grouped = step.deliveries.iter().filter(|delivery| delivery.group);
+    let grouped: Vec<_> = grouped.map(|delivery| delivery.receiver.as_str()).collect();
+    let threads: Vec<_> = threads.values().map(String::as_str).collect();
+    let rows = sqlx::query(
+        "SELECT id, key, receiver, coalesce(thread, '') AS thread,
+                nullif(due_at, '-infinity') AS due_at, attempts,
+                last_error IS NOT NULL AS failed, coalesce(transition, '') AS transition,
+                notification ->> 'test' IS DISTINCT FROM 'false' AS test,
+                coalesce((notification ->> 'incident_id')::bigint, 0) AS incident_id,
+                CASE WHEN jsonb_typeof(notification -> 'also') = 'array'
+                     THEN jsonb_array_length(notification -> 'also') END AS also
+         FROM outbox
+         WHERE state = 'pending' AND attempts = 0
+           AND (thread = ANY ($1) OR (receiver = ANY ($2) AND transition = 'opened'))
+         ORDER BY id FOR UPDATE SKIP LOCKED",
     )
-    .bind(thread)
-    .bind(&delivery.receiver)
-    .execute(connection)
+    .bind(threads)
+    .bind(grouped)
+    .fetch_all(connection)
     .await?;
-    Ok(())
-}
-
-/// Has an opened incident join one that waits for the same receiver, if there is one;
-/// answers with the key of its row.
-///
-/// A row that a sender holds is locked, or counts an attempt. One with an error was tried
-/// before it was revived: the receiver may know its key, and would drop what joins it. One
-/// that is due later than the newcomer would hold it up.
-async fn join(
-    connection: &mut PgConnection,
-    delivery: &Delivery,
-    notification: &Notification,
-) -> Result<Option<String>, StoreError> {
-    Ok(sqlx::query_scalar(
-        "UPDATE outbox
-         SET notification = jsonb_set(notification, '{also}', (notification -> 'also') || $3)
-         WHERE id = (
-             SELECT id FROM outbox
-             WHERE receiver = $1 AND state = 'pending' AND attempts = 0 AND last_error IS NULL
-               AND due_at <= coalesce($2, '-infinity'::timestamptz)
-               AND transition = 'opened'
-               AND notification ->> 'test' = 'false'
-               AND notification ->> 'incident_id' <> $4
-               AND jsonb_typeof(notification -> 'also') = 'array'
-               AND notification -> 'also' -> $5 IS NULL
-             ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
-         )
-         RETURNING key",
-    )
-    .bind(&delivery.receiver)
-    .bind(delivery.not_before)
-    .bind(Json(Also::of(notification)))
-    .bind(notification.incident_id.to_string())
-    .bind(ALSO_MAX as i32 - 1)
-    .fetch_optional(connection)
-    .await?)
+    rows.iter()
+        .map(|row| {
+            Ok(PendingRow {
+                id: row.try_get("id")?,
+                key: row.try_get("key")?,
+                receiver: row.try_get("receiver")?,
+                thread: row.try_get("thread")?,
+                due_at: row.try_get("due_at")?,
+                attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
+                failed: row.try_get("failed")?,
+                transition: row.try_get("transition")?,
+                test: row.try_get("test")?,
+                incident: IncidentId(row.try_get("incident_id")?),
+                also: row
+                    .try_get::<Option<i32>, _>("also")?
+                    .map(|also| also.unsigned_abs() as usize),
+            })
+        })
+        .collect()
 }
