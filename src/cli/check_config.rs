@@ -12,12 +12,12 @@ use monitor_model as classifier;
 use monitor_notify::{self as notify, heartbeat::Heartbeat};
 use monitor_store::PostgresStore;
 
-/// Check the settings and print what is wrong with them
+/// Check the settings and print their problems
 ///
-/// Reads all layers and files as `run` would, and opens the model. Prints a summary without
-/// secrets where the settings are valid, with a warning of each receiver, brand or trouble of
-/// the stream that the routes leave out; else the problems with their remedies, and then ends
-/// with status 1. Asks neither broker nor database nor receivers.
+/// Reads all layers and files as `run` does, and opens the model. If the settings are valid, prints
+/// a summary without secrets, with a warning for each receiver, brand or stream problem that no
+/// route covers; if not, prints the problems with their solutions and exits with status 1. Does
+/// not connect to the broker, the database or the receivers.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -117,7 +117,7 @@ fn route(route: &Route) -> String {
     line
 }
 
-/// Receivers that no route names, and what nobody hears of, however bad it gets.
+/// Receivers that no route names, and incidents that no route notifies anybody of.
 fn forgotten(settings: &Settings, routes: &[Route]) -> Vec<String> {
     if routes.is_empty() {
         return Vec::new();

@@ -17,7 +17,7 @@ use monitor_train::report::{self, Cascaded, Compared, Comparison, Found, Measure
 ///
 /// Prints the study's closing table: accuracy with its 95 % interval, ROC AUC, training
 /// time, tweets per second, size, and what training and scoring cost at a price per hour;
-/// below it, the figures that the study published, which come of other rows.
+/// below it, the figures that the study published, measured on other rows.
 ///
 /// Rows that any of the models learned from are left out, unless --split all asks for them.
 /// So is a promoted version that is damaged or missing. A cascade brings both of its models.
@@ -65,7 +65,7 @@ fn price(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Lets every model score the rows, then takes their time in turn, and prints the table.
+/// Scores the rows with every model, measures their speed in turn, and prints the table.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let threads = settings.model.threads;
     let (manifests, mut models) = open(&args, &open_options(&settings.model))?;
@@ -110,7 +110,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     }
 }
 
-/// What to compare, each once.
+/// The models to compare, without duplicates.
 fn ids(args: &Args, directory: &Path) -> anyhow::Result<Vec<ModelId>> {
     let mut ids: Vec<ModelId> = if !args.models.is_empty() {
         let resolve = |name: &String| classifier::resolve(directory, name);
@@ -120,7 +120,7 @@ fn ids(args: &Args, directory: &Path) -> anyhow::Result<Vec<ModelId>> {
     } else {
         classifier::promoted(directory)?.into_values().collect()
     };
-    // A cascade is measured beside both of its models.
+    // A cascade is measured together with both of its models.
     let mut at = 0;
     while let Some(id) = ids.get(at) {
         if let Ok(manifest) = classifier::read_manifest(directory, &id.to_string()) {
@@ -134,7 +134,7 @@ fn ids(args: &Args, directory: &Path) -> anyhow::Result<Vec<ModelId>> {
     Ok(ids)
 }
 
-/// Opens them all. What nobody named is left out where it is damaged, and that is said.
+/// Opens all models. Damaged ones that were not named are left out, with a message.
 fn open(args: &Args, options: &OpenOptions) -> anyhow::Result<(Vec<Manifest>, Vec<Model>)> {
     let directory = &options.directory;
     let (mut manifests, mut models) = (Vec::new(), Vec::new());
@@ -158,7 +158,7 @@ fn open(args: &Args, options: &OpenOptions) -> anyhow::Result<(Vec<Manifest>, Ve
     Ok((manifests, models))
 }
 
-/// Bytes of the files that a model reads, those of a cascade's models among them.
+/// Bytes of the files that a model reads, including those of a cascade's models.
 fn size(directory: &Path, manifest: &Manifest) -> anyhow::Result<u64> {
     let folder = classifier::folder(directory, &manifest.id());
     let mut bytes = 0;

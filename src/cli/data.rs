@@ -7,12 +7,12 @@ use anyhow::Context;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_train::data::{self, Place, Profile, Quantiles, Target};
 
-/// Progress is told so often, in seconds.
+/// Seconds between progress lines.
 const TELL_EVERY_S: f64 = 2.0;
 /// More days than this are listed by month.
 const DAYS_LISTED_MAX: usize = 31;
 
-/// Look at files of labelled tweets
+/// Inspect files of labelled tweets
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -24,13 +24,13 @@ enum Command {
     Profile(ProfileArgs),
 }
 
-/// Say what a file of labelled tweets is like
+/// Describe a file of labelled tweets
 ///
-/// Rows, layout, balance, authors, duplicates, rows left out and why, lengths, dates. FILE is
-/// laid out as sentiment140 (six quoted columns, Latin-1), as a CSV with a header (label and
-/// text, also sentiment, target, airline_sentiment, polarity and tweet; user or name, date,
-/// created_at or tweet_created where there are such) or as SemEval's tab-separated lines;
-/// plain, .xz, .gz or .zip. Its first lines tell which it is.
+/// Prints rows, layout, balance, authors, duplicates, rows left out and why, lengths, dates. FILE
+/// has the layout of sentiment140 (six quoted columns, Latin-1), is a CSV with a header (label
+/// and text, also sentiment, target, airline_sentiment, polarity and tweet; optionally user or
+/// name, date, created_at or tweet_created) or has SemEval's tab-separated lines; plain, .xz,
+/// .gz or .zip. The layout is detected from its first lines.
 ///
 /// Malformed rows are counted and named by line; more than one in a hundred are an error.
 ///
@@ -44,7 +44,7 @@ struct ProfileArgs {
     #[arg(long)]
     json: bool,
 
-    /// Draw the distributions: an SVG file to write
+    /// Draw the distributions into this SVG file
     #[arg(long, value_name = "FILE.svg")]
     picture: Option<PathBuf>,
 }
@@ -68,7 +68,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let text =
         if args.json { serde_json::to_string_pretty(&profile)? + "\n" } else { text(&profile) };
     match io::stdout().write_all(text.as_bytes()) {
-        // Whoever read it has seen enough, as in `| head`.
+        // A closed pipe, as in `| head`, is not an error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
@@ -85,7 +85,7 @@ fn progress(place: Place, now_s: f64) -> String {
     )
 }
 
-/// The profile, laid out to be read.
+/// The profile as text.
 fn text(profile: &Profile) -> String {
     let mut out = format!("{}\nSHA-256 {}\n", profile.file, profile.sha256);
     let mut line = |text: String| writeln!(out, "{text}").expect("writing to a String cannot fail");

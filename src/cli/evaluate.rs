@@ -20,14 +20,14 @@ use crate::settings::open_options;
 /// without link, mention, negation, hashtag, emoji. Neutral, duplicate and conflicting rows
 /// are left out and counted.
 ///
-/// A cascade is measured beside both of its models: the share of rows that it escalates, and
-/// how much faster than the costly model alone it is.
+/// A cascade is measured together with both of its models: the share of rows that it escalates,
+/// and its speed relative to the costly model alone.
 ///
-/// Of the file that the model was trained on, only the rows held out from its training are
-/// measured, unless --split all asks for the others too.
+/// On the file that the model was trained on, only held-out rows are measured, unless --split
+/// all is given.
 ///
-/// With --provider a bought service is measured instead, on tweets drawn from the file: it
-/// says what that costs and asks before it spends.
+/// With --provider a paid service is measured instead, on tweets drawn from the file. The
+/// command prints the cost and asks before it spends money.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Labelled tweets: sentiment140's six columns, a CSV with a header (label,text) or
@@ -63,7 +63,7 @@ pub struct Args {
 pub(super) enum Split {
     /// Rows held out from training
     HeldOut,
-    /// All rows, those learned from included
+    /// All rows, including the training set
     All,
 }
 
@@ -81,7 +81,7 @@ fn probability(text: &str) -> Result<Probability, String> {
     Probability::new(value).map_err(|error| error.to_string())
 }
 
-/// Scores the rows, and prints what came out.
+/// Scores the rows and prints the figures.
 pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     if args.provider.provider.is_some() {
         return evaluate_provider::run(&args.provider, args.data.as_deref(), args.json);
@@ -93,7 +93,7 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let data = data::read(data, None)?;
     let mut models = vec![classifier::open(&open_options(&settings.model), name)?];
     let mut manifests = vec![manifest];
-    // A cascade is measured beside both of its models.
+    // A cascade is measured together with both of its models.
     for Member { model, .. } in manifests[0].architecture.clone().members() {
         let name = model.to_string();
         manifests.push(classifier::read_manifest(directory, &name)?);

@@ -3,8 +3,8 @@ use monitor_store::PostgresStore;
 
 /// Bring the database schema up to date
 ///
-/// `monitor run` does this itself at start; this is for those who do it ahead, with
-/// another user. Migrations are only ever added, and applying them twice changes nothing.
+/// `monitor run` does this at start; use this command to do it earlier or with another database
+/// user. Migrations are only added, never changed; applying them twice has no effect.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 

@@ -1,6 +1,6 @@
-//! The command line: one file a subcommand, which parses, calls, prints.
+//! The command line: one file per subcommand, which parses, calls and prints.
 //!
-//! **Invariant.** `anyhow` stops here: what is below has errors of its own kind.
+//! **Invariant.** Only this module and `main` use `anyhow`; modules below have typed errors.
 
 mod alert;
 mod backtest;
@@ -38,9 +38,9 @@ use crate::settings;
 pub use output::one_line;
 
 /// Streaming bad-buzz monitor: scores tweets from Kafka, stores them in Postgres, and
-/// tells people when a brand's share of negative tweets rises beyond what chance explains.
+/// notifies people when a brand's share of negative tweets rises beyond what chance explains.
 ///
-/// Settings come in layers, later ones win: defaults, --config FILE, environment
+/// Settings come in layers; later ones override earlier ones: defaults, --config FILE, environment
 /// (MONITOR_KAFKA__BROKERS sets kafka.brokers), --set KEY=VALUE.
 /// config/monitor.example.toml explains every key.
 #[derive(Debug, Parser)]
@@ -84,12 +84,12 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         .ok_or_else(|| format!("{text:?} is not KEY=VALUE, such as kafka.topic=tweets"))
 }
 
-/// Does something with the store; an error says where that is, and what to do.
+/// Runs `work` with the store; an error names the database and what to do.
 fn with_store<T>(
     settings: &Settings,
     work: impl AsyncFnOnce(&PostgresStore) -> Result<T, StoreError>,
 ) -> anyhow::Result<T> {
-    /// SQLSTATE of tables and columns that are not there.
+    /// SQLSTATE of missing tables and columns.
     const UNDEFINED: [&str; 2] = ["42P01", "42703"];
     let place = PostgresStore::place(&settings.store);
     let is_old = |error: &StoreError| match error {
@@ -110,7 +110,7 @@ fn with_store<T>(
         .block_on(async { work(&PostgresStore::connect(&settings.store)?).await.map_err(worded) })
 }
 
-/// What a brand's name may be, in the settings' order.
+/// Valid brand names, in the settings' order.
 fn known_brands(settings: &Settings) -> Vec<&str> {
     settings.brands.keys().map(String::as_str).chain([STREAM]).collect()
 }
@@ -124,16 +124,16 @@ fn require_brand(brand: &str, known: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a cause from the command line.
+/// Parses a cause.
 fn causes() -> impl TypedValueParser<Value = Cause> {
     PossibleValuesParser::new(Cause::ALL.map(Cause::as_str))
         .map(|word| Cause::parse(&word).expect("clap lets only these words through"))
 }
 
-/// Runs one command to its end; `commit` is what the program was built from.
+/// Runs one command; `commit` is the commit that the program was built from.
 ///
 /// # Errors
-/// Whatever stopped it, worded for the person at the keyboard.
+/// The cause, for printing.
 pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()

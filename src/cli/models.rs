@@ -23,10 +23,10 @@ use monitor_train::{CascadeRequest, report, training_time};
 
 /// List, show, promote and remove models; fetch pretrained ones
 ///
-/// Models lie in model.directory of the settings as <name>/<version>/. A name (lstm) opens
-/// its promoted version; name@version (lstm@2) opens that one. A running daemon whose
-/// model.name is a name takes what is promoted under it between two batches, and writes
-/// the new version into every later score.
+/// Models are stored in model.directory of the settings as <name>/<version>/. A name (lstm)
+/// means its promoted version; name@version (lstm@2) means that version. A running daemon whose
+/// model.name has no version switches to a newly promoted version between two batches, and
+/// stores the version with every score.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -37,34 +37,34 @@ pub struct Args {
 enum Command {
     /// List all models with their figures on the held-out rows
     List(List),
-    /// Show what a model is, where it came from, and whether its files are whole
+    /// Show a model's manifest and figures, and whether its files are intact
     Show(Show),
-    /// Let a model's name open this version, unless it is worse
+    /// Promote this version of a model, unless it is worse
     ///
-    /// Compares the version with what its name opens now, by ROC AUC (which no threshold
-    /// blurs) on each data set that both were measured on: same name, same rows by their SHA-256.
-    /// Refuses, with both figures, where the new version loses more than 0.0005 on any of
-    /// them; and where there is none, as nothing is known then. Any shared data set may veto,
-    /// and a small one by chance: a few hundred rows tell no 0.0005 apart. Read both figures,
-    /// and where chance decided, promote with --force, which is there for that. The first
-    /// version of a name needs no comparison. A version whose files are damaged is never promoted.
+    /// Compares it with the version promoted now by ROC AUC (which does not depend on a
+    /// threshold) on each data set that both were measured on: same name, same rows by SHA-256.
+    /// Refuses, with both figures, if the new version loses more than 0.0005 on any of them, or
+    /// if they share no data set. A small shared data set may refuse by chance: a few hundred
+    /// rows cannot resolve 0.0005. Read both figures, and if chance decided, promote with
+    /// --force. The first version of a name needs no comparison. A version with damaged files is
+    /// never promoted.
     Promote(Promote),
-    /// Let a model's name open again what it opened before
+    /// Promote the previously promoted version again
     ///
-    /// Repeat it to go further back. Versions that were removed meanwhile are passed over.
+    /// Repeat it to go further back. Removed versions are skipped.
     Rollback(Rollback),
-    /// Put a cheap and a costly model together: the cheap one answers where it is sure
+    /// Combine a cheap and a costly model: the cheap one scores the tweets it is sure of
     ///
-    /// Fits a band of the cheap model's probabilities on rows that neither model learned from:
-    /// rows in it are escalated to the costly model, which answers them. It is the narrowest
-    /// band that costs no more accuracy there than asked for.
-    /// Registers the cascade as a model of its own, measured on rows that neither has seen;
-    /// `monitor evaluate` measures its speed. It opens as long as both models are there.
+    /// Fits a band of the cheap model's probabilities on rows outside both training sets: rows
+    /// in the band are escalated to the costly model. It is the narrowest band that loses no
+    /// more accuracy there than allowed. Registers the cascade as a separate model, measured on
+    /// rows that neither model has seen; `monitor evaluate` measures its speed. The cascade
+    /// works as long as both models exist.
     Cascade(Cascade),
     /// Remove a version from the disk
     ///
-    /// Refuses the version that is promoted, and the one that model.name of the settings
-    /// names. Asks nothing. A daemon that has the version loaded goes on with it.
+    /// Refuses the promoted version and the one that model.name of the settings names. Does not
+    /// ask for confirmation. A daemon that has loaded the version continues to use it.
     Rm(Rm),
     Fetch(fetch::Args),
 }
@@ -92,12 +92,12 @@ struct Promote {
     #[arg(value_name = "ID")]
     id: ModelId,
 
-    /// Promote it whatever the figures say
+    /// Promote it regardless of the figures
     #[arg(long)]
     force: bool,
 
-    /// Measure both versions now on these labelled tweets (but not on those that either learned
-    /// from), and compare those figures alone
+    /// Measure both versions now on these labelled tweets (except rows of either training set),
+    /// and compare only those figures
     #[arg(long, value_name = "FILE", conflicts_with = "force")]
     data: Option<PathBuf>,
 }
@@ -114,15 +114,15 @@ struct Cascade {
     #[arg(long, value_name = "NAME")]
     cheap: String,
 
-    /// The same: scores the tweets of which the cheap one is not sure
+    /// A name or name@version: scores the tweets that the cheap model is not sure of
     #[arg(long, value_name = "NAME", default_value = "transformer")]
     costly: String,
 
-    /// Labelled tweets: the file that both were trained on, or one that neither knows
+    /// Labelled tweets: the file that both were trained on, or one that neither has seen
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
 
-    /// Points of accuracy (hundredths) that may be lost against the costly model alone
+    /// Accuracy that may be lost against the costly model alone, in percentage points
     #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = points)]
     accuracy_loss_max: f64,
 
@@ -130,7 +130,7 @@ struct Cascade {
     #[arg(long, value_name = "NAME", default_value = "cascade", value_parser = model_name)]
     name: String,
 
-    /// Register the cascade, but let the name open the old one
+    /// Register the cascade without promoting it
     #[arg(long)]
     no_promote: bool,
 }
@@ -148,7 +148,8 @@ struct Rm {
     #[arg(value_name = "ID")]
     id: ModelId,
 
-    /// Remove it even if it is promoted (its name opens nothing then) or named by model.name
+    /// Remove it even if it is promoted (the name then has no promoted version) or named by
+    /// model.name
     #[arg(long)]
     force: bool,
 }
@@ -191,7 +192,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     }
 }
 
-/// Both versions on the same labelled rows, which neither learned from.
+/// Measures both versions on the same labelled rows, outside both training sets.
 fn measure(
     options: &OpenOptions,
     file: &Path,
@@ -324,7 +325,7 @@ fn table(models: &[Listed]) -> String {
     aligned(&rows)
 }
 
-/// Columns as wide as they must be; what stands last in a row counts for no column.
+/// Aligns columns; the last cell of a row does not widen its column.
 pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let mut widths = Vec::new();
     for row in rows {
@@ -443,7 +444,7 @@ fn text(shown: &Shown) -> anyhow::Result<String> {
     Ok(out)
 }
 
-/// The numbers that make a family's network, as they stand in the manifest.
+/// The shape of a family's network, as in the manifest.
 fn shape(architecture: &serde_json::Value) -> String {
     let fields = architecture.as_object().into_iter().flatten();
     fields.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")

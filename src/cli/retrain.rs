@@ -14,9 +14,9 @@ use monitor_train::fit::{self, Family, FitError};
 use monitor_train::hub;
 use monitor_train::{Registered, TrainingError, TrainingRequest, TrainingRows};
 
-/// What a shell expects of a process that Ctrl-C ended.
+/// Exit code that shells use for a process ended by Ctrl-C.
 const STOPPED: i32 = 130;
-/// What a transformer begins with where nothing else is named: that of the study.
+/// Default pretrained model of a transformer; the study used it.
 const BASE: &str = "distilbert-base-uncased";
 
 /// Train models from sentiment140 and register them
@@ -26,17 +26,16 @@ const BASE: &str = "distilbert-base-uncased";
 /// held-out rows, and writes it as the next version of its name: manifest, weights,
 /// vocabulary, and a model card with the figures. Progress goes to standard error.
 ///
-/// The name opens the new version from then on, and a running daemon takes it, unless it is
-/// worse than the one promoted now: see `monitor models promote --help`.
+/// Promotes the new version unless it is worse than the one promoted now (see `monitor models
+/// promote --help`); a running daemon then loads it.
 ///
-/// Ctrl-C keeps what was done; the same command with --resume goes on from there, and ends
-/// with the weights it would have had without the stop.
+/// Ctrl-C keeps the progress; the same command with --resume continues from there and ends with
+/// the same weights as an uninterrupted training.
 ///
 /// The same file, seed, machine and model.threads give the same figures.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which family to train; all of them where none is named, a transformer only where its
-    /// --base is there
+    /// Which family to train [default: all; the transformer only if its --base is available]
     family: Option<Name>,
 
     /// Labelled tweets: sentiment140's six columns, a CSV with a header
@@ -44,38 +43,37 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
 
-    /// Hand-labelled tweets: kept out of training, measured on at the end
+    /// Hand-labelled tweets: excluded from training, measured on at the end
     #[arg(long, value_name = "FILE")]
     test: Option<PathBuf>,
 
-    /// Further labelled tweets to learn from, such as people's feedback, each row counting
-    /// WEIGHT times [default: 1]; none of them is held out. May be repeated
+    /// Further labelled tweets for training, such as user feedback, each row with this weight
+    /// [default: 1]; none of them is held out. May be repeated
     #[arg(long, value_name = "FILE[=WEIGHT]", value_parser = also)]
     also: Vec<Also>,
 
-    /// Human-labelled tweets to fit a temperature and a threshold on: labels made from
-    /// emoticons lean to "positive" elsewhere. Half of them are fitted on, the other half
-    /// tells what it brought
+    /// Human-labelled tweets to fit a temperature and a threshold on: models trained on labels
+    /// from emoticons are biased towards "positive" on other tweets. One half is fitted on, the
+    /// other half measures the effect
     #[arg(long, value_name = "FILE")]
     calibrate: Option<PathBuf>,
 
-    /// Word vectors to begin with: GloVe text, word2vec text or binary, fastText .vec; plain
-    /// or packed. Those of several files stand one behind the other
+    /// Initial word vectors: GloVe text, word2vec text or binary, fastText .vec; plain or
+    /// packed. The vectors of several files are concatenated
     #[arg(long, value_name = "FILE")]
     embeddings: Vec<PathBuf>,
 
-    /// How texts become words, and the form of the network that goes with it: `tweet` is our
-    /// own, `study` the one of the study (English words only, without stop words, one
-    /// direction, vectors as they came)
+    /// How texts become words, and the matching network shape: `tweet` is ours, `study` is the
+    /// study's (English words only, no stop words, one direction, frozen vectors)
     #[arg(long, value_enum, default_value = "tweet")]
     preset: Preset,
 
-    /// Folder with the word lists of the study's preset, before the standard places: NLTK's
-    /// stop words and dictionary, WordNet's nouns
+    /// Folder with the word lists of the preset `study`, searched before the standard places:
+    /// NLTK's stop words and dictionary, WordNet's nouns
     #[arg(long, value_name = "DIR")]
     word_lists: Option<PathBuf>,
 
-    /// Name of the model [default: the family, with -study behind it for that preset]
+    /// Name of the model [default: the family; for the preset study with the suffix -study]
     #[arg(long, value_name = "NAME", value_parser = model_name)]
     name: Option<String>,
 
@@ -83,70 +81,70 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 
-    /// How rows are parted into those to learn from, to validate and to measure on
+    /// How rows are split into training, validation and held-out set
     #[arg(long, value_enum, default_value = "user")]
     split: SplitBy,
 
-    /// Use only so many rows, drawn by the seed
+    /// Use only a random sample of this many rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rows: Option<u32>,
 
-    /// Pass over the rows so many times at most [default: the family's own]
+    /// Epochs at most [default: depends on the family]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: Option<u32>,
 
-    /// Rows of one step [default: the family's own]; what is too much for one pass is
-    /// taken in several, whose gradients add up
+    /// Rows per step [default: depends on the family]; a batch too large for one pass takes
+    /// several, whose gradients are summed
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Option<u32>,
 
-    /// Longest step of Adam, such as 2e-5 [default: the family's own]
+    /// Adam's learning rate, such as 2e-5 [default: depends on the family]
     #[arg(long, value_name = "RATE", value_parser = rate)]
     learning_rate: Option<f64>,
 
-    /// The pretrained BERT or DistilBERT that a transformer begins with: a folder in the layout
-    /// of Hugging Face (config.json, model.safetensors, tokenizer.json or vocab.txt), or the
-    /// name of a model that `monitor models fetch` has fetched [default: distilbert-base-uncased]
+    /// The pretrained BERT or DistilBERT to fine-tune: a folder in Hugging Face's layout
+    /// (config.json, model.safetensors, tokenizer.json or vocab.txt), or the name of a model
+    /// that `monitor models fetch` has downloaded [default: distilbert-base-uncased]
     #[arg(long, value_name = "DIR|NAME")]
     base: Option<String>,
 
-    /// A model of the folder whose scores a network learns from beside the labels, such as
-    /// transformer: small networks learn more from a large one than from labels alone. Both
-    /// must hold out the same rows
+    /// Teacher: a model of the folder whose scores a network learns from in addition to the
+    /// labels, such as transformer. Small networks learn more from a large one than from labels
+    /// alone. Both must have the same held-out rows
     #[arg(long, value_name = "MODEL")]
     teacher: Option<String>,
 
-    /// How finely a transformer computes while it learns or teaches: single, half (bfloat16; what is
-    /// learned is kept in single precision), or auto: half on a GPU, single on a CPU
+    /// Precision in which a transformer computes as student or teacher: single, half (bfloat16;
+    /// weights are updated in single precision), or auto: half on a GPU, single on a CPU
     #[arg(long, value_enum, default_value = "auto")]
     precision: Precision,
 
-    /// Leave word vectors as they are (true) or learn them too (false) [default: learn, but
-    /// not in the study's form]
+    /// Freeze word vectors (true) or train them (false) [default: false; with the preset study
+    /// and --embeddings: true]
     #[arg(long, value_name = "BOOL")]
     frozen: Option<bool>,
 
-    /// Read in one direction or in two [default: 2; 1 in the study's form]
+    /// Directions of the LSTM, 1 or 2 [default: 2; with the preset study: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=2))]
     directions: Option<u8>,
 
-    /// Numbers of the hidden layer [default: the family's own]
+    /// Width of the hidden layer [default: depends on the family]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=2048))]
     hidden: Option<u16>,
 
-    /// Seed of the split, the first weights and the order of batches
+    /// Seed of the split, the initial weights and the order of batches
     #[arg(long, value_name = "N", default_value_t = 140)]
     seed: u64,
 
-    /// Where to train: auto (a GPU where there is one), cpu, cuda:0
+    /// Where to train: auto (a GPU if available), cpu, cuda:0
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
 
-    /// Go on from where Ctrl-C, or whatever ended the last run, stopped it
+    /// Continue a training that Ctrl-C or a crash stopped
     #[arg(long)]
     resume: bool,
 
-    /// Register the new version, but let the name open the old one
+    /// Register the new version without promoting it
     #[arg(long)]
     no_promote: bool,
 }
@@ -159,7 +157,7 @@ enum Name {
     LogisticTfidf,
     /// The mean of word vectors and a dense layer; half a minute to train
     Dense,
-    /// Reads words in order, both ways; minutes to train
+    /// LSTM over word vectors; minutes to train
     Lstm,
     /// BERT or DistilBERT, fine-tuned; hours to train on a CPU
     Transformer,
@@ -178,7 +176,7 @@ enum Preset {
     Study,
 }
 
-/// A further file, and what its rows weigh.
+/// A further file, and the weight of its rows.
 #[derive(Debug, Clone)]
 struct Also {
     file: PathBuf,
@@ -186,13 +184,13 @@ struct Also {
 }
 
 impl Also {
-    /// As it stands in commands.
+    /// As in a command.
     fn words(&self) -> String {
         format!("{}={}", data::file_name(&self.file), self.weight)
     }
 }
 
-/// A row of a further source may weigh this many others at most.
+/// Weight of a row of a further source at most.
 const WEIGHT_MAX: f32 = 1000.0;
 
 fn also(text: &str) -> Result<Also, String> {
@@ -221,7 +219,7 @@ pub(super) fn model_name(text: &str) -> Result<String, String> {
     if classifier::is_name(text) { Ok(name) } else { Err(ArtifactError::Name(name).to_string()) }
 }
 
-/// Trains, registers, and prints a line for each new model.
+/// Trains and registers models, and prints the figures of each.
 pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Result<()> {
     let families = match args.family {
         Some(Name::LogisticHash) => vec![Family::LogisticHash],
@@ -230,7 +228,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
         Some(Name::Lstm) => vec![Family::Lstm],
         Some(Name::Transformer) => vec![Family::Transformer],
         None => {
-            // The study's preset is none for transformers.
+            // The preset `study` does not apply to transformers.
             let may = args.preset == Preset::Tweet;
             let has_base = args.base.is_some() || hub::cached(BASE, hub::MAIN).is_some();
             if may && !has_base {
@@ -254,7 +252,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     let output = args.output.clone().unwrap_or_else(|| settings.model.directory.clone());
     let teacher = |name| classifier::resolve(&output, name).map(|id| id.to_string());
     let teacher = args.teacher.as_deref().map(teacher).transpose().context("--teacher")?;
-    // They are trained in order, so those before the one that was stopped are finished.
+    // Families are trained in order, so those before the stopped one are finished.
     let families = match families.as_slice() {
         all @ [_, _, ..] if args.resume => {
             let stopped = |family: &Family| fit::is_unfinished(&output, &args.name_of(*family));
@@ -354,7 +352,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     Ok(())
 }
 
-/// A line for each data set, and what became of the promotion.
+/// Prints a line for each data set, and the result of the promotion.
 pub(super) fn print(
     Registered { manifest, promotion }: &Registered,
     directory: &Path,
@@ -376,7 +374,7 @@ pub(super) fn print(
     super::output::print(&out)
 }
 
-/// Whether it is solved, and not taught row by row.
+/// Whether the family is a logistic regression.
 fn is_logistic(family: Family) -> bool {
     matches!(family, Family::LogisticHash | Family::LogisticTfidf)
 }
@@ -387,7 +385,7 @@ impl Args {
         self.name.clone().unwrap_or_else(|| format!("{}{study}", family.as_str()))
     }
 
-    /// Folder of what a transformer begins with. Nothing is downloaded here.
+    /// Folder of the pretrained transformer. Downloads nothing.
     fn base(&self) -> anyhow::Result<PathBuf> {
         let base = self.base.as_deref().unwrap_or(BASE);
         let folder = Path::new(base);
@@ -403,7 +401,7 @@ impl Args {
         })
     }
 
-    /// A flag that does nothing is a misunderstanding, better cleared up before than after.
+    /// Rejects flags without effect on this family, which show a misunderstanding.
     fn refuse_idle_flags(&self, family: Family) -> anyhow::Result<()> {
         let logistic = is_logistic(family);
         let transformer = family == Family::Transformer;
@@ -432,7 +430,7 @@ impl Args {
         Ok(())
     }
 
-    /// What to type to train this family again, with file names for paths.
+    /// Command that trains this family again, with file names instead of paths.
     fn command(
         &self,
         family: Family,

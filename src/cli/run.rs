@@ -13,18 +13,19 @@ use crate::settings::log_format;
 
 /// Read tweets from Kafka, score and store them, and alert; until SIGTERM
 ///
-/// Offsets are kept in Postgres, in the transaction of the scores: however this process
-/// ends, the next one reads on without losing or double-counting a tweet. Several may run
-/// side by side in one consumer group.
+/// Offsets are stored in Postgres, in the same transaction as the scores: however this process
+/// ends, the next one resumes without losing or double-counting a tweet. Several processes may
+/// share one consumer group.
 ///
-/// A broker, database or mail server that is away is waited for; http.listen answers
-/// /healthz (the process lives), /readyz (every part can work, or why not), /metrics
-/// (Prometheus) and / (a page to look at).
+/// If the broker, the database or the mail server is unavailable, the daemon waits for it.
+/// http.listen serves /healthz (the process is alive), /readyz (every part works, or why not),
+/// /metrics (Prometheus) and / (a status page).
 ///
-/// A wrong password, a database or a model that does not exist end it at once, with status 1.
+/// A wrong password, or a database or model that does not exist, ends it immediately with
+/// status 1.
 ///
-/// SIGTERM and Ctrl-C stop reading, store the batches in flight, for up to 20 seconds while
-/// Postgres is away, and exit. Whatever was not stored is read again by the next run.
+/// SIGTERM and Ctrl-C stop reading, store the batches in flight (waiting up to 20 seconds if
+/// Postgres is unavailable) and exit. The next run reads again what was not stored.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -46,12 +47,12 @@ pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
         Daemon::new(settings, Arc::new(SystemClock::new())).run(listener, shutdown).await?;
         Ok(())
     });
-    // Dropping it would wait for a model that a disk does not give.
+    // Dropping the runtime would wait for a model that is still being read.
     runtime.shutdown_background();
     outcome
 }
 
-/// A daemon without brands would never alarm.
+/// Rejects settings without brands: the daemon would never open an incident.
 pub fn require_brands(settings: &Settings) -> anyhow::Result<()> {
     anyhow::ensure!(
         !settings.brands.is_empty(),

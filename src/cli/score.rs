@@ -11,7 +11,7 @@ use monitor_model::{self as classifier, Encoding, Model};
 
 /// Texts of a batch at most.
 const BATCH_ROWS_MAX: usize = 512;
-/// Lines read ahead of the model at most.
+/// Lines read in advance at most.
 const LINES_AHEAD_MAX: usize = BATCH_ROWS_MAX;
 /// A longer line is cut here, in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -20,11 +20,11 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 ///
 /// `monitor score "we love you"` prints the label and its probability: POSITIVE 0.98.
 ///
-/// `monitor score -` reads one text a line from standard input and writes one JSON object
-/// a line, in the same order, with text, label (NEGATIVE or POSITIVE), score (probability
-/// of that label), negative (probability of NEGATIVE) and model (name@version). Answers
-/// are written whenever the input pauses. An empty line is scored as a text without
-/// words; bytes that are no UTF-8 are replaced by U+FFFD; a line is cut at 1 MiB.
+/// `monitor score -` reads one text per line from standard input and writes one JSON object
+/// per line, in the same order, with text, label (NEGATIVE or POSITIVE), score (probability of
+/// that label), negative (probability of NEGATIVE) and model (name@version). Output is written
+/// whenever the input pauses. An empty line is scored as a text without words; invalid UTF-8 is
+/// replaced by U+FFFD; a line is cut at 1 MiB.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The text, or - for standard input
@@ -105,8 +105,8 @@ fn score_lines(
     Ok(())
 }
 
-/// The next line and those already read, up to a full batch; `None` at the end. While the
-/// model computes, lines gather, so batches grow with the load and nothing waits.
+/// The next line and those already read, up to a full batch; `None` at the end. Lines that
+/// arrive while the model computes form the next batch, so batches grow with the load.
 fn next_batch(lines: &Receiver<io::Result<Line>>) -> io::Result<Option<Vec<Line>>> {
     let Ok(first) = lines.recv() else { return Ok(None) };
     let mut batch = vec![first?];
@@ -119,7 +119,7 @@ fn next_batch(lines: &Receiver<io::Result<Line>>) -> io::Result<Option<Vec<Line>
     Ok(Some(batch))
 }
 
-/// Sends every line without its end; stops where the input ends or nobody listens.
+/// Sends every line without its line feed until the input ends or the receiver is gone.
 fn read_lines<T>(input: impl Read, send: &SyncSender<io::Result<T>>, made: impl Fn(String) -> T) {
     let mut input = BufReader::new(input);
     let mut bytes = Vec::new();
@@ -138,8 +138,8 @@ fn read_lines<T>(input: impl Read, send: &SyncSender<io::Result<T>>, made: impl 
     }
 }
 
-/// Reads up to the next line feed; what goes beyond [`LINE_BYTES_MAX`] is skipped.
-/// Answers whether there was a line.
+/// Reads up to the next line feed; bytes beyond [`LINE_BYTES_MAX`] are skipped. Returns whether
+/// there was a line.
 fn read_line(input: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<bool> {
     let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', bytes)?;
     if read == 0 {

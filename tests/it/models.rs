@@ -240,7 +240,7 @@ fn only_its_own_training_takes_a_checkpoint_up() {
     let bytes = fs::read(&path).unwrap();
     for end in [0, 5, 40, bytes.len() - 1] {
         fs::write(&path, &bytes[..end]).unwrap();
-        check("cut off", &resume(1), &["checkpoint", "begin anew"]);
+        check("cut off", &resume(1), &["checkpoint", "start over"]);
     }
     fs::write(&path, &bytes).unwrap();
     train_as(&resume(1)).unwrap();

@@ -35,17 +35,17 @@ pub struct TooFewToCalibrate {
 /// Human-labelled rows to calibrate with, none of them in the training data.
 pub(crate) struct HumanLabelled<'a> {
     file: &'a str,
-    /// Fitted on.
+    /// Rows to fit temperature and threshold on.
     pub(crate) fit: Vec<&'a Row>,
-    /// Reported on.
+    /// Rows for the figures "after calibration".
     report: Vec<&'a Row>,
 }
 
 impl<'a> HumanLabelled<'a> {
-    /// Of the rows of `human` that the model does not learn from, halves.
+    /// Splits the rows of `human` whose text is not in `learned` into two halves.
     ///
     /// # Errors
-    /// Too few of them.
+    /// Too few rows are left.
     pub(crate) fn new(human: &'a Dataset, learned: &Dataset) -> Result<Self, TooFewToCalibrate> {
         let known: HashSet<u64> = learned.rows.iter().map(|row| text_hash(&row.text)).collect();
         let unknown = |row: &&Row| !known.contains(&text_hash(&row.text));
@@ -63,9 +63,9 @@ impl<'a> HumanLabelled<'a> {
     }
 }
 
-/// On validation rows for most right answers, which it answers; on human-labelled rows, where
-/// there are any, a temperature too, and the threshold for both classes alike: half of them
-/// to fit, half to report on, before and after.
+/// Sets the manifest's calibration and returns the one fitted on validation rows, which
+/// maximises accuracy. With human-labelled rows, it fits temperature and threshold (for
+/// balanced accuracy) on one half and records figures before and after on the other half.
 pub(crate) fn choose_threshold(
     model: &mut Model,
     manifest: &mut Manifest,

@@ -1,8 +1,8 @@
-//! Puts two models together: where the cheap one may answer, and what that costs.
+//! Registers a cascade: a cheap model that escalates uncertain rows to a costly one.
 //!
-//! **Invariant.** The band is fitted on rows that neither model learned from, and measured on
-//! rows that neither has ever seen. Deliberately absent: speed; `monitor evaluate` measures it
-//! beside the costly model's, in one run.
+//! **Invariant.** The band is fitted on rows outside both training sets, and measured on rows
+//! held out from both models. Deliberately absent: speed; `monitor evaluate` measures it
+//! together with that of the costly model.
 
 use std::collections::BTreeMap;
 
@@ -20,28 +20,28 @@ use crate::provenance::{LIBTORCH, TCH};
 use crate::report::{Metrics, card, record};
 use crate::train::{Registered, TrainingError, promote};
 
-/// Which models to put together, and how.
+/// Which models to combine, and how.
 pub struct CascadeRequest<'a> {
     /// Name of the new model.
     pub name: String,
     /// Name or `name@version` of the model that scores every row.
     pub cheap: String,
-    /// The same of the one that scores the rows that are escalated.
+    /// Name or `name@version` of the model that scores the escalated rows.
     pub costly: String,
-    /// Points of accuracy (hundredths) that may be lost against the costly model alone.
+    /// Accuracy that may be lost against the costly model alone, in percentage points.
     pub accuracy_loss_max: f64,
-    /// Folder of models, and what computes.
+    /// Folder of models, device and threads.
     pub models: &'a OpenOptions,
-    /// Whether the name opens the new version from now on.
+    /// Whether to promote the new version.
     pub promote: bool,
     /// Commit of the program, for the manifest.
     pub commit: Option<String>,
-    /// What to type to do it again, for the manifest; without folders.
+    /// Command that reproduces it, for the manifest; without folders.
     pub command: String,
 }
 
-/// Fits the band on rows of `data` that decided when the training of both models stopped,
-/// measures the cascade beside both on rows held out from both, and registers it.
+/// Fits the band on validation rows common to both models, measures the cascade and both models
+/// on rows held out from both, and registers the cascade.
 ///
 /// # Errors
 /// [`TrainingError`]; the registry is unchanged then.
@@ -68,12 +68,12 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
         to_fit.len(),
         held_out.len()
     );
-    let judged = judged(
+    let rows = cascade_rows(
         (&scores(&mut cheap_model, &to_fit)?, cheap_model.threshold),
         (&scores(&mut costly_model, &to_fit)?, threshold),
     );
     let loss_max = request.accuracy_loss_max / 100.0;
-    let Band { low, high } = fit_band(&judged, cheap_model.threshold.get(), loss_max);
+    let Band { low, high } = fit_band(&rows, cheap_model.threshold.get(), loss_max);
     let shape = CascadeShape { cheap, costly, low, high };
 
     let minutes = clock.elapsed().as_secs_f64() / 60.0;
@@ -87,7 +87,7 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
         trainable: 2,
         seed: costly_manifest.seed,
         command: request.command.clone(),
-        data: about(data, costly_manifest.data, to_fit.len(), held_out.len()),
+        data: data_section(data, costly_manifest.data, to_fit.len(), held_out.len()),
         commit: request.commit.clone(),
         libraries: BTreeMap::from([
             ("monitor".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
@@ -134,9 +134,9 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
     Ok(Registered { manifest, promotion: promotion.transpose()? })
 }
 
-/// Where the rows came from: the costly model's own file, or another to be known again as one
-/// that something was fitted on.
-fn about(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Data {
+/// The manifest's data section. If `data` is not the costly model's own file, it is recorded as
+/// calibration data, so that later evaluations know that the band was fitted on it.
+fn data_section(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Data {
     if data.sha256 == costly.sha256 {
         let Data { file, sha256, split, also, .. } = costly;
         let (rows_train, rows_validation, rows_held_out) = (0, fit, held_out);
@@ -162,8 +162,8 @@ fn about(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Data {
     Data { calibrate, ..costly }
 }
 
-/// What it costs to let the cheap model answer; each side has its scores and its threshold.
-fn judged(
+/// Compares both models row by row; each argument has a model's scores and its threshold.
+fn cascade_rows(
     (cheap, cheap_threshold): (&[Pair], Probability),
     (costly, costly_threshold): (&[Pair], Probability),
 ) -> Vec<CascadeRow> {

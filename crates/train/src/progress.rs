@@ -1,4 +1,4 @@
-//! Lines for the person who waits: how far, how fast, how long yet.
+//! Progress lines: share done, rate, time left.
 //!
 //! **Invariant.** A line every few seconds at most, on standard error; nothing here
 //! changes what is computed. Deliberately absent: bars that redraw; logs keep lines.
@@ -7,12 +7,12 @@ use monitor_core::clock::{Clock, SystemClock};
 
 const LINE_EVERY_S: f64 = 5.0;
 
-/// How long a training took, in minutes, or in seconds where it took less than one.
+/// A training time in minutes, or in seconds if less than a minute.
 pub fn training_time(minutes: f64) -> String {
     if minutes < 1.0 { format!("{:.1} s", 60.0 * minutes) } else { format!("{minutes:.1} min") }
 }
 
-/// So many threads, in words.
+/// A number of threads in words.
 pub(crate) fn threads(count: usize) -> String {
     format!("{count} thread{}", if count == 1 { "" } else { "s" })
 }
@@ -38,17 +38,17 @@ impl Progress {
         Self { clock: SystemClock::new(), task, from, total, last_s: 0.0 }
     }
 
-    /// Since the beginning.
+    /// Seconds since the beginning.
     pub(crate) fn seconds(&self) -> f64 {
         self.clock.elapsed().as_secs_f64()
     }
 
-    /// Rows a second.
+    /// Rows per second.
     pub(crate) fn rate(&self, done: usize) -> f64 {
         (done - self.from) as f64 / self.seconds()
     }
 
-    /// Says where things stand, if it has been a while.
+    /// Prints a line, unless the last one is recent.
     pub(crate) fn rows(&mut self, done: usize, loss: Option<f64>) {
         let now_s = self.seconds();
         if now_s - self.last_s >= LINE_EVERY_S {
@@ -64,7 +64,7 @@ impl Progress {
         }
     }
 
-    /// Says how much was read, where the whole is not known beforehand.
+    /// Prints how much was read, if the total is unknown.
     pub(crate) fn read(&mut self, done: usize, what: &str) {
         let now_s = self.seconds();
         if now_s - self.last_s >= LINE_EVERY_S {
@@ -73,7 +73,7 @@ impl Progress {
         }
     }
 
-    /// Says how it ended.
+    /// Prints the outcome.
     pub(crate) fn end(&self, outcome: &str) {
         eprintln!("{}: {outcome}, {:.1} s", self.task, self.seconds());
     }

@@ -29,71 +29,71 @@ use crate::report::{card, record};
 /// The rows of a training.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainingRows<'a> {
-    /// To learn from, validate and hold out.
+    /// Rows to split into training, validation and held-out sets.
     pub data: &'a Dataset,
-    /// Further files among them, for the manifest.
+    /// Further files in `data`, for the manifest.
     pub also: &'a [Source],
-    /// How many of the last rows came from those: they are learned from and never held out.
+    /// How many of the last rows came from those; they are only used for training.
     pub also_rows: usize,
-    /// To measure on at the end.
+    /// Rows to measure on in the end, if any.
     pub test: Option<&'a Dataset>,
-    /// Human-labelled, to calibrate with.
+    /// Human-labelled rows to calibrate with, if any.
     pub calibrate: Option<&'a Dataset>,
 }
 
 /// A new version in the folder of models.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registered {
-    /// What it says about itself.
+    /// Its manifest.
     pub manifest: Manifest,
-    /// What became of its promotion; `None` where none was asked for.
+    /// Result of the promotion; `None` if it was not requested.
     pub promotion: Option<Promotion>,
 }
 
 /// Why there is no new model.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainingError {
-    /// A data file will not do.
+    /// A data file is invalid.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
-    /// Too few rows on one side of the split.
+    /// Too few rows in one set of the split.
     #[error(
-        "{train} rows to learn from, {validation} to validate and {held_out} held out: each side \
-         needs negative and positive ones; give more rows (--split time holds out only rows that \
+        "{train} rows for training, {validation} for validation and {held_out} held out: each set \
+         needs negative and positive rows; give more rows (--split time holds out only rows that \
          have a date)"
     )]
     TooFew {
-        /// Rows to learn from.
+        /// Rows of the training set.
         train: usize,
-        /// Rows to validate.
+        /// Rows of the validation set.
         validation: usize,
-        /// Rows held out.
+        /// Rows of the held-out set.
         held_out: usize,
     },
     /// Too few human-labelled rows.
     #[error(transparent)]
     TooFewToCalibrate(#[from] TooFewToCalibrate),
-    /// A model learned from the rows at hand.
+    /// There are no rows that the models may be measured on.
     #[error(transparent)]
     Selection(#[from] SelectionError),
-    /// Too few rows that neither model of a cascade learned from.
+    /// Too few rows outside the training sets of a cascade's models.
     #[error(
-        "{file}: {fit} rows are left to fit a cascade on, and {held_out} to measure it on, that \
-         neither of its models learned from: each part needs negative and positive ones. Give the \
-         file that both were trained on, with equal --seed and --split, or one that neither knows"
+        "{file}: outside the training sets of both models, {fit} rows are left to fit a cascade on \
+         and {held_out} to measure it on: each part needs negative and positive rows. Give the file \
+         that both were trained on, with equal --seed and --split, or one that neither has seen"
     )]
     TooFewForCascade {
         /// Which file.
         file: String,
-        /// Rows that neither learned from, and that decided when to stop.
+        /// Rows in both validation sets.
         fit: usize,
-        /// Rows that neither has ever seen.
+        /// Rows in both held-out sets.
         held_out: usize,
     },
     /// The model could not be fitted.
     #[error(transparent)]
     Fit(#[from] FitError),
-    /// The model could not be written or opened.
+    /// The model cannot be written or opened.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
     /// The new model failed on a row.
@@ -101,9 +101,9 @@ pub enum TrainingError {
     Classify(#[from] ClassifyError),
 }
 
-/// Trains one family on `rows.data`, chooses its threshold, measures it on the held-out
-/// rows (and on those of the test), registers the next version and, where asked to,
-/// promotes it, unless it is worse than the one promoted now.
+/// Trains one family on `rows.data`, chooses its threshold, measures it on the held-out rows
+/// (and on the test file, if any) and registers it as the next version. If requested, promotes
+/// it, unless it is worse than the version promoted now.
 ///
 /// # Errors
 /// [`TrainingError`]; the registry is unchanged then.
@@ -114,21 +114,21 @@ pub fn train(
     classifier::ready(&request.output, &request.name)?;
     let data = rows.data;
     let (own, also) = data.rows.split_at(data.rows.len().saturating_sub(rows.also_rows));
-    let sides = split_with_further_rows(own, also, request.split, request.seed);
-    let counts = (sides.train.len(), sides.validation.len(), sides.held_out.len());
-    if ![&sides.train, &sides.validation, &sides.held_out].into_iter().all(|s| has_both_labels(s)) {
+    let split = split_with_further_rows(own, also, request.split, request.seed);
+    let counts = (split.train.len(), split.validation.len(), split.held_out.len());
+    if ![&split.train, &split.validation, &split.held_out].into_iter().all(|s| has_both_labels(s)) {
         let (train, validation, held_out) = counts;
         return Err(TrainingError::TooFew { train, validation, held_out });
     }
     let human = rows.calibrate.map(|human| HumanLabelled::new(human, data)).transpose()?;
     let clock = SystemClock::new();
-    // A model that is opened takes its turn at the generator too.
-    let lessons = training_targets(request, &sides, rows.also)?;
+    // Before the lock: opening the teacher takes the same lock.
+    let targets = training_targets(request, &split, rows.also)?;
     let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
     tch::manual_seed(request.seed as i64);
-    let trained = fit(request, &sides, &lessons.targets)?;
-    // Nothing is drawn from here on; whoever opens a transformer waits for this.
+    let trained = fit(request, &split, &targets.values)?;
+    // No more random numbers from here on; opening a transformer waits for this lock.
     drop(alone);
     eprintln!("{}: trained; measuring", request.name);
     let before: f64 = trained.history.iter().map(|epoch| epoch.seconds).sum();
@@ -159,7 +159,7 @@ pub fn train(
                 about: format!("{} rows fitted on", human.fit.len()),
             }),
             embeddings: trained.embeddings,
-            teacher: lessons.teacher,
+            teacher: targets.teacher,
         },
         commit: request.commit.clone(),
         libraries: BTreeMap::from([
@@ -186,10 +186,10 @@ pub fn train(
     let registered =
         classifier::register(&request.output, artifact, request.device, |mut model, manifest| {
             let validated =
-                choose_threshold(&mut model, manifest, &sides.validation, human.as_ref())?;
+                choose_threshold(&mut model, manifest, &split.validation, human.as_ref())?;
             let test: Vec<&Row> = rows.test.iter().flat_map(|test| &test.rows).collect();
             let name = rows.test.map_or("", |test| test.file.as_str());
-            for (name, rows) in [(HELD_OUT, &sides.held_out), (name, &test)] {
+            for (name, rows) in [(HELD_OUT, &split.held_out), (name, &test)] {
                 if rows.is_empty() {
                     continue;
                 }
@@ -210,7 +210,7 @@ pub fn train(
     Ok(Registered { manifest: registered, promotion: promotion.transpose()? })
 }
 
-/// Promotes a new version, unless its own figures say that it is worse.
+/// Promotes a new version, unless its figures are worse than those of the promoted one.
 pub(crate) fn promote(
     directory: &Path,
     id: &ModelId,
@@ -220,7 +220,7 @@ pub(crate) fn promote(
     classifier::promote_checked(directory, id, now, compare)
 }
 
-/// The course of the training as CSV, a line an epoch.
+/// The training history as CSV, one line per epoch.
 fn course(history: &[Epoch]) -> BTreeMap<String, Vec<u8>> {
     if history.is_empty() {
         return BTreeMap::new();
@@ -233,7 +233,7 @@ fn course(history: &[Epoch]) -> BTreeMap<String, Vec<u8>> {
     BTreeMap::from([("training.csv".to_owned(), bytes)])
 }
 
-/// What computes, in words.
+/// Processor, threads and device, for the manifest.
 fn machine(request: &TrainingRequest<'_>) -> String {
     let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));

@@ -7,12 +7,12 @@ use monitor_train::hub;
 /// Download a pretrained BERT or DistilBERT, for `monitor retrain transformer --base NAME`
 ///
 /// Fetches config.json, model.safetensors and tokenizer.json (or vocab.txt) from the model
-/// hub into the cache that Python's huggingface_hub has too, checks sizes and checksums,
-/// and prints the folder. What the cache has whole is not fetched again; what broke off
-/// goes on where it stood. Weights in a pickle (pytorch_model.bin) are not fetched.
+/// hub into the cache shared with Python's huggingface_hub, checks sizes and checksums, and
+/// prints the folder. Complete files in the cache are not fetched again; interrupted downloads
+/// are resumed. Weights in a pickle (pytorch_model.bin) are not fetched.
 ///
 /// Environment, as in Python: HF_HOME (where the cache is; ~/.cache/huggingface), HF_ENDPOINT
-/// (another hub), HF_TOKEN (for private and gated models), HF_HUB_OFFLINE=1 (look into the
+/// (another hub), HF_TOKEN (for private and gated models), HF_HUB_OFFLINE=1 (use the
 /// cache only), HF_HUB_DOWNLOAD_TIMEOUT (seconds without a byte; 10), HTTPS_PROXY.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -29,7 +29,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let folder = hub::fetch(name, revision, &mut |line| eprintln!("{name}: {line}"))?;
     let base = Pretrained::read(&folder)
         .and_then(|base| base.tokenizer(base.config().positions()))
-        .with_context(|| format!("{name} is fetched, but no transformer can begin with it"))?;
+        .with_context(|| format!("{name} is fetched, but cannot be fine-tuned"))?;
     drop(base);
     print(&format!("{}\n", folder.display()))
 }

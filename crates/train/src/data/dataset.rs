@@ -1,12 +1,8 @@
-//! Labelled tweets: sentiment140's six columns, a CSV with a header, or SemEval's lines;
-//! plain, `.xz`, `.gz` or `.zip`.
+//! A whole file of labelled tweets: sentiment140's six columns, a CSV with a header, or
+//! SemEval's lines; plain, `.xz`, `.gz` or `.zip`.
 //!
-//! `records.rs` cuts a file into rows, `formats.rs` finds its [`Layout`] and reads a row of
-//! it, `labels.rs` knows what labels mean, `reader.rs` puts them together.
-//!
-//! **Invariant.** Each text stands in a [`Dataset`] once and has one label, and every row
-//! that was left out is counted. Deliberately absent: cleaning of texts; that is `text`'s
-//! work, in training and in service alike.
+//! **Invariant.** Each text occurs in a [`Dataset`] once, with one label, and every row left
+//! out is counted.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -27,13 +23,13 @@ pub const HELD_OUT: &str = "held out";
 /// One labelled tweet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// Its label: negative, else positive (or neutral, where [`read_targets`] says so).
+    /// Whether its label is negative; if not, positive (or neutral, with [`read_targets`]).
     pub negative: bool,
-    /// Its author; empty where unknown.
+    /// Its author; empty if unknown.
     pub user: String,
-    /// When it was written, where that is known.
+    /// When it was written, if known.
     pub created_at: Option<DateTime<Utc>>,
-    /// How much it counts in training; 1 unless its source was given another weight.
+    /// Its weight in training; 1 unless its source has another weight.
     pub weight: f32,
     /// The text as written.
     pub text: String,
@@ -52,7 +48,7 @@ impl Row {
 pub struct Dataset {
     /// The file's name, without folders; of the first file.
     pub file: String,
-    /// The file's SHA-256, as it lies on disk; of the first file.
+    /// SHA-256 of the file as stored (packed); of the first file.
     pub sha256: String,
     /// In the order of the file.
     pub rows: Vec<Row>,
@@ -61,7 +57,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Keeps `rows` rows, drawn by the seed; sentiment140 itself is sorted by label.
+    /// Keeps a random sample of `rows` rows; sentiment140 is sorted by label.
     pub fn draw(&mut self, rows: usize, seed: u64) {
         let place = |row: &Row| (unit_interval(seed, &row.text) * 1e15) as u64;
         let mut places: Vec<u64> = self.rows.iter().map(place).collect();
@@ -71,10 +67,10 @@ impl Dataset {
         }
     }
 
-    /// Adds the rows of another source, each weighing `weight` times what it did, and answers
-    /// how many were added. Texts that stand here already are left out, and where the two
-    /// sources label a text differently both rows go; the report counts them. Read `other`
-    /// with the same file to keep out as this one.
+    /// Adds the rows of another source with their weights multiplied by `weight`, and returns
+    /// how many were added. Texts that are already present are left out; if the two sources
+    /// label a text differently, both rows are removed. The report counts both cases. Read
+    /// `other` with the same `exclude` file.
     pub fn add(&mut self, other: Self, weight: f32) -> usize {
         let own: HashMap<u64, bool> =
             self.rows.iter().map(|row| (text_hash(&row.text), row.negative)).collect();
@@ -98,11 +94,11 @@ impl Dataset {
     }
 }
 
-/// Reads the negative and positive rows of `path`, leaving out the texts of `exclude`,
-/// whichever way their capitals, white space and HTML entities are written.
+/// Reads the negative and positive rows of `path`, without the texts of `exclude` (compared
+/// regardless of case, white space and HTML entities).
 ///
 /// # Errors
-/// [`DatasetError`]: unreadable, empty, of no known layout, or more than 1 % of the rows
+/// [`DatasetError`]: unreadable, empty, of unknown layout, or more than 1 % of the rows
 /// malformed.
 pub fn read(path: &Path, exclude: Option<&Path>) -> Result<Dataset, DatasetError> {
     let mut unwanted = HashSet::new();
@@ -136,7 +132,7 @@ pub fn read(path: &Path, exclude: Option<&Path>) -> Result<Dataset, DatasetError
     Ok(Dataset { file: file_name(path), sha256, rows: kept, report })
 }
 
-/// Reads all sound rows of `path` with their targets, neutral ones and duplicates included, in
+/// Reads all valid rows of `path` with their targets, including neutral rows and duplicates, in
 /// the order of the file.
 ///
 /// # Errors
@@ -173,14 +169,13 @@ pub(crate) fn has_both_labels(rows: &[&Row]) -> bool {
     rows.iter().any(|row| row.negative) && rows.iter().any(|row| !row.negative)
 }
 
-/// Stands for a text without the white space at its ends. Two different texts among two
-/// million share a hash once in ten million files.
+/// Hash of a text without leading and trailing white space. A collision among two million texts
+/// happens once in ten million files.
 pub(crate) fn text_hash(text: &str) -> u64 {
     hash(text.trim())
 }
 
-/// Stands for a text whichever way its capitals, white space and HTML entities (also escaped
-/// twice) are written.
+/// Hash of a text regardless of case, white space and HTML entities (also escaped twice).
 fn loose_hash(text: &str) -> u64 {
     let once = html_escape::decode_html_entities(text);
     let folded = html_escape::decode_html_entities(&once).to_lowercase();
@@ -215,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_counts_and_leaves_out() {
+    fn reads_rows_and_counts_those_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let mut content = Vec::new();
         for part in [
@@ -381,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_not_do_is_an_error() {
+    fn invalid_files_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let check = |name: &str, content: &[u8], expected: &str| {
             let path = file(folder.path(), "bad.csv", content);
@@ -410,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn another_source_adds_its_weight_and_no_text_twice() {
+    fn adding_a_source_keeps_its_weight_and_adds_no_text_twice() {
         let folder = tempfile::tempdir().unwrap();
         let one = "label,text\n0,sad\n1,glad\n1,so so\n";
         let mut one = read(&file(folder.path(), "one.csv", one.as_bytes()), None).unwrap();

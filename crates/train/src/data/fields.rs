@@ -3,7 +3,7 @@
 /// Columns of a CSV at most.
 const COLUMNS_MAX: usize = 256;
 
-/// Splits a row at its commas, quoted ones left alone.
+/// Splits a row at its commas, except quoted ones.
 pub struct Fields {
     csv: csv_core::Reader,
     bytes: Vec<u8>,
@@ -17,8 +17,8 @@ impl Default for Fields {
 }
 
 impl Fields {
-    /// Answers how many columns `record` has; none where it is no single row or has more
-    /// than [`COLUMNS_MAX`].
+    /// Returns the number of columns of `record`; 0 if it is not a single row or has more than
+    /// [`COLUMNS_MAX`].
     pub fn split(&mut self, record: &[u8]) -> usize {
         use csv_core::ReadRecordResult::{InputEmpty, Record};
         self.csv.reset();
@@ -27,7 +27,7 @@ impl Fields {
             self.csv.read_record(record, &mut self.bytes, &mut self.ends);
         match outcome {
             Record if record[read..].trim_ascii().is_empty() => columns,
-            // A last line without its end.
+            // A last line without a line feed.
             InputEmpty => {
                 let (outcome, _, _, more) = self.csv.read_record(
                     &[],
@@ -40,7 +40,7 @@ impl Fields {
         }
     }
 
-    /// A column of the row split last.
+    /// A column of the most recently split row.
     pub fn get(&self, column: usize) -> &[u8] {
         let start = if column == 0 { 0 } else { self.ends[column - 1] };
         &self.bytes[start..self.ends[column]]

@@ -1,23 +1,23 @@
-//! What a label means.
+//! The meaning of labels.
 //!
-//! **Invariant.** Words mean the same in every file. What a number means is decided by all
-//! numbers of the column, and never guessed where two readings are left.
+//! **Invariant.** Words mean the same in every file. All numbers of a column together decide
+//! what each means; an ambiguous column is an error, never a guess.
 
 use std::collections::BTreeSet;
 
-/// What a person, or an emoticon, said of a tweet.
+/// The sentiment of a tweet, as labelled by a person or by its emoticons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// Ill feeling.
+    /// Negative sentiment.
     Negative,
-    /// Neither.
+    /// Neither negative nor positive.
     Neutral,
-    /// Good feeling.
+    /// Positive sentiment.
     Positive,
 }
 
 impl Target {
-    /// All of them, from bad to good.
+    /// All of them, from negative to positive.
     pub const ALL: [Self; 3] = [Self::Negative, Self::Neutral, Self::Positive];
 
     /// In lower case.
@@ -54,7 +54,7 @@ pub(super) enum Numbers {
 
 impl Numbers {
     /// Decides by the numbers that occur: with a -1, they are -1, 0, 1; with a 4, they are
-    /// 0, 2, 4; without a 2, they are 0 and 1. `None` where that leaves it open (0, 1, 2).
+    /// 0, 2, 4; without a 2, they are 0 and 1. `None` if ambiguous (0, 1, 2).
     pub(super) fn of_column(found: &BTreeSet<i8>) -> Option<Self> {
         if found.contains(&-1) {
             Some(Self::MinusOneToOne)

@@ -1,18 +1,17 @@
-//! The layouts of labelled tweets, how a file's own is found, and how a row of it is read.
+//! The layouts of labelled files: detects the layout and reads a row of it.
 //!
-//! **Invariant.** A row is read whole or refused with its [`Fault`]; no column is guessed.
-//! Deliberately absent: cleaning of texts beyond what the layout itself added (quotes,
-//! escapes); that is `text`'s work, in training and in service alike.
+//! **Invariant.** A row is read completely or rejected with its [`Fault`]; no column is
+//! guessed. Deliberately absent: cleaning of texts beyond what the layout added (quotes,
+//! escapes); `monitor_core::text` does that.
 
 use chrono::{DateTime, Utc};
 
 use super::labels::{self, Numbers};
 use super::{Fields, ROW_BYTES_MAX, Row, RowEnd, Target};
 
-/// A longer text is rows run together by a missing quote; in characters.
+/// Characters of a text at most: a longer one is several rows joined by a missing quote.
 const TEXT_CHARS_MAX: usize = 2_000;
-/// Names of the columns of a CSV, in lower case; where several stand there, the first of
-/// these counts.
+/// Accepted names of the columns of a CSV, in lower case; the first one that exists is used.
 const LABEL_NAMES: [&str; 5] = ["label", "sentiment", "target", "airline_sentiment", "polarity"];
 const TEXT_NAMES: [&str; 2] = ["text", "tweet"];
 const USER_NAMES: [&str; 2] = ["user", "name"];
@@ -21,7 +20,7 @@ const DATE_NAMES: [&str; 3] = ["date", "created_at", "tweet_created"];
 /// How a file of labelled tweets is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Layout {
-    /// Six quoted columns without a header, in Latin-1, a line each: target (0 negative,
+    /// Six quoted columns without a header, in Latin-1, one row per line: target (0 negative,
     /// 2 neutral, 4 positive), id, date, query, user, text (Go, Bhayani and Huang 2009).
     #[default]
     Sentiment140,
@@ -43,7 +42,7 @@ impl std::fmt::Display for Layout {
 }
 
 impl Layout {
-    /// What its rows look like, for errors.
+    /// Describes its rows, for error messages.
     pub(super) fn rows(self) -> &'static str {
         match self {
             Self::Sentiment140 => {
@@ -59,22 +58,22 @@ impl Layout {
     }
 }
 
-/// Why a row is none.
+/// Why a row is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// Too few columns, or too many.
     Columns,
-    /// A quote is not closed, or one too many.
+    /// A missing quote, or one too many.
     Quote,
-    /// A label that the layout does not have.
+    /// An unknown label.
     Label,
     /// No text.
     NoText,
-    /// A text longer than a tweet could ever be.
+    /// A text longer than any tweet.
     Long,
-    /// Not in UTF-8, as its layout asks.
+    /// Not UTF-8, which the layout requires.
     Encoding,
-    /// The tweet was gone when the file was made ("Not Available"); not counted as malformed.
+    /// The tweet was deleted before the file was made ("Not Available"); not counted as malformed.
     Unavailable,
 }
 
@@ -92,7 +91,7 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// Where the columns of a CSV are.
+/// Positions of the columns of a CSV.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Columns {
     count: usize,
@@ -102,7 +101,7 @@ pub(super) struct Columns {
     date: Option<usize>,
 }
 
-/// A layout with what its file says about it.
+/// A layout with its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Sentiment140,
@@ -111,8 +110,8 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// Finds the layout by a file's first lines: a header that names a label and a text, else
-    /// the layout that more of them fit. `None` where none fits.
+    /// Finds the layout by a file's first lines: a header with label and text, else the layout
+    /// that fits more lines. `None` if none fits.
     pub(super) fn find(lines: &[&[u8]]) -> Option<Self> {
         let mut fields = Fields::default();
         if let Some(columns) = lines.first().and_then(|header| Columns::find(&mut fields, header)) {
@@ -227,16 +226,16 @@ fn checked(text: String) -> Result<String, Fault> {
     }
 }
 
-/// The file is said to be in Latin-1, where a byte is its character's number. Most tweets
-/// beyond ASCII in it are UTF-8 all the same (2,006 of 2,329 in 249,010 rows), as are those
-/// to be scored; Latin-1 letters hardly ever make sound UTF-8 by chance.
+/// sentiment140 is documented as Latin-1, where a byte is its character's number, but most of its
+/// non-ASCII tweets are UTF-8 (2,006 of 2,329 in 249,010 rows), as are tweets to be scored.
+/// Latin-1 letters are hardly ever valid UTF-8 by chance.
 fn latin1(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes)
         .map_or_else(|_| bytes.iter().map(|byte| char::from(*byte)).collect(), str::to_owned)
 }
 
-/// Takes off the quotes that SemEval's files put around some texts, and around half of a few;
-/// quotes within such a text are doubled there, some twice, some behind a backslash.
+/// Removes the quotes that SemEval's files put around some texts (around a few, only one). Quotes
+/// inside such a text are doubled, some twice, some after a backslash.
 fn without_quotes(text: &str) -> String {
     let doubled =
         |text: &str| text.split(|c| c != '"').all(|quotes| quotes.len().is_multiple_of(2));
@@ -251,7 +250,7 @@ fn without_quotes(text: &str) -> String {
     )
 }
 
-/// Decodes `\u2019`, as Python writes it; other backslashes are text (`\m/`).
+/// Decodes Python escapes such as `\u2019`; other backslashes are text (`\m/`).
 fn decode_escapes(text: &str) -> String {
     if !text.contains("\\u") {
         return text.to_owned();
@@ -267,7 +266,7 @@ fn decode_escapes(text: &str) -> String {
             units.push(unit);
             6
         } else {
-            // Beyond the Basic Multilingual Plane two units make a character.
+            // Characters beyond the Basic Multilingual Plane are two UTF-16 units.
             out.push_str(&String::from_utf16_lossy(&units));
             units.clear();
             let length = 1 + rest[1..].find('\\').unwrap_or(rest.len() - 1);
@@ -280,8 +279,7 @@ fn decode_escapes(text: &str) -> String {
 }
 
 /// Reads `Mon Apr 06 22:19:45 PDT 2009` (also PST, UTC, GMT and `+0000`), RFC 3339 and
-/// `2015-02-24 11:35:52 -0800`; `None` for anything else, since a time without a known zone
-/// is none.
+/// `2015-02-24 11:35:52 -0800`; `None` for anything else, such as a time without a known zone.
 fn time(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
     if text.is_empty() {

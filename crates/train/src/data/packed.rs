@@ -1,13 +1,13 @@
-//! Data files as they come: plain, `.xz`, `.gz`, or a `.zip` with one member.
+//! Reads data files that are plain, `.xz`, `.gz`, or a `.zip` with one member.
 //!
-//! Which one it is, the first bytes say, not the name. An xz file may hold several streams,
-//! a gzip file several members; they are read one after the other.
+//! The first bytes decide the format, not the name. An xz file may have several streams, a
+//! gzip file several members; they are read in order.
 //!
 //! **Invariant.** Memory does not grow with the file. An archive unpacks to at most
 //! [`UNPACKED_BYTES_MAX`] bytes, and beyond [`FREE_BYTES`] to at most [`RATIO_MAX`] times
-//! its own size; one that goes on (a decompression bomb), is cut short or damaged ends in
-//! an error, never in fewer rows. Deliberately absent: archives within archives, passwords,
-//! file names in errors (whoever opens the file adds it).
+//! its own size. A larger one (a decompression bomb) and a truncated or damaged one end in an
+//! error, never in fewer rows. Deliberately absent: nested archives, passwords, file names in
+//! errors (the caller adds them).
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -20,21 +20,21 @@ use liblzma::stream::{CONCATENATED, Error as XzError, Stream};
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipArchive};
 
-/// An archive may unpack to so much: half as much again as GloVe 840B's text.
+/// Unpacked size of an archive at most: 1.5 times GloVe 840B's text.
 const UNPACKED_BYTES_MAX: u64 = 8 << 30;
-/// Beyond [`FREE_BYTES`], an archive may unpack to so many times its own size. Tweets and
-/// vectors shrink to between a half and a tenth; zeros to a thousandth.
+/// Compression ratio at most, beyond [`FREE_BYTES`]. Tweets and vectors have ratios of 2 to 10,
+/// zeros about 1,000.
 const RATIO_MAX: u64 = 100;
-/// Any archive may unpack to so much.
+/// Unpacked size that is allowed for every archive.
 const FREE_BYTES: u64 = 64 << 20;
-/// What xz may take to unpack; `xz -9` asks for 65 MiB.
+/// Memory that xz may use to unpack; `xz -9` needs 65 MiB.
 const XZ_MEMORY_BYTES_MAX: u64 = 256 << 20;
-/// Read from the disk at once.
+/// Bytes per read.
 const BUFFER_BYTES: usize = 128 << 10;
-/// Members of a zip that are named.
+/// Members of a zip that an error names.
 const MEMBERS_NAMED_MAX: usize = 5;
 
-/// Why an archive cannot be read on; the file's name is added by whoever opened it.
+/// Why an archive cannot be read; the caller adds the file's name.
 #[derive(Debug, thiserror::Error)]
 enum PackedError {
     #[error(
@@ -74,9 +74,9 @@ impl From<PackedError> for io::Error {
 /// The unpacked bytes of a data file.
 pub struct Packed {
     decoder: Box<dyn Read + Send>,
-    /// `None` where the file is plain.
+    /// `None` if the file is plain.
     kind: Option<&'static str>,
-    /// The same open file as under the decoder, and the same place in it.
+    /// The open file that the decoder reads; shares its position.
     file: File,
     file_bytes: u64,
     unpacked_bytes: u64,
@@ -86,10 +86,10 @@ pub struct Packed {
 /// Opens a data file; reading from it gives the unpacked bytes.
 ///
 /// # Errors
-/// The file cannot be read, or is a zip that is damaged or has not exactly one member that
-/// can be unpacked; folders and the `__MACOSX` of Apple's archives do not count. The message
-/// does not name the file. Reading on may end in an error of kind `InvalidData`: a
-/// decompression bomb, or an archive damaged or cut short.
+/// The file cannot be read, or is a damaged zip or one without exactly one member that can be
+/// unpacked; folders and `__MACOSX` (from macOS) do not count. The message does not name the
+/// file. Later reads may fail with kind `InvalidData`: a decompression bomb, or a damaged or
+/// truncated archive.
 pub fn open(path: &Path) -> io::Result<Packed> {
     let file = File::open(path)?;
     let file_bytes = file.metadata()?.len();
@@ -113,12 +113,12 @@ pub fn open(path: &Path) -> io::Result<Packed> {
 }
 
 impl Packed {
-    /// Which bytes of the file have been read, out of how many, roughly: for progress.
+    /// Bytes of the file read so far (approximately), and its size; for progress.
     pub fn place(&mut self) -> (u64, u64) {
         (self.file.stream_position().unwrap_or(0), self.file_bytes)
     }
 
-    /// SHA-256 of the file as it lies on disk, in hexadecimal; reads it from its beginning.
+    /// SHA-256 of the stored (packed) file in hexadecimal; reads it again from the start.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -149,7 +149,7 @@ impl Read for Packed {
 }
 
 impl Packed {
-    /// Tells what the disk said from what the decoder said.
+    /// Distinguishes errors of the disk from errors of the decoder.
     fn explain(&self, source: io::Error) -> io::Error {
         let of_xz = source.get_ref().and_then(|inner| inner.downcast_ref::<XzError>());
         match (self.kind, of_xz) {
@@ -165,8 +165,8 @@ impl Packed {
     }
 }
 
-/// Reads the one member of a zip. The directory at the end of the file says where it is: the
-/// header in front of it may leave out its size.
+/// Reads the only member of a zip, located by the directory at the end of the file, because the
+/// header before the member may lack its size.
 fn member(input: BufReader<File>) -> io::Result<Box<dyn Read + Send>> {
     let damaged = |error: zip::result::ZipError| match error {
         zip::result::ZipError::Io(source) if source.raw_os_error().is_some() => source,
@@ -216,7 +216,7 @@ fn member(input: BufReader<File>) -> io::Result<Box<dyn Read + Send>> {
     Ok(Box::new(Checked { inner: CrcReader::new(inner), crc32, size }))
 }
 
-/// Compares what a zip's member unpacked to with what the directory says of it.
+/// Checks a zip member's unpacked size and checksum against the directory.
 struct Checked {
     inner: CrcReader<Box<dyn Read + Send>>,
     crc32: u32,
@@ -227,7 +227,7 @@ impl Read for Checked {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         let crc = self.inner.crc();
-        // The checksum's own count wraps at 4 GiB, and so does the comparison.
+        // `amount` counts modulo 4 GiB, hence the truncated size.
         if read == 0
             && !buffer.is_empty()
             && (crc.sum() != self.crc32 || crc.amount() != self.size as u32)
@@ -272,8 +272,7 @@ mod tests {
         out.finish().unwrap().into_inner()
     }
 
-    /// Opens and reads to the end what lies on disk as `content`, under a name that says
-    /// nothing.
+    /// Writes `content` to a file without an extension and reads it to the end.
     fn unpack(content: &[u8]) -> io::Result<(Vec<u8>, String)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data");
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn unpacks_what_it_is_whatever_its_name() {
+    fn detects_the_format_by_content() {
         let text = TEXT.repeat(10_000);
         let bytes = text.as_bytes();
         let check = |name: &str, content: &[u8]| {
@@ -295,7 +294,7 @@ mod tests {
             assert!(found == bytes, "{name}");
             let expected: String =
                 Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(sha256, expected, "{name}: of the file as it lies there");
+            assert_eq!(sha256, expected, "{name}: of the packed file");
         };
         let (left, right) = bytes.split_at(1_000);
         check("plain", bytes);
@@ -345,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_does_not_go_off() {
+    fn refuses_decompression_bombs() {
         let zeros = vec![0; FREE_BYTES as usize + 1];
         let check = |name: &str, content: &[u8]| {
             let error = unpack(content).unwrap_err().to_string();
@@ -361,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn xz_is_held_to_its_memory() {
+    fn limits_the_memory_of_xz() {
         // The letter a, by xz --lzma2=preset=0,dict=512MiB: the header claims the memory.
         let header =
             b"\xFD7zXZ\0\0\x01\x69\x22\xDE\x36\x02\0\x21\x01\x22\0\0\0\x82\x40\xAC\xDC\x01\0\0\x61";

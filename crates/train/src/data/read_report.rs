@@ -1,7 +1,6 @@
-//! What was read of a file, what was left out, and what makes it useless.
+//! Counts of the rows read and left out, and the errors of a labelled file.
 //!
-//! **Invariant.** A count here names the reason; a message names the file, the lines and what
-//! to do.
+//! **Invariant.** Every count has a reason; a message names the file, the lines and what to do.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,36 +8,36 @@ use std::{fmt, io};
 
 use super::{Fault, Layout};
 
-/// Lines of malformed rows that are named, of each kind.
+/// Line numbers kept per fault.
 const LINES_NAMED_MAX: usize = 5;
 
 /// Rows left out for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Faulty {
-    /// How many.
+    /// Number of rows.
     pub rows: usize,
-    /// The first of their lines, counted from 1.
+    /// Their first line numbers, from 1.
     pub lines: Vec<u64>,
 }
 
 /// What was read and left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadReport {
-    /// How the file is laid out.
+    /// The layout of the file.
     pub layout: Layout,
     /// Rows in the file.
     pub read: usize,
-    /// Rows that are none.
+    /// Malformed rows.
     pub malformed: usize,
-    /// Why, and where the first of them are.
+    /// Rows per fault, with the first line numbers.
     pub faults: BTreeMap<Fault, Faulty>,
     /// Rows that are neither negative nor positive.
     pub neutral: usize,
-    /// Rows whose text stood there before.
+    /// Rows whose text occurred before.
     pub duplicate: usize,
     /// Rows whose text has both labels.
     pub conflicting: usize,
-    /// Rows whose text stands in the file to keep out.
+    /// Rows whose text is in the excluded file.
     pub excluded: usize,
 }
 
@@ -52,7 +51,7 @@ impl ReadReport {
         }
     }
 
-    /// Such as `2 unknown label (lines 7, 9), 1 no text (line 12)`; empty if all were sound.
+    /// Such as `2 unknown label (lines 7, 9), 1 no text (line 12)`; empty if all rows were valid.
     pub fn faults(&self) -> String {
         let one = |(fault, faulty): (&Fault, &Faulty)| {
             let lines: Vec<String> = faulty.lines.iter().map(u64::to_string).collect();
@@ -78,7 +77,7 @@ impl fmt::Display for ReadReport {
     }
 }
 
-/// A data file that will not do.
+/// A data file is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// It could not be read.
@@ -86,16 +85,16 @@ pub enum DatasetError {
     Io {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
-    /// There is no row in it.
+    /// It has no rows.
     #[error(
         "{} is empty: it should hold rows such as \"0\",\"id\",\"date\",\"query\",\"user\",\"text\"",
         .0.display()
     )]
     Empty(PathBuf),
-    /// It is another kind of file.
+    /// Its layout is unknown.
     #[error(
         "{} is laid out in no way known here: its first line has {columns} columns ({line:?}). \
          It should hold {}; or rows {}; or {}",
@@ -104,12 +103,12 @@ pub enum DatasetError {
     Layout {
         /// Which file.
         path: PathBuf,
-        /// How many columns its first line has, parted by commas.
+        /// Columns of its first line, separated by commas.
         columns: usize,
         /// The beginning of that line.
         line: String,
     },
-    /// Its labels can be read in more than one way.
+    /// Its numeric labels are ambiguous.
     #[error(
         "{}: the labels {found:?} could mean more than one thing; write negative, neutral and \
          positive",
@@ -121,7 +120,7 @@ pub enum DatasetError {
         /// The numbers in its label column.
         found: Vec<i8>,
     },
-    /// Too many of its rows are none.
+    /// Too many of its rows are malformed.
     #[error(
         "{}: {} of {} rows are no rows of {}: {}; they should be {}",
         .path.display(), .report.malformed, .report.read, .report.layout, .report.faults(),
@@ -130,7 +129,7 @@ pub enum DatasetError {
     Malformed {
         /// Which file.
         path: PathBuf,
-        /// What was read, and what is wrong with it.
+        /// Counts of the rows.
         report: Box<ReadReport>,
     },
 }

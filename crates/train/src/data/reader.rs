@@ -1,7 +1,7 @@
-//! Reads a file row by row: what is sound is given, what is not is counted.
+//! Reads a labelled file row by row: returns valid rows and counts malformed ones.
 //!
-//! **Invariant.** One row is in memory at a time. A malformed row is left out and named by
-//! its line; only the end tells whether they were too many.
+//! **Invariant.** One row is in memory at a time. Whether too many rows were malformed is
+//! checked at the end.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,11 +12,11 @@ use super::layouts::{Columns, Format};
 use super::packed::{self, Packed};
 use super::{DatasetError, Fault, Fields, ReadReport, Records, Row, RowEnd, Target};
 
-/// More malformed rows than this share, and the file is not what it should be.
+/// A file with a larger share of malformed rows is rejected.
 const MALFORMED_SHARE_MAX: f64 = 0.01;
-/// The layout shows in the first lines.
+/// Lines used to detect the layout.
 const PEEK_LINES: usize = 100;
-/// So much of a first line is shown in an error, in characters.
+/// Characters of the first line that an error shows.
 const SHOWN_CHARS_MAX: usize = 80;
 
 pub(super) struct LabelledReader {
@@ -28,8 +28,8 @@ pub(super) struct LabelledReader {
 }
 
 impl LabelledReader {
-    /// Opens a file and finds its layout. What numbers in a CSV's label column mean depends
-    /// on all of them, so a CSV is read once more for that.
+    /// Opens a file and finds its layout. A CSV is read twice, because the meaning of numeric
+    /// labels depends on the whole column.
     pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
         let (mut records, mut format) = begin(path)?;
         if let Format::Csv(columns, numbers) = &mut format {
@@ -41,12 +41,12 @@ impl LabelledReader {
         Ok(Self { path: path.to_owned(), records, format, fields: Fields::default(), report })
     }
 
-    /// Which bytes of the file have been read, out of how many.
+    /// Bytes of the file read so far (approximately), and its size.
     pub(super) fn place(&mut self) -> (u64, u64) {
         self.records.get_mut().place()
     }
 
-    /// The next sound row; `None` at the end.
+    /// The next valid row; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<(Target, Row)>, DatasetError> {
         loop {
             let record = self.records.next(self.format.ends());
@@ -66,7 +66,7 @@ impl LabelledReader {
                 Ok(sound) => return Ok(Some(sound)),
                 Err(fault) => {
                     self.report.add_fault(fault, line);
-                    // A quote too many runs rows together: look at each line of them.
+                    // An extra quote joins rows: read each of their lines separately.
                     if matches!(fault, Fault::Columns | Fault::Long) {
                         self.records.go_back();
                     }
@@ -75,7 +75,7 @@ impl LabelledReader {
         }
     }
 
-    /// What was read and left out so far, and the file's SHA-256.
+    /// The counts, and the file's SHA-256.
     ///
     /// # Errors
     /// There was no row, or too many were malformed.
@@ -96,7 +96,7 @@ fn failed(path: &Path, source: io::Error) -> DatasetError {
     DatasetError::Io { path: path.to_owned(), source }
 }
 
-/// Opens a file and looks at its first lines.
+/// Opens a file and detects its layout.
 fn begin(path: &Path) -> Result<(Records<Packed>, Format), DatasetError> {
     let mut records = Records::new(packed::open(path).map_err(|source| failed(path, source))?);
     let lines = records.peek(PEEK_LINES).map_err(|source| failed(path, source))?;
@@ -121,7 +121,7 @@ fn skip_header(records: &mut Records<Packed>) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a CSV's label column to its end.
+/// Reads a CSV's whole label column.
 fn numbers_of(
     path: &Path,
     mut records: Records<Packed>,

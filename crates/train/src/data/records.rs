@@ -1,45 +1,45 @@
-//! Cuts a stream into rows, one or more lines each, and remembers where they stood.
+//! Cuts a stream into rows of one or more lines and counts the lines.
 //!
-//! **Invariant.** At most [`ROW_BYTES_MAX`] bytes and [`ROW_LINES_MAX`] lines are looked at
-//! for one row, so a quote that is never closed costs its own line, not the rest of the
-//! file, and memory stays as it is. Deliberately absent: columns.
+//! **Invariant.** A row is searched within [`ROW_BYTES_MAX`] bytes and [`ROW_LINES_MAX`]
+//! lines, so a quote that is never closed costs one line, not the rest of the file, and
+//! memory is bounded. Deliberately absent: columns.
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// A longer row is none.
+/// Bytes of a row at most.
 pub const ROW_BYTES_MAX: usize = 64 << 10;
-/// A quoted text may have so many lines.
+/// Lines of a row at most.
 pub const ROW_LINES_MAX: usize = 64;
 
 /// Where a row ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowEnd {
-    /// With its line, whatever the quotes in it.
+    /// At the end of the line, regardless of quotes.
     Line,
-    /// With its line, and the quotes in it must come in pairs.
+    /// At the end of the line; its quotes must be balanced.
     QuotedLine,
-    /// With the first line at which all quotes are paired. A line that leaves no quoted column
-    /// open ends its row whatever the quotes within its columns (`1,6'2" tall`).
+    /// At the end of the first line at which all quotes are balanced. A line without an open
+    /// quoted column ends its row even with other quotes in its columns (`1,6'2" tall`).
     ClosedQuotes,
 }
 
-/// One row as it stands in the file.
+/// One row as in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Its first line, counted from 1.
+    /// Its first line, from 1.
     pub line: u64,
-    /// How many it has.
+    /// Number of lines.
     pub lines: u64,
     pub bytes: &'a [u8],
-    /// Whether its quotes are closed; `bytes` is the first line alone if they are not.
+    /// Whether its quotes are balanced; if not, `bytes` is only the first line.
     pub closed: bool,
 }
 
 pub struct Records<R> {
     input: BufReader<R>,
-    /// What was read; begins with the row given last.
+    /// Bytes read ahead; begins with the row returned last.
     ahead: Vec<u8>,
-    /// Bytes and lines of the row given last.
+    /// Bytes and lines of the row returned last.
     given: (usize, u64),
     first_line_bytes: usize,
     line: u64,
@@ -59,7 +59,7 @@ impl<R: Read> Records<R> {
         self.input.into_inner()
     }
 
-    /// The next lines, which stay to be read.
+    /// The next lines, without consuming them.
     pub fn peek(&mut self, lines: usize) -> io::Result<Vec<&[u8]>> {
         let mut ends = vec![self.given.0];
         while ends.len() <= lines {
@@ -97,13 +97,13 @@ impl<R: Read> Records<R> {
         Ok((lines > 0).then_some(record))
     }
 
-    /// Takes only the first line of the row given last: the next row begins at its second.
+    /// Consumes only the first line of the row returned last; the next row begins at its second.
     pub fn go_back(&mut self) {
         self.given = (self.first_line_bytes, 1);
     }
 
-    /// Where the line that begins at `start` of `ahead` ends, behind its line feed. What goes
-    /// beyond [`ROW_BYTES_MAX`] is skipped; such a line is as long as that and one more.
+    /// End of the line that begins at `start` of `ahead`, after its line feed. Bytes beyond
+    /// [`ROW_BYTES_MAX`] are skipped, so a longer line gets a length of that plus one.
     fn line_end(&mut self, start: usize) -> io::Result<Option<usize>> {
         if let Some(at) = self.ahead[start..].iter().position(|byte| *byte == b'\n') {
             return Ok(Some(start + at + 1));
@@ -115,7 +115,7 @@ impl<R: Read> Records<R> {
         let read = self.input.by_ref().take(bytes_max as u64).read_until(b'\n', &mut self.ahead)?;
         if read == bytes_max && self.ahead.last() != Some(&b'\n') {
             self.input.skip_until(b'\n')?;
-            // Where the line ends, for the next search.
+            // So that the next search finds the end of the line.
             self.ahead.pop();
             self.ahead.push(b'\n');
         }
@@ -123,9 +123,9 @@ impl<R: Read> Records<R> {
     }
 }
 
-/// Whether a quoted column goes on behind this first line of a row.
+/// Whether a quoted column continues after this first line of a row.
 fn leaves_open(line: &[u8]) -> bool {
-    // Behind a quote that closed, another one opens again: that is how one is written.
+    // Two quotes in a row are an escaped quote: the second one reopens the column.
     let (mut may_open, mut quoted) = (true, false);
     for byte in line {
         let turns = *byte == b'"' && (quoted || may_open);

@@ -1,9 +1,9 @@
-//! Who is learned from, who decides when to stop, who is held out.
+//! Splits rows into training, validation and held-out sets.
 //!
-//! **Invariant.** Sides depend on the seed and the rows alone. By user, a row's side
-//! depends on its author (on its text where the author is unknown), so nobody stands on
-//! two sides, and adding rows moves nobody. Deliberately absent: stratification; with
-//! thousands of rows the shares agree anyway.
+//! **Invariant.** The split depends only on the seed and the rows. With the split by user, a
+//! row's set depends on its author (on its text if the author is unknown), so no author is in
+//! two sets, and adding rows moves no author. Deliberately absent: stratification; with
+//! thousands of rows the class shares are equal anyway.
 
 use std::collections::HashSet;
 
@@ -16,24 +16,24 @@ use super::Row;
 
 /// Share of rows held out.
 const HELD_OUT: f64 = 0.2;
-/// Share of rows to validate on, out of the others.
+/// Share of the other rows used for validation.
 const VALIDATION: f64 = 0.05;
 
-/// How rows are parted.
+/// How rows are split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum SplitBy {
-    /// No author on two sides; rows without an author by their text
+    /// No author in two sets; rows without an author by their text
     User,
     /// Each row by itself
     Random,
-    /// The latest rows held out, those before them to validate; rows without a date are
-    /// learned from
+    /// The latest rows held out, those before them for validation; rows without a date are in
+    /// the training set
     Time,
 }
 
 impl SplitBy {
-    /// The word for it in manifests.
+    /// Its name in manifests.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -43,24 +43,25 @@ impl SplitBy {
     }
 }
 
-/// Rows of the three sides, in the order of the file.
+/// The three sets, each in the order of the file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Split<'a> {
-    /// Learned from.
+    /// Training set.
     pub train: Vec<&'a Row>,
-    /// Decide when to stop.
+    /// Validation set: decides when to stop.
     pub validation: Vec<&'a Row>,
-    /// Measured on, once.
+    /// Held-out set: measured on once.
     pub held_out: Vec<&'a Row>,
 }
 
-/// Parts rows: 20 % held out, 5 % of the rest to validate. By time, of the rows with a date.
+/// Splits rows: 20 % held out, 5 % of the rest for validation. With the split by time, of the
+/// rows that have a date.
 pub fn split(rows: &[Row], by: SplitBy, seed: u64) -> Split<'_> {
     let mut dates: Vec<DateTime<Utc>> = rows.iter().filter_map(|row| row.created_at).collect();
     dates.sort_unstable();
-    let mut sides = Split::default();
+    let mut sets = Split::default();
     for row in rows {
-        // From the end of the time, or of the interval that the seed and the key draw from.
+        // In 0..1: by time, the share of later rows; else a pseudorandom number.
         let place = match by {
             SplitBy::User if row.user.is_empty() => {
                 unit_interval(seed, &format!("text {}", row.text))
@@ -73,26 +74,26 @@ pub fn split(rows: &[Row], by: SplitBy, seed: u64) -> Split<'_> {
             }),
         };
         if place < HELD_OUT {
-            sides.held_out.push(row);
+            sets.held_out.push(row);
         } else if place < HELD_OUT + (1.0 - HELD_OUT) * VALIDATION {
-            sides.validation.push(row);
+            sets.validation.push(row);
         } else {
-            sides.train.push(row);
+            sets.train.push(row);
         }
     }
-    sides
+    sets
 }
 
-/// Parts `own` rows as [`split`] does, and learns from `also`, but from none of its rows by an
-/// author, or of a time, that is validated or held out.
+/// Splits `own` rows as [`split`] does and adds the rows of `also` to the training set, except
+/// those whose author or time is in the validation or held-out set.
 pub(crate) fn split_with_further_rows<'a>(
     own: &'a [Row],
     also: &'a [Row],
     by: SplitBy,
     seed: u64,
 ) -> Split<'a> {
-    let mut sides = split(own, by, seed);
-    let kept_back = || sides.validation.iter().chain(&sides.held_out);
+    let mut sets = split(own, by, seed);
+    let kept_back = || sets.validation.iter().chain(&sets.held_out);
     let users: HashSet<String> = kept_back().map(|row| row.user.to_lowercase()).collect();
     let earliest = kept_back().filter_map(|row| row.created_at).min();
     let leaks = |row: &&Row| match by {
@@ -103,13 +104,15 @@ pub(crate) fn split_with_further_rows<'a>(
     let sound: Vec<&Row> = also.iter().filter(|row| !leaks(row)).collect();
     if sound.len() < also.len() {
         let left_out = also.len() - sound.len();
-        eprintln!("{left_out} further rows are by authors, or of a time, held out: left out");
+        eprintln!(
+            "{left_out} further rows left out: their author or time is in the held-out or validation set"
+        );
     }
-    sides.train.extend(sound);
-    sides
+    sets.train.extend(sound);
+    sets
 }
 
-/// Rows to fit on, and rows to report on: halves, by text.
+/// Two halves by a hash of the text: rows to fit on, and rows to report on.
 pub(crate) fn halves<'a>(rows: impl IntoIterator<Item = &'a Row>) -> (Vec<&'a Row>, Vec<&'a Row>) {
     rows.into_iter().partition(|row| unit_interval(0, &row.text) < 0.5)
 }
@@ -140,30 +143,30 @@ mod tests {
     fn shares_and_seeds() {
         let rows = rows();
         for by in [SplitBy::User, SplitBy::Random, SplitBy::Time] {
-            let sides = split(&rows, by, 7);
+            let sets = split(&rows, by, 7);
             let dated = rows.iter().filter(|row| row.created_at.is_some()).count();
             let whole = if by == SplitBy::Time { dated } else { rows.len() };
-            let share = sides.held_out.len() as f64 / whole as f64;
+            let share = sets.held_out.len() as f64 / whole as f64;
             assert!((share - 0.2).abs() < 0.02, "{by:?}: {share}");
-            let share = sides.validation.len() as f64 / whole as f64;
+            let share = sets.validation.len() as f64 / whole as f64;
             assert!((share - 0.04).abs() < 0.01, "{by:?}: {share}");
-            let all = sides.train.len() + sides.validation.len() + sides.held_out.len();
+            let all = sets.train.len() + sets.validation.len() + sets.held_out.len();
             assert_eq!(all, rows.len(), "{by:?}");
-            assert_eq!(split(&rows, by, 7), sides, "{by:?}: same seed, same sides");
-            assert_eq!(split(&rows, by, 8) == sides, by == SplitBy::Time, "{by:?}");
+            assert_eq!(split(&rows, by, 7), sets, "{by:?}: same seed, same sets");
+            assert_eq!(split(&rows, by, 8) == sets, by == SplitBy::Time, "{by:?}");
         }
     }
 
     #[test]
-    fn nobody_stands_on_two_sides() {
+    fn no_author_is_in_two_sets() {
         let rows = rows();
-        let sides = split(&rows, SplitBy::User, 7);
+        let sets = split(&rows, SplitBy::User, 7);
         let (train, validation, held) =
-            (users(&sides.train), users(&sides.validation), users(&sides.held_out));
+            (users(&sets.train), users(&sets.validation), users(&sets.held_out));
         assert!(train.is_disjoint(&held) && train.is_disjoint(&validation));
         assert!(validation.is_disjoint(&held));
-        let sides = split(&rows, SplitBy::Random, 7);
-        assert!(!users(&sides.train).is_disjoint(&users(&sides.held_out)));
+        let sets = split(&rows, SplitBy::Random, 7);
+        assert!(!users(&sets.train).is_disjoint(&users(&sets.held_out)));
     }
 
     #[test]
@@ -171,17 +174,17 @@ mod tests {
         let rows = rows();
         let (own, also) = rows.split_at(10_000);
         for by in [SplitBy::User, SplitBy::Time] {
-            let (alone, sides) = (split(own, by, 7), split_with_further_rows(own, also, by, 7));
-            assert_eq!((&alone.validation, &alone.held_out), (&sides.validation, &sides.held_out));
-            let added = sides.train.len() - alone.train.len();
+            let (alone, sets) = (split(own, by, 7), split_with_further_rows(own, also, by, 7));
+            assert_eq!((&alone.validation, &alone.held_out), (&sets.validation, &sets.held_out));
+            let added = sets.train.len() - alone.train.len();
             assert!(added > 1_000 && added < also.len(), "{by:?}: {added}");
             match by {
                 SplitBy::User => {
-                    assert!(users(&sides.train).is_disjoint(&users(&sides.held_out)));
+                    assert!(users(&sets.train).is_disjoint(&users(&sets.held_out)));
                 }
                 _ => {
-                    let latest = sides.train.iter().filter_map(|row| row.created_at).max();
-                    assert!(latest < sides.held_out.iter().filter_map(|row| row.created_at).min());
+                    let latest = sets.train.iter().filter_map(|row| row.created_at).max();
+                    assert!(latest < sets.held_out.iter().filter_map(|row| row.created_at).min());
                 }
             }
         }
@@ -194,13 +197,13 @@ mod tests {
     #[test]
     fn the_latest_are_held_out() {
         let rows = rows();
-        let sides = split(&rows, SplitBy::Time, 7);
+        let sets = split(&rows, SplitBy::Time, 7);
         let dates =
             |rows: &[&Row]| -> Vec<_> { rows.iter().filter_map(|r| r.created_at).collect() };
         let (train, validation, held) =
-            (dates(&sides.train), dates(&sides.validation), dates(&sides.held_out));
+            (dates(&sets.train), dates(&sets.validation), dates(&sets.held_out));
         assert!(train.iter().max() < validation.iter().min());
         assert!(validation.iter().max() < held.iter().min());
-        assert_eq!(held.len(), sides.held_out.len(), "rows without a date are learned from");
+        assert_eq!(held.len(), sets.held_out.len(), "rows without a date are in the training set");
     }
 }

@@ -1,11 +1,10 @@
-//! Adam (Kingma and Ba 2015), with its state in the open so that a training can be
-//! stopped and taken up again.
+//! The optimiser Adam (Kingma and Ba 2015), with accessible state for checkpoints.
 //!
-//! **Invariant.** With dense gradients it takes the very steps of PyTorch's `AdamW`, which are
-//! those of `Adam` where nothing decays; of a sparse gradient it moves the rows named and no
-//! others, as PyTorch's `SparseAdam` does: most words stand in no batch. What a network
-//! computes with in half precision is learned in single precision (Micikevicius et al. 2018).
-//! Matrices decay (Loshchilov and Hutter 2019), biases and LayerNorms do not, as in BERT.
+//! **Invariant.** With dense gradients its steps equal those of PyTorch's `AdamW` (without
+//! weight decay, those of `Adam`). With a sparse gradient it updates only the rows in the
+//! gradient, as PyTorch's `SparseAdam` does: most words occur in no given batch. A network that
+//! computes in bfloat16 is updated in single precision (Micikevicius et al. 2018). Weight decay
+//! applies to matrices (Loshchilov and Hutter 2019), not to biases and LayerNorms, as in BERT.
 
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
@@ -23,20 +22,20 @@ pub(super) struct Adam {
     pub(super) steps: i32,
 }
 
-/// One array to learn, with the decaying means of its gradient and of its square.
+/// One trainable array, with the moving means of its gradient and of the squared gradient.
 pub(super) struct Parameter {
     pub(super) name: String,
-    /// What the network computes with.
+    /// The array that the network computes with.
     used: Tensor,
-    /// What is learned: the same numbers, or finer ones.
+    /// The array that is updated: the same one, or a copy in single precision.
     pub(super) value: Tensor,
     pub(super) mean: Tensor,
     pub(super) square: Tensor,
 }
 
 impl Adam {
-    /// For all trainable variables, in the order of their names; `half` lets the network
-    /// compute in bfloat16 until [`Adam::finish`].
+    /// An optimiser of all trainable variables, ordered by name. With `half`, the network
+    /// computes in bfloat16 until [`Adam::finish`].
     pub(super) fn new(variables: &mut VarStore, half: bool) -> Self {
         let mut parameters: Vec<Parameter> = (variables.variables().into_iter())
             .filter(|(_, value)| value.requires_grad())
@@ -53,7 +52,7 @@ impl Adam {
         Self { parameters, half, steps: 0 }
     }
 
-    /// Lets the network compute with what was learned, or loaded.
+    /// Copies the updated or loaded values into the network.
     pub(super) fn publish(&mut self) {
         if self.half {
             let copy = |it: &mut Parameter| it.used.copy_(&it.value);
@@ -61,7 +60,7 @@ impl Adam {
         }
     }
 
-    /// Puts `values` into the network, in single precision.
+    /// Copies `values` into the network, in single precision.
     pub(super) fn finish(mut self, variables: &mut VarStore, values: &[Tensor]) {
         if self.half {
             variables.float();
@@ -76,13 +75,13 @@ impl Adam {
         &self.parameters
     }
 
-    /// Forgets the gradients of the step before; those of `loss.backward()` add up from here.
+    /// Clears the gradients of the previous step; calls of `loss.backward()` then accumulate.
     pub(super) fn begin(&mut self) {
         self.parameters.iter_mut().for_each(|parameter| parameter.used.zero_grad());
     }
 
-    /// Shortens the gradient to a norm of `norm_max` where it is longer (Pascanu et al. 2013),
-    /// and takes one step of `rate`; matrices first lose the share `rate * decay`.
+    /// Clips the gradient to the norm `norm_max` (Pascanu et al. 2013) and takes one step with
+    /// learning rate `rate`; matrices are first multiplied by `1 - rate * decay`.
     pub(super) fn step(&mut self, rate: f64, norm_max: f64, decay: f64) {
         tch::no_grad(|| {
             let gradients: Vec<Gradient> =
@@ -104,9 +103,9 @@ impl Adam {
     }
 }
 
-/// A gradient: of all rows, or of some.
+/// A gradient of all rows of an array, or of some.
 struct Gradient {
-    /// Which rows; all where absent. Shape [rows].
+    /// Which rows, shape [rows]; `None` means all.
     rows: Option<Tensor>,
     values: Tensor,
 }
@@ -132,8 +131,8 @@ impl Gradient {
 
 impl Parameter {
     fn update(&mut self, gradient: Gradient, scale: f64, rate: f64, unbias: f64) {
-        // All in the gradient's own memory: fresh memory for the table of a transformer costs
-        // more than the arithmetic.
+        // Computed in place in the gradient: allocating memory for a transformer's word table
+        // costs more than the arithmetic.
         let mut work = gradient.values;
         let mut step = |value: &mut Tensor, mean: &mut Tensor, square: &mut Tensor| {
             let _ = work.g_mul_scalar_(scale);
@@ -170,7 +169,7 @@ mod tests {
         Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap()
     }
 
-    /// (w - target)^2, unevenly scaled, with a long gradient at first.
+    /// (w - target)^2, scaled differently per element, with a large gradient at first.
     fn loss(w: &Tensor) -> Tensor {
         let scales = Tensor::from_slice(&[1f32, 10.0, 0.1]);
         ((w - Tensor::from_slice(&[1f32, -2.0, 3.0])).square() * scales).sum(Kind::Float)
@@ -233,7 +232,7 @@ mod tests {
         }
     }
 
-    /// A thousand steps too small for eight bits of mantissa arrive none the less.
+    /// A thousand steps, each too small for the eight bits of a bfloat16 mantissa, add up.
     #[test]
     fn half_precision_learns_in_single() {
         let (mut variables, w) = weights(&[3]);

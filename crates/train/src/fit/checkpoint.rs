@@ -1,9 +1,8 @@
-//! A training that was stopped, on disk.
+//! The state of a stopped training on disk.
 //!
-//! **Invariant.** A checkpoint is written whole or not at all, and is taken up only by the
-//! very training that wrote it: same command, data and program. It then ends with the
-//! weights it would have had without the stop. Deliberately absent: more than the last
-//! one.
+//! **Invariant.** A checkpoint is written atomically, and only the training that wrote it
+//! resumes from it: same command, data and program. The resumed training ends with the weights
+//! of an uninterrupted one. Deliberately absent: older checkpoints, and what the state means.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,39 +17,39 @@ use monitor_model::{StoredPrecision, Weights, WeightsError};
 
 /// Folder of unfinished trainings in a folder of models.
 const RUNS: &str = ".runs";
-/// Both halves in one file: eight bytes of length, the JSON half, the arrays.
+/// File name. Format: length of the JSON (8 bytes, little endian), JSON, arrays.
 const FILE: &str = "checkpoint";
 
-/// Where one training keeps its checkpoint.
+/// Location of one training's checkpoint.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkpoint {
     folder: PathBuf,
-    /// What makes it this training.
+    /// Identifies the training: command, data and program.
     fingerprint: String,
-    /// What was typed, for the message to somebody who takes up another.
+    /// Command line, for the error message if another training tries to resume.
     command: String,
 }
 
-/// A checkpoint that cannot be written or taken up.
+/// A checkpoint cannot be written or resumed from.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// There is none.
-    #[error("{} holds no checkpoint to resume from: leave --resume out to begin anew", .0.display())]
+    #[error("{} holds no checkpoint to resume from: leave --resume out to start over", .0.display())]
     None(PathBuf),
-    /// It belongs to another training.
+    /// Another training wrote it.
     #[error(
         "the checkpoint in {} was written by another training, or on other data: `{command}` (files \
-         without their folders); run that with --resume, or leave --resume out to begin anew",
+         without their folders); run that with --resume, or leave --resume out to start over",
         .path.display()
     )]
     Other {
-        /// Where it lies.
+        /// Its file.
         path: PathBuf,
-        /// What wrote it.
+        /// Command that wrote it.
         command: String,
     },
     /// It is damaged.
-    #[error("{}: {reason}; leave --resume out to begin anew", .path.display())]
+    #[error("{}: {reason}; leave --resume out to start over", .path.display())]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -62,7 +61,7 @@ pub enum CheckpointError {
     Io {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -75,18 +74,18 @@ struct Head<S> {
     state: S,
 }
 
-/// Whether a training of `name` was stopped in the folder of models `output`.
+/// Whether the folder of models `output` has a checkpoint of a stopped training of `name`.
 pub fn is_unfinished(output: &Path, name: &str) -> bool {
     output.join(RUNS).join(name).join(FILE).exists()
 }
 
 impl Checkpoint {
-    /// The place of `name`'s checkpoint in the folder of models `output`.
+    /// Location of `name`'s checkpoint in the folder of models `output`.
     pub(super) fn new(output: &Path, name: &str, fingerprint: String, command: String) -> Self {
         Self { folder: output.join(RUNS).join(name), fingerprint, command }
     }
 
-    /// Writes the state and the arrays, in place of those of before.
+    /// Writes the state and the arrays, replacing the previous ones.
     pub(super) fn save<S: Serialize>(
         &self,
         state: &S,
@@ -111,7 +110,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Reads the state back, and the arrays into those given.
+    /// Reads the state, and copies the stored arrays into those given.
     pub(super) fn load<S: DeserializeOwned>(
         &self,
         arrays: &mut HashMap<String, Tensor>,
@@ -141,20 +140,20 @@ impl Checkpoint {
         Ok(head.state)
     }
 
-    /// Says so where another training, or an earlier one, is given up by this one.
-    pub(super) fn begin_anew(&self) {
+    /// Prints a warning if this training discards the checkpoint of a stopped one.
+    pub(super) fn warn_if_discarded(&self) {
         let path = self.folder.join(FILE);
         if path.exists() {
             eprintln!(
-                "{}: a stopped training is given up (--resume would go on with it)",
+                "{}: discarding the checkpoint of a stopped training (--resume would continue it)",
                 path.display()
             );
         }
     }
 
-    /// Removes it: the training is over.
+    /// Removes it after the training.
     pub(crate) fn remove(&self) {
-        // What stays behind is overwritten by the next training of this name.
+        // A remaining file is overwritten by the next training of this name.
         let _ = fs::remove_dir_all(&self.folder);
         let _ = self.folder.parent().map(fs::remove_dir);
     }

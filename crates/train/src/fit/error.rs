@@ -8,35 +8,38 @@ use crate::data::EmbeddingError;
 /// Why a model could not be fitted.
 #[derive(Debug, thiserror::Error)]
 pub enum FitError {
-    /// Word embeddings will not do.
+    /// The word embeddings are invalid.
     #[error(transparent)]
     Embeddings(#[from] EmbeddingError),
-    /// The teacher learned from rows that the pupil is measured on, or may have.
+    /// The teacher may have been trained on rows that the student is measured on.
     #[error(
-        "{teacher} cannot teach here: it held out other rows or learned from other files, so that the \
-         new model would be measured on rows that its teacher learned from; give the --data, --test, --rows, --also, --seed and \
-         --split that {teacher} was trained with (monitor models show {teacher})"
+        "{teacher} cannot teach here: it held out other rows or was trained on other files, so the \
+         new model would be measured on rows that its teacher has seen; give the --data, --test, \
+         --rows, --also, --seed and --split that {teacher} was trained with (monitor models show \
+         {teacher})"
     )]
     OtherTeacher {
         /// Which model.
         teacher: String,
     },
-    /// A transformer is not trained from nothing.
+    /// A transformer needs pretrained weights.
     #[error(
-        "a transformer begins with pretrained weights: give their folder (--base), or fetch them \
+        "a transformer needs pretrained weights: give their folder (--base), or fetch them \
          first (monitor models fetch distilbert-base-uncased)"
     )]
     NoBase,
-    /// A checkpoint could not be written or taken up.
+    /// A checkpoint cannot be written or resumed from.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// Somebody asked to stop.
-    #[error("stopped; everything so far is kept. To go on, give the same command with --resume")]
+    /// Stopped by request; the checkpoint is kept.
+    #[error("stopped; the progress is kept. To continue, give the same command with --resume")]
     Stopped,
-    /// Somebody asked to stop what cannot be resumed, nor need be.
-    #[error("stopped; nothing is kept, since this family takes a minute: run the same again")]
+    /// Stopped by request; this family has no checkpoint.
+    #[error(
+        "stopped; nothing is kept, because this family trains within a minute: run the command again"
+    )]
     Abandoned,
-    /// The loss is no number any more.
+    /// The loss is not finite.
     #[error("training diverged in epoch {epoch}: the loss is {loss}")]
     Diverged {
         /// Epoch, from 1.
@@ -44,10 +47,10 @@ pub enum FitError {
         /// The loss.
         loss: f64,
     },
-    /// The model could not be written or opened.
+    /// A model cannot be opened.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    /// The new model failed on a row.
+    /// The teacher failed on a row.
     #[error(transparent)]
     Classify(#[from] ClassifyError),
 }

@@ -1,7 +1,7 @@
-//! What differs between families: shape, encoder, recipe.
+//! What differs between families: shape, encoder, hyperparameters.
 //!
-//! **Invariant.** Rows are encoded by the very encoder that will serve. A further family
-//! is one more arm in [`fit`]. Deliberately absent: the loop itself; see `trainer.rs`.
+//! **Invariant.** The encoder used in training is the one used when scoring. A new family is
+//! one more arm in [`fit`]. Deliberately absent: the training loop; see `trainer.rs`.
 
 use std::collections::HashMap;
 
@@ -30,9 +30,9 @@ pub enum Family {
     LogisticTfidf,
     /// The mean of word vectors and a dense layer: the base Keras network.
     Dense,
-    /// LSTM over word vectors; reads them in order.
+    /// LSTM over word vectors.
     Lstm,
-    /// BERT or DistilBERT, pretrained elsewhere and fine-tuned here.
+    /// A pretrained BERT or DistilBERT, fine-tuned.
     Transformer,
 }
 
@@ -41,7 +41,7 @@ impl Family {
     pub const ALL: [Self; 5] =
         [Self::LogisticHash, Self::LogisticTfidf, Self::Dense, Self::Lstm, Self::Transformer];
 
-    /// Name of the family, and of its model unless told otherwise.
+    /// Name of the family, and default name of its model.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::LogisticHash => "logistic-hash",
@@ -53,8 +53,8 @@ impl Family {
     }
 }
 
-/// Early stopping as the study had it. Where the rate falls, the epochs are few enough that
-/// the best weights are nearly always the last.
+/// Early stopping as in the study. With a falling learning rate and few epochs, the last weights
+/// are nearly always the best.
 const PATIENCE: usize = 5;
 
 const DENSE_RECIPE: Recipe = Recipe {
@@ -69,7 +69,7 @@ const DENSE_RECIPE: Recipe = Recipe {
     dropout: 0.4,
     word_dropout: 0.1,
 };
-/// Our own form's; public for the benchmark, which trains the same in PyTorch.
+/// For the `tweet` preset; public for the benchmark, which trains the same network in PyTorch.
 pub const LSTM_RECIPE: Recipe = Recipe {
     epochs_max: 6,
     patience: PATIENCE,
@@ -82,8 +82,8 @@ pub const LSTM_RECIPE: Recipe = Recipe {
     dropout: 0.5,
     word_dropout: 0.15,
 };
-/// The study's: Adam at Keras' rate, which stays, and no dropout. (Keras adds 1e-7 where
-/// PyTorch and we add 1e-8.)
+/// The study's: Adam with Keras' constant default learning rate, and no dropout. (Keras'
+/// epsilon is 1e-7; PyTorch's and ours is 1e-8.)
 const STUDY_RECIPE: Recipe = Recipe {
     epochs_max: 20,
     patience: PATIENCE,
@@ -97,7 +97,7 @@ const STUDY_RECIPE: Recipe = Recipe {
     word_dropout: 0.0,
 };
 
-/// The study's for DistilBERT, with BERT's decay: AdamW at 2e-5 after a rise.
+/// The study's for DistilBERT, with BERT's weight decay: AdamW at 2e-5 after a warm-up.
 pub(super) const TRANSFORMER_RECIPE: Recipe = Recipe {
     epochs_max: 4,
     patience: PATIENCE,
@@ -111,64 +111,64 @@ pub(super) const TRANSFORMER_RECIPE: Recipe = Recipe {
     word_dropout: 0.0,
 };
 
-/// Words of our own form: how many, and how often one must occur.
+/// Vocabulary of the `tweet` preset: words at most, and occurrences of a word at least.
 const VOCABULARY_MAX: usize = 24_000;
 const WORD_COUNT_MIN: usize = 3;
-/// Numbers of a word and of a direction in our own form.
+/// Width of a word vector and of an LSTM direction in the `tweet` preset.
 const WIDTH: usize = 128;
 const HIDDEN: usize = 128;
-/// Numbers of the dense layer.
+/// Width of the dense layer.
 const DENSE_HIDDEN: usize = 64;
 const SEQUENCE: Sequence = Sequence { words_max: 48, padded: false, frequent_max: None };
-/// The study's: every word has a vector, the 2,500 most frequent are read, the last 25 of a
-/// tweet.
+/// The study's: every word has a vector; the last 25 words of a tweet are read, among the 2,500
+/// most frequent.
 const STUDY_SEQUENCE: Sequence =
     Sequence { words_max: 25, padded: true, frequent_max: Some(2_500) };
 
-/// A trained model, before it is written.
+/// A fitted model, not yet registered.
 pub(crate) struct Trained {
     pub(crate) architecture: Architecture,
     pub(crate) weights: Weights,
     pub(crate) vocabulary: Option<Vocabulary>,
     pub(crate) ngrams: Option<Ngrams>,
     pub(crate) transformer: Option<TransformerFiles>,
-    /// All numbers, and those that were learned.
+    /// All parameters, and the trainable ones.
     pub(crate) parameters: (usize, usize),
-    /// Where word vectors came from.
+    /// Files that initialised the weights.
     pub(crate) embeddings: Vec<Source>,
-    /// Where it kept its checkpoint, to be removed when the model is registered.
+    /// Its checkpoint, to be removed when the model is registered.
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// The course of the training; empty where there are no epochs.
+    /// One entry per epoch; empty for the logistic families.
     pub(crate) history: Vec<Epoch>,
 }
 
-/// Trains the family that is asked for; networks learn `targets`, one for each row to learn
-/// from, the others labels.
+/// Fits the requested family on `split.train`. Networks fit `targets`, one per row; the logistic
+/// families fit the labels.
 pub(crate) fn fit(
     request: &TrainingRequest<'_>,
-    sides: &Split<'_>,
+    split: &Split<'_>,
     targets: &[f32],
 ) -> Result<Trained, FitError> {
     let TrainingRequest { seed, threads, stop, .. } = *request;
     let settings = Settings { analyzer: &request.analyzer, seed, threads, stop };
     match request.family {
         Family::LogisticHash => {
-            let fitted = linear::fit_hash(&sides.train, settings);
+            let fitted = linear::fit_hash(&split.train, settings);
             let HashModel { shape, weights } = fitted.ok_or(FitError::Abandoned)?;
             let architecture = Architecture::LogisticHash(shape);
             let parameters = (1 << shape.buckets_log2) + 1;
             Ok(linear_model(architecture, weights, None, (parameters, parameters)))
         }
         Family::LogisticTfidf => {
-            let fitted = linear::fit_tfidf(&sides.train, TFIDF_LENGTHS, settings);
+            let fitted = linear::fit_tfidf(&split.train, TFIDF_LENGTHS, settings);
             let TfidfModel { shape, weights, ngrams } = fitted.ok_or(FitError::Abandoned)?;
             let architecture = Architecture::LogisticTfidf(shape);
             let parameters = (2 * shape.ngrams + 1, shape.ngrams + 1);
             Ok(linear_model(architecture, weights, Some(ngrams), parameters))
         }
-        Family::Dense => neural(request, sides, targets, Neural::Dense),
-        Family::Lstm => neural(request, sides, targets, Neural::Lstm),
-        Family::Transformer => transformer(request, sides, targets),
+        Family::Dense => neural(request, split, targets, Neural::Dense),
+        Family::Lstm => neural(request, split, targets, Neural::Lstm),
+        Family::Transformer => transformer(request, split, targets),
     }
 }
 
@@ -191,7 +191,7 @@ fn linear_model(
     }
 }
 
-/// The families that the loop trains.
+/// The word-vector families, which the training loop fits.
 enum Neural {
     Dense,
     Lstm,
@@ -199,13 +199,13 @@ enum Neural {
 
 fn neural(
     request: &TrainingRequest<'_>,
-    sides: &Split<'_>,
+    split: &Split<'_>,
     targets: &[f32],
     family: Neural,
 ) -> Result<Trained, FitError> {
     let study = request.analyzer.preset() == Preset::Study;
     let sequence = if study { STUDY_SEQUENCE } else { SEQUENCE };
-    let (vocabulary, counts) = words(request, sides, sequence);
+    let (vocabulary, counts) = words(request, split, sequence);
     let fitting = if study { Fitting::AsTheyAre } else { Fitting::To(WIDTH) };
     let vectors = match request.embeddings.as_slice() {
         [] => None,
@@ -243,12 +243,13 @@ fn neural(
     }
     let recipe = if study { STUDY_RECIPE } else { recipe };
     let encoder = WordIds::new(request.analyzer.clone(), vocabulary.clone(), sequence);
-    let train = encode(&encoder, &sides.train, Some(targets));
-    let validation = encode(&encoder, &sides.validation, None);
+    let train = encode(&encoder, &split.train, Some(targets));
+    let validation = encode(&encoder, &split.validation, None);
     let sources = vectors.map_or_else(Vec::new, |vectors| vectors.sources);
-    let lesson = Lesson { sources: &sources, recipe, unknown: vocabulary.unknown(), half: false };
+    let training =
+        NetworkTraining { sources: &sources, recipe, unknown: vocabulary.unknown(), half: false };
     let (history, checkpoint) =
-        learn(request, sides, network.as_mut(), (&train, &validation), lesson)?;
+        train_network(request, split, network.as_mut(), (&train, &validation), training)?;
     Ok(Trained {
         architecture,
         weights: network.weights(),
@@ -262,40 +263,40 @@ fn neural(
     })
 }
 
-/// Puts other vectors, shape [vocabulary, width], in place of the first ones.
+/// Replaces the initial word vectors; `vectors` has shape [vocabulary, width].
 fn set_word_vectors(network: &dyn Network, vectors: &Tensor) {
     let mut table =
         network.variables().variables().remove("embedding.weight").expect("both have a table");
     tch::no_grad(|| table.copy_(vectors));
 }
 
-/// How a network is taught.
-struct Lesson<'a> {
-    /// Files it begins with.
+/// How to train a network.
+struct NetworkTraining<'a> {
+    /// Files that initialised its weights.
     sources: &'a [Source],
     recipe: Recipe,
     unknown: Option<u32>,
     half: bool,
 }
 
-/// Trains the network on rows to learn from and to validate.
-fn learn(
+/// Trains the network; returns its history and its checkpoint.
+fn train_network(
     request: &TrainingRequest<'_>,
-    sides: &Split<'_>,
+    split: &Split<'_>,
     network: &mut dyn Network,
     (train, validation): (&[Example], &[Example]),
-    lesson: Lesson<'_>,
+    training: NetworkTraining<'_>,
 ) -> Result<(Vec<Epoch>, Checkpoint), FitError> {
-    let Lesson { sources, recipe, unknown, half } = lesson;
+    let NetworkTraining { sources, recipe, unknown, half } = training;
     let recipe = Recipe {
         epochs_max: request.epochs_max.unwrap_or(recipe.epochs_max),
         batch_rows: request.batch_rows.unwrap_or(recipe.batch_rows),
         learning_rate: request.learning_rate.unwrap_or(recipe.learning_rate),
         ..recipe
     };
-    // What is taught, which a teacher of the same name may have changed.
+    // Part of the fingerprint: a teacher of the same name may give other targets.
     let targets: Vec<u8> = train.iter().flat_map(|row| row.target.to_le_bytes()).collect();
-    let checkpoint = checkpoint(request, sides, sources, &sha256(&targets));
+    let checkpoint = checkpoint(request, split, sources, &sha256(&targets));
     let run = trainer::Run {
         name: &request.name,
         recipe,
@@ -309,15 +310,15 @@ fn learn(
     Ok((trainer::fit(network, train, validation, &run)?, checkpoint))
 }
 
-/// Where this training, on these very data, keeps its checkpoint.
+/// The checkpoint of this training on exactly these data.
 fn checkpoint(
     request: &TrainingRequest<'_>,
-    sides: &Split<'_>,
+    split: &Split<'_>,
     embeddings: &[Source],
     taught: &str,
 ) -> Checkpoint {
     let TrainingRequest { command, threads, device, .. } = request;
-    let (train, validation) = (rows_sha256(&sides.train), rows_sha256(&sides.validation));
+    let (train, validation) = (rows_sha256(&split.train), rows_sha256(&split.validation));
     let lists = request.analyzer.lexicon().map(|lexicon| sha256(lexicon.to_text().as_bytes()));
     let about = format!(
         "{command} {threads} {device:?} {train} {validation} {taught} {embeddings:?} {lists:?} {} \
@@ -327,33 +328,38 @@ fn checkpoint(
     Checkpoint::new(&request.output, &request.name, sha256(about.as_bytes()), command.clone())
 }
 
-/// Fine-tunes a pretrained transformer. Texts are cut to the 95 % quantile of their lengths
-/// in tokens, as in the study, rounded up to a multiple of eight.
+/// Fine-tunes a pretrained transformer. Texts are truncated to the 95 % quantile of their
+/// lengths in tokens, as in the study, rounded up to a multiple of eight.
 fn transformer(
     request: &TrainingRequest<'_>,
-    sides: &Split<'_>,
+    split: &Split<'_>,
     targets: &[f32],
 ) -> Result<Trained, FitError> {
     let base = request.base.as_deref().ok_or(FitError::NoBase)?;
     let base = Pretrained::read(base)?;
     let positions = base.config().positions();
-    let mut train = encode(&base.tokenizer(positions)?, &sides.train, Some(targets));
+    let mut train = encode(&base.tokenizer(positions)?, &split.train, Some(targets));
     let mut lengths: Vec<usize> = train.iter().map(|row| row.ids.len()).collect();
     lengths.sort_unstable();
     let quantile = lengths[(lengths.len() - 1) * 95 / 100];
     let tokens_max = quantile.next_multiple_of(8).min(positions);
     let tokenizer = base.tokenizer(tokens_max)?;
-    for (example, row) in train.iter_mut().zip(&sides.train) {
+    for (example, row) in train.iter_mut().zip(&split.train) {
         if example.ids.len() > tokens_max {
             example.ids = tokenizer.encode(&row.text).ids;
         }
     }
-    let validation = encode(&tokenizer, &sides.validation, None);
+    let validation = encode(&tokenizer, &split.validation, None);
     let mut network = base.network(tokens_max, request.device)?;
     let sources = vec![base.source().clone()];
-    let lesson =
-        Lesson { sources: &sources, recipe: TRANSFORMER_RECIPE, unknown: None, half: request.half };
-    let (history, checkpoint) = learn(request, sides, &mut network, (&train, &validation), lesson)?;
+    let training = NetworkTraining {
+        sources: &sources,
+        recipe: TRANSFORMER_RECIPE,
+        unknown: None,
+        half: request.half,
+    };
+    let (history, checkpoint) =
+        train_network(request, split, &mut network, (&train, &validation), training)?;
     Ok(Trained {
         architecture: Architecture::Transformer(base.config().shape(tokens_max)),
         weights: network.weights(),
@@ -371,14 +377,14 @@ fn transformer(
     })
 }
 
-/// The words of the rows to learn from, and how often each occurs. The study's form knows
-/// every word and leaves out others.
+/// Vocabulary of the training set, and how often each word occurs. The study's vocabulary has
+/// every word and no id for unknown words.
 fn words(
     request: &TrainingRequest<'_>,
-    sides: &Split<'_>,
+    split: &Split<'_>,
     sequence: Sequence,
 ) -> (Vocabulary, HashMap<String, usize>) {
-    let rows: Vec<Vec<String>> = (sides.train.iter())
+    let rows: Vec<Vec<String>> = (split.train.iter())
         .map(|row| request.analyzer.words(&row.text, sequence.analysed_max()))
         .collect();
     let texts = rows.iter().map(Vec::as_slice);
@@ -394,7 +400,7 @@ fn words(
     (vocabulary, counts)
 }
 
-/// Encodes rows; their labels are the targets where no others are given.
+/// Encodes rows; without `targets`, the labels are the targets.
 fn encode(encoder: &dyn Encoder, rows: &[&Row], targets: Option<&[f32]>) -> Vec<Example> {
     let example = |(place, row): (usize, &&Row)| Example {
         ids: encoder.encode(&row.text).ids,

@@ -3,11 +3,11 @@
 //! `logistic-hash` sees words and pairs of words in buckets; each row has length 1.
 //! `logistic-tfidf` sees the n-grams that are frequent enough, scaled by their idf:
 //! ln((1 + rows) / (1 + rows with it)) + 1, as scikit-learn smooths it. Character n-grams
-//! are many and alike, so they count [`CHARACTERS_SCALE`] of that, which serves better than
-//! to scale words and characters to length 1 apart.
+//! are many and correlated, so they are scaled by [`CHARACTERS_SCALE`], which gives a lower
+//! validation loss than scaling words and characters to length 1 separately.
 //!
-//! **Invariant.** Rows are encoded by the very encoder that will serve, and nothing depends
-//! on the number of threads. Deliberately absent: a search for the constants below; each
+//! **Invariant.** The encoder used in training is the one used when scoring, and nothing
+//! depends on the number of threads. Deliberately absent: a search for the constants below; each
 //! was chosen once by the loss on validation rows.
 
 use rustc_hash::FxHashMap;
@@ -23,7 +23,7 @@ use crate::data::Row;
 const HASH: LogisticShape = LogisticShape { buckets_log2: 20, words_max: 64 };
 const HASH_C: f64 = 4.0;
 
-/// Words alone and in pairs, three to five characters.
+/// Single words and pairs, and three to five characters.
 pub const TFIDF_LENGTHS: NgramLengths =
     NgramLengths { words_max: 2, characters_min: 3, characters_max: 5 };
 const TFIDF_WORDS_MAX: usize = 64;
@@ -37,21 +37,21 @@ const CHARACTERS_ROWS_MIN: u32 = 5;
 /// largest weight and fitting again gave 0.4271 (2.3 MB), 75,000 gave 0.4280 (1.1 MB): not
 /// worth a second fit.
 const NGRAMS_MAX: usize = 450_000;
-/// What a run of characters counts, beside one of words.
+/// Scale of a character n-gram relative to a word n-gram.
 const CHARACTERS_SCALE: f64 = 0.3;
 /// Rows encoded by one thread at a time.
 const CHUNK_ROWS: usize = 4_096;
 
-/// What both families want to know.
+/// Settings of both families.
 #[derive(Clone, Copy)]
 pub struct Settings<'a> {
     /// From texts to words.
     pub analyzer: &'a Analyzer,
-    /// Of the order in which rows are seen.
+    /// Seed of the order of the rows.
     pub seed: u64,
     /// Threads to use.
     pub threads: usize,
-    /// Whether somebody asked to stop.
+    /// Returns whether to stop.
     pub stop: &'a dyn Fn() -> bool,
 }
 
@@ -75,7 +75,7 @@ pub struct TfidfModel {
     pub ngrams: Ngrams,
 }
 
-/// Fits `logistic-hash`; `None` where `stop` wanted it to end.
+/// Fits `logistic-hash`; `None` if stopped.
 pub fn fit_hash(rows: &[&Row], settings: Settings<'_>) -> Option<HashModel> {
     let encoder = HashedWords::new(settings.analyzer.clone(), HASH).expect("20 bits are in range");
     let encoded = encode(&encoder, rows, settings.threads, |ids| {
@@ -86,7 +86,7 @@ pub fn fit_hash(rows: &[&Row], settings: Settings<'_>) -> Option<HashModel> {
     Some(HashModel { shape: HASH, weights: weights(&linear) })
 }
 
-/// Fits `logistic-tfidf` on n-grams of these lengths; `None` where `stop` wanted it to end.
+/// Fits `logistic-tfidf` on n-grams of these lengths; `None` if stopped.
 pub fn fit_tfidf(
     rows: &[&Row],
     lengths: NgramLengths,

@@ -7,13 +7,13 @@
 //! is at its own optimum where αᵢ = Cᵢ σ(-mᵢ), mᵢ being the row's margin; that is one
 //! equation in one unknown, which a few guarded steps of Newton solve.
 //!
-//! Why it is written here: the crate `liblinear` has stood still since 2020 on a C++ copy and
-//! the abandoned `failure`; `argmin`'s L-BFGS would need as many lines for objective and
-//! gradient, and more passes (scikit-learn's took 66 where this takes 7).
+//! Why no library: the crate `liblinear` is unmaintained since 2020 and uses a C++ copy and the
+//! abandoned `failure`; `argmin`'s L-BFGS would need as many lines for objective and gradient,
+//! and more passes (scikit-learn's took 66, this solver 7).
 //!
 //! **Invariant.** The same rows, strength and seed give the same weights, whatever the
-//! number of threads. What is returned lies within [`GAP_MAX`] of the optimum: the dual
-//! objective is a lower bound of the primal one, so their gap is proof. Deliberately absent:
+//! number of threads. The result is within [`GAP_MAX`] of the optimum: the dual objective is a
+//! lower bound of the primal one, so their gap proves it. Deliberately absent:
 //! any knowledge of texts; other penalties; a step size.
 
 use std::thread;
@@ -72,28 +72,28 @@ impl SparseRows {
     }
 }
 
-/// What to learn from.
+/// The training data.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Problem<'a> {
     pub(super) rows: &'a SparseRows,
     /// Each row's label.
     pub(super) negative: &'a [bool],
-    /// What each row counts; 1 is one row.
+    /// Weight of each row; usually 1.
     pub(super) row_weights: &'a [f32],
     /// One more than the largest feature.
     pub(super) features: usize,
 }
 
-/// How to learn.
+/// Settings of the solver.
 #[derive(Clone, Copy)]
 pub(super) struct Solver<'a> {
     /// Weight of the errors against that of long weights, for a row that counts 1.
     pub(super) c: f64,
-    /// Of the order of rows.
+    /// Seed of the order of rows.
     pub(super) seed: u64,
     /// Threads to measure the gap with.
     pub(super) threads: usize,
-    /// Whether somebody wants it to end.
+    /// Returns whether to stop.
     pub(super) stop: &'a dyn Fn() -> bool,
 }
 
@@ -118,7 +118,7 @@ impl Linear {
     }
 }
 
-/// Finds the optimum; `None` where `stop` wanted it to end.
+/// Finds the optimum; `None` if stopped.
 pub(super) fn fit(name: &str, problem: Problem<'_>, solver: Solver<'_>) -> Option<Linear> {
     let Problem { rows, negative, row_weights, features } = problem;
     let mut random = ChaCha8Rng::seed_from_u64(solver.seed);

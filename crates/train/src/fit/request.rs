@@ -1,4 +1,4 @@
-//! What a training is asked to do.
+//! The options of a training.
 
 use std::path::PathBuf;
 
@@ -8,54 +8,54 @@ use tch::Device;
 use super::Family;
 use crate::data::SplitBy;
 
-/// What to train, from what, and where to.
+/// Options of a training.
 pub struct TrainingRequest<'a> {
     /// The family.
     pub family: Family,
     /// The model's name.
     pub name: String,
-    /// From texts to words; the study's preset brings the study's form of the network.
+    /// Splits texts into words; the `study` preset also selects the study's network shape.
     pub analyzer: Analyzer,
-    /// Files of word embeddings to begin with.
+    /// Files of word embeddings that initialise the word vectors.
     pub embeddings: Vec<PathBuf>,
-    /// Whether word vectors stay as they are; `None` leaves it to the form.
+    /// Whether word vectors are frozen; `None`: the preset's default.
     pub frozen: Option<bool>,
-    /// Directions of an LSTM; `None` leaves it to the form.
+    /// Directions of an LSTM; `None`: the preset's default.
     pub directions: Option<usize>,
-    /// Numbers of the hidden layer; `None` leaves it to the family.
+    /// Width of the hidden layer; `None`: the family's default.
     pub hidden: Option<usize>,
-    /// How rows are parted.
+    /// How rows are split.
     pub split: SplitBy,
     /// Folder of models.
     pub output: PathBuf,
-    /// Passes over the rows at most; `None` leaves it to the family.
+    /// Epochs at most; `None`: the family's default.
     pub epochs_max: Option<usize>,
-    /// Rows of a step; `None` leaves it to the family.
+    /// Rows per optimiser step; `None`: the family's default.
     pub batch_rows: Option<usize>,
-    /// Longest step of Adam; `None` leaves it to the family.
+    /// Adam's maximum learning rate; `None`: the family's default.
     pub learning_rate: Option<f64>,
-    /// Folder of the pretrained transformer to begin with.
+    /// Folder of the pretrained transformer to fine-tune.
     pub base: Option<PathBuf>,
-    /// Whether a transformer computes in bfloat16 while it learns or teaches.
+    /// Whether a transformer computes in bfloat16, as student and as teacher.
     pub half: bool,
-    /// Name or `name@version` of a model whose scores are learned from beside the labels.
+    /// Name or `name@version` of the teacher model, if any: targets mix its scores and labels.
     pub teacher: Option<String>,
-    /// Seed of everything random.
+    /// Seed of all random numbers.
     pub seed: u64,
     /// Threads for libtorch.
     pub threads: usize,
-    /// Where the network is trained.
+    /// Device that trains the network.
     pub device: Device,
-    /// The same, in the words of the settings.
+    /// The device as the settings name it.
     pub device_name: String,
-    /// Whether the model's name opens the new version from now on.
+    /// Whether to promote the new version.
     pub promote: bool,
-    /// Take up what a stopped training of this name has left.
+    /// Whether to resume from the checkpoint of a stopped training of this name.
     pub resume: bool,
-    /// Whether somebody asked to stop.
+    /// Returns whether the training should stop.
     pub stop: &'a dyn Fn() -> bool,
     /// Commit of the program, for the manifest.
     pub commit: Option<String>,
-    /// What to type to do it again, for the manifest; without folders.
+    /// Command that reproduces it, for the manifest; without folders.
     pub command: String,
 }

@@ -1,11 +1,12 @@
-//! What each row teaches: its label, or what lies between the label and a teacher's score.
+//! Training targets: the labels, or a mix of labels and a teacher model's scores.
 //!
-//! A small network learns more from a large one's scores than from labels alone, since they
-//! tell how sure one can be of each row. Method: Hinton, Vinyals and Dean 2015; from BERT to
-//! an LSTM: Tang et al. 2019.
+//! A small network learns more from a large one's scores than from labels alone, because the
+//! scores show how certain each row is. Method: knowledge distillation (Hinton, Vinyals and
+//! Dean 2015); from BERT to an LSTM: Tang et al. 2019.
 //!
-//! **Invariant.** Teacher and pupil hold out the same rows and learn from the same further
-//! files, so that the pupil is measured on rows that neither has seen. Deliberately absent: rows without a label.
+//! **Invariant.** Teacher and student have the same held-out set and the same further training
+//! files, so that the student is measured on rows that neither has seen. Deliberately absent:
+//! rows without a label.
 
 use std::collections::BTreeSet;
 
@@ -15,28 +16,29 @@ use monitor_model::{self as classifier, OpenOptions, Source};
 use super::{FitError, TrainingRequest, scores};
 use crate::data::{HELD_OUT, Split, rows_sha256};
 
-/// Share of the teacher's score in what is taught.
+/// Share of the teacher's score in a target; the rest is the label.
 const SHARE: f32 = 0.8;
 
-/// What the rows to learn from teach, in their order: 1 is negative, 0 is not.
+/// Targets of the training set, in its order.
 pub(crate) struct TrainingTargets {
-    pub(crate) targets: Vec<f32>,
-    /// Who taught, where anybody did.
+    /// Probability of "negative".
+    pub(crate) values: Vec<f32>,
+    /// The teacher, if any, for the manifest.
     pub(crate) teacher: Option<Source>,
 }
 
-/// Asks the teacher, where there is one, for its scores.
+/// Computes the targets, with the scores of the teacher if one is given.
 ///
 /// # Errors
-/// There is no such model, it failed on a row, or it learned from other rows.
+/// The teacher does not exist, fails on a row, or was trained on other rows.
 pub(crate) fn training_targets(
     request: &TrainingRequest<'_>,
-    sides: &Split<'_>,
+    split: &Split<'_>,
     also: &[Source],
 ) -> Result<TrainingTargets, FitError> {
-    let labels = sides.train.iter().map(|row| f32::from(u8::from(row.negative)));
+    let labels = split.train.iter().map(|row| f32::from(u8::from(row.negative)));
     let Some(name) = &request.teacher else {
-        return Ok(TrainingTargets { targets: labels.collect(), teacher: None });
+        return Ok(TrainingTargets { values: labels.collect(), teacher: None });
     };
     let member = classifier::member(&request.output, name)?;
     let id = member.model.to_string();
@@ -44,7 +46,7 @@ pub(crate) fn training_targets(
     let files = |sources: &[Source]| -> BTreeSet<String> {
         sources.iter().map(|source| source.sha256.clone()).collect()
     };
-    let same_rows = manifest.rows_sha256.get(HELD_OUT) == Some(&rows_sha256(&sides.held_out));
+    let same_rows = manifest.rows_sha256.get(HELD_OUT) == Some(&rows_sha256(&split.held_out));
     if !same_rows || files(&manifest.data.also) != files(also) {
         return Err(FitError::OtherTeacher { teacher: id });
     }
@@ -56,12 +58,12 @@ pub(crate) fn training_targets(
         tokens_max: None,
     };
     let mut model = classifier::open(&options, &id)?;
-    let taught = scores(&mut model, &sides.train)?;
+    let taught = scores(&mut model, &split.train)?;
     let targets =
         labels.zip(taught).map(|(label, (score, _))| SHARE * score.get() + (1.0 - SHARE) * label);
     let about = format!("its scores make up {SHARE} of what is taught");
     Ok(TrainingTargets {
-        targets: targets.collect(),
+        values: targets.collect(),
         teacher: Some(Source { file: id, sha256: member.sha256, about }),
     })
 }

@@ -1,15 +1,15 @@
 //! The training loop, one for every neural family.
 //!
-//! Each epoch: shuffle, cut into batches of rows of like length, and for each batch
-//! compute the logits, the binary cross-entropy against the targets, and one step of Adam
-//! at a rate that rises, stays, or falls in a straight line to nothing. A batch too large for
-//! one pass takes several, whose gradients add up. After each epoch the loss on
-//! validation rows decides: a better one is remembered with its weights; too many worse
-//! ones in a row end the training early, and the best weights are put back.
+//! Each epoch: shuffle, form batches of rows of similar length, and for each batch compute
+//! the logits, the binary cross-entropy against the targets, and one step of Adam. The
+//! learning rate warms up linearly, then stays constant or falls linearly to zero. A batch too
+//! large for one pass is computed in several passes whose gradients are summed. After each
+//! epoch the validation loss is computed and the weights with the lowest one are kept. Too
+//! many epochs without improvement end the training early (early stopping).
 //!
-//! **Invariant.** Everything random comes from the seed, the epoch and the step, so a
-//! training that was stopped and taken up again takes the same steps as one that was not.
-//! Deliberately absent: anything that knows a family; see `families.rs`.
+//! **Invariant.** All random numbers depend only on seed, epoch and step, so a resumed
+//! training takes the same steps as an uninterrupted one. Deliberately absent: anything
+//! specific to a family; see `families.rs`.
 
 use std::collections::HashMap;
 
@@ -26,14 +26,14 @@ use super::adam::Adam;
 use super::checkpoint::Checkpoint;
 use crate::progress::Progress;
 
-/// Rows are sorted by length within groups of this many batches, so that a batch holds
-/// rows of like length and epochs still differ.
+/// Rows are sorted by length within groups of this many batches, so that a batch holds rows
+/// of similar length and epochs still differ.
 const GROUP_BATCHES: usize = 64;
-/// A small set is cut into this many batches at least, or it would learn nothing.
+/// Steps per epoch at least: a small data set gets smaller batches, or it would learn too little.
 const EPOCH_STEPS_MIN: usize = 32;
-/// A training that is killed loses this much at most.
+/// A killed training loses at most this much work.
 const CHECKPOINT_EVERY_S: f64 = 120.0;
-/// Ids, padding included, of one pass.
+/// Ids of one pass at most, padding included.
 const PASS_IDS_MAX: usize = 32 * 1024;
 /// Rows of one pass when measuring the validation loss.
 const VALIDATION_BATCH_ROWS: usize = 256;
@@ -42,55 +42,55 @@ const VALIDATION_BATCH_ROWS: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Example {
     pub(super) ids: Vec<u32>,
-    /// 1 for negative, 0 for others; between them where a teacher is not sure.
+    /// Target probability: 1 for negative, 0 for others; in between with a teacher.
     pub(super) target: f32,
-    /// How much it counts; 1 for a row like any other.
+    /// Weight of the row in the loss; usually 1.
     pub(super) weight: f32,
 }
 
-/// How to learn.
+/// Hyperparameters of a training.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipe {
-    /// Passes over the rows at most.
+    /// Epochs at most.
     pub epochs_max: usize,
-    /// Epochs without a better validation loss before it ends.
+    /// Epochs without a lower validation loss before the training stops.
     pub patience: usize,
-    /// Rows of a batch; fewer where the data would make less than [`EPOCH_STEPS_MIN`].
+    /// Rows of a batch; fewer if an epoch would have less than [`EPOCH_STEPS_MIN`] steps.
     pub batch_rows: usize,
-    /// Adam's first step.
+    /// Adam's maximum learning rate.
     pub learning_rate: f64,
-    /// Share of all steps in which it rises in a straight line from nothing.
+    /// Share of all steps used for the linear warm-up.
     pub warm_up: f64,
-    /// Whether it then falls in a straight line to nothing at the end of the last epoch.
+    /// Whether it then falls linearly to zero at the end of the last epoch.
     pub learning_rate_falls: bool,
-    /// How fast matrices decay.
+    /// Weight decay of matrices.
     pub weight_decay: f64,
-    /// Longest gradient.
+    /// Gradients are clipped to this norm.
     pub gradient_norm_max: f64,
-    /// Share of activations silenced.
+    /// Dropout: share of activations set to zero.
     pub dropout: f64,
-    /// Share of words hidden, so that the model learns to live with unknown ones.
+    /// Share of words replaced by the unknown word, so that the model learns to handle it.
     pub word_dropout: f64,
 }
 
-/// What a training goes by beside its rows.
+/// Everything a training needs besides its rows.
 pub(super) struct Run<'a> {
     /// For progress lines.
     pub(super) name: &'a str,
     pub(super) recipe: Recipe,
     pub(super) seed: u64,
     pub(super) checkpoint: &'a Checkpoint,
-    /// The id of unknown words, where there is one to hide words behind.
+    /// Id of the unknown word, if the vocabulary has one.
     pub(super) unknown: Option<u32>,
-    /// Compute in bfloat16; learn in single precision all the same.
+    /// Compute in bfloat16; weights are still updated in single precision.
     pub(super) half: bool,
-    /// Take up what the checkpoint holds.
+    /// Resume from the checkpoint.
     pub(super) resume: bool,
-    /// Whether somebody asked to stop; looked at before each step.
+    /// Returns whether to stop; called before each step.
     pub(super) stop: &'a dyn Fn() -> bool,
 }
 
-/// One epoch, for the course of the training.
+/// One row of the training history.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Epoch {
     pub(crate) epoch: usize,
@@ -102,28 +102,28 @@ pub(crate) struct Epoch {
     pub(crate) seconds: f64,
 }
 
-/// Where a training stands, between two steps.
+/// State of a training between two steps, as a checkpoint stores it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct TrainerState {
-    /// Epochs that are over.
+    /// Epochs finished.
     epochs: usize,
-    /// Batches of this epoch that are over, the sum of their losses and of their weights.
+    /// Batches finished in this epoch, and the sums of their losses and weights.
     batches: usize,
     loss_sum: f64,
     weight_sum: f64,
     steps: i32,
     best_loss: Option<f64>,
     worse: usize,
-    /// Spent on this epoch before it was taken up again.
+    /// Time spent on this epoch before the training was resumed.
     epoch_seconds: f64,
     pub(super) history: Vec<Epoch>,
 }
 
-/// Trains `network` in place and leaves it with its best weights; answers its course.
+/// Trains `network` in place, leaves it with its best weights, and returns the history.
 ///
 /// # Errors
-/// The loss is no number, somebody asked to stop (the checkpoint is written then), or the
-/// checkpoint could not be written or read.
+/// The loss is not finite, `stop` returned true (the checkpoint is written then), or the
+/// checkpoint cannot be written or read.
 pub(super) fn fit(
     network: &mut dyn Network,
     train: &[Example],
@@ -147,7 +147,7 @@ pub(super) fn fit(
         history: Vec::new(),
     };
     if !run.resume {
-        run.checkpoint.begin_anew();
+        run.checkpoint.warn_if_discarded();
     } else {
         state = run.checkpoint.load(&mut arrays(&adam, &best))?;
         adam.steps = state.steps;
@@ -222,7 +222,7 @@ pub(super) fn fit(
     Ok(state.history)
 }
 
-/// The size of the next step.
+/// The learning rate of the next step.
 fn rate(recipe: &Recipe, steps: i32, steps_max: usize) -> f64 {
     let done = f64::from(steps) / steps_max as f64;
     let share = if done < recipe.warm_up {
@@ -235,7 +235,7 @@ fn rate(recipe: &Recipe, steps: i32, steps_max: usize) -> f64 {
     recipe.learning_rate * share.min(1.0)
 }
 
-/// One batch; answers its mean loss and its weight.
+/// Trains on one batch; returns its mean loss and the sum of its weights.
 fn step(
     network: &dyn Network,
     adam: &mut Adam,
@@ -278,14 +278,14 @@ fn step(
     (sum, weight)
 }
 
-/// A generator for one purpose.
+/// A random generator; each `purpose` has its own stream.
 fn random(seed: u64, purpose: u64) -> ChaCha8Rng {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(purpose);
     random
 }
 
-/// Places of `rows` in shuffled batches of like length.
+/// Indices of `rows` in shuffled batches of similar length.
 fn batches(rows: &[Example], batch_rows: usize, random: &mut ChaCha8Rng) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.shuffle(random);
@@ -298,12 +298,12 @@ fn batches(rows: &[Example], batch_rows: usize, random: &mut ChaCha8Rng) -> Vec<
     batches
 }
 
-/// What the rows teach, shape [rows].
+/// Targets of the rows, shape [rows].
 fn targets(rows: &[&Example]) -> Tensor {
     Tensor::from_slice(&rows.iter().map(|row| row.target).collect::<Vec<_>>())
 }
 
-/// Mean loss and accuracy against labels, without dropout; every row counts alike.
+/// Mean loss and accuracy against labels, without dropout; all rows have the same weight.
 fn validate(network: &dyn Network, rows: &[Example]) -> (f64, f64) {
     let device = network.variables().device();
     let mut order: Vec<&Example> = rows.iter().collect();
@@ -321,12 +321,12 @@ fn validate(network: &dyn Network, rows: &[Example]) -> (f64, f64) {
     (loss / rows.len() as f64, right / rows.len() as f64)
 }
 
-/// Copies of what is learned, in the optimiser's order.
+/// Copies of the parameters, in the optimiser's order.
 fn snapshot(adam: &Adam) -> Vec<Tensor> {
     tch::no_grad(|| adam.parameters().iter().map(|p| p.value.detach().copy()).collect())
 }
 
-/// All arrays of a checkpoint by name; they share their numbers with those given.
+/// All arrays of a checkpoint by name; they share memory with those given.
 fn arrays(adam: &Adam, best: &[Tensor]) -> HashMap<String, Tensor> {
     let mut arrays = HashMap::new();
     for (parameter, best) in adam.parameters().iter().zip(best) {
@@ -353,7 +353,7 @@ mod tests {
     use monitor_model::Pretrained;
 
     #[test]
-    fn batches_hold_each_row_once_and_like_lengths() {
+    fn batches_hold_each_row_once_and_similar_lengths() {
         let rows: Vec<Example> = (0..1_000)
             .map(|n| Example { ids: vec![1; 1 + n * 7 % 40], target: 0.0, weight: 1.0 })
             .collect();
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn several_passes_take_the_step_of_one() {
+    fn several_passes_equal_one_pass() {
         let rows: Vec<Example> = (0..1_500u32)
             .map(|n| Example {
                 ids: (0..2 + n % 40).map(|place| (n * 31 + place * 7) % 400).collect(),
@@ -396,7 +396,7 @@ mod tests {
             resume: false,
             stop: &|| false,
         };
-        // Adam's means after a first step are a tenth of the gradient.
+        // After the first step, Adam's mean is a tenth of the gradient.
         let means = |step: &dyn Fn(&dyn Network, &mut Adam) -> f64| {
             let mut network = base.network(48, Device::Cpu).unwrap();
             let mut adam = Adam::new(network.variables_mut(), false);
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn rates() {
+    fn learning_rates() {
         let recipe = Recipe { warm_up: 0.2, ..TRANSFORMER_RECIPE };
         let check = |name: &str, recipe: Recipe, steps, expected: f64| {
             let found = rate(&recipe, steps, 100) / recipe.learning_rate;

@@ -1,7 +1,7 @@
-//! First word vectors of a network, from files of embeddings.
+//! Initial word vectors of a network, from files of embeddings.
 //!
-//! Vectors of several files stand one behind the other (Yin and Schütze 2016, CONC) and
-//! are reduced to their principal components where they are wider than wanted.
+//! Vectors of several files are concatenated (Yin and Schütze 2016, CONC) and reduced to their
+//! principal components if they are wider than the network's word vectors.
 //!
 //! **Invariant.** Padding's vector is zero. Deliberately absent: reading; see
 //! `embeddings.rs`.
@@ -17,19 +17,19 @@ use monitor_model::Source;
 use crate::data::embeddings::{self, EmbeddingError};
 use crate::data::file_name;
 
-/// Standard deviation of scaled vectors: small, as first weights are, but enough to be
-/// told apart.
+/// Standard deviation of scaled vectors: small, as for initial weights, but large enough to
+/// distinguish words.
 const DEVIATION: f64 = 0.3;
-/// That of words that have no vector anywhere.
+/// The same for words without a vector in any file.
 const DEVIATION_UNKNOWN: f64 = 0.1;
 
-/// What becomes of the numbers in the files.
+/// How to transform the vectors of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fitting {
-    /// They stay as they are, and a word without a vector gets zeros.
+    /// Unchanged; a word without a vector gets zeros.
     AsTheyAre,
-    /// Each file's are brought to one scale, all are reduced to this width if they are
-    /// wider, and a word without a vector gets a small random one.
+    /// Scaled to one standard deviation per file, then reduced to this width if wider; a word
+    /// without a vector gets a small random one.
     To(usize),
 }
 

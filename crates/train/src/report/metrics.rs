@@ -2,7 +2,7 @@
 //!
 //! **Invariant.** Pure functions; a figure that is not defined (precision where nothing
 //! was found, AUC where one class is missing) is absent, not zero. The class of interest
-//! is "negative". Deliberately absent: how they are printed; see `report.rs`.
+//! is "negative". Deliberately absent: how they are printed; see `classification.rs`.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,11 @@
-//! How well a model does: figures, where they come from, and how sure they are.
+//! How well a model performs: metrics with their intervals, comparisons, pictures, model cards.
 //!
-//! [`score`] lets a model score rows, [`Metrics`], [`ClassificationReport`] and [`slices`] compare scores with labels;
-//! [`Evaluation`] is all of it for one model, [`Comparison`] the table of several.
+//! [`score`] scores rows with a model; [`Metrics`], [`ClassificationReport`] and [`slices`]
+//! compare scores with labels; [`Evaluation`] has all figures of one model, [`Comparison`] is
+//! the table of several.
 //!
-//! **Invariant.** Pure functions of labels and scores, but for `running.rs`; the class of
-//! interest is "negative". Deliberately absent: reading files, and training.
+//! **Invariant.** Pure functions of labels and scores, except `running.rs` and `measure.rs`;
+//! the positive class is "negative sentiment". Deliberately absent: reading files, and training.
 
 mod cards;
 mod cascaded;

@@ -1,4 +1,4 @@
-//! What a file of labelled tweets is like, before anything is learned from it.
+//! Describes a file of labelled tweets before training.
 //!
 //! **Invariant.** [`Profiler`] is a pure fold over rows, in one pass. It keeps hashes, not
 //! texts: 20 to 40 bytes for each distinct text and as much for each distinct author (a hash
@@ -23,7 +23,7 @@ pub use picture::picture;
 
 /// Authors that are named.
 const PROLIFIC_MAX: usize = 10;
-/// How often progress is told, in rows.
+/// Rows between two calls of `progress`.
 const TELL_ROWS: u64 = 10_000;
 
 /// A number of rows of each target.
@@ -90,7 +90,7 @@ pub struct Author {
     pub rows: u64,
 }
 
-/// Who wrote.
+/// Authors.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Users {
     /// Different authors, whatever the case of their names.
@@ -150,7 +150,7 @@ impl Dates {
     }
 }
 
-/// What a file is like.
+/// Description of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Profile {
     /// Its name, without folders.
@@ -165,7 +165,7 @@ pub struct Profile {
     pub left_out: Vec<LeftOut>,
     /// The others, which all that follows is about, by target.
     pub balance: Balance,
-    /// Who wrote them.
+    /// Their authors.
     pub users: Users,
     /// Texts that stand there more than once.
     pub duplicates: Duplicates,
