@@ -16,13 +16,18 @@ pub const Z_95: f64 = 1.959_963_984_540_054;
 /// Source: Wilson, "Probable inference, the law of succession, and statistical inference",
 /// Journal of the American Statistical Association 22 (1927).
 pub fn wilson(share: f64, n: f64) -> Interval {
+    wilson_with(share, n, Z_95)
+}
+
+/// [`wilson`] with another normal quantile than [`Z_95`].
+pub fn wilson_with(share: f64, n: f64, z: f64) -> Interval {
     if n <= 0.0 {
         return Interval { low: 0.0, high: 1.0 };
     }
-    let z2 = Z_95 * Z_95;
+    let z2 = z * z;
     let scale = 1.0 / (1.0 + z2 / n);
     let middle = scale * (share + z2 / (2.0 * n));
-    let half = scale * Z_95 * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
+    let half = scale * z * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
     Interval { low: (middle - half).max(0.0), high: (middle + half).min(1.0) }
 }
 

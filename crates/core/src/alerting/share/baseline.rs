@@ -4,11 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::alerting::Series;
 use crate::domain::{Counts, Interval, Minute};
-use crate::stats::Z_95;
 
-use super::SharePolicy;
 use super::e_detector::Normal;
 use super::season::{logit, offsets};
+use super::{SharePolicy, Z};
 
 /// Minutes that a baseline stays behind, so that a rise does not slip into it before it is
 /// found.
@@ -115,7 +114,7 @@ impl Baseline {
     /// Where the share of `minute` lies on 95 of 100 normal days.
     pub fn interval(&self, minute: Minute) -> Interval {
         let expected = self.expected(minute);
-        let half = Z_95 * self.error.hypot(self.scatter.wander);
+        let half = Z * self.error.hypot(self.scatter.wander);
         Interval { low: (expected - half).max(0.0), high: (expected + half).min(1.0) }
     }
 

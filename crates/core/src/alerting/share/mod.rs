@@ -22,10 +22,13 @@ pub use baseline::Baseline;
 pub use evaluate::{Calm, Open, QuietReason, ResolveReason, ShareState, ShareVerdict};
 
 use crate::domain::{Counts, Interval, Minute};
-use crate::stats::wilson;
+use crate::stats::wilson_with;
 
 /// Minutes in the 30 days that a month counts.
 const MONTH_MINUTES: f64 = 30.0 * 1440.0;
+/// The rounded normal quantile of the 95 % intervals in evidence, kept so that stored figures
+/// and new ones agree.
+const Z: f64 = 1.96;
 /// The longest stretch an incident's evidence looks back, in minutes.
 const SINCE_MINUTES_MAX: i64 = 1440;
 
@@ -125,5 +128,5 @@ impl SharePolicy {
 /// The 95 % confidence interval of the true share behind `counts`; 0 to 1 without tweets.
 /// `dispersion` is their variance divided by the variance of independent tweets.
 fn share_interval(counts: Counts, dispersion: f64) -> Interval {
-    wilson(counts.share().unwrap_or(0.0), counts.total as f64 / dispersion)
+    wilson_with(counts.share().unwrap_or(0.0), counts.total as f64 / dispersion, Z)
 }
