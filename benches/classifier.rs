@@ -141,7 +141,7 @@ fn sides(args: &Args) -> anyhow::Result<Vec<Side>> {
         kind: Kind::Peer { side, precision },
         runs: vec![],
     };
-    let half = ours("monitor, half".into(), open(&args.model, Precision::Half)?);
+    let half = ours("monitor, half".into(), open(&args.model, Precision::Bf16)?);
     let mut sides = if args.gpu {
         vec![half, peer("transformers, half", "transformers", "half")]
     } else {

@@ -22,7 +22,7 @@ use clap::Parser;
 use monitor::pipeline::{Pipeline, Settings, StoredPositions};
 use monitor::settings::open_options;
 use monitor_config as config;
-use monitor_core::batching::Policy;
+use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet};
 use monitor_core::text::{BrandMatcher, BrandRule};
@@ -311,7 +311,7 @@ impl Bench {
         };
         let batching = config::Batching::default();
         let settings = Settings {
-            batching: Policy {
+            batching: BatchPolicy {
                 rows_max: batching.rows_max,
                 wait_max: Duration::from_millis(batching.wait_ms_max),
             },

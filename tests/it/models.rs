@@ -392,7 +392,7 @@ fn damage_is_named() {
             "truncated weights",
             &|folder| cut(folder.join(manifest).join(weights), 1000),
             family,
-            &["weights.safetensors", "changed or cut off", "monitor retrain"],
+            &["weights.safetensors", "changed or truncated", "monitor retrain"],
         );
         check(
             "missing weights",

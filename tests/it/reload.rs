@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use monitor::pipeline::{Pipeline, Settings, follow};
 use monitor_config as config;
-use monitor_core::batching::Policy;
+use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Offset, StartAt, TopicPartition};
 use monitor_core::text::BrandMatcher;
@@ -97,7 +97,7 @@ async fn every_tweet_is_scored_once_by_the_model_of_its_time() {
     store.claim(&[claim], StartAt::Earliest).await.unwrap();
     let pipeline = Pipeline::new(
         Settings {
-            batching: Policy { rows_max: 7, wait_max: Duration::from_millis(5) },
+            batching: BatchPolicy { rows_max: 7, wait_max: Duration::from_millis(5) },
             limits: Limits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
             retry_wait_max: Duration::from_millis(1),
             drain_max: Duration::from_secs(30),

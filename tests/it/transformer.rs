@@ -198,12 +198,12 @@ const FAULTS: &[Fault] = &[
             let file = fs::OpenOptions::new().write(true).open(folder.join("model.safetensors"));
             file.unwrap().set_len(100_000).unwrap();
         },
-        &["model.safetensors", "cut off"],
+        &["model.safetensors", "truncated"],
     ),
     (
         "no bytes",
         |folder| fs::write(folder.join("model.safetensors"), "").unwrap(),
-        &["model.safetensors", "cut off"],
+        &["model.safetensors", "truncated"],
     ),
     (
         "another kind of model",
@@ -235,7 +235,7 @@ const FAULTS: &[Fault] = &[
                            "unk_token": "a"}}"#;
             fs::write(folder.join("tokenizer.json"), json).unwrap();
         },
-        &["tokenizer.json", "no word pieces"],
+        &["tokenizer.json", "not word pieces"],
     ),
     (
         "a tokenizer that does not know what is unknown",
@@ -268,7 +268,7 @@ fn what_is_wrong_with_a_pretrained_folder_is_said() {
             remove(folder, "model.safetensors");
             fs::write(folder.join("pytorch_model.bin"), b"PK\x03\x04").unwrap();
         },
-        &["pytorch_model.bin", "pickle can carry code", "save_pretrained"],
+        &["pytorch_model.bin", "pickle can contain code", "save_pretrained"],
     );
     check(
         "several files",
@@ -319,7 +319,7 @@ fn damage_to_a_version_is_named() {
     };
     for (name, damage, expected) in FAULTS {
         let file = expected[0];
-        check(name, damage, &[file, "changed or cut off"]);
+        check(name, damage, &[file, "changed or truncated"]);
         // Somebody who can damage a file can change its checksum too.
         let sealed = |version: &Path| {
             damage(version);
@@ -337,9 +337,9 @@ fn damage_to_a_version_is_named() {
             edit_json(&path, |manifest| manifest["architecture"][key] = size.into());
         }
     };
-    let otherwise = ["config.json", "otherwise than the manifest"];
-    check("another shape", &shaped("layers", 3), &otherwise);
-    check("too long", &shaped("tokens_max", 49), &otherwise);
+    let differs = ["config.json", "differs from the manifest"];
+    check("another shape", &shaped("layers", 3), &differs);
+    check("too long", &shaped("tokens_max", 49), &differs);
     check("too short", &shaped("tokens_max", 2), &["tokenizer.json", "adds 2 tokens"]);
 }
 
@@ -402,7 +402,7 @@ fn the_program_says_what_is_wrong() {
     let weights = folder.path().join("transformer/1/model.safetensors");
     fs::OpenOptions::new().write(true).open(weights).unwrap().set_len(1_000).unwrap();
     let score = "score --model transformer@1 fine";
-    check(score, None, false, &["model.safetensors was changed or cut off"]);
+    check(score, None, false, &["model.safetensors was changed or truncated"]);
 }
 
 // --- Learning and scoring ------------------------------------------------------------------
@@ -469,7 +469,7 @@ fn learns_and_lies_there_as_hugging_face_has_it() {
     let base = Pretrained::read(&version).unwrap();
     let weights = begin(&version).unwrap();
     assert_eq!(
-        Weights::parse(&weights.to_bytes(StoredPrecision::Half)),
+        Weights::parse(&weights.to_bytes(StoredPrecision::Fp16)),
         Ok(weights),
         "none is lost"
     );
@@ -527,7 +527,7 @@ fn a_thousand_rows_score_as_each_alone() {
     };
     let single = score(Precision::Single, 1_000, 1e-4);
     // Eight bits of mantissa: rows beside it decide how sums are rounded.
-    let half = score(Precision::Half, 100, 0.03);
+    let half = score(Precision::Bf16, 100, 0.03);
     let apart = single.iter().zip(&half).map(|(single, half)| (single.get() - half.get()).abs());
     let furthest = apart.fold(0.0, f32::max);
     assert!(furthest > 0.0 && furthest < 0.05, "half precision is {furthest} off");

@@ -87,7 +87,7 @@ fn a_model_keeps_its_word_lists() {
     fs::remove_file(&lists).unwrap();
     check("missing", &["lexicon.txt is missing", "monitor retrain"]);
     fs::write(&lists, text.replace("awesome\n", "")).unwrap();
-    check("changed", &["lexicon.txt was changed or cut off", "monitor retrain"]);
+    check("changed", &["lexicon.txt was changed or truncated", "monitor retrain"]);
     fs::write(&lists, &text).unwrap();
     fs::write(version.join("manifest.json"), json.replace("lexicon.txt", "lists.csv")).unwrap();
     check("not among its files", &["manifest.json", "\"lexicon.txt\" is not among its files"]);
@@ -101,7 +101,7 @@ fn a_model_keeps_its_word_lists() {
         fs::write(&lists, text).unwrap();
     };
     sealed("awesome\n");
-    check("another file", &["lexicon.txt: line 1: \"awesome\" cannot stand there"]);
+    check("another file", &["lexicon.txt: line 1: \"awesome\" is not valid here"]);
     sealed(&text);
     assert!(classifier::open(&models_in(folder.path()), "dense").is_ok(), "all is well again");
 }

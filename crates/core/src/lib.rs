@@ -8,7 +8,9 @@ pub mod alerting;
 pub mod batching;
 pub mod clock;
 pub mod domain;
+pub mod hash;
 mod keywords;
+pub mod logit;
 mod secret;
 pub mod text;
 

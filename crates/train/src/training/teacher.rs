@@ -51,7 +51,7 @@ pub(super) fn lessons(
         directory: request.output.clone(),
         threads: request.threads,
         device: request.device_name.clone(),
-        precision: if request.half { Precision::Half } else { Precision::Single },
+        precision: if request.half { Precision::Bf16 } else { Precision::Single },
         tokens_max: None,
     };
     let mut model = classifier::open(&options, &id)?;
