@@ -26,8 +26,8 @@ use tokio::sync::watch;
 
 use crate::support::store_calls_but_claim_and_commit;
 
-/// A store that loses its connection before a commit, or after it, or finds that another
-/// reader was faster.
+/// A store that loses its connection before or after a commit, or reports that another reader
+/// was faster.
 struct Flaky {
     inner: MemoryStore,
     random: Mutex<ChaCha8Rng>,
@@ -60,7 +60,7 @@ impl Flaky {
                 Err(self.fail("after the commit"))
             }
             30..40 => {
-                // A reader that has not heard of the rebalance stores the same batch first.
+                // A reader that does not know of the rebalance stores the same batch first.
                 let _ = self.inner.commit(batch).await;
                 let answer = self.inner.commit(batch).await;
                 assert!(matches!(answer, Err(StoreError::Fenced { .. })), "{answer:?}");
@@ -72,7 +72,7 @@ impl Flaky {
     }
 }
 
-/// Has each call reach the store within, but for those that fail.
+/// Forwards each call to the inner store, except the calls that fail.
 macro_rules! flaky {
     ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
         #[async_trait]
@@ -121,8 +121,8 @@ impl Classifier for Superstitious {
     }
 }
 
-/// Partitions of tweets about "air", some of them repeated, some no tweets, with gaps
-/// between the offsets, some with a word that the model fails on. Answers also with the ids
+/// Partitions of tweets about "air", with gaps between the offsets. Some records are repeated,
+/// some are not tweets, and some contain a word that the model fails on. Also returns the ids
 /// of the tweets that can be scored, and the number of dead letters.
 fn topic(random: &mut ChaCha8Rng) -> (MemorySource, BTreeSet<String>, usize) {
     let (mut ids, mut letters) = (BTreeSet::new(), 0);
@@ -172,7 +172,7 @@ fn brands() -> BrandMatcher {
 }
 
 #[tokio::test]
-async fn a_text_longer_than_the_model_reads_is_marked() {
+async fn marks_a_text_longer_than_the_model_reads() {
     let texts = ["Air fine!".to_owned(), "Air fine! ".repeat(100), "Air late!".to_owned()];
     let record = |(n, text): (usize, String)| {
         let tweet = serde_json::json!({
@@ -221,7 +221,7 @@ async fn a_device_failure_dead_letters_no_tweet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_tweet_counts_once_however_the_store_fails() {
+async fn counts_every_tweet_once_under_all_store_failures() {
     let mut failures = BTreeMap::<&str, u32>::new();
     for seed in 0..40 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);

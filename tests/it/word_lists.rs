@@ -5,15 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use monitor_core::hash::sha256_hex;
 use monitor_core::text::{Analyzer, Lexicon, LexiconSources};
 use monitor_model as classifier;
 use monitor_train::training::{Family, Request, find_word_lists};
-use sha2::{Digest, Sha256};
 
 use crate::models::{request, train_as};
 use crate::support::models_in;
 
-/// What NLTK 3.7 answered; `scripts/make-study-fixture` asked it.
+/// The output of NLTK 3.7, recorded by `scripts/make-study-fixture`.
 #[derive(serde::Deserialize)]
 struct Expected {
     lemmas: BTreeMap<String, String>,
@@ -26,7 +26,7 @@ struct Row {
     words: Vec<String>,
 }
 
-/// Where the full lists are at hand.
+/// Needs the full lists.
 #[test]
 fn the_study_preset_agrees_with_nltk() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -92,7 +92,7 @@ fn a_model_keeps_its_word_lists() {
     fs::write(version.join("manifest.json"), json.replace("lexicon.txt", "lists.csv")).unwrap();
     check("not among its files", &["manifest.json", "\"lexicon.txt\" is not among its files"]);
     let sealed = |text: &str| {
-        let sum: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum = sha256_hex(text.as_bytes());
         fs::write(
             version.join("manifest.json"),
             json.replace(&manifest.files["lexicon.txt"], &sum),

@@ -176,7 +176,7 @@ fn is_negative(label: &str) -> bool {
     label == "LABEL_0" || label.to_ascii_lowercase().starts_with("neg")
 }
 
-/// The configuration given, with what it leaves out as published models have it.
+/// The given configuration; missing values are those of published models.
 fn complete<C: serde::Serialize + DeserializeOwned>(
     given: Map<String, Value>,
     published: &C,
@@ -187,8 +187,8 @@ fn complete<C: serde::Serialize + DeserializeOwned>(
     serde_json::from_value(Value::Object(all)).map_err(|error| error.to_string())
 }
 
-/// `config.json` of a classifier that began as the one in `base`: its labels are named, and
-/// Python's transformers finds its class and computes in single precision.
+/// `config.json` of a classifier trained from `base`: with named labels, the class for Python's
+/// transformers, and single precision.
 pub fn of_classifier(base: &[u8]) -> Result<Vec<u8>, String> {
     let config = TransformerConfig::parse(base)?;
     let mut all: Map<String, Value> =
