@@ -1,14 +1,13 @@
-"""A transformer in service, for benches/classifier.rs: Hugging Face's transformers, and ONNX
-Runtime.
+"""The peers of benches/classifier.rs: Hugging Face's transformers and ONNX Runtime.
 
-Arguments: a side (transformers, sorted, onnx), the model's folder, a file of tweets (a JSON
-string a line), the threads, the device and the precision. Tokenises and scores all of them in
-batches of 32 as they come (sorted: in the order of their lengths, which a stream does not
-offer), and prints a JSON object: seconds for all, tokens, the probability of negative of each
-tweet, and how many FLOP/s the same device does in one large matrix product.
+Arguments: a side (transformers, sorted, onnx), the model's folder, a file of tweets (one JSON
+string per line), the number of threads, the device and the precision. Tokenises and scores all of them in
+batches of 32 in the given order (sorted: in the order of their lengths, which a stream does
+not allow), and prints a JSON object: seconds for all, tokens, the negative probability of each
+tweet, and the FLOP/s of one large matrix product on the same device.
 
-Written as one who knows the libraries would: fast tokenizer, inference mode, padding to the
-longest of the batch. Loading, exporting and a first batch come before the clock starts.
+Uses the libraries efficiently: fast tokenizer, inference mode, padding to the
+longest of the batch. Loading, exporting and a first batch are not timed.
 """
 
 import json

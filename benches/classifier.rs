@@ -1,15 +1,18 @@
-//! How fast does a transformer score tweets, beside Python's transformers and ONNX Runtime?
+//! How fast does a transformer score tweets, compared with Python's transformers and ONNX
+//! Runtime?
 //!
-//! In turn, several rounds, on the same held-out tweets, weights and threads: our own model
-//! on calls of `batching.rows_max` tweets (on a GPU all at once), in which rows of like length
-//! travel together, the peers fed batches of 32 as they come, and the cheap models and
-//! the cascade where the folder of models has them. From text to probability on all sides,
-//! encoding and computing in turn; the daemon encodes beside the model.
-//! Prints tweets and tokens a second (median of the rounds), ratios, accuracy, the largest
-//! difference of a probability from ours, and the share of what the machine does in one
-//! large matrix product.
+//! Several rounds alternate between the sides, on the same held-out tweets, weights and
+//! threads: our model in calls of `batching.rows_max` tweets (on a GPU all in one call), whose
+//! passes have rows of similar length; the peers in batches of 32 in the given order; and the
+//! cheap models and the cascade, if the folder of models has them. All sides compute from text
+//! to probability, encoding and computing one after the other; the daemon encodes while the
+//! model computes. Prints tweets and tokens a second (median of the rounds), ratios, accuracy,
+//! the largest difference of a probability from ours, and the share of the speed of one large
+//! matrix product.
 //!
-//! `scripts/bench classifier [--rounds 3] [--rows 5000] [--threads 2] [--gpu]`
+//! `scripts/bench classifier [--rounds 3] [--rows 5000] [--threads 2] [--gpu] [--json FILE]`
+
+mod common;
 
 use std::fs;
 use std::io::Write;
@@ -18,6 +21,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use common::{Output, Report, spread};
 use monitor_config as config;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::Precision;
@@ -28,10 +32,15 @@ use monitor_model::{
 };
 use monitor_train::data::{self, Row, SplitBy};
 use serde::Deserialize;
+use serde_json::json;
 
+/// Times the scoring of a transformer, next to Python's transformers and ONNX Runtime
+///
+/// Prints tweets and tokens a second, ratios, accuracy, and the largest difference of a
+/// probability from ours.
 #[derive(Parser)]
 struct Args {
-    /// Labelled tweets that the models were trained on; those held out are scored
+    /// Labelled tweets that the models were trained on; the held-out ones are scored
     #[arg(
         long,
         default_value = "../shared/data/sentiment140/training.249010.processed.noemoticon.csv.xz"
@@ -43,27 +52,29 @@ struct Args {
     /// The transformer, by name or id
     #[arg(long, default_value = "transformer")]
     model: String,
-    /// Rounds; the median counts
+    /// Rounds; the table has their median
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Tweets, the first of those held out
+    /// Tweets, the first of the held-out ones
     #[arg(long, default_value_t = 5_000)]
     rows: usize,
     /// Threads, on all sides
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Compare on the first GPU, in half precision
+    /// Compare on the first GPU, in bfloat16
     #[arg(long)]
     gpu: bool,
-    /// A Python that has the peers
+    /// A Python with the peers
     #[arg(long, env = "BENCH_PYTHON", default_value = "python3")]
     python: PathBuf,
+    #[command(flatten)]
+    output: Output,
     /// Passed by cargo bench
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// One side, and what its rounds gave.
+/// One side and its rounds.
 struct Side {
     name: String,
     kind: Kind,
@@ -79,7 +90,7 @@ enum Kind {
 #[derive(Deserialize)]
 struct Run {
     seconds: f64,
-    /// Of each tweet; the same each round.
+    /// The score of each tweet; the same in each round.
     scores: Vec<f32>,
     /// FLOP/s of a large matrix product; peers measure it.
     #[serde(default)]
@@ -90,7 +101,7 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let manifest = classifier::read_manifest(&args.models, &args.model)?;
     let Architecture::Transformer(shape) = manifest.architecture else {
-        anyhow::bail!("{} is no transformer", manifest.id())
+        anyhow::bail!("{} is not a transformer", manifest.id())
     };
     let data = data::read(&args.data, None)?;
     let mut rows = data::split(&data.rows, SplitBy::User, manifest.seed).held_out;
@@ -119,11 +130,20 @@ fn main() -> anyhow::Result<()> {
             side.runs.push(run);
         }
     }
-    print(&sides, &manifest, shape, &rows, tokens);
-    Ok(())
+    let conditions = json!({
+        "tweets": rows.len(),
+        "tokens": tokens,
+        "model": manifest.id().to_string(),
+        "threads": args.threads,
+        "gpu": args.gpu,
+        "rounds": args.rounds,
+    });
+    let mut report = Report::new("classifier", conditions);
+    print(&sides, &manifest, shape, &rows, tokens, &mut report);
+    report.write(&args.output)
 }
 
-/// Ours first, then the peers, then what is cheaper.
+/// Our transformer first, then the peers, then the cheaper models.
 fn sides(args: &Args) -> anyhow::Result<Vec<Side>> {
     let open = |name: &str, precision| {
         let options = OpenOptions {
@@ -141,16 +161,16 @@ fn sides(args: &Args) -> anyhow::Result<Vec<Side>> {
         kind: Kind::Peer { side, precision },
         runs: vec![],
     };
-    let half = ours("monitor, half".into(), open(&args.model, Precision::Half)?);
+    let bf16 = ours("monitor, half".into(), open(&args.model, Precision::Bf16)?);
     let mut sides = if args.gpu {
-        vec![half, peer("transformers, half", "transformers", "half")]
+        vec![bf16, peer("transformers, half", "transformers", "half")]
     } else {
         vec![
             ours("monitor".into(), open(&args.model, Precision::Single)?),
             peer("transformers", "transformers", "single"),
             peer("transformers, all sorted by length", "sorted", "single"),
             peer("ONNX Runtime", "onnx", "single"),
-            half,
+            bf16,
         ]
     };
     for name in ["lstm", "logistic-tfidf", "cascade"] {
@@ -169,7 +189,8 @@ fn tokens(side: &Side, rows: &[&Row]) -> usize {
     rows.iter().map(|row| model.encoder.encode(&row.text).ids.len()).sum()
 }
 
-/// Writes the tweets as our encoder reads them, which costs the peers nothing.
+/// Writes the tweets in the form that our encoder reads, so that the peers need no time for
+/// that step.
 fn hand_over(rows: &[&Row], folder: &Path) -> anyhow::Result<PathBuf> {
     let path = folder.join("tweets.jsonl");
     let mut lines = std::io::BufWriter::new(fs::File::create(&path)?);
@@ -181,7 +202,7 @@ fn hand_over(rows: &[&Row], folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Scores all rows, on a CPU as many at once as the daemon's batches have.
+/// Scores all rows; on a CPU, in calls of the size of the daemon's batches.
 fn ours(model: &mut Model, rows: &[&Row], gpu: bool) -> anyhow::Result<Run> {
     let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
     model.score(&texts[..texts.len().min(32)])?;
@@ -194,7 +215,7 @@ fn ours(model: &mut Model, rows: &[&Row], gpu: bool) -> anyhow::Result<Run> {
     Ok(Run { seconds: clock.elapsed().as_secs_f64(), scores, flops: 0.0 })
 }
 
-/// Python, whose threads wait as its libraries have it.
+/// Runs Python, with its libraries' own thread settings.
 fn peer(
     args: &Args,
     side: &str,
@@ -225,10 +246,13 @@ fn print(
     shape: TransformerShape,
     rows: &[&Row],
     tokens: usize,
+    report: &mut Report,
 ) {
     let seconds = |side: &Side| median(side.runs.iter().map(|run| run.seconds).collect());
     let of = |name: &str| sides.iter().find(|side| side.name == name).map(seconds);
     let threshold = manifest.calibration.threshold;
+    let (transformers, onnx) =
+        (of("transformers").or(of("transformers, half")), of("ONNX Runtime"));
     let first = &sides[0].runs[0].scores;
     println!(
         "| side | tweets/s | tokens/s | x transformers | x ONNX Runtime | accuracy | largest \
@@ -244,21 +268,36 @@ fn print(
         };
         let right =
             scores.iter().zip(rows).filter(|(score, row)| (**score >= threshold) == row.negative);
+        let accuracy = right.count() as f64 / rows.len() as f64;
         let differences = scores.iter().zip(first).map(|(a, b)| (a - b).abs());
+        let difference = differences.fold(0.0, f32::max);
         println!(
             "| {} | {:.0} | {:.0} | {} | {} | {:.4} | {:.1e} |",
             side.name,
             rows.len() as f64 / took,
             tokens as f64 / took,
-            ratio(of("transformers").or(of("transformers, half"))),
-            ratio(of("ONNX Runtime")),
-            right.count() as f64 / rows.len() as f64,
-            differences.fold(0.0, f32::max),
+            ratio(transformers),
+            ratio(onnx),
+            accuracy,
+            difference,
+        );
+        let rate = |run: &Run| rows.len() as f64 / run.seconds;
+        report.row(
+            "sides",
+            json!({
+                "side": side.name,
+                "tweets_per_second": spread(&side.runs.iter().map(rate).collect::<Vec<_>>()),
+                "tokens_per_second": tokens as f64 / took,
+                "ratio_to_transformers": transformers.map(|it| it / took),
+                "ratio_to_onnx_runtime": onnx.map(|it| it / took),
+                "accuracy": accuracy,
+                "largest_difference": difference,
+            }),
         );
     }
-    // Of one token: two operations a weight of the layers, of the last only of queries, keys and
-    // values, as the rest is computed for the first token alone; attention between tokens is
-    // small at these lengths, and left out.
+    // Operations for one token: two for each weight of the layers; in the last layer only those
+    // of queries, keys and values, because the rest is computed for the first token alone.
+    // Attention between tokens is small at these lengths, and left out.
     let weights = (12 * (shape.layers - 1) + 3) * shape.width * shape.width;
     let flops = 2.0 * weights as f64 * tokens as f64 / seconds(&sides[0]);
     let peak = sides[1].runs.iter().map(|run| run.flops).fold(0.0, f64::max);
@@ -269,6 +308,8 @@ fn print(
         100.0 * flops / peak,
         peak / 1e12
     );
+    report.value("tflops_in_the_layers", (flops / 1e12).into());
+    report.value("tflops_of_a_matrix_product", (peak / 1e12).into());
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

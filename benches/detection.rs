@@ -1,17 +1,19 @@
-//! How often does a detector cry wolf, and how soon does it see a rise?
+//! How many false alarms does a detector raise, and how soon does it find a rise?
 //!
-//! Every detector judges the same simulated streams, minute by minute as the daemon does.
-//! Tweets come by a Poisson law whose rate follows the time of day (1 + 0.6 sin), and are
-//! negative by a beta-binomial law. A stream is quiet for 30 days after its warm-up; an
-//! alarm in them is a false one. From each stream 12 others branch off, each at a minute
-//! drawn at random, where the share rises for 24 hours; the delay is counted up to the end
-//! of the minute that alarms, so the least is one minute.
+//! Every detector evaluates the same simulated streams, minute by minute like the daemon.
+//! Tweets follow a Poisson law whose rate depends on the time of day (1 + 0.6 sin); negative
+//! ones follow a beta-binomial law. A stream is quiet for 30 days after its warm-up: an alarm
+//! in that time is a false one. From each stream 12 others branch off, each at a random
+//! minute, from which the share rises for 24 hours; the delay counts up to the end of the
+//! minute that alarms, so the minimum is one minute.
 //!
-//! Beyond that protocol, the streams that wander have a share that follows the time of day
-//! too (by 0.04) and wanders around that (an AR(1) process, standard deviation 0.02, time
-//! constant six hours).
+//! In addition, the streams that wander have a share that depends on the time of day (by
+//! 0.04) and wanders around that (an AR(1) process, standard deviation 0.02, time constant
+//! six hours).
 //!
-//! `scripts/bench detection [--seeds 20]`
+//! `scripts/bench detection [--seeds 20] [--json FILE]`
+
+mod common;
 
 #[path = "detection/rivals.rs"]
 mod rivals;
@@ -22,31 +24,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use clap::Parser;
+use common::{Output, Report};
 use monitor_core::domain::Minute;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
 
 use rivals::{Detector, Ours, Rival, Test};
 use streams::{DAY, Scenario, Source, Stream};
 
-/// Quiet days judged, after the warm-up.
+/// Quiet days that are evaluated, after the warm-up.
 const QUIET_DAYS: i64 = 30;
 const SHIFTS: u64 = 12;
 const SHIFT_MINUTES: i64 = DAY;
 const RISES: [f64; 2] = [0.15, 0.05];
 const BUDGETS: [f64; 3] = [0.1, 1.0, 10.0];
 
+/// Counts false alarms and detection delays on simulated streams
+///
+/// Compares the detector, at three budgets of false alarms, with common statistical tests on
+/// the same streams. Prints false alarms a month, and the share and median delay of the rises
+/// that were found.
 #[derive(Parser)]
 struct Args {
     /// Streams of each kind
     #[arg(long, default_value_t = 20)]
     seeds: u64,
+    #[command(flatten)]
+    output: Output,
     /// Passed by cargo bench
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What came of one detector on one stream, or on several.
+/// The alarms of one detector on one stream, or on several.
 #[derive(Clone, Default)]
 struct Outcome {
     false_alarms: u64,
@@ -54,8 +65,12 @@ struct Outcome {
     delays: [Vec<Option<i64>>; RISES.len()],
 }
 
-fn main() {
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    let mut report = Report::new(
+        "detection",
+        json!({"seeds": args.seeds, "quiet_days": QUIET_DAYS, "shifts": SHIFTS, "rises": RISES}),
+    );
     println!("{} seeds; 30 quiet days and 12 shifts of each size a seed\n", args.seeds);
     let protocol = [2.0, 20.0, 100.0]
         .into_iter()
@@ -75,7 +90,7 @@ fn main() {
         let outcomes = measure(scenario, args.seeds);
         for ((name, _), outcome) in detectors.iter().zip(&outcomes) {
             if !name.starts_with("budget") {
-                print_row(scenario, name, outcome, args.seeds);
+                report.row("detectors", print_row(scenario, name, outcome, args.seeds));
             }
         }
         let ours = &outcomes[..BUDGETS.len()];
@@ -86,10 +101,22 @@ fn main() {
     for (scenario, alarms) in calibration {
         let [a, b, c] = alarms.map(|n| n as f64 / args.seeds as f64);
         println!("| {} | {} | {a:.2} | {b:.2} | {c:.2} |", scenario.a_minute, scenario.words());
+        for (budget, alarms) in BUDGETS.iter().zip([a, b, c]) {
+            report.row(
+                "budgets",
+                json!({
+                    "tweets_a_minute": scenario.a_minute,
+                    "rho": scenario.words(),
+                    "budget": budget,
+                    "false_alarms_a_month": alarms,
+                }),
+            );
+        }
     }
+    report.write(&args.output)
 }
 
-/// Ours at each budget first.
+/// Our detector at each budget comes first.
 fn detectors() -> Vec<(&'static str, Box<dyn Detector>)> {
     let ours = |budget| Box::new(Ours::new(budget)) as Box<dyn Detector>;
     let rival = |test| Box::new(Rival::new(test)) as Box<dyn Detector>;
@@ -144,7 +171,7 @@ fn measure_seed(scenario: Scenario, seed: u64) -> Vec<Outcome> {
         (0..SHIFTS).map(|_| random.random_range(first..last - SHIFT_MINUTES)).collect();
     branches.sort_unstable();
     let mut counts = Vec::new();
-    // Each shift goes on from the source as it stood, on randomness of its own.
+    // Each shift continues from the source's current state, with its own random numbers.
     let mut shifted = Vec::new();
     for m in 0..last {
         for (i, _) in branches.iter().enumerate().filter(|(_, branch)| **branch == m) {
@@ -189,8 +216,10 @@ fn measure_seed(scenario: Scenario, seed: u64) -> Vec<Outcome> {
         .collect()
 }
 
-fn print_row(scenario: Scenario, name: &str, outcome: &Outcome, seeds: u64) {
+/// Prints a row of the table, and returns it.
+fn print_row(scenario: Scenario, name: &str, outcome: &Outcome, seeds: u64) -> Value {
     let Scenario { a_minute, .. } = scenario;
+    let mut found = Vec::new();
     print!(
         "| {a_minute} | {} | {name} | {:.2} |",
         scenario.words(),
@@ -200,12 +229,25 @@ fn print_row(scenario: Scenario, name: &str, outcome: &Outcome, seeds: u64) {
         let mut delays = delays.clone();
         delays.sort_unstable_by_key(|delay| delay.unwrap_or(i64::MAX));
         let within = |minutes| {
-            let found = delays.iter().flatten().filter(|delay| **delay <= minutes).count();
-            100.0 * found as f64 / delays.len() as f64
+            let count = delays.iter().flatten().filter(|delay| **delay <= minutes).count();
+            100.0 * count as f64 / delays.len() as f64
         };
-        let median = delays[delays.len() / 2]
+        let median_minutes = delays[delays.len() / 2];
+        let median = median_minutes
             .map_or_else(|| "over 24 h".to_owned(), |minutes| format!("{minutes} min"));
         print!(" {:.0} % | {:.0} % | {median} |", within(15), within(DAY));
+        found.push(json!({
+            "within_15_min_percent": within(15),
+            "within_24_h_percent": within(DAY),
+            "median_minutes": median_minutes,
+        }));
     }
     println!();
+    json!({
+        "tweets_a_minute": a_minute,
+        "rho": scenario.words(),
+        "detector": name.trim_matches('*'),
+        "false_alarms_a_month": outcome.false_alarms as f64 / seeds as f64,
+        "rises": found,
+    })
 }

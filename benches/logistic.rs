@@ -1,11 +1,12 @@
-//! Seconds and accuracy of the logistic families beside scikit-learn's, on the same rows,
-//! the same split and the same threads.
+//! Seconds and accuracy of the logistic families, compared with scikit-learn's on the same
+//! rows, the same split and the same threads.
 //!
-//! `scripts/bench logistic [--data FILE] [--threads 2]`: scikit-learn runs in a Python of
-//! its own (`MONITOR_SKLEARN`, which scripts/bench sets up), reads the rows that this
-//! program wrote, and prints its figures; without it only ours are printed. Seconds are
-//! those from texts to weights: n-grams, TF-IDF, fit. Ours and theirs take turns with the
-//! machine, never share it.
+//! `scripts/bench logistic [--data FILE] [--threads 2] [--json FILE]`: scikit-learn runs in a
+//! separate Python (`MONITOR_SKLEARN`, which scripts/bench sets up), reads the rows that this
+//! program wrote, and prints its results; without it only ours are printed. Seconds are those
+//! from texts to weights: n-grams, TF-IDF, fit. Ours and theirs run one after the other.
+
+mod common;
 
 use std::fs;
 use std::io::Write;
@@ -14,6 +15,7 @@ use std::process::Command;
 
 use anyhow::Context;
 use clap::Parser;
+use common::{Output, Report};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::Probability;
 use monitor_core::text::{Analyzer, NgramLengths};
@@ -21,10 +23,15 @@ use monitor_model::{Classifier, Encoder, HashedWords, KnownNgrams, Logistic, Tfi
 use monitor_train::data::{self, Row, SplitBy};
 use monitor_train::fit::linear::{self, Settings, TFIDF_LENGTHS};
 use monitor_train::report::Metrics;
+use serde_json::json;
 
 const DATA: &str = "../shared/data/sentiment140/training.249010.processed.noemoticon.csv.xz";
 const SEED: u64 = 140;
 
+/// Times the training of the logistic families, next to scikit-learn
+///
+/// Prints seconds from texts to weights, and accuracy and ROC AUC on the validation and the
+/// held-out rows.
 #[derive(Parser)]
 struct Args {
     /// Labelled tweets in sentiment140's layout
@@ -33,9 +40,11 @@ struct Args {
     /// Threads, ours and scikit-learn's
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Use only so many rows
+    /// Use only this many rows
     #[arg(long)]
     rows: Option<usize>,
+    #[command(flatten)]
+    output: Output,
     /// Passed by cargo bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -54,7 +63,7 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     anyhow::ensure!(
         args.data.exists(),
-        "{} is not there: name a file in sentiment140's layout with --data",
+        "{} does not exist: give a file in sentiment140's layout with --data",
         args.data.display()
     );
     let mut data = data::read(&args.data, None)?;
@@ -63,7 +72,7 @@ fn main() -> anyhow::Result<()> {
     }
     let sides = data::split(&data.rows, SplitBy::User, SEED);
     println!(
-        "{} rows to learn from, {} to validate, {} of other authors held out; {} threads\n",
+        "{} training rows, {} validation rows, {} held-out rows of other authors; {} threads\n",
         sides.train.len(),
         sides.validation.len(),
         sides.held_out.len(),
@@ -76,7 +85,7 @@ fn main() -> anyhow::Result<()> {
     let mut lines = Vec::new();
 
     let clock = SystemClock::new();
-    let mut model = linear::fit_hash(&sides.train, settings).expect("nobody asks to stop");
+    let mut model = linear::fit_hash(&sides.train, settings).expect("it is never stopped");
     let seconds = clock.elapsed().as_secs_f64();
     let encoder = HashedWords::new(analyzer.clone(), model.shape).context("buckets")?;
     let mut classifier = Logistic::load(model.shape, &mut model.weights)?;
@@ -88,7 +97,7 @@ fn main() -> anyhow::Result<()> {
     for (name, lengths) in [("words 1-2", words), ("words 1-2, characters 3-5", TFIDF_LENGTHS)] {
         let clock = SystemClock::new();
         let fitted = linear::fit_tfidf(&sides.train, lengths, settings);
-        let mut model = fitted.expect("nobody asks to stop");
+        let mut model = fitted.expect("it is never stopped");
         let seconds = clock.elapsed().as_secs_f64();
         let encoder = KnownNgrams::new(analyzer.clone(), model.ngrams, model.shape);
         let mut classifier = Tfidf::load(model.shape, &mut model.weights)?;
@@ -102,10 +111,31 @@ fn main() -> anyhow::Result<()> {
     }
     match std::env::var_os("MONITOR_SKLEARN") {
         Some(python) => lines.extend(scikit_learn(Path::new(&python), &args, &sides)?),
-        None => eprintln!("MONITOR_SKLEARN names no Python with scikit-learn: only ours"),
+        None => eprintln!("MONITOR_SKLEARN is not set to a Python with scikit-learn: only ours"),
     }
     print(&lines);
-    Ok(())
+    let mut report = Report::new(
+        "logistic",
+        json!({
+            "rows_train": sides.train.len(),
+            "rows_validation": sides.validation.len(),
+            "rows_held_out": sides.held_out.len(),
+            "threads": args.threads,
+        }),
+    );
+    for Line { name, features, seconds, figures: [validation, held_out] } in &lines {
+        report.row(
+            "models",
+            json!({
+                "model": name,
+                "features": features,
+                "seconds": seconds,
+                "validation": {"accuracy": validation.0, "roc_auc": validation.1},
+                "held_out": {"accuracy": held_out.0, "roc_auc": held_out.1},
+            }),
+        );
+    }
+    report.write(&args.output)
 }
 
 fn measure(encoder: &dyn Encoder, classifier: &mut dyn Classifier, rows: &[&Row]) -> (f64, f64) {
@@ -113,7 +143,7 @@ fn measure(encoder: &dyn Encoder, classifier: &mut dyn Classifier, rows: &[&Row]
     for chunk in rows.chunks(2_048) {
         let encoded: Vec<_> = chunk.iter().map(|row| encoder.encode(&row.text)).collect();
         let scores = classifier.classify(&encoded.iter().collect::<Vec<_>>());
-        let scores = scores.expect("its own encoder made the rows");
+        let scores = scores.expect("the rows come from its encoder");
         pairs.extend(scores.into_iter().zip(chunk.iter().map(|row| row.negative)));
     }
     let half = Probability::new(0.5).expect("one half is a probability");
@@ -121,7 +151,7 @@ fn measure(encoder: &dyn Encoder, classifier: &mut dyn Classifier, rows: &[&Row]
     (metrics.accuracy().unwrap_or(f64::NAN), metrics.auc.unwrap_or(f64::NAN))
 }
 
-/// Writes the rows for scikit-learn, and reads its figures.
+/// Writes the rows for scikit-learn, and reads its results.
 fn scikit_learn(python: &Path, args: &Args, sides: &data::Split<'_>) -> anyhow::Result<Vec<Line>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("rows.json");
@@ -154,7 +184,7 @@ fn scikit_learn(python: &Path, args: &Args, sides: &data::Split<'_>) -> anyhow::
     text.lines().map(line).collect()
 }
 
-/// A table; ratios are to the first line of scikit-learn's.
+/// Prints a table; ratios are to the first line of scikit-learn's.
 fn print(lines: &[Line]) {
     let reference = lines.iter().find(|line| !line.name.starts_with("ours"));
     println!(

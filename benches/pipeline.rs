@@ -1,16 +1,17 @@
-//! How fast is the way from broker to database, beside its bare ends?
+//! How fast is the pipeline from broker to database, compared with its two ends alone?
 //!
-//! In one run, on the same tweets, broker and server: reading the topic and nothing else,
-//! writing finished rows and nothing else, and the whole pipeline with no model and with
-//! each of the models named. Prints rows a second (median of the rounds), ratios to the two
-//! bare ends, and the memory of this process when a quarter of the rows is through and when
-//! all are (of the last round). Broker: nisshi where there is one, else librdkafka's
-//! in-process cluster, which shares this process's cores.
+//! In one run, on the same tweets, broker and server: only reading the topic, only writing
+//! finished rows, and the whole pipeline without a model and with each named model. Prints
+//! rows a second (median of the rounds), ratios to the two ends, and the memory of this
+//! process after a quarter of the rows and after all rows (of the last round). Broker: nisshi
+//! if installed, else librdkafka's in-process cluster, which shares this process's cores.
 //!
-//! `scripts/bench pipeline [--rounds 3] [--rows 60000] [--model NAME]...`
+//! `scripts/bench pipeline [--rounds 3] [--rows 60000] [--model NAME]... [--json FILE]`
 //!
-//! A soak, an hour of 50 tweets a second at full speed:
+//! A soak test, an hour of 50 tweets a second at full speed:
 //! `scripts/bench pipeline --rounds 1 --rows 180000 --model transformer`
+
+mod common;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,10 +20,11 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use chrono::TimeDelta;
 use clap::Parser;
+use common::{Output, Report, spread};
 use monitor::pipeline::{Pipeline, Settings, StoredPositions};
 use monitor::settings::open_options;
 use monitor_config as config;
-use monitor_core::batching::Policy;
+use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet};
 use monitor_core::text::{BrandMatcher, BrandRule};
@@ -36,18 +38,24 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, TopicPartitionList};
+use serde_json::json;
 use tokio::sync::watch;
 
 const TOPIC: &str = "bench";
 const PARTITIONS: i32 = 6;
 const LIMITS: WireLimits = WireLimits { record_bytes_max: 1 << 20, future_max: TimeDelta::days(1) };
 
+/// Times the pipeline from the broker to the database
+///
+/// Compares it, without a model and with each named model, with only reading the topic and
+/// only writing finished rows. Prints rows a second, the ratios, and the memory of this
+/// process.
 #[derive(Parser)]
 struct Args {
-    /// Rounds; the median counts
+    /// Rounds; the table has their median
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Tweets a round: the airline week over and over, each time under new ids
+    /// Tweets a round: the airline week, repeated with new ids
     #[arg(long, default_value_t = 60_000)]
     rows: usize,
     /// Folder of the models
@@ -56,12 +64,14 @@ struct Args {
     /// Models to measure, by name; may be repeated
     #[arg(long = "model", default_values = ["logistic-tfidf", "lstm", "transformer"])]
     names: Vec<String>,
+    #[command(flatten)]
+    output: Output,
     /// Passed by cargo bench
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// How one round went.
+/// The result of one round.
 struct Run {
     /// Rows a second.
     rate: f64,
@@ -79,7 +89,7 @@ struct Bench {
     brokers: String,
     postgres: Postgres,
     payloads: Vec<Vec<u8>>,
-    /// Distinct tweets among the payloads: the week holds some twice.
+    /// Distinct tweets among the payloads: the week contains some twice.
     distinct: u64,
     clock: Arc<SystemClock>,
     databases: std::cell::Cell<u32>,
@@ -136,6 +146,18 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     let medians: Vec<f64> = sides.iter().map(|runs| median(runs)).collect();
+    let mut report = Report::new(
+        "pipeline",
+        json!({
+            "tweets": args.rows,
+            "bytes_on_average": bytes / args.rows,
+            "partitions": PARTITIONS,
+            "broker": kind,
+            "postgres": "with fsync",
+            "batch_rows_max": config::Batching::default().rows_max,
+            "rounds": args.rounds,
+        }),
+    );
     println!(
         "| | rows/s, median of {} | x bare consume | x bare insert | MB after a quarter, all |",
         args.rounds
@@ -151,11 +173,24 @@ async fn main() -> anyhow::Result<()> {
             rate / medians[0],
             rate / medians[1]
         );
+        let rates: Vec<f64> = runs.iter().map(|run| run.rate).collect();
+        let memory = runs.last().and_then(|run| run.memory_mb);
+        report.row(
+            "sides",
+            json!({
+                "side": label,
+                "rows_per_second": spread(&rates),
+                "ratio_to_bare_consume": rate / medians[0],
+                "ratio_to_bare_insert": rate / medians[1],
+                "memory_mb_after_a_quarter": memory.map(|(quarter, _)| quarter),
+                "memory_mb_after_all": memory.map(|(_, all)| all),
+            }),
+        );
     }
-    Ok(())
+    report.write(&args.output)
 }
 
-/// What this process holds in memory.
+/// The resident memory of this process.
 fn memory_mb() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("no /proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -170,7 +205,7 @@ fn median(runs: &[Run]) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// The airline week over and over, each time under new ids; and those ids.
+/// The airline week, repeated with new ids; and those ids.
 fn payloads(rows: usize) -> anyhow::Result<(Vec<Vec<u8>>, HashSet<String>)> {
     let path = "tests/fixtures/airline-week.csv.xz";
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {path}"))?;
@@ -218,7 +253,7 @@ impl Bench {
         rows as f64 / (self.clock.elapsed() - since).as_secs_f64()
     }
 
-    /// Reads the topic with librdkafka, and nothing else.
+    /// Only reads the topic with librdkafka.
     fn bare_consume(&self) -> anyhow::Result<f64> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
@@ -232,8 +267,9 @@ impl Bench {
         consumer.assign(&partitions)?;
         let (mut rows, mut bytes, mut since) = (0, 0, Duration::ZERO);
         while rows < self.payloads.len() {
-            let record =
-                consumer.poll(Duration::from_secs(10)).context("the broker fell silent")??;
+            let record = consumer
+                .poll(Duration::from_secs(10))
+                .context("the broker sends no more records")??;
             if rows == 0 {
                 since = self.clock.elapsed();
             }
@@ -253,7 +289,7 @@ impl Bench {
         Ok(Arc::new(store))
     }
 
-    /// Writes finished rows in the pipeline's own transactions, and nothing else.
+    /// Only writes finished rows, in transactions like the pipeline's.
     async fn bare_insert(&self) -> anyhow::Result<f64> {
         let store = self.store().await?;
         let partition = TopicPartition::new(TOPIC, 0);
@@ -300,7 +336,7 @@ impl Bench {
         Ok(self.rate(self.payloads.len(), since))
     }
 
-    /// The daemon's own way from the broker to the database.
+    /// The daemon's pipeline from the broker to the database.
     async fn pipeline(&self, model: Model) -> anyhow::Result<Run> {
         let store = self.store().await?;
         let kafka = config::Kafka {
@@ -311,7 +347,7 @@ impl Bench {
         };
         let batching = config::Batching::default();
         let settings = Settings {
-            batching: Policy {
+            batching: BatchPolicy {
                 rows_max: batching.rows_max,
                 wait_max: Duration::from_millis(batching.wait_ms_max),
             },
@@ -335,7 +371,7 @@ impl Bench {
             self.clock.clone(),
         );
         let running = tokio::spawn(pipeline.run(source, stop.clone().cancelled_owned()));
-        // Joining the group takes seconds; the clock starts with the first rows stored.
+        // Joining the group takes seconds, so the time starts with the first stored rows.
         let (mut since, mut before, mut quarter_mb) = (Duration::ZERO, 0, None);
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,9 +1,9 @@
 """scikit-learn's side of benches/logistic.rs.
 
-Reads rows [side, negative, text], one a line; prints for each model a line of JSON: name,
+Reads rows [side, negative, text], one per line; prints one line of JSON for each model: name,
 features, seconds from texts to weights, and [accuracy, ROC AUC] on validation and on
-held-out rows. TF-IDF as the study had it, with the settings that did best on validation
-rows (sublinear counts, two rows at least, C = 2).
+held-out rows. TF-IDF as in the study, with the best settings on validation rows (sublinear
+counts, at least two rows, C = 2).
 """
 
 import json

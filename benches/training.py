@@ -1,12 +1,12 @@
-"""The LSTM of src/classifier/lstm.rs in PyTorch, for benches/training.rs.
+"""The LSTM of crates/model/src/lstm.rs in PyTorch, for benches/training.rs.
 
-Reads a folder: settings.json (sizes and recipe), rows.jsonl (ids and label of each row, as
-the encoder in Rust gave them) and, where the word vectors are given, vectors.f32. Trains,
-and prints a JSON object: rows a second, and how good the network is after it.
+Reads a folder: settings.json (sizes and recipe), rows.jsonl (ids and label of each row, from
+the encoder in Rust) and, for given word vectors, vectors.f32. Trains, and prints a JSON
+object: rows a second, and the losses and accuracy afterwards.
 
-Written as one who knows PyTorch would: nn.LSTM, nn.Embedding with sparse gradients, Adam and
-SparseAdam. Batches are padded and turned into tensors before the clock starts; in Rust that
-is part of the time.
+Uses PyTorch efficiently: nn.LSTM, nn.Embedding with sparse gradients, Adam and
+SparseAdam. Padding batches and converting them to tensors is not timed here; in Rust it
+is.
 """
 
 import json
@@ -25,7 +25,7 @@ VALIDATION_BATCH_ROWS = 256
 
 
 class Batch:
-    """Rows of ids, padded behind to the longest."""
+    """Rows of ids, padded at the end to the longest."""
 
     def __init__(self, rows):
         lengths = torch.tensor([len(row["ids"]) for row in rows]).unsqueeze(1)
@@ -85,7 +85,7 @@ class Network(nn.Module):
 
 
 def batches(rows, size):
-    """Shuffled batches of rows of like length, as src/training/trainer.rs cuts them."""
+    """Shuffled batches of rows of similar length, like those of monitor-train."""
     order, cut = rows.copy(), []
     random.shuffle(order)
     for start in range(0, len(order), size * GROUP_BATCHES):
@@ -98,7 +98,7 @@ def batches(rows, size):
 
 
 def clip(parameters, norm_max):
-    """As clip_grad_norm_, which does not take sparse gradients."""
+    """Like clip_grad_norm_, which does not support sparse gradients."""
     gradients = []
     for parameter in parameters:
         if parameter.grad.is_sparse:
@@ -112,7 +112,7 @@ def clip(parameters, norm_max):
 
 
 def train(network, rows, recipe):
-    """Answers seconds spent in steps, and the mean loss of the last epoch."""
+    """Returns the seconds spent in steps, and the mean loss of the last epoch."""
     dense = [p for p in network.parameters() if p.requires_grad]
     optimizers = []
     if network.embedding.weight.requires_grad:
@@ -151,7 +151,7 @@ def train(network, rows, recipe):
 
 @torch.no_grad()
 def validate(network, rows):
-    """Answers mean loss and accuracy."""
+    """Returns mean loss and accuracy."""
     network.eval()
     order = sorted(rows, key=lambda row: len(row["ids"]))
     loss, right = 0.0, 0

@@ -1,14 +1,15 @@
-//! How fast does the LSTM learn, beside the same network in PyTorch?
+//! How fast is the training of the LSTM, compared with the same network in PyTorch?
 //!
-//! Two forms: that of the study in size (GloVe of 50 d as it came, one direction of 50
-//! units) and our own. In turn, several rounds: `monitor retrain`'s own training, and
-//! `benches/training.py` on the same rows, as the same ids, in the same kind of batches
-//! (128 rows of like length), with the same recipe and as many threads, one pass over the
-//! rows. Prints tweets a second (median of the rounds), the ratio, and loss and accuracy on
-//! the same validation rows after the same number of steps: they should agree but for the
-//! luck of first weights and dropout.
+//! Two forms: one of the study's size (50-dimensional GloVe vectors, unchanged, one direction
+//! of 50 units) and our own. Several rounds alternate between the training of `monitor
+//! retrain` and `benches/training.py`, with the same rows, ids, kind of batches (128 rows of
+//! similar length), recipe and number of threads, one epoch. Prints tweets a second (median
+//! of the rounds), the ratio, and loss and accuracy on the same validation rows after the
+//! same number of steps: they should agree, except for random initial weights and dropout.
 //!
-//! `scripts/bench training [--rounds 3] [--rows 20000] [--threads 2]`
+//! `scripts/bench training [--rounds 3] [--rows 20000] [--threads 2] [--json FILE]`
+
+mod common;
 
 use std::fs;
 use std::io::Write;
@@ -17,14 +18,20 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use common::{Output, Report, spread};
 use monitor_core::text::{Analyzer, Vocabulary};
 use monitor_model::{Architecture, Encoder, Manifest, Pooling, Weights, WordIds};
 use monitor_train::data::{self, Dataset, Row, SplitBy};
 use monitor_train::fit::{Family, LSTM_RECIPE};
 use monitor_train::{TrainingRequest, TrainingRows};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tch::Device;
 
+/// Times the training of the LSTM, next to PyTorch
+///
+/// Prints tweets a second, the ratio to PyTorch, and loss and accuracy on the same validation
+/// rows.
 #[derive(Parser)]
 struct Args {
     /// Labelled tweets
@@ -36,24 +43,26 @@ struct Args {
     /// Word vectors of the first form
     #[arg(long, default_value = "../shared/data/embeddings/glove.6B.50d.top.txt.xz")]
     embeddings: PathBuf,
-    /// Rounds; the median counts
+    /// Rounds; the table has their median
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Tweets, drawn from the data; most are learned from
+    /// Tweets, drawn from the data; most are training rows
     #[arg(long, default_value_t = 20_000)]
     rows: usize,
     /// Threads of libtorch, on both sides
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// A Python that has torch
+    /// A Python with torch
     #[arg(long, env = "BENCH_PYTHON", default_value = "python3")]
     python: PathBuf,
+    #[command(flatten)]
+    output: Output,
     /// Passed by cargo bench
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// A form of the network; both go by [`LSTM_RECIPE`].
+/// A form of the network; both use [`LSTM_RECIPE`].
 struct Form {
     name: &'static str,
     analyzer: Analyzer,
@@ -63,7 +72,7 @@ struct Form {
     hidden: Option<usize>,
 }
 
-/// What benches/training.py is told.
+/// The settings of benches/training.py.
 #[derive(Serialize)]
 struct Settings {
     vocabulary: usize,
@@ -82,7 +91,7 @@ struct Settings {
     seed: u64,
 }
 
-/// One side of one round; a line of training.csv has these columns and more.
+/// One side of one round; a line of training.csv has these and other columns.
 #[derive(Debug, Deserialize)]
 struct Outcome {
     rows_per_s: f64,
@@ -124,6 +133,15 @@ fn main() -> anyhow::Result<()> {
         args.rounds
     );
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
+    let mut report = Report::new(
+        "training",
+        json!({
+            "rows": data.rows.len(),
+            "batch_rows": LSTM_RECIPE.batch_rows,
+            "threads": args.threads,
+            "rounds": args.rounds,
+        }),
+    );
     for form in forms {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 1..=args.rounds {
@@ -154,12 +172,27 @@ fn main() -> anyhow::Result<()> {
                 median(outcomes, |outcome| outcome.validation_loss),
                 median(outcomes, |outcome| outcome.validation_accuracy),
             );
+            let all = |figure: fn(&Outcome) -> f64| {
+                spread(&outcomes.iter().map(figure).collect::<Vec<_>>())
+            };
+            report.row(
+                "sides",
+                json!({
+                    "form": form.name,
+                    "side": side,
+                    "tweets_per_second": all(|outcome| outcome.rows_per_s),
+                    "ratio_to_pytorch": rate / pytorch_rate,
+                    "loss": all(|outcome| outcome.loss),
+                    "validation_loss": all(|outcome| outcome.validation_loss),
+                    "validation_accuracy": all(|outcome| outcome.validation_accuracy),
+                }),
+            );
         }
     }
-    Ok(())
+    report.write(&args.output)
 }
 
-/// Trains as `monitor retrain` does, one pass over the rows.
+/// Trains like `monitor retrain`, one epoch.
 fn train(
     args: &Args,
     form: &Form,
@@ -201,13 +234,13 @@ fn version(models: &Path, manifest: &Manifest) -> PathBuf {
     models.join(&manifest.name).join(manifest.version.to_string())
 }
 
-/// The one epoch of a training, as its own record has it.
+/// The only epoch of a training, from its log.
 fn outcome(models: &Path, manifest: &Manifest) -> anyhow::Result<Outcome> {
-    let mut course = csv::Reader::from_path(version(models, manifest).join("training.csv"))?;
-    course.deserialize().next().context("a training of one epoch has one line")?.map_err(Into::into)
+    let mut log = csv::Reader::from_path(version(models, manifest).join("training.csv"))?;
+    log.deserialize().next().context("a training of one epoch has one line")?.map_err(Into::into)
 }
 
-/// Writes what PyTorch needs for the same training.
+/// Writes the files that PyTorch needs for the same training.
 fn hand_over(
     args: &Args,
     form: &Form,
@@ -216,7 +249,7 @@ fn hand_over(
     folder: &Path,
 ) -> anyhow::Result<()> {
     let Architecture::Lstm(shape) = &manifest.architecture else {
-        anyhow::bail!("an LSTM was asked for")
+        anyhow::bail!("the model is not an LSTM")
     };
     let version = version(folder, manifest);
     let vocabulary = Vocabulary::parse(&fs::read_to_string(version.join("vocabulary.txt"))?)?;
@@ -263,7 +296,7 @@ fn hand_over(
     Ok(())
 }
 
-/// Trains in PyTorch, whose threads wait as PyTorch has it.
+/// Trains in PyTorch, with PyTorch's own thread settings.
 fn pytorch(python: &Path, folder: &Path) -> anyhow::Result<Outcome> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/training.py");
     let output = Command::new(python)

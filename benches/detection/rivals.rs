@@ -1,4 +1,4 @@
-//! The detectors compared.
+//! The compared detectors.
 
 use monitor_core::alerting::Series;
 use monitor_core::alerting::{Baseline, SharePolicy, ShareRule, ShareState, ShareVerdict};
@@ -7,11 +7,11 @@ use monitor_core::domain::{Counts, Minute};
 use super::streams::Stream;
 
 const WINDOW: i64 = 15;
-/// Baselines end so long before the minute, and are so long.
+/// How long before the minute a baseline ends, and how long it is.
 const LAG: i64 = 120;
 const BASELINE: i64 = 2880;
-/// What the CUSUMs look for, and from where they alarm: their mean time to a false alarm is
-/// then at least 30 days if their law is right.
+/// The rise that the CUSUMs test for, and their threshold: if their law is right, the mean time
+/// to a false alarm is at least 30 days.
 const RISE: f64 = 0.15;
 const MONTH_MINUTES: f64 = 43_200.0;
 
@@ -19,7 +19,7 @@ const MONTH_MINUTES: f64 = 43_200.0;
 pub trait Detector {
     /// Whether an incident opens at the end of `minute`.
     fn opens(&mut self, stream: &Stream, minute: Minute) -> bool;
-    /// The same detector as it stands, without an open incident.
+    /// A copy of the detector in its current state, without an open incident.
     fn closed(&self) -> Box<dyn Detector>;
 }
 
@@ -30,7 +30,7 @@ pub struct Ours {
     state: ShareState,
     baseline: Option<Baseline>,
     left_out: Vec<(Minute, Minute)>,
-    /// The stream's series without its incidents, once there were some.
+    /// The stream's series without its incidents, after the first one.
     series: Option<Series>,
 }
 
@@ -85,11 +85,11 @@ pub enum Test {
     Binomial,
     /// The 15-minute share differs from the baseline's (one-sided 0.001).
     TwoProportions,
-    /// Page's CUSUM of Bernoulli log-likelihood ratios, divided by the dispersion measured.
+    /// Page's CUSUM of Bernoulli log-likelihood ratios, divided by the measured dispersion.
     Cusum { corrected: bool },
 }
 
-/// A rival: all open on their test, and close after 30 minutes on end in which the
+/// A rival. Its incident opens on its test, and closes after 30 successive minutes in which the
 /// 15-minute share is less than 0.025 above the baseline's.
 #[derive(Clone)]
 pub struct Rival {

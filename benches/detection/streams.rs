@@ -1,4 +1,4 @@
-//! Streams of counts, made up.
+//! Simulated streams of counts.
 
 use std::f64::consts::TAU;
 
@@ -10,8 +10,8 @@ use rand_distr::{Beta, Binomial, Distribution, Poisson, StandardNormal};
 
 pub const DAY: i64 = 1440;
 const SHARE: f64 = 0.20;
-/// What a share that wanders does: amplitude of its day, standard deviation of the rest and
-/// how much of it is left after a minute.
+/// A wandering share: the amplitude of its day, the standard deviation of the rest, and the
+/// part of the rest that is left after a minute.
 const DAILY: f64 = 0.04;
 const WANDER: f64 = 0.02;
 const WANDER_MINUTES: f64 = 360.0;
@@ -26,8 +26,8 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Days before the first that is evaluated: what the baseline's scatter is measured on, and
-    /// four weeks where there is a season to learn.
+    /// Days before the first evaluated one: the baseline's scatter is measured on them; four
+    /// weeks if there is a season to learn.
     pub fn warm_up_days(self) -> i64 {
         if self.wanders { 29 } else { 8 }
     }
@@ -37,7 +37,7 @@ impl Scenario {
     }
 }
 
-/// Makes up minute after minute.
+/// Simulates minute after minute.
 #[derive(Clone)]
 pub struct Source {
     scenario: Scenario,
@@ -51,12 +51,12 @@ impl Source {
         Self { scenario, random: ChaCha8Rng::seed_from_u64((kind << 32) + seed), wander: 0.0 }
     }
 
-    /// The same, going on with randomness of its own.
+    /// A copy that continues with its own random numbers.
     pub fn branch(&self, seed: u64) -> Self {
         Self { random: ChaCha8Rng::seed_from_u64((1 << 63) + seed), ..self.clone() }
     }
 
-    /// The counts of a minute whose share has risen by so much.
+    /// The counts of a minute whose share has risen by `rise`.
     pub fn counts(&mut self, minute: Minute, rise: f64) -> Counts {
         let day = (TAU * (minute.0 as f64 / DAY as f64 - 0.375)).sin();
         let mut share = SHARE + rise;
@@ -81,7 +81,7 @@ impl Source {
     }
 }
 
-/// What detectors read.
+/// The input of the detectors.
 pub struct Stream {
     pub counts: Vec<(Minute, Counts)>,
     pub hours: Vec<(Minute, Counts)>,

@@ -1,4 +1,4 @@
-//! Detectors to compare with, each in a few lines. All look at the past alone.
+//! Rival detectors, each in a few lines. All use the past only.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -31,9 +31,9 @@ pub fn median_3_mad(values: &[f64]) -> Vec<usize> {
 }
 
 /// After Twitter's seasonal hybrid ESD (Hochenbaum, Vallis and Kejariwal, "Automatic
-/// Anomaly Detection in the Cloud Via Statistical Learning", 2017), made streaming: the
-/// season is the median at this time of day, give or take a quarter of an hour, in the
-/// last two weeks; rows above it by more than three times the MAD of what is left.
+/// Anomaly Detection in the Cloud Via Statistical Learning", 2017), adapted to
+/// streams: the season is the median of the last two weeks at this time of day, plus or minus
+/// a quarter of an hour; rows above it by more than three times the MAD of the residuals.
 pub fn seasonal_3_mad(values: &[f64]) -> Vec<usize> {
     let season: Vec<f64> = (0..values.len())
         .map(|i| {
@@ -43,7 +43,7 @@ pub fn seasonal_3_mad(values: &[f64]) -> Vec<usize> {
         })
         .collect();
     let rest = |i: usize| values[i] - season[i];
-    // The scale moves slowly, so it is measured anew each hour.
+    // The scale changes slowly, so it is measured once an hour.
     let mut scale = 0.0;
     above(values, |i| {
         if i % 12 == 0 || scale == 0.0 {
@@ -53,14 +53,14 @@ pub fn seasonal_3_mad(values: &[f64]) -> Vec<usize> {
     })
 }
 
-/// Rows drawn at random, so many on average.
+/// Random rows, on average as many as requested.
 pub fn random(rows: usize, alarms: f64, seed: u64) -> Vec<usize> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     (0..rows).filter(|_| random.random::<f64>() < alarms / rows as f64).collect()
 }
 
-/// The first row of each stretch: those that follow another within half an hour are the
-/// same incident.
+/// The first row of each incident: a row within half an hour of another belongs to the same
+/// incident.
 pub fn incidents(alarms: &[usize]) -> Vec<usize> {
     let first = |n: &usize| *n == 0 || alarms[*n] - alarms[n - 1] > 6;
     (0..alarms.len()).filter(first).map(|n| alarms[n]).collect()
@@ -77,7 +77,7 @@ fn sigma(values: Vec<f64>) -> f64 {
     (MAD_TO_SIGMA * median(values.into_iter().map(f64::abs).collect())).max(1.0)
 }
 
-/// The upper median; zero of nothing.
+/// The upper median; zero of an empty list.
 fn median(mut values: Vec<f64>) -> f64 {
     let middle = values.len() / 2;
     if values.is_empty() {

@@ -1,12 +1,12 @@
 //! The rules of the Numenta Anomaly Benchmark.
 //!
 //! Source: Lavin and Ahmad, "Evaluating Real-time Anomaly Detection Algorithms: the Numenta
-//! Anomaly Benchmark", ICMLA 2015, sections II.B to II.D; where the paper leaves rows open,
-//! as in the benchmark's own scorer: the first row of a window has position -1, the last
-//! one `-1 / width`, a row after it `distance / (width - 1)`, and what is found is given as
-//! a part of what the first row would have given.
+//! Anomaly Benchmark", ICMLA 2015, sections II.B to II.D; details that the
+//! paper does not define follow the benchmark's own scorer: the first row of a window has
+//! position -1, the last one `-1 / width`, a row after it `distance / (width - 1)`, and a found
+//! window scores relative to an alarm in its first row.
 
-/// What counts how much.
+/// The weights of an application profile.
 pub struct Profile {
     pub name: &'static str,
     pub true_positive: f64,
@@ -21,20 +21,20 @@ pub const PROFILES: [Profile; 3] = [
     Profile { name: "few missed", true_positive: 1.0, false_positive: 0.11, false_negative: 2.0 },
 ];
 
-/// A series' length and its anomalies: first and last row, ascending, apart.
+/// A series' length and its anomalies: first and last row, ascending, not overlapping.
 pub struct Labels {
     pub rows: usize,
     pub windows: Vec<(usize, usize)>,
 }
 
-/// What a detector's alarms are worth.
+/// The result of a detector's alarms.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Tally {
     /// Windows with an alarm.
     pub found: usize,
     /// Alarms outside windows.
     pub false_alarms: usize,
-    /// The sum before it is normalised.
+    /// The score before it is normalised.
     pub score: f64,
 }
 
@@ -50,7 +50,7 @@ impl Labels {
         (self.rows * 15 / 100).min(750)
     }
 
-    /// What the alarms in these rows are worth.
+    /// The result of alarms in these rows.
     pub fn tally(&self, alarms: &[usize], profile: &Profile) -> Tally {
         let alarms = || alarms.iter().copied().filter(|row| *row >= self.probation());
         let mut tally = Tally::default();
@@ -79,14 +79,14 @@ impl Labels {
         tally
     }
 
-    /// The windows that do not lie in the probation.
+    /// The windows outside the probation.
     pub fn counted(&self) -> impl Iterator<Item = &(usize, usize)> {
         self.windows.iter().filter(|(_, last)| *last >= self.probation())
     }
 }
 
-/// The score over all series, each with a detector's alarms: 0 for none, 100 for the first
-/// row of each window and nothing else.
+/// The score over all series with a detector's alarms: 0 for no alarms, 100 for exactly the
+/// first row of each window.
 pub fn normalised<'a>(
     series: impl IntoIterator<Item = (&'a Labels, &'a [usize])>,
     profile: &Profile,

@@ -87,7 +87,7 @@ fn score_lines(
     });
     while let Some(batch) = next_batch(&lines)? {
         let rows: Vec<&Encoding> = batch.iter().map(|line| &line.encoding).collect();
-        let scores = model.classifier.classify(&rows)?;
+        let scores = model.classify(&rows)?;
         for (line, negative) in batch.iter().zip(scores) {
             let score = Score::new(negative, model.threshold);
             let answer = Answer {

@@ -15,7 +15,7 @@ use super::models;
 use super::positions::StoredPositions;
 use super::stages::{Pipeline, Settings};
 use monitor_config as config;
-use monitor_core::batching::Policy;
+use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::Clock;
 use monitor_core::text::{BrandError, BrandMatcher, BrandRule};
 use monitor_ingest::{KafkaSource, SourceError, WireLimits};
@@ -133,7 +133,7 @@ impl Daemon {
             KafkaSource::start(&settings.kafka, positions, readiness.clone(), clock.clone())?;
         let pipeline = Pipeline::new(
             Settings {
-                batching: Policy {
+                batching: BatchPolicy {
                     rows_max: settings.batching.rows_max,
                     wait_max: Duration::from_millis(settings.batching.wait_ms_max),
                 },

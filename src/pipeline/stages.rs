@@ -1,8 +1,16 @@
 //! Intake, prepare and score: from events to scored batches.
 //!
-//! **Invariant.** A batch is scored by the model whose encoder encoded it, and bears its
-//! name; another model takes over between two batches. Batches are scored together and
-//! leave in the order in which they came.
+//! | stage | work | rows that travel together |
+//! | --- | --- | --- |
+//! | intake | gathers records | batch: the records of one Postgres transaction, chosen here by rows and age |
+//! | prepare | decodes, normalises once, finds brands, encodes | the same batch |
+//! | score | hands batches to the model's thread | pass: chosen there among the rows of several batches, by tokens and length |
+//! | commit | stores | the same batch |
+//!
+//! **Invariant.** A batch is scored by the model whose encoder encoded it, and stored with
+//! that model's id; a new model takes over between two batches. Batches are scored together
+//! and leave in the order in which they came. Deliberately absent: choosing the rows of a
+//! pass (see `monitor_model::ModelHandle`).
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -14,57 +22,58 @@ use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
-use super::commit::Committer;
-use super::error::PipelineError;
-use super::flow::{Item, Place, Row};
-use monitor_core::batching::{Batcher, Policy};
+use monitor_core::batching::{BatchPolicy, Batcher};
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Score, Tweet};
-use monitor_core::text::BrandMatcher;
+use monitor_core::text::{BrandMatcher, SourceText};
 use monitor_ingest::{self as ingest, Event, Record, Source, WireLimits};
 use monitor_model::{Encoder, Encoding, ModelHandle};
 use monitor_store::{DeadLetter, ScoredTweet, Store};
 use monitor_telemetry as telemetry;
 
-/// Batches between two stages: one at work, one ready.
+use super::commit::Committer;
+use super::error::PipelineError;
+use super::flow::{Item, Place, Row};
+
+/// Batches between two stages: one in progress, one ready.
 const BATCHES_AHEAD: usize = 2;
-/// Batches that are read and encoded side by side: a GPU takes more than one thread encodes.
+/// Batches that are decoded and encoded in parallel: one thread cannot keep a GPU busy.
 const BATCHES_PREPARED_MAX: usize = 4;
-/// Batches that are scored together, so that the model finds rows of like length.
+/// Batches that are scored together, so that the model finds rows of similar length.
 const BATCHES_SCORED_MAX: usize = 4;
 
-/// How long leaving the consumer group may take.
+/// Longest wait for leaving the consumer group.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
 const LEAVE_POLL: Duration = Duration::from_millis(20);
 
-/// What the pipeline is run with.
+/// Settings of the pipeline.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// When a batch closes.
-    pub batching: Policy,
-    /// What is taken for a tweet.
+    pub batching: BatchPolicy,
+    /// Limits of a valid tweet.
     pub limits: WireLimits,
-    /// Longest wait between two tries while Postgres is away.
+    /// Longest wait between two attempts while Postgres is unavailable.
     pub retry_wait_max: Duration,
-    /// How long storing what is in flight may take once the source has stopped.
+    /// Longest time to store the batches in flight after the source has stopped.
     pub drain_max: Duration,
 }
 
-/// A record that has been read, or found to be no tweet.
+/// A decoded tweet with its brands, or a record that is not a valid tweet.
 struct Prepared {
     place: Place,
     outcome: Result<(Tweet, Vec<String>), DeadLetter>,
 }
 
-/// A batch that has been read and encoded.
+/// A batch that has been decoded and encoded.
 struct Encoded {
-    /// Whose encoder it was.
+    /// The model whose encoder was used.
     model: ModelHandle,
-    /// Tweets have an encoding, dead letters none.
+    /// Tweets have an encoding, dead letters have none.
     rows: Vec<(Prepared, Option<Encoding>)>,
 }
 
-/// The way from a source to the store.
+/// The stages from a source to the store.
 pub struct Pipeline {
     settings: Settings,
     store: Arc<dyn Store>,
@@ -74,7 +83,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Puts the stages together. Each batch takes the `model` there is when it is encoded.
+    /// Each batch uses the model that `model` holds when the batch is encoded.
     pub fn new(
         settings: Settings,
         store: Arc<dyn Store>,
@@ -85,31 +94,31 @@ impl Pipeline {
         Self { settings, store, model, brands: Arc::new(brands), clock }
     }
 
-    /// Runs until the source ends or `stop` resolves, then stores what is in flight.
+    /// Runs until the source ends or `stop` resolves, then stores the batches in flight.
     ///
     /// # Errors
-    /// [`PipelineError`] if Postgres refuses for another reason than what a row holds, a stage
-    /// or the source ends that must not, or what is in flight could not be stored in time;
-    /// nothing is lost, the next run reads it again.
+    /// [`PipelineError`] if Postgres rejects a batch and no single row is the cause, if a stage
+    /// or the source ends unexpectedly, or if the batches in flight could not be stored in time;
+    /// nothing is lost, the next run reads them again.
     pub async fn run(
         self,
         mut source: Source,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), PipelineError> {
         let (batches, raw) = mpsc::channel(BATCHES_AHEAD);
-        // What waits for the model waits in its own queue.
-        let (readied, ready) = mpsc::channel(1);
+        // Rows wait for the model in its own queue.
+        let (prepared, ready) = mpsc::channel(1);
         let (finished, scored) = mpsc::channel(BATCHES_AHEAD);
         let this = Arc::new(self);
         let control = source.control.clone();
 
-        let prepare = tokio::spawn(this.clone().prepare(raw, readied));
+        let prepare = tokio::spawn(this.clone().prepare(raw, prepared));
         let score = tokio::spawn(Self::score(ready, finished));
         let committer = Committer::new(this.store.clone(), control, this.settings.retry_wait_max);
         let mut commit = tokio::spawn(committer.run(scored));
 
-        // What intake has gathered when it is told to stop is dropped with it: it must not
-        // overtake a batch that was on its way into the channel. The next run reads it.
+        // Stopping drops intake together with the batch it is gathering, which must not overtake
+        // a batch that waits for the channel. The next run reads those records again.
         let early = tokio::select! {
             () = this.intake(&mut source.events, batches) => None,
             () = stop => None,
@@ -124,7 +133,7 @@ impl Pipeline {
             },
         };
         commit.abort();
-        // Only now does the source leave its group: the next owner finds all of it stored.
+        // The source leaves its group only now, so that the next owner finds everything stored.
         drop(source.events);
         for stage in [prepare, score] {
             stage.abort();
@@ -133,11 +142,11 @@ impl Pipeline {
                 ended => joined(ended)?,
             }
         }
-        left(source.thread).await?;
+        wait_until_left(source.thread).await?;
         stored
     }
 
-    /// Gathers records into batches; a partition change closes the one at hand.
+    /// Gathers records into batches; a partition change closes the current one.
     async fn intake(
         &self,
         events: &mut mpsc::Receiver<Event>,
@@ -180,11 +189,11 @@ impl Pipeline {
         }
     }
 
-    /// Has batches read and encoded, several at a time, and passes them on in order.
+    /// Decodes and encodes batches, several at a time, and forwards them in order.
     async fn prepare(
         self: Arc<Self>,
         mut raw: mpsc::Receiver<Item<Vec<Record>>>,
-        readied: mpsc::Sender<Item<Encoded>>,
+        prepared: mpsc::Sender<Item<Encoded>>,
     ) -> Result<(), PipelineError> {
         let mut items = stream::poll_fn(move |context| raw.poll_recv(context))
             .map(|item: Item<Vec<Record>>| async {
@@ -195,23 +204,24 @@ impl Pipeline {
             })
             .buffered(BATCHES_PREPARED_MAX);
         while let Some(item) = items.next().await {
-            if readied.send(item?).await.is_err() {
+            if prepared.send(item?).await.is_err() {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Reads the records, finds their brands and encodes their texts, off the async threads.
+    /// Decodes the records, finds their brands and encodes their texts, outside the async
+    /// threads.
     async fn encode(self: Arc<Self>, records: Vec<Record>) -> Result<Encoded, PipelineError> {
         let span = tracing::debug_span!("prepare", rows = records.len());
-        // Here, where batches come in order, so that a new model takes over once.
+        // Batches arrive here in order, so a new model takes over exactly once.
         let model = self.model.borrow().clone();
         let work = move || {
             let _entered = span.entered();
             let (encoder, now) = (model.encoder(), self.clock.now());
-            let one = |record| self.prepare_one(record, now, &*encoder);
-            Encoded { rows: records.into_iter().map(one).collect(), model }
+            let prepare = |record| self.prepare_one(record, now, &*encoder);
+            Encoded { rows: records.into_iter().map(prepare).collect(), model }
         };
         let encoded = tokio::task::spawn_blocking(work).await;
         encoded.map_err(|error| PipelineError::Stage(error.to_string()))
@@ -223,7 +233,7 @@ impl Pipeline {
         now: DateTime<Utc>,
         encoder: &dyn Encoder,
     ) -> (Prepared, Option<Encoding>) {
-        let read = ingest::decode(
+        let decoded = ingest::decode(
             &record.payload,
             record.payload_bytes,
             record.timestamp,
@@ -233,16 +243,17 @@ impl Pipeline {
         let place = Place {
             partition: record.partition,
             offset: record.offset,
-            // A producer's clock that runs ahead must not look like records to come.
+            // A timestamp in the future comes from a producer's wrong clock.
             record_time: record.timestamp.map(|at| at.min(now)),
             payload: record.payload,
             payload_bytes: record.payload_bytes,
             _weight: record.weight,
         };
-        let (outcome, encoding) = match read {
+        let (outcome, encoding) = match decoded {
             Ok(tweet) => {
-                let brands = self.brands.matches(&tweet.text, &tweet.rule_tags);
-                let encoding = encoder.encode(&tweet.text);
+                let text = SourceText::new(&tweet.text);
+                let brands = self.brands.matches_in(&text, &tweet.rule_tags);
+                let encoding = encoder.encode_text(&text);
                 counter!(telemetry::TRUNCATED).increment(u64::from(encoding.truncated));
                 (Ok((tweet, brands)), Some(encoding))
             }
@@ -251,7 +262,7 @@ impl Pipeline {
         (Prepared { place, outcome }, encoding)
     }
 
-    /// Has batches scored, several at a time, and passes them on in order.
+    /// Scores batches, several at a time, and forwards them in order.
     async fn score(
         mut ready: mpsc::Receiver<Item<Encoded>>,
         finished: mpsc::Sender<Item<Vec<Row>>>,
@@ -274,7 +285,7 @@ impl Pipeline {
 }
 
 impl Encoded {
-    /// Has its model score it. A row that cannot be scored becomes a dead letter.
+    /// Scores the batch with its model. A row that cannot be scored becomes a dead letter.
     async fn score(self) -> Result<Vec<Row>, PipelineError> {
         let Self { model, rows } = self;
         let id = model.id().to_string();
@@ -305,9 +316,9 @@ impl Encoded {
     }
 }
 
-/// Waits for the source to leave its group, so that another member takes over at once; a
-/// broker that is away cannot be told, and is not waited for long.
-async fn left(source: JoinHandle<Result<(), String>>) -> Result<(), PipelineError> {
+/// Waits for the source to leave its group, so that another member takes over at once. The
+/// wait is short, because an unavailable broker does not answer.
+async fn wait_until_left(source: JoinHandle<Result<(), String>>) -> Result<(), PipelineError> {
     let mut waited = Duration::ZERO;
     while !source.is_finished() && waited < LEAVE_MAX {
         tokio::time::sleep(LEAVE_POLL).await;

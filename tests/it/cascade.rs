@@ -1,4 +1,4 @@
-//! Two models as one: who answers, what is refused, and the way there on the command line.
+//! Cascades: which model scores a row, invalid members, and the commands that fit a cascade.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -39,7 +39,7 @@ fn cascade(directory: &Path, (low, high): (f32, f32)) -> ModelId {
     classifier::register(directory, artifact, tch::Device::Cpu, card).unwrap().id()
 }
 
-/// Two models that know other words.
+/// Two models that know different words.
 fn models() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     tiny_model(folder.path(), "cheap", &[("late", 2.0), ("love", -2.0), ("so", 0.1)], 0.0, &[]);
@@ -48,7 +48,7 @@ fn models() -> tempfile::TempDir {
 }
 
 #[test]
-fn who_answers() {
+fn escalates_rows_within_the_band() {
     let folder = models();
     let texts = ["late", "love", "so", "", "so late", "so much love", "😡", "x y z so"];
     let scores = |name: &str| {
@@ -78,7 +78,7 @@ fn who_answers() {
 }
 
 #[test]
-fn it_needs_the_very_models_it_was_fitted_with() {
+fn needs_exactly_the_models_it_was_fitted_on() {
     let check = |name: &str, damage: &dyn Fn(&Path), expected: &[&str]| {
         let folder = models();
         let id = cascade(folder.path(), (0.2, 0.8)).to_string();
@@ -109,7 +109,7 @@ fn it_needs_the_very_models_it_was_fitted_with() {
     );
 }
 
-/// What the program says, and whether it ended well.
+/// Whether the program succeeded, and its output.
 fn monitor(directory: &Path, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_monitor"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -122,7 +122,7 @@ fn monitor(directory: &Path, arguments: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn from_two_models_to_a_third() {
+fn fits_a_cascade_from_two_models() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path();
     let check = |command: &str, well: bool, parts: &[&str]| {

@@ -309,7 +309,7 @@ fn check_config_opens_the_model() {
     assert!(check_config(&own).0);
     fs::write(folder.path().join("m/1/weights.safetensors"), "half").unwrap();
     let (valid, _, err) = check_config(&own);
-    assert!(!valid && err.contains("weights.safetensors was changed or cut off"), "{err}");
+    assert!(!valid && err.contains("weights.safetensors was changed or truncated"), "{err}");
 }
 
 #[test]

@@ -465,7 +465,7 @@ async fn takes_promoted_models_and_drops_no_tweet() {
     rig.until("the second model scores", SOON, async || rig.count(scored).await > 500).await;
     std::fs::write(models.join("promoted.json"), r#"{"lstm": "lstm@3"}"#).unwrap();
     rig.until("it says what is wrong with the third", SOON, async || {
-        std::fs::read_to_string(rig.log()).unwrap().contains("cannot take the promoted model")
+        std::fs::read_to_string(rig.log()).unwrap().contains("cannot load the promoted model")
     })
     .await;
     assert!(rig.ready().await.is_some_and(|(ready, _)| ready), "it goes on with the second");

@@ -1,4 +1,4 @@
-//! The logistic families: features as scikit-learn computes them, and figures on real rows.
+//! The logistic families: the features of scikit-learn, and metrics on real rows.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ fn thousandths(model: &TfidfModel, text: &str) -> BTreeMap<String, i32> {
 
 /// Expected: scikit-learn 1.9.1, `TfidfVectorizer(sublinear_tf=True, norm=None)` on
 /// [`TEXTS`], `ngram_range=(1, 2), min_df=2` for words and `analyzer="char_wb",
-/// ngram_range=(3, 5), min_df=5` for characters; the latter times 0.3, rows to length 1.
+/// ngram_range=(3, 5), min_df=5` for characters; the latter times 0.3, rows scaled to length 1.
 #[test]
 fn features_are_those_of_scikit_learn() {
     const CHARACTERS: f64 = 0.3;
@@ -88,7 +88,7 @@ fn features_are_those_of_scikit_learn() {
 }
 
 #[test]
-fn the_list_is_that_of_scikit_learn() {
+fn the_ngrams_are_those_of_scikit_learn() {
     let model = fit(TFIDF_LENGTHS, 1);
     let mut listed: Vec<&str> = model.ngrams.text().lines().collect();
     listed.sort_unstable();
@@ -102,14 +102,14 @@ fn the_list_is_that_of_scikit_learn() {
 }
 
 #[test]
-fn threads_and_seeds_change_no_list() {
+fn ngrams_do_not_depend_on_threads_or_seeds() {
     let (one, three) = (fit(TFIDF_LENGTHS, 1), fit(TFIDF_LENGTHS, 3));
     assert_eq!(one.ngrams, three.ngrams);
     assert_eq!(one.weights, three.weights);
 }
 
 #[test]
-fn stops_when_asked() {
+fn stops_on_request() {
     let rows = [row((0, &"no"))];
     let rows: Vec<&Row> = rows.iter().collect();
     let analyzer = Analyzer::tweet();

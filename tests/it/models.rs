@@ -1,4 +1,4 @@
-//! Models on disk: trained, written, opened, damaged; and those that ship.
+//! Models on disk: trained, written, opened, damaged; and the shipped models.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ pub fn train_as(request: &TrainingRequest<'_>) -> Result<Manifest, TrainingError
     monitor_train::train(request, rows).map(|registered| registered.manifest)
 }
 
-/// Trains on the fixture; a few hundred made-up rows are learned in a second.
+/// Trains on the fixture; a few hundred made-up rows take a second.
 fn train(family: Family, output: &Path, seed: u64) -> Manifest {
     train_as(&request(family, output, seed)).unwrap()
 }
@@ -110,7 +110,7 @@ fn retrains_registers_and_opens() {
 }
 
 #[test]
-fn the_next_version_is_promoted_unless_told_not_to() {
+fn promotes_the_next_version_unless_disabled() {
     let folder = tempfile::tempdir().unwrap();
     train(Family::Dense, folder.path(), 1);
     train(Family::Dense, folder.path(), 2);
@@ -123,7 +123,7 @@ fn the_next_version_is_promoted_unless_told_not_to() {
 }
 
 #[test]
-fn same_seed_same_figures() {
+fn the_same_seed_gives_the_same_metrics() {
     for family in Family::ALL {
         let folder = tempfile::tempdir().unwrap();
         let (first, second) = (train(family, folder.path(), 3), train(family, folder.path(), 3));
@@ -140,7 +140,7 @@ fn same_seed_same_figures() {
 }
 
 #[test]
-fn a_teacher_is_listened_to() {
+fn a_teacher_changes_the_scores_of_its_student() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path();
     let teacher = train(Family::LogisticTfidf, output, 7);
@@ -148,7 +148,7 @@ fn a_teacher_is_listened_to() {
         train_as(&TrainingRequest {
             name: name.into(),
             teacher: teacher.map(str::to_owned),
-            // Long enough to be surer than the teacher of rows that are easily told apart.
+            // Long enough to be more certain than the teacher about easy rows.
             epochs_max: Some(60),
             ..request(Family::Dense, output, seed)
         })
@@ -181,7 +181,7 @@ fn a_teacher_is_listened_to() {
 }
 
 #[test]
-fn a_training_that_was_stopped_ends_as_one_that_was_not() {
+fn a_resumed_training_equals_an_uninterrupted_one() {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let expected = train(Family::Lstm, whole.path(), 5);
     let mut stops = 0;
@@ -213,7 +213,7 @@ fn a_training_that_was_stopped_ends_as_one_that_was_not() {
 }
 
 #[test]
-fn only_its_own_training_takes_a_checkpoint_up() {
+fn a_checkpoint_is_resumed_only_by_the_same_training() {
     let folder = tempfile::tempdir().unwrap();
     let resume =
         |seed| TrainingRequest { resume: true, ..request(Family::Lstm, folder.path(), seed) };
@@ -247,10 +247,10 @@ fn only_its_own_training_takes_a_checkpoint_up() {
 }
 
 #[test]
-fn calibrates_on_rows_of_people() {
+fn calibrates_on_human_labelled_rows() {
     let folder = tempfile::tempdir().unwrap();
     let data = fixture("sentiment.csv");
-    // Rows it has learned from may not calibrate it.
+    // Training rows must not calibrate the model.
     let mut human = fixture("sentiment.csv");
     human.rows.iter_mut().for_each(|row| row.text.push_str(", said a person"));
     human.rows.extend(data.rows.iter().take(50).cloned());
@@ -269,7 +269,7 @@ fn calibrates_on_rows_of_people() {
     let before = &manifest.metrics[&format!("{HELD_OUT}, before calibration")];
     assert_eq!(before["roc_auc"], manifest.metrics[HELD_OUT]["roc_auc"]);
 
-    // The daemon's scores are the calibrated ones.
+    // The daemon uses the calibrated scores.
     let mut served = classifier::open(&models_in(folder.path()), "dense").unwrap();
     assert_eq!(served.threshold.get(), manifest.calibration.threshold);
     let held_out = data::split(&data.rows, SplitBy::User, 3).held_out;
@@ -285,7 +285,7 @@ fn calibrates_on_rows_of_people() {
 }
 
 #[test]
-fn the_study_s_form_over_word_vectors() {
+fn trains_the_form_of_the_study_on_word_vectors() {
     let folder = tempfile::tempdir().unwrap();
     let vectors = folder.path().join("vectors.txt");
     fs::write(&vectors, "love 1 0 0.5 0.25\nhate -1 0 0.5 0.25\nwork 0 1 0.5 0.25\n").unwrap();
@@ -303,7 +303,7 @@ fn the_study_s_form_over_word_vectors() {
     assert_eq!(label(&mut model, "i love my cat, awesome"), Label::Positive);
 }
 
-/// Texts of many lengths, in an order of their own.
+/// Texts of many lengths, in mixed order.
 fn texts() -> Vec<String> {
     let words = ["we", "love", "you", "worst", "flight", "ever", "@united", "lost", "bag", "!!"];
     let length = |n: usize| (n * 17) % 60;
@@ -335,7 +335,7 @@ fn a_batch_scores_like_single_texts() {
 }
 
 #[test]
-fn shipped_models_know_love_from_a_lost_bag() {
+fn shipped_models_tell_praise_from_complaint() {
     for name in SHIPPED {
         let mut model = classifier::open(&models_in(&here("models")), name).unwrap();
         assert_eq!(label(&mut model, "we love you"), Label::Positive, "{name}");
@@ -344,7 +344,7 @@ fn shipped_models_know_love_from_a_lost_bag() {
 }
 
 #[test]
-fn any_text_has_a_score() {
+fn scores_any_text() {
     let megabyte = "so sad ".repeat(150_000);
     let one_word = "a".repeat(1 << 20);
     let cases =
@@ -373,7 +373,7 @@ pub fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn damage_is_named() {
+fn reports_damaged_files() {
     let check = |name: &str, damage: &dyn Fn(&Path), model: &str, expected: &[&str]| {
         let folder = tempfile::tempdir().unwrap();
         copy(trained(), folder.path());
@@ -398,7 +398,7 @@ fn damage_is_named() {
             "truncated weights",
             &|folder| cut(folder.join(manifest).join(weights), 1000),
             family,
-            &["weights.safetensors", "changed or cut off", "monitor retrain"],
+            &["weights.safetensors", "changed or truncated", "monitor retrain"],
         );
         check(
             "missing weights",
@@ -452,7 +452,7 @@ fn damage_is_named() {
 }
 
 #[test]
-fn too_few_rows_and_bad_files_leave_the_registry_alone() {
+fn too_few_rows_and_bad_files_leave_the_registry_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = data::read(&here("tests/fixtures/sentiment.csv"), None).unwrap();
     data.draw(3, 1);

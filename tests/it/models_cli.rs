@@ -42,7 +42,7 @@ fn promotes_and_goes_back() {
         }
     };
     check("rollback m", false, &["nothing is promoted under the name \"m\""]);
-    check("promote m@1", true, &["m@1 is promoted, the first of its name"]);
+    check("promote m@1", true, &["m@1 is promoted, the first version of its name"]);
     check(
         "promote m@2",
         true,
@@ -62,10 +62,10 @@ fn promotes_and_goes_back() {
     check(
         "promote m@4",
         false,
-        &["no figures of it and m@3 on the same rows", "--data FILE", "--force"],
+        &["it and m@3 have no metrics on the same rows", "--data FILE", "--force"],
     );
     check("promote m@9", false, &["no model \"m@9\"", "m (= m@3), m@1, m@2, m@3, m@4"]);
-    check("promote m", false, &["is no model id: give name@version"]);
+    check("promote m", false, &["is not a model id: give name@version"]);
     check("promote m@4 --force --data x.csv", false, &["cannot be used with"]);
     check("rollback m", true, &["m opens m@2 again, in place of m@3"]);
     check("rollback m", true, &["m opens m@1 again, in place of m@2"]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::{Pipeline, Settings, StoredPositions};
-use monitor_core::batching::Policy;
+use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probability, Resume,
@@ -15,7 +15,7 @@ use monitor_core::domain::{
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};
-use monitor_model::{Classifier, ClassifyError, Encoding, Model, ModelHandle};
+use monitor_model::{Classifier, ClassifyError, Encoding, Fault, Model, ModelHandle};
 use monitor_store::{
     Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, MemoryStore,
     OutboxRow, OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
@@ -26,8 +26,8 @@ use tokio::sync::watch;
 
 use crate::support::store_calls_but_claim_and_commit;
 
-/// A store that loses its connection before a commit, or after it, or finds that another
-/// reader was faster.
+/// A store that loses its connection before or after a commit, or reports that another reader
+/// was faster.
 struct Flaky {
     inner: MemoryStore,
     random: Mutex<ChaCha8Rng>,
@@ -60,7 +60,7 @@ impl Flaky {
                 Err(self.fail("after the commit"))
             }
             30..40 => {
-                // A reader that has not heard of the rebalance stores the same batch first.
+                // A reader that does not know of the rebalance stores the same batch first.
                 let _ = self.inner.commit(batch).await;
                 let answer = self.inner.commit(batch).await;
                 assert!(matches!(answer, Err(StoreError::Fenced { .. })), "{answer:?}");
@@ -72,7 +72,7 @@ impl Flaky {
     }
 }
 
-/// Has each call reach the store within, but for those that fail.
+/// Forwards each call to the inner store, except the calls that fail.
 macro_rules! flaky {
     ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
         #[async_trait]
@@ -96,18 +96,18 @@ macro_rules! flaky {
 
 store_calls_but_claim_and_commit! { flaky }
 
-/// Fails on every batch that holds a certain word, or has the device fail there.
+/// Fails on every batch that contains a certain word, with the given fault.
 struct Superstitious {
     inner: Box<dyn Classifier>,
     word: u32,
-    device: bool,
+    fault: Fault,
 }
 
 impl Superstitious {
-    fn model(device: bool) -> Model {
+    fn model(fault: Fault) -> Model {
         let Model { id, threshold, encoder, classifier: inner } = Model::null();
         let word = encoder.encode("thirteen").ids[0];
-        Model { id, threshold, encoder, classifier: Box::new(Self { inner, word, device }) }
+        Model { id, threshold, encoder, classifier: Box::new(Self { inner, word, fault }) }
     }
 }
 
@@ -115,14 +115,14 @@ impl Classifier for Superstitious {
     fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
         if batch.iter().any(|encoding| encoding.ids.contains(&self.word)) {
             let error = ClassifyError::new(batch.len(), "bad luck");
-            return Err(ClassifyError { device: self.device, ..error });
+            return Err(ClassifyError { fault: self.fault, ..error });
         }
         self.inner.classify(batch)
     }
 }
 
-/// Partitions of tweets about "air", some of them repeated, some no tweets, with gaps
-/// between the offsets, some with a word that the model fails on. Answers also with the ids
+/// Partitions of tweets about "air", with gaps between the offsets. Some records are repeated,
+/// some are not tweets, and some contain a word that the model fails on. Also returns the ids
 /// of the tweets that can be scored, and the number of dead letters.
 fn topic(random: &mut ChaCha8Rng) -> (MemorySource, BTreeSet<String>, usize) {
     let (mut ids, mut letters) = (BTreeSet::new(), 0);
@@ -157,7 +157,7 @@ fn topic(random: &mut ChaCha8Rng) -> (MemorySource, BTreeSet<String>, usize) {
 
 fn settings() -> Settings {
     Settings {
-        batching: Policy { rows_max: 17, wait_max: Duration::from_millis(5) },
+        batching: BatchPolicy { rows_max: 17, wait_max: Duration::from_millis(5) },
         limits: WireLimits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
         retry_wait_max: Duration::from_millis(1),
         drain_max: Duration::from_secs(30),
@@ -172,7 +172,7 @@ fn brands() -> BrandMatcher {
 }
 
 #[tokio::test]
-async fn a_text_longer_than_the_model_reads_is_marked() {
+async fn marks_a_text_longer_than_the_model_reads() {
     let texts = ["Air fine!".to_owned(), "Air fine! ".repeat(100), "Air late!".to_owned()];
     let record = |(n, text): (usize, String)| {
         let tweet = serde_json::json!({
@@ -195,7 +195,7 @@ async fn a_text_longer_than_the_model_reads_is_marked() {
 }
 
 #[tokio::test]
-async fn a_device_that_fails_costs_no_tweet() {
+async fn a_device_failure_dead_letters_no_tweet() {
     let record = |n: i64| {
         let word = if n == 40 { "thirteen" } else { "fine" };
         let tweet = serde_json::json!({
@@ -212,8 +212,8 @@ async fn a_device_that_fails_costs_no_tweet() {
         let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
         pipeline.run(source.start(positions, 64), std::future::pending()).await
     };
-    let error = run(Superstitious::model(true)).await.unwrap_err().to_string();
-    assert!(error.contains("the thread that owns the model has ended"), "{error}");
+    let error = run(Superstitious::model(Fault::Device)).await.unwrap_err().to_string();
+    assert!(error.contains("the model's thread has ended"), "{error}");
     assert!(store.totals().await.unwrap().scores < 60);
     run(Model::null()).await.unwrap();
     let totals = store.totals().await.unwrap();
@@ -221,7 +221,7 @@ async fn a_device_that_fails_costs_no_tweet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_tweet_counts_once_however_the_store_fails() {
+async fn counts_every_tweet_once_under_all_store_failures() {
     let mut failures = BTreeMap::<&str, u32>::new();
     for seed in 0..40 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -232,7 +232,7 @@ async fn every_tweet_counts_once_however_the_store_fails() {
             failures: Mutex::default(),
         });
         let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
-        let model = Superstitious::model(false);
+        let model = Superstitious::model(Fault::Row);
         let pipeline = Pipeline::new(
             settings(),
             store.clone(),

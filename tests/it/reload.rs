@@ -1,4 +1,4 @@
-//! Another model takes over while tweets flow.
+//! A new version of the model takes over while tweets flow.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use monitor::pipeline::{Pipeline, Settings, follow};
 use monitor_config as config;
-use monitor_core::batching::Policy;
+use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Offset, StartAt, TopicPartition};
 use monitor_core::text::BrandMatcher;
@@ -54,7 +54,8 @@ impl Control for Deaf {
     fn stored(&self, _: &[(TopicPartition, Offset)]) {}
 }
 
-/// Tweets one after the other, their offsets for ids, until told to stop; `sent` of them.
+/// Sends tweets one after the other, with their offsets as ids, until `stop`; counts them in
+/// `sent`.
 async fn feed(events: mpsc::Sender<Event>, sent: Arc<AtomicI64>, stop: CancellationToken) {
     let partition = TopicPartition::new("tweets", 0);
     events.send(Event::Assigned(vec![(partition.clone(), Offset(0))])).await.unwrap();
@@ -82,7 +83,7 @@ async fn feed(events: mpsc::Sender<Event>, sent: Arc<AtomicI64>, stop: Cancellat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_tweet_is_scored_once_by_the_model_of_its_time() {
+async fn scores_every_tweet_once_with_the_current_model() {
     let folder = versions(4);
     let directory = folder.path();
     fs::write(directory.join("m/3/weights.safetensors"), "damaged").unwrap();
@@ -97,7 +98,7 @@ async fn every_tweet_is_scored_once_by_the_model_of_its_time() {
     store.claim(&[claim], StartAt::Earliest).await.unwrap();
     let pipeline = Pipeline::new(
         Settings {
-            batching: Policy { rows_max: 7, wait_max: Duration::from_millis(5) },
+            batching: BatchPolicy { rows_max: 7, wait_max: Duration::from_millis(5) },
             limits: WireLimits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
             retry_wait_max: Duration::from_millis(1),
             drain_max: Duration::from_secs(30),
@@ -122,13 +123,13 @@ async fn every_tweet_is_scored_once_by_the_model_of_its_time() {
         }
     };
 
-    // Of each switch: how many tweets were stored before it, how many sent when it was done.
+    // For each switch: tweets stored before it, and tweets sent when it was complete.
     let mut switches = Vec::new();
     flow(200).await;
     for next in ["m@2", "m@4"] {
         let before = stored().await;
         if next == "m@4" {
-            // As if its files were damaged after it was promoted.
+            // Its files are damaged after the promotion.
             fs::write(directory.join("promoted.json"), r#"{"m": "m@3"}"#).unwrap();
             flow(300).await;
         }
@@ -168,11 +169,11 @@ async fn every_tweet_is_scored_once_by_the_model_of_its_time() {
 }
 
 const EVERY: Duration = Duration::from_millis(5);
-/// Far longer than a machine under load takes.
+/// Much longer than a machine under load needs.
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn follows_what_its_name_opens() {
+async fn follows_the_promoted_version() {
     let folder = versions(4);
     let directory = folder.path();
     let (sender, model) = watch::channel(handle(directory, "m"));
@@ -208,7 +209,7 @@ async fn follows_what_its_name_opens() {
     fs::write(&weights, sound).unwrap();
     takes("its files have arrived", "m@2").await;
 
-    // A batch that waits for the model before this one.
+    // A batch that waits for the model before the current one.
     let waiting = model.borrow().clone();
     promote(directory, "m@3");
     takes("one after the other", "m@3").await;
@@ -223,7 +224,7 @@ async fn follows_what_its_name_opens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stays_where_nothing_can_change() {
+async fn returns_if_the_version_cannot_change() {
     let folder = versions(1);
     for (case, name, every) in [("a version", "m@1", EVERY), ("told not to", "m", Duration::ZERO)] {
         let (sender, _model) = watch::channel(handle(folder.path(), name));

@@ -1,4 +1,4 @@
-//! `monitor score`, as a person or a pipe calls it.
+//! `monitor score`, called with a text or in a pipe.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -28,7 +28,7 @@ fn answers(output: &Output) -> Vec<Value> {
 }
 
 #[test]
-fn one_text() {
+fn scores_one_text() {
     let check = |text: &str, model: &str, expected: &str| {
         let output = feed(&["score", text, "--model", model], b"");
         let text = String::from_utf8(output.stdout).unwrap();
@@ -44,7 +44,7 @@ fn one_text() {
 }
 
 #[test]
-fn lines_to_json() {
+fn scores_lines_as_json() {
     let input = b"we love you\n\nworst airline ever, lost my bag\r\nbad \xff bytes\n\"quoted\" \xf0\x9f\x98\xa1";
     let found = answers(&feed(&["score", "-", "--model", "lstm"], input));
     let texts: Vec<&str> = found.iter().map(|a| a["text"].as_str().unwrap()).collect();
@@ -87,11 +87,11 @@ fn answers_while_the_input_pauses() {
 }
 
 #[test]
-fn quiet_when_the_reader_leaves() {
+fn ends_quietly_when_the_reader_ends() {
     let mut child = monitor(&["score", "-", "--model", "logistic-tfidf"]).spawn().unwrap();
     drop(child.stdout.take());
     let mut input = child.stdin.take().unwrap();
-    // The program may be gone before all is written.
+    // The program may end before all is written.
     let _ = input.write_all("hello\n".repeat(20_000).as_bytes());
     drop(input);
     let output = child.wait_with_output().unwrap();
@@ -100,7 +100,7 @@ fn quiet_when_the_reader_leaves() {
 }
 
 #[test]
-fn a_line_of_a_megabyte_and_more() {
+fn scores_a_line_of_more_than_a_megabyte() {
     let mut input = "sad ".repeat(500_000).into_bytes();
     input.extend(b"\nwe love you\n");
     let found = answers(&feed(&["score", "-", "--model", "logistic-tfidf"], &input));
@@ -110,7 +110,7 @@ fn a_line_of_a_megabyte_and_more() {
 }
 
 #[test]
-fn unknown_model_lists_those_there_are() {
+fn an_unknown_model_lists_the_known_ones() {
     let output = feed(&["score", "hello", "--model", "bert"], b"");
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
@@ -118,7 +118,7 @@ fn unknown_model_lists_those_there_are() {
 }
 
 #[test]
-fn retrain_from_the_command_line() {
+fn retrains_from_the_command_line() {
     let folder = tempfile::tempdir().unwrap();
     let fixtures = Path::new("tests/fixtures");
     let data = fixtures.join("sentiment.csv");

@@ -1,5 +1,5 @@
-//! BERT and DistilBERT from folders in the layout of Hugging Face: what transformers makes of
-//! the same texts, what is refused, and what is learned.
+//! BERT and DistilBERT from folders in Hugging Face's layout: the ids of Python's transformers,
+//! invalid folders, training and scoring.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::PoisonError;
 
 use monitor_core::domain::Precision;
+use monitor_core::hash::sha256_hex;
 use monitor_model::{
     self as classifier, ArtifactError, Encoding, GENERATOR, Network, OpenOptions, Pretrained,
     StoredPrecision, Weights, WordPieces,
@@ -18,7 +19,6 @@ use monitor_train::{TrainingError, TrainingRequest};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use sha2::{Digest, Sha256};
 use tch::Device;
 
 use crate::models::{copy, here, request, train_as, trained};
@@ -26,7 +26,7 @@ use crate::support::{models_in, shared};
 
 /// Positions of the models in the fixture.
 const TOKENS_MAX: usize = 48;
-/// More than any text there has.
+/// More than any text of the fixture has.
 const UNCUT: usize = 1 << 20;
 
 fn fixture(name: &str) -> PathBuf {
@@ -39,13 +39,13 @@ fn pieces(folder: &Path, tokens_max: usize) -> WordPieces {
     WordPieces::parse(&fs::read(folder.join("tokenizer.json")).unwrap(), tokens_max).unwrap()
 }
 
-/// Of a vocabulary alone, case kept.
+/// A tokenizer from a vocabulary file, case-sensitive.
 fn cased() -> WordPieces {
     let words = fs::read_to_string(fixture("cased/vocab.txt")).unwrap();
     WordPieces::of_vocabulary(&words, false, UNCUT).unwrap()
 }
 
-/// A made-up text, and the ids that Python's transformers gives it.
+/// A made-up text, and its ids in Python's transformers.
 #[derive(serde::Deserialize)]
 struct Hard {
     text: String,
@@ -83,7 +83,7 @@ fn ids_of_hard_texts_are_those_of_transformers_with_the_whole_vocabulary() {
 }
 
 fn short_hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256_hex(bytes)[..8].to_owned()
 }
 
 /// Compares the ids of the tweets in a file with `column` of the fixture: 1 is the small
@@ -125,7 +125,7 @@ fn ids_of_more_real_tweets_are_those_of_transformers() {
     check_real_tweets(&sentiment140, &pieces(&fixture("bert"), UNCUT), 1, 1_500);
 }
 
-// --- Folders that will not do --------------------------------------------------------------
+// --- Invalid folders -----------------------------------------------------------------------
 
 /// A copy of the fixture's BERT, changed.
 fn changed(change: &dyn Fn(&Path)) -> tempfile::TempDir {
@@ -135,7 +135,7 @@ fn changed(change: &dyn Fn(&Path)) -> tempfile::TempDir {
     folder
 }
 
-/// Its arrays by other names, and others beside them.
+/// Changes the arrays of the folder.
 fn with_arrays(folder: &Path, change: impl FnOnce(Weights) -> Weights) {
     let path = folder.join("model.safetensors");
     let weights = change(Weights::parse(&fs::read(&path).unwrap()).unwrap());
@@ -148,21 +148,22 @@ fn edit(path: &Path, from: &str, to: &str) {
     fs::write(path, text.replacen(from, to, 1)).unwrap();
 }
 
-/// Changes a file of JSON, however it is laid out.
+/// Changes a JSON file.
 fn edit_json(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
     let mut value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     change(&mut value);
     fs::write(path, value.to_string()).unwrap();
 }
 
-/// What a training does first.
+/// The first step of a training.
 fn begin(folder: &Path) -> Result<Weights, ArtifactError> {
     let base = Pretrained::read(folder)?;
     base.tokenizer(TOKENS_MAX)?;
     Ok(base.network(TOKENS_MAX, Device::Cpu)?.weights())
 }
 
-/// A fault of a folder: its name, what makes it, and what the message says, the file first.
+/// A fault of a folder: its name, the change that causes it, and parts of the message, first
+/// the file.
 type Fault = (&'static str, fn(&Path), &'static [&'static str]);
 const FAULTS: &[Fault] = &[
     (
@@ -204,12 +205,12 @@ const FAULTS: &[Fault] = &[
             let file = fs::OpenOptions::new().write(true).open(folder.join("model.safetensors"));
             file.unwrap().set_len(100_000).unwrap();
         },
-        &["model.safetensors", "cut off"],
+        &["model.safetensors", "truncated"],
     ),
     (
         "no bytes",
         |folder| fs::write(folder.join("model.safetensors"), "").unwrap(),
-        &["model.safetensors", "cut off"],
+        &["model.safetensors", "truncated"],
     ),
     (
         "another kind of model",
@@ -241,7 +242,7 @@ const FAULTS: &[Fault] = &[
                            "unk_token": "a"}}"#;
             fs::write(folder.join("tokenizer.json"), json).unwrap();
         },
-        &["tokenizer.json", "no word pieces"],
+        &["tokenizer.json", "not word pieces"],
     ),
     (
         "a tokenizer that does not know what is unknown",
@@ -254,7 +255,7 @@ const FAULTS: &[Fault] = &[
 ];
 
 #[test]
-fn what_is_wrong_with_a_pretrained_folder_is_said() {
+fn reports_faults_of_a_pretrained_folder() {
     let check = |name: &str, damage: &dyn Fn(&Path), expected: &[&str]| {
         let folder = changed(damage);
         let error = begin(folder.path()).unwrap_err().to_string();
@@ -274,7 +275,7 @@ fn what_is_wrong_with_a_pretrained_folder_is_said() {
             remove(folder, "model.safetensors");
             fs::write(folder.join("pytorch_model.bin"), b"PK\x03\x04").unwrap();
         },
-        &["pytorch_model.bin", "pickle can carry code", "save_pretrained"],
+        &["pytorch_model.bin", "pickle can contain code", "save_pretrained"],
     );
     check(
         "several files",
@@ -301,18 +302,17 @@ fn what_is_wrong_with_a_pretrained_folder_is_said() {
     assert!(error.contains("nowhere/config.json: it is missing"), "{error}");
 }
 
-/// Puts the checksums of what lies there now into the manifest.
+/// Writes the current checksums of the files into the manifest.
 fn seal(version: &Path) {
     edit_json(&version.join("manifest.json"), |manifest| {
         for (name, sum) in manifest["files"].as_object_mut().unwrap() {
-            let sha256 = Sha256::digest(fs::read(version.join(name)).unwrap());
-            *sum = sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+            *sum = sha256_hex(&fs::read(version.join(name)).unwrap()).into();
         }
     });
 }
 
 #[test]
-fn damage_to_a_version_is_named() {
+fn reports_faults_of_a_version() {
     let check = |name: &str, damage: &dyn Fn(&Path), expected: &[&str]| {
         let folder = tempfile::tempdir().unwrap();
         copy(trained(), folder.path());
@@ -325,8 +325,8 @@ fn damage_to_a_version_is_named() {
     };
     for (name, damage, expected) in FAULTS {
         let file = expected[0];
-        check(name, damage, &[file, "changed or cut off"]);
-        // Somebody who can damage a file can change its checksum too.
+        check(name, damage, &[file, "changed or truncated"]);
+        // The same fault with a matching checksum.
         let sealed = |version: &Path| {
             damage(version);
             seal(version);
@@ -343,14 +343,14 @@ fn damage_to_a_version_is_named() {
             edit_json(&path, |manifest| manifest["architecture"][key] = size.into());
         }
     };
-    let otherwise = ["config.json", "otherwise than the manifest"];
-    check("another shape", &shaped("layers", 3), &otherwise);
-    check("too long", &shaped("tokens_max", 49), &otherwise);
+    let differs = ["config.json", "differs from the manifest"];
+    check("another shape", &shaped("layers", 3), &differs);
+    check("too long", &shaped("tokens_max", 49), &differs);
     check("too short", &shaped("tokens_max", 2), &["tokenizer.json", "adds 2 tokens"]);
 }
 
 #[test]
-fn the_program_says_what_is_wrong() {
+fn the_program_reports_faults() {
     let folder = tempfile::tempdir().unwrap();
     copy(trained(), folder.path());
     let pickle = changed(&|folder| {
@@ -408,13 +408,13 @@ fn the_program_says_what_is_wrong() {
     let weights = folder.path().join("transformer/1/model.safetensors");
     fs::OpenOptions::new().write(true).open(weights).unwrap().set_len(1_000).unwrap();
     let score = "score --model transformer@1 fine";
-    check(score, None, false, &["model.safetensors was changed or cut off"]);
+    check(score, None, false, &["model.safetensors was changed or truncated"]);
 }
 
-// --- Learning and scoring ------------------------------------------------------------------
+// --- Training and scoring ------------------------------------------------------------------
 
-/// A body as it was published years ago: no prefix, LayerNorms by their old names, places of
-/// tokens, and the head of its first task in place of ours.
+/// A body in an old published form: no prefix, old names of LayerNorm arrays, token positions,
+/// and the head of another task.
 fn published(folder: &Path) {
     with_arrays(folder, |weights| {
         let mut weights = weights.rename(|name| {
@@ -436,7 +436,7 @@ fn published(folder: &Path) {
 }
 
 #[test]
-fn a_body_without_a_head_begins_a_training() {
+fn a_body_without_a_head_can_be_trained() {
     let whole = begin(&fixture("bert")).unwrap();
     let folder = changed(&published);
     let seeded = |seed| {
@@ -463,7 +463,7 @@ fn a_body_without_a_head_begins_a_training() {
 }
 
 #[test]
-fn learns_and_lies_there_as_hugging_face_has_it() {
+fn trains_and_writes_hugging_face_s_layout() {
     let version = trained().join("transformer/1");
     let mut losses = csv::Reader::from_path(version.join("training.csv")).unwrap();
     let losses: Vec<f64> = (losses.deserialize::<BTreeMap<String, f64>>())
@@ -475,7 +475,7 @@ fn learns_and_lies_there_as_hugging_face_has_it() {
     let base = Pretrained::read(&version).unwrap();
     let weights = begin(&version).unwrap();
     assert_eq!(
-        Weights::parse(&weights.to_bytes(StoredPrecision::Half)),
+        Weights::parse(&weights.to_bytes(StoredPrecision::Fp16)),
         Ok(weights),
         "none is lost"
     );
@@ -506,7 +506,7 @@ fn learns_and_lies_there_as_hugging_face_has_it() {
     );
     let tokens_max = json("manifest.json")["architecture"]["tokens_max"].as_u64().unwrap() as usize;
 
-    // The same tokens from the settings of the version and from the file that Python reads.
+    // The version's encoder and the file for Python give the same tokens.
     let model = classifier::open(&models_in(trained()), "transformer").unwrap();
     let long = "so @sam happy &amp; glad ".repeat(30);
     let prepared = "so @user happy & glad ".repeat(30);
@@ -516,7 +516,7 @@ fn learns_and_lies_there_as_hugging_face_has_it() {
 }
 
 #[test]
-fn a_thousand_rows_score_as_each_alone() {
+fn a_thousand_rows_score_like_each_alone() {
     let rows = data::read(&here("tests/fixtures/airline-week.csv.xz"), None).unwrap().rows;
     let mut texts: Vec<&str> = rows.iter().take(1_000).map(|row| row.text.as_str()).collect();
     texts.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(1));
@@ -532,15 +532,15 @@ fn a_thousand_rows_score_as_each_alone() {
         together
     };
     let single = score(Precision::Single, 1_000, 1e-4);
-    // Eight bits of mantissa: rows beside it decide how sums are rounded.
-    let half = score(Precision::Half, 100, 0.03);
+    // With 8 significant bits, the rounding of sums depends on the other rows.
+    let half = score(Precision::Bf16, 100, 0.03);
     let apart = single.iter().zip(&half).map(|(single, half)| (single.get() - half.get()).abs());
     let furthest = apart.fold(0.0, f32::max);
     assert!(furthest > 0.0 && furthest < 0.05, "half precision is {furthest} off");
 }
 
 #[test]
-fn a_text_of_anything_has_a_score() {
+fn scores_any_text() {
     let mut model = classifier::open(&models_in(trained()), "transformer").unwrap();
     let words = "so sad ".repeat(150_000);
     let one_word = "a".repeat(1 << 20);
@@ -568,7 +568,7 @@ fn a_text_of_anything_has_a_score() {
 }
 
 #[test]
-fn a_fine_tuning_that_was_stopped_ends_as_one_that_was_not() {
+fn a_resumed_fine_tuning_equals_an_uninterrupted_one() {
     for half in [false, true] {
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let asked = |folder: &Path| TrainingRequest {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use monitor_core::hash::sha256_hex;
 use monitor_core::text::{Analyzer, Lexicon, LexiconSources};
 use monitor_model as classifier;
 use monitor_train::TrainingRequest;
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::models::{request, train_as};
 use crate::support::{models_in, shared};
 
-/// What NLTK 3.7 answered; `scripts/make-study-fixture` asked it.
+/// The output of NLTK 3.7, recorded by `scripts/make-study-fixture`.
 #[derive(serde::Deserialize)]
 struct Expected {
     lemmas: BTreeMap<String, String>,
@@ -86,12 +87,12 @@ fn a_model_keeps_its_word_lists() {
     fs::remove_file(&lists).unwrap();
     check("missing", &["lexicon.txt is missing", "monitor retrain"]);
     fs::write(&lists, text.replace("awesome\n", "")).unwrap();
-    check("changed", &["lexicon.txt was changed or cut off", "monitor retrain"]);
+    check("changed", &["lexicon.txt was changed or truncated", "monitor retrain"]);
     fs::write(&lists, &text).unwrap();
     fs::write(version.join("manifest.json"), json.replace("lexicon.txt", "lists.csv")).unwrap();
     check("not among its files", &["manifest.json", "\"lexicon.txt\" is not among its files"]);
     let sealed = |text: &str| {
-        let sum: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum = sha256_hex(text.as_bytes());
         fs::write(
             version.join("manifest.json"),
             json.replace(&manifest.files["lexicon.txt"], &sum),
@@ -100,7 +101,7 @@ fn a_model_keeps_its_word_lists() {
         fs::write(&lists, text).unwrap();
     };
     sealed("awesome\n");
-    check("another file", &["lexicon.txt: line 1: \"awesome\" cannot stand there"]);
+    check("another file", &["lexicon.txt: line 1: \"awesome\" is not valid here"]);
     sealed(&text);
     assert!(classifier::open(&models_in(folder.path()), "dense").is_ok(), "all is well again");
 }

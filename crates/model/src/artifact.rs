@@ -1,16 +1,16 @@
 //! One version of one model on disk.
 //!
 //! `models/<name>/<version>/` holds `manifest.json`, `weights.safetensors`,
-//! `README.md` (the model card) and, where the family has one, `vocabulary.txt`; where the
-//! preset is the study's, `lexicon.txt` too. A transformer's folder has the layout of Hugging
-//! Face instead (`config.json`, `model.safetensors`, `tokenizer.json`,
-//! `tokenizer_config.json`), so that Python's transformers opens it too. A cascade has
+//! `README.md` (the model card) and, if the family has one, `vocabulary.txt`; with the
+//! study's preset also `lexicon.txt`. A transformer's folder has Hugging Face's layout
+//! instead (`config.json`, `model.safetensors`, `tokenizer.json`,
+//! `tokenizer_config.json`), so that Python's transformers can open it. A cascade has
 //! neither weights nor words.
 //!
 //! **Invariant.** A version is written whole or not at all (a temporary folder, then a
-//! rename), and never changed: every file's SHA-256 stands in the manifest, and that of
-//! each file a model reads is compared on loading. Deliberately absent: paths of the machine
-//! that trained it, and formats that can carry code.
+//! rename), and never changed: the manifest contains every file's SHA-256, and loading checks
+//! that of each file the model reads. Deliberately absent: paths of the machine that trained
+//! it, and formats that can contain code.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,16 +18,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
+use super::batched_network::BatchedNetwork;
 use super::manifest::{Architecture, Manifest};
-use super::served::Served;
 use super::weights::{StoredPrecision, WeightsError};
 use super::{
     Calibration, Cascade, Classifier, Compute, Dense, DeviceError, Encoder, GENERATOR, HashedWords,
     KnownNgrams, Logistic, Lstm, Member, Model, ModelId, Network, Purpose, Sequence, Tfidf,
-    Transformer, TransformerConfig, Weights, WordIds, WordPieces, sha256,
+    Transformer, TransformerConfig, Weights, WordIds, WordPieces,
 };
 
 use monitor_core::domain::Probability;
+use monitor_core::hash::sha256_hex;
 use monitor_core::text::{
     Analyzer, Lexicon, LexiconError, Ngrams, NgramsError, Preset, Vocabulary, VocabularyError,
 };
@@ -38,7 +39,7 @@ const VOCABULARY: &str = "vocabulary.txt";
 const HF_WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
-/// For Python's transformers alone.
+/// Only for Python's transformers.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const LEXICON: &str = "lexicon.txt";
 const NGRAMS: &str = "ngrams.txt";
@@ -47,23 +48,23 @@ pub const CARD: &str = "README.md";
 /// The content of a version before it is written.
 #[derive(Debug)]
 pub struct NewArtifact {
-    /// All but `version` and `files`, which writing fills in.
+    /// Complete except `version` and `files`, which writing fills in.
     pub manifest: Manifest,
-    /// The numbers.
+    /// The weights.
     pub weights: Weights,
-    /// The words, where the family has them.
+    /// The words, if the family has any.
     pub vocabulary: Option<Vocabulary>,
-    /// From texts to words; its word lists are kept beside the vocabulary.
+    /// From texts to words; its word lists are kept with the vocabulary.
     pub analyzer: Analyzer,
-    /// The n-grams, where the family has them.
+    /// The n-grams, if the family has any.
     pub ngrams: Option<Ngrams>,
-    /// What Python's transformers reads beside the weights, where the family has it.
+    /// The other files that Python's transformers reads, for a transformer.
     pub transformer: Option<TransformerFiles>,
-    /// Further files to keep beside it, such as the course of the training.
+    /// Further files to keep with it, such as the training log.
     pub extra: BTreeMap<String, Vec<u8>>,
 }
 
-/// What a transformer's folder holds beside its weights.
+/// The files of a transformer's folder except its weights.
 #[derive(Debug)]
 pub struct TransformerFiles {
     /// `config.json`
@@ -74,74 +75,74 @@ pub struct TransformerFiles {
     pub tokenizer_config: Vec<u8>,
 }
 
-/// Why a model could not be read or written, and what to do.
+/// Why a model could not be read or written, and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
     /// A file or folder could not be read or written.
     #[error("{}: {source}", .path.display())]
     Io {
-        /// Which one.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// No model of that name.
     #[error("there is no model {name:?} in {}; {}", .directory.display(), one_of(.known))]
     Unknown {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// Where it was looked for.
+        /// The searched folder.
         directory: PathBuf,
-        /// What is there.
+        /// The existing models.
         known: Vec<String>,
     },
-    /// A name that no model may have.
+    /// An invalid model name.
     #[error(
-        "{0:?} is no name for a model: use lower-case letters, digits, '-' and '_', {max} at most",
+        "{0:?} is not a model name: use lower-case letters, digits, '-' and '_', {max} at most",
         max = super::NAME_BYTES_MAX
     )]
     Name(String),
-    /// A file the manifest names is missing.
+    /// A file in the manifest is missing.
     #[error("{} is missing: restore it, or train the model again (monitor retrain)", .0.display())]
     Missing(PathBuf),
-    /// A file is not the one that was written.
+    /// A file has changed since it was written.
     #[error(
-        "{} was changed or cut off: its SHA-256 is {found}, and the manifest says {expected}; \
+        "{} was changed or truncated: its SHA-256 is {found}, and the manifest says {expected}; \
          restore the file, or train the model again (monitor retrain)", .path.display()
     )]
     Checksum {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// SHA-256 in the manifest.
         expected: String,
-        /// SHA-256 of what is there.
+        /// SHA-256 of the file.
         found: String,
     },
-    /// A JSON file is none, or lacks a field.
+    /// A JSON file is invalid or lacks a field.
     #[error("{}: {source}", .path.display())]
     Json {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         source: serde_json::Error,
     },
-    /// The manifest says something this program cannot follow.
+    /// The manifest has a value that this program does not support.
     #[error("{}: {reason}", .path.display())]
     Manifest {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// A file of a transformer's folder will not do.
+    /// A file of a transformer's folder is invalid or not supported.
     #[error("{}: {reason}", .path.display())]
     Unfit {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// A model of a cascade does not open, or is another one.
+    /// A model of a cascade cannot be opened, or is another version.
     #[error(
         "{cascade} needs {member}: {source}; or fit the cascade again (monitor models cascade)"
     )]
@@ -150,55 +151,56 @@ pub enum ArtifactError {
         cascade: ModelId,
         /// Its model.
         member: ModelId,
-        /// What is wrong with that.
+        /// The reason.
         source: Box<ArtifactError>,
     },
-    /// The device of the settings is not there.
+    /// The device of the settings is unknown or missing.
     #[error("model.device: {0}")]
     Device(#[from] DeviceError),
     /// The weights do not fit the manifest.
     #[error("{}: {source}", .path.display())]
     Weights {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         source: WeightsError,
     },
-    /// The vocabulary is none.
+    /// The vocabulary is invalid.
     #[error("{}: {source}", .path.display())]
     Vocabulary {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         source: VocabularyError,
     },
-    /// The word lists of the study's preset are none.
+    /// The word lists of the study's preset are invalid.
     #[error("{}: {source}", .path.display())]
     Lexicon {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         source: LexiconError,
     },
-    /// The list of n-grams is none.
+    /// The list of n-grams is invalid.
     #[error("{}: {source}", .path.display())]
     Ngrams {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         source: NgramsError,
     },
 }
 
 fn one_of(known: &[String]) -> String {
     if known.is_empty() {
-        "there are none: train one (monitor retrain), or point model.directory elsewhere".into()
+        "there are none: train one (monitor retrain), or set model.directory to another folder"
+            .into()
     } else {
         format!("there are {}", known.join(", "))
     }
 }
 
-/// Attaches a path to what the system said.
+/// Adds a path to the system's error.
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> ArtifactError {
     let path = path.to_owned();
     move |source| ArtifactError::Io { path, source }
@@ -211,12 +213,12 @@ pub(super) fn read_manifest(folder: &Path) -> Result<Manifest, ArtifactError> {
     serde_json::from_slice(&text).map_err(|source| ArtifactError::Json { path, source })
 }
 
-/// SHA-256 of a file that must be there.
+/// SHA-256 of a file that must exist.
 pub(super) fn checksum(path: &Path) -> Result<String, ArtifactError> {
-    Ok(sha256(&read_file(path)?))
+    Ok(sha256_hex(&read_file(path)?))
 }
 
-/// Reads a file that must be there.
+/// Reads a file that must exist.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
     fs::read(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => ArtifactError::Missing(path.to_owned()),
@@ -224,12 +226,12 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, ArtifactError> {
     })
 }
 
-/// The manifest's SHA-256, which stands for all files that the model reads.
+/// The manifest's SHA-256, which covers all files that the model reads.
 pub(super) fn manifest_checksum(folder: &Path) -> Result<String, ArtifactError> {
     checksum(&folder.join(MANIFEST))
 }
 
-/// Refuses a version whose manifest is another.
+/// Rejects a version with another manifest than expected.
 pub(super) fn check_manifest(folder: &Path, expected: &str) -> Result<(), ArtifactError> {
     let found = manifest_checksum(folder)?;
     if found == expected {
@@ -239,19 +241,19 @@ pub(super) fn check_manifest(folder: &Path, expected: &str) -> Result<(), Artifa
     Err(ArtifactError::Checksum { path, expected, found })
 }
 
-/// Reads and verifies the version in `folder`; `open` gives the models of a cascade.
+/// Reads and verifies the version in `folder`; `open` opens the models of a cascade.
 pub(super) fn load(
     folder: &Path,
     compute: Compute,
     open: impl Fn(&Member) -> Result<Model, ArtifactError>,
 ) -> Result<Model, ArtifactError> {
     let manifest = read_manifest(folder)?;
-    // A typo mended in the card stops no daemon.
+    // The model card is not read, so a corrected typo in it does not stop a daemon.
     let mut files = BTreeMap::new();
     for (name, expected) in manifest.files_read() {
         let path = folder.join(name);
         let bytes = read_file(&path)?;
-        let found = sha256(&bytes);
+        let found = sha256_hex(&bytes);
         if found != *expected {
             return Err(ArtifactError::Checksum { path, expected: expected.clone(), found });
         }
@@ -259,7 +261,7 @@ pub(super) fn load(
     }
     let refuse = |reason: String| ArtifactError::Manifest { path: folder.join(MANIFEST), reason };
     let preset: Preset = manifest.preset.parse().map_err(|error| refuse(format!("{error}")))?;
-    // Parsed is what was verified, not what may stand there by then.
+    // Parse the verified bytes, not the file, which may have changed since.
     let mut verified = |name: &str| {
         files.remove(name).ok_or_else(|| refuse(format!("{name:?} is not among its files")))
     };
@@ -300,7 +302,7 @@ pub(super) fn load(
         })?;
         if vocabulary.len() != size {
             return Err(refuse(format!(
-                "it asks for {size} words, and {VOCABULARY} has {}",
+                "it says {size} words, and {VOCABULARY} has {}",
                 vocabulary.len()
             )));
         }
@@ -321,7 +323,7 @@ pub(super) fn load(
                 .map_err(|source| ArtifactError::Ngrams { path: folder.join(NGRAMS), source })?;
             if ngrams.ids() != shape.ngrams {
                 return Err(refuse(format!(
-                    "it asks for {} ids (a line each, and one for nothing), and {NGRAMS} gives {}",
+                    "it says {} ids (one per line, and one for an empty text), and {NGRAMS} gives {}",
                     shape.ngrams,
                     ngrams.ids()
                 )));
@@ -331,22 +333,22 @@ pub(super) fn load(
         }
         Architecture::Dense(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
-            let network = Dense::new(shape, Purpose::Service, device);
+            let network = Dense::new(shape, Purpose::Inference, device);
             network.load(weights).map_err(unfit)?;
-            (encoder, Box::new(Served::new(network, compute.tokens_max)))
+            (encoder, Box::new(BatchedNetwork::new(network, compute.tokens_max)))
         }
         Architecture::Lstm(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
-            let network = Lstm::new(shape, Purpose::Service, device);
+            let network = Lstm::new(shape, Purpose::Inference, device);
             network.load(weights).map_err(unfit)?;
-            (encoder, Box::new(Served::new(network, compute.tokens_max)))
+            (encoder, Box::new(BatchedNetwork::new(network, compute.tokens_max)))
         }
         Architecture::Transformer(shape) => {
             let refuse = |file, reason| ArtifactError::Unfit { path: folder.join(file), reason };
             let config = TransformerConfig::parse(&verified(CONFIG)?)
                 .map_err(|reason| refuse(CONFIG, reason))?;
             if config.shape(shape.tokens_max) != shape || shape.tokens_max > config.positions() {
-                return Err(refuse(CONFIG, "it says otherwise than the manifest".into()));
+                return Err(refuse(CONFIG, "it differs from the manifest".into()));
             }
             let encoder = WordPieces::parse(&verified(TOKENIZER)?, shape.tokens_max)
                 .map_err(|reason| refuse(TOKENIZER, reason))?;
@@ -355,15 +357,15 @@ pub(super) fn load(
                 let reason = format!("it has {ids} ids, and the manifest says {known}");
                 return Err(refuse(TOKENIZER, reason));
             }
-            let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+            let guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
             let mut network = Transformer::new(&config, shape.tokens_max, device);
-            drop(alone);
+            drop(guard);
             network.load(weights).map_err(unfit)?;
-            if compute.half {
-                network.halve();
+            if compute.bf16 {
+                network.to_bf16();
             }
-            network.freeze(&config);
-            (Arc::new(encoder), Box::new(Served::new(network, compute.tokens_max)))
+            network.prepare_inference(&config);
+            (Arc::new(encoder), Box::new(BatchedNetwork::new(network, compute.tokens_max)))
         }
         Architecture::Cascade(shape) => {
             let open = |member: &Member| {
@@ -381,7 +383,7 @@ pub(super) fn load(
     Ok(model.calibrated(manifest.calibration, threshold))
 }
 
-/// The file with the numbers, where the family has any.
+/// The weights file, if the family has one.
 fn weights_file(manifest: &Manifest) -> Option<&'static str> {
     match manifest.architecture {
         Architecture::Transformer(_) => Some(HF_WEIGHTS),
@@ -390,7 +392,7 @@ fn weights_file(manifest: &Manifest) -> Option<&'static str> {
     }
 }
 
-/// The file that says what ids stand for, where the family has one.
+/// The file that lists the words or n-grams of the ids, if the family has one.
 fn list(manifest: &Manifest) -> Option<&'static str> {
     match manifest.architecture {
         Architecture::LogisticHash(_) | Architecture::Transformer(_) | Architecture::Cascade(_) => {
@@ -406,9 +408,9 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<String, ArtifactError> {
         .map_err(|error| at(path)(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))
 }
 
-/// Writes numbers and words of a version into `folder`; [`seal`] finishes it.
+/// Writes weights and words of a version into `folder`; [`seal`] finishes it.
 pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(), ArtifactError> {
-    let numbers = artifact.weights.to_bytes(StoredPrecision::Half);
+    let numbers = artifact.weights.to_bytes(StoredPrecision::Fp16);
     let mut files: Vec<_> =
         weights_file(&artifact.manifest).map(|file| (file, numbers)).into_iter().collect();
     if let Some(TransformerFiles { config, tokenizer, tokenizer_config }) = &artifact.transformer {
@@ -431,7 +433,7 @@ pub(super) fn write_content(folder: &Path, artifact: &NewArtifact) -> Result<(),
     files.into_iter().try_for_each(|(name, bytes)| write_file(&folder.join(name), &bytes))
 }
 
-/// Writes the card, and the manifest with the checksums of all that is in `folder`.
+/// Writes the model card, and the manifest with the checksums of all files in `folder`.
 pub(super) fn seal(
     folder: &Path,
     manifest: &mut Manifest,

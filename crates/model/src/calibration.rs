@@ -1,36 +1,37 @@
-//! What was fitted on human-labelled rows after training: a temperature and a threshold.
+//! A temperature and a threshold, fitted on human-labelled rows after training.
 //!
-//! **Invariant.** A temperature changes no order of scores. Deliberately absent: the
-//! fitting; `training` does it.
+//! **Invariant.** A temperature keeps the order of scores. Deliberately absent: the fitting;
+//! the training crate does it.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Classifier, ClassifyError, Encoding, Model};
 use monitor_core::domain::Probability;
+use monitor_core::logit::{logit_f32, sigmoid};
 
-/// From what the network says to what is stored.
+use super::{Classifier, ClassifyError, Encoding, Model};
+
+/// From the network's probability to the stored one.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// Logits are divided by it (Guo et al. 2017); above 1 the model was too sure of itself.
+    /// Logits are divided by it (Guo et al. 2017); above 1 if the model was overconfident.
     pub temperature: f32,
-    /// Negative from this probability upwards.
+    /// A tweet is negative from this probability upwards.
     pub threshold: f32,
 }
 
 impl Calibration {
-    /// Leaves scores as they are, with one half for a threshold.
+    /// Keeps scores unchanged, with the threshold 0.5.
     pub const NONE: Self = Self { temperature: 1.0, threshold: 0.5 };
 
-    /// The probability at this temperature. One that is 0 or 1 in single precision is taken
-    /// for the nearest that is not.
+    /// The probability at this temperature. 0 and 1 are replaced by the nearest probabilities in
+    /// single precision.
     pub fn apply(self, score: Probability) -> Probability {
         if self.temperature == 1.0 {
             return score;
         }
-        let p = f64::from(score.get()).clamp(1e-8, 1.0 - 6e-8);
-        let logit = (p / (1.0 - p)).ln() / f64::from(self.temperature);
-        Probability::new((1.0 / (1.0 + (-logit).exp())) as f32)
+        let logit = logit_f32(score.get()) / f64::from(self.temperature);
+        Probability::new(sigmoid(logit) as f32)
             .expect("the logistic function stays between 0 and 1")
     }
 }
@@ -53,7 +54,7 @@ impl Classifier for Calibrated {
 }
 
 impl Model {
-    /// The model with another calibration on top of what it has.
+    /// The model with one more calibration applied after the existing ones.
     pub(super) fn calibrated(self, calibration: Calibration, threshold: Probability) -> Self {
         let classifier = Box::new(Calibrated { inner: self.classifier, calibration });
         Self { threshold, classifier, ..self }
@@ -72,7 +73,7 @@ mod tests {
             assert!((found - expected).abs() < 1e-6, "{name}: {found}");
         };
         check("none", 1.0, 0.3, 0.3);
-        check("one half stays", 3.0, 0.5, 0.5);
+        check("one half is unchanged", 3.0, 0.5, 0.5);
         check("cooler", 2.0, 0.9, 0.75); // odds 9, square root 3
         check("hotter", 0.5, 0.75, 0.9);
         check("certain", 2.0, 1.0, 0.999_755_1); // odds 1.67e7, square root 4082

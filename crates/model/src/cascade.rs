@@ -1,26 +1,33 @@
-//! Two models as one: the cheap one answers where it is sure, the costly one the rest.
+//! Two models as one: a cheap model scores every row, and a costly model scores the rows that
+//! the cheap one is unsure of.
 //!
-//! A cascade has no weights of its own. Its manifest names two versions of the same folder
-//! of models, and a band of the cheap model's probabilities: rows within it are escalated.
-//! Method: Viola and Jones 2001; two bounds, since a model may err more on one side.
+//! A cascade has no weights. Its manifest names two models of the same folder, and a band of
+//! the cheap model's probabilities: rows within the band are escalated. Method: Viola and
+//! Jones 2001; two bounds, because a model may err more on one side.
 //!
-//! **Invariant.** Either model's verdict is kept, whatever its own threshold:
-//! probabilities of the cheap one move in log-odds until its threshold lies on the costly
-//! one's, which is the cascade's. Both models are the very versions that the band was fitted
-//! on. Deliberately absent: encoding all texts twice; only escalated ones are encoded for the
-//! costly model, and [`Encoding::truncated`] tells of the cheap one's reading.
+//! The rows of a pass are chosen for both models together (see [`Classifier::tokens_max`]).
+//! The escalated rows are encoded again, have other lengths, and so get their own passes.
+//!
+//! **Invariant.** A row keeps the label of the model that scored it, although the thresholds
+//! differ: probabilities of the cheap model are shifted in log-odds so that its threshold
+//! becomes the costly model's, which is the cascade's. Both models are exactly the versions
+//! that the band was fitted on. Deliberately absent: encoding all texts twice; only escalated
+//! texts are encoded for the costly model, and [`Encoding::truncated`] is the cheap model's.
 
 use std::sync::Arc;
 
 use metrics::{counter, histogram};
 use serde::{Deserialize, Serialize};
 
-use super::{Classifier, ClassifyError, Encoder, Encoding, Model, ModelId};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::Probability;
+use monitor_core::logit::{logit_f32, sigmoid};
+use monitor_core::text::SourceText;
 use monitor_telemetry::{CASCADE_ROWS, CASCADE_SECONDS};
 
-/// What a manifest says of a cascade.
+use super::{Classifier, ClassifyError, Encoder, Encoding, Model, ModelId};
+
+/// The cascade in a manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CascadeShape {
@@ -30,7 +37,7 @@ pub struct CascadeShape {
     pub costly: Member,
     /// Rows are escalated from this probability of the cheap model...
     pub low: f32,
-    /// ...up to this one, both included; below `low` where none is.
+    /// ...up to this one, both included. If it is below `low`, no row is escalated.
     pub high: f32,
 }
 
@@ -38,14 +45,14 @@ pub struct CascadeShape {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
-    /// Which version, in the same folder of models.
+    /// Its id, in the same folder of models.
     pub model: ModelId,
-    /// SHA-256 of its manifest, which has those of its files.
+    /// SHA-256 of its manifest, which contains the SHA-256 of its files.
     pub sha256: String,
 }
 
 impl CascadeShape {
-    /// Whether the costly model is asked about a row of that cheap probability.
+    /// Whether a row with this probability of the cheap model goes to the costly model.
     pub fn escalates(&self, cheap: Probability) -> bool {
         (self.low..=self.high).contains(&cheap.get())
     }
@@ -59,7 +66,7 @@ pub struct Cascade {
 }
 
 impl Cascade {
-    /// Puts two models together, under the name of `id`. Its threshold is the costly model's.
+    /// The cascade of two models, with the id `id` and the costly model's threshold.
     pub(super) fn model(id: ModelId, shape: CascadeShape, cheap: Model, costly: Model) -> Model {
         Model {
             id,
@@ -70,12 +77,12 @@ impl Cascade {
     }
 }
 
-/// Encodes as the cheap model, and keeps the text for the costly one.
+/// Encodes for the cheap model, and keeps the text for the costly one.
 struct WithText(Arc<dyn Encoder>);
 
 impl Encoder for WithText {
-    fn encode(&self, text: &str) -> Encoding {
-        Encoding { text: Some(text.into()), ..self.0.encode(text) }
+    fn encode_text(&self, text: &SourceText<'_>) -> Encoding {
+        Encoding { text: Some(text.raw().into()), ..self.0.encode_text(text) }
     }
 }
 
@@ -92,7 +99,7 @@ impl Classifier for Cascade {
         if !unsure.is_empty() {
             let text = |row: &usize| batch[*row].text.as_deref();
             let texts: Option<Vec<&str>> = unsure.iter().map(text).collect();
-            let reason = "a row to escalate came without its text";
+            let reason = "an escalated row has no text";
             let texts = texts.ok_or_else(|| ClassifyError::new(batch.len(), reason))?;
             for (row, score) in unsure.iter().zip(self.costly.score(&texts)?) {
                 scores[*row] = score;
@@ -107,29 +114,22 @@ impl Classifier for Cascade {
     }
 
     fn tokens_max(&self) -> Option<usize> {
-        self.costly.classifier.tokens_max()
+        // The costly model's budget even if the cheap one does not pad: it limits the rows that
+        // may be escalated together.
+        let budgets = [&self.cheap, &self.costly].map(|model| model.classifier.tokens_max());
+        budgets.into_iter().flatten().min()
     }
 }
 
-/// Of a probability; 0 and 1 are taken for the nearest in single precision that are not.
-fn log_odds(p: Probability) -> f64 {
-    let p = f64::from(p.get()).clamp(1e-8, 1.0 - 6e-8);
-    (p / (1.0 - p)).ln()
-}
-
-fn logistic(log_odds: f64) -> Probability {
-    Probability::new((1.0 / (1.0 + (-log_odds).exp())) as f32)
-        .expect("the logistic function stays between 0 and 1")
-}
-
-/// The probability with its log-odds moved by as much as lies between the two thresholds, so
-/// that it stands to `to` as it stood to `from`.
+/// The probability with its log-odds shifted by the difference of the two thresholds: it lies
+/// above `to` if and only if `score` lies above `from`.
 pub fn moved(score: Probability, from: Probability, to: Probability) -> Probability {
     if from == to {
         return score;
     }
-    let moved = logistic(log_odds(score) - log_odds(from) + log_odds(to)).get();
-    // Rounding changes no verdict.
+    let logit = logit_f32(score.get()) - logit_f32(from.get()) + logit_f32(to.get());
+    let moved = sigmoid(logit) as f32;
+    // Rounding must not change the label.
     let kept = if score >= from { moved.max(to.get()) } else { moved.min(to.get().next_down()) };
     Probability::new(kept.max(0.0)).expect("it lies between two probabilities")
 }
@@ -143,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_meet_and_order_stays() {
+    fn moving_keeps_labels_and_order() {
         let check = |name: &str, score: f32, from: f32, to: f32, expected: f32| {
             let found = moved(p(score), p(from), p(to)).get();
             assert!((found - expected).abs() < 1e-6, "{name}: {found}");
         };
-        check("as it was", 0.3, 0.37, 0.37, 0.3);
+        check("same threshold", 0.3, 0.37, 0.37, 0.3);
         check("threshold to threshold", 0.37, 0.37, 0.61, 0.61);
         check("odds of 1 times 4", 0.5, 0.2, 0.5, 0.8);
         check("odds of 1 by 4", 0.5, 0.5, 0.2, 0.2);
@@ -174,12 +174,12 @@ mod tests {
     }
 
     impl Encoder for Fake {
-        fn encode(&self, text: &str) -> Encoding {
-            Encoding::new(vec![text.len() as u32])
+        fn encode_text(&self, text: &SourceText<'_>) -> Encoding {
+            Encoding::new(vec![text.raw().len() as u32])
         }
     }
 
-    /// As sure of the contrary.
+    /// Returns the opposite of [`Fake`].
     struct Contrary;
 
     impl Classifier for Contrary {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers() {
+    fn escalates_rows_within_the_band() {
         let texts: Vec<String> = [10, 29, 30, 50, 60, 61, 90].map(|n| "x".repeat(n)).into();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let check = |name: &str, mut model: Model, expected: [f32; 7]| {
@@ -229,6 +229,6 @@ mod tests {
         );
         let texts_lost = Encoding::new(vec![50]);
         let error = cascade(0.0, 1.0, 0.5).classifier.classify(&[&texts_lost]).unwrap_err();
-        assert!(error.reason.contains("without its text"), "{error}");
+        assert!(error.reason.contains("has no text"), "{error}");
     }
 }

@@ -1,8 +1,8 @@
 //! The base Keras network: word vectors, their mean, a dense layer, two classes.
 //!
-//! **Invariant.** The mean is over a row's own ids. Padding has a vector of zeros; behind a
-//! row it is not counted, in front of it (the study's form) it is, as Keras does without a
-//! mask. Method: a deep averaging network with one hidden layer (Iyyer et al.
+//! **Invariant.** The mean is over a row's own ids. The vector of padding is zero. Padding at
+//! the end of a row is not counted; padding in front (the study's form) is counted, as in
+//! Keras without a mask. Method: a deep averaging network with one hidden layer (Iyyer et al.
 //! 2015). Deliberately absent: the order of words; see [`Lstm`](super::Lstm).
 
 use tch::nn::{Module, VarStore};
@@ -11,11 +11,11 @@ use tch::{Device, Kind, Tensor, nn};
 use super::network::{self, Network, Padded, Purpose};
 use super::words::Sequence;
 
-/// What must be known to read the weights.
+/// The shape of the weights, and how texts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DenseShape {
-    /// Ids, the reserved ones included.
+    /// Number of ids, the reserved ones included.
     pub vocabulary: usize,
     /// Numbers per word.
     pub embedding: usize,
@@ -36,7 +36,7 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// The layers, with first weights for that purpose.
+    /// The layers, with initial weights for that purpose.
     pub fn new(shape: DenseShape, purpose: Purpose, device: Device) -> Self {
         let variables = VarStore::new(device);
         let root = variables.root();

@@ -1,7 +1,7 @@
-//! Where models compute, how finely, and how much at once.
+//! The device on which models compute, its number format, and the tokens of one pass.
 //!
-//! **Invariant.** libtorch's GPU half is loaded before anything asks for a GPU: whoever
-//! asks before it is there is told "none" for good. Deliberately absent: several GPUs.
+//! **Invariant.** libtorch's GPU library is loaded before anything asks for a GPU: libtorch
+//! remembers the answer "none" for good. Deliberately absent: several GPUs.
 
 use std::ffi::{CStr, CString};
 use std::path::Path;
@@ -12,77 +12,78 @@ use monitor_core::domain::Precision;
 
 use super::OpenOptions;
 
-/// Loaded at run time, so that one program serves machines with a GPU and without.
+/// Loaded at run time, so that one binary runs on machines with and without a GPU.
 const LIBRARY: &str = "libtorch_cuda.so";
 
-/// What a pass takes where the settings do not say: enough rows to fill the hardware.
+/// Tokens of a pass if the settings give none: enough rows to use the hardware fully.
 const CPU_TOKENS_MAX: usize = 8 * 1024;
 const GPU_TOKENS_MAX: usize = 64 * 1024;
 
-/// Where a model computes, how finely, and how much at once.
+/// The device on which a model computes, its number format, and the tokens of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compute {
-    /// Where.
+    /// The device.
     pub device: Device,
-    /// Whether transformers compute in bfloat16: eight bits of mantissa, half the memory,
-    /// and several times the speed where the hardware multiplies it.
-    pub half: bool,
-    /// Tokens of one pass through a neural model at most, padding counted.
+    /// Whether transformers compute in bfloat16: 8 significant bits, half the memory, and
+    /// several times the speed if the hardware supports it.
+    pub bf16: bool,
+    /// Largest number of tokens of one pass through a neural model, including padding.
     pub tokens_max: usize,
 }
 
 impl Compute {
-    /// Single precision on the CPU, which every machine has.
-    pub const CPU: Self = Self { device: Device::Cpu, half: false, tokens_max: CPU_TOKENS_MAX };
+    /// Single precision on the CPU.
+    pub const CPU: Self = Self { device: Device::Cpu, bf16: false, tokens_max: CPU_TOKENS_MAX };
 
-    /// Single precision, as many tokens at once as suit the device.
+    /// Single precision, with the device's default tokens of a pass.
     pub fn single(device: Device) -> Self {
         let tokens_max = if device.is_cuda() { GPU_TOKENS_MAX } else { CPU_TOKENS_MAX };
-        Self { device, half: false, tokens_max }
+        Self { device, bf16: false, tokens_max }
     }
 
-    /// What the options ask for; `auto` precision is half on a GPU and single on a CPU.
+    /// The device and number format of the options; `auto` precision is bfloat16 on a GPU and
+    /// single on a CPU.
     ///
     /// # Errors
-    /// [`DeviceError`]
+    /// [`DeviceError`] if the device is unknown or missing.
     pub fn of(options: &OpenOptions) -> Result<Self, DeviceError> {
         let device = device(&options.device)?;
-        let half = match options.precision {
+        let bf16 = match options.precision {
             Precision::Auto => device.is_cuda(),
             Precision::Single => false,
-            Precision::Half => true,
+            Precision::Bf16 => true,
         };
         let tokens_max = options.tokens_max.unwrap_or(Self::single(device).tokens_max);
-        Ok(Self { device, half, tokens_max })
+        Ok(Self { device, bf16, tokens_max })
     }
 }
 
-/// The device is not there.
+/// The device is unknown or missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// No such word.
-    #[error("{0:?} is no device: give auto, cpu, or cuda:0 for the first GPU")]
+    /// Not the name of a device.
+    #[error("{0:?} is not a device: give auto, cpu, or cuda:0 for the first GPU")]
     Unknown(String),
-    /// No such GPU.
+    /// The GPU is missing.
     #[error(
-        "{device} was asked for, and libtorch sees {found} GPUs ({loaded}): is {LIBRARY} beside \
-         libtorch_cpu.so (LD_LIBRARY_PATH), and does nvidia-smi list the GPU? `auto` takes the CPU \
-         then"
+        "{device} is set, and libtorch finds {found} GPUs ({loaded}): is {LIBRARY} in the folder of \
+         libtorch_cpu.so (LD_LIBRARY_PATH), and does nvidia-smi list the GPU? With `auto` the \
+         CPU computes"
     )]
     Missing {
-        /// What was asked for.
+        /// The requested device.
         device: String,
-        /// How many there are.
+        /// Number of GPUs that libtorch finds.
         found: i64,
-        /// What became of libtorch's GPU half.
+        /// Whether libtorch's GPU library was loaded, or the loader's message.
         loaded: String,
     },
 }
 
-/// The device of that name; `auto` is the first GPU, where there is one, else the CPU.
+/// The device of that name; `auto` is the first GPU, if any, else the CPU.
 ///
 /// # Errors
-/// [`DeviceError`]
+/// [`DeviceError`] if the device is unknown or missing.
 pub fn device(name: &str) -> Result<Device, DeviceError> {
     let unknown = || DeviceError::Unknown(name.to_owned());
     let number: usize = match name {
@@ -91,9 +92,9 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
         cuda => cuda.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(unknown)?,
     };
     let library = CString::new(LIBRARY).expect("a name without NUL");
-    // SAFETY: loading a shared library runs its initialisers; this is libtorch's own other
-    // half. A failure is what a machine without a GPU answers, and dlerror then has a string of
-    // its own until the next call on this thread.
+    // SAFETY: loading a shared library runs its initialisers; this library is part of
+    // libtorch. It fails on a machine without a GPU, and dlerror's string is then valid until
+    // the next call on this thread.
     let failure = unsafe {
         let handle = libc::dlopen(library.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL);
         let said = libc::dlerror();
@@ -103,7 +104,10 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
     let loaded = failure.unwrap_or_else(|| format!("{LIBRARY} is loaded"));
     let found = Cuda::device_count();
     if name == "auto" && found == 0 && Path::new("/dev/nvidia0").exists() {
-        tracing::warn!(loaded, "there is a GPU, and libtorch sees none: computing on the CPU");
+        tracing::warn!(
+            loaded,
+            "libtorch does not find the GPU of this machine: computing on the CPU"
+        );
     }
     match name {
         _ if (number as i64) < found => Ok(Device::Cuda(number)),
@@ -125,6 +129,6 @@ mod tests {
         }
         let error = device("cuda:99").unwrap_err().to_string();
         assert!(error.contains("cuda:99") && error.contains("nvidia-smi"), "{error}");
-        assert!(error.contains(LIBRARY), "what the loader said: {error}");
+        assert!(error.contains(LIBRARY), "the loader's message: {error}");
     }
 }

@@ -1,14 +1,19 @@
 //! From text to the probability that it is negative.
 //!
-//! Two halves, so that each runs where it belongs: an [`Encoder`] turns text into ids on
-//! any CPU thread; a [`Classifier`] turns a batch of ids into probabilities on the one
-//! thread that owns it (see [`ModelHandle`]). [`open`] reads both from a folder of
-//! models; a [`Manifest`] says what is in one.
+//! A model has two parts: an [`Encoder`] turns text into ids on any CPU thread; a
+//! [`Classifier`] turns a batch of ids into probabilities on the one thread that owns it
+//! (see [`ModelHandle`]). [`open`] reads both from a folder of models; a [`Manifest`]
+//! describes a model.
 //!
-//! **Invariant.** One probability per input, in order, and the same for a row whatever
-//! rows travel beside it (within 1e-5 in single precision). Deliberately absent: Kafka, Postgres, brands.
+//! A classifier computes each batch in one pass. The rows of a pass are chosen once, by the
+//! caller: in the daemon by the model's thread (`worker`), elsewhere by [`Model::classify`].
+//!
+//! **Invariant.** One probability per input, in order. A row's probability does not depend on
+//! the other rows of its pass (within 1e-5 in single precision). Deliberately absent: Kafka,
+//! Postgres, brands.
 
 mod artifact;
+mod batched_network;
 mod calibration;
 mod cascade;
 mod dense;
@@ -19,7 +24,6 @@ mod manifest;
 mod network;
 mod null;
 mod registry;
-mod served;
 mod tfidf;
 mod transformer;
 mod weights;
@@ -31,9 +35,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use monitor_core::batching::{PassLimits, plan_passes};
 use monitor_core::domain::Probability;
+use monitor_core::text::SourceText;
 
 pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
 pub use calibration::Calibration;
@@ -58,24 +63,24 @@ pub use weights::{StoredPrecision, Weights, WeightsError};
 pub use words::{Sequence, WordIds};
 pub use worker::{ModelHandle, WorkerGone};
 
-/// A model's longest name; file systems and Prometheus take more.
+/// A model's longest name; file systems and Prometheus allow longer ones.
 const NAME_BYTES_MAX: usize = 100;
 
-/// Token or feature ids of one text. Never empty: a text with nothing in it gets the
-/// id that the model keeps for "unknown".
+/// Token or feature ids of one text. Never empty: an empty text gets the id that the model
+/// reserves for "unknown".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoding {
     /// Ids below the model's vocabulary size.
     pub ids: Vec<u32>,
-    /// Whether the text had more than the model reads.
+    /// Whether the text is longer than the model reads.
     pub truncated: bool,
-    /// The text itself, where the model may yet have to encode it otherwise: a cascade hands
-    /// it to its costly model.
+    /// The text itself, if it may have to be encoded again: a cascade encodes it for its
+    /// costly model.
     pub text: Option<Box<str>>,
 }
 
 impl Encoding {
-    /// Of a whole text.
+    /// The ids of a text that is not truncated.
     pub fn new(ids: Vec<u32>) -> Self {
         Self { ids, truncated: false, text: None }
     }
@@ -83,20 +88,27 @@ impl Encoding {
 
 /// Turns text into ids; pure and shared between threads.
 pub trait Encoder: Send + Sync {
-    /// Encodes one text, truncated to the model's longest input.
-    fn encode(&self, text: &str) -> Encoding;
+    /// Encodes one text, truncated to the model's longest input. The brand matcher may use the
+    /// canonical form of the same `text`.
+    fn encode_text(&self, text: &SourceText<'_>) -> Encoding;
+
+    /// [`Encoder::encode_text`], for a text that only the encoder reads.
+    fn encode(&self, text: &str) -> Encoding {
+        self.encode_text(&SourceText::new(text))
+    }
 }
 
 /// Turns ids into probabilities; owned by one thread.
 pub trait Classifier: Send {
-    /// Probability of "negative" for each of `batch`, in order.
+    /// Probability of "negative" for each row of `batch`, in order, computed in one pass.
+    /// The caller keeps the batch within [`Classifier::tokens_max`].
     ///
     /// # Errors
-    /// [`ClassifyError`] when the batch could not be computed; nothing is partial.
+    /// [`ClassifyError`] if the batch could not be computed; there are no partial results.
     fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError>;
 
-    /// Tokens that it computes in one pass at most, padding counted; less once memory ran
-    /// out. `None` for one that pads nothing.
+    /// Largest number of tokens of one pass, including padding; smaller after memory ran
+    /// out. `None` if the classifier does not pad.
     fn tokens_max(&self) -> Option<usize> {
         None
     }
@@ -108,16 +120,28 @@ pub trait Classifier: Send {
 pub struct ClassifyError {
     /// Rows in the batch.
     pub rows: usize,
-    /// What the model said.
+    /// The model's message.
     pub reason: String,
-    /// Whether what computes is at fault and no row is: fewer rows would fail too.
-    pub device: bool,
+    /// What is at fault.
+    pub fault: Fault,
+}
+
+/// What is at fault when a batch fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Perhaps a row: the other rows may succeed without it.
+    Row,
+    /// Memory ran out. The classifier has lowered [`Classifier::tokens_max`]; the same rows
+    /// succeed in smaller passes.
+    Memory,
+    /// The device that computes: fewer rows would fail too.
+    Device,
 }
 
 impl ClassifyError {
-    /// Of so many rows, one of which may be at fault.
+    /// An error of a batch in which a row may be at fault.
     pub fn new(rows: usize, reason: impl Into<String>) -> Self {
-        Self { rows, reason: reason.into(), device: false }
+        Self { rows, reason: reason.into(), fault: Fault::Row }
     }
 }
 
@@ -125,9 +149,9 @@ impl ClassifyError {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ModelId {
-    /// The model's name, which is a folder's name.
+    /// The model's name, also the name of its folder.
     pub name: String,
-    /// Counts from 1.
+    /// The version, counted from 1.
     pub version: u32,
 }
 
@@ -161,26 +185,26 @@ impl From<ModelId> for String {
     }
 }
 
-/// Whether a model may be called so: at most 100 lower-case letters, digits, `-` and `_`.
+/// Whether `text` is a valid model name: at most 100 lower-case letters, digits, `-` and `_`.
 pub fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.chars().all(plain)
 }
 
-/// The text is no model id.
+/// The text is not a model id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no model id: give name@version, such as lstm@1")]
+#[error("{0:?} is not a model id: give name@version, such as lstm@1")]
 pub struct InvalidModelId(pub String);
 
 /// A model in memory, ready to score.
 pub struct Model {
     /// Which one it is; stored with each score.
     pub id: ModelId,
-    /// Negative from this probability upwards.
+    /// A tweet is negative from this probability upwards.
     pub threshold: Probability,
-    /// The half that runs anywhere.
+    /// The part that runs on any thread.
     pub encoder: Arc<dyn Encoder>,
-    /// The half that one thread owns.
+    /// The part that one thread owns.
     pub classifier: Box<dyn Classifier>,
 }
 
@@ -191,14 +215,61 @@ impl fmt::Debug for Model {
 }
 
 impl Model {
-    /// Scores a few texts at once, on this thread.
+    /// Encodes and scores any number of texts, on this thread.
     ///
     /// # Errors
-    /// [`ClassifyError`] when the batch could not be computed.
+    /// [`ClassifyError`] if a pass could not be computed.
     pub fn score(&mut self, texts: &[&str]) -> Result<Vec<Probability>, ClassifyError> {
         let encodings: Vec<Encoding> = texts.iter().map(|t| self.encoder.encode(t)).collect();
-        self.classifier.classify(&encodings.iter().collect::<Vec<_>>())
+        self.classify(&encodings.iter().collect::<Vec<_>>())
     }
+
+    /// Scores any number of rows, on this thread, in as many passes as its memory needs.
+    ///
+    /// # Errors
+    /// [`ClassifyError`] if a pass could not be computed.
+    pub fn classify(&mut self, rows: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+        classify_all(self.classifier.as_mut(), rows)
+    }
+}
+
+/// Scores any number of rows: plans the passes, and plans the remaining rows again when memory
+/// runs out.
+fn classify_all(
+    classifier: &mut dyn Classifier,
+    rows: &[&Encoding],
+) -> Result<Vec<Probability>, ClassifyError> {
+    let mut scores = vec![None; rows.len()];
+    let mut left: Vec<usize> = (0..rows.len()).collect();
+    while !left.is_empty() {
+        let tokens_max = classifier.tokens_max().unwrap_or(usize::MAX);
+        let tokens: Vec<usize> = left.iter().map(|row| rows[*row].ids.len()).collect();
+        let limits = PassLimits { tokens_max, rows_max: usize::MAX };
+        for pass in plan_passes(&tokens, limits) {
+            let pass: Vec<usize> = pass.into_iter().map(|place| left[place]).collect();
+            let batch: Vec<&Encoding> = pass.iter().map(|row| rows[*row]).collect();
+            match classifier.classify(&batch) {
+                Ok(found) if found.len() == batch.len() => {
+                    pass.into_iter().zip(found).for_each(|(row, it)| scores[row] = Some(it));
+                }
+                Ok(found) => {
+                    let reason = format!("{} scores for {} rows", found.len(), batch.len());
+                    return Err(ClassifyError::new(rows.len(), reason));
+                }
+                Err(error) if error.fault == Fault::Memory && has_less(classifier, tokens_max) => {
+                    break;
+                }
+                Err(error) => return Err(ClassifyError { rows: rows.len(), ..error }),
+            }
+        }
+        left.retain(|row| scores[*row].is_none());
+    }
+    Ok(scores.into_iter().map(|score| score.expect("no row is left")).collect())
+}
+
+/// Whether the budget is below `tokens_max`, so that another plan has smaller passes.
+fn has_less(classifier: &dyn Classifier, tokens_max: usize) -> bool {
+    classifier.tokens_max().is_some_and(|now| now < tokens_max)
 }
 
 /// Checks a row's ids before a model indexes its weights with them.
@@ -215,7 +286,7 @@ fn check_ids(batch: &[&Encoding], count: usize) -> Result<(), ClassifyError> {
     Ok(())
 }
 
-/// Wraps what a model computed, refusing what is no probability.
+/// Converts a model's output; values outside 0..=1 are an error.
 fn probabilities(values: Vec<f32>) -> Result<Vec<Probability>, ClassifyError> {
     let rows = values.len();
     values
@@ -226,20 +297,10 @@ fn probabilities(values: Vec<f32>) -> Result<Vec<Probability>, ClassifyError> {
         .collect()
 }
 
-/// What a panic said.
-fn words_of(panic: &(dyn Any + Send)) -> String {
+/// The message of a panic.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").to_owned()
-}
-
-/// SHA-256 in lower-case hexadecimal.
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The logistic function.
-fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
 }
 
 #[cfg(test)]
@@ -248,9 +309,9 @@ mod tests {
 
     #[test]
     fn model_ids() {
-        let check = |text: &str, sound: bool| {
+        let check = |text: &str, valid: bool| {
             let parsed = text.parse::<ModelId>();
-            assert_eq!(parsed.is_ok(), sound, "{text}");
+            assert_eq!(parsed.is_ok(), valid, "{text}");
             if let Ok(id) = parsed {
                 assert_eq!(id.to_string(), text);
             }

@@ -2,27 +2,27 @@
 //!
 //! **Invariant.** The logit of a text is the bias plus the sum of its features' weights
 //! over the square root of their number, so it depends on that text alone.
-//! Deliberately absent: libtorch; a dot product of some thirty numbers is faster than a
+//! Deliberately absent: libtorch; a dot product of about thirty numbers is faster than a
 //! call into it.
 
-use super::weights::WeightsError;
-use super::{
-    Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids, probabilities, sigmoid,
-};
 use monitor_core::domain::Probability;
-use monitor_core::text::{Analyzer, Buckets};
+use monitor_core::logit::sigmoid_f32;
+use monitor_core::text::{Analyzer, Buckets, SourceText};
 
-/// What must be known to read the weights.
+use super::weights::WeightsError;
+use super::{Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids, probabilities};
+
+/// The shape of the weights, and how texts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogisticShape {
     /// Features are hashed to 2 to the power of this many buckets.
     pub buckets_log2: u32,
-    /// Words of a text that are read.
+    /// Largest number of words that are read of a text.
     pub words_max: usize,
 }
 
-/// Text to the ids of its words' and word pairs' buckets.
+/// Encodes a text as the ids of the buckets of its words and word pairs.
 #[derive(Debug)]
 pub struct HashedWords {
     analyzer: Analyzer,
@@ -31,7 +31,7 @@ pub struct HashedWords {
 }
 
 impl HashedWords {
-    /// `None` where the number of buckets is out of range.
+    /// `None` if the number of buckets is out of range.
     pub fn new(analyzer: Analyzer, shape: LogisticShape) -> Option<Self> {
         let buckets = Buckets::new(shape.buckets_log2)?;
         Some(Self { analyzer, buckets, words_max: shape.words_max })
@@ -39,9 +39,9 @@ impl HashedWords {
 }
 
 impl Encoder for HashedWords {
-    fn encode(&self, text: &str) -> Encoding {
+    fn encode_text(&self, text: &SourceText<'_>) -> Encoding {
         let words_max = self.words_max;
-        let mut words = self.analyzer.words(text, words_max.saturating_add(1));
+        let mut words = self.analyzer.words_of(text, words_max.saturating_add(1));
         let truncated = words.len() > words_max;
         words.truncate(words_max);
         Encoding { ids: self.buckets.ids(&words), truncated, text: None }
@@ -60,7 +60,7 @@ impl Logistic {
     /// Takes `weight` [buckets] and `bias` [1] out of the file.
     ///
     /// # Errors
-    /// One is missing or has another shape.
+    /// An array is missing or has another shape.
     pub fn load(shape: LogisticShape, weights: &mut Weights) -> Result<Self, WeightsError> {
         let weight = weights.take("weight", &[1 << shape.buckets_log2])?;
         let bias = weights.take("bias", &[1])?[0];
@@ -73,7 +73,7 @@ impl Classifier for Logistic {
         check_ids(batch, self.weight.len())?;
         let score = |row: &&Encoding| {
             let sum: f32 = row.ids.iter().map(|id| self.weight[*id as usize]).sum();
-            sigmoid(self.bias + sum / (row.ids.len() as f32).sqrt())
+            sigmoid_f32(self.bias + sum / (row.ids.len() as f32).sqrt())
         };
         probabilities(batch.iter().map(score).collect())
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn computes_what_it_says() {
+    fn computes_the_documented_formula() {
         let mut model = Logistic { weight: vec![0.0, 1.0, 3.0, -2.0], bias: 0.5 };
         let mut check = |name: &str, ids: &[u32], expected: f32| {
             let row = Encoding::new(ids.to_vec());
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_ids_it_has_no_weight_for() {
+    fn rejects_ids_without_a_weight() {
         let mut model = Logistic { weight: vec![0.0; 4], bias: 0.0 };
         let (good, bad, empty) =
             (Encoding::new(vec![1]), Encoding::new(vec![4]), Encoding::new(vec![]));

@@ -2,12 +2,11 @@
 //!
 //! **Invariant.** A row's score depends on its own ids alone. [`Pooling::Max`]: both
 //! directions read the words first and the padding after (the backward one reads them
-//! reversed), and the maximum is taken over the true length. [`Pooling::Last`]: every
-//! row is as long as every other, with padding in front, which the study's network reads
-//! as words without meaning. Method: Hochreiter and Schmidhuber 1997; Graves and
-//! Schmidhuber 2005; max-pooling after Conneau et al. 2017. One bias vector a gate, as in
-//! Keras; cuDNN's and libtorch's second one adds nothing and stays zero. Deliberately
-//! absent: stacked layers, which gained nothing here.
+//! reversed), and the maximum is taken over the true length. [`Pooling::Last`]: all rows
+//! have the same length, with padding in front, which the study's network reads like words. Method: Hochreiter and Schmidhuber 1997; Graves and
+//! Schmidhuber 2005; max-pooling after Conneau et al. 2017. One bias vector per gate, as in
+//! Keras; the second one of cuDNN and libtorch is redundant and stays zero. Deliberately
+//! absent: stacked layers, which did not improve the results.
 
 use tch::nn::{Init, Module, VarStore};
 use tch::{Device, Kind, Tensor, nn};
@@ -15,29 +14,29 @@ use tch::{Device, Kind, Tensor, nn};
 use super::network::{self, Network, Padded, Purpose};
 use super::words::Sequence;
 
-/// What becomes of the states of all steps.
+/// How the states of all steps are reduced to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
-    /// The last one stays.
+    /// The last state.
     Last,
-    /// The largest of each number stays.
+    /// The maximum of each number over all states.
     Max,
 }
 
-/// What must be known to read the weights.
+/// The shape of the weights, and how texts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LstmShape {
-    /// Ids, the reserved ones included.
+    /// Number of ids, the reserved ones included.
     pub vocabulary: usize,
     /// Numbers per word.
     pub embedding: usize,
     /// Numbers per direction.
     pub hidden: usize,
-    /// 1: forward; 2: backward too.
+    /// 1: forward; 2: also backward.
     pub directions: usize,
-    /// What becomes of the states of all steps.
+    /// How the states of all steps are reduced to one.
     pub pooling: Pooling,
     /// Which words of a text are read.
     pub sequence: Sequence,
@@ -54,7 +53,7 @@ pub struct Lstm {
     output: nn::Linear,
 }
 
-/// One direction. Gates stand in the order of libtorch: input, forget, cell, output.
+/// One direction. Gates are in libtorch's order: input, forget, cell, output.
 #[derive(Debug)]
 struct Direction {
     /// Shape [4 hidden, embedding].
@@ -68,8 +67,8 @@ struct Direction {
 }
 
 impl Direction {
-    /// Keras' own first weights: uniform after Glorot and Bengio 2010, orthogonal, and a
-    /// forget gate that begins open (Jozefowicz et al. 2015).
+    /// The initial weights of Keras: uniform after Glorot and Bengio 2010, orthogonal, and an
+    /// open forget gate (Jozefowicz et al. 2015).
     fn new(path: &nn::Path<'_>, purpose: Purpose, width: i64, hidden: i64) -> Self {
         let glorot = (6.0 / (width + 4 * hidden) as f64).sqrt();
         let glorot = purpose.first(Init::Uniform { lo: -glorot, up: glorot });
@@ -97,7 +96,7 @@ impl Direction {
 }
 
 impl Lstm {
-    /// The layers, with first weights for that purpose.
+    /// The layers, with initial weights for that purpose.
     pub fn new(shape: LstmShape, purpose: Purpose, device: Device) -> Self {
         let variables = VarStore::new(device);
         let root = variables.root();
@@ -130,7 +129,7 @@ impl Network for Lstm {
 
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor {
         let train = dropout > 0.0;
-        // One dropout for both directions: what one may not see, the other does not tell it.
+        // The same dropout for both directions, so that neither sees what the other may not.
         let words = network::look_up(&self.embedding, &rows.ids).dropout(dropout, train);
         let pool = |states: Tensor| match self.shape.pooling {
             Pooling::Last => states.select(1, -1),
@@ -171,9 +170,9 @@ mod tests {
         ));
     }
 
-    /// Figures of the study's Keras summaries.
+    /// Numbers of the study's Keras summaries.
     #[test]
-    fn the_study_s_networks_have_their_known_sizes() {
+    fn networks_of_the_study_have_their_known_sizes() {
         for (width, all, trainable) in [(50, 1_692_802, 20_302), (300, 10_756_802, 721_802)] {
             let shape = LstmShape {
                 vocabulary: 1 + 33_449, // padding and the words

@@ -1,6 +1,6 @@
-//! What a model says about itself: `manifest.json`.
+//! The description of a model: `manifest.json`.
 //!
-//! **Invariant.** Every figure was measured on the files of the version it stands in.
+//! **Invariant.** Every metric was measured on the files of the same version.
 //! Deliberately absent: paths of the machine that trained it.
 
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ use super::{
     TransformerShape,
 };
 
-/// Ends of the names of files that no model reads.
+/// File name endings of files for people, which no model reads.
 const FOR_PEOPLE: [&str; 3] = [".md", ".csv", ".svg"];
 
-/// A kind of model, with what must be known to read its weights.
+/// A kind of model, with the shape of its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "family", content = "architecture", rename_all = "kebab-case")]
 pub enum Architecture {
@@ -31,7 +31,7 @@ pub enum Architecture {
     Lstm(LstmShape),
     /// BERT or DistilBERT.
     Transformer(TransformerShape),
-    /// Two other models: the cheap one answers where it is sure.
+    /// Two other models: the costly one scores the rows that the cheap one is unsure of.
     Cascade(CascadeShape),
 }
 
@@ -48,7 +48,7 @@ impl Architecture {
         }
     }
 
-    /// The cheap and the costly model, where it is a cascade.
+    /// The cheap and the costly model of a cascade; empty for other kinds.
     pub fn members(&self) -> Vec<&Member> {
         match self {
             Self::Cascade(shape) => vec![&shape.cheap, &shape.costly],
@@ -57,7 +57,7 @@ impl Architecture {
     }
 }
 
-/// What a model is, what it learned from, and how well it does.
+/// A model's kind, its training data and its metrics.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The model's name.
@@ -69,74 +69,74 @@ pub struct Manifest {
     pub architecture: Architecture,
     /// Name of the [`Preset`] that turns text into words.
     pub preset: String,
-    /// From what the model says to what is stored.
+    /// From the network's probability to the stored one.
     pub calibration: Calibration,
-    /// How many numbers it has.
+    /// Number of parameters.
     pub parameters: usize,
-    /// How many of them were learned; the others came with the word vectors.
+    /// Number of trained parameters; the others came with the word vectors.
     pub trainable: usize,
-    /// Seed of the split, the first weights and the order of batches.
+    /// Seed of the split, the initial weights and the order of batches.
     pub seed: u64,
-    /// What to type to train it again; file names without folders.
+    /// The command that trains it again; file names without folders.
     pub command: String,
-    /// What it learned from.
+    /// The training data.
     pub data: Data,
-    /// Commit of the program that trained it; absent where it was not built from a repository.
+    /// Commit of the program that trained it; absent if it was not built from a repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// Versions of what computed it.
+    /// Versions of the libraries that computed it.
     pub libraries: BTreeMap<String, String>,
-    /// What computed it: processor or GPU, threads.
+    /// The machine that computed it: processor or GPU, threads.
     pub machine: String,
     /// When training ended.
     pub trained_at: DateTime<Utc>,
     /// How long training took.
     pub minutes: f64,
-    /// Measured on the files of this version: data set to figure to value.
+    /// Measured on the files of this version: value by data set and metric.
     pub metrics: BTreeMap<String, BTreeMap<String, f64>>,
-    /// SHA-256 over the rows of each of those data sets: figures on equal rows compare.
+    /// SHA-256 of the rows of each of those data sets: metrics on equal rows are comparable.
     pub rows_sha256: BTreeMap<String, String>,
     /// SHA-256 of each other file of the version, by its name.
     pub files: BTreeMap<String, String>,
 }
 
-/// Where the rows came from and where they went.
+/// The source of the rows, and how they were split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
     /// The file's name.
     pub file: String,
     /// The file's SHA-256.
     pub sha256: String,
-    /// Rows learned from.
+    /// Rows of the training set.
     pub rows_train: usize,
-    /// Rows that decided when to stop.
+    /// Rows of the validation set, which decides when to stop.
     pub rows_validation: usize,
-    /// Rows held out.
+    /// Rows of the held-out test set.
     pub rows_held_out: usize,
-    /// How rows were parted: `user`, `random` or `time`.
+    /// How the rows were split: `user`, `random` or `time`.
     pub split: String,
-    /// Further files learned from.
+    /// Further training files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Source>,
     /// Human-labelled rows that the calibration was fitted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibrate: Option<Source>,
-    /// Where the word vectors came from.
+    /// Sources of the word vectors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub embeddings: Vec<Source>,
-    /// A model whose scores it learned from beside the labels.
+    /// A teacher model, whose scores it learned from in addition to the labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<Source>,
 }
 
-/// A file that went into a model.
+/// A file that was used to train a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Its name.
     pub file: String,
     /// Its SHA-256.
     pub sha256: String,
-    /// What was taken from it.
+    /// What the file was used for.
     pub about: String,
 }
 

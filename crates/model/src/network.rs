@@ -1,7 +1,7 @@
-//! What the neural models share: a table of word vectors, rows padded to one length,
-//! arrays in and out of a weights file.
+//! The common parts of the neural models: a table of word vectors, rows padded to one length,
+//! reading and writing a weights file.
 //!
-//! **Invariant.** A row's score depends on its own ids alone. Training and serving run the
+//! **Invariant.** A row's score depends on its own ids alone. Training and inference run the
 //! same layers. Deliberately absent: packed sequences, which are slower on a CPU.
 
 use std::sync::Mutex;
@@ -9,27 +9,28 @@ use std::sync::Mutex;
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor, nn};
 
-use super::Weights;
-use super::weights::WeightsError;
 use monitor_core::text::PADDING;
 
-/// libtorch's generator belongs to the whole process: whoever seeds it, or draws from it
-/// beside a training, holds this.
+use super::Weights;
+use super::weights::WeightsError;
+
+/// Guards libtorch's random generator, which belongs to the whole process. Code that seeds it
+/// or draws from it holds this lock.
 pub static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// Layers that turn rows of ids into logits.
 pub trait Network: Send {
     /// The arrays, trainable or frozen.
     fn variables(&self) -> &VarStore;
-    /// The same, to change their number type.
+    /// The same, to change their number format.
     fn variables_mut(&mut self) -> &mut VarStore;
-    /// Ids from here on have no vector.
+    /// Number of ids that have a vector.
     fn vocabulary(&self) -> usize;
     /// Logits of "negative" against "positive", shape [rows]. `dropout` is the share of
-    /// activations silenced while training, 0 in service.
+    /// activations set to zero in training, 0 in inference.
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor;
 
-    /// All arrays under their own names, for the weights file.
+    /// All arrays by name, for the weights file.
     fn weights(&self) -> Weights {
         let mut weights = Weights::default();
         for (name, tensor) in self.variables().variables() {
@@ -38,17 +39,17 @@ pub trait Network: Send {
         weights
     }
 
-    /// Takes its arrays out of a weights file that holds them and no others.
+    /// Takes its arrays out of a weights file that contains exactly these.
     ///
     /// # Errors
-    /// Some are missing, unexpected, or have another shape; the message lists them all.
+    /// Arrays are missing, unexpected, or have another shape; the message lists them all.
     fn load(&self, weights: Weights) -> Result<(), WeightsError> {
         let mut variables: Vec<_> = self.variables().variables().into_iter().collect();
         variables.sort_by(|(a, _), (b, _)| a.cmp(b));
         weights.fill(variables)
     }
 
-    /// How many numbers it has, and how many of them are learned.
+    /// Number of parameters, and number of trainable ones.
     fn parameters(&self) -> (usize, usize) {
         let count = |tensors: Vec<Tensor>| tensors.iter().map(Tensor::numel).sum();
         let all = self.variables().variables().into_values().collect();
@@ -62,27 +63,26 @@ pub(super) fn values(tensor: &Tensor) -> Vec<f32> {
         .expect("a flat array of single precision converts")
 }
 
-/// What a network is made for.
+/// The purpose of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To learn, from random first weights out of libtorch's generator; word vectors stay as
-    /// they are put where they are `frozen`.
+    /// Training, from random initial weights of libtorch's generator.
     Training {
-        /// Whether word vectors stay.
+        /// Whether the word vectors stay unchanged.
         frozen: bool,
     },
-    /// To get its weights from a file. It draws nothing at random, so that opening a model
-    /// does not disturb a training in the same process.
-    Service,
+    /// Inference, with weights from a file. Draws no random numbers, so that opening a model
+    /// does not change a training in the same process.
+    Inference,
 }
 
 impl Purpose {
-    /// The first weights of an array.
+    /// The initial weights of an array.
     pub(super) fn first(self, init: Init) -> Init {
-        if self == Self::Service { Init::Const(0.0) } else { init }
+        if self == Self::Inference { Init::Const(0.0) } else { init }
     }
 
-    /// A linear layer as libtorch begins it (He et al. 2015).
+    /// A linear layer with libtorch's initial weights (He et al. 2015).
     pub(super) fn linear(self, path: nn::Path<'_>, inputs: usize, outputs: usize) -> nn::Linear {
         let default = nn::LinearConfig::default();
         let bound = 1.0 / (inputs as f64).sqrt();
@@ -94,7 +94,7 @@ impl Purpose {
         nn::linear(path, inputs as i64, outputs as i64, config)
     }
 
-    /// A table of word vectors, shape [vocabulary, width]; padding's is zero.
+    /// A table of word vectors, shape [vocabulary, width]; the vector of padding is zero.
     pub(super) fn word_vectors(
         self,
         root: &nn::Path<'_>,
@@ -113,23 +113,23 @@ impl Purpose {
     }
 }
 
-/// Rows of ids, padded behind to the longest.
+/// Rows of ids, padded at the end to the longest.
 #[derive(Debug)]
 pub struct Padded {
     /// Shape [rows, longest].
     pub(super) ids: Tensor,
-    /// Places of each row's ids from last to first, then of its padding, shape
+    /// Positions of each row's ids from last to first, then of its padding, shape
     /// [rows, longest, 1].
     pub(super) backwards: Tensor,
-    /// Whether a place is padding, shape [rows, longest, 1].
+    /// Whether a position is padding, shape [rows, longest, 1].
     pub(super) padding: Tensor,
-    /// Ids of each row, shape [rows, 1].
+    /// Number of ids of each row, shape [rows, 1].
     pub(super) lengths: Tensor,
     has_padding: bool,
 }
 
 impl Padded {
-    /// Whether any row is shorter than another.
+    /// Whether any row is padded.
     pub(super) fn has_padding(&self) -> bool {
         self.has_padding
     }
@@ -139,7 +139,7 @@ impl Padded {
         self.padding.squeeze_dim(-1).logical_not().to_kind(Kind::Int64)
     }
 
-    /// On `device`.
+    /// Tensors on `device`.
     pub fn new(rows: &[&[u32]], device: Device) -> Self {
         let longest = rows.iter().map(|ids| ids.len()).max().unwrap_or(0).max(1);
         let size = [rows.len() as i64, longest as i64];
@@ -169,13 +169,14 @@ impl Padded {
     }
 }
 
-/// Looks ids up; the gradient names only the rows that were read, and never padding's.
+/// Looks ids up. The gradient is sparse: it has only the rows that were read, and never
+/// the one of padding.
 pub(super) fn look_up(table: &Tensor, ids: &Tensor) -> Tensor {
     Tensor::embedding(table, ids, i64::from(PADDING), false, table.requires_grad())
 }
 
 /// One logit, shape [rows], from those of the two classes, shape [rows, 2]: the softmax of
-/// two is the logistic function of their difference.
+/// two logits is the logistic function of their difference.
 pub(super) fn negative_against_positive(classes: &Tensor) -> Tensor {
     classes.select(1, 1) - classes.select(1, 0)
 }
@@ -183,10 +184,10 @@ pub(super) fn negative_against_positive(classes: &Tensor) -> Tensor {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::served::Served;
-    use crate::{Classifier, Encoding};
+    use crate::batched_network::BatchedNetwork;
+    use crate::{Encoding, classify_all};
 
-    /// A network of 50 ids must score a row alike alone and beside others.
+    /// A network of 50 ids must give a row the same score alone and together with others.
     pub fn neighbours_and_padding_change_nothing(network: impl Network) {
         let rows: Vec<Encoding> = (0..300u32)
             .map(|n| Encoding::new((0..=(n * 13) % 40).map(|k| 1 + (n + k * 7) % 49).collect()))
@@ -196,10 +197,10 @@ pub(super) mod tests {
         let logits =
             |rows: &[&[u32]]| values(&network.logits(&Padded::new(rows, Device::Cpu), 0.0));
         assert!((logits(&padded)[0] - logits(&padded[..1])[0]).abs() < 1e-5);
-        let mut served = Served::new(network, 2_048);
-        let together = served.classify(&rows.iter().collect::<Vec<_>>()).unwrap();
+        let mut scorer = BatchedNetwork::new(network, 2_048);
+        let together = classify_all(&mut scorer, &rows.iter().collect::<Vec<_>>()).unwrap();
         for (row, batched) in rows.iter().zip(together) {
-            let alone = served.classify(&[row]).unwrap()[0];
+            let alone = classify_all(&mut scorer, &[row]).unwrap()[0];
             assert!((alone.get() - batched.get()).abs() < 1e-5, "{alone:?} {batched:?}");
         }
     }

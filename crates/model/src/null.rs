@@ -1,13 +1,14 @@
-//! A model that knows nothing, for benchmarks of everything around a model.
+//! A model without a network, for benchmarks of everything around a model.
 //!
-//! **Invariant.** Text work is the real one; only the model's own time is missing.
+//! **Invariant.** Texts are encoded as usual; only the time of a network is missing.
 //! Deliberately absent: a place in the registry.
 
 use std::sync::Arc;
 
-use super::{Classifier, ClassifyError, Encoding, HashedWords, LogisticShape, Model, ModelId};
 use monitor_core::domain::Probability;
 use monitor_core::text::Analyzer;
+
+use super::{Classifier, ClassifyError, Encoding, HashedWords, LogisticShape, Model, ModelId};
 
 struct NullClassifier(Probability);
 
@@ -18,14 +19,16 @@ impl Classifier for NullClassifier {
 }
 
 impl Model {
-    /// Reads texts as the logistic model does, and answers 0.5 to each.
+    /// Encodes texts like the logistic model, and scores each as 0.5.
     pub fn null() -> Self {
         let half = Probability::new(0.5).expect("0.5 is a probability");
         let shape = LogisticShape { buckets_log2: 18, words_max: 64 };
         Self {
             id: ModelId { name: "null".into(), version: 1 },
             threshold: half,
-            encoder: Arc::new(HashedWords::new(Analyzer::tweet(), shape).expect("18 bits will do")),
+            encoder: Arc::new(
+                HashedWords::new(Analyzer::tweet(), shape).expect("18 bits are in range"),
+            ),
             classifier: Box::new(NullClassifier(half)),
         }
     }

@@ -3,11 +3,10 @@
 //! `models/<name>/<version>/` is a version; `promoted.json` says which one a name opens
 //! (see `registry/promotions.rs`).
 //!
-//! **Invariant.** A version that can be seen is complete and on disk; whoever adds or
-//! removes one, or promotes, holds a lock that ends with its process, so two at once take
-//! turns. A number that was promoted once is never given to another version. Deliberately
-//! absent: a lock for readers; versions never change, and `promoted.json` is replaced in
-//! one step.
+//! **Invariant.** A visible version is complete and on disk. A process that adds, removes or
+//! promotes a version holds a lock, which ends with the process, so writers take turns. The
+//! number of a promoted version is never used again. Deliberately absent: a lock for readers;
+//! versions never change, and `promoted.json` is replaced atomically.
 
 mod promotions;
 
@@ -19,59 +18,59 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use monitor_core::domain::Precision;
-
 use tch::Device;
 
+use monitor_core::domain::Precision;
+
 use super::artifact::{self, ArtifactError, NewArtifact, at};
-use super::{Compute, Manifest, Member, Model, ModelId, is_name, words_of};
+use super::{Compute, Manifest, Member, Model, ModelId, is_name, panic_message};
 
 pub use promotions::{
     BEFORE_CALIBRATION, Comparison, Entry, Promotion, comparable, history, promote,
     promote_checked, promoted, rollback,
 };
 
-/// Begins the name of a folder that is being written.
+/// Name prefix of a folder that is being written.
 const NEW: &str = ".new-";
-/// Begins the name of a folder that is being removed.
+/// Name prefix of a folder that is being removed.
 const GONE: &str = ".gone-";
 
 /// Why the registry was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// Something could not be read or written, or there is no such model.
+    /// A file could not be read or written, or the model does not exist.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    /// Removing what a name opens.
+    /// The version to be removed is promoted.
     #[error(
         "{0} is promoted, so {name:?} opens it: promote another version or roll back first, or \
          remove it with --force, after which {name:?} opens nothing", name = .0.name
     )]
     Promoted(ModelId),
-    /// Removing what a cascade needs.
+    /// A cascade needs the version to be removed.
     #[error(
-        "{by} needs {id}: remove {by} first, or this with --force, after which {by} opens no more"
+        "{by} needs {id}: remove {by} first, or remove {id} with --force, after which {by} cannot be opened"
     )]
     Needed {
-        /// What was to be removed.
+        /// The version to be removed.
         id: ModelId,
-        /// Which cascade.
+        /// The cascade.
         by: ModelId,
     },
-    /// Nothing to go back to.
+    /// A rollback without an earlier version.
     #[error(
-        "{name:?} opens {current}, and no version that was promoted before it is still there; \
+        "{name:?} opens {current}, and no version that was promoted before it still exists; \
          promote one of: {}", .known.join(", ")
     )]
     NothingBefore {
         /// The model's name.
         name: String,
-        /// What it opens.
+        /// The version it opens.
         current: ModelId,
         /// Its versions.
         known: Vec<String>,
     },
-    /// Nothing to go back from.
+    /// A rollback without a promoted version.
     #[error("nothing is promoted under the name {0:?}")]
     NotPromoted(String),
 }
@@ -80,16 +79,16 @@ pub enum RegistryError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileState {
-    /// It is the file that was written.
+    /// The file is unchanged.
     Verified,
-    /// Its SHA-256 is another.
+    /// The file has another SHA-256.
     Changed,
-    /// It is not there.
+    /// The file does not exist.
     Missing,
 }
 
 impl FileState {
-    /// The word for it.
+    /// The name of the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",
@@ -99,18 +98,18 @@ impl FileState {
     }
 }
 
-/// Where models are, and how they compute.
+/// The folder of models, and how they compute.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenOptions {
     /// Folder of the registry.
     pub directory: PathBuf,
     /// Threads that libtorch may use, in the whole process.
     pub threads: usize,
-    /// `auto` (the first GPU, where there is one), `cpu`, `cuda:0`.
+    /// `auto` (the first GPU, if any, else the CPU), `cpu`, `cuda:0`.
     pub device: String,
-    /// How finely transformers compute.
+    /// The number format in which transformers compute.
     pub precision: Precision,
-    /// Tokens of one pass at most, padding counted; `None` leaves it to the device.
+    /// Largest number of tokens of one pass, including padding; `None`: the device's default.
     pub tokens_max: Option<usize>,
 }
 
@@ -118,8 +117,8 @@ pub struct OpenOptions {
 /// libtorch's number of threads for the whole process.
 ///
 /// # Errors
-/// [`ArtifactError`]: no such model (the message lists those there are), a file that is
-/// missing, damaged or does not fit, a GPU that is not there.
+/// [`ArtifactError`]: the model does not exist (the message lists those that do), a file is
+/// missing, damaged or does not fit, or the GPU is missing.
 pub fn open(options: &OpenOptions, name: &str) -> Result<Model, ArtifactError> {
     let id = resolve(&options.directory, name)?;
     let compute = Compute::of(options)?;
@@ -130,7 +129,7 @@ pub fn open(options: &OpenOptions, name: &str) -> Result<Model, ArtifactError> {
 /// Which version `name` opens now; `name` as in [`open`].
 ///
 /// # Errors
-/// [`ArtifactError`]: no such model, or `promoted.json` cannot be read.
+/// [`ArtifactError`]: the model does not exist, or `promoted.json` cannot be read.
 pub fn resolve(directory: &Path, name: &str) -> Result<ModelId, ArtifactError> {
     let promoted = promoted(directory)?;
     let id = promoted.get(name).cloned().or_else(|| name.parse::<ModelId>().ok());
@@ -145,10 +144,10 @@ pub fn resolve(directory: &Path, name: &str) -> Result<ModelId, ArtifactError> {
     }
 }
 
-/// Reads what a model says about itself; `name` as in [`open`].
+/// Reads a model's manifest; `name` as in [`open`].
 ///
 /// # Errors
-/// [`ArtifactError`]: no such model, or its manifest cannot be read.
+/// [`ArtifactError`]: the model does not exist, or its manifest cannot be read.
 pub fn read_manifest(directory: &Path, name: &str) -> Result<Manifest, ArtifactError> {
     artifact::read_manifest(&folder(directory, &resolve(directory, name)?))
 }
@@ -156,7 +155,7 @@ pub fn read_manifest(directory: &Path, name: &str) -> Result<Manifest, ArtifactE
 /// Every version of every name, in order.
 ///
 /// # Errors
-/// A folder cannot be read; where there is none, there are no models.
+/// A folder cannot be read. A missing folder has no models.
 pub fn registered(directory: &Path) -> Result<Vec<ModelId>, ArtifactError> {
     let mut found = Vec::new();
     for name in names(directory)? {
@@ -167,15 +166,15 @@ pub fn registered(directory: &Path) -> Result<Vec<ModelId>, ArtifactError> {
     Ok(found)
 }
 
-/// Where a version lies.
+/// The folder of a version.
 pub fn folder(directory: &Path, id: &ModelId) -> PathBuf {
     directory.join(&id.name).join(id.version.to_string())
 }
 
-/// Compares each file that the manifest of the version in `folder` names with its checksum.
+/// Compares each file of the version in `folder` with its checksum in the manifest.
 ///
 /// # Errors
-/// A file is there and cannot be read.
+/// A file exists and cannot be read.
 pub fn verify(
     folder: &Path,
     manifest: &Manifest,
@@ -192,11 +191,11 @@ pub fn verify(
     manifest.files.iter().map(state).collect()
 }
 
-/// Sees before a long training that [`register`] could write a version of `name`, as far
-/// as can be seen: the folder, which it creates, the name's lock, and `promoted.json`.
+/// Checks before a long training that [`register`] will be able to write a version of `name`:
+/// creates the folder, takes the name's lock once, and reads `promoted.json`.
 ///
 /// # Errors
-/// [`ArtifactError`]: no model may have that name, the folder cannot be written to, or
+/// [`ArtifactError`]: the name is invalid, the folder cannot be written to, or
 /// `promoted.json` cannot be read.
 pub fn ready(directory: &Path, name: &str) -> Result<(), ArtifactError> {
     if directory.exists() && !directory.is_dir() {
@@ -209,15 +208,15 @@ pub fn ready(directory: &Path, name: &str) -> Result<(), ArtifactError> {
     history(directory, name).map(drop)
 }
 
-/// Writes the next version of `artifact.manifest.name` and answers its manifest.
+/// Writes the next version of `artifact.manifest.name` and returns its manifest.
 ///
-/// `measure` gets the new version, opened on `device` from the very files that ship, writes what it
-/// measures into the manifest, and answers the model card. Who registers under the same
-/// name meanwhile waits, and gets the version after this one.
+/// `measure` gets the new version, opened on `device` from the files that ship. It writes the
+/// metrics into the manifest and returns the model card. Another process that registers the
+/// same name waits, and gets the next version.
 ///
 /// # Errors
-/// Something could not be written, or `measure` failed; nothing is left behind then. What
-/// a run left that was killed, the next one clears away.
+/// A file could not be written, or `measure` failed; then no file is left. The next run
+/// removes the files of a killed run.
 pub fn register<E: From<ArtifactError>>(
     directory: &Path,
     mut artifact: NewArtifact,
@@ -234,7 +233,7 @@ pub fn register<E: From<ArtifactError>>(
     artifact.manifest.version = last.unwrap_or(0) + 1;
     let temporary = tempfile::Builder::new()
         .prefix(NEW)
-        // As the umask leaves it, so that a group can share the folder.
+        // The umask applies, so that a group can share the folder.
         .permissions(fs::Permissions::from_mode(0o777))
         .tempdir_in(&parent)
         .map_err(at(&parent))?;
@@ -251,18 +250,18 @@ pub fn register<E: From<ArtifactError>>(
     sync(temporary.path())?;
     let target = folder(directory, &manifest.id());
     fs::rename(temporary.path(), &target).map_err(at(&target))?;
-    // Renamed away, there is nothing left to delete.
+    // The folder was renamed, so there is nothing to delete.
     let _ = temporary.keep();
     sync(&parent)?;
     Ok(manifest)
 }
 
-/// Removes a version; the one that is promoted only by `force`, and then its name opens
-/// nothing any more; so one that a cascade needs. A daemon that has it loaded goes on with it.
+/// Removes a version. A version that is promoted, or that a cascade needs, is removed only with
+/// `force`; afterwards its name, or the cascade, cannot be opened. A daemon that has loaded the
+/// version keeps it.
 ///
 /// # Errors
-/// [`RegistryError`]: there is no such version, it is promoted or needed, or it cannot be
-/// removed.
+/// [`RegistryError`]: the version does not exist, is promoted or needed, or cannot be removed.
 pub fn remove(
     directory: &Path,
     id: &ModelId,
@@ -277,12 +276,12 @@ pub fn remove(
     let promotions = promotions::release(directory, id, force, now)?;
     let target = folder(directory, id);
     let parent = directory.join(&id.name);
-    // Out of sight first, so that nobody opens half of it.
+    // Rename it first, so that no process opens a partly removed version.
     let gone = parent.join(format!("{GONE}{}", id.version));
     fs::rename(&target, &gone).map_err(at(&target))?;
     drop(promotions);
     clear_leftovers(&parent)?;
-    // With its last version goes the name's folder; the others keep it.
+    // Fails, and so keeps the folder, while other versions exist.
     let _ = fs::remove_dir(&parent);
     Ok(())
 }
@@ -290,7 +289,7 @@ pub fn remove(
 /// A cascade that opens only with `id`.
 fn needed_by(directory: &Path, id: &ModelId) -> Result<Option<ModelId>, ArtifactError> {
     let needs = |other: &ModelId| {
-        // One that cannot be read needs nothing.
+        // A cascade whose manifest cannot be read needs nothing.
         artifact::read_manifest(&folder(directory, other)).is_ok_and(|manifest| {
             manifest.architecture.members().iter().any(|member| member.model == *id)
         })
@@ -298,7 +297,7 @@ fn needed_by(directory: &Path, id: &ModelId) -> Result<Option<ModelId>, Artifact
     Ok(registered(directory)?.into_iter().find(needs))
 }
 
-/// Removes what killed runs left in the folder of a name, whose lock the caller holds.
+/// Removes the files of killed runs from the folder of a name, whose lock the caller holds.
 fn clear_leftovers(parent: &Path) -> Result<(), ArtifactError> {
     for entry in fs::read_dir(parent).map_err(at(parent))? {
         let path = entry.map_err(at(parent))?.path();
@@ -310,28 +309,28 @@ fn clear_leftovers(parent: &Path) -> Result<(), ArtifactError> {
     Ok(())
 }
 
-/// Reads and verifies a version, which must be the one that its folder says.
+/// Reads and verifies a version, whose manifest must have the same id as its folder.
 fn load(directory: &Path, id: &ModelId, compute: Compute) -> Result<Model, ArtifactError> {
     let folder = folder(directory, id);
-    // tch has no other way to say that a GPU has no room for the weights.
+    // tch reports only by a panic that the weights do not fit into a GPU.
     let load = || artifact::load(&folder, compute, member_of(directory, compute));
     let model = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
         let Compute { device, .. } = compute;
         let reason = format!(
-            "the model cannot be put on {device:?}: {}; make room there, or set model.device = \"cpu\"",
-            words_of(panic.as_ref())
+            "the model does not fit on {device:?}: {}; free memory there, or set model.device = \"cpu\"",
+            panic_message(panic.as_ref())
         );
         Err(ArtifactError::Manifest { path: folder.clone(), reason })
     })?;
     tracing::debug!(%id, ?compute, "opened a model");
     if model.id != *id {
-        let reason = format!("it says that it is {}; was its folder renamed?", model.id);
+        let reason = format!("its manifest is that of {}; was its folder renamed?", model.id);
         return Err(ArtifactError::Manifest { path: folder, reason });
     }
     Ok(model)
 }
 
-/// Opens a cascade's models, which must be the versions that it was fitted with.
+/// Opens a cascade's models, which must be the versions that it was fitted on.
 fn member_of(
     directory: &Path,
     compute: Compute,
@@ -342,17 +341,18 @@ fn member_of(
     }
 }
 
-/// Names a version as a cascade does: with the SHA-256 of its manifest; `name` as in [`open`].
+/// The member of a cascade for a version: its id and the SHA-256 of its manifest; `name` as in
+/// [`open`].
 ///
 /// # Errors
-/// [`ArtifactError`]: no such model, or its manifest cannot be read.
+/// [`ArtifactError`]: the model does not exist, or its manifest cannot be read.
 pub fn member(directory: &Path, name: &str) -> Result<Member, ArtifactError> {
     let model = resolve(directory, name)?;
     let sha256 = artifact::manifest_checksum(&folder(directory, &model))?;
     Ok(Member { model, sha256 })
 }
 
-/// Waits for its turn to write versions of `name`, into a folder that it creates.
+/// Creates the folder, and waits for the lock to write versions of `name`.
 fn take_turn(directory: &Path, name: &str) -> Result<File, ArtifactError> {
     if !is_name(name) {
         return Err(ArtifactError::Name(name.to_owned()));
@@ -361,8 +361,9 @@ fn take_turn(directory: &Path, name: &str) -> Result<File, ArtifactError> {
     lock(directory, name)
 }
 
-/// Waits for its turn, and says so; others wait until the answer is dropped or this process
-/// dies. The umask decides whether a group may take the lock too.
+/// Waits for a lock, with a message if another process holds it. The lock ends when the
+/// returned file is dropped or the process dies. The umask decides whether a group may take
+/// the lock too.
 fn lock(directory: &Path, what: &str) -> Result<File, ArtifactError> {
     let path = directory.join(format!(".{what}.lock"));
     let open = File::options().create(true).truncate(false).write(true).open(&path);
@@ -378,12 +379,12 @@ fn lock(directory: &Path, what: &str) -> Result<File, ArtifactError> {
     Ok(file)
 }
 
-/// Waits until a file, or the entries of a folder, would survive a power cut.
+/// Waits until a file, or the entries of a folder, are safe from a power failure.
 fn sync(path: &Path) -> Result<(), ArtifactError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(at(path))
 }
 
-/// What each promoted name opens, then every version.
+/// The version that each promoted name opens, then every version.
 fn known(
     directory: &Path,
     promoted: &BTreeMap<String, ModelId>,
@@ -401,7 +402,7 @@ fn versions(parent: &Path) -> Result<Vec<u32>, ArtifactError> {
     Ok(found)
 }
 
-/// Names of the folders in a folder; none where there is no such folder.
+/// Names of the folders in a folder; none if the folder does not exist.
 fn names(directory: &Path) -> Result<Vec<String>, ArtifactError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

@@ -1,34 +1,35 @@
 //! Logistic regression over TF-IDF of word and character n-grams.
 //!
-//! As scikit-learn's `TfidfVectorizer(sublinear_tf=True)` has it: an n-gram that occurs t
-//! times in a text counts (1 + ln t) times its scale, which is its idf (`training` computes
-//! it); the row is then scaled to length 1. N-grams the model does not know count nothing.
+//! The features are those of scikit-learn's `TfidfVectorizer(sublinear_tf=True)`: an n-gram
+//! that occurs t times in a text has the value (1 + ln t) times its scale, which is its idf
+//! (the training crate computes it); the row is then scaled to length 1. Unknown n-grams are
+//! left out.
 //!
-//! **Invariant.** A text's score depends on that text alone, and [`features`] makes the
-//! rows that are learned from and those that are scored. Deliberately absent: libtorch; a
-//! dot product of some two hundred numbers is faster than a call into it.
+//! **Invariant.** A text's score depends on that text alone, and training and scoring use
+//! the same [`features`]. Deliberately absent: libtorch; a dot product of about two hundred
+//! numbers is faster than a call into it.
+
+use monitor_core::domain::Probability;
+use monitor_core::logit::sigmoid_f32;
+use monitor_core::text::{Analyzer, NgramLengths, Ngrams, SourceText};
 
 use super::weights::WeightsError;
-use super::{
-    Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids, probabilities, sigmoid,
-};
-use monitor_core::domain::Probability;
-use monitor_core::text::{Analyzer, NgramLengths, Ngrams};
+use super::{Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids, probabilities};
 
-/// What must be known to read the weights.
+/// The shape of the weights, and how texts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TfidfShape {
-    /// How many ids there are, [`Ngrams::NOTHING`] included.
+    /// Number of ids, [`Ngrams::NOTHING`] included.
     pub ngrams: usize,
-    /// Which runs of words and characters are read.
+    /// Which n-grams of words and characters are read.
     pub lengths: NgramLengths,
-    /// Words of a text that are read.
+    /// Largest number of words that are read of a text.
     pub words_max: usize,
 }
 
-/// Text to the ids of the n-grams in it that the model knows, ascending; one that occurs
-/// twice stands there twice.
+/// Encodes a text as the ascending ids of its n-grams that the model knows; an id occurs as
+/// often as its n-gram.
 #[derive(Debug)]
 pub struct KnownNgrams {
     analyzer: Analyzer,
@@ -45,9 +46,9 @@ impl KnownNgrams {
 }
 
 impl Encoder for KnownNgrams {
-    fn encode(&self, text: &str) -> Encoding {
+    fn encode_text(&self, text: &SourceText<'_>) -> Encoding {
         let words_max = self.shape.words_max;
-        let mut words = self.analyzer.words(text, words_max.saturating_add(1));
+        let mut words = self.analyzer.words_of(text, words_max.saturating_add(1));
         let truncated = words.len() > words_max;
         words.truncate(words_max);
         let mut ids = Vec::new();
@@ -60,8 +61,8 @@ impl Encoder for KnownNgrams {
     }
 }
 
-/// TF-IDF of each id in a row of ascending ids, of length 1 together; of length 0 where
-/// none has a scale.
+/// TF-IDF of each id in a row of ascending ids. The row has length 1, or 0 if all scales
+/// are 0.
 pub fn features(ids: &[u32], scale: &[f32]) -> Vec<(u32, f32)> {
     let value = |run: &[u32]| (run[0], scale[run[0] as usize] * (1.0 + (run.len() as f32).ln()));
     let mut row: Vec<(u32, f32)> = ids.chunk_by(|a, b| a == b).map(value).collect();
@@ -75,7 +76,7 @@ pub fn features(ids: &[u32], scale: &[f32]) -> Vec<(u32, f32)> {
 /// The weights in memory.
 #[derive(Debug)]
 pub struct Tfidf {
-    /// Of one occurrence of each n-gram, before its row is scaled.
+    /// Value of one occurrence of each n-gram, before its row is scaled.
     scale: Vec<f32>,
     /// One per n-gram.
     weight: Vec<f32>,
@@ -86,7 +87,7 @@ impl Tfidf {
     /// Takes `scale` and `weight` [n-grams] and `bias` [1] out of the file.
     ///
     /// # Errors
-    /// One is missing or has another shape.
+    /// An array is missing or has another shape.
     pub fn load(shape: TfidfShape, weights: &mut Weights) -> Result<Self, WeightsError> {
         let scale = weights.take("scale", &[shape.ngrams])?;
         let weight = weights.take("weight", &[shape.ngrams])?;
@@ -101,7 +102,7 @@ impl Classifier for Tfidf {
         let score = |row: &&Encoding| {
             let row = features(&row.ids, &self.scale);
             let sum: f32 = row.iter().map(|(id, value)| self.weight[*id as usize] * value).sum();
-            sigmoid(self.bias + sum)
+            sigmoid_f32(self.bias + sum)
         };
         probabilities(batch.iter().map(score).collect())
     }
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_stand_in_a_row_and_the_unknown_is_left_out() {
+    fn repeated_ngrams_repeat_their_id_and_unknown_ones_are_left_out() {
         let check = |text: &str, expected: &[u32]| {
             assert_eq!(encoder().encode(text).ids, expected, "{text}");
         };
@@ -135,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn computes_what_it_says() {
+    fn computes_the_documented_formula() {
         let mut model =
             Tfidf { scale: vec![0.0, 3.0, 4.0, 1.0], weight: vec![9.0, 1.0, 2.0, -1.0], bias: 0.5 };
         let mut check = |name: &str, ids: &[u32], logit: f32| {
             let row = Encoding::new(ids.to_vec());
             let found = model.classify(&[&row]).unwrap()[0].get();
-            assert!((found - sigmoid(logit)).abs() < 1e-6, "{name}: {found}");
+            assert!((found - sigmoid_f32(logit)).abs() < 1e-6, "{name}: {found}");
         };
         check("nothing: the bias", &[0], 0.5);
         check("one", &[1], 0.5 + 1.0);
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_ids_it_has_no_weight_for() {
+    fn rejects_ids_without_a_weight() {
         let mut model = Tfidf { scale: vec![1.0; 4], weight: vec![0.0; 4], bias: 0.0 };
         let (good, bad, empty) =
             (Encoding::new(vec![1]), Encoding::new(vec![4]), Encoding::new(vec![]));

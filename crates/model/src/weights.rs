@@ -1,9 +1,9 @@
 //! Named arrays of numbers in a safetensors file.
 //!
-//! **Invariant.** Numbers on disk are IEEE half precision in models, single precision in
-//! the checkpoints of a training, either (or bfloat16) in models of others, and single
-//! precision in memory; what is read has the shape that was asked for. Deliberately absent:
-//! pickles, which can carry code, and memory mapping: models here are small.
+//! **Invariant.** On disk, numbers are fp16 in models, fp32 in the checkpoints of a training,
+//! and fp16, bf16 or fp32 in models from elsewhere; in memory they are fp32. An array that is
+//! read has the requested shape. Deliberately absent: pickles, which can contain code, and
+//! memory mapping: the models are small.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tch::{Device, Kind, Tensor};
 
-/// How numbers stand on disk.
+/// The number format on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoredPrecision {
     /// IEEE half precision: half the size, three decimal digits.
-    Half,
-    /// IEEE single precision: nothing is lost.
+    Fp16,
+    /// IEEE single precision: lossless.
     Single,
 }
 
@@ -24,7 +24,7 @@ pub enum StoredPrecision {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Weights(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 
-/// What is wrong with a weights file, in words.
+/// A message that says what is invalid in a weights file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct WeightsError(String);
@@ -33,7 +33,7 @@ pub struct WeightsError(String);
 const LISTED_MAX: usize = 8;
 
 impl Weights {
-    /// Adds an array; `shape` multiplies to the number of `values`.
+    /// Adds an array; the product of `shape` is the number of `values`.
     pub fn insert(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
         debug_assert_eq!(shape.iter().product::<usize>(), values.len(), "{name}");
         self.0.insert(name.to_owned(), (shape.to_vec(), values));
@@ -47,15 +47,15 @@ impl Weights {
         self.insert(name, &shape, values);
     }
 
-    /// Takes an array of exactly this shape out.
+    /// Removes and returns an array of exactly this shape.
     ///
     /// # Errors
-    /// It is not there, or has another shape.
+    /// The array is missing or has another shape.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         match self.0.remove(name) {
-            None => Err(WeightsError(format!("there is no array {name:?}"))),
+            None => Err(WeightsError(format!("array {name:?} is missing"))),
             Some((found, _)) if found != shape => Err(WeightsError(format!(
-                "array {name:?} has the shape {found:?}, and its manifest asks for {shape:?}"
+                "array {name:?} has the shape {found:?}, and its manifest says {shape:?}"
             ))),
             Some((_, values)) => Ok(values),
         }
@@ -66,7 +66,7 @@ impl Weights {
         self.0.contains_key(name)
     }
 
-    /// The same arrays under other names, without those that get none.
+    /// The same arrays under other names; arrays for which `name` returns `None` are dropped.
     pub fn rename(self, name: impl Fn(&str) -> Option<String>) -> Self {
         let renamed = |(old, array): (String, _)| name(&old).map(|new| (new, array));
         Self(self.0.into_iter().filter_map(renamed).collect())
@@ -75,7 +75,7 @@ impl Weights {
     /// Copies each array into the variable of its name; both have the same names.
     ///
     /// # Errors
-    /// Arrays are missing, unexpected or have another shape; all of them are named.
+    /// Arrays are missing, unexpected or have another shape; the message lists them.
     pub fn fill(mut self, variables: Vec<(String, Tensor)>) -> Result<(), WeightsError> {
         let (mut missing, mut misshapen, mut fitting) = (Vec::new(), Vec::new(), Vec::new());
         for (name, variable) in variables {
@@ -114,13 +114,13 @@ impl Weights {
     /// The file, with numbers rounded to `precision`.
     pub fn to_bytes(&self, precision: StoredPrecision) -> Vec<u8> {
         let dtype = match precision {
-            StoredPrecision::Half => Dtype::F16,
+            StoredPrecision::Fp16 => Dtype::F16,
             StoredPrecision::Single => Dtype::F32,
         };
         let arrays: Vec<(&String, &Vec<usize>, Vec<u8>)> = (self.0.iter())
             .map(|(name, (shape, values))| {
                 let bytes = match precision {
-                    StoredPrecision::Half => {
+                    StoredPrecision::Fp16 => {
                         values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect()
                     }
                     StoredPrecision::Single => {
@@ -138,23 +138,23 @@ impl Weights {
         safetensors::serialize(views, None).expect("a handful of names fits in a header")
     }
 
-    /// Reads what [`Weights::to_bytes`] wrote.
+    /// Reads the output of [`Weights::to_bytes`].
     ///
     /// # Errors
-    /// The file is cut off, damaged, or holds another number type.
+    /// The file is truncated or damaged, or has another number format.
     pub fn parse(bytes: &[u8]) -> Result<Self, WeightsError> {
-        // A zip archive or a pickle of its second protocol or later: what PyTorch saves. Lengths
-        // of headers may begin like those, but then a header follows.
+        // PyTorch saves a zip archive, or a pickle of protocol 2 or later. The length of a
+        // safetensors header may begin with the same bytes, but then the header follows.
         let has_header = bytes.get(8) == Some(&b'{');
         if !has_header && (bytes.starts_with(b"PK") || matches!(bytes, [0x80, 2..=5, ..])) {
             return Err(WeightsError(
-                "it is a pickle, which can carry code and is never read: save the model as \
+                "it is a pickle, which can contain code and is never read: save the model as \
                  safetensors"
                     .into(),
             ));
         }
         let file = SafeTensors::deserialize(bytes)
-            .map_err(|error| WeightsError(format!("the file is cut off or damaged ({error})")))?;
+            .map_err(|error| WeightsError(format!("the file is truncated or damaged ({error})")))?;
         let mut weights = Self::default();
         for (name, view) in file.tensors() {
             let values = match view.dtype() {
@@ -167,12 +167,11 @@ impl Weights {
                 Dtype::BF16 => (view.data().as_chunks::<2>().0.iter())
                     .map(|bytes| bf16::from_le_bytes(*bytes).to_f32())
                     .collect(),
-                // Places of tokens in older files, of no use to us.
+                // Token positions in older files, which are not needed.
                 Dtype::I64 if name.ends_with("position_ids") => continue,
                 other => {
                     return Err(WeightsError(format!(
-                        "array {name:?} is {other:?}: half (F16, BF16) or single (F32) precision \
-                         is read"
+                        "array {name:?} is {other:?}; supported are F16, BF16 and F32"
                     )));
                 }
             };
@@ -187,16 +186,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_like_a_pickles_beginning() {
+    fn a_header_length_may_look_like_a_pickle() {
         // 640 bytes of header, as 80 02: the second protocol of pickles.
         let name = (0..1000).map(|n| "a".repeat(n)).find(|name| {
             let mut weights = Weights::default();
             weights.insert(name, &[1], vec![1.0]);
-            weights.to_bytes(StoredPrecision::Half).starts_with(&[0x80, 2, 0, 0, 0, 0, 0, 0, b'{'])
+            weights.to_bytes(StoredPrecision::Fp16).starts_with(&[0x80, 2, 0, 0, 0, 0, 0, 0, b'{'])
         });
         let mut weights = Weights::default();
         weights.insert(&name.unwrap(), &[1], vec![1.0]);
-        assert_eq!(Weights::parse(&weights.to_bytes(StoredPrecision::Half)).unwrap(), weights);
+        assert_eq!(Weights::parse(&weights.to_bytes(StoredPrecision::Fp16)).unwrap(), weights);
         for pickle in [&b"\x80\x02}q\x00."[..], b"PK\x03\x04\x00\x00\x00\x00\x00\x00"] {
             let error = Weights::parse(pickle).unwrap_err().to_string();
             assert!(error.contains("pickle"), "{error}");
@@ -212,7 +211,7 @@ mod tests {
         let single = weights.to_bytes(StoredPrecision::Single);
         assert_eq!(Weights::parse(&single), Ok(weights.clone()));
         weights.insert("c", &[1], vec![2.0]);
-        let bytes = weights.to_bytes(StoredPrecision::Half);
+        let bytes = weights.to_bytes(StoredPrecision::Fp16);
         assert_eq!(Weights::parse(&bytes), Ok(weights.clone()));
         let check = |name, result: Result<Vec<f32>, WeightsError>, expected: &str| {
             let message = result.unwrap_err().to_string();

@@ -1,51 +1,52 @@
-//! From a text to the ids of its words, in order: what [`Dense`](super::Dense) and
-//! [`Lstm`](super::Lstm) read.
+//! From a text to the ids of its words, in order: the input of [`Dense`](super::Dense) and
+//! [`Lstm`](super::Lstm).
 //!
 //! **Invariant.** A text's ids depend on that text alone. Deliberately absent: the words
 //! themselves; see [`Analyzer`].
 
 use serde::{Deserialize, Serialize};
 
-use super::{Encoder, Encoding};
-use monitor_core::text::{Analyzer, PADDING, Vocabulary};
+use monitor_core::text::{Analyzer, PADDING, SourceText, Vocabulary};
 
-/// Words of a text that are analysed where only the last of them are read.
+use super::{Encoder, Encoding};
+
+/// Words of a text that are analysed if only the last of them are read.
 const ANALYSED_MAX: usize = 256;
 
 /// Which words of a text are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sequence {
-    /// How many.
+    /// Largest number of words.
     pub words_max: usize,
-    /// As Keras does it: the last `words_max` rather than the first, and padding in front
-    /// up to exactly that many.
+    /// Like Keras: the last `words_max` words instead of the first, with padding in front up to
+    /// exactly that many.
     #[serde(default)]
     pub padded: bool,
-    /// Only the most frequent words of the vocabulary, this many; all where absent.
+    /// Only this many of the most frequent words of the vocabulary; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frequent_max: Option<usize>,
 }
 
 impl Sequence {
-    /// Words of a text that are looked at, to read some of them.
+    /// Words of a text that are analysed; some of them are read.
     pub fn analysed_max(self) -> usize {
         if self.padded { ANALYSED_MAX } else { self.words_max }
     }
 }
 
-/// Text to the ids of its words, in order.
+/// Encodes a text as the ids of its words, in order.
 #[derive(Debug)]
 pub struct WordIds {
     analyzer: Analyzer,
     vocabulary: Vocabulary,
     sequence: Sequence,
-    /// Ids from here on are of words too rare to be read.
+    /// Words with this id or a higher one are too rare to be read.
     rare_from: u32,
 }
 
 impl WordIds {
-    /// An encoder that reads what `sequence` says.
+    /// An encoder that reads the words that `sequence` selects.
     pub fn new(analyzer: Analyzer, vocabulary: Vocabulary, sequence: Sequence) -> Self {
         let frequent = sequence.frequent_max.unwrap_or(usize::MAX);
         let rare_from = vocabulary.words().map(|(_, id)| id).nth(frequent).unwrap_or(u32::MAX);
@@ -54,10 +55,10 @@ impl WordIds {
 }
 
 impl Encoder for WordIds {
-    fn encode(&self, text: &str) -> Encoding {
+    fn encode_text(&self, text: &SourceText<'_>) -> Encoding {
         let Sequence { words_max, padded, .. } = self.sequence;
         let analysed_max = self.sequence.analysed_max();
-        let words = self.analyzer.words(text, analysed_max.saturating_add(1));
+        let words = self.analyzer.words_of(text, analysed_max.saturating_add(1));
         let mut truncated = words.len() > analysed_max;
         let unknown = self.vocabulary.unknown();
         let known = |id: u32| if id < self.rare_from { Some(id) } else { unknown };

@@ -1,13 +1,14 @@
 use serde::Deserialize;
 
-/// How finely transformers compute.
+/// The number format in which transformers compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Half on a GPU, single on a CPU.
+    /// [`Precision::Bf16`] on a GPU, [`Precision::Single`] on a CPU.
     Auto,
-    /// 24 bits of mantissa.
+    /// 32 bits, 24 of them significant.
     Single,
-    /// bfloat16: 8 bits of mantissa.
-    Half,
+    /// bfloat16: 16 bits, 8 of them significant; written `half` in the settings.
+    #[serde(rename = "half")]
+    Bf16,
 }

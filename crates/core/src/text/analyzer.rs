@@ -1,34 +1,34 @@
 //! From a text to words, by named rules.
 //!
-//! **Invariant.** A [`Preset`] is frozen once a model has shipped with it: other rules
-//! get another name. Deliberately absent: what the rules are; each has a module.
+//! **Invariant.** A [`Preset`] never changes after a model has shipped with it: other rules
+//! get another name. Deliberately absent: the rules themselves; each preset has a module.
 
 use std::sync::Arc;
 
-use super::{Lexicon, study, tweet};
+use super::{Lexicon, SourceText, study, tweet};
 
-/// Rules that turn a text into words, by the name that manifests carry.
+/// Rules that turn a text into words, by their name in manifests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
     /// For tweets. Lower case; `@someone`, links and numbers become `<user>`, `<url>`,
     /// `<number>`; a hashtag becomes its words (`#FlyAway` gives "fly away"); a letter
-    /// repeats twice at most, and `<long>` follows where it was more; emoticons and the
-    /// common emoji become the word they stand for (":(" gives "sad"), another emoji is a
-    /// word of its own; of punctuation only `!`, `!!`, `?`, `??` and `...` stay; "don't"
+    /// repeats twice at most, and `<long>` follows if it repeated more often; emoticons and
+    /// common emoji become the word for them (":(" gives "sad"), any other emoji is a
+    /// word itself; of punctuation only `!`, `!!`, `?`, `??` and `...` stay; "don't"
     /// stays one word.
     Tweet,
     /// The recipe of the study behind this project, for comparison. In this order:
     ///
-    /// | step | what comes of it |
+    /// | step | result |
     /// | --- | --- |
-    /// | brackets | `[...]` falls with what is in it |
-    /// | links | `http://`, `https://` and `www.` fall up to the next white space |
-    /// | line breaks | fall; the words on both sides become one |
-    /// | punctuation | ASCII's signs fall: "don't" becomes "dont", "@you" "you" |
+    /// | brackets | `[...]` is removed with its content |
+    /// | links | `http://`, `https://` and `www.` are removed up to the next white space |
+    /// | line breaks | are removed; the words on both sides become one |
+    /// | punctuation | ASCII punctuation is removed: "don't" becomes "dont", "@you" "you" |
     /// | lower case | |
-    /// | stop words | NLTK's English ones fall, "not" and "no" among them |
-    /// | lemmas | WordNet's, each word taken for a noun: "cats" becomes "cat" |
-    /// | dictionary | a word that is not in NLTK's `words` falls: names, "lol", "loved" |
+    /// | stop words | NLTK's English stop words are removed, "not" and "no" among them |
+    /// | lemmas | WordNet's, each word read as a noun: "cats" becomes "cat" |
+    /// | dictionary | a word that is not in NLTK's `words` is removed: names, "lol", "loved" |
     ///
     /// A model with these rules carries the word lists as they were in training.
     Study,
@@ -83,7 +83,7 @@ impl Analyzer {
         Self { rules: Rules::Study(lexicon) }
     }
 
-    /// Whose rules these are.
+    /// The preset of these rules.
     pub fn preset(&self) -> Preset {
         match self.rules {
             Rules::Tweet => Preset::Tweet,
@@ -91,7 +91,7 @@ impl Analyzer {
         }
     }
 
-    /// The word lists it needs; kept with the model.
+    /// The word lists it needs, if any; kept with the model.
     pub fn lexicon(&self) -> Option<&Lexicon> {
         match &self.rules {
             Rules::Tweet => None,
@@ -102,9 +102,14 @@ impl Analyzer {
     /// The first `words_max` words of `text`, read from its first
     /// [`TEXT_BYTES_MAX`](super::TEXT_BYTES_MAX) bytes.
     pub fn words(&self, text: &str, words_max: usize) -> Vec<String> {
+        self.words_of(&SourceText::new(text), words_max)
+    }
+
+    /// [`Analyzer::words`], for a text whose canonical form others need too.
+    pub fn words_of(&self, text: &SourceText<'_>, words_max: usize) -> Vec<String> {
         match &self.rules {
             Rules::Tweet => tweet::words(text, words_max),
-            Rules::Study(lexicon) => study::words(text, lexicon, words_max),
+            Rules::Study(lexicon) => study::words(text.raw(), lexicon, words_max),
         }
     }
 }

@@ -1,21 +1,21 @@
 //! Which brands a tweet is about.
 //!
-//! **Invariant.** A term matches whole: no letter, digit or underscore touches its ends
-//! (where those are letters themselves). Case, HTML entities, Unicode composition and
-//! the width of white space never matter. Links are not read: a word in an address says
-//! little about the tweet. Deliberately absent: stemming ("deltas" is not "delta") and
-//! misspellings; list them.
+//! **Invariant.** A term matches only as a whole: if its ends are letters, no letter, digit
+//! or underscore touches them. Case, HTML entities, Unicode composition and the width of
+//! white space never matter. Links are not read, because a word in an address says little
+//! about the tweet. Deliberately absent: stemming ("deltas" is not "delta") and
+//! misspellings; list them as terms.
 
 use std::collections::BTreeSet;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
-use super::{canonical, is_word, link_length};
+use super::{SourceText, canonical, is_word, link_length};
 
 /// The terms of one brand; a tweet that matches any of them is about it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BrandRule {
-    /// What [`BrandMatcher::matches`] answers with.
+    /// The name that [`BrandMatcher::matches`] returns.
     pub name: String,
     /// Whole words or phrases, any case. A sign before the word changes nothing:
     /// "delta" is found in "Delta!", "delta's" and "#delta".
@@ -28,7 +28,7 @@ pub struct BrandRule {
     pub rule_tags: Vec<String>,
 }
 
-/// The terms do not fit into one automaton.
+/// The terms exceed the size limit of one automaton.
 #[derive(Debug, thiserror::Error)]
 #[error("the brands' terms are too many or too long: {0}")]
 pub struct BrandError(#[from] aho_corasick::BuildError);
@@ -47,20 +47,21 @@ impl BrandMatcher {
     /// Compiles the rules. Terms that are empty, or only a sign, match nothing.
     ///
     /// # Errors
-    /// [`BrandError`], where the terms run into hundreds of megabytes.
+    /// [`BrandError`] if the terms take hundreds of megabytes.
     pub fn new(rules: impl IntoIterator<Item = BrandRule>) -> Result<Self, BrandError> {
         let brands: Vec<BrandRule> = rules.into_iter().collect();
         let (mut patterns, mut owner) = (Vec::new(), Vec::new());
         for (index, brand) in brands.iter().enumerate() {
             let signed = |sign: char| {
                 move |term: &String| {
-                    let bare = folded(term).trim_start_matches(sign).trim().to_owned();
+                    let bare = folded(&canonical(term)).trim_start_matches(sign).trim().to_owned();
                     if bare.is_empty() { bare } else { format!("{sign}{bare}") }
                 }
             };
-            let terms = (brand.keywords.iter().map(|term| folded(term).trim().to_owned()))
-                .chain(brand.handles.iter().map(signed('@')))
-                .chain(brand.hashtags.iter().map(signed('#')));
+            let terms =
+                (brand.keywords.iter().map(|term| folded(&canonical(term)).trim().to_owned()))
+                    .chain(brand.handles.iter().map(signed('@')))
+                    .chain(brand.hashtags.iter().map(signed('#')));
             for term in terms.filter(|term| !term.is_empty()) {
                 patterns.push(term);
                 owner.push(index);
@@ -73,13 +74,18 @@ impl BrandMatcher {
     /// Names of the brands that `text`, or one of the stream's `rule_tags`, is about:
     /// sorted, each once.
     pub fn matches(&self, text: &str, rule_tags: &[String]) -> Vec<String> {
+        self.matches_in(&SourceText::new(text), rule_tags)
+    }
+
+    /// [`BrandMatcher::matches`], for a text whose canonical form others need too.
+    pub fn matches_in(&self, text: &SourceText<'_>, rule_tags: &[String]) -> Vec<String> {
         let mut found = BTreeSet::new();
         for brand in &self.brands {
             if brand.rule_tags.iter().any(|tag| rule_tags.contains(tag)) {
                 found.insert(brand.name.as_str());
             }
         }
-        let text = without_links(&folded(text));
+        let text = without_links(&folded(text.canonical()));
         for hit in self.automaton.find_overlapping_iter(&text) {
             let name = self.brands[self.owner[hit.pattern().as_usize()]].name.as_str();
             if !found.contains(name) && stands_alone(&text, hit.start(), hit.end()) {
@@ -90,10 +96,10 @@ impl BrandMatcher {
     }
 }
 
-/// Canonical form in lower case with single blanks.
-fn folded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in canonical(text).chars() {
+/// A canonical text in lower case with single blanks.
+fn folded(canonical: &str) -> String {
+    let mut out = String::with_capacity(canonical.len());
+    for c in canonical.chars() {
         if c.is_whitespace() {
             if !out.ends_with(' ') {
                 out.push(' ');
@@ -105,7 +111,7 @@ fn folded(text: &str) -> String {
     out
 }
 
-/// Puts a line feed, which no term holds, in place of each link.
+/// Replaces each link by a line feed, which no term contains.
 fn without_links(text: &str) -> String {
     if !text.contains("://") && !text.contains("www.") {
         return text.to_owned();
@@ -131,7 +137,7 @@ fn stands_alone(text: &str, start: usize, end: usize) -> bool {
     let term = &text[start..end];
     let (first, last) = (term.chars().next(), term.chars().next_back());
     let (before, after) = (text[..start].chars().next_back(), text[end..].chars().next());
-    // A sign counts as part of its word: "x@united" is no handle.
+    // A sign is part of its word: "x@united" is no handle.
     let opens = first.is_some_and(|c| is_word(c) || c == '@' || c == '#');
     let closes = last.is_some_and(is_word);
     let touched = (opens && before.is_some_and(is_word)) || (closes && after.is_some_and(is_word));
@@ -179,11 +185,11 @@ mod tests {
         check("handle with punctuation", ".@United: why", &["united"]);
         check("longer handle", "@unitednations @united_nations", &[]);
         check("handle in an address", "mail x@united", &[]);
-        check("handle's word alone", "we stand united", &[]);
+        check("the word without the sign", "we stand united", &[]);
         check("full-width sign", "＠united", &["united"]);
         check("hashtag, sign added", "#FlyUnited!", &["united"]);
         check("hashtag, sign given", "so #ual", &["united"]);
-        check("hashtag's word alone", "flyunited", &[]);
+        check("the tag without the sign", "flyunited", &[]);
         check("longer hashtag", "#ualfail", &[]);
         check("phrase", "UNITED airlines lost it", &["united"]);
         check("phrase over a line break", "united \n airlines", &["united"]);

@@ -1,11 +1,11 @@
 //! Words to numbers without a table: the hashing trick (Weinberger et al. 2009).
 //!
-//! **Invariant.** The numbers are part of shipped artifacts: FNV-1a, 64 bits, over the
-//! UTF-8 bytes, finished by murmur3's `fmix64` so that every bit counts. Changing either
+//! **Invariant.** The hash function is part of shipped artifacts: FNV-1a, 64 bits, over the
+//! UTF-8 bytes, finished by murmur3's `fmix64` so that every bit matters. Changing either
 //! breaks every hashed model. Deliberately absent: signed hashing; with 2^20 buckets and
 //! tweets of a dozen words collisions are rare enough.
 
-/// Joins the two words of a bigram; stands in no word.
+/// Joins the two words of a bigram; no word contains it.
 const JOIN: u8 = b' ';
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo; test vectors below).
@@ -26,7 +26,7 @@ pub(super) fn fmix64(mut k: u64) -> u64 {
     k ^ (k >> 33)
 }
 
-/// A number in 0..1 that depends on `seed` and `key` alone; equal keys, equal numbers.
+/// A number in 0..1 that depends only on `seed` and `key`: the same key gives the same number.
 pub fn unit_interval(seed: u64, key: &str) -> f64 {
     let hash = fmix64(extend(fnv1a_64(&seed.to_le_bytes()), key.as_bytes()));
     (hash >> 11) as f64 / (1u64 << 53) as f64
@@ -39,7 +39,7 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// The id that no word gets; it stands for a text without words.
+    /// The id of a text without words; no word has it.
     pub const NOTHING: u32 = 0;
 
     /// 2^`bits` buckets, `bits` in 1..=31.
@@ -53,7 +53,7 @@ impl Buckets {
     }
 
     /// Ids of all words and of all pairs of neighbours, each id once, in ascending
-    /// order; [`Buckets::NOTHING`] alone where there is no word.
+    /// order; only [`Buckets::NOTHING`] if there is no word.
     pub fn ids(self, words: &[String]) -> Vec<u32> {
         if words.is_empty() {
             return vec![Self::NOTHING];
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn unit_interval_is_even() {
+    fn unit_interval_is_uniform() {
         let below = (0..10_000).filter(|n| unit_interval(7, &format!("user{n}")) < 0.2).count();
         assert!((1_850..2_150).contains(&below), "{below} of 10,000 below 0.2");
         assert_ne!(unit_interval(7, "a"), unit_interval(8, "a"));

@@ -1,21 +1,20 @@
 //! The word lists behind the `study` preset: stop words, a dictionary, WordNet's nouns.
 //!
-//! WordNet's lemmatiser is written here; it is a dozen lines. Of the crates there are,
-//! `wordnet-lemmatizer` (one release so far) carries its own data, `wordnet-morphy`,
-//! `wordnet_stemmer`, `wordnet` and `wn` read WordNet's folder themselves, which a model's
-//! artifact has not.
+//! WordNet's lemmatiser is implemented here in a dozen lines. The existing crates do not
+//! fit: `wordnet-lemmatizer` (one release so far) embeds its own data, and `wordnet-morphy`,
+//! `wordnet_stemmer`, `wordnet` and `wn` read WordNet's folder, which a model's artifact
+//! does not contain.
 //!
-//! **Invariant.** A lexicon survives [`Lexicon::to_text`] and [`Lexicon::parse`]
-//! unchanged, and what it leaves out of its sources can stand in no cleaned text.
-//! Deliberately absent: files (`training/word_lists.rs` finds them), verbs and adjectives;
-//! NLTK takes every word for a noun unless it is told otherwise, and the study told it
-//! nothing.
+//! **Invariant.** [`Lexicon::to_text`] and then [`Lexicon::parse`] give the same lexicon.
+//! Words of the sources that a cleaned text cannot contain are left out. Deliberately
+//! absent: files (the training crate finds them), verbs and adjectives: NLTK reads every
+//! word as a noun by default, and the study used the default.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-/// WordNet's rules of detachment for nouns, in NLTK's order: an ending, and what stands in
-/// its place (`MORPHOLOGICAL_SUBSTITUTIONS` in NLTK's `corpus/reader/wordnet.py`).
+/// WordNet's rules of detachment for nouns, in NLTK's order: an ending, and its
+/// replacement (`MORPHOLOGICAL_SUBSTITUTIONS` in NLTK's `corpus/reader/wordnet.py`).
 const DETACHMENTS: [(&str, &str); 9] = [
     ("s", ""),
     ("ses", "s"),
@@ -28,10 +27,10 @@ const DETACHMENTS: [(&str, &str); 9] = [
     ("ies", "y"),
 ];
 
-/// Headings of the file's parts, in their order; no word has a `#`.
+/// Headings of the file's parts, in their order; no word contains a `#`.
 const HEADINGS: [&str; 4] = ["# stop words", "# dictionary", "# nouns", "# irregular nouns"];
 
-/// Stop words, dictionary and nouns, as far as a cleaned text can hold them.
+/// Stop words, dictionary and nouns that a cleaned text can contain.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Lexicon {
     stop_words: HashSet<String>,
@@ -41,7 +40,7 @@ pub struct Lexicon {
     irregular: HashMap<String, String>,
 }
 
-/// How many words it has, not which: they are 250,000.
+/// Prints the number of words only: there are 250,000.
 impl fmt::Debug for Lexicon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lexicon")
@@ -53,21 +52,21 @@ impl fmt::Debug for Lexicon {
     }
 }
 
-/// The contents of the lists as they are published.
+/// The contents of the published lists.
 #[derive(Debug, Clone, Copy)]
 pub struct LexiconSources<'a> {
-    /// NLTK's `stopwords/english`: a word a line.
+    /// NLTK's `stopwords/english`: one word per line.
     pub stop_words: &'a str,
-    /// NLTK's `words/en` and `words/en-basic` one after the other: a word a line.
+    /// NLTK's `words/en` and `words/en-basic` concatenated: one word per line.
     pub dictionary: &'a str,
-    /// WordNet's `index.noun`: a lemma in front of each line; lines that begin with a
+    /// WordNet's `index.noun`: each line begins with a lemma; lines that begin with a
     /// blank are the licence.
     pub index_noun: &'a str,
-    /// WordNet's `noun.exc`: an inflected form and its lemmas, a form a line.
+    /// WordNet's `noun.exc`: an inflected form and its lemmas, one form per line.
     pub noun_exc: &'a str,
 }
 
-/// A word list that is none.
+/// An invalid word list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LexiconError {
     /// A part of it has no words.
@@ -76,12 +75,12 @@ pub enum LexiconError {
     /// A heading is missing.
     #[error("the line {0:?} is missing")]
     Heading(&'static str),
-    /// A line that cannot be part of it.
-    #[error("line {line}: {found:?} cannot stand there")]
+    /// An invalid line.
+    #[error("line {line}: {found:?} is not valid here")]
     Line {
         /// Line, counted from 1.
         line: usize,
-        /// What stands there.
+        /// The line.
         found: String,
     },
 }
@@ -90,7 +89,7 @@ impl Lexicon {
     /// Reads the published lists.
     ///
     /// # Errors
-    /// [`LexiconError::Empty`] where a list has no word, [`LexiconError::Line`] where
+    /// [`LexiconError::Empty`] if a list has no word, [`LexiconError::Line`] if
     /// `noun.exc` names a form without a lemma.
     pub fn from_sources(sources: &LexiconSources<'_>) -> Result<Self, LexiconError> {
         let nouns: HashSet<&str> = (sources.index_noun.lines())
@@ -120,7 +119,7 @@ impl Lexicon {
         .filled()
     }
 
-    /// Itself, where no part is empty.
+    /// The lexicon, if no part is empty.
     fn filled(self) -> Result<Self, LexiconError> {
         let parts = [&self.stop_words, &self.dictionary, &self.nouns].map(HashSet::is_empty);
         let parts = parts.into_iter().chain([self.irregular.is_empty()]);
@@ -130,21 +129,21 @@ impl Lexicon {
         }
     }
 
-    /// Whether the word is too common to carry meaning; "not" is among these.
+    /// Whether the word is a stop word, too common to carry meaning; "not" is one.
     pub fn is_stop_word(&self, word: &str) -> bool {
         self.stop_words.contains(word)
     }
 
-    /// Whether the dictionary has the word, in lower case.
+    /// Whether the dictionary contains the word, in lower case.
     pub fn is_in_dictionary(&self, word: &str) -> bool {
         self.dictionary.contains(word)
     }
 
-    /// The word's shortest noun in WordNet, or the word itself where there is none, as
-    /// `WordNetLemmatizer().lemmatize(word)` answers in NLTK up to 3.8.1: a form in
-    /// `noun.exc` has its lemma there; else the rules of detachment are tried, and tried
-    /// again on their outcomes until one is a noun ("yesss" gives "yes"). NLTK 3.9 tries
-    /// them once.
+    /// The word's shortest noun in WordNet, or the word itself if there is none. The result
+    /// is that of `WordNetLemmatizer().lemmatize(word)` in NLTK up to 3.8.1: a form in
+    /// `noun.exc` has its lemma there; otherwise the rules of detachment are applied, and
+    /// applied again to the results until one is a noun ("yesss" gives "yes"). NLTK 3.9
+    /// applies them once.
     ///
     /// The method is WordNet's `morphy` (Miller et al. 1990; manual page `morphy(7WN)`).
     pub fn lemma<'a>(&'a self, word: &'a str) -> &'a str {
@@ -152,7 +151,7 @@ impl Lexicon {
             return lemma;
         }
         let mut forms = detached(word);
-        // The word itself competes with its first forms only.
+        // The word itself is compared with the first forms only.
         let mut found = shortest(self.known([word]).chain(self.known(forms.iter())));
         while found.is_none() && !forms.is_empty() {
             forms = forms.iter().flat_map(|form| detached(form)).collect();
@@ -169,8 +168,8 @@ impl Lexicon {
         forms.into_iter().filter_map(|form| self.nouns.get(form.as_ref()).map(String::as_str))
     }
 
-    /// The file: four parts, each under its heading, a word a line in alphabetical order;
-    /// an irregular noun has its lemma behind it.
+    /// The file: four parts, each under its heading, one word per line in alphabetical
+    /// order; an irregular noun is followed by its lemma.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         let sets = [&self.stop_words, &self.dictionary, &self.nouns];
@@ -187,14 +186,14 @@ impl Lexicon {
         text
     }
 
-    /// Reads what [`Lexicon::to_text`] wrote.
+    /// Reads the output of [`Lexicon::to_text`].
     ///
     /// # Errors
     /// [`LexiconError`], with the line.
     pub fn parse(text: &str) -> Result<Self, LexiconError> {
         let mut sets = [HashSet::new(), HashSet::new(), HashSet::new()];
         let mut irregular = HashMap::new();
-        // How many headings were read.
+        // Number of headings read so far.
         let mut part = 0;
         for (index, line) in text.lines().enumerate() {
             let wrong = || LexiconError::Line { line: index + 1, found: line.to_owned() };
@@ -228,7 +227,7 @@ fn shortest<'a>(words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     words.min_by_key(|word| word.chars().count())
 }
 
-/// Whether a cleaned text can hold the word: lower case, without ASCII punctuation and
+/// Whether a cleaned text can contain the word: lower case, without ASCII punctuation and
 /// white space.
 fn is_clean(word: &str) -> bool {
     let odd = |c: char| c.is_ascii_punctuation() || c.is_whitespace();
@@ -243,7 +242,7 @@ fn clean_words<'a>(words: impl Iterator<Item = &'a str>) -> HashSet<String> {
 pub(super) mod tests {
     use super::*;
 
-    /// A few words of our own, in the lists' layouts.
+    /// A few words in the layouts of the lists.
     pub(in crate::text) fn small() -> Lexicon {
         Lexicon::from_sources(&LexiconSources {
             stop_words: "i\nnot\nthe\nis\nit\nso\ndon't\n",
@@ -292,7 +291,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn leaves_out_what_no_text_has() {
+    fn leaves_out_words_that_no_text_contains() {
         let lexicon = small();
         assert!(lexicon.is_stop_word("not") && !lexicon.is_stop_word("don't"));
         assert!(lexicon.is_in_dictionary("cat") && !lexicon.is_in_dictionary("well-being"));
@@ -301,7 +300,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn survives_its_file() {
+    fn is_unchanged_by_its_file() {
         let text = small().to_text();
         assert_eq!(Lexicon::parse(&text), Ok(small()));
         assert!(text.starts_with("# stop words\ni\nis\n"), "{text}");
@@ -316,14 +315,14 @@ pub(super) mod tests {
             assert_eq!(found.map(|_| ()), Err(expected.to_owned()), "{name}");
         };
         check("empty", "", "the line \"# stop words\" is missing");
-        check("a vocabulary", "<padding>\n", "line 1: \"<padding>\" cannot stand there");
+        check("a vocabulary", "<padding>\n", "line 1: \"<padding>\" is not valid here");
         check("cut off", &text[..30], "the line \"# dictionary\" is missing");
         let unclean = text.replacen("\nis\n", "\nIs\n", 1);
-        check("capitals", &unclean, "line 3: \"Is\" cannot stand there");
+        check("capitals", &unclean, "line 3: \"Is\" is not valid here");
         let other = text.replacen("# nouns\n", "", 1);
-        check("another order", &other, "line 42: \"# irregular nouns\" cannot stand there");
+        check("another order", &other, "line 42: \"# irregular nouns\" is not valid here");
         let lone = text.replacen("children child", "children", 1);
-        check("no lemma", &lone, "line 47: \"children\" cannot stand there");
+        check("no lemma", &lone, "line 47: \"children\" is not valid here");
         let without = text.split_inclusive("# irregular nouns\n").next().unwrap();
         check("no irregular nouns", without, "it has no irregular nouns");
     }
@@ -353,7 +352,7 @@ pub(super) mod tests {
         );
         check("no nouns", LexiconSources { index_noun: "  1 a", ..sound }, Err("it has no nouns"));
         let noun_exc = "children child\noxen\n";
-        let expected = "line 2: \"oxen\" cannot stand there";
+        let expected = "line 2: \"oxen\" is not valid here";
         check("a form without lemma", LexiconSources { noun_exc, ..sound }, Err(expected));
     }
 }

@@ -3,8 +3,8 @@
 //! **Invariant.** Everything here is a pure function of its arguments, and training and
 //! serving call the same functions: a model's manifest names its [`Preset`], so a text
 //! gets the same ids in both. Work on one text is bounded by [`TEXT_BYTES_MAX`].
-//! Deliberately absent: models, files, settings. Stop words, which remove "not", are there
-//! for the study's sake alone.
+//! Deliberately absent: models, files, settings. Stop words remove "not", so only the
+//! study's preset uses them.
 
 mod analyzer;
 mod brands;
@@ -17,6 +17,7 @@ mod tweet;
 mod vocabulary;
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
@@ -29,17 +30,51 @@ pub use tokens::{Token, TokenKind, tokens};
 pub use vocabulary::{PADDING, UNKNOWN, Vocabulary, VocabularyError};
 
 /// Words are read from this many bytes of a text at most. A tweet has 280 characters,
-/// X's longest posts 25,000; what stands so far back changes no model's mind.
+/// X's longest posts 25,000; words after that many bytes do not change a score.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 
-/// The longest beginning of `text` that has at most `bytes_max` bytes and ends between
-/// two characters.
+/// The longest prefix of `text` that has at most `bytes_max` bytes and cuts no character.
 pub fn beginning(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     &text[..end]
+}
+
+/// A text together with its canonical form, which is computed once, at the first use: the
+/// brand matcher and the encoder of a tweet share it.
+#[derive(Debug)]
+pub struct SourceText<'a> {
+    raw: &'a str,
+    canonical: OnceCell<String>,
+}
+
+impl<'a> SourceText<'a> {
+    /// Computes nothing yet.
+    pub fn new(raw: &'a str) -> Self {
+        Self { raw, canonical: OnceCell::new() }
+    }
+
+    /// The text as it was received.
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
+    /// The canonical form of the whole text.
+    fn canonical(&self) -> &str {
+        self.canonical.get_or_init(|| canonical(self.raw))
+    }
+
+    /// The canonical form of the first [`TEXT_BYTES_MAX`] bytes. Only a longer text is
+    /// normalised again, because a cut can change the characters next to it.
+    fn canonical_beginning(&self) -> Cow<'_, str> {
+        if self.raw.len() <= TEXT_BYTES_MAX {
+            self.canonical().into()
+        } else {
+            canonical(beginning(self.raw, TEXT_BYTES_MAX)).into()
+        }
+    }
 }
 
 /// HTML entities decoded (twice: `&amp;lt;` is common in old tweets), characters
@@ -63,7 +98,7 @@ fn canonical(text: &str) -> String {
         .collect()
 }
 
-/// HTML entities decoded once, as X delivers texts escaped (`&gt;`).
+/// Decodes HTML entities once, because X delivers escaped texts (`&gt;`).
 pub fn decode_entities(text: &str) -> Cow<'_, str> {
     if text.contains('&') { html_escape::decode_html_entities(text) } else { text.into() }
 }
@@ -75,13 +110,12 @@ fn is_word(c: char) -> bool {
         || (c >= '\u{300}' && unicode_normalization::char::is_combining_mark(c) && !is_selector(c))
 }
 
-/// Variation selectors, which belong to emoji though Unicode counts them as marks.
+/// Variation selectors: they belong to emoji, although Unicode classifies them as marks.
 fn is_selector(c: char) -> bool {
     matches!(c, '\u{FE00}'..='\u{FE0F}' | '\u{20E3}')
 }
 
-/// Where a link that starts at the beginning of `text` ends, if there is one there.
-/// `text` is lower case.
+/// Length in bytes of the link at the beginning of `text`, if any. `text` is lower case.
 fn link_length(text: &str) -> Option<usize> {
     ["http://", "https://", "www."]
         .iter()
@@ -106,7 +140,20 @@ mod tests {
     }
 
     #[test]
-    fn beginning_ends_between_characters() {
+    fn a_long_text_is_cut_before_it_is_normalised() {
+        let check = |length: usize, expected: &str| {
+            let raw = "x".repeat(length) + "e\u{301} &amp; more";
+            let text = SourceText::new(&raw);
+            assert!(text.canonical().ends_with("é & more"));
+            assert!(text.canonical_beginning().ends_with(expected), "{length}");
+        };
+        check(10, "xé & more");
+        check(TEXT_BYTES_MAX - 1, "xe");
+        check(TEXT_BYTES_MAX - 9, "xé &");
+    }
+
+    #[test]
+    fn beginning_cuts_no_character() {
         assert_eq!(beginning("aé", 2), "a");
         assert_eq!(beginning("aé", 3), "aé");
         assert_eq!(beginning("", 3), "");

@@ -1,13 +1,13 @@
-//! Runs of words and of characters, and the list of those a model knows.
+//! N-grams of words and of characters, and the list of those that a model knows.
 //!
-//! As scikit-learn counts them: a run of words is joined by single spaces (`analyzer=
-//! 'word'`); a run of characters stays within one word and the space at either end of it
-//! (`'char_wb'`).
+//! They are those of scikit-learn: an n-gram of words is joined by single spaces
+//! (`analyzer='word'`); an n-gram of characters lies within one word and the space at
+//! either end of it (`'char_wb'`).
 //!
 //! **Invariant.** An n-gram's id is its line in the file (counted from 1), so the text file
-//! is the whole truth; [`Ngrams::NOTHING`] is no line's. Looked up by a hash of 64 bits, of
-//! which [`Ngrams::parse`] has seen that no two lines share one. Deliberately absent:
-//! weights, and how often an n-gram must occur to be kept; see `training`.
+//! defines all ids; no line has the id [`Ngrams::NOTHING`]. N-grams are looked up by a hash
+//! of 64 bits; [`Ngrams::parse`] checks that no two lines share one. Deliberately absent:
+//! weights, and how often an n-gram must occur to be kept; see the training crate.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hashing::{extend, fmix64, fnv1a_64};
 
-/// How long the runs are.
+/// How long the n-grams are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NgramLengths {
@@ -25,7 +25,7 @@ pub struct NgramLengths {
     pub words_max: usize,
     /// Characters in a row: from this many ...
     pub characters_min: usize,
-    /// ... to this many; none where it is the smaller number.
+    /// ... to this many; none if this is less than `characters_min`.
     pub characters_max: usize,
 }
 
@@ -57,16 +57,16 @@ impl NgramKind {
 pub struct Ngram<'a> {
     /// Of words or of characters.
     pub kind: NgramKind,
-    /// As it is written.
+    /// Its text.
     pub text: &'a str,
-    /// Of kind and text, 64 bits.
+    /// 64-bit hash of kind and text.
     pub hash: u64,
 }
 
 impl NgramLengths {
-    /// Shows `visit` every n-gram of a text with these words, as often as it occurs.
+    /// Calls `visit` for each occurrence of an n-gram in a text with these words.
     pub fn for_each(self, words: &[String], mut visit: impl FnMut(Ngram<'_>)) {
-        // With a space at either end every n-gram is a piece of this one string.
+        // With a space at either end, every n-gram is a substring of this one string.
         let mut text = String::with_capacity(words.iter().map(|word| word.len() + 1).sum());
         text.push(' ');
         for word in words {
@@ -95,7 +95,7 @@ impl NgramLengths {
         }
     }
 
-    /// Runs of characters in one word between its spaces.
+    /// N-grams of characters in one word between its spaces.
     fn characters(self, word: &str, visit: &mut impl FnMut(Ngram<'_>)) {
         for (start, _) in word.char_indices() {
             let mut hash = NgramKind::Characters.seed();
@@ -122,26 +122,26 @@ pub struct Ngrams {
     ids: FxHashMap<u64, u32>,
 }
 
-/// A line that is no n-gram, or one that stood there before.
+/// A line that is not an n-gram, or a duplicate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "line {line}: {found:?} is no n-gram (\"w\" or \"c\", a space, the n-gram) or stood there before"
+    "line {line}: {found:?} is not an n-gram (\"w\" or \"c\", a space, the n-gram) or is a duplicate"
 )]
 pub struct NgramsError {
     /// Line, counted from 1.
     pub line: usize,
-    /// What stands there.
+    /// The line.
     pub found: String,
 }
 
 impl Ngrams {
-    /// The id of no n-gram; it stands for a text without a known one.
+    /// The id of a text without a known n-gram; no n-gram has it.
     pub const NOTHING: u32 = 0;
 
-    /// The list of these, in their order.
+    /// A list of the given n-grams, in their order.
     ///
     /// # Errors
-    /// One stands there twice, or holds a line break.
+    /// An n-gram is a duplicate or contains a line break.
     pub fn new<'a>(
         ngrams: impl IntoIterator<Item = (NgramKind, &'a str)>,
     ) -> Result<Self, NgramsError> {
@@ -152,10 +152,10 @@ impl Ngrams {
         Self::parse(text)
     }
 
-    /// Reads what [`Ngrams::text`] gave.
+    /// Reads the output of [`Ngrams::text`].
     ///
     /// # Errors
-    /// A line is no n-gram, or stands there twice.
+    /// A line is not an n-gram or is a duplicate.
     pub fn parse(text: String) -> Result<Self, NgramsError> {
         let mut ids = HashMap::with_capacity_and_hasher(text.len() / 8, FxBuildHasher);
         for (index, line) in text.split_terminator('\n').enumerate() {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_the_file() {
+    fn is_unchanged_by_its_file() {
         let listed = [(NgramKind::Words, "not good"), (NgramKind::Characters, " no")];
         let ngrams = Ngrams::new(listed).unwrap();
         assert_eq!(ngrams.text(), "w not good\nc  no\n");
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_list() {
+    fn rejects_invalid_lists() {
         let check = |name: &str, text: &str, line: usize| {
             let error = Ngrams::parse(text.to_owned()).unwrap_err();
             assert_eq!(error.line, line, "{name}");

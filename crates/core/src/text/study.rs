@@ -1,34 +1,34 @@
-//! The study's recipe for a text, to the letter.
+//! The study's text recipe, reproduced exactly.
 //!
 //! The slides say: "brackets / links / line breaks / punctuation / lower / stop words,
 //! NLTK lemmatisation, filter on an English dictionary (NLTK corpus `words`)". They do not
-//! print the code; the expressions below are those in common use for these steps.
+//! show the code; the expressions below are the common ones for these steps.
 //!
-//! | step | in Python | what comes of it |
+//! | step | in Python | result |
 //! | --- | --- | --- |
-//! | brackets | `re.sub(r'\[.*?\]', '', t)` | `[...]` falls with what is in it, on one line |
-//! | links | `re.sub(r'https?://\S+\|www\.\S+', '', t)` | in lower case only, as written |
+//! | brackets | `re.sub(r'\[.*?\]', '', t)` | `[...]` is removed with its content, within one line |
+//! | links | `re.sub(r'https?://\S+\|www\.\S+', '', t)` | lower-case links only |
 //! | line breaks | `re.sub('\n', '', t)` | "so\nbad" becomes "sobad" |
-//! | punctuation | `re.sub('[%s]' % re.escape(string.punctuation), '', t)` | ASCII's 32 signs fall: "don't" becomes "dont", `&amp;` "amp", `@you` "you"; a curly apostrophe stays |
+//! | punctuation | `re.sub('[%s]' % re.escape(string.punctuation), '', t)` | the 32 ASCII signs are removed: "don't" becomes "dont", `&amp;` "amp", `@you` "you"; a curly apostrophe stays |
 //! | lower | `t.lower()` | |
 //! | words | `t.split()` | at white space |
-//! | stop words | `w not in stopwords.words('english')` | "not" and "no" fall; "dont" is none of them, for the list has "don't" |
-//! | lemmas | `WordNetLemmatizer().lemmatize(w)` | each word taken for a noun: "cats" becomes "cat", "yesss" "yes", "us" "u", "loved" stays |
-//! | dictionary | `w in set(words.words())` | "dont", "cant" and "u" stay; "isnt", "lol", "loved", names, numbers and what has a curly apostrophe fall |
+//! | stop words | `w not in stopwords.words('english')` | "not" and "no" are removed; "dont" stays, because the list has "don't" |
+//! | lemmas | `WordNetLemmatizer().lemmatize(w)` | each word read as a noun: "cats" becomes "cat", "yesss" "yes", "us" "u", "loved" stays |
+//! | dictionary | `w in set(words.words())` | "dont", "cant" and "u" stay; "isnt", "lol", "loved", names, numbers and words with a curly apostrophe are removed |
 //!
-//! The study is of February 2022, when NLTK was at 3.7. From 3.9 on, its
-//! lemmatiser tries less (see [`Lexicon::lemma`]): of 249,010 tweets 1,193 differ.
+//! The study was made in February 2022 with NLTK 3.7. Since 3.9 the lemmatiser applies its
+//! rules once (see [`Lexicon::lemma`]): 1,193 of 249,010 tweets differ.
 //!
-//! **Invariant.** The words are those of the Python above under NLTK 3.7, but for a word
-//! longer than a tweet; `tests/it/word_lists.rs` compares them. Deliberately absent: all
-//! that would be better, such as decoded entities or negations; the `tweet` preset has it.
+//! **Invariant.** The words are those of the Python above under NLTK 3.7, except a word
+//! longer than a tweet; `tests/it/word_lists.rs` compares them. Deliberately absent:
+//! improvements, such as decoded entities or negations; the `tweet` preset has them.
 
 use std::borrow::Cow;
 
 use super::{Lexicon, TEXT_BYTES_MAX, beginning};
 
-/// A word of more bytes, longer than a tweet, is left out: no dictionary has it, and the
-/// work on it would grow with its length squared.
+/// A word of more bytes is longer than a tweet and is left out: no dictionary has it, and
+/// its lemma would take time quadratic in its length.
 const WORD_BYTES_MAX: usize = 280;
 
 /// The first `words_max` words of `text`, read from its first [`TEXT_BYTES_MAX`] bytes.
@@ -46,7 +46,7 @@ pub(super) fn words(text: &str, lexicon: &Lexicon, words_max: usize) -> Vec<Stri
         .collect()
 }
 
-/// Without `[...]`, up to the first bracket that closes, where that is on the same line.
+/// Removes `[...]`, up to the first closing bracket, if that is on the same line.
 fn without_brackets(text: &str) -> Cow<'_, str> {
     if !text.contains('[') {
         return text.into();
@@ -64,8 +64,8 @@ fn without_brackets(text: &str) -> Cow<'_, str> {
     kept.into()
 }
 
-/// Without what begins with `http://`, `https://` or `www.` and goes on, up to the next
-/// white space; also in the middle of a word.
+/// Removes links: `http://`, `https://` or `www.` and at least one more character, up to the
+/// next white space; also in the middle of a word.
 fn without_links(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
@@ -82,7 +82,7 @@ fn without_links(text: &str) -> String {
     kept
 }
 
-/// White space as Python sees it: Unicode's, and ASCII's four separators.
+/// White space in Python: that of Unicode, and the four ASCII separators.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1C}'..='\u{1F}')
 }
@@ -120,7 +120,7 @@ mod tests {
         check("a link in capitals", "HTTP://cat WWW.dog", "");
         check("line breaks glue", "go\nod", "good");
         check(
-            "other white space parts",
+            "other white space separates",
             "cat\r\ndog\tman\u{a0}love\u{1f}sad",
             "cat dog man love sad",
         );

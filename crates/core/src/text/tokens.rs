@@ -1,23 +1,22 @@
-//! From a text to what a person would point at: words, hashtags, mentions, links.
+//! From a text to the units a person sees: words, hashtags, mentions, links.
 //!
-//! Unlike the presets, which feed models, nothing here is replaced by a placeholder: a
-//! link stays the link it is. Scripts written without spaces have no words to cut at, so
-//! each of their characters is a token; runs of those stand for words, as in Lucene's
-//! `CJKAnalyzer`.
+//! The presets feed models and replace links by a placeholder; here a link stays a link.
+//! Scripts written without spaces show no word boundaries, so each of their characters is a
+//! token; n-grams of those replace words, as in Lucene's `CJKAnalyzer`.
 //!
-//! **Invariant.** Pure and linear in the text; at most as many tokens as asked for, read
-//! from the first [`TOKEN_BYTES`] a token, and of those from [`TEXT_BYTES_MAX`] at most. Deliberately absent: stop words, stemming,
-//! emoji.
+//! **Invariant.** Pure, and linear in the length of the text. Reads [`TOKEN_BYTES`] for each
+//! requested token, and at most [`TEXT_BYTES_MAX`]. Deliberately absent: stop words,
+//! stemming, emoji.
 
 use super::{TEXT_BYTES_MAX, beginning, canonical, is_word};
 
 /// A word or a link keeps this many characters.
 const TOKEN_CHARS_MAX: usize = 64;
 
-/// Bytes of text that are read for each token asked for; words have six, links more.
+/// Bytes of text that are read for each requested token; words have six, links more.
 const TOKEN_BYTES: usize = 16;
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TokenKind {
     /// A word or number, in lower case, without a closing "'s".
@@ -30,20 +29,21 @@ pub enum TokenKind {
     Mention,
     /// Without scheme, `www.`, fragment and tracking parameters; the host in lower case.
     Link,
-    /// Punctuation, emoji or a line's end: no phrase reaches across.
+    /// Punctuation, emoji or a line's end: a phrase does not cross it.
     Break,
 }
 
 /// A piece of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Token {
-    /// What it is.
+    /// Its kind.
     pub kind: TokenKind,
     /// Its normal form; empty for a break.
     pub text: String,
 }
 
-/// The first tokens of `text`, at most `tokens_max`; breaks are single and never first.
+/// The first tokens of `text`, at most `tokens_max`. A break never comes first and never
+/// follows another.
 pub fn tokens(text: &str, tokens_max: usize) -> Vec<Token> {
     let text = beginning(text, TEXT_BYTES_MAX.min(tokens_max.saturating_mul(TOKEN_BYTES)));
     let text: String = canonical(text).chars().filter(|c| !is_invisible(*c)).collect();
@@ -67,7 +67,7 @@ pub fn tokens(text: &str, tokens_max: usize) -> Vec<Token> {
     found
 }
 
-/// How many bytes the token that starts with `c` takes, and the token if it is one.
+/// Length in bytes of the token that starts with `c`, and the token, if any.
 fn next(rest: &str, c: char, before: char) -> (usize, Option<(TokenKind, String)>) {
     let fresh = !is_word(before) || is_unspaced(before);
     if fresh && let Some((length, link)) = link(rest) {
@@ -119,7 +119,7 @@ fn word_length(text: &str) -> usize {
 }
 
 /// The link at the beginning of `text`: its length in bytes and its normal form, which is
-/// empty for one that was cut short.
+/// empty for a truncated link.
 fn link(text: &str) -> Option<(usize, String)> {
     let head =
         |start: &str| text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
@@ -154,7 +154,7 @@ fn link(text: &str) -> Option<(usize, String)> {
     Some((length, link))
 }
 
-/// Parameters that say how a reader came, not what is read.
+/// Parameters that track the reader and do not change the page.
 fn is_tracking(pair: &str) -> bool {
     let name = pair.split('=').next().unwrap_or(pair).to_ascii_lowercase();
     name.starts_with("utm_")
@@ -170,14 +170,14 @@ fn is_mark(c: char) -> bool {
     unicode_normalization::char::is_combining_mark(c)
 }
 
-/// Zero-width characters, soft hyphens and direction marks: they change what a text is to
-/// a computer, not to a reader.
+/// Zero-width characters, soft hyphens and direction marks, which a reader does not see.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{AD}' | '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
         | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// Letters of scripts that put no space between words; Katakana is mostly single words.
+/// Letters of scripts without spaces between words. Katakana is not among them: a run of it is
+/// mostly a single word.
 fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{E01}'..='\u{EDF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17DD}'
         | '\u{3041}'..='\u{309F}' | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}'

@@ -1,26 +1,28 @@
-//! The rules of [`Preset::Tweet`](super::Preset): from a tweet to words that carry feeling.
+//! The rules of [`Preset::Tweet`](super::Preset): from a tweet to words that carry sentiment.
 //!
-//! **Invariant.** Frozen: models have shipped with them. Deliberately absent: dropping of
-//! negations, stop words or case-only shouting heuristics; the models learn what counts.
+//! **Invariant.** These rules never change, because models have shipped with them.
+//! Deliberately absent: removal of negations or stop words, and rules for words in capitals;
+//! the models learn which words matter.
 
-use super::{TEXT_BYTES_MAX, beginning, canonical, is_selector, is_word, link_length};
+use super::{SourceText, is_selector, is_word, link_length};
 
-/// A word keeps this many characters; what is longer is noise or an attack.
+/// A word keeps this many characters; longer words are noise or an attack.
 const WORD_CHARS_MAX: usize = 32;
-/// A letter may follow itself this often: "sooooo" and "sooo" become "soo".
+/// The longest run of one letter: "sooooo" and "sooo" become "soo".
 const REPEATS_MAX: usize = 2;
 
-/// The first `words_max` words of `text`, read from its first [`TEXT_BYTES_MAX`] bytes.
-pub(super) fn words(text: &str, words_max: usize) -> Vec<String> {
-    let text = canonical(beginning(text, TEXT_BYTES_MAX));
+/// The first `words_max` words of `text`, read from its first
+/// [`TEXT_BYTES_MAX`](super::TEXT_BYTES_MAX) bytes.
+pub(super) fn words(text: &SourceText<'_>, words_max: usize) -> Vec<String> {
+    let text = text.canonical_beginning();
     let mut scan = Scan { rest: &text, words: Vec::new(), words_max };
     scan.run();
     scan.words
 }
 
-/// Emoticons and the words they stand for. Labels of large tweet collections were often
-/// made from emoticons, which were then cut out of the texts: as tokens of their own they
-/// would be unknown to a model, as words they are not. Compared without case.
+/// Emoticons and their words. The labels of large tweet collections were often derived from
+/// emoticons, which were then removed from the texts: a model never saw an emoticon, but it
+/// knows the word. Compared without case.
 const EMOTICONS: [(&str, &[&str]); 8] = [
     ("crying", &[":'(", ":'-(", ":,(", ";_;", "t_t"]),
     ("heartbroken", &["</3"]),
@@ -35,7 +37,7 @@ const EMOTICONS: [(&str, &[&str]); 8] = [
     ("meh", &[":/", ":-/", ":\\", ":-\\", "=/", "=\\", ":|", ":-|", "-_-", ">.<"]),
 ];
 
-/// Emoji and the words they stand for; others are words of their own.
+/// Emoji and their words; any other emoji is a word itself.
 const EMOJI: [(&str, &str); 11] = [
     ("haha", "😂🤣😆😹"),
     ("happy", "😀😃😄😁😊🙂☺😇🤗😎😺"),
@@ -68,7 +70,7 @@ impl Scan<'_> {
         self.words.truncate(self.words_max);
     }
 
-    /// Reads the token that starts with `c`; answers how many bytes it took.
+    /// Reads the token that starts with `c`; returns its length in bytes.
     fn token(&mut self, c: char, before: char) -> usize {
         let fresh = !is_word(before);
         if fresh && matches!(c, 'h' | 'H' | 'w' | 'W') {
@@ -153,7 +155,7 @@ impl Scan<'_> {
         end
     }
 
-    /// Pushes a word in lower case, with its repeats limited and marked.
+    /// Pushes a word in lower case. Limits and marks repeated letters.
     fn push_word(&mut self, word: &str) {
         let mut kept = String::with_capacity(word.len());
         let mut elongated = false;
@@ -190,9 +192,9 @@ impl Scan<'_> {
 }
 
 /// The longest emoticon at the beginning of `text`: its length in bytes, and its word.
-/// `fresh` says that no letter stands before it.
+/// `fresh` means that no letter precedes it.
 fn emoticon(text: &str, fresh: bool) -> Option<(usize, &'static str)> {
-    // What emoticons begin with; most characters of a text need no closer look.
+    // Every emoticon begins with one of these, so most characters end here.
     if !text.starts_with([':', ';', '=', '(', ')', '<', '>', '^', '-', 't', 'T', 'x', 'X']) {
         return None;
     }
@@ -206,7 +208,7 @@ fn emoticon(text: &str, fresh: bool) -> Option<(usize, &'static str)> {
             }
         }
     }
-    // ":)))))" is one smile.
+    // ":)))))" is one emoticon.
     best.map(|(length, word)| {
         let (form, after) = text.split_at(length);
         let last = form.chars().next_back().filter(char::is_ascii_punctuation);
@@ -215,8 +217,8 @@ fn emoticon(text: &str, fresh: bool) -> Option<(usize, &'static str)> {
     })
 }
 
-/// ":d" in ":day" is no emoticon, nor is ":/" in "://"; an end that is a letter or digit
-/// must not touch another, while "thanks:)" ends in a smile.
+/// ":d" in ":day" is no emoticon, nor is ":/" in "://". An end that is a letter or digit
+/// must not touch another, but "thanks:)" ends in an emoticon.
 fn stands_alone(form: &str, fresh: bool, after: &str) -> bool {
     let lettered = |c: char| c.is_ascii_alphanumeric();
     let next = after.chars().next();
@@ -234,8 +236,8 @@ fn name_length(text: &str) -> usize {
     text.find(|c| !is_word(c)).unwrap_or(text.len())
 }
 
-/// `FlyAway2day_now` to "Fly", "Away2day", "now": at underscores and where a capital
-/// follows a small letter.
+/// `FlyAway2day_now` to "Fly", "Away2day", "now": splits at underscores and where a
+/// capital follows a lower-case letter.
 fn hashtag_words(tag: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut last = '_';
@@ -252,7 +254,7 @@ fn hashtag_words(tag: &str) -> Vec<String> {
     parts
 }
 
-/// Pictographs and symbols with a feeling; modifiers and joiners are none themselves.
+/// Pictographs and symbols, but not modifiers and joiners.
 fn is_emoji(c: char) -> bool {
     !is_selector(c)
         && matches!(c,
@@ -265,7 +267,7 @@ mod tests {
     use super::*;
 
     fn check(name: &str, text: &str, expected: &str) {
-        assert_eq!(words(text, 100).join(" "), expected, "{name}");
+        assert_eq!(words(&SourceText::new(text), 100).join(" "), expected, "{name}");
     }
 
     #[test]
@@ -325,6 +327,7 @@ mod tests {
     #[test]
     fn work_is_bounded() {
         let long = "ab".repeat(500_000);
+        let words = |text: &str, words_max| words(&SourceText::new(text), words_max);
         let found = words(&long, 40);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].chars().count(), WORD_CHARS_MAX);

@@ -1,15 +1,15 @@
-//! A fixed list of words, by frequency.
+//! A fixed list of words, ordered by frequency.
 //!
 //! **Invariant.** Id 0 is padding, and a word's id is its line in the file (counted from
-//! 0), so the text file is the whole truth. Where the second line is `<unknown>`, id 1
-//! stands for every other word; where it is not, other words have no id. Deliberately
-//! absent: counts; they matter only while it is built.
+//! 0), so the text file defines all ids. If the second line is `<unknown>`, every
+//! other word has id 1; if not, other words have no id. Deliberately absent: counts; they
+//! matter only while the list is built.
 
 use std::collections::HashMap;
 
-/// Fills rows up to a common length; no word has it.
+/// The id that fills rows up to a common length; no word has it.
 pub const PADDING: u32 = 0;
-/// Every word that is not in the vocabulary, where the vocabulary reserves an id for them.
+/// The id of every word that is not in the vocabulary, if the vocabulary reserves one.
 pub const UNKNOWN: u32 = 1;
 
 const RESERVED: [&str; 2] = ["<padding>", "<unknown>"];
@@ -21,18 +21,18 @@ pub struct Vocabulary {
     ids: HashMap<String, u32>,
 }
 
-/// A vocabulary file that is none.
+/// An invalid vocabulary file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VocabularyError {
-    /// It must begin with the reserved line.
+    /// The file must begin with the reserved line.
     #[error("line 1 must be <padding>")]
     Reserved,
-    /// A word stands there twice, or a line is empty.
-    #[error("line {line}: {word:?} is empty or stood there before")]
+    /// A word is a duplicate, or a line is empty.
+    #[error("line {line}: {word:?} is empty or a duplicate")]
     Word {
         /// Line, counted from 1.
         line: usize,
-        /// What stands there.
+        /// The word.
         word: String,
     },
 }
@@ -48,7 +48,7 @@ impl Vocabulary {
         Self::of(&RESERVED, texts, size_max, count_min)
     }
 
-    /// As [`Vocabulary::build`], but other words get no id: they are left out of a text.
+    /// Like [`Vocabulary::build`], but other words get no id: they are left out of a text.
     pub fn build_closed<'a>(
         texts: impl IntoIterator<Item = &'a [String]>,
         size_max: usize,
@@ -88,17 +88,18 @@ impl Vocabulary {
         self.words.len()
     }
 
-    /// Whether there is no word beside the reserved ones.
+    /// Whether there is no word except the reserved ones.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// A word's id; of other words [`UNKNOWN`], or none where none is reserved for them.
+    /// The id of a word; [`UNKNOWN`] for a word outside the list, or `None` if that id is not
+    /// reserved.
     pub fn id(&self, word: &str) -> Option<u32> {
         self.ids.get(word).copied().or_else(|| self.unknown())
     }
 
-    /// [`UNKNOWN`], where it is reserved.
+    /// [`UNKNOWN`], if it is reserved.
     pub fn unknown(&self) -> Option<u32> {
         (self.words.get(1).map(String::as_str) == Some(RESERVED[1])).then_some(UNKNOWN)
     }
@@ -109,14 +110,14 @@ impl Vocabulary {
         self.words.iter().map(String::as_str).zip(0..).skip(reserved)
     }
 
-    /// The file: one word a line.
+    /// The file: one word per line.
     pub fn to_text(&self) -> String {
         let mut text = self.words.join("\n");
         text.push('\n');
         text
     }
 
-    /// Reads what [`Vocabulary::to_text`] wrote.
+    /// Reads the output of [`Vocabulary::to_text`].
     ///
     /// # Errors
     /// [`VocabularyError`], with the line.
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn builds_by_frequency_and_survives_its_file() {
+    fn builds_by_frequency_and_is_unchanged_by_its_file() {
         let texts = [words("b a b c"), words("b a d <unknown>")];
         let built = Vocabulary::build(texts.iter().map(Vec::as_slice), 4, 1);
         assert_eq!(built.to_text(), "<padding>\n<unknown>\nb\na\n");

@@ -1,11 +1,11 @@
 //! Which version each name opens, since when, and which ones it opened before.
 //!
 //! `promoted.json` has a list for each name, oldest first. The last entry that was not
-//! withdrawn counts. The plain form `{"lstm": "lstm@2"}` is read too.
+//! withdrawn is the current one. The older form `{"lstm": "lstm@2"}` is also read.
 //!
-//! **Invariant.** A version is loaded and verified before a name opens it. Reading,
-//! judging and replacing the file happen under one lock. Deliberately absent: promoting
-//! one name's version under another name.
+//! **Invariant.** A version is loaded and verified before a name opens it. Reading, comparing
+//! and replacing the file happen under one lock. Deliberately absent: promoting a version
+//! under another name.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,38 +21,39 @@ use crate::artifact::{self, ArtifactError, at};
 use crate::{Compute, Manifest, ModelId, is_name};
 
 const FILE: &str = "promoted.json";
-/// The folder that `model.directory` names by default.
+/// The default of `model.directory`.
 const DIRECTORY: &str = "models";
-/// Entries kept for a name; the oldest go first.
+/// Entries kept for a name; the oldest are dropped.
 const ENTRIES_MAX: usize = 100;
-/// A new version may lose this much ROC AUC: runs of one recipe differ by about as much.
+/// A new version may lose this much ROC AUC: repeated runs of one recipe differ by about as
+/// much.
 const AUC_LOSS_MAX: f64 = 0.0005;
-/// Ends the names of figures that training also gives without it, on the same rows and of the
-/// same scores: they add nothing to a comparison.
+/// Suffix of the metrics before calibration. Their ROC AUC is the same as without the suffix,
+/// so a comparison skips them.
 pub const BEFORE_CALIBRATION: &str = ", before calibration";
-/// Far below the four places that manifests have.
+/// Tolerance for rounding, far below the four decimal places of manifests.
 const ROUNDING: f64 = 1e-9;
 
 /// One promotion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Which version was promoted.
+    /// The promoted version.
     pub version: u32,
-    /// When; `None` where the plain form of the file did not say.
+    /// The time; `None` if it came from the older form of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<DateTime<Utc>>,
-    /// When a rollback took it back.
+    /// The time at which a rollback withdrew it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<DateTime<Utc>>,
 }
 
-/// Figures of two versions on the same rows.
+/// Metrics of two versions on the same rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
     /// Name of the data set.
     pub data: String,
-    /// How many rows it has.
+    /// Number of rows.
     pub rows: usize,
     /// ROC AUC of the version promoted now.
     pub current: f64,
@@ -67,42 +68,43 @@ impl Comparison {
     }
 }
 
-/// What became of a wish to promote a version.
+/// The outcome of an attempt to promote a version.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Promotion {
-    /// Promoted: its name opened nothing before.
+    /// Promoted: its name opened no version before.
     First,
-    /// Its name opened it already.
+    /// It was already promoted.
     Already,
-    /// Promoted: it is no worse anywhere.
+    /// Promoted: it is not worse on any data set.
     Promoted {
-        /// What the name opened before.
+        /// The version that the name opened before.
         current: ModelId,
-        /// Both on the same rows.
+        /// Metrics of both on the same rows.
         figures: Vec<Comparison>,
     },
     /// Not promoted: it is worse on at least one data set.
     Worse {
-        /// What the name opens still.
+        /// The version that the name still opens.
         current: ModelId,
-        /// Both on the same rows.
+        /// Metrics of both on the same rows.
         figures: Vec<Comparison>,
     },
-    /// Not promoted: no figures of the two come from the same rows.
+    /// Not promoted: the two have no metrics on the same rows.
     NotComparable {
-        /// What the name opens still.
+        /// The version that the name still opens.
         current: ModelId,
     },
-    /// Not promoted: what its name opens has no manifest that can be read.
+    /// Not promoted: the manifest of the current version cannot be read.
     Unreadable {
-        /// What the name opens still.
+        /// The version that the name still opens.
         current: ModelId,
     },
 }
 
 impl Promotion {
-    /// Worse on one data set is worse; ROC AUC, because no threshold blurs it.
-    fn judge(current: ModelId, figures: Vec<Comparison>) -> Self {
+    /// A version that is worse on one data set is worse. Compares ROC AUC, which does not depend
+    /// on the threshold.
+    fn decide(current: ModelId, figures: Vec<Comparison>) -> Self {
         if figures.is_empty() {
             Self::NotComparable { current }
         } else if figures.iter().any(Comparison::is_worse) {
@@ -112,12 +114,12 @@ impl Promotion {
         }
     }
 
-    /// Whether the name opens the version now.
+    /// Whether the version is now promoted.
     pub fn is_promoted(&self) -> bool {
         matches!(self, Self::First | Self::Already | Self::Promoted { .. })
     }
 
-    /// What became of `id` in `directory`, and what to do where it was refused; for people.
+    /// The outcome for `id` in `directory`, and the remedy if it was rejected; for people.
     pub fn words(&self, id: &ModelId, directory: &Path) -> String {
         let to_promote = format!("monitor models promote {id}");
         let set = if directory == Path::new(DIRECTORY) {
@@ -126,24 +128,24 @@ impl Promotion {
             format!(" --set model.directory={}", directory.display())
         };
         match self {
-            Self::First => format!("{id} is promoted, the first of its name"),
-            Self::Already => format!("{id} was promoted already"),
+            Self::First => format!("{id} is promoted, the first version of its name"),
+            Self::Already => format!("{id} was already promoted"),
             Self::Promoted { current, figures } => {
                 format!("{id} is promoted in place of {current}: {}", list(figures))
             }
             Self::Worse { current, figures } => format!(
-                "{id} is not promoted: it is worse than {current}: {}; to promote it all the \
-                 same: {to_promote} --force{set}",
+                "{id} is not promoted: it is worse than {current}: {}; to promote it \
+                 anyway: {to_promote} --force{set}",
                 list(figures)
             ),
             Self::NotComparable { current } => format!(
-                "{id} is not promoted: there are no figures of it and {current} on the same rows; to \
-                 measure both now: {to_promote} --data FILE{set}; to promote it unmeasured: --force \
+                "{id} is not promoted: it and {current} have no metrics on the same rows; to \
+                 measure both now: {to_promote} --data FILE{set}; to promote it without: --force \
                  instead"
             ),
             Self::Unreadable { current } => format!(
-                "{id} is not promoted: the manifest of {current}, which is promoted now, cannot be \
-                 read, so nothing compares; to promote it all the same: {to_promote} --force{set}"
+                "{id} is not promoted: the manifest of {current}, the current version, cannot be \
+                 read, so they cannot be compared; to promote it anyway: {to_promote} --force{set}"
             ),
         }
     }
@@ -158,8 +160,8 @@ fn list(figures: &[Comparison]) -> String {
     figures.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// What the manifests say about both versions on the same rows: data sets of the same name
-/// whose rows have the same SHA-256, once each.
+/// The metrics of both manifests on the same rows: data sets of the same name whose rows have
+/// the same SHA-256, once each.
 pub fn comparable(current: &Manifest, new: &Manifest) -> Vec<Comparison> {
     let compare = |(data, rows): (&String, &String)| {
         (current.rows_sha256.get(data) == Some(rows)).then_some(())?;
@@ -178,10 +180,10 @@ pub fn comparable(current: &Manifest, new: &Manifest) -> Vec<Comparison> {
         .collect()
 }
 
-/// What each name opens.
+/// The version that each name opens.
 ///
 /// # Errors
-/// `promoted.json` cannot be read. Where there is none, nothing is promoted.
+/// `promoted.json` cannot be read. If it does not exist, no version is promoted.
 pub fn promoted(directory: &Path) -> Result<BTreeMap<String, ModelId>, ArtifactError> {
     let all = Promotions::read(directory)?;
     let open = |name: &String| Some((name.clone(), all.current(name)?));
@@ -196,11 +198,10 @@ pub fn history(directory: &Path, name: &str) -> Result<Vec<Entry>, ArtifactError
     Ok(Promotions::read(directory)?.0.remove(name).unwrap_or_default())
 }
 
-/// Makes `id` what its name opens, whatever it opened before. A running daemon takes it
-/// between two batches.
+/// Promotes `id` without a comparison. A running daemon switches to it between two batches.
 ///
 /// # Errors
-/// There is no such version, it is damaged, or `promoted.json` cannot be read or replaced.
+/// The version does not exist or is damaged, or `promoted.json` cannot be read or replaced.
 pub fn promote(directory: &Path, id: &ModelId, now: DateTime<Utc>) -> Result<(), ArtifactError> {
     resolve(directory, &id.to_string())?;
     let _alone = lock(directory, FILE)?;
@@ -212,11 +213,11 @@ pub fn promote(directory: &Path, id: &ModelId, now: DateTime<Utc>) -> Result<(),
     all.push(directory, id, now)
 }
 
-/// Promotes `id` unless it is worse than what its name opens now.
+/// Promotes `id` unless it is worse than the current version.
 ///
-/// `compare` gets the manifests of the current and of the new version and answers figures
-/// of both on the same rows: [`comparable`], or what it measures itself. Others who want
-/// to promote wait for it.
+/// `compare` gets the manifests of the current and of the new version and returns metrics of
+/// both on the same rows: those of [`comparable`], or new measurements. Other processes that
+/// promote wait meanwhile.
 ///
 /// # Errors
 /// As [`promote`], the new manifest cannot be read, or `compare` failed.
@@ -236,7 +237,7 @@ pub fn promote_checked<E: From<ArtifactError>>(
         Some(current) => {
             let read = |id: &ModelId| artifact::read_manifest(&folder(directory, id));
             match read(&current) {
-                Ok(manifest) => Promotion::judge(current, compare(&manifest, &read(id)?)?),
+                Ok(manifest) => Promotion::decide(current, compare(&manifest, &read(id)?)?),
                 Err(_) => Promotion::Unreadable { current },
             }
         }
@@ -247,11 +248,11 @@ pub fn promote_checked<E: From<ArtifactError>>(
     Ok(outcome)
 }
 
-/// Lets `name` open again what it opened before; answers what it opened until now, and
-/// what it opens from now on. Promotions of versions that were removed are passed over.
+/// Makes `name` open the version that it opened before. Returns the version that it opened
+/// until now, and the one that it opens from now on. Skips versions that were removed.
 ///
 /// # Errors
-/// [`RegistryError`]: nothing was promoted before, or that version is damaged.
+/// [`RegistryError`]: no version was promoted before, or that version is damaged.
 pub fn rollback(
     directory: &Path,
     name: &str,
@@ -280,21 +281,21 @@ pub fn rollback(
     Ok((current, earlier))
 }
 
-/// Why nothing opens under the name of `id`, which is promoted.
+/// The error for a promoted version that does not exist.
 pub(super) fn dangling(directory: &Path, id: &ModelId) -> ArtifactError {
-    let reason = format!("{:?} opens {id}, which is not there: promote another version", id.name);
+    let reason = format!("{:?} opens {id}, which does not exist: promote another version", id.name);
     ArtifactError::Manifest { path: directory.join(FILE), reason }
 }
 
-/// Sees to it that no name opens `id`, which is about to be removed, nor will while the
-/// answer is held.
+/// Withdraws `id`, which is about to be removed. No process can promote it until the returned
+/// lock is dropped.
 pub(super) fn release(
     directory: &Path,
     id: &ModelId,
     force: bool,
     now: DateTime<Utc>,
 ) -> Result<File, RegistryError> {
-    let alone = lock(directory, FILE)?;
+    let guard = lock(directory, FILE)?;
     let mut all = Promotions::read(directory)?;
     if all.current(&id.name).as_ref() == Some(id) {
         if !force {
@@ -303,7 +304,7 @@ pub(super) fn release(
         withdraw(all.0.entry(id.name.clone()).or_default(), now);
         all.write(directory)?;
     }
-    Ok(alone)
+    Ok(guard)
 }
 
 fn withdraw(entries: &mut [Entry], now: DateTime<Utc>) {
@@ -342,7 +343,7 @@ impl Promotions {
         let mut all = BTreeMap::new();
         for (name, stored) in stored {
             if !is_name(&name) {
-                return Err(refuse(format!("{name:?} is no model's name")));
+                return Err(refuse(format!("{name:?} is not a model name")));
             }
             let entries = match stored {
                 Stored::Entries(entries) => entries,
@@ -364,7 +365,7 @@ impl Promotions {
         Some(ModelId { name: name.to_owned(), version: entry.version })
     }
 
-    /// Adds a promotion of a version that is known to be sound.
+    /// Adds a promotion of a verified version.
     fn push(
         mut self,
         directory: &Path,
@@ -378,7 +379,7 @@ impl Promotions {
         self.write(directory)
     }
 
-    /// Replaces the file in one step.
+    /// Replaces the file atomically.
     fn write(&self, directory: &Path) -> Result<(), ArtifactError> {
         let mut json = serde_json::to_vec_pretty(self).expect("names and entries are plain data");
         json.push(b'\n');

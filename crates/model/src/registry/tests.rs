@@ -7,7 +7,7 @@ use crate::Weights;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::text::Analyzer;
 
-/// A tiny model as its training would hand it over; `figures` are ROC AUC by data set.
+/// A tiny model, like the output of a training; `figures` are ROC AUC by data set.
 fn artifact(name: &str, figures: &[(&str, f64)]) -> NewArtifact {
     let metrics: BTreeMap<_, _> =
         figures.iter().map(|(data, auc)| (*data, json!({"rows": 1000, "roc_auc": auc}))).collect();
@@ -62,7 +62,7 @@ fn id(text: &str) -> ModelId {
     text.parse().unwrap()
 }
 
-/// What `name` opens, or `-`.
+/// The version that `name` opens, or `-`.
 fn opens(directory: &Path, name: &str) -> String {
     resolve(directory, name).map_or("-".into(), |id| id.to_string())
 }
@@ -111,7 +111,7 @@ fn a_worse_model_is_not_promoted() {
 }
 
 #[test]
-fn other_rows_are_not_compared() {
+fn metrics_on_other_rows_are_not_compared() {
     let mut new = artifact("m", &[("a", 0.9), ("b", 0.9)]).manifest;
     let current = artifact("m", &[("a", 0.8), ("b", 0.8)]).manifest;
     new.rows_sha256.insert("a".into(), "of other rows".into());
@@ -125,7 +125,7 @@ fn other_rows_are_not_compared() {
 }
 
 #[test]
-fn one_without_a_manifest_has_no_figures() {
+fn a_version_without_a_manifest_is_not_compared() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path();
     let [first, second] = [0.8, 0.9].map(|auc| add(directory, "m", &[("a", auc)]));
@@ -137,7 +137,7 @@ fn one_without_a_manifest_has_no_figures() {
     assert!(words.contains("--force") && !words.contains("--data"), "{words}");
     fs::remove_dir_all(directory.join("m/1")).unwrap();
     let error = resolve(directory, "m").unwrap_err().to_string();
-    assert!(error.contains("\"m\" opens m@1, which is not there: promote another"), "{error}");
+    assert!(error.contains("\"m\" opens m@1, which does not exist: promote another"), "{error}");
     let error = resolve(directory, "n").unwrap_err().to_string();
     assert!(error.ends_with("there are m@2"), "{error}");
     promote(directory, &second, now()).unwrap();
@@ -151,7 +151,7 @@ fn rollback_goes_back_step_by_step() {
     for _ in 0..4 {
         add(directory, "m", &[]);
     }
-    // The form of the first release.
+    // The older form of the file.
     fs::write(directory.join("promoted.json"), r#"{"m": "m@1"}"#).unwrap();
     for version in ["m@3", "m@2", "m@4"] {
         promote(directory, &id(version), now()).unwrap();
@@ -172,7 +172,7 @@ fn rollback_goes_back_step_by_step() {
     check("over one that was removed, to the plain entry", Ok(("m@2", "m@1")));
     check("nothing before", Err("promote one of: m@1, m@2, m@4"));
     promote(directory, &id("m@4"), now()).unwrap();
-    check("what was withdrawn stays so", Ok(("m@4", "m@1")));
+    check("a withdrawn version stays withdrawn", Ok(("m@4", "m@1")));
     let entries: Vec<_> = (history(directory, "m").unwrap().into_iter())
         .map(|entry| (entry.version, entry.at.is_some(), entry.withdrawn.is_some()))
         .collect();
@@ -184,7 +184,7 @@ fn rollback_goes_back_step_by_step() {
 }
 
 #[test]
-fn what_is_damaged_is_not_promoted() {
+fn a_damaged_version_is_not_promoted() {
     let check = |name: &str, damage: &dyn Fn(&Path), expected: &str| {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path();
@@ -201,14 +201,14 @@ fn what_is_damaged_is_not_promoted() {
     let write = |path: &'static str, text: &'static str| {
         move |directory: &Path| fs::write(directory.join(path), text).unwrap()
     };
-    check("weights", &write("m/2/weights.safetensors", "no"), "was changed or cut off");
+    check("weights", &write("m/2/weights.safetensors", "no"), "was changed or truncated");
     check(
         "promoted already",
         &|at| {
             promote(at, &id("m@2"), now()).unwrap();
             fs::write(at.join("m/2/weights.safetensors"), "no").unwrap();
         },
-        "was changed or cut off",
+        "was changed or truncated",
     );
     check("manifest", &write("m/2/manifest.json", "{"), "manifest.json: EOF");
     check("gone", &|at| fs::remove_dir_all(at.join("m/2")).unwrap(), "no model \"m@2\"");
@@ -220,7 +220,7 @@ fn what_is_damaged_is_not_promoted() {
             add(at, "other", &[("a", 0.9)]);
             fs::rename(at.join("other/1"), at.join("m/1")).unwrap();
         },
-        "it says that it is m@1",
+        "its manifest is that of m@1",
     );
     check(
         "promoted.json",
@@ -228,11 +228,11 @@ fn what_is_damaged_is_not_promoted() {
         "promoted.json: each name should have",
     );
     check("another's", &write("promoted.json", r#"{"m": "n@1"}"#), "\"m\" cannot open n@1");
-    check("a path", &write("promoted.json", r#"{"../m": []}"#), "\"../m\" is no model's name");
+    check("a path", &write("promoted.json", r#"{"../m": []}"#), "\"../m\" is not a model name");
 }
 
 #[test]
-fn removing() {
+fn removes_versions() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path();
     for _ in 0..3 {
@@ -257,7 +257,7 @@ fn removing() {
 }
 
 #[test]
-fn two_at_once_take_turns() {
+fn concurrent_writers_take_turns() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path();
     thread::scope(|scope| {
@@ -279,7 +279,7 @@ fn two_at_once_take_turns() {
 }
 
 #[test]
-fn leftovers_are_cleared_and_failures_leave_none() {
+fn leftover_folders_are_removed_and_failures_leave_none() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path();
     add(directory, "m", &[]);
@@ -297,12 +297,12 @@ fn leftovers_are_cleared_and_failures_leave_none() {
         let card = |_: Model, _: &mut Manifest| Ok::<_, ArtifactError>(String::new());
         let error =
             register(directory, artifact(name, &[]), Device::Cpu, card).unwrap_err().to_string();
-        assert!(error.contains("is no name for a model"), "{name}: {error}");
+        assert!(error.contains("is not a model name"), "{name}: {error}");
     }
 }
 
 #[test]
-fn what_would_fail_after_a_training_fails_before() {
+fn ready_fails_before_a_training_that_cannot_be_registered() {
     let check = |case: &str, prepare: &dyn Fn(&Path), name: &str, expected: Option<&str>| {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("models");
@@ -318,7 +318,7 @@ fn what_would_fail_after_a_training_fails_before() {
     check("no folder yet", &|_| (), "m", None);
     check("a version is there", &|at| drop(add(at, "m", &[])), "m", None);
     check("a file", &|at| fs::write(at, "").unwrap(), "m", Some("models: "));
-    check("no name", &|_| (), "../m", Some("is no name for a model"));
+    check("no name", &|_| (), "../m", Some("is not a model name"));
     let damage = |at: &Path| {
         fs::create_dir(at).unwrap();
         fs::write(at.join("promoted.json"), "{").unwrap();

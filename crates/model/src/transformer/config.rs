@@ -1,8 +1,8 @@
 //! `config.json` of BERT and DistilBERT classifiers.
 //!
 //! **Invariant.** A configuration that is accepted has two classes, one of them negative,
-//! and layers that rust-bert computes as transformers does. Deliberately absent: other
-//! kinds of model.
+//! and layers that rust-bert computes like transformers. Deliberately absent: other kinds of
+//! model.
 
 use rust_bert::Activation;
 use rust_bert::bert::BertConfig;
@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::{TransformerKind, TransformerShape};
 
-/// What LayerNorm adds to the variance in rust-bert, and in all published BERTs.
+/// The constant that LayerNorm adds to the variance in rust-bert and in all published BERTs.
 const LAYER_NORM_EPS: f64 = 1e-12;
-/// No size in a configuration is beyond this.
+/// Upper limit of every size in a configuration.
 const SIZE_MAX: i64 = 1 << 20;
 
 /// Layers and labels.
@@ -27,10 +27,10 @@ pub enum TransformerConfig {
 }
 
 impl TransformerConfig {
-    /// Reads `config.json`. One that names no labels gets `NEGATIVE` and `POSITIVE`.
+    /// Reads `config.json`. Without labels, they are `NEGATIVE` and `POSITIVE`.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// A message that says what is invalid.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let mut given: Map<String, Value> =
             serde_json::from_slice(text).map_err(|error| error.to_string())?;
@@ -40,17 +40,17 @@ impl TransformerConfig {
             "distilbert" => TransformerKind::DistilBert,
             other => {
                 return Err(format!(
-                    "its model_type is {other:?}, and \"bert\" and \"distilbert\" are read"
+                    "its model_type is {other:?}; supported are \"bert\" and \"distilbert\""
                 ));
             }
         };
         let eps = given.get("layer_norm_eps").and_then(Value::as_f64).unwrap_or(LAYER_NORM_EPS);
         if eps != LAYER_NORM_EPS {
-            return Err(format!("layer_norm_eps is {eps}, and only {LAYER_NORM_EPS} is computed"));
+            return Err(format!("layer_norm_eps is {eps}; supported is {LAYER_NORM_EPS}"));
         }
         let positions = given.get("position_embedding_type").and_then(Value::as_str);
         if let Some(other) = positions.filter(|kind| *kind != "absolute") {
-            return Err(format!("position_embedding_type is {other:?}, and \"absolute\" is read"));
+            return Err(format!("position_embedding_type is {other:?}; supported is \"absolute\""));
         }
         if given.get("id2label").is_none_or(Value::is_null) {
             given.insert("id2label".into(), json!({"0": "NEGATIVE", "1": "POSITIVE"}));
@@ -94,12 +94,15 @@ impl TransformerConfig {
             return Err(format!("a size of {size} is out of range"));
         }
         if sizes[0] % sizes[2] != 0 {
-            return Err(format!("{} heads do not divide a width of {}", sizes[2], sizes[0]));
+            return Err(format!(
+                "the width {1} is not a multiple of the {0} heads",
+                sizes[2], sizes[0]
+            ));
         }
         if !matches!(self.activation(), Activation::gelu | Activation::gelu_new | Activation::relu)
         {
             return Err(format!(
-                "its activation is {:?}, and gelu, gelu_new and relu are computed",
+                "its activation is {:?}; supported are gelu, gelu_new and relu",
                 self.activation()
             ));
         }
@@ -108,13 +111,13 @@ impl TransformerConfig {
         match names[..] {
             [(0, first), (1, second)] if is_negative(first) != is_negative(second) => Ok(()),
             _ => Err(format!(
-                "its labels are {names:?}; read are two, of which one begins with \"neg\" or is \
+                "its labels are {names:?}; there must be two, one of which begins with \"neg\" or is \
                  LABEL_0"
             )),
         }
     }
 
-    /// What a manifest says of it.
+    /// Its shape in a manifest.
     pub fn shape(&self, tokens_max: usize) -> TransformerShape {
         let (kind, layers, width, heads, vocabulary) = match self {
             Self::Bert(it) => (
@@ -138,14 +141,14 @@ impl TransformerConfig {
         }
     }
 
-    /// What stands between the two matrices of a layer.
+    /// The activation between the two matrices of a layer.
     pub fn activation(&self) -> Activation {
         let (Self::Bert(BertConfig { hidden_act: it, .. })
         | Self::DistilBert(DistilBertConfig { activation: it, .. })) = self;
         *it
     }
 
-    /// Place of the negative class, 0 or 1.
+    /// Index of the negative class, 0 or 1.
     pub fn negative(&self) -> i64 {
         let (Self::Bert(BertConfig { id2label, .. })
         | Self::DistilBert(DistilBertConfig { id2label, .. })) = self;
@@ -153,14 +156,14 @@ impl TransformerConfig {
         labels.filter(|(_, name)| is_negative(name)).map(|(id, _)| *id).next().unwrap_or(0)
     }
 
-    /// Tokens of the longest text it can read.
+    /// Largest number of tokens of a text.
     pub fn positions(&self) -> usize {
         let (Self::Bert(BertConfig { max_position_embeddings, .. })
         | Self::DistilBert(DistilBertConfig { max_position_embeddings, .. })) = self;
         *max_position_embeddings as usize
     }
 
-    /// How the parts of its arrays' names begin: `bert` or `distilbert`.
+    /// Prefix of the names of its arrays: `bert` or `distilbert`.
     pub fn prefix(&self) -> &'static str {
         match self {
             Self::Bert(_) => "bert",
@@ -173,7 +176,7 @@ fn is_negative(label: &str) -> bool {
     label == "LABEL_0" || label.to_ascii_lowercase().starts_with("neg")
 }
 
-/// The configuration given, with what it leaves out as published models have it.
+/// The given configuration; missing values are those of published models.
 fn complete<C: serde::Serialize + DeserializeOwned>(
     given: Map<String, Value>,
     published: &C,
@@ -184,8 +187,8 @@ fn complete<C: serde::Serialize + DeserializeOwned>(
     serde_json::from_value(Value::Object(all)).map_err(|error| error.to_string())
 }
 
-/// `config.json` of a classifier that began as the one in `base`: its labels are named, and
-/// Python's transformers finds its class and computes in single precision.
+/// `config.json` of a classifier trained from `base`: with named labels, the class for Python's
+/// transformers, and single precision.
 pub fn of_classifier(base: &[u8]) -> Result<Vec<u8>, String> {
     let config = TransformerConfig::parse(base)?;
     let mut all: Map<String, Value> =

@@ -1,4 +1,4 @@
-//! BERT and DistilBERT with two classes, in the folder layout of Hugging Face.
+//! BERT and DistilBERT with two classes, in Hugging Face's folder layout.
 //!
 //! **Invariant.** Padding is masked, so a row's score depends on its own tokens alone.
 //! Methods: Vaswani et al. 2017; Devlin et al. 2019; Sanh et al. 2019; the layers are
@@ -6,7 +6,7 @@
 //! formats that can carry code (a pickle is refused, never read).
 
 mod config;
-mod frozen;
+mod inference;
 mod pieces;
 mod pretrained;
 
@@ -17,7 +17,7 @@ use rust_bert::distilbert::DistilBertModelClassifier;
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor};
 
-use frozen::Frozen;
+use inference::InferenceTransformer;
 
 use super::network::{Network, Padded};
 use super::{Weights, WeightsError};
@@ -26,10 +26,10 @@ pub use config::TransformerConfig;
 pub use pieces::{WordPieces, without_names};
 pub use pretrained::Pretrained;
 
-/// First weights of a new head, as in the paper.
+/// Standard deviation of the initial weights of a new head, as in the paper.
 const HEAD_STDEV: f64 = 0.02;
 
-/// Which layers.
+/// The architecture of the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TransformerKind {
@@ -39,33 +39,33 @@ pub enum TransformerKind {
     DistilBert,
 }
 
-/// What a manifest says of a transformer; `config.json` beside it has the rest.
+/// The transformer in a manifest; `config.json` in the same folder has the other values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransformerShape {
-    /// Which layers.
+    /// The architecture of the layers.
     pub kind: TransformerKind,
-    /// How many of them.
+    /// Number of layers.
     pub layers: usize,
     /// Numbers per token.
     pub width: usize,
-    /// Heads of attention.
+    /// Attention heads.
     pub heads: usize,
     /// Token ids.
     pub vocabulary: usize,
-    /// Tokens that are read of a text, the two at its ends included.
+    /// Largest number of tokens that are read of a text, the two at its ends included.
     pub tokens_max: usize,
 }
 
 /// The layers.
 pub struct Transformer {
     shape: TransformerShape,
-    /// Place of the negative class.
+    /// Index of the negative class.
     negative: i64,
     variables: VarStore,
     layers: Layers,
-    /// The same layers as they serve; absent while they are trained.
-    frozen: Option<Frozen>,
+    /// The same layers for inference; `None` during training.
+    inference: Option<InferenceTransformer>,
 }
 
 enum Layers {
@@ -74,7 +74,7 @@ enum Layers {
 }
 
 impl Transformer {
-    /// The layers, with random first weights out of libtorch's generator: hold
+    /// The layers, with random initial weights from libtorch's generator: the caller holds
     /// [`GENERATOR`](super::GENERATOR).
     pub fn new(config: &TransformerConfig, tokens_max: usize, device: Device) -> Self {
         let variables = VarStore::new(device);
@@ -92,11 +92,11 @@ impl Transformer {
             negative: config.negative(),
             variables,
             layers,
-            frozen: None,
+            inference: None,
         }
     }
 
-    /// The layers with a pretrained body, whose head may be missing and is new then.
+    /// The layers with a pretrained body. If the body has no head, a new one is created.
     ///
     /// # Errors
     /// Arrays of the body are missing, unexpected, or have another shape.
@@ -107,7 +107,7 @@ impl Transformer {
         device: Device,
     ) -> Result<Self, WeightsError> {
         let network = Self::new(config, tokens_max, device);
-        // In the order of their names, or a seed would not give the same numbers.
+        // In the order of names, so that a seed gives the same numbers.
         let variables: BTreeMap<_, _> = network.variables.variables().into_iter().collect();
         for (name, mut tensor) in variables {
             let is_head = ["classifier.", "pre_classifier.", "bert.pooler."];
@@ -125,21 +125,22 @@ impl Transformer {
         Ok(network)
     }
 
-    /// Rounds the weights to bfloat16, to compute with.
-    pub fn halve(&mut self) {
+    /// Rounds the weights to bfloat16, in which the network then computes.
+    pub fn to_bf16(&mut self) {
         self.variables.bfloat16();
     }
 
-    /// Prepares for service with the weights there are now: faster, and no more to be trained.
-    pub fn freeze(&mut self, config: &TransformerConfig) {
-        self.frozen = Some(tch::no_grad(|| Frozen::new(config, &self.variables)));
+    /// Prepares for inference with the current weights: faster, and without training from then
+    /// on.
+    pub fn prepare_inference(&mut self, config: &TransformerConfig) {
+        self.inference = Some(tch::no_grad(|| InferenceTransformer::new(config, &self.variables)));
     }
 
     /// Logits of both classes, shape [rows, 2], in the order of the labels.
     fn classes(&self, rows: &Padded, train: bool) -> Tensor {
         let (ids, mask) = (Some(&rows.ids), rows.mask());
         let logits = match &self.layers {
-            _ if let Some(frozen) = &self.frozen => frozen.classes(rows),
+            _ if let Some(inference) = &self.inference => inference.classes(rows),
             Layers::Bert(bert) => bert.forward_t(ids, Some(&mask), None, None, None, train).logits,
             Layers::DistilBert(bert) => {
                 let output = bert.forward_t(ids, Some(&mask), None, train);
@@ -163,8 +164,7 @@ impl Network for Transformer {
         self.shape.vocabulary
     }
 
-    /// While training, `config.json` says which shares are silenced, as it does for Python's
-    /// transformers.
+    /// In training, `config.json` gives the dropout rates, as for Python's transformers.
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor {
         let classes = self.classes(rows, dropout > 0.0);
         classes.select(1, self.negative) - classes.select(1, 1 - self.negative)

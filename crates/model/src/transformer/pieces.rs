@@ -1,10 +1,10 @@
 //! Word pieces: from a text to the token ids of BERT.
 //!
-//! **Invariant.** The ids are those of Python's transformers, whose fast tokenizers are this
-//! very crate; `tokenizer.json` (or `vocab.txt`) decides, nothing else. Before it stand two
-//! replacements: mentions become `@user` and links `http`, as in TweetEval (Barbieri et
-//! al. 2020), because a name tells nothing about the next tweet. Deliberately absent:
-//! pairs of texts, and models of tokens other than word pieces.
+//! **Invariant.** The ids are those of Python's transformers, whose fast tokenizers are the
+//! same crate; only `tokenizer.json` (or `vocab.txt`) defines them. Two replacements come
+//! first: mentions become `@user` and links `http`, as in TweetEval (Barbieri et al. 2020),
+//! because a name says nothing about other tweets. Deliberately absent: pairs of texts, and
+//! tokens other than word pieces.
 
 use std::borrow::Cow;
 
@@ -17,8 +17,9 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, PostProcessor, Tokenizer, TruncationParams};
 
+use monitor_core::text::{SourceText, TEXT_BYTES_MAX, beginning, decode_entities};
+
 use crate::{Encoder, Encoding};
-use monitor_core::text::{TEXT_BYTES_MAX, beginning, decode_entities};
 
 /// Names of BERT's special tokens, by what Python's transformers calls them.
 const SPECIAL: [(&str, &str); 5] = [
@@ -37,12 +38,12 @@ impl WordPieces {
     /// Reads `tokenizer.json`; texts are cut to `tokens_max` tokens.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// A message that says what is invalid.
     pub fn parse(json: &[u8], tokens_max: usize) -> Result<Self, String> {
         Self::bounded(Tokenizer::from_bytes(json).map_err(|error| error.to_string())?, tokens_max)
     }
 
-    /// Word pieces of a `vocab.txt`, one a line, as BERT reads them.
+    /// Word pieces of a `vocab.txt`, one per line, read like BERT's.
     ///
     /// # Errors
     /// One of BERT's special tokens is missing.
@@ -61,7 +62,7 @@ impl WordPieces {
         tokenizer.with_normalizer(Some(normalizer)).map_err(|error| error.to_string())?;
         tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
         tokenizer.with_post_processor(Some(BertProcessing::new(end, start)));
-        // Written out in a text they are themselves, as in transformers.
+        // In a text, these stay whole tokens, as in transformers.
         let special: Vec<AddedToken> = (SPECIAL.iter())
             .filter(|(_, token)| tokenizer.token_to_id(token).is_some())
             .map(|(_, token)| AddedToken::from(*token, true))
@@ -72,7 +73,7 @@ impl WordPieces {
 
     fn bounded(mut tokenizer: Tokenizer, tokens_max: usize) -> Result<Self, String> {
         let ModelWrapper::WordPiece(model) = tokenizer.get_model() else {
-            return Err("its tokens are no word pieces".into());
+            return Err("its tokens are not word pieces".into());
         };
         if tokenizer.token_to_id(&model.unk_token).is_none() {
             return Err(format!("it has no {}", model.unk_token));
@@ -92,8 +93,8 @@ impl WordPieces {
         self.0.to_string(false).expect("what was read can be written").into_bytes()
     }
 
-    /// `tokenizer_config.json`, without which Python's transformers cuts no text, and puts all
-    /// in lower case.
+    /// `tokenizer_config.json`; without it, Python's transformers does not truncate texts, and
+    /// converts them to lower case.
     pub fn config_json(&self) -> Vec<u8> {
         let mut all = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -110,14 +111,14 @@ impl WordPieces {
         text
     }
 
-    /// The ids it gives are below this.
+    /// One more than the largest id.
     pub fn ids(&self) -> usize {
         self.0.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
     }
 
-    /// Token ids of a text as it stands, as `tokenizer(text, truncation=True)` has them.
+    /// Token ids of an unchanged text: those of `tokenizer(text, truncation=True)`.
     pub fn pieces(&self, text: &str) -> Encoding {
-        let encoded = self.0.encode_fast(text, true).expect("what no piece fits is unknown");
+        let encoded = self.0.encode_fast(text, true).expect("unknown words have an id");
         Encoding {
             ids: encoded.get_ids().to_vec(),
             truncated: !encoded.get_overflowing().is_empty(),
@@ -127,7 +128,8 @@ impl WordPieces {
 }
 
 impl Encoder for WordPieces {
-    fn encode(&self, text: &str) -> Encoding {
+    fn encode_text(&self, text: &SourceText<'_>) -> Encoding {
+        let text = text.raw();
         let read = beginning(text, TEXT_BYTES_MAX);
         let mut encoding = self.pieces(&without_names(&decode_entities(read)));
         encoding.truncated |= read.len() < text.len();
@@ -135,7 +137,7 @@ impl Encoder for WordPieces {
     }
 }
 
-/// Mentions become `@user`, links `http`; words are what stands between white space.
+/// Replaces mentions by `@user` and links by `http`; white space separates words.
 pub fn without_names(text: &str) -> Cow<'_, str> {
     if !(text.contains('@') || text.contains("http")) {
         return text.into();
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vocabulary_alone_will_do() {
+    fn a_vocabulary_file_is_enough() {
         let words = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nflight\n##s\nlate\n!\n";
         let check = |text: &str, lowercase, expected: &[u32], truncated| {
             let pieces = WordPieces::of_vocabulary(words, lowercase, 6).unwrap();

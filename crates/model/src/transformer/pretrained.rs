@@ -1,19 +1,22 @@
-//! A folder in the layout of Hugging Face: `config.json`, `model.safetensors` and
+//! A folder in Hugging Face's layout: `config.json`, `model.safetensors` and
 //! `tokenizer.json`, or `vocab.txt` in place of the last.
 //!
-//! **Invariant.** Nothing in such a folder is run: weights are read from safetensors, and a
-//! pickle is refused. Deliberately absent: weights in several files.
+//! **Invariant.** No code of such a folder is run: weights are read from safetensors, and a
+//! pickle is rejected. Deliberately absent: weights in several files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tch::Device;
+
+use monitor_core::hash::sha256_hex;
+
 use super::config::{self, TransformerConfig};
 use super::{Transformer, WordPieces};
 use crate::artifact::{ArtifactError, at, read_file};
-use crate::{Source, Weights, WeightsError, sha256};
-use tch::Device;
+use crate::{Source, Weights, WeightsError};
 
-/// What a training begins with.
+/// A pretrained transformer, the start of a training.
 pub struct Pretrained {
     folder: PathBuf,
     weights_path: PathBuf,
@@ -33,7 +36,7 @@ impl Pretrained {
     /// Reads the folder.
     ///
     /// # Errors
-    /// A file is missing, damaged, or of a kind that is not read.
+    /// A file is missing, damaged or not supported.
     pub fn read(folder: &Path) -> Result<Self, ArtifactError> {
         let config_path = folder.join("config.json");
         let config_json = read(&config_path)?;
@@ -55,7 +58,7 @@ impl Pretrained {
         let name = Self::name(folder);
         let source = Source {
             file: format!("{name}/{}", path.file_name().unwrap_or_default().to_string_lossy()),
-            sha256: sha256(&bytes),
+            sha256: sha256_hex(&bytes),
             about: "pretrained weights to begin with".into(),
         };
         let weights = Weights::parse(&bytes)
@@ -72,7 +75,7 @@ impl Pretrained {
         })
     }
 
-    /// What a folder is called in manifests: its last part, or, in the cache of the model hub
+    /// The name of a folder in manifests: its last part, or, in the cache of the model hub
     /// (`models--owner--name/snapshots/<commit>`), the model's name there.
     pub fn name(folder: &Path) -> String {
         let last =
@@ -90,7 +93,7 @@ impl Pretrained {
         &self.config
     }
 
-    /// Where its weights came from.
+    /// The source of its weights.
     pub fn source(&self) -> &Source {
         &self.source
     }
@@ -98,7 +101,7 @@ impl Pretrained {
     /// Its tokenizer, for texts of up to `tokens_max` tokens.
     ///
     /// # Errors
-    /// It is none, or knows more ids than the model.
+    /// It is invalid, or has more ids than the model.
     pub fn tokenizer(&self, tokens_max: usize) -> Result<WordPieces, ArtifactError> {
         let unfit = |file, reason| ArtifactError::Unfit { path: self.folder.join(file), reason };
         let (file, pieces) = match &self.tokenizer {
@@ -110,18 +113,18 @@ impl Pretrained {
         let pieces = pieces.map_err(|reason| unfit(file, reason))?;
         let (known, ids) = (self.config.shape(tokens_max).vocabulary, pieces.ids());
         if ids > known {
-            let reason = format!("it has {ids} ids, and the model of config.json {known}");
+            let reason = format!("it has {ids} ids, and the model of config.json has {known}");
             return Err(unfit(file, reason));
         }
         Ok(pieces)
     }
 
-    /// `config.json` of the classifier that it becomes.
+    /// `config.json` of the classifier that is trained from it.
     pub fn classifier_config(&self) -> Vec<u8> {
         config::of_classifier(&self.config_json).expect("it was read before")
     }
 
-    /// The layers to train, with a new head where it has none.
+    /// The layers to train, with a new head if it has none.
     ///
     /// # Errors
     /// Arrays are missing, unexpected, or have another shape than `config.json` says.
@@ -149,7 +152,7 @@ fn missing(path: PathBuf) -> ArtifactError {
     ArtifactError::Unfit { path, reason: reason.into() }
 }
 
-/// The file with the weights.
+/// The weights file.
 fn weights_file(folder: &Path) -> Result<PathBuf, ArtifactError> {
     let whole = folder.join("model.safetensors");
     if whole.exists() {
@@ -164,7 +167,7 @@ fn weights_file(folder: &Path) -> Result<PathBuf, ArtifactError> {
         [one] => return Ok(folder.join(one)),
         [] => {}
         _ => {
-            let reason = "its weights stand in several files; save them as one model.safetensors";
+            let reason = "its weights are in several files; save them as one model.safetensors";
             return Err(ArtifactError::Unfit { path: folder.into(), reason: reason.into() });
         }
     }
@@ -172,7 +175,7 @@ fn weights_file(folder: &Path) -> Result<PathBuf, ArtifactError> {
     match names.iter().find(is_pickle) {
         Some(name) => Err(ArtifactError::Unfit {
             path: folder.join(name),
-            reason: "a pickle can carry code, and is never read; save the model as \
+            reason: "a pickle can contain code and is never read; save the model as \
                      model.safetensors (Python: model.save_pretrained(folder))"
                 .into(),
         }),
@@ -180,8 +183,8 @@ fn weights_file(folder: &Path) -> Result<PathBuf, ArtifactError> {
     }
 }
 
-/// The arrays under the names of a classifier, without what only other tasks need. Old files
-/// call the arrays of a LayerNorm gamma and beta, and bodies alone have no prefix.
+/// The arrays under the names of a classifier, without the arrays of other tasks. Old files
+/// call the arrays of a LayerNorm gamma and beta; a body without a head has no prefix.
 fn named(weights: Weights, prefix: &str) -> Weights {
     let heads = ["classifier.", "pre_classifier."];
     let others =

@@ -1,4 +1,4 @@
-//! Logits of small random models, against those of Python's transformers
+//! Logits of small random models, compared with those of Python's transformers
 //! (`scripts/make-transformer-fixture`).
 
 use std::fs;
@@ -10,7 +10,7 @@ use crate::{StoredPrecision, network};
 /// Positions of the models there.
 const TOKENS_MAX: usize = 48;
 
-/// What transformers computed, of batches of ten rows as they come.
+/// The logits of transformers, for batches of ten rows in their order.
 #[derive(serde::Deserialize)]
 struct Expected {
     ids: Vec<Vec<u32>>,
@@ -26,23 +26,23 @@ fn network(name: &str) -> Transformer {
     Pretrained::read(&fixture(name)).unwrap().network(TOKENS_MAX, Device::Cpu).unwrap()
 }
 
-fn halved(name: &str) -> Transformer {
+fn in_bf16(name: &str) -> Transformer {
     let mut network = network(name);
-    network.halve();
+    network.to_bf16();
     network
 }
 
-/// As it serves.
-fn served(name: &str, half: bool) -> Transformer {
-    let mut network = if half { halved(name) } else { network(name) };
-    network.freeze(Pretrained::read(&fixture(name)).unwrap().config());
+/// Prepared for inference.
+fn for_inference(name: &str, bf16: bool) -> Transformer {
+    let mut network = if bf16 { in_bf16(name) } else { network(name) };
+    network.prepare_inference(Pretrained::read(&fixture(name)).unwrap().config());
     network
 }
 
-/// Written as models are, and read again.
+/// Written like a model file, and read again.
 fn rewritten(name: &str) -> Transformer {
     let network = network(name);
-    let bytes = network.weights().to_bytes(StoredPrecision::Half);
+    let bytes = network.weights().to_bytes(StoredPrecision::Fp16);
     network.load(Weights::parse(&bytes).unwrap()).unwrap();
     network
 }
@@ -71,25 +71,30 @@ fn logits_are_those_of_transformers() {
     };
     check("BERT", network("bert"), &bert, 1e-4);
     check("DistilBERT", network("distilbert"), &distilbert, 1e-4);
-    check("BERT in service", served("bert", false), &bert, 1e-4);
-    check("DistilBERT in service", served("distilbert", false), &distilbert, 1e-4);
-    check("a file of half precision", network("cased"), &bert, 0.01);
+    check("BERT for inference", for_inference("bert", false), &bert, 1e-4);
+    check("DistilBERT for inference", for_inference("distilbert", false), &distilbert, 1e-4);
+    check("a file in fp16", network("cased"), &bert, 0.01);
     check("written and read again", rewritten("distilbert"), &distilbert, 0.01);
-    check("BERT in bfloat16", halved("bert"), &bert, 0.1);
-    check("DistilBERT in bfloat16", halved("distilbert"), &distilbert, 0.1);
-    check("BERT in service in bfloat16", served("bert", true), &bert, 0.1);
-    check("DistilBERT in service in bfloat16", served("distilbert", true), &distilbert, 0.1);
+    check("BERT in bfloat16", in_bf16("bert"), &bert, 0.1);
+    check("DistilBERT in bfloat16", in_bf16("distilbert"), &distilbert, 0.1);
+    check("BERT for inference in bfloat16", for_inference("bert", true), &bert, 0.1);
+    check(
+        "DistilBERT for inference in bfloat16",
+        for_inference("distilbert", true),
+        &distilbert,
+        0.1,
+    );
 }
 
 #[test]
 fn neighbours_and_padding_change_nothing() {
     for name in ["bert", "distilbert"] {
         network::tests::neighbours_and_padding_change_nothing(network(name));
-        network::tests::neighbours_and_padding_change_nothing(served(name, false));
+        network::tests::neighbours_and_padding_change_nothing(for_inference(name, false));
     }
 }
 
-/// The figure of `DistilBertForSequenceClassification` for `distilbert-base-uncased`.
+/// The size of `DistilBertForSequenceClassification` for `distilbert-base-uncased`.
 #[test]
 fn distilbert_has_its_known_size() {
     let published = TransformerConfig::parse(br#"{"model_type": "distilbert"}"#).unwrap();
@@ -97,9 +102,9 @@ fn distilbert_has_its_known_size() {
     assert_eq!(network.parameters(), (66_955_010, 66_955_010));
 }
 
-/// The place of the labels in `config.json` is the place of the logits.
+/// The index of a label in `config.json` is the index of its logit.
 #[test]
-fn labels_may_be_turned() {
+fn labels_may_be_swapped() {
     let base = Pretrained::read(&fixture("bert")).unwrap();
     let config = String::from_utf8(base.classifier_config()).unwrap();
     let turned = config.replace("\"0\": \"NEGATIVE\"", "\"0\": \"POSITIVE\"");

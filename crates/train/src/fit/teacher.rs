@@ -54,7 +54,7 @@ pub(crate) fn training_targets(
         directory: request.output.clone(),
         threads: request.threads,
         device: request.device_name.clone(),
-        precision: if request.half { Precision::Half } else { Precision::Single },
+        precision: if request.half { Precision::Bf16 } else { Precision::Single },
         tokens_max: None,
     };
     let mut model = classifier::open(&options, &id)?;

@@ -1,11 +1,12 @@
-//! The layers in service: the arithmetic of rust-bert's in fewer passes over memory.
+//! The layers for inference: the arithmetic of rust-bert's layers with fewer passes over
+//! memory.
 //!
 //! Query, key and value are one matrix product; attention and GELU are libtorch's fused ones;
-//! the last layer is computed for the first token alone, which is all that the classes are
-//! read from.
+//! the last layer is computed only for the first token, because only that token determines the
+//! classes.
 //!
-//! **Invariant.** Logits are those of rust-bert's layers but for rounding; a test holds them
-//! to it. Deliberately absent: dropout and gradients; training takes rust-bert's layers.
+//! **Invariant.** Logits are those of rust-bert's layers, except rounding; a test compares
+//! them. Deliberately absent: dropout and gradients; training uses rust-bert's layers.
 
 use rust_bert::Activation;
 use tch::nn::VarStore;
@@ -14,27 +15,27 @@ use tch::{Kind, Tensor};
 use super::{TransformerConfig, TransformerKind};
 use crate::network::Padded;
 
-/// What LayerNorm adds to the variance.
+/// The constant that LayerNorm adds to the variance.
 const EPS: f64 = 1e-12;
 
-/// The layers, with their arrays as they are computed with.
-pub(super) struct Frozen {
+/// The layers, with their arrays in the form that inference needs.
+pub(super) struct InferenceTransformer {
     /// Shape [vocabulary, width].
     words: Tensor,
-    /// Of places, and of the only segment there is, shape [positions, width].
+    /// Positions plus the only segment, shape [positions, width].
     places: Tensor,
     norm: Affine,
     layers: Vec<Layer>,
     heads: i64,
     activation: fn(&Tensor) -> Tensor,
-    /// What the first token goes through on its way to the classes.
+    /// The layer between the first token and the classes.
     pooler: Affine,
     pooled: fn(&Tensor) -> Tensor,
     classifier: Affine,
 }
 
 struct Layer {
-    /// Query, key and value, one behind the other: weight [3 width, width].
+    /// Query, key and value, concatenated: weight [3 width, width].
     attention: Affine,
     out: Affine,
     attention_norm: Affine,
@@ -43,7 +44,7 @@ struct Layer {
     norm: Affine,
 }
 
-/// A weight and a bias, of a linear layer or of a LayerNorm.
+/// The weight and bias of a linear layer or of a LayerNorm.
 struct Affine {
     weight: Tensor,
     bias: Tensor,
@@ -59,7 +60,7 @@ impl Affine {
     }
 }
 
-/// Names of arrays.
+/// Names of the arrays.
 struct Names {
     layer: &'static str,
     attention: [&'static str; 3],
@@ -93,11 +94,11 @@ const DISTILBERT: Names = Names {
     pooler: "pre_classifier",
 };
 
-impl Frozen {
-    /// The layers of that configuration, with the arrays of rust-bert's.
+impl InferenceTransformer {
+    /// The layers of that configuration, with the arrays of rust-bert's layers.
     pub(super) fn new(config: &TransformerConfig, variables: &VarStore) -> Self {
         let arrays = variables.variables();
-        let array = |name: &str| arrays.get(name).expect("rust-bert has made it").detach();
+        let array = |name: &str| arrays.get(name).expect("rust-bert has created it").detach();
         let affine = |name: &str| Affine {
             weight: array(&format!("{name}.weight")),
             bias: array(&format!("{name}.bias")),
@@ -162,7 +163,7 @@ impl Frozen {
         self.classifier.linear(&first)
     }
 
-    /// One layer; for the first token alone where that is all that is read of it.
+    /// One layer; only for the first token if `first_only`.
     fn layer(&self, layer: &Layer, x: &Tensor, mask: Option<&Tensor>, first_only: bool) -> Tensor {
         let (rows, longest, width) = x.size3().expect("rows of tokens of numbers");
         let parts = layer.attention.linear(x).view([rows, longest, 3, self.heads, -1]);
@@ -198,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn computes_what_rust_bert_does() {
+    fn computes_the_logits_of_rust_bert() {
         let check = |config: serde_json::Value| {
             let name = config.to_string();
             let config = TransformerConfig::parse(name.as_bytes()).unwrap();
@@ -208,9 +209,9 @@ mod tests {
             let alike: Vec<&[u32]> = vec![&long[..9], &long[9..18]];
             for rows in [mixed, alike] {
                 let rows = Padded::new(&rows, Device::Cpu);
-                network.frozen = None;
+                network.inference = None;
                 let slow = network.logits(&rows, 0.0);
-                network.freeze(&config);
+                network.prepare_inference(&config);
                 let difference = (network.logits(&rows, 0.0) - &slow).abs().max();
                 let spread = slow.abs().max().double_value(&[]);
                 assert!(spread > 1e-3, "{name}: the test needs logits that differ");
