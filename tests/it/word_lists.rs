@@ -11,7 +11,6 @@ use monitor_model as classifier;
 use monitor_train::TrainingRequest;
 use monitor_train::data::find_word_lists;
 use monitor_train::fit::Family;
-use sha2::{Digest, Sha256};
 
 use crate::models::{request, train_as};
 use crate::support::{models_in, shared};

@@ -16,6 +16,7 @@ fn share() -> Evidence {
         observed: Counts { total: 1_120, negative: 874 },
         observed_interval: Interval { low: 0.7, high: 0.85 },
         recent_minutes: 15,
+        window_minutes: 120,
         recent: Counts { total: 30, negative: 25 },
         baseline: Counts { total: 1_980, negative: 1_089 },
         expected_share: 0.55,
