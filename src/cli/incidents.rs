@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Context;
@@ -16,7 +17,7 @@ use monitor_core::domain::{
     Acknowledgement, Cause, Evidence, Incident, IncidentId, Interval, Minute, Notified,
     ShareEvidence, Transition, silenced,
 };
-use monitor_store::{DeadNotification, Event, Silence, Store};
+use monitor_store::{DeadNotification, Event, Silence, Store, Suppressed};
 
 /// See what happened, and take it on
 ///
@@ -301,6 +302,7 @@ fn json(shown: &Shown) -> serde_json::Value {
             "who": event.who,
             "note": event.note,
             "told": event.notified,
+            "suppressed": event.suppressed,
         })
     };
     let undelivered = |dead: &DeadNotification| {
@@ -370,8 +372,23 @@ fn text(shown: &Shown) -> String {
         })
         .collect();
     out.push_str("\nhistory\n");
-    out.push_str(&aligned(&history));
+    for (line, event) in aligned(&history).lines().zip(&shown.history) {
+        writeln!(out, "{line}").expect("writing to a string cannot fail");
+        for (reason, receivers) in by_reason(&event.suppressed) {
+            writeln!(out, "    {} not notified: {reason}", receivers.join(", "))
+                .expect("writing to a string cannot fail");
+        }
+    }
     out
+}
+
+/// The receivers that were not notified, grouped by the reason.
+fn by_reason(suppressed: &[Suppressed]) -> BTreeMap<String, Vec<&str>> {
+    let mut groups = BTreeMap::<_, Vec<_>>::new();
+    for one in suppressed {
+        groups.entry(one.to_string()).or_default().push(one.receiver.as_str());
+    }
+    groups
 }
 
 /// What the verdict rests on, as names and texts.

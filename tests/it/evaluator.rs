@@ -118,7 +118,12 @@ async fn a_silence_holds_an_incident_back_until_it_ends() {
     world.store.silence(&silence).await.expect("kept");
     let evaluator = world.evaluator();
     assert_eq!(world.told(&evaluator).await, [""; 0]);
-    assert_eq!(world.acme().await.resolved, None, "it is kept all the same");
+    let incident = world.acme().await;
+    assert_eq!(incident.resolved, None, "it is kept all the same");
+    let history = world.store.events(incident.id).await.expect("events");
+    let reasons: Vec<_> = history[0].suppressed.iter().map(ToString::to_string).collect();
+    assert_eq!(reasons, ["silenced (silence 1 by ada: a launch)"]);
+    assert_eq!(history[0].suppressed[0].receiver, "hook");
     world.on_to(44).await;
     assert_eq!(
         world.told(&evaluator).await,

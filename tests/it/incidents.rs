@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use monitor_config as config;
+use monitor_core::alerting::SuppressReason;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, QuietEvidence, STREAM, Severity,
@@ -18,7 +19,7 @@ use monitor_core::domain::{
 };
 use monitor_embedded::{MailOptions, MailServer};
 use monitor_store::{
-    Decision, Delivery, Drivers, Notification, OutboxState, PostgresStore, Step, Store,
+    Decision, Delivery, Drivers, Notification, OutboxState, PostgresStore, Step, Store, Suppressed,
 };
 use serde_json::Value;
 
@@ -134,6 +135,13 @@ async fn decide(
         .iter()
         .map(|&r| Delivery { receiver: r.into(), not_before: None, group: false })
         .collect();
+    // `desk` is never notified in these tests.
+    let silenced = Suppressed {
+        receiver: "desk".into(),
+        reason: SuppressReason::Silenced,
+        detail: "silence 4 by ada: release".into(),
+    };
+    let suppressed = if transition == Transition::Opened { vec![silenced] } else { Vec::new() };
     let decision = Decision {
         brand: brand.into(),
         cause,
@@ -147,6 +155,7 @@ async fn decide(
             evidence,
             notification,
             deliveries,
+            suppressed,
         }),
     };
     store.decide(&decision).await.unwrap().expect("a step has an incident")
@@ -252,6 +261,7 @@ async fn shows_an_incident() {
 
     history
     2026-01-05 12:00  opened    warning   told chat, comms  share of acme has opened
+        desk not notified: silenced (silence 4 by ada: release)
     2026-01-05 12:10  updated   critical  told comms        share of acme has updated
     2026-01-05 13:35  resolved  critical  told chat, comms  share of acme has resolved
     ");
@@ -291,6 +301,7 @@ async fn shows_an_incident() {
 
     history
     2026-01-05 14:00  opened        critical  told comms  quiet of (stream) has opened
+        desk not notified: silenced (silence 4 by ada: release)
     (today)  acknowledged  critical  by ada      the feed is down
     ");
 
@@ -303,6 +314,10 @@ async fn shows_an_incident() {
     assert_eq!(shown["evidence"]["kind"], "quiet");
     assert_eq!(shown["evidence"]["limit_minutes"], 30);
     assert_eq!(shown["history"][0]["told"], serde_json::json!(["comms"]));
+    let reason = &shown["history"][0]["suppressed"][0];
+    assert_eq!((&reason["receiver"], &reason["reason"]), (&"desk".into(), &"silenced".into()));
+    assert_eq!(reason["detail"], "silence 4 by ada: release");
+    assert_eq!(shown["history"][1]["suppressed"], serde_json::json!([]));
     assert_eq!(shown["history"][1]["kind"], "acknowledged");
     assert_eq!(shown["history"][1]["note"], "the feed is down");
     assert_eq!(shown["silences"].as_array().unwrap().len(), 1, "the one of another brand is not");

@@ -18,7 +18,7 @@ mod postgres;
 
 pub use bounded::Bounded;
 pub use memory::MemoryStore;
-pub use monitor_core::alerting::{Delivery, Step};
+pub use monitor_core::alerting::{Delivery, Step, Suppressed};
 pub use monitor_core::domain::Silence;
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
@@ -185,6 +185,9 @@ pub struct Event {
     pub note: String,
     /// The receivers that a notification was written for.
     pub notified: Vec<String>,
+    /// The receivers that were not notified, with the reason for each. Empty for what people do,
+    /// and for steps written before reasons were stored.
+    pub suppressed: Vec<Suppressed>,
 }
 
 /// A scored tweet as it is kept.

@@ -284,7 +284,8 @@ impl Evaluator {
         };
         let occasion = Occasion { stale: false, ..occasion(severe) };
         let recipients = self.audience.recipients(&occasion);
-        self.count_suppressed(brand, &self.audience.suppressed(&occasion, &recipients));
+        let suppressed = self.audience.suppressed(&occasion, &recipients);
+        self.count_suppressed(brand, &suppressed);
         let deliveries = recipients.into_iter().map(delivery).collect();
         let notification = self.reporter.notification(
             &Subject { brand, opened, minute, severity: severe, transition, evidence },
@@ -298,6 +299,7 @@ impl Evaluator {
             evidence: *evidence,
             notification,
             deliveries,
+            suppressed,
         }))
     }
 

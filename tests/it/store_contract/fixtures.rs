@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use monitor_core::alerting::SuppressReason;
 use monitor_core::domain::{
     Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Probability,
     QuietEvidence, Score, Severity, ShareEvidence, StartAt, SurgeEvidence, TopicPartition,
@@ -10,7 +11,7 @@ use monitor_core::domain::{
 };
 use monitor_store::{
     Advance, Batch, Claim, DeadLetter, Decision, Delivery, DetectorState, Drivers, Notification,
-    OutboxRow, OutboxState, ScoredTweet, Step, Store,
+    OutboxRow, OutboxState, ScoredTweet, Step, Store, Suppressed,
 };
 use serde_json::json;
 
@@ -140,6 +141,12 @@ pub fn delivery(receiver: &str) -> Delivery {
     Delivery { receiver: receiver.into(), not_before: None, group: false }
 }
 
+/// A receiver that is not notified, with the reason.
+pub fn suppressed(receiver: &str) -> Suppressed {
+    let detail = "route office".into();
+    Suppressed { receiver: receiver.into(), reason: SuppressReason::TooMild, detail }
+}
+
 /// A decision that moves the share of `brand` from one minute to another, with a step or
 /// without; it is told to `comms` and `hook`.
 pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transition>) -> Decision {
@@ -156,6 +163,7 @@ pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transit
             evidence: evidence(Cause::Share),
             notification: notification(brand, Cause::Share, transition),
             deliveries: vec![delivery("comms"), delivery("hook")],
+            suppressed: vec![suppressed("desk")],
         }),
     }
 }

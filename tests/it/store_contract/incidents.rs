@@ -111,6 +111,7 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
         who: None,
         note: note.into(),
         notified: vec!["comms".into(), "hook".into()],
+        suppressed: vec![suppressed("desk")],
     };
     assert_eq!(
         store.events(id).await.expect("events"),
@@ -237,6 +238,7 @@ pub async fn acknowledges(store: &dyn Store) {
         who: Some(word.by.clone()),
         note: word.note.clone(),
         notified: vec![],
+        suppressed: vec![],
     };
     assert_eq!(events.len(), 4, "in order, between what was judged");
     assert_eq!(events[1..3], [event(&first), event(&second)]);

@@ -124,6 +124,14 @@ async fn unreadable_evidence_hides_no_incident() {
         Some(id),
         "and can be resolved"
     );
+    run(
+        &store,
+        r#"UPDATE incident_events SET suppressed = suppressed
+           || '[{"receiver": "hook", "reason": "of a later version", "detail": ""}]'"#,
+    )
+    .await;
+    let events = store.events(id).await.unwrap();
+    assert_eq!(events[0].suppressed, [suppressed("desk")], "unknown reasons are left out");
     open(&store, "delta", 20).await;
     run(&store, "UPDATE incidents SET cause = 'tides' WHERE brand = 'united'").await;
     assert_eq!(store.incidents(9).await.unwrap().len(), 1, "a cause of another version");
@@ -215,6 +223,7 @@ async fn a_database_of_the_first_schema_is_carried_on() {
 
     let events = async |id| {
         let events = store.events(IncidentId(id)).await.unwrap();
+        assert!(events.iter().all(|event| event.suppressed.is_empty()), "no reasons were stored");
         events.into_iter().map(|e| (e.kind, e.notified.join(" "))).collect::<Vec<_>>()
     };
     let event = |kind: &str, told: &str| (kind.to_owned(), told.to_owned());

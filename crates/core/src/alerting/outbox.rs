@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use super::suppression::Suppressed;
 use crate::domain::{Evidence, IncidentId, Minute, Severity, Transition};
 use crate::notification::{Also, Notification};
 
@@ -35,6 +36,8 @@ pub struct Step {
     pub notification: Notification,
     /// The deliveries, at most one per receiver.
     pub deliveries: Vec<Delivery>,
+    /// The receivers that are not notified, with the reason for each.
+    pub suppressed: Vec<Suppressed>,
 }
 
 /// A notification on its way to one receiver.

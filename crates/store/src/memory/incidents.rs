@@ -104,6 +104,7 @@ impl Tables {
             who: None,
             note: step.notification.reason.clone(),
             notified: step.deliveries.iter().map(|d| d.receiver.clone()).collect(),
+            suppressed: step.suppressed.clone(),
         });
         Ok(kept.incident.id)
     }
@@ -222,6 +223,7 @@ impl Tables {
             who: Some(acknowledgement.by.clone()),
             note: acknowledgement.note.clone(),
             notified: Vec::new(),
+            suppressed: Vec::new(),
         });
         Ok(true)
     }

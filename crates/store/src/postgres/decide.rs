@@ -141,8 +141,9 @@ async fn take(
     let incident = IncidentId(incident.fetch_one(&mut *connection).await?);
     notify(connection, incident, step).await?;
     sqlx::query(
-        "INSERT INTO incident_events (incident_id, kind, at, severity, note, evidence, told)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO incident_events
+             (incident_id, kind, at, severity, note, evidence, told, suppressed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(incident.0)
     .bind(step.transition.as_str())
@@ -151,6 +152,7 @@ async fn take(
     .bind(&step.notification.reason)
     .bind(evidence)
     .bind(step.deliveries.iter().map(|d| d.receiver.as_str()).collect::<Vec<_>>())
+    .bind(Json(&step.suppressed))
     .execute(connection)
     .await?;
     Ok(incident)

@@ -10,7 +10,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
 use super::PostgresStore;
-use crate::{Event, Silence, StoreError};
+use crate::{Event, Silence, StoreError, Suppressed};
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Evidence, Incident, IncidentId, Interval, LagEvidence, Minute,
     QuietEvidence, Severity, ShareEvidence, SurgeEvidence,
@@ -74,9 +74,17 @@ pub(super) async fn events(
                 who: row.try_get("who")?,
                 note: row.try_get("note")?,
                 notified: row.try_get("told")?,
+                suppressed: suppressed(row)?,
             })
         })
         .collect()
+}
+
+/// Reasons that this version does not know are left out.
+fn suppressed(row: &PgRow) -> Result<Vec<Suppressed>, StoreError> {
+    let stored: Option<Json<Vec<serde_json::Value>>> = row.try_get("suppressed")?;
+    let stored = stored.map(|Json(stored)| stored).unwrap_or_default();
+    Ok(stored.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect())
 }
 
 pub(super) async fn acknowledge(
