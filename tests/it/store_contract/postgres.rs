@@ -100,6 +100,27 @@ async fn a_notification_that_a_sender_holds_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_held_notification_that_a_sender_locks_is_waited_for() {
+    let store = fresh().await;
+    let held = monitor_store::Delivery { not_before: Some(noon()), ..delivery("comms") };
+    let opened = decision("united", None, 10, Some(Transition::Opened));
+    decide(&store, told_to(opened, vec![held])).await;
+    let mut sender = store.pool().begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM outbox FOR UPDATE").execute(&mut *sender).await.unwrap();
+    let updated = decision("united", Some(10), 11, Some(Transition::Updated));
+    let updated = told_to(updated, vec![delivery("comms")]);
+    let deciding = decide(&store, updated);
+    tokio::pin!(deciding);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut deciding).await;
+    assert!(early.is_err(), "it waits for the sender");
+    sender.rollback().await.unwrap();
+    deciding.await;
+    let before_noon = noon() - chrono::TimeDelta::hours(1);
+    let due = store.outbox_lease(before_noon, Duration::from_secs(9), 9, &[]).await.unwrap();
+    assert_eq!(due.len(), 2, "the held opening is due at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unreadable_evidence_hides_no_incident() {
     let store = fresh().await;
     let id = open(&store, "united", 10).await;

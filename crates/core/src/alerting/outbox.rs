@@ -118,8 +118,8 @@ pub struct OutboxPlan {
 
 /// Plans the outbox writes of `step`. `threads` has the thread of each receiver that was
 /// notified of the incident before. `pending` are the pending rows that may matter, by number:
-/// all of these threads, and all that deliveries with `group` could join. Rows that a sender
-/// holds may be missing.
+/// all held rows of these threads, and those that deliveries with `group` could join. Joinable
+/// rows that a sender locks may be missing.
 pub fn plan(
     step: &Step,
     incident: IncidentId,

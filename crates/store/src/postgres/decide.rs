@@ -160,8 +160,7 @@ async fn take(
 
 /// Carries out the plan of what a step writes to the outbox, and records who was notified.
 ///
-/// The pending rows are locked until the transaction ends. Rows that a sender is leasing at this
-/// moment are skipped: they are due and on their way, so the plan would not change them.
+/// The pending rows stay locked until the transaction ends.
 async fn notify(
     connection: &mut PgConnection,
     incident: IncidentId,
@@ -222,31 +221,54 @@ async fn notify(
     Ok(())
 }
 
-/// Locks the pending rows that the plan may change: those of the incident's threads, and those
-/// that a delivery could join.
+/// Locks the pending rows that the plan may change.
+///
+/// Held rows of the incident's threads are waited for: if the sender that locks one does not send
+/// it, it must become due. Rows that a delivery could join are skipped while they are locked: a
+/// row that is being sent must not change.
 async fn pending_rows(
     connection: &mut PgConnection,
     step: &Step,
     threads: &BTreeMap<String, String>,
 ) -> Result<Vec<PendingRow>, StoreError> {
-    let grouped = step.deliveries.iter().filter(|delivery| delivery.group);
-    let grouped: Vec<_> = grouped.map(|delivery| delivery.receiver.as_str()).collect();
-    let threads: Vec<_> = threads.values().map(String::as_str).collect();
+    let mut held = (Vec::new(), Vec::new());
+    let mut joining = Vec::new();
+    for delivery in &step.deliveries {
+        let receiver = delivery.receiver.as_str();
+        match threads.get(receiver) {
+            Some(thread) if delivery.not_before.is_none() => {
+                held.0.push(thread.as_str());
+                held.1.push(receiver);
+            }
+            None if delivery.group => joining.push(receiver),
+            _ => {}
+        }
+    }
     let rows = sqlx::query(
-        "SELECT id, key, receiver, coalesce(thread, '') AS thread,
+        "WITH held AS MATERIALIZED (
+             SELECT * FROM outbox
+             WHERE state = 'pending' AND attempts = 0 AND due_at > '-infinity'
+               AND (thread, receiver) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+             ORDER BY id FOR UPDATE
+         ), joinable AS MATERIALIZED (
+             SELECT * FROM outbox
+             WHERE state = 'pending' AND attempts = 0 AND transition = 'opened'
+               AND receiver = ANY ($3)
+             ORDER BY id FOR UPDATE SKIP LOCKED
+         )
+         SELECT id, key, receiver, coalesce(thread, '') AS thread,
                 nullif(due_at, '-infinity') AS due_at, attempts,
                 last_error IS NOT NULL AS failed, coalesce(transition, '') AS transition,
                 notification ->> 'test' IS DISTINCT FROM 'false' AS test,
                 coalesce((notification ->> 'incident_id')::bigint, 0) AS incident_id,
                 CASE WHEN jsonb_typeof(notification -> 'also') = 'array'
                      THEN jsonb_array_length(notification -> 'also') END AS also
-         FROM outbox
-         WHERE state = 'pending' AND attempts = 0
-           AND (thread = ANY ($1) OR (receiver = ANY ($2) AND transition = 'opened'))
-         ORDER BY id FOR UPDATE SKIP LOCKED",
+         FROM (SELECT * FROM held UNION ALL SELECT * FROM joinable) AS rows
+         ORDER BY id",
     )
-    .bind(threads)
-    .bind(grouped)
+    .bind(held.0)
+    .bind(held.1)
+    .bind(joining)
     .fetch_all(connection)
     .await?;
     rows.iter()
