@@ -1,4 +1,4 @@
-//! What a decision rests on, and what is written when it has been taken.
+//! Reads the detector state that a decision starts from, and writes the decision.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ pub(super) async fn detector_state(
     cause: Cause,
 ) -> Result<Option<DetectorState>, StoreError> {
     let mut tx = store.pool.begin().await?;
-    // Read first: whoever moves on between this and what follows moves `judged`, and has the
-    // decision refused.
+    // Read first: if another daemon decides between this query and the next ones, it changes
+    // `judged`, and the decision based on this state is refused.
     let Some(row) =
         sqlx::query("SELECT judged, state FROM watches WHERE brand = $1 AND cause = $2")
             .bind(brand)
@@ -36,7 +36,7 @@ pub(super) async fn detector_state(
     .fetch_optional(&mut *tx)
     .await?;
     let open = open.as_ref().map(read_incident).transpose()?.flatten();
-    let told = sqlx::query(
+    let notified = sqlx::query(
         r#"SELECT receiver, told_at, severity FROM incident_receivers
            WHERE incident_id = $1 ORDER BY receiver COLLATE "C""#,
     )
@@ -48,7 +48,7 @@ pub(super) async fn detector_state(
         evaluated: Minute::of(row.try_get("judged")?),
         state: row.try_get("state")?,
         open,
-        notified: told
+        notified: notified
             .iter()
             .map(|row| {
                 Ok(Notified {
@@ -68,14 +68,14 @@ pub(super) async fn decide(
     let mut tx = store.pool.begin().await?;
     advance(&mut tx, decision).await?;
     let id = match &decision.step {
-        Some(step) => Some(take(&mut tx, decision, step).await?),
+        Some(step) => Some(write_step(&mut tx, decision, step).await?),
         None => None,
     };
     tx.commit().await?;
     Ok(id)
 }
 
-/// Moves the watch on, if nobody else has.
+/// Advances the detector state, unless another daemon has done so.
 async fn advance(connection: &mut PgConnection, decision: &Decision) -> Result<(), StoreError> {
     let moved = match decision.evaluated_before {
         None => sqlx::query(
@@ -103,8 +103,8 @@ async fn advance(connection: &mut PgConnection, decision: &Decision) -> Result<(
     }
 }
 
-/// Writes a step: the incident, what its receivers are told, and its event.
-async fn take(
+/// Writes a step: the incident, its notifications and its event.
+async fn write_step(
     connection: &mut PgConnection,
     decision: &Decision,
     step: &Step,
@@ -158,7 +158,7 @@ async fn take(
     Ok(incident)
 }
 
-/// Carries out the plan of what a step writes to the outbox, and records who was notified.
+/// Writes the planned notifications of a step to the outbox, and records who was notified.
 ///
 /// The pending rows stay locked until the transaction ends.
 async fn notify(

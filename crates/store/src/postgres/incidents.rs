@@ -1,8 +1,8 @@
 //! Incidents, their histories, and silences.
 //!
-//! Evidence that cannot be read, which only another hand can have written, must neither hide
-//! an incident nor have a second one opened beside it: it is answered empty, and the log says
-//! so. An incident of a cause that this version does not know is left out.
+//! Unreadable evidence (Monitor never writes any) must not hide an incident, or a second one
+//! would be opened: it is replaced by empty evidence, and logged. An incident of a cause that
+//! this version does not know is left out.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -165,7 +165,7 @@ pub(super) async fn end_silence(
     Ok(ended.rows_affected() == 1)
 }
 
-/// `None` where the cause is one that this version does not know.
+/// `None` if this version does not know the cause.
 pub(super) fn read_incident(row: &PgRow) -> Result<Option<Incident>, StoreError> {
     let id: i64 = row.try_get("id")?;
     let word: String = row.try_get("cause")?;
@@ -201,7 +201,7 @@ pub(super) fn read_incident(row: &PgRow) -> Result<Option<Incident>, StoreError>
     }))
 }
 
-/// Stands where the evidence cannot be read.
+/// Replaces unreadable evidence.
 fn no_evidence(cause: Cause, opened: Minute) -> Evidence {
     match cause {
         Cause::Share => Evidence::Share(ShareEvidence {
@@ -236,7 +236,7 @@ fn no_evidence(cause: Cause, opened: Minute) -> Evidence {
     }
 }
 
-/// A word that this version does not know counts as the worst.
+/// A severity that this version does not know counts as the worst.
 pub(super) fn severity(row: &PgRow) -> Result<Severity, StoreError> {
     let word: String = row.try_get("severity")?;
     Ok(Severity::parse(&word).unwrap_or(Severity::Critical))
