@@ -53,11 +53,11 @@ struct List {
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 
-    /// Only incidents of this brand, or of "(stream)"
+    /// Only this brand, or "(stream)"
     #[arg(long)]
     brand: Option<String>,
 
-    /// Only incidents of this cause
+    /// Only this cause
     #[arg(long, value_parser = causes())]
     cause: Option<Cause>,
 

@@ -431,8 +431,8 @@ async fn adds_lists_and_ends_silences() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requeues_dead_notifications() {
     let (store, settings) = empty().await;
-    let told = ["chat", "comms", "pager"];
-    decide(&store, "acme", share(), Severity::Warning, (Transition::Opened, 0), &told).await;
+    let receivers = ["chat", "comms", "pager"];
+    decide(&store, "acme", share(), Severity::Warning, (Transition::Opened, 0), &receivers).await;
     let make_dead = async || {
         let rows = store.outbox_lease(now(), Duration::from_secs(60), 99, &[]).await.unwrap();
         for row in &rows {
@@ -638,7 +638,7 @@ fn try_hook(settings: &[String]) -> (bool, String) {
     (ok, output)
 }
 
-/// What HTTP clients take a proxy from, unless told not to.
+/// The variables from which HTTP clients take a proxy by default.
 const PROXIES: [&str; 6] =
     ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
@@ -738,8 +738,8 @@ fn prints_help() {
           --open             Only open incidents
           --all              All incidents, without a limit
           --set <KEY=VALUE>  Set one value, such as `kafka.topic=tweets`; may be repeated
-          --brand <BRAND>    Only incidents of this brand, or of "(stream)"
-          --cause <CAUSE>    Only incidents of this cause [possible values: share, surge, quiet, lag]
+          --brand <BRAND>    Only this brand, or "(stream)"
+          --cause <CAUSE>    Only this cause [possible values: share, surge, quiet, lag]
           --limit <N>        At most this many [default: 20]
           --json             Print JSON: a list of objects with id, brand, cause, severity, state,
                              opened_at, resolved_at, acknowledged and evidence
