@@ -1,4 +1,4 @@
-mod made;
+mod test_notification;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ use monitor_core::domain::{Cause, STREAM, Severity, Transition};
 use monitor_notify::{self as notify, Outcome};
 use monitor_store::{OutboxRow, Store};
 
-/// See who hears of what, try a receiver out, and send again what could not be sent
+/// Show who is notified, test a receiver, and requeue dead notifications
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -30,46 +30,46 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show who would hear of something, when, by which route, and why the others would not
+    /// Show who would be notified, when, by which route, and why the others would not
     ///
-    /// Sends nothing, and asks neither database nor receivers, so silences are not looked at.
+    /// Sends nothing, and reads only the settings, so silences are not considered.
     Route(RouteArgs),
     /// Send a receiver a notification that is marked as a test
     ///
-    /// It goes the way of real ones, by the same code. Prints what came of it, and ends with
-    /// status 1 where the receiver, or anybody of it, did not take it.
+    /// Uses the code of real notifications. Prints the result, and ends with status 1 if the
+    /// receiver, or one of its addresses, did not accept it.
     Test(Test),
-    /// List the notifications that were given up, oldest first
+    /// List the dead notifications, oldest first
     ///
-    /// A notification is given up when its receiver refuses it for good, or after
+    /// A notification is dead when its receiver has rejected it permanently, or after
     /// delivery.attempts_max attempts.
     Dead(Dead),
-    /// Have notifications that were given up sent again
+    /// Requeue dead notifications
     ///
-    /// They go out under their old keys, so that a receiver that has one after all can tell.
-    /// `monitor run` sends them; this only puts them back into its outbox.
+    /// They keep their keys, so that a receiver that already has one can drop the repeat. This
+    /// puts them back into the outbox; `monitor run` sends them.
     Retry(Retry),
 }
 
 #[derive(Debug, clap::Args)]
 struct RouteArgs {
-    /// Of which brand, or "(stream)" [default: each, or what the cause is about]
+    /// The brand, or "(stream)" [default: all brands, or "(stream)" if the cause is about it]
     #[arg(long)]
     brand: Option<String>,
 
-    /// Of which cause; quiet and lag are about "(stream)" [default: share, of the stream quiet]
+    /// The cause; quiet and lag are about "(stream)" [default: share, for the stream quiet]
     #[arg(long, value_parser = causes())]
     cause: Option<Cause>,
 
-    /// How bad [default: warning, of the stream critical]
+    /// The severity [default: warning, for the stream critical]
     #[arg(long, value_parser = severities())]
     severity: Option<Severity>,
 
-    /// In which step of an incident's life
+    /// The step of the incident
     #[arg(long, default_value = "opened", value_parser = transitions())]
     transition: Transition,
 
-    /// At what time: RFC 3339, or such as "2026-01-05 21:00" in UTC [default: now]
+    /// The time: RFC 3339, or "2026-01-05 21:00" in UTC [default: now]
     #[arg(long, value_name = "TIME", value_parser = time)]
     at: Option<DateTime<Utc>>,
 
@@ -81,14 +81,14 @@ struct RouteArgs {
 
 #[derive(Debug, clap::Args)]
 struct Test {
-    /// Which receiver
+    /// The receiver
     #[arg(long, value_name = "NAME")]
     receiver: String,
 }
 
 #[derive(Debug, clap::Args)]
 struct Dead {
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u32,
 
@@ -100,15 +100,15 @@ struct Dead {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Retry {
-    /// One, by its number
+    /// One notification, by its number
     #[arg(long, value_name = "N")]
     id: Option<i64>,
 
-    /// All of a receiver
+    /// All dead notifications of a receiver
     #[arg(long, value_name = "NAME")]
     receiver: Option<String>,
 
-    /// All of them
+    /// All dead notifications
     #[arg(long)]
     all: bool,
 }
@@ -135,7 +135,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     }
 }
 
-/// Whether a receiver hears of a step, and why.
+/// Whether a receiver is notified of a step, and why.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     brand: &'a str,
@@ -169,8 +169,7 @@ fn route(args: &RouteArgs, settings: &Settings) -> anyhow::Result<()> {
     ensure!(!brands.is_empty(), "no brands are configured: add [brands.<name>] to the settings");
     ensure!(
         !settings.receivers.is_empty(),
-        "no receivers are configured, so nobody hears of anything: add [receivers.<name>] to the \
-         settings"
+        "no receivers are configured, so nobody is notified: add [receivers.<name>] to the settings"
     );
     let routes = pipeline::routes(settings);
     let mut blocks = Vec::new();
@@ -191,7 +190,7 @@ fn route(args: &RouteArgs, settings: &Settings) -> anyhow::Result<()> {
         let at = when(at);
         writeln!(out, "{separator}{brand}: {cause}, {severity}, {transition} at {at}")?;
         let rows = block.iter().map(|answer| {
-            let verb = if answer.hears { "hears" } else { "does not hear" };
+            let verb = if answer.hears { "notified" } else { "not notified" };
             vec![answer.receiver.to_owned(), verb.to_owned(), answer.why.clone()]
         });
         out.push_str(&aligned(&rows.collect::<Vec<_>>()));
@@ -199,7 +198,7 @@ fn route(args: &RouteArgs, settings: &Settings) -> anyhow::Result<()> {
     print(&out)
 }
 
-/// Whether each receiver hears of a step, by receiver.
+/// Whether each receiver is notified of a step, by receiver.
 fn answers<'a>(
     routes: &[Route],
     settings: &'a Settings,
@@ -207,13 +206,13 @@ fn answers<'a>(
     at: DateTime<Utc>,
 ) -> Vec<Answer<'a>> {
     let receivers: Vec<_> = settings.receivers.keys().cloned().collect();
-    let told = alerting::route(routes, &receivers, brand, cause, severity, transition, at);
+    let recipients = alerting::route(routes, &receivers, brand, cause, severity, transition, at);
     let answer = |receiver: &'a String| {
-        let told = told.iter().find(|told| told.receiver == *receiver);
-        let why = match told {
-            Some(told) => match &told.route {
-                Some(route) => format!("{}; route {route}", told.when),
-                None => format!("{}; there are no routes", told.when),
+        let recipient = recipients.iter().find(|recipient| recipient.receiver == *receiver);
+        let why = match recipient {
+            Some(recipient) => match &recipient.route {
+                Some(route) => format!("{}; route {route}", recipient.when),
+                None => format!("{}; there are no routes", recipient.when),
             },
             None => why_not(routes, receiver, |route| {
                 route.evaluate(brand, cause, severity, transition, at).err()
@@ -226,9 +225,9 @@ fn answers<'a>(
             transition: transition.as_str(),
             at,
             receiver,
-            hears: told.is_some(),
-            route: told.and_then(|told| told.route.clone()),
-            not_before: told.and_then(|told| told.when.not_before()),
+            hears: recipient.is_some(),
+            route: recipient.and_then(|recipient| recipient.route.clone()),
+            not_before: recipient.and_then(|recipient| recipient.when.not_before()),
             why,
         }
     };
@@ -238,11 +237,11 @@ fn answers<'a>(
 fn why_not(
     routes: &[Route],
     receiver: &String,
-    not_told: impl Fn(&Route) -> Option<alerting::NotTold>,
+    mismatch: impl Fn(&Route) -> Option<alerting::RouteMismatch>,
 ) -> String {
     let named = routes.iter().filter(|route| route.receivers.contains(receiver));
     let reasons: Vec<_> =
-        named.filter_map(|r| Some(format!("route {}: {}", r.name, not_told(r)?))).collect();
+        named.filter_map(|r| Some(format!("route {}: {}", r.name, mismatch(r)?))).collect();
     if reasons.is_empty() { "no route names it".into() } else { reasons.join("; ") }
 }
 
@@ -254,12 +253,12 @@ fn test(name: &str, settings: &Settings) -> anyhow::Result<()> {
     let only = BTreeMap::from([(name.to_owned(), receiver.clone())]);
     let notifiers = notify::notifiers(&only, settings.delivery)?;
     let notifier = notifiers.get(name).expect("each receiver has a notifier");
-    // As no other test has it, or the receiver would take this one for its repeat.
+    // Unique, or the receiver would drop this test as a repeat of an earlier one.
     let key = format!("test-{}-{name}", now.timestamp_millis());
     let brand = settings.brands.keys().next().map_or("acme", String::as_str);
     let row = OutboxRow {
         id: 0,
-        notification: made::notification(name, brand, &key, public_url, now),
+        notification: test_notification::build(name, brand, &key, public_url, now),
         key,
         receiver: name.to_owned(),
         attempts: 1,
@@ -268,17 +267,20 @@ fn test(name: &str, settings: &Settings) -> anyhow::Result<()> {
     let outcome = tokio::runtime::Runtime::new()?
         .block_on(async { tokio::time::timeout(limit, notifier.notify(&row, now)).await });
     match outcome {
-        Ok(Outcome::Sent) => print(&format!("{name} took the test notification {}\n", row.key)),
+        Ok(Outcome::Sent) => print(&format!("{name} accepted the test notification {}\n", row.key)),
         Ok(Outcome::Partly { reason, .. }) => {
-            bail!("{name} took the test notification {}, but not for all: {reason}", row.key)
+            bail!(
+                "{name} accepted the test notification {}, but not for all addresses: {reason}",
+                row.key
+            )
         }
-        Ok(Outcome::Permanent { reason }) => bail!("{name} refused it for good: {reason}"),
+        Ok(Outcome::Permanent { reason }) => bail!("{name} rejected it permanently: {reason}"),
         Ok(Outcome::Retry { reason, .. }) => {
-            bail!("{name} did not take it (a real one would be tried again): {reason}")
+            bail!("{name} did not accept it (a real one would be retried): {reason}")
         }
         Err(_) => bail!(
-            "{name} did not answer within {} ms (delivery.timeout_ms); a real one would be tried \
-             again",
+            "{name} did not answer within {} ms (delivery.timeout_ms); a real one would be \
+             retried",
             limit.as_millis()
         ),
     }
@@ -309,9 +311,9 @@ fn dead(args: &Dead, settings: &Settings) -> anyhow::Result<()> {
         return print_json(&json.collect::<Vec<_>>());
     }
     if dead.is_empty() {
-        return print("no notification was given up\n");
+        return print("no dead notifications\n");
     }
-    let header = ["id", "receiver", "given up", "attempts", "key", "last error"];
+    let header = ["id", "receiver", "dead since", "attempts", "key", "last error"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(dead.into_iter().map(|dead| {
         let attempts = dead.attempts.to_string();
@@ -322,13 +324,10 @@ fn dead(args: &Dead, settings: &Settings) -> anyhow::Result<()> {
 }
 
 fn retry(args: &Retry, settings: &Settings) -> anyhow::Result<()> {
-    let revived =
+    let requeued =
         with_store(settings, async |store| store.requeue(args.id, args.receiver.as_deref()).await)?;
-    ensure!(
-        revived > 0,
-        "no such notification was given up: `monitor alert dead` shows those that were"
-    );
+    ensure!(requeued > 0, "no such dead notification: `monitor alert dead` lists them");
     let them =
-        if revived == 1 { "1 notification".into() } else { format!("{revived} notifications") };
+        if requeued == 1 { "1 notification".into() } else { format!("{requeued} notifications") };
     print(&format!("{them} will be sent again by `monitor run`\n"))
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Context;
@@ -16,13 +17,13 @@ use monitor_core::domain::{
     Acknowledgement, Cause, Evidence, Incident, IncidentId, Interval, Minute, Notified,
     ShareEvidence, Transition, silenced,
 };
-use monitor_store::{DeadNotification, Event, Silence, Store};
+use monitor_store::{DeadNotification, Event, Silence, Store, Suppressed};
 
-/// See what happened, and take it on
+/// List, show and acknowledge incidents
 ///
-/// There is at most one open incident for a brand and cause. It opens, is updated while it goes
-/// on or as it gets worse, and is resolved; all that is kept in Postgres. Times are UTC, of
-/// brands in event time: when the tweets were written.
+/// A brand and cause have at most one open incident. It opens, is updated while it lasts or gets
+/// worse, and is resolved; its history is stored in Postgres. Times are UTC. Times of brands are
+/// event time: when the tweets were written.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -33,34 +34,34 @@ pub struct Args {
 enum Command {
     /// List incidents, newest first
     List(List),
-    /// Show an incident: its evidence, its history, and who was told
+    /// Show an incident: its evidence, its history, and who was notified and who was not
     Show(Show),
-    /// Take an incident on
+    /// Acknowledge an incident
     ///
-    /// It is not repeated any more, unless it gets worse; that it is resolved is told all the
-    /// same. Whoever acknowledges it last has it.
+    /// It is not repeated, unless it gets worse. Its end is still notified. A later
+    /// acknowledgement replaces an earlier one.
     Ack(Ack),
 }
 
 #[derive(Debug, clap::Args)]
 struct List {
-    /// Those that are open
+    /// Only open incidents
     #[arg(long)]
     open: bool,
 
-    /// All, however many
+    /// All incidents, without a limit
     #[arg(long, conflicts_with = "limit")]
     all: bool,
 
-    /// Those of one brand, or of "(stream)"
+    /// Only this brand, or "(stream)"
     #[arg(long)]
     brand: Option<String>,
 
-    /// Those of one cause
+    /// Only this cause
     #[arg(long, value_parser = causes())]
     cause: Option<Cause>,
 
-    /// At most so many
+    /// At most this many
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
 
@@ -75,8 +76,8 @@ struct Show {
     /// The incident's number
     id: i64,
 
-    /// Print JSON: what `list --json` has of it, with history, silences, undelivered and
-    /// now (for each receiver whether it is notified next, and why not)
+    /// Print JSON: the object of `list --json` with history, silences, undelivered and now (for
+    /// each receiver whether it is notified next, and why not)
     #[arg(long)]
     json: bool,
 }
@@ -86,11 +87,11 @@ struct Ack {
     /// The incident's number
     id: i64,
 
-    /// Who takes it on
+    /// Who acknowledges it
     #[arg(long, value_name = "WHO", env = "USER", hide_env_values = true)]
     by: String,
 
-    /// What to tell the others
+    /// A note for the others
     #[arg(long, value_name = "TEXT", default_value = "")]
     note: String,
 }
@@ -152,13 +153,13 @@ fn state(incident: &Incident) -> &'static str {
     }
 }
 
-/// Incidents that are looked at for a list, at most.
-const LOOKED_AT_MAX: u32 = 10_000;
+/// Incidents that are read for a list, at most.
+const READ_MAX: u32 = 10_000;
 
 fn list(args: &List, settings: &Settings) -> anyhow::Result<()> {
-    let mut incidents = with_store(settings, async |store| store.incidents(LOOKED_AT_MAX).await)?;
+    let mut incidents = with_store(settings, async |store| store.incidents(READ_MAX).await)?;
     if let Some(brand) = &args.brand {
-        // Those of the past too, which the settings may no longer have.
+        // Also brands of past incidents that the settings no longer have.
         let mut known = super::known_brands(settings);
         known.extend(incidents.iter().map(|incident| incident.brand.as_str()));
         known.sort_unstable();
@@ -176,9 +177,10 @@ fn list(args: &List, settings: &Settings) -> anyhow::Result<()> {
         return print_json(&incidents.iter().map(IncidentJson::of).collect::<Vec<_>>());
     }
     if incidents.is_empty() {
-        return print("there are no such incidents\n");
+        return print("no incidents found\n");
     }
-    let header = ["id", "brand", "cause", "severity", "state", "opened", "resolved", "taken on by"];
+    let header =
+        ["id", "brand", "cause", "severity", "state", "opened", "resolved", "acknowledged by"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for incident in &incidents {
         let by = incident.acknowledged.as_ref().map(|acknowledged| acknowledged.by.clone());
@@ -195,33 +197,33 @@ fn list(args: &List, settings: &Settings) -> anyhow::Result<()> {
     }
     let mut out = aligned(&rows);
     if left_out > 0 {
-        writeln!(out, "{left_out} older: list them with --all")?;
+        writeln!(out, "{left_out} older incidents: list them with --all")?;
     }
     print(&out)
 }
 
-/// What `show` has to say.
+/// What `show` prints.
 struct Shown {
     incident: Incident,
     history: Vec<Event>,
     silences: Vec<Silence>,
     undelivered: Vec<DeadNotification>,
-    /// For each receiver, what holds now; empty once the incident is resolved.
+    /// For each receiver, whether it is notified next; empty once the incident is resolved.
     now: Vec<ReceiverNow>,
 }
 
-/// What a receiver gets if the incident goes on unchanged.
+/// Whether a receiver is notified if the incident goes on unchanged.
 #[derive(Debug, Serialize)]
 struct ReceiverNow {
     receiver: String,
     /// Whether the next evaluation notifies it.
     notified: bool,
-    /// Why it is not notified, or by which route it is.
+    /// Why it is not notified, or `due`.
     reason: String,
     detail: String,
 }
 
-/// Computes what holds now for each receiver of an open incident.
+/// Whether each receiver of an open incident is notified next, and why not.
 fn receivers_now(
     audience: &Audience,
     incident: &Incident,
@@ -261,7 +263,7 @@ fn receivers_now(
     all
 }
 
-/// Dead notifications that are looked through.
+/// Dead notifications that are searched, at most.
 const DEAD_MAX: u32 = 10_000;
 
 fn show(args: &Show, settings: &Settings) -> anyhow::Result<()> {
@@ -289,7 +291,7 @@ fn show(args: &Show, settings: &Settings) -> anyhow::Result<()> {
 }
 
 fn unknown(id: IncidentId) -> String {
-    format!("there is no incident {id}: `monitor incidents list --all` shows those there are")
+    format!("there is no incident {id}: `monitor incidents list --all` lists all incidents")
 }
 
 fn json(shown: &Shown) -> serde_json::Value {
@@ -301,6 +303,7 @@ fn json(shown: &Shown) -> serde_json::Value {
             "who": event.who,
             "note": event.note,
             "told": event.notified,
+            "suppressed": event.suppressed,
         })
     };
     let undelivered = |dead: &DeadNotification| {
@@ -337,7 +340,7 @@ fn text(shown: &Shown) -> String {
     }
     if let Some(Acknowledgement { at, by, note }) = &incident.acknowledged {
         let note = if note.is_empty() { String::new() } else { format!(": {note}") };
-        line("taken on", format!("by {by}, {}{note}", when(*at)));
+        line("acknowledged", format!("by {by}, {}{note}", when(*at)));
     }
     for (name, text) in evidence(&incident.evidence) {
         line(name, text);
@@ -360,44 +363,58 @@ fn text(shown: &Shown) -> String {
         .history
         .iter()
         .map(|event| {
-            let told = match (&event.who, event.notified.is_empty()) {
+            let notified = match (&event.who, event.notified.is_empty()) {
                 (Some(who), _) => format!("by {who}"),
-                (None, true) => "told nobody".into(),
-                (None, false) => format!("told {}", event.notified.join(", ")),
+                (None, true) => "notified nobody".into(),
+                (None, false) => format!("notified {}", event.notified.join(", ")),
             };
             let severity = event.severity.as_str().to_owned();
-            vec![when(event.at), event.kind.clone(), severity, told, event.note.clone()]
+            vec![when(event.at), event.kind.clone(), severity, notified, event.note.clone()]
         })
         .collect();
     out.push_str("\nhistory\n");
-    out.push_str(&aligned(&history));
+    for (line, event) in aligned(&history).lines().zip(&shown.history) {
+        writeln!(out, "{line}").expect("writing to a string cannot fail");
+        for (reason, receivers) in by_reason(&event.suppressed) {
+            writeln!(out, "    {} not notified: {reason}", receivers.join(", "))
+                .expect("writing to a string cannot fail");
+        }
+    }
     out
 }
 
-/// What the verdict rests on, as names and texts.
+/// The receivers that were not notified, grouped by the reason.
+fn by_reason(suppressed: &[Suppressed]) -> BTreeMap<String, Vec<&str>> {
+    let mut groups = BTreeMap::<_, Vec<_>>::new();
+    for one in suppressed {
+        groups.entry(one.to_string()).or_default().push(one.receiver.as_str());
+    }
+    groups
+}
+
+/// The evidence, as names and texts.
 fn evidence(evidence: &Evidence) -> Vec<(&'static str, String)> {
     let statistic =
-        |statistic: f64, threshold: f64| format!("{statistic:.2}, alarms from {threshold:.2}");
+        |statistic: f64, threshold: f64| format!("{statistic:.2}, alerts from {threshold:.2}");
     match evidence {
         Evidence::Share(e) => share(e),
         Evidence::Surge(e) => vec![
             ("observed", format!("{} tweets since {}", e.observed, when(e.since.start()))),
-            ("expected", format!("{:.0} tweets in as long a time", e.expected)),
+            ("expected", format!("{:.0} tweets in the same time", e.expected)),
             ("statistic", statistic(e.statistic, e.threshold)),
         ],
         Evidence::Quiet(e) => {
-            let last =
-                e.last.map_or("no record ever".into(), |at| format!("last one {}", when(at)));
+            let last = e.last.map_or("none before".into(), |at| format!("last one {}", when(at)));
             let tweets = e.expected_tweets;
             vec![
                 ("observed", format!("no record in {} minutes, {last}", e.minutes)),
                 ("expected", format!("{tweets:.0} tweets in that time")),
-                ("alarms from", format!("{} minutes", e.limit_minutes)),
+                ("alerts from", format!("{} minutes", e.limit_minutes)),
             ]
         }
         Evidence::Lag(e) => vec![
             ("observed", format!("{} minutes behind the stream", e.behind_minutes)),
-            ("alarms from", format!("{} minutes", e.limit_minutes)),
+            ("alerts from", format!("{} minutes", e.limit_minutes)),
         ],
     }
 }
@@ -428,7 +445,7 @@ fn share(e: &ShareEvidence) -> Vec<(&'static str, String)> {
         (
             "statistic",
             format!(
-                "{:.2}, alarms from {:.2} (rule {}, dispersion {:.2})",
+                "{:.2}, alerts from {:.2} (rule {}, dispersion {:.2})",
                 e.statistic, e.threshold, e.rule, e.dispersion
             ),
         ),
@@ -449,8 +466,11 @@ fn ack(args: Ack, settings: &Settings) -> anyhow::Result<()> {
     let (cause, brand, by) = (incident.cause().as_str(), &incident.brand, &acknowledgement.by);
     print(&match incident.resolved {
         None => format!(
-            "{by} has incident {id} ({cause}, {brand}): it is repeated no more unless it gets worse\n"
+            "{by} acknowledged incident {id} ({cause}, {brand}): it is not repeated unless it gets \
+             worse\n"
         ),
-        Some(_) => format!("incident {id} ({cause}, {brand}) is resolved already; noted\n"),
+        Some(_) => {
+            format!("incident {id} ({cause}, {brand}) is already resolved; the note is stored\n")
+        }
     })
 }

@@ -9,12 +9,12 @@ use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_store::{Silence, Store};
 
-/// Leave people alone for a while
+/// Stop notifications about a brand for some time
 ///
-/// Within a silence nobody is told that an incident of the brand has opened, goes on or is worse.
-/// It is judged and kept all the same, and told when the silence ends if it is still open then;
-/// that it is over is told at once to those who heard of it. Times are UTC, by the clock and not
-/// by the tweets'.
+/// During a silence nobody is notified that an incident of the brand opens, goes on or gets worse.
+/// Incidents are still recorded. One that is still open when the silence ends is notified then.
+/// The end of an incident is notified at once to everyone who was notified of it. Times are UTC, by
+/// the clock, not event time.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,7 +23,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Begin a silence, or announce one
+    /// Add a silence, from now or from a later time
     Add(Add),
     /// List the silences that have not ended
     List(List),
@@ -33,23 +33,23 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Add {
-    /// Which brand, or "(stream)" [default: all, and the stream]
+    /// The brand, or "(stream)" [default: all brands and the stream]
     #[arg(long)]
     brand: Option<String>,
 
-    /// For how long, such as 30m, 2h or 1d; at most 366d
+    /// Its length, such as 30m, 2h or 1d; at most 366d
     #[arg(long = "for", value_name = "LENGTH", value_parser = length)]
     length: TimeDelta,
 
-    /// From when: RFC 3339, or such as "2026-01-05 21:00" in UTC [default: now]
+    /// Its start: RFC 3339, or "2026-01-05 21:00" in UTC [default: now]
     #[arg(long, value_name = "TIME", value_parser = time)]
     from: Option<DateTime<Utc>>,
 
-    /// Why, for those who wonder
+    /// The reason, shown with the silence
     #[arg(long, value_name = "TEXT")]
     reason: String,
 
-    /// Who asks for it
+    /// Who adds it
     #[arg(long, value_name = "WHO", env = "USER", hide_env_values = true)]
     by: String,
 }
@@ -77,10 +77,10 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
             let ended = with_store(&settings, async |store| store.end_silence(id, now).await)?;
             ensure!(
                 ended,
-                "there is no silence {id} that has not ended: `monitor silence list` shows those \
-                 there are"
+                "silence {id} does not exist or has ended: `monitor silence list` lists those that \
+                 have not ended"
             );
-            print(&format!("silence {id} is over\n"))
+            print(&format!("silence {id} has ended\n"))
         }
     }
 }
@@ -93,7 +93,7 @@ fn add(args: Add, settings: &Settings, now: DateTime<Utc>) -> anyhow::Result<()>
     let ends_at = starts_at + args.length;
     ensure!(
         ends_at > now,
-        "a silence from {} would be over: choose a later --from",
+        "a silence from {} would have ended already: choose a later --from",
         when(starts_at)
     );
     let Add { brand, reason, by: who, .. } = args;
@@ -108,7 +108,7 @@ fn list(args: &List, settings: &Settings, now: DateTime<Utc>) -> anyhow::Result<
         return print_json(&silences.iter().map(json).collect::<Vec<_>>());
     }
     if silences.is_empty() {
-        return print("there is no silence\n");
+        return print("no silences\n");
     }
     let header = ["id", "brand", "from", "to", "by", "reason"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
@@ -137,5 +137,5 @@ pub(super) fn text(silence: &Silence) -> String {
     let Silence { id, brand, starts_at, ends_at, reason, who } = silence;
     let brand = brand.as_deref().unwrap_or("anything");
     let (from, to) = (when(*starts_at), when(*ends_at));
-    format!("{id}: nobody hears of {brand} from {from} to {to}, says {who}: {reason}")
+    format!("{id}: no notifications about {brand} from {from} to {to}, by {who}: {reason}")
 }

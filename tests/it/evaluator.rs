@@ -1,4 +1,4 @@
-//! The judge through an incident's life, over a store in memory and a clock that is told the time.
+//! The evaluator through the steps of an incident, with the in-memory store and a simulated clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,7 @@ fn start() -> DateTime<Utc> {
     "2026-01-01T00:00:00Z".parse().expect("a time")
 }
 
-/// A brand with two tweets a minute, a fifth of them negative, but seven of ten from the 42nd
-/// hour on.
+/// A brand with two tweets a minute. 20 % of them are negative, and 70 % from hour 42 on.
 struct World {
     store: Arc<MemoryStore>,
     clock: Arc<SimulatedClock>,
@@ -42,12 +41,12 @@ impl World {
         settings.receivers.insert("hook".into(), Receiver::Webhook(hook));
         let clock = Arc::new(SimulatedClock::at(start()));
         let mut world = Self { store, clock, settings, hours: 0 };
-        world.on_to(hours).await;
+        world.advance_to(hours).await;
         world
     }
 
-    /// Tweets come up to this hour, and the clock goes there.
-    async fn on_to(&mut self, hours: i64) {
+    /// Stores the tweets up to this hour, and advances the clock to it.
+    async fn advance_to(&mut self, hours: i64) {
         let tweet = |n: i64| {
             let negative = n % 10 < if n >= 42 * 120 { 7 } else { 2 };
             let at = start() + TimeDelta::seconds(n * 30);
@@ -82,16 +81,15 @@ impl World {
         Evaluator::new(self.store.clone(), &self.settings, self.clock.clone())
     }
 
-    /// The judge looks; what is new in the outbox, without the part that all keys share.
-    async fn told(&self, evaluator: &Evaluator) -> Vec<String> {
-        evaluator.evaluate().await.expect("a look");
+    /// Evaluates, and returns the keys of the new notifications without the minute.
+    async fn notified(&self, evaluator: &Evaluator) -> Vec<String> {
+        evaluator.evaluate().await.expect("evaluated");
         let far = self.clock.now() + TimeDelta::days(99);
         let rows = self.store.outbox_lease(far, Duration::from_secs(9), 99, &[]).await;
         let mut keys = Vec::new();
         for row in rows.expect("rows") {
             let sent = monitor_store::OutboxState::Sent;
             self.store.outbox_record(row.id, far, &sent).await.expect("recorded");
-            // Without the minute, which is not what these tests are about.
             let parts: Vec<_> = row.key.split('-').collect();
             keys.push(format!("{}-{}-{}-{}", parts[0], parts[1], parts[2], parts[4]));
         }
@@ -105,7 +103,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_silence_holds_an_incident_back_until_it_ends() {
+async fn a_silenced_incident_is_notified_when_the_silence_ends() {
     let mut world = World::up_to(43).await;
     let silence = Silence {
         id: 0,
@@ -117,107 +115,121 @@ async fn a_silence_holds_an_incident_back_until_it_ends() {
     };
     world.store.silence(&silence).await.expect("kept");
     let evaluator = world.evaluator();
-    assert_eq!(world.told(&evaluator).await, [""; 0]);
-    assert_eq!(world.acme().await.resolved, None, "it is kept all the same");
-    world.on_to(44).await;
+    assert_eq!(world.notified(&evaluator).await, [""; 0]);
+    let incident = world.acme().await;
+    assert_eq!(incident.resolved, None, "it is recorded all the same");
+    let history = world.store.events(incident.id).await.expect("events");
+    let reasons: Vec<_> = history[0].suppressed.iter().map(ToString::to_string).collect();
+    assert_eq!(reasons, ["silenced (silence 1 by ada: a launch)"]);
+    assert_eq!(history[0].suppressed[0].receiver, "hook");
+    world.advance_to(44).await;
     assert_eq!(
-        world.told(&evaluator).await,
+        world.notified(&evaluator).await,
         ["incident-1-opened-hook"],
         "once the silence is over"
     );
 }
 
 #[tokio::test]
-async fn what_somebody_has_taken_on_is_not_repeated() {
-    for taken in [false, true] {
+async fn an_acknowledged_incident_is_not_repeated() {
+    for acknowledged in [false, true] {
         let mut world = World::up_to(43).await;
         world.settings.alerting.repeat_minutes = 60;
         let evaluator = world.evaluator();
-        assert_eq!(world.told(&evaluator).await, ["incident-1-opened-hook"]);
-        if taken {
-            let word =
+        assert_eq!(world.notified(&evaluator).await, ["incident-1-opened-hook"]);
+        if acknowledged {
+            let acknowledgement =
                 Acknowledgement { at: world.clock.now(), by: "ada".into(), note: "on it".into() };
             let id = world.acme().await.id;
-            assert!(world.store.acknowledge(id, &word).await.expect("kept"));
+            assert!(world.store.acknowledge(id, &acknowledgement).await.expect("kept"));
         }
-        world.on_to(45).await;
-        let told = world.told(&evaluator).await;
-        assert_eq!(told.is_empty(), taken, "{told:?}");
-        assert!(told.iter().all(|key| key == "incident-1-updated-hook"), "{told:?}");
+        world.advance_to(45).await;
+        let keys = world.notified(&evaluator).await;
+        assert_eq!(keys.is_empty(), acknowledged, "{keys:?}");
+        assert!(keys.iter().all(|key| key == "incident-1-updated-hook"), "{keys:?}");
     }
 }
 
 #[tokio::test]
-async fn another_judge_goes_on_where_the_last_one_stood() {
+async fn another_evaluator_resumes_where_the_last_one_stopped() {
     let mut one = World::up_to(43).await;
     let mut two = World::up_to(43).await;
     let evaluator = one.evaluator();
-    one.told(&evaluator).await;
-    two.told(&two.evaluator()).await;
+    one.notified(&evaluator).await;
+    two.notified(&two.evaluator()).await;
     for hours in [44, 46, 49] {
-        one.on_to(hours).await;
-        two.on_to(hours).await;
-        assert_eq!(one.told(&evaluator).await, two.told(&two.evaluator()).await, "at hour {hours}");
+        one.advance_to(hours).await;
+        two.advance_to(hours).await;
+        assert_eq!(
+            one.notified(&evaluator).await,
+            two.notified(&two.evaluator()).await,
+            "at hour {hours}"
+        );
     }
-    let watch = async |world: &World| {
-        world.store.detector_state("acme", Cause::Share).await.expect("a watch").expect("judged")
+    let state = async |world: &World| {
+        world
+            .store
+            .detector_state("acme", Cause::Share)
+            .await
+            .expect("read")
+            .expect("evaluated before")
     };
-    assert_eq!(watch(&one).await, watch(&two).await);
+    assert_eq!(state(&one).await, state(&two).await);
 }
 
 #[tokio::test]
-async fn what_is_watched_no_more_is_closed() {
+async fn an_incident_without_a_detector_is_closed() {
     let mut world = World::up_to(43).await;
-    assert_eq!(world.told(&world.evaluator()).await, ["incident-1-opened-hook"]);
+    assert_eq!(world.notified(&world.evaluator()).await, ["incident-1-opened-hook"]);
     let acme = world.settings.brands.remove("acme").expect("the brand");
     world.settings.brands.insert("acme airlines".into(), acme);
     let evaluator = world.evaluator();
-    assert_eq!(world.told(&evaluator).await, ["incident-1-resolved-hook"]);
+    assert_eq!(world.notified(&evaluator).await, ["incident-1-resolved-hook"]);
     assert!(world.acme().await.resolved.is_some());
-    assert_eq!(world.told(&evaluator).await, [""; 0], "once");
+    assert_eq!(world.notified(&evaluator).await, [""; 0], "once");
 }
 
 #[tokio::test]
-async fn a_state_that_cannot_be_read_closes_the_incident_and_looks_anew() {
+async fn an_unreadable_state_closes_the_incident_and_starts_again() {
     let mut world = World::up_to(43).await;
-    assert_eq!(world.told(&world.evaluator()).await, ["incident-1-opened-hook"]);
+    assert_eq!(world.notified(&world.evaluator()).await, ["incident-1-opened-hook"]);
     let evaluated = world
         .store
         .detector_state("acme", Cause::Share)
         .await
-        .expect("a watch")
+        .expect("read")
         .expect("one")
         .evaluated;
-    let spoiled = Decision {
+    let unreadable = Decision {
         brand: "acme".into(),
         cause: Cause::Share,
         evaluated_before: Some(evaluated),
         evaluated: evaluated.plus(1),
-        state: serde_json::json!("of another age"),
+        state: serde_json::json!("unreadable"),
         step: None,
     };
-    world.store.decide(&spoiled).await.expect("written");
-    world.on_to(44).await;
-    let told = world.told(&world.evaluator()).await;
-    assert_eq!(told, ["incident-1-resolved-hook", "incident-2-opened-hook"]);
+    world.store.decide(&unreadable).await.expect("written");
+    world.advance_to(44).await;
+    let keys = world.notified(&world.evaluator()).await;
+    assert_eq!(keys, ["incident-1-resolved-hook", "incident-2-opened-hook"]);
 }
 
 #[tokio::test]
-async fn a_stream_gone_quiet_is_told_and_its_return_too() {
+async fn a_quiet_stream_is_notified_and_so_is_its_return() {
     let mut world = World::up_to(41).await;
     let evaluator = world.evaluator();
-    let mut told = Vec::new();
+    let mut keys = Vec::new();
     for _ in 0..40 {
-        told.extend(world.told(&evaluator).await);
+        keys.extend(world.notified(&evaluator).await);
         world.clock.advance(Duration::from_secs(60));
     }
-    assert_eq!(told, ["incident-1-opened-hook"], "two tweets a minute are missed");
+    assert_eq!(keys, ["incident-1-opened-hook"], "two tweets a minute are missed");
     let found = world.store.incidents(10).await.expect("incidents").remove(0);
     assert_eq!((found.brand.as_str(), found.cause()), (STREAM, Cause::Quiet));
     assert_eq!(found.severity, Severity::Critical);
 
     world.clock = Arc::new(SimulatedClock::at(world.clock.now()));
-    let mut told = Vec::new();
+    let mut keys = Vec::new();
     let evaluator = world.evaluator();
     // The clock is 40 minutes ahead of the tweets, as it was before.
     for _ in 0..40 {
@@ -233,8 +245,8 @@ async fn a_stream_gone_quiet_is_told_and_its_return_too() {
         let batch = Batch { advances: vec![advance], ..Batch::default() };
         world.store.commit(&batch).await.expect("stored");
         world.hours += 1;
-        told.extend(world.told(&evaluator).await);
+        keys.extend(world.notified(&evaluator).await);
         world.clock.advance(Duration::from_secs(60));
     }
-    assert_eq!(told, ["incident-1-resolved-hook"]);
+    assert_eq!(keys, ["incident-1-resolved-hook"]);
 }

@@ -1,5 +1,5 @@
-//! `monitor incidents`, `monitor silence` and `monitor alert`, as a person calls them, on a real
-//! Postgres, and with receivers that really answer.
+//! `monitor incidents`, `monitor silence` and `monitor alert`, called as programs, on a real
+//! Postgres and with receivers that answer over the network.
 
 use std::fs;
 use std::process::Command;
@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use monitor_config as config;
+use monitor_core::alerting::SuppressReason;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, QuietEvidence, STREAM, Severity,
@@ -18,7 +19,7 @@ use monitor_core::domain::{
 };
 use monitor_embedded::{MailOptions, MailServer};
 use monitor_store::{
-    Decision, Delivery, Drivers, Notification, OutboxState, PostgresStore, Step, Store,
+    Decision, Delivery, Drivers, Notification, OutboxState, PostgresStore, Step, Store, Suppressed,
 };
 use serde_json::Value;
 
@@ -28,7 +29,7 @@ fn now() -> DateTime<Utc> {
     SystemClock::new().now()
 }
 
-/// How the program ended, and what it said: to standard output where it ended well.
+/// Whether the program succeeded, and its output: standard output, or standard error if it failed.
 fn monitor(settings: &[String], arguments: &str) -> (bool, String) {
     let arguments: Vec<_> = arguments.split(' ').collect();
     call(settings, &arguments)
@@ -40,13 +41,13 @@ fn call(settings: &[String], arguments: &[&str]) -> (bool, String) {
         .args(settings.iter().flat_map(|setting| ["--set", setting.as_str()]))
         .args(arguments)
         .env("USER", "ada")
-        // Else it starts itself once more to set this, which takes twice as long.
+        // Without this the program restarts itself to set it, which takes twice as long.
         .env("OMP_WAIT_POLICY", "PASSIVE")
         .env_remove("MONITOR_CONFIG")
         .output()
         .unwrap();
-    let said = if output.status.success() { output.stdout } else { output.stderr };
-    (output.status.success(), String::from_utf8(said).unwrap())
+    let printed = if output.status.success() { output.stdout } else { output.stderr };
+    (output.status.success(), String::from_utf8(printed).unwrap())
 }
 
 fn settings(url: &str) -> Vec<String> {
@@ -58,7 +59,7 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-/// A minute of the day on which these tests play.
+/// A minute of the day of these tests.
 fn minute(n: i64) -> Minute {
     Minute::of(at("2026-01-05T12:00:00Z")).plus(n)
 }
@@ -100,7 +101,7 @@ fn quiet() -> Evidence {
     })
 }
 
-/// A step in the life of an incident, told to `receivers`.
+/// Decides a step of an incident that notifies `receivers`.
 async fn decide(
     store: &PostgresStore,
     brand: &str,
@@ -134,6 +135,13 @@ async fn decide(
         .iter()
         .map(|&r| Delivery { receiver: r.into(), not_before: None, group: false })
         .collect();
+    // `desk` is never notified in these tests.
+    let silenced = Suppressed {
+        receiver: "desk".into(),
+        reason: SuppressReason::Silenced,
+        detail: "silence 4 by ada: release".into(),
+    };
+    let suppressed = if transition == Transition::Opened { vec![silenced] } else { Vec::new() };
     let decision = Decision {
         brand: brand.into(),
         cause,
@@ -147,6 +155,7 @@ async fn decide(
             evidence,
             notification,
             deliveries,
+            suppressed,
         }),
     };
     store.decide(&decision).await.unwrap().expect("a step has an incident")
@@ -173,13 +182,13 @@ async fn three() -> (PostgresStore, Vec<String>) {
     (store, settings)
 }
 
-/// Calls commands one after the other; each must end as it should, and say these parts.
+/// Runs the commands in order; each must succeed or fail as given, and print these parts.
 fn check_all(settings: &[String], table: &[(&str, bool, &[&str])]) {
-    for (command, well, parts) in table {
-        let (ended_well, said) = monitor(settings, command);
-        assert_eq!(ended_well, *well, "{command}: {said}");
+    for (command, ok, parts) in table {
+        let (succeeded, output) = monitor(settings, command);
+        assert_eq!(succeeded, *ok, "{command}: {output}");
         for part in *parts {
-            assert!(said.contains(part), "{command}: {part:?} is not in: {said}");
+            assert!(output.contains(part), "{command}: {part:?} is not in: {output}");
         }
     }
 }
@@ -187,18 +196,18 @@ fn check_all(settings: &[String], table: &[(&str, bool, &[&str])]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_incidents() {
     let (_store, settings) = three().await;
-    let (_, said) = monitor(&settings, "incidents list");
-    insta::assert_snapshot!(said, @r"
-    id  brand     cause  severity  state     opened            resolved          taken on by
+    let (_, output) = monitor(&settings, "incidents list");
+    insta::assert_snapshot!(output, @r"
+    id  brand     cause  severity  state     opened            resolved          acknowledged by
     3   (stream)  quiet  critical  open      2026-01-05 14:00  -
     2   globex    surge  notice    open      2026-01-05 13:40  -
     1   acme      share  critical  resolved  2026-01-05 12:00  2026-01-05 13:35
     ");
 
     let ids = |arguments: &str| {
-        let (well, said) = monitor(&settings, &format!("incidents list --json {arguments}"));
-        assert!(well, "{arguments}: {said}");
-        let list: Value = serde_json::from_str(&said).unwrap();
+        let (ok, output) = monitor(&settings, &format!("incidents list --json {arguments}"));
+        assert!(ok, "{arguments}: {output}");
+        let list: Value = serde_json::from_str(&output).unwrap();
         let ids = list.as_array().unwrap().iter().map(|incident| incident["id"].as_i64().unwrap());
         ids.collect::<Vec<_>>()
     };
@@ -216,8 +225,8 @@ async fn lists_incidents() {
     check_all(
         &settings,
         &[
-            ("incidents list --limit 1", true, &["2 older: list them with --all"]),
-            ("incidents list --cause lag", true, &["there are no such incidents"]),
+            ("incidents list --limit 1", true, &["2 older incidents: list them with --all"]),
+            ("incidents list --cause lag", true, &["no incidents found"]),
             (
                 "incidents list --brand acne",
                 false,
@@ -226,17 +235,17 @@ async fn lists_incidents() {
             ("incidents list --cause anger", false, &["possible values: share, surge, quiet, lag"]),
         ],
     );
-    // What the settings no longer have is still in the past.
+    // Incidents of a brand that the settings no longer have can still be listed.
     let renamed = [settings[0].clone(), "brands.initech.keywords=[\"initech\"]".into()];
-    let (_, said) = monitor(&renamed, "incidents list --brand globex");
-    assert!(said.contains("globex"), "{said}");
+    let (_, output) = monitor(&renamed, "incidents list --brand globex");
+    assert!(output.contains("globex"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shows_an_incident() {
     let (store, settings) = three().await;
-    let (_, said) = monitor(&settings, "incidents show 1");
-    insta::assert_snapshot!(said, @r"
+    let (_, output) = monitor(&settings, "incidents show 1");
+    insta::assert_snapshot!(output, @r"
     incident     1
     brand        acme
     cause        share
@@ -248,12 +257,13 @@ async fn shows_an_incident() {
     recently     83.3 % negative: 25 of 30 tweets of 15 minutes
     expected     25.0 % negative; between 22.0 % and 28.0 %
     baseline     25.0 % negative: 200 of 800 tweets
-    statistic    21.50, alarms from 9.12 (rule e-detector, dispersion 1.25)
+    statistic    21.50, alerts from 9.12 (rule e-detector, dispersion 1.25)
 
     history
-    2026-01-05 12:00  opened    warning   told chat, comms  share of acme has opened
-    2026-01-05 12:10  updated   critical  told comms        share of acme has updated
-    2026-01-05 13:35  resolved  critical  told chat, comms  share of acme has resolved
+    2026-01-05 12:00  opened    warning   notified chat, comms  share of acme has opened
+        desk not notified: silenced (silence 4 by ada: release)
+    2026-01-05 12:10  updated   critical  notified comms        share of acme has updated
+    2026-01-05 13:35  resolved  critical  notified chat, comms  share of acme has resolved
     ");
 
     let leased = store.outbox_lease(now(), Duration::from_secs(60), 99, &[]).await.unwrap();
@@ -268,34 +278,34 @@ async fn shows_an_incident() {
     assert!(call(&settings, &quoted).0);
     assert!(monitor(&settings, "silence add --for 1d --brand acme --reason other").0);
     assert!(call(&settings, &["incidents", "ack", "3", "--note", "the feed is down"]).0);
-    let (_, said) = monitor(&settings, "incidents show 3");
-    // People's doings are dated by the clock.
+    let (_, mut output) = monitor(&settings, "incidents show 3");
+    // Acknowledgements have clock time.
     let today = now().format("%Y-%m-%d").to_string();
-    let mut said = said;
-    while let Some(at) = said.find(&today) {
-        said.replace_range(at..at + "2026-01-05 12:00".len(), "(today)");
+    while let Some(at) = output.find(&today) {
+        output.replace_range(at..at + "2026-01-05 12:00".len(), "(today)");
     }
-    insta::assert_snapshot!(said, @r"
+    insta::assert_snapshot!(output, @r"
     incident     3
     brand        (stream)
     cause        quiet
     severity     critical
     state        acknowledged
     opened       2026-01-05 14:00
-    taken on     by ada, (today): the feed is down
+    acknowledged by ada, (today): the feed is down
     observed     no record in 45 minutes, last one 2026-01-05 11:20
     expected     130 tweets in that time
-    alarms from  30 minutes
-    silence      1: nobody hears of anything from 2100-01-01 00:00 to 2100-01-02 00:00, says ada: moving house
+    alerts from  30 minutes
+    silence      1: no notifications about anything from 2100-01-01 00:00 to 2100-01-02 00:00, by ada: moving house
     undelivered  comms (notification 6): the receiver answered 410
 
     history
-    2026-01-05 14:00  opened        critical  told comms  quiet of (stream) has opened
-    (today)  acknowledged  critical  by ada      the feed is down
+    2026-01-05 14:00  opened        critical  notified comms  quiet of (stream) has opened
+        desk not notified: silenced (silence 4 by ada: release)
+    (today)  acknowledged  critical  by ada          the feed is down
     ");
 
-    let (_, said) = monitor(&settings, "incidents show 3 --json");
-    let shown: Value = serde_json::from_str(&said).unwrap();
+    let (_, output) = monitor(&settings, "incidents show 3 --json");
+    let shown: Value = serde_json::from_str(&output).unwrap();
     assert_eq!(shown["state"], "acknowledged");
     assert_eq!(shown["opened_at"], "2026-01-05T14:00:00Z");
     assert_eq!(shown["resolved_at"], Value::Null);
@@ -303,9 +313,13 @@ async fn shows_an_incident() {
     assert_eq!(shown["evidence"]["kind"], "quiet");
     assert_eq!(shown["evidence"]["limit_minutes"], 30);
     assert_eq!(shown["history"][0]["told"], serde_json::json!(["comms"]));
+    let reason = &shown["history"][0]["suppressed"][0];
+    assert_eq!((&reason["receiver"], &reason["reason"]), (&"desk".into(), &"silenced".into()));
+    assert_eq!(reason["detail"], "silence 4 by ada: release");
+    assert_eq!(shown["history"][1]["suppressed"], serde_json::json!([]));
     assert_eq!(shown["history"][1]["kind"], "acknowledged");
     assert_eq!(shown["history"][1]["note"], "the feed is down");
-    assert_eq!(shown["silences"].as_array().unwrap().len(), 1, "the one of another brand is not");
+    assert_eq!(shown["silences"].as_array().unwrap().len(), 1, "not the silence of another brand");
     assert_eq!(shown["silences"][0]["ends_at"], "2100-01-02T00:00:00Z");
     assert_eq!(shown["undelivered"][0]["error"], "the receiver answered 410");
 
@@ -314,7 +328,7 @@ async fn shows_an_incident() {
     check_all(
         &settings,
         &[
-            ("incidents show 2", true, &["900 tweets since 2026-01-05 11:30", "told nobody"]),
+            ("incidents show 2", true, &["900 tweets since 2026-01-05 11:30", "notified nobody"]),
             ("incidents show 4", true, &["20 minutes behind the stream", "from  15 minutes"]),
             (
                 "incidents show 5",
@@ -326,7 +340,7 @@ async fn shows_an_incident() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn takes_incidents_on() {
+async fn acknowledges_incidents() {
     let (store, settings) = three().await;
     check_all(
         &settings,
@@ -334,10 +348,16 @@ async fn takes_incidents_on() {
             (
                 "incidents ack 2",
                 true,
-                &["ada has incident 2 (surge, globex): it is repeated no more"],
+                &[
+                    "ada acknowledged incident 2 (surge, globex): it is not repeated unless it gets worse",
+                ],
             ),
-            ("incidents ack 2 --by bob --note mine", true, &["bob has incident 2"]),
-            ("incidents ack 1", true, &["incident 1 (share, acme) is resolved already; noted"]),
+            ("incidents ack 2 --by bob --note mine", true, &["bob acknowledged incident 2"]),
+            (
+                "incidents ack 1",
+                true,
+                &["incident 1 (share, acme) is already resolved; the note is stored"],
+            ),
             ("incidents ack 9", false, &["there is no incident 9", "monitor incidents list --all"]),
             ("incidents list --open", true, &["acknowledged", "bob"]),
         ],
@@ -349,25 +369,25 @@ async fn takes_incidents_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keeps_silences() {
+async fn adds_lists_and_ends_silences() {
     let (store, settings) = empty().await;
     check_all(
         &settings,
         &[
-            ("silence list", true, &["there is no silence"]),
+            ("silence list", true, &["no silences"]),
             ("silence list --json", true, &["[]"]),
             (
                 "silence add --brand acme --for 2h --from 2100-01-01T21:00:00+01:00 --reason launch",
                 true,
                 &[
-                    "silence 1: nobody hears of acme from 2100-01-01 20:00 to 2100-01-01 22:00, says ada: launch",
+                    "silence 1: no notifications about acme from 2100-01-01 20:00 to 2100-01-01 22:00, by ada: launch",
                 ],
             ),
             (
                 "silence add --for 30m --from 2100-01-01 --reason move --by bob",
                 true,
                 &[
-                    "silence 2: nobody hears of anything from 2100-01-01 00:00 to 2100-01-01 00:30, says bob",
+                    "silence 2: no notifications about anything from 2100-01-01 00:00 to 2100-01-01 00:30, by bob",
                 ],
             ),
             (
@@ -384,7 +404,7 @@ async fn keeps_silences() {
             (
                 "silence add --for 1h --from 2020-01-01 --reason x",
                 false,
-                &["would be over", "--from"],
+                &["would have ended already", "--from"],
             ),
             ("silence add --for 1h --from soon --reason x", false, &["2026-01-05T22:00:00+01:00"]),
             (
@@ -392,11 +412,11 @@ async fn keeps_silences() {
                 true,
                 &["1   acme      2100-01-01 20:00  2100-01-01 22:00  ada  launch"],
             ),
-            ("silence end 3", true, &["silence 3 is over"]),
+            ("silence end 3", true, &["silence 3 has ended"]),
             (
                 "silence end 3",
                 false,
-                &["there is no silence 3 that has not ended", "monitor silence list"],
+                &["silence 3 does not exist or has ended", "monitor silence list"],
             ),
         ],
     );
@@ -409,11 +429,11 @@ async fn keeps_silences() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sends_dead_letters_again() {
+async fn requeues_dead_notifications() {
     let (store, settings) = empty().await;
-    let told = ["chat", "comms", "pager"];
-    decide(&store, "acme", share(), Severity::Warning, (Transition::Opened, 0), &told).await;
-    let give_up = async || {
+    let receivers = ["chat", "comms", "pager"];
+    decide(&store, "acme", share(), Severity::Warning, (Transition::Opened, 0), &receivers).await;
+    let make_dead = async || {
         let rows = store.outbox_lease(now(), Duration::from_secs(60), 99, &[]).await.unwrap();
         for row in &rows {
             let error = format!("{} is full", row.receiver);
@@ -425,16 +445,12 @@ async fn sends_dead_letters_again() {
     check_all(
         &settings,
         &[
-            ("alert dead", true, &["no notification was given up"]),
+            ("alert dead", true, &["no dead notifications"]),
             ("alert dead --json", true, &["[]"]),
-            (
-                "alert retry --all",
-                false,
-                &["no such notification was given up", "monitor alert dead"],
-            ),
+            ("alert retry --all", false, &["no such dead notification", "monitor alert dead"]),
         ],
     );
-    assert_eq!(give_up().await, 3);
+    assert_eq!(make_dead().await, 3);
     let dead: Value = serde_json::from_str(&monitor(&settings, "alert dead --json").1).unwrap();
     let key = dead[0]["key"].as_str().unwrap();
     assert!(key.starts_with("incident-1-opened-") && key.ends_with("-chat"), "{key}");
@@ -446,13 +462,13 @@ async fn sends_dead_letters_again() {
         &[
             ("alert dead", true, &["incident-1-opened-", "-comms  comms is full"]),
             (&one, true, &["1 notification will be sent again"]),
-            (&one, false, &["no such notification was given up"]),
+            (&one, false, &["no such dead notification"]),
             ("alert retry --receiver pager", true, &["1 notification will be sent again"]),
-            ("alert retry --receiver nobody", false, &["no such notification was given up"]),
+            ("alert retry --receiver nobody", false, &["no such dead notification"]),
             ("alert retry", false, &["<--id <N>|--receiver <NAME>|--all>"]),
         ],
     );
-    assert_eq!(give_up().await, 2);
+    assert_eq!(make_dead().await, 2);
     check_all(&settings, &[("alert retry --all", true, &["3 notifications will be sent again"])]);
     let rows = store.outbox_lease(now(), Duration::from_secs(60), 99, &[]).await.unwrap();
     assert_eq!(rows.len(), 3);
@@ -460,12 +476,12 @@ async fn sends_dead_letters_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn says_what_to_do_without_a_schema() {
+async fn asks_for_a_migration_without_a_schema() {
     let url = fresh_database().await;
     let settings = settings(&url);
     for command in ["incidents list", "silence list", "alert dead"] {
-        let (well, said) = monitor(&settings, command);
-        assert!(!well && said.contains("is not up to date: run `monitor migrate`"), "{said}");
+        let (ok, output) = monitor(&settings, command);
+        assert!(!ok && output.contains("is not up to date: run `monitor migrate`"), "{output}");
     }
 }
 
@@ -502,7 +518,7 @@ const ROUTES: &str = r#"
 "#;
 
 #[test]
-fn shows_who_would_hear() {
+fn shows_who_would_be_notified() {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     fs::write(&file, ROUTES).unwrap();
     let config = file.path().to_str().unwrap();
@@ -518,51 +534,51 @@ fn shows_who_would_hear() {
     };
     insta::assert_snapshot!(route("day").1, @r"
     acme: share, warning, opened at 2026-01-05 12:00
-    chat   hears          at 2026-01-05 12:01:00 UTC, so that others can join it; route acme
-    comms  hears          at 2026-01-05 12:01:00 UTC, so that others can join it; route acme
-    pager  does not hear  route bad: it is for worse incidents
-    spare  does not hear  no route names it
+    chat   notified      at 2026-01-05 12:01:00 UTC, so that others can join it; route acme
+    comms  notified      at 2026-01-05 12:01:00 UTC, so that others can join it; route acme
+    pager  not notified  route bad: it is for worse incidents
+    spare  not notified  no route names it
 
     globex: share, warning, opened at 2026-01-05 12:00
-    chat   does not hear  route acme: it is for other brands; route feed: it is for other brands
-    comms  does not hear  route acme: it is for other brands; route bad: it is for worse incidents
-    pager  does not hear  route bad: it is for worse incidents
-    spare  does not hear  no route names it
+    chat   not notified  route acme: it is for other brands; route feed: it is for other brands
+    comms  not notified  route acme: it is for other brands; route bad: it is for worse incidents
+    pager  not notified  route bad: it is for worse incidents
+    spare  not notified  no route names it
     ");
     insta::assert_snapshot!(route("night --brand acme").1, @r"
     acme: share, warning, opened at 2026-01-05 23:30
-    chat   hears          at 2026-01-06 06:00:00 UTC, after the quiet hours; route acme
-    comms  hears          at 2026-01-06 06:00:00 UTC, after the quiet hours; route acme
-    pager  does not hear  route bad: it is for worse incidents
-    spare  does not hear  no route names it
+    chat   notified      at 2026-01-06 06:00:00 UTC, after the quiet hours; route acme
+    comms  notified      at 2026-01-06 06:00:00 UTC, after the quiet hours; route acme
+    pager  not notified  route bad: it is for worse incidents
+    spare  not notified  no route names it
     ");
     insta::assert_snapshot!(route("night --brand acme --transition updated").1, @r"
     acme: share, warning, updated at 2026-01-05 23:30
-    chat   does not hear  route acme: updates are dropped in its quiet hours; route feed: it is for other brands
-    comms  does not hear  route acme: updates are dropped in its quiet hours; route bad: it is for worse incidents
-    pager  does not hear  route bad: it is for worse incidents
-    spare  does not hear  no route names it
+    chat   not notified  route acme: updates are dropped in its quiet hours; route feed: it is for other brands
+    comms  not notified  route acme: updates are dropped in its quiet hours; route bad: it is for worse incidents
+    pager  not notified  route bad: it is for worse incidents
+    spare  not notified  no route names it
     ");
     insta::assert_snapshot!(route("night --brand acme --severity critical").1, @r"
     acme: share, critical, opened at 2026-01-05 23:30
-    chat   hears          at 2026-01-05 23:31:00 UTC, so that others can join it; route acme
-    comms  hears          at once; route bad
-    pager  hears          at once; route bad
-    spare  does not hear  no route names it
+    chat   notified      at 2026-01-05 23:31:00 UTC, so that others can join it; route acme
+    comms  notified      at once; route bad
+    pager  notified      at once; route bad
+    spare  not notified  no route names it
     ");
     insta::assert_snapshot!(route("day --cause lag --severity warning").1, @r"
     (stream): lag, warning, opened at 2026-01-05 12:00
-    chat   hears          at once; route feed
-    comms  does not hear  route acme: it is for other brands; route bad: it is for worse incidents
-    pager  does not hear  route bad: it is for worse incidents
-    spare  does not hear  no route names it
+    chat   notified      at once; route feed
+    comms  not notified  route acme: it is for other brands; route bad: it is for worse incidents
+    pager  not notified  route bad: it is for worse incidents
+    spare  not notified  no route names it
     ");
     insta::assert_snapshot!(route("day --brand (stream)").1, @r"
     (stream): quiet, critical, opened at 2026-01-05 12:00
-    chat   does not hear  route acme: it is for other brands; route feed: it is for other causes
-    comms  hears          at once; route bad
-    pager  hears          at once; route bad
-    spare  does not hear  no route names it
+    chat   not notified  route acme: it is for other brands; route feed: it is for other causes
+    comms  notified      at once; route bad
+    pager  notified      at once; route bad
+    spare  not notified  no route names it
     ");
 
     let found: Value = serde_json::from_str(&route("night --json --brand acme").1).unwrap();
@@ -573,19 +589,19 @@ fn shows_who_would_hear() {
     assert_eq!(found[2]["why"], "route bad: it is for worse incidents");
 
     let refused = |arguments: &str, part: &str| {
-        let (well, said) = route(arguments);
-        assert!(!well && said.contains(part), "{arguments}: {said}");
+        let (ok, output) = route(arguments);
+        assert!(!ok && output.contains(part), "{arguments}: {output}");
     };
     refused("day --brand acne", "there is no brand \"acne\"; there are \"acme\", \"globex\"");
     refused("day --brand acme --cause lag", "quiet and lag are about \"(stream)\"");
     refused("day --severity mild", "possible values: notice, warning, critical");
-    let (well, said) = monitor(&[], "alert route");
-    assert!(!well && said.contains("no brands are configured"), "{said}");
-    let (well, said) = monitor(&["brands.acme.keywords=[\"acme\"]".into()], "alert route");
-    assert!(!well && said.contains("no receivers are configured"), "{said}");
+    let (ok, output) = monitor(&[], "alert route");
+    assert!(!ok && output.contains("no brands are configured"), "{output}");
+    let (ok, output) = monitor(&["brands.acme.keywords=[\"acme\"]".into()], "alert route");
+    assert!(!ok && output.contains("no receivers are configured"), "{output}");
 }
 
-/// What a web server was sent, and what it answers.
+/// The requests that a web server got, and its answer.
 #[derive(Clone)]
 struct Web {
     seen: Arc<Mutex<Vec<Value>>>,
@@ -617,21 +633,21 @@ fn hook(url: &str) -> Vec<String> {
 
 /// Tries the receiver "hook"; what it says must show no secret.
 fn try_hook(settings: &[String]) -> (bool, String) {
-    let (well, said) = monitor(settings, "alert test --receiver hook");
-    assert!(!said.contains("hunter2") && !said.contains("aHVudGVyMm"), "{said}");
-    (well, said)
+    let (ok, output) = monitor(settings, "alert test --receiver hook");
+    assert!(!output.contains("hunter2") && !output.contains("aHVudGVyMm"), "{output}");
+    (ok, output)
 }
 
-/// What HTTP clients take a proxy from, unless told not to.
+/// The variables from which HTTP clients take a proxy by default.
 const PROXIES: [&str; 6] =
     ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tries_a_webhook_out() {
+async fn tests_a_webhook() {
     let (web, url) = Web::start(StatusCode::OK).await;
     for _ in 0..2 {
-        let (well, said) = try_hook(&hook(&url));
-        assert!(well && said.contains("hook took the test notification test-"), "{said}");
+        let (ok, output) = try_hook(&hook(&url));
+        assert!(ok && output.contains("hook accepted the test notification test-"), "{output}");
     }
     let seen = web.seen.lock().unwrap().clone();
     assert_eq!(seen.len(), 2);
@@ -640,10 +656,10 @@ async fn tries_a_webhook_out() {
         let reason = body["data"]["reason"].as_str().unwrap();
         assert!(reason.starts_with("This is a test of the receiver hook"), "{reason}");
     }
-    assert_ne!(seen[0]["key"], seen[1]["key"], "the second is no repeat of the first");
+    assert_ne!(seen[0]["key"], seen[1]["key"], "each test has its own key");
 
-    // Nothing listens where the proxy should be; nobody asks it.
-    let asked_directly = Command::new(env!("CARGO_BIN_EXE_monitor"))
+    // Nothing listens at the proxy address: proxies from the environment are not used.
+    let status = Command::new(env!("CARGO_BIN_EXE_monitor"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(hook(&url).iter().flat_map(|setting| ["--set", setting.as_str()]))
         .args(["alert", "test", "--receiver", "hook"])
@@ -653,27 +669,33 @@ async fn tries_a_webhook_out() {
         .env_remove("MONITOR_CONFIG")
         .status()
         .unwrap();
-    assert!(asked_directly.success());
+    assert!(status.success());
     assert_eq!(web.seen.lock().unwrap().len(), 3);
 
     let (_, url) = Web::start(StatusCode::GONE).await;
-    let (well, said) = try_hook(&hook(&url));
-    assert!(!well && said.contains("hook refused it for good") && said.contains("410"), "{said}");
+    let (ok, output) = try_hook(&hook(&url));
+    assert!(
+        !ok && output.contains("hook rejected it permanently") && output.contains("410"),
+        "{output}"
+    );
     let (_, url) = Web::start(StatusCode::SERVICE_UNAVAILABLE).await;
-    let (well, said) = try_hook(&hook(&url));
-    assert!(!well && said.contains("a real one would be tried again") && said.contains("503"));
+    let (ok, output) = try_hook(&hook(&url));
+    assert!(!ok && output.contains("a real one would be retried") && output.contains("503"));
     // Nothing listens on port 1.
-    let (well, said) = try_hook(&hook("http://127.0.0.1:1/hunter2"));
-    assert!(!well && said.contains("hook did not take it"), "{said}");
+    let (ok, output) = try_hook(&hook("http://127.0.0.1:1/hunter2"));
+    assert!(!ok && output.contains("hook did not accept it"), "{output}");
 
-    let (well, said) = monitor(&hook(&url), "alert test --receiver hoek");
-    assert!(!well && said.contains("there is no receiver \"hoek\"; there are \"hook\""), "{said}");
-    let (well, said) = monitor(&[], "alert test --receiver hook");
-    assert!(!well && said.contains("add [receivers.hook] to the settings"), "{said}");
+    let (ok, output) = monitor(&hook(&url), "alert test --receiver hoek");
+    assert!(
+        !ok && output.contains("there is no receiver \"hoek\"; there are \"hook\""),
+        "{output}"
+    );
+    let (ok, output) = monitor(&[], "alert test --receiver hook");
+    assert!(!ok && output.contains("add [receivers.hook] to the settings"), "{output}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tries_mail_out() {
+async fn tests_a_mail_receiver() {
     let refuse = vec!["nobody@example.com".to_owned()];
     let server = MailServer::start_with(MailOptions { refuse, ..MailOptions::default() }).unwrap();
     let mail = |to: &str| {
@@ -687,24 +709,24 @@ async fn tries_mail_out() {
             set("to", &format!("[\"{to}\"]")),
         ]
     };
-    let (well, said) = monitor(&mail("comms@example.com"), "alert test --receiver comms");
-    assert!(well && said.contains("comms took the test notification"), "{said}");
+    let (ok, output) = monitor(&mail("comms@example.com"), "alert test --receiver comms");
+    assert!(ok && output.contains("comms accepted the test notification"), "{output}");
     let mails = server.mails();
     assert_eq!(mails.len(), 1);
     assert_eq!(mails[0].to, ["comms@example.com"]);
     assert!(mails[0].text().contains("test"), "{}", mails[0].text());
 
-    let (well, said) = monitor(&mail("nobody@example.com"), "alert test --receiver comms");
-    assert!(!well && said.contains("comms refused it for good"), "{said}");
+    let (ok, output) = monitor(&mail("nobody@example.com"), "alert test --receiver comms");
+    assert!(!ok && output.contains("comms rejected it permanently"), "{output}");
     assert_eq!(server.mails().len(), 1);
 }
 
 #[test]
-fn helps() {
+fn prints_help() {
     let help = |command: &str| {
-        let (well, said) = monitor(&[], &format!("{command} --help"));
-        assert!(well, "{command}");
-        said
+        let (ok, output) = monitor(&[], &format!("{command} --help"));
+        assert!(ok, "{command}");
+        output
     };
     insta::assert_snapshot!(help("incidents list"), @r#"
     List incidents, newest first
@@ -713,43 +735,43 @@ fn helps() {
 
     Options:
       -c, --config <FILE>    Settings file (TOML) [env: MONITOR_CONFIG=]
-          --open             Those that are open
-          --all              All, however many
+          --open             Only open incidents
+          --all              All incidents, without a limit
           --set <KEY=VALUE>  Set one value, such as `kafka.topic=tweets`; may be repeated
-          --brand <BRAND>    Those of one brand, or of "(stream)"
-          --cause <CAUSE>    Those of one cause [possible values: share, surge, quiet, lag]
-          --limit <N>        At most so many [default: 20]
+          --brand <BRAND>    Only this brand, or "(stream)"
+          --cause <CAUSE>    Only this cause [possible values: share, surge, quiet, lag]
+          --limit <N>        At most this many [default: 20]
           --json             Print JSON: a list of objects with id, brand, cause, severity, state,
                              opened_at, resolved_at, acknowledged and evidence
       -h, --help             Print help
       -V, --version          Print version
     "#);
     insta::assert_snapshot!(help("silence add"), @r#"
-    Begin a silence, or announce one
+    Add a silence, from now or from a later time
 
     Usage: monitor silence add [OPTIONS] --for <LENGTH> --reason <TEXT> --by <WHO>
 
     Options:
-          --brand <BRAND>    Which brand, or "(stream)" [default: all, and the stream]
+          --brand <BRAND>    The brand, or "(stream)" [default: all brands and the stream]
       -c, --config <FILE>    Settings file (TOML) [env: MONITOR_CONFIG=]
-          --for <LENGTH>     For how long, such as 30m, 2h or 1d; at most 366d
+          --for <LENGTH>     Its length, such as 30m, 2h or 1d; at most 366d
           --set <KEY=VALUE>  Set one value, such as `kafka.topic=tweets`; may be repeated
-          --from <TIME>      From when: RFC 3339, or such as "2026-01-05 21:00" in UTC [default: now]
-          --reason <TEXT>    Why, for those who wonder
-          --by <WHO>         Who asks for it [env: USER]
+          --from <TIME>      Its start: RFC 3339, or "2026-01-05 21:00" in UTC [default: now]
+          --reason <TEXT>    The reason, shown with the silence
+          --by <WHO>         Who adds it [env: USER]
       -h, --help             Print help
       -V, --version          Print version
     "#);
     insta::assert_snapshot!(help("alert"), @r"
-    See who hears of what, try a receiver out, and send again what could not be sent
+    Show who is notified, test a receiver, and requeue dead notifications
 
     Usage: monitor alert [OPTIONS] <COMMAND>
 
     Commands:
-      route  Show who would hear of something, when, by which route, and why the others would not
+      route  Show who would be notified, when, by which route, and why the others would not
       test   Send a receiver a notification that is marked as a test
-      dead   List the notifications that were given up, oldest first
-      retry  Have notifications that were given up sent again
+      dead   List the dead notifications, oldest first
+      retry  Requeue dead notifications
       help   Print this message or the help of the given subcommand(s)
 
     Options:

@@ -159,6 +159,7 @@ async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i6
             evidence,
             notification,
             deliveries: vec![Delivery { receiver: "comms".into(), not_before: None, group: false }],
+            suppressed: Vec::new(),
         }),
     };
     store.decide(&decision).await.expect("decided");

@@ -1,7 +1,7 @@
-//! What every `Store` must do: one list of checks, run on each implementation.
+//! The contract of `Store`: one list of checks, run on each implementation.
 //!
-//! **Invariant.** A check sees a fresh, empty store, and only what the trait offers.
-//! Deliberately absent: anything that only one implementation can do.
+//! **Invariant.** A check gets a fresh, empty store, and uses only the trait.
+//! Deliberately absent: features of one implementation.
 
 mod fixtures;
 mod incidents;
@@ -24,7 +24,7 @@ use monitor_store::{
 use fixtures::*;
 use incidents::*;
 use notifications::*;
-use tweets::{keeps_reach, keeps_whether_a_text_was_truncated};
+use tweets::{keeps_whether_a_text_was_truncated, stores_reach};
 
 #[tokio::test]
 async fn memory_store_keeps_the_contract() {
@@ -46,7 +46,7 @@ fn on_postgres(url: String) -> PostgresStore {
     PostgresStore::connect(&config::Store { url, ..config::Store::default() }).unwrap()
 }
 
-/// Runs every check on a store of its own.
+/// Runs every check on its own store.
 async fn contract<S: Store>(fresh: impl AsyncFn() -> S) {
     for (name, check) in CHECKS {
         println!("check: {name}");
@@ -63,56 +63,56 @@ macro_rules! checks {
 }
 
 checks![
-    claims,
-    commits_and_fences_off,
-    refuses_a_batch_whole,
+    claims_partitions,
+    commits_and_fences,
+    refuses_a_stale_batch_as_a_whole,
     counts_a_tweet_once,
-    counts_are_a_fold_over_scores,
-    trusts_a_checkpoint_newer_than_the_bounds,
+    counts_equal_the_sum_of_the_scores,
+    accepts_a_checkpoint_newer_than_the_bounds,
     keeps_dead_letters_once,
-    minds_the_end_of_partitions,
+    marks_the_end_of_partitions,
     event_time_never_moves_back,
     record_time_never_moves_back,
-    answers_for_stretches_of_minutes,
-    sums_hours_up,
+    returns_ranges_of_minutes,
+    sums_counts_by_hour,
     samples_a_window,
-    totals_up,
-    keeps_reach,
+    returns_totals,
+    stores_reach,
     keeps_whether_a_text_was_truncated,
     decides_once,
     lets_one_of_two_deciders_win,
     opens_updates_and_resolves,
-    keeps_causes_apart,
-    keeps_evidence_of_each_cause,
+    separates_causes,
+    stores_the_evidence_of_each_cause,
     refuses_impossible_steps,
     lists_incidents,
-    acknowledges,
-    silences,
-    tells_each_receiver_in_its_thread,
-    holds_notifications_back,
-    groups_what_opens_together,
-    groups_only_what_may_be,
+    acknowledges_incidents,
+    stores_and_ends_silences,
+    notifies_each_receiver_in_its_thread,
+    holds_notifications_until_their_time,
+    groups_incidents_that_open_together,
+    groups_only_fresh_openings,
     leases_the_outbox,
-    lets_receivers_rest,
-    sends_a_resolve_last,
-    holds_back_no_longer_once_people_are_told,
-    tells_the_end_again_after_what_is_revived,
-    ends_outbox_rows_for_good,
-    revives_the_dead,
-    leads,
+    leases_nothing_for_resting_receivers,
+    sends_a_resolve_after_its_thread,
+    releases_held_rows_once_a_notification_goes_at_once,
+    resends_the_end_after_a_requeued_opening,
+    keeps_sent_and_dead_rows,
+    requeues_dead_notifications,
+    takes_and_keeps_the_lead,
 ];
 
-async fn trusts_a_checkpoint_newer_than_the_bounds(store: &dyn Store) {
+async fn accepts_a_checkpoint_newer_than_the_bounds(store: &dyn Store) {
     store.claim(&[claim(0, 5, 9)], StartAt::Earliest).await.expect("claimed");
     let batch = batch(vec![], vec![advance(0, 5, 20)]);
     store.commit(&batch).await.expect("committed");
-    // Another reader came from 5 to 20 after the broker had said that 9 is the end.
+    // Another reader advanced from 5 to 20 after the broker had answered that 9 is the end.
     let stale = Claim { seen: Some(Offset(5)), ..claim(0, 5, 9) };
     let found = store.claim(&[stale], StartAt::Earliest).await.expect("claimed");
     assert_eq!(found, [Resume { position: Offset(20), reason: ResumeReason::Checkpoint }]);
 }
 
-async fn claims(store: &dyn Store) {
+async fn claims_partitions(store: &dyn Store) {
     let check = async |name, low, high, start_at, position, reason| {
         let seen = positions(store).await.first().copied().map(Offset);
         let claim = Claim { seen, ..claim(0, low, high) };
@@ -126,7 +126,7 @@ async fn claims(store: &dyn Store) {
     check("existing", 0, 9, Latest, 5, Checkpoint).await;
     check("retention gap", 7, 9, Latest, 7, RetentionGap { lost: 2 }).await;
     check("beyond the end", 0, 3, Latest, 0, BeyondEnd { checkpoint: Offset(7) }).await;
-    check("and on from there", 0, 9, Latest, 0, Checkpoint).await;
+    check("resumes from there", 0, 9, Latest, 0, Checkpoint).await;
 
     let several = [claim(3, 0, 4), claim(1, 2, 8)];
     let found = store.claim(&several, Latest).await.expect("claimed");
@@ -137,24 +137,24 @@ async fn claims(store: &dyn Store) {
     assert!(store.progress("elsewhere").await.expect("progress").is_empty(), "other topic");
 }
 
-async fn commits_and_fences_off(store: &dyn Store) {
+async fn commits_and_fences(store: &dyn Store) {
     // Two readers hold partition 0 at the same position; the first to commit wins.
     claim_empty(store, 1).await;
     let first = batch(vec![tweet("a", &["united"], 0.9)], vec![advance(0, 0, 3)]);
     let committed = store.commit(&first).await.expect("committed");
     assert_eq!(committed, Committed { new: 1, duplicate: 0 });
 
-    let zombie = batch(vec![tweet("z", &["united"], 0.9)], vec![advance(0, 0, 2)]);
-    match store.commit(&zombie).await {
+    let stale = batch(vec![tweet("z", &["united"], 0.9)], vec![advance(0, 0, 2)]);
+    match store.commit(&stale).await {
         Err(StoreError::Fenced { partition: p, held, stored }) => {
             assert_eq!((p, held, stored), (partition(0), Offset(0), Some(Offset(3))));
         }
-        other => panic!("the zombie was let in: {other:?}"),
+        other => panic!("the stale reader was accepted: {other:?}"),
     }
     assert_eq!(positions(store).await, [3]);
     assert_eq!(store.totals().await.expect("totals").scores, 1, "nothing of it is written");
 
-    // Offsets may leave gaps; what counts is the position held.
+    // Offsets may have gaps; only the position held matters.
     let next = batch(vec![tweet("b", &["united"], 0.1)], vec![advance(0, 3, 17)]);
     store.commit(&next).await.expect("committed");
     assert_eq!(positions(store).await, [17]);
@@ -165,8 +165,8 @@ async fn commits_and_fences_off(store: &dyn Store) {
     }
 }
 
-async fn refuses_a_batch_whole(store: &dyn Store) {
-    // One stale partition of two: neither moves, no score, no count, no dead letter.
+async fn refuses_a_stale_batch_as_a_whole(store: &dyn Store) {
+    // One of two partitions is stale: neither advances, and nothing is written.
     claim_empty(store, 2).await;
     let mut mixed =
         batch(vec![tweet("a", &["united"], 0.9)], vec![advance(0, 0, 5), advance(1, 4, 6)]);
@@ -197,14 +197,14 @@ async fn counts_a_tweet_once(store: &dyn Store) {
     assert_eq!(positions(store).await, [6, 5], "repeats move the checkpoint all the same");
 }
 
-async fn counts_are_a_fold_over_scores(store: &dyn Store) {
+async fn counts_equal_the_sum_of_the_scores(store: &dyn Store) {
     claim_empty(store, 1).await;
     let brands: [&[&str]; 4] = [&[], &["delta"], &["united"], &["delta", "united"]];
     let mut expected: BTreeMap<(String, Minute), Counts> = BTreeMap::new();
     for round in 0..5_i64 {
         let mut scores = Vec::new();
         for n in 0..40_i64 {
-            // Ids overlap from round to round: 10 of 40 come again.
+            // Ids overlap between rounds: 10 of 40 are repeated.
             let id = round * 30 + n;
             let row = scored(
                 &format!("t{id}"),
@@ -249,9 +249,9 @@ async fn keeps_dead_letters_once(store: &dyn Store) {
         2
     );
     assert_eq!(commit(vec![dead_letter(1, 0, "same offset")], advance(1, 0, 1)).await, 3);
-    // The topic was made anew, and the same place is read again.
-    let anew = Claim { seen: Some(Offset(2)), ..claim(0, 0, 1) };
-    store.claim(&[anew], StartAt::Earliest).await.expect("claimed");
+    // The topic was recreated, and the same offset is read again.
+    let recreated = Claim { seen: Some(Offset(2)), ..claim(0, 0, 1) };
+    store.claim(&[recreated], StartAt::Earliest).await.expect("claimed");
     assert_eq!(commit(vec![dead_letter(0, 0, "again")], advance(0, 0, 1)).await, 3);
 }
 
@@ -259,7 +259,7 @@ async fn at_end(store: &dyn Store) -> bool {
     store.progress("tweets").await.expect("progress")[0].at_end
 }
 
-async fn minds_the_end_of_partitions(store: &dyn Store) {
+async fn marks_the_end_of_partitions(store: &dyn Store) {
     claim_empty(store, 1).await;
     assert!(!at_end(store).await, "a fresh claim is not at the end");
     let mark = async |position, value| {
@@ -274,7 +274,7 @@ async fn minds_the_end_of_partitions(store: &dyn Store) {
     assert!(!at_end(store).await, "a commit clears it");
     assert!(mark(2, true).await, "at its new position");
     store.claim(&[claim(0, 0, 9)], StartAt::Earliest).await.expect("claimed");
-    assert!(!at_end(store).await, "a new reader has not stood there yet");
+    assert!(!at_end(store).await, "a new reader has not been there yet");
     store.mark_at_end(&partition(5), Offset(0), true).await.expect("unknown: nothing to do");
 }
 
@@ -282,13 +282,14 @@ async fn record_time_never_moves_back(store: &dyn Store) {
     claim_empty(store, 1).await;
     let newest = async || store.progress("tweets").await.expect("progress")[0].record_time_max;
     assert_eq!(newest().await, None);
-    for (position, told, expected) in
+    for (position, record_time, expected) in
         [(0, None, None), (1, Some(9), Some(9)), (2, Some(1), Some(9))]
     {
         let time = |m: Option<i64>| m.map(|m| minute(m).start());
-        let moved = Advance { record_time_max: time(told), ..advance(0, position, position + 1) };
+        let moved =
+            Advance { record_time_max: time(record_time), ..advance(0, position, position + 1) };
         store.commit(&batch(Vec::new(), vec![moved])).await.expect("committed");
-        assert_eq!(newest().await, time(expected), "after {told:?}");
+        assert_eq!(newest().await, time(expected), "after {record_time:?}");
     }
     store.claim(&[claim(0, 0, 9)], StartAt::Earliest).await.expect("claimed");
     assert_eq!(newest().await, Some(minute(9).start()), "a new reader knows it too");
@@ -312,7 +313,7 @@ async fn event_time_never_moves_back(store: &dyn Store) {
     assert_eq!(step(None).await, Some(late), "a batch of dead letters");
 }
 
-async fn answers_for_stretches_of_minutes(store: &dyn Store) {
+async fn returns_ranges_of_minutes(store: &dyn Store) {
     assert_eq!(store.first_minute("united").await.expect("first"), None);
     assert_eq!(store.last_minute("united").await.expect("last"), None);
     claim_empty(store, 1).await;
@@ -355,11 +356,11 @@ async fn samples_a_window(store: &dyn Store) {
     rows.push(scored("other", "text", minute(2).start(), &["delta"], 0.9));
     rows.push(scored("both", "text", minute(2).start(), &["delta", "united"], 0.9));
     store.commit(&batch(rows, vec![advance(0, 0, 204)])).await.expect("committed");
-    let look = async |brand: &str, limit| {
+    let tweets = async |brand: &str, limit| {
         store.window_tweets(brand, minute(1), minute(4), limit).await.expect("tweets")
     };
 
-    let all = look("united", 1000).await;
+    let all = tweets("united", 1000).await;
     assert_eq!(all.len(), 201, "the window's, of that brand");
     let order: Vec<_> = all.iter().map(|t| (t.created_at, t.tweet_id.clone())).collect();
     assert!(order.is_sorted(), "ascending by time, then id");
@@ -368,23 +369,23 @@ async fn samples_a_window(store: &dyn Store) {
     assert!((both.negative - 0.9).abs() < 1e-6);
     assert!(all.iter().filter(|t| t.is_negative).count() == 1, "the others are positive");
 
-    let ten = look("united", 10).await;
+    let ten = tweets("united", 10).await;
     assert!(ten.iter().all(|tweet| all.contains(tweet)));
     assert!(ten.is_sorted_by_key(|t| t.created_at), "a sample too is ascending");
-    assert_eq!(ten, look("united", 10).await, "the same at every call");
-    let eleven = look("united", 11).await;
+    assert_eq!(ten, tweets("united", 10).await, "the same at every call");
+    let eleven = tweets("united", 11).await;
     assert!(ten.iter().all(|tweet| eleven.contains(tweet)), "a larger sample holds a smaller");
-    // Both stores must name these very tweets.
+    // Both stores must return exactly these tweets.
     let ids: Vec<_> = ten.iter().map(|t| t.tweet_id.as_str()).collect();
     assert_eq!(ids, SAMPLE_OF_TEN);
-    assert_eq!(look("united", 0).await, []);
-    assert_eq!(look("nobody", 10).await, []);
+    assert_eq!(tweets("united", 0).await, []);
+    assert_eq!(tweets("nobody", 10).await, []);
 }
 
 const SAMPLE_OF_TEN: [&str; 10] =
     ["t48", "t128", "t28", "t61", "t105", "t166", "t66", "t142", "t98", "t43"];
 
-async fn sums_hours_up(store: &dyn Store) {
+async fn sums_counts_by_hour(store: &dyn Store) {
     claim_empty(store, 1).await;
     let rows = [(0, "united", 0.9), (59, "united", 0.1), (60, "united", 0.9), (61, "delta", 0.9)]
         .into_iter()
@@ -409,7 +410,7 @@ async fn sums_hours_up(store: &dyn Store) {
     check("backwards", None, 120, 0, &[]).await;
 }
 
-async fn totals_up(store: &dyn Store) {
+async fn returns_totals(store: &dyn Store) {
     store.ping().await.expect("reachable");
     assert_eq!(store.totals().await.expect("totals"), Totals::default());
     claim_empty(store, 1).await;

@@ -1,5 +1,4 @@
-//! A daemon that dies between any two steps of open, notify and resolve, and the next one that
-//! takes over.
+//! A daemon dies between any two steps of open, notify and resolve, and another takes over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::notify::rig::{self, HttpReceiver};
 use crate::support::store_calls;
 
-/// When a daemon dies: at the n-th call that writes, before it or after it.
+/// When a daemon dies: before or after its n-th call that writes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Death {
     Before(usize),
@@ -34,7 +33,7 @@ enum Death {
     Never,
 }
 
-/// The store as a daemon sees it that dies: nothing it does after its death arrives.
+/// The store of a daemon that dies: after its death every call fails without effect.
 struct Mortal {
     inner: Arc<MemoryStore>,
     death: Death,
@@ -63,12 +62,12 @@ impl Mortal {
         if !["decide", "outbox_lease", "outbox_record"].contains(&call) {
             return work.await;
         }
-        let place = self.writes.fetch_add(1, Ordering::SeqCst);
-        if self.death == Death::Before(place) {
+        let index = self.writes.fetch_add(1, Ordering::SeqCst);
+        if self.death == Death::Before(index) {
             return dead();
         }
         let answer = work.await;
-        if self.death == Death::After(place) { dead() } else { answer }
+        if self.death == Death::After(index) { dead() } else { answer }
     }
 }
 
@@ -89,8 +88,8 @@ fn start() -> DateTime<Utc> {
     "2026-01-01T00:00:00Z".parse().expect("a time")
 }
 
-/// Two days of a brand, two tweets a minute, a fifth of them negative but for a storm.
-async fn days_with_a_storm() -> Arc<MemoryStore> {
+/// Two days of a brand with two tweets a minute; 20 % are negative, and 70 % for three hours.
+async fn days_with_a_rise() -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new());
     let partition = TopicPartition::new("tweets", 0);
     let (low, high) = (Offset(0), Offset(1));
@@ -125,8 +124,8 @@ async fn days_with_a_storm() -> Arc<MemoryStore> {
     store
 }
 
-/// A daemon's life: it judges, and sends until nothing is left or it is dead.
-async fn live(store: Arc<Mortal>, settings: &Settings, clock: &Arc<SimulatedClock>) {
+/// Runs a daemon: it evaluates, and sends until nothing is left or it is dead.
+async fn run_daemon(store: Arc<Mortal>, settings: &Settings, clock: &Arc<SimulatedClock>) {
     let evaluated = Evaluator::new(store.clone(), settings, clock.clone()).evaluate().await;
     assert!(evaluated.is_ok() || store.is_dead(), "{evaluated:?}");
     let receivers = &settings.receivers;
@@ -135,7 +134,7 @@ async fn live(store: Arc<Mortal>, settings: &Settings, clock: &Arc<SimulatedCloc
     let running = tokio::spawn(dispatcher.expect("a dispatcher").run(stop.clone()));
     loop {
         if store.is_dead() {
-            // As a kill does: what it was about to do it never does.
+            // Like a kill: the rest is never done.
             running.abort();
             break;
         }
@@ -148,12 +147,12 @@ async fn live(store: Arc<Mortal>, settings: &Settings, clock: &Arc<SimulatedCloc
     }
 }
 
-/// The incidents, and what the receiver was sent: bodies by key.
+/// The incidents, and the bodies that the receiver got, by key.
 type Outcome = (Vec<Incident>, BTreeMap<String, Vec<String>>);
 
-/// One daemon that dies so, and another that takes over; answers also whether the first died.
-async fn two_lives(death: Death) -> (bool, Outcome) {
-    let store = days_with_a_storm().await;
+/// One daemon that dies at `death`, then another; also returns whether the first died.
+async fn two_daemons(death: Death) -> (bool, Outcome) {
+    let store = days_with_a_rise().await;
     let receiver = HttpReceiver::start(Vec::new()).await;
     let mut settings = Settings::default();
     settings
@@ -165,11 +164,11 @@ async fn two_lives(death: Death) -> (bool, Outcome) {
     let clock = Arc::new(SimulatedClock::at(start() + TimeDelta::days(2)));
 
     let first = Mortal::new(&store, death);
-    live(first.clone(), &settings, &clock).await;
+    run_daemon(first.clone(), &settings, &clock).await;
     let died = first.is_dead();
-    // What the dead one had leased is free again.
+    // The leases of the dead daemon expire.
     clock.advance(Duration::from_millis(rig::delivery().lease_ms + 1));
-    live(Mortal::new(&store, Death::Never), &settings, &clock).await;
+    run_daemon(Mortal::new(&store, Death::Never), &settings, &clock).await;
 
     let mut sent: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (headers, body) in receiver.requests() {
@@ -179,10 +178,10 @@ async fn two_lives(death: Death) -> (bool, Outcome) {
 }
 
 #[tokio::test]
-async fn a_death_between_any_two_steps_loses_and_doubles_nothing() {
+async fn a_death_between_any_two_steps_loses_and_repeats_nothing() {
     rig::install_tls();
-    let (_, (incidents, sent)) = two_lives(Death::Never).await;
-    assert_eq!(incidents.len(), 1, "there is one storm: {incidents:?}");
+    let (_, (incidents, sent)) = two_daemons(Death::Never).await;
+    assert_eq!(incidents.len(), 1, "one rise: {incidents:?}");
     assert!(incidents[0].resolved.is_some(), "and it ends");
     let keys: BTreeSet<_> = sent.keys().cloned().collect();
     for step in ["incident-1-opened-", "incident-1-resolved-"] {
@@ -190,10 +189,10 @@ async fn a_death_between_any_two_steps_loses_and_doubles_nothing() {
     }
 
     let mut deaths = 0;
-    for place in 0.. {
+    for index in 0.. {
         let mut died = false;
-        for death in [Death::Before(place), Death::After(place)] {
-            let (dead, (found, received)) = two_lives(death).await;
+        for death in [Death::Before(index), Death::After(index)] {
+            let (dead, (found, received)) = two_daemons(death).await;
             died |= dead;
             deaths += usize::from(dead);
             assert_eq!(found, incidents, "{death:?}");
@@ -203,8 +202,8 @@ async fn a_death_between_any_two_steps_loses_and_doubles_nothing() {
                 assert!(bodies.iter().all(|b| *b == sent[key][0]), "{death:?}: {key} differs");
             }
         }
-        // Leases that find nothing are writes too; the work itself is over long before.
-        if !died || place == 12 {
+        // Leases that find nothing count as writes too; the work is done before the limit.
+        if !died || index == 12 {
             break;
         }
     }

@@ -1,11 +1,11 @@
-//! A store that is not waited for without end.
+//! A store with a time limit for each call.
 //!
-//! A Postgres host that vanishes without closing its connections leaves a call without an
-//! answer: `statement_timeout` is the server's, and the sockets have no keepalive.
+//! If a Postgres host vanishes without closing its connections, a call never ends:
+//! `statement_timeout` works on the server, and the sockets have no keepalive.
 //!
-//! **Invariant.** Every call ends within the limit, or as [`StoreError::Unavailable`]. As
-//! with a connection that breaks, what such a call wrote may be stored or not; the store's
-//! conditions tell at the next call. Deliberately absent: trying again.
+//! **Invariant.** Every call ends within the limit, or with [`StoreError::Unavailable`]. As
+//! after a broken connection, the writes of such a call may be stored or not; the checks of
+//! the next call show which. Deliberately absent: retries.
 
 use std::future::Future;
 use std::io;
@@ -25,7 +25,7 @@ use monitor_core::domain::{
     TopicPartition,
 };
 
-/// A [`Store`] whose every call ends within a limit.
+/// A [`Store`] with a time limit for each call.
 #[derive(Debug, Clone)]
 pub struct Bounded<S> {
     store: S,
@@ -33,7 +33,7 @@ pub struct Bounded<S> {
 }
 
 impl<S: Store> Bounded<S> {
-    /// Bounds each call to `store`; `limit` must be longer than any that comes to an end.
+    /// Limits each call to `store`; `limit` must exceed the longest call that succeeds.
     pub fn new(store: S, limit: Duration) -> Self {
         Self { store, limit }
     }
@@ -50,7 +50,7 @@ impl<S: Store> Bounded<S> {
     }
 }
 
-/// Has each method call its namesake, for as long as the limit allows.
+/// Forwards each method to the inner store, within the limit.
 macro_rules! bounded {
     ($($group:ident {
         $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
@@ -73,7 +73,7 @@ mod tests {
     use crate::MemoryStore;
 
     #[tokio::test]
-    async fn a_call_without_an_answer_ends() {
+    async fn a_call_without_an_answer_times_out() {
         let store = Bounded::new(MemoryStore::new(), Duration::from_millis(10));
         let error = store.within(pending::<Result<(), _>>()).await.expect_err("no answer");
         assert!(error.is_transient());
@@ -85,7 +85,7 @@ mod tests {
         let memory = MemoryStore::new();
         memory.set_away(true);
         let store = Bounded::new(memory, Duration::from_secs(60));
-        assert!(store.ping().await.is_err(), "as the store says");
+        assert!(store.ping().await.is_err(), "the error of the inner store");
         store.store.set_away(false);
         assert_eq!(store.totals().await.expect("totals"), Totals::default());
     }

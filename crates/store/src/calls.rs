@@ -1,13 +1,12 @@
-//! The calls of [`super::Store`], listed once for those who pass each of them on.
+//! The methods of [`super::Store`], listed once for the types that forward each of them.
 //!
-//! **Invariant.** The list is the trait: one that lacks a call does not compile.
-//! Deliberately absent: documentation of the calls, which is the trait's.
+//! **Invariant.** The list is complete: with a missing method the crate does not compile.
+//! Deliberately absent: documentation, which is in the trait.
 
-/// Hands every call to the macro named, in groups that are also the modules of the
-/// implementations.
+/// Passes all methods to the given macro, grouped by the module that implements them.
 macro_rules! each_call {
-    ($pass_on:ident) => {
-        $pass_on! {
+    ($forward:ident) => {
+        $forward! {
             scores {
                 claim(claims: &[Claim], start_at: StartAt) -> Vec<Resume>;
                 commit(batch: &Batch) -> Committed;

@@ -1,14 +1,14 @@
-//! Where scores, counts, checkpoints, incidents and the outbox live.
+//! Stores scores, counts, checkpoints, incidents and the outbox.
 //!
-//! Postgres is the ground state; whatever is in memory can be derived from it.
+//! Postgres holds the state; everything in memory can be derived from it.
 //!
 //! **Invariant.** [`Store::commit`] writes a batch's scores, the counts of the rows that
 //! were new, its dead letters and its checkpoints in one transaction, and refuses
 //! ([`StoreError::Fenced`]) a batch whose starting position is not the stored one, so
-//! every record counts exactly once whoever dies when. [`Store::decide`] writes an
-//! incident and its outbox rows in one transaction, and refuses a decision taken on a
-//! state that another daemon has moved on.
-//! Deliberately absent: decisions. The store does as it is told, or says why not.
+//! every record counts exactly once, even if a daemon dies at any point. [`Store::decide`]
+//! writes an incident and its outbox rows in one transaction, and refuses a decision based
+//! on a detector state that another daemon has changed since.
+//! Deliberately absent: decisions. `monitor_core::alerting` takes them.
 
 mod bounded;
 mod calls;
@@ -18,7 +18,7 @@ mod postgres;
 
 pub use bounded::Bounded;
 pub use memory::MemoryStore;
-pub use monitor_core::alerting::{Delivery, Step};
+pub use monitor_core::alerting::{Delivery, Step, Suppressed};
 pub use monitor_core::domain::Silence;
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
@@ -34,12 +34,12 @@ use monitor_core::domain::{
     Severity, StartAt, TopicPartition, Tweet, resume_position,
 };
 
-/// A partition that this daemon has just been given, and what the broker has of it.
+/// A partition just assigned to this daemon, with the offsets that the broker has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The partition.
     pub partition: TopicPartition,
-    /// The checkpoint as it stood before the broker was asked for the bounds.
+    /// The checkpoint before the broker was asked for `low` and `high`.
     pub seen: Option<Offset>,
     /// Oldest offset the broker has.
     pub low: Offset,
@@ -48,8 +48,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Where to read on, given the checkpoint as it stands now. One that has moved since
-    /// the bounds were asked for is newer than they are, so it cannot lie beyond the end.
+    /// Where to resume, given the checkpoint now. A checkpoint that has moved since the
+    /// broker was asked is newer than the bounds, so it is not beyond the end.
     fn resume(&self, stored: Option<Offset>, start_at: StartAt) -> Resume {
         let high = match stored {
             Some(stored) if self.seen != Some(stored) => self.high.max(stored),
@@ -59,29 +59,29 @@ impl Claim {
     }
 }
 
-/// A scored tweet on its way to its row.
+/// A scored tweet to store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredTweet {
     /// The tweet.
     pub tweet: Tweet,
-    /// The brands it is about, sorted, without repeats; may be none.
+    /// The brands it is about, sorted, without repeats; may be empty.
     pub brands: Vec<String>,
-    /// The verdict.
+    /// The score.
     pub score: Score,
-    /// Whether the text had more than the model reads.
+    /// Whether the text was longer than the model reads.
     pub truncated: bool,
-    /// `name@version` of the model that gave it.
+    /// `name@version` of the model that gave the score.
     pub model: String,
 }
 
-/// A record that is no tweet, kept with its reason.
+/// A record that is not a tweet, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Where it came from.
+    /// Its partition.
     pub partition: TopicPartition,
-    /// Its offset there.
+    /// Its offset.
     pub offset: Offset,
-    /// What is wrong with it, for people.
+    /// What is wrong with it, as text for people.
     pub reason: String,
     /// The beginning of its payload.
     pub payload: Vec<u8>,
@@ -89,7 +89,7 @@ pub struct DeadLetter {
     pub payload_bytes: u64,
 }
 
-/// How far one partition moves in a batch.
+/// How far a batch advances one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advance {
     /// The partition.
@@ -98,9 +98,9 @@ pub struct Advance {
     pub from: Offset,
     /// The position after it.
     pub to: Offset,
-    /// Newest event time seen in the batch, if it held a tweet.
+    /// Newest event time in the batch, if it has a tweet.
     pub event_time_max: Option<DateTime<Utc>>,
-    /// When the newest record of the batch was written to Kafka, where Kafka says.
+    /// When the newest record of the batch was written to Kafka, if known.
     pub record_time_max: Option<DateTime<Utc>>,
 }
 
@@ -109,22 +109,22 @@ pub struct Advance {
 pub struct Batch {
     /// Scored tweets, in any order; a tweet id may repeat.
     pub scores: Vec<ScoredTweet>,
-    /// Records that are no tweets.
+    /// Records that are not tweets.
     pub dead_letters: Vec<DeadLetter>,
-    /// One entry a partition.
+    /// One entry for each partition.
     pub advances: Vec<Advance>,
 }
 
 /// What one transaction wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Committed {
-    /// Scores whose tweet had not been seen.
+    /// Scores of new tweets.
     pub new: u64,
-    /// Scores whose tweet had; they change nothing.
+    /// Scores of tweets stored before; they change nothing.
     pub duplicate: u64,
 }
 
-/// How far event time has come in one partition.
+/// The progress of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionProgress {
     /// The partition.
@@ -135,38 +135,38 @@ pub struct PartitionProgress {
     pub event_time_max: Option<DateTime<Utc>>,
     /// When the newest record read was written to Kafka.
     pub record_time_max: Option<DateTime<Utc>>,
-    /// Whether its reader has stood at the end for a while, so that it does not hold
-    /// event time back.
+    /// Whether its reader has been at the end for a while, so that it does not hold the
+    /// watermark back.
     pub at_end: bool,
 }
 
-/// What is remembered of one brand and cause between two looks of the detector.
+/// The state of the detector of one brand and cause between two evaluations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectorState {
     /// The last minute that was evaluated.
     pub evaluated: Minute,
-    /// What the detector remembers, as JSON; the store does not look into it.
+    /// The detector's own state, as JSON; the store does not read it.
     pub state: serde_json::Value,
-    /// The incident that is open, if one is.
+    /// The open incident, if any.
     pub open: Option<Incident>,
-    /// The receivers that have been told of it.
+    /// The receivers that were notified of it.
     pub notified: Vec<Notified>,
 }
 
-/// The outcome of judging one brand for one cause up to a minute.
+/// The result of evaluating one brand and cause up to a minute.
 #[derive(Debug, Clone)]
 pub struct Decision {
     /// The brand, or [`monitor_core::domain::STREAM`].
     pub brand: String,
     /// The cause.
     pub cause: Cause,
-    /// The minute evaluated up to before; `None` for the first time. Must equal what is stored.
+    /// The last minute evaluated before; `None` if none was. Must equal the stored one.
     pub evaluated_before: Option<Minute>,
-    /// The minute evaluated up to now.
+    /// The last minute evaluated now.
     pub evaluated: Minute,
-    /// What the detector remembers from now on.
+    /// The detector's new state.
     pub state: serde_json::Value,
-    /// The step taken at `evaluated`, if one was.
+    /// The step of the incident at `evaluated`, if any.
     pub step: Option<Step>,
 }
 
@@ -175,19 +175,22 @@ pub struct Decision {
 pub struct Event {
     /// `opened`, `updated`, `resolved` or `acknowledged`.
     pub kind: String,
-    /// The minute evaluated; by the clock for what people do.
+    /// The minute evaluated; clock time for an acknowledgement.
     pub at: DateTime<Utc>,
-    /// How bad it was then.
+    /// Its severity then.
     pub severity: Severity,
-    /// Who did it, where a person did.
+    /// The person who did it, if one did.
     pub who: Option<String>,
-    /// The reason, or what the person had to say.
+    /// The reason, or the person's note.
     pub note: String,
     /// The receivers that a notification was written for.
     pub notified: Vec<String>,
+    /// The receivers that were not notified, with the reason for each. Empty for an
+    /// acknowledgement, and for steps written before reasons were stored.
+    pub suppressed: Vec<Suppressed>,
 }
 
-/// A scored tweet as it is kept.
+/// A stored tweet with its score.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredTweet {
     /// Its id.
@@ -200,15 +203,15 @@ pub struct StoredTweet {
     pub negative: f32,
     /// Whether it counts as negative.
     pub is_negative: bool,
-    /// Whether the text had more than the model reads.
+    /// Whether the text was longer than the model reads.
     pub truncated: bool,
-    /// Who wrote it, where the stream tells.
+    /// Its author, if the stream gives one.
     pub author: Option<String>,
-    /// How many follow its author.
+    /// Number of followers of its author.
     pub followers: Option<u64>,
-    /// How often it was repeated when it was read.
+    /// Number of retweets when it was read.
     pub retweets: Option<u64>,
-    /// Id of the tweet that it repeats.
+    /// Id of the tweet that it retweets.
     pub retweet_of: Option<String>,
 }
 
@@ -225,7 +228,7 @@ pub struct DeadNotification {
     pub attempts: u32,
     /// The last error.
     pub error: String,
-    /// When it was given up.
+    /// When it was given up as dead.
     pub ended_at: DateTime<Utc>,
 }
 
@@ -234,35 +237,35 @@ pub struct DeadNotification {
 pub struct Totals {
     /// Distinct tweets scored.
     pub scores: u64,
-    /// Records kept as dead letters.
+    /// Records stored as dead letters.
     pub dead_letters: u64,
     /// Notifications not yet delivered.
     pub outbox_pending: u64,
-    /// Notifications given up.
+    /// Dead notifications.
     pub outbox_dead: u64,
 }
 
-/// What can go wrong between us and the store.
+/// Errors of a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The partition's checkpoint is not where this reader thought: another reader has
-    /// moved it. Drop what is in flight and claim the partition again.
+    /// The partition's checkpoint is not at this reader's position: another reader has
+    /// moved it. Drop the batches in flight and claim the partition again.
     #[error("{partition}: this reader stood at {held:?}, the stored checkpoint is {stored:?}")]
     Fenced {
         /// The partition.
         partition: TopicPartition,
-        /// Where the reader stood.
+        /// The reader's position.
         held: Offset,
-        /// Where the checkpoint stands; `None` where there is none.
+        /// The checkpoint; `None` if there is none.
         stored: Option<Offset>,
     },
-    /// Another daemon has evaluated this brand in the meantime; look again.
+    /// Another daemon has evaluated this brand meanwhile; read the state again.
     #[error("brand {brand:?} has been evaluated by another daemon in the meantime")]
     Overtaken {
         /// The brand.
         brand: String,
     },
-    /// A first connection to Postgres could not be made.
+    /// The first connection to Postgres failed.
     #[error("cannot connect to Postgres at {place} (store.url): {source}")]
     Connect {
         /// Host, port and database.
@@ -294,26 +297,26 @@ impl StoreError {
         }
     }
 
-    /// Whether what a row holds is at fault, so that the other rows may pass.
+    /// Whether the content of a row caused the error, so that other rows may succeed.
     pub fn is_about_the_rows(&self) -> bool {
         matches!(self, Self::Refused(error) if postgres::is_about_the_rows(error))
     }
 }
 
-/// Keeps everything that must outlive the process. One contract suite
+/// Stores everything that must outlive the process. One contract suite
 /// (`tests/it/store_contract.rs`) runs on every implementation.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Creates missing checkpoints, decides where each partition resumes
     /// ([`monitor_core::domain::resume_position`]), and stores that as its checkpoint.
-    /// Answers in the order of `claims`.
+    /// Returns the positions in the order of `claims`.
     async fn claim(&self, claims: &[Claim], start_at: StartAt) -> Result<Vec<Resume>, StoreError>;
 
     /// Writes a batch in one transaction; see the module's invariant.
     async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError>;
 
-    /// Notes that the reader of a partition stands at its end, or no longer does, if its
-    /// checkpoint still is `position`.
+    /// Records whether the reader of a partition is at its end, if the checkpoint still is
+    /// `position`.
     async fn mark_at_end(
         &self,
         partition: &TopicPartition,
@@ -321,7 +324,7 @@ pub trait Store: Send + Sync + 'static {
         at_end: bool,
     ) -> Result<(), StoreError>;
 
-    /// How far each partition of `topic` has come, by partition.
+    /// The progress of each partition of `topic`, by partition.
     async fn progress(&self, topic: &str) -> Result<Vec<PartitionProgress>, StoreError>;
 
     /// Counts of a brand's minutes from `from` up to and including `to`, ascending;
@@ -333,8 +336,8 @@ pub trait Store: Send + Sync + 'static {
         to: Minute,
     ) -> Result<Vec<(Minute, Counts)>, StoreError>;
 
-    /// Counts by full hour of UTC, each named by its first minute, from the hour of `from` up
-    /// to and including that of `to`, ascending; of one brand, or of all summed. Hours without
+    /// Counts by hour of UTC, each with the first minute of its hour, from the hour of `from` up
+    /// to and including that of `to`, ascending; of one brand, or summed over all. Hours without
     /// tweets are left out.
     async fn hour_counts(
         &self,
@@ -349,15 +352,14 @@ pub trait Store: Send + Sync + 'static {
     /// The last minute in which a brand has a tweet.
     async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
 
-    /// What is remembered of a brand and cause; `None` before its first evaluation.
+    /// The detector state of a brand and cause; `None` before its first evaluation.
     async fn detector_state(
         &self,
         brand: &str,
         cause: Cause,
     ) -> Result<Option<DetectorState>, StoreError>;
 
-    /// The incidents of a brand and cause that lie, in whole or part, at or after `from`,
-    /// ascending.
+    /// The incidents of a brand and cause that were open at or after `from`, ascending.
     async fn incidents_since(
         &self,
         brand: &str,
@@ -368,14 +370,14 @@ pub trait Store: Send + Sync + 'static {
     /// The latest incidents of all brands and causes, newest first.
     async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError>;
 
-    /// One incident; `None` if there is none of that name.
+    /// One incident; `None` if it does not exist.
     async fn incident(&self, id: IncidentId) -> Result<Option<Incident>, StoreError>;
 
     /// An incident's history, in order.
     async fn events(&self, id: IncidentId) -> Result<Vec<Event>, StoreError>;
 
-    /// Notes that somebody has taken an incident on, with its event in one transaction; the
-    /// latest word stands. Answers whether there is such an incident.
+    /// Records that somebody has acknowledged an incident, and the event, in one transaction; a
+    /// later acknowledgement replaces it. Returns whether the incident exists.
     async fn acknowledge(
         &self,
         id: IncidentId,
@@ -385,15 +387,15 @@ pub trait Store: Send + Sync + 'static {
     /// The silences that have not ended at `now`, by number.
     async fn silences(&self, now: DateTime<Utc>) -> Result<Vec<Silence>, StoreError>;
 
-    /// Keeps a silence; its `id` is ignored. Answers with the number given to it.
+    /// Stores a silence and returns its number; the given `id` is ignored.
     async fn silence(&self, silence: &Silence) -> Result<i64, StoreError>;
 
-    /// Ends a silence at `now`; one that has not begun never will. Answers whether there was
-    /// one of this number that had not ended.
+    /// Ends a silence at `now`; a silence that has not begun is cancelled. Returns whether a
+    /// silence of this number existed and had not ended.
     async fn end_silence(&self, id: i64, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
-    /// A brand's tweets of `from..=to`, at most `limit`: where there are more, a sample that
-    /// is the same at every call and does not depend on time or score. Ascending by time.
+    /// A brand's tweets of `from..=to`, at most `limit`, ascending by time. If there are more,
+    /// a sample that is the same at every call and does not depend on time or score.
     async fn window_tweets(
         &self,
         brand: &str,
@@ -402,18 +404,18 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StoredTweet>, StoreError>;
 
-    /// Whether this store's holder is the one that decides: takes the lead if nobody has it,
-    /// and keeps it until its connection ends.
+    /// Leader election: whether the holder of this store is the leader. Takes the lead if it
+    /// is free, and keeps it until the connection ends.
     async fn lead(&self) -> Result<bool, StoreError>;
 
     /// Writes a decision, the incident it opens, changes or resolves, its event and its outbox
-    /// rows in one transaction; answers with the incident's name where there was a step.
+    /// rows in one transaction. Returns the incident's number if there was a step.
     async fn decide(&self, decision: &Decision) -> Result<Option<IncidentId>, StoreError>;
 
-    /// Takes up to `limit` due outbox rows for `lease`, so that no other sender takes them
-    /// meanwhile; none for the receivers in `resting`, and no `resolved` before all that
-    /// precedes it in its thread has been sent or given up. Rows whose lease ran out are due again.
-    /// Counts as an attempt.
+    /// Leases up to `limit` due outbox rows for the time `lease`, so that no other sender takes
+    /// them. Leaves out rows of the receivers in `resting`, and each `resolved` until all earlier
+    /// rows of its thread are sent or dead. Rows whose lease has expired are due again. Counts as
+    /// an attempt.
     async fn outbox_lease(
         &self,
         now: DateTime<Utc>,
@@ -430,11 +432,11 @@ pub trait Store: Send + Sync + 'static {
         state: &OutboxState,
     ) -> Result<(), StoreError>;
 
-    /// The notifications that were given up, oldest first.
+    /// The dead notifications, oldest first.
     async fn dead_notifications(&self, limit: u32) -> Result<Vec<DeadNotification>, StoreError>;
 
-    /// Has notifications that were given up sent again, under their old keys: one, or all of a
-    /// receiver, or (with neither) all. Answers how many.
+    /// Requeues dead notifications under their old keys: one, or all of a receiver, or (with
+    /// neither) all. Returns how many.
     async fn requeue(&self, row: Option<i64>, receiver: Option<&str>) -> Result<u64, StoreError>;
 
     /// Numbers for the page and for metrics.

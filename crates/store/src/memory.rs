@@ -1,9 +1,9 @@
-//! The store's in-memory twin, for tests and for trying things out.
+//! The in-memory store, for tests and experiments.
 //!
-//! **Invariant.** It answers every call as the trait's documentation says and as
-//! [`super::PostgresStore`] does; `tests/it/store_contract.rs` holds both to it. Each call
-//! takes one lock once and checks before it writes, so it is as atomic as a transaction.
-//! Deliberately absent: durability, and any limit on what it holds.
+//! **Invariant.** Every call behaves as the trait documents and as [`super::PostgresStore`]
+//! does; `tests/it/store_contract.rs` checks both. Each call takes one lock once and checks
+//! before it writes, so it is as atomic as a transaction.
+//! Deliberately absent: durability, and any limit on memory.
 
 mod incidents;
 mod outbox;
@@ -28,7 +28,7 @@ use monitor_core::domain::{
     TopicPartition,
 };
 
-/// A [`Store`] that forgets everything when it is dropped.
+/// A [`Store`] in memory; its content is lost when it is dropped.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     tables: Mutex<Tables>,
@@ -42,7 +42,7 @@ struct Tables {
     minute_counts: BTreeMap<(String, Minute), Counts>,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
     watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
-    incidents: Vec<incidents::Kept>,
+    incidents: Vec<incidents::IncidentRecord>,
     silences: Vec<Silence>,
     outbox: Vec<outbox::Queued>,
 }
@@ -53,12 +53,12 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// Makes every call answer that the store is away, as when Postgres is; or no longer.
+    /// Makes every call fail as if Postgres were unavailable, or succeed again.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
 
-    /// Every row scored, by tweet id.
+    /// All scored tweets, by tweet id.
     pub fn scores(&self) -> HashMap<String, ScoredTweet> {
         self.tables.lock().expect("no holder of this lock panics").scores.clone()
     }
@@ -71,7 +71,7 @@ impl MemoryStore {
     }
 }
 
-/// Has each call go to its namesake of the tables.
+/// Forwards each method to the method of the same name of [`Tables`].
 macro_rules! in_memory {
     ($($group:ident {
         $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
@@ -86,7 +86,7 @@ macro_rules! in_memory {
 }
 each_call!(in_memory);
 
-/// The error for what Postgres would refuse by one of its constraints.
+/// The error for a write that a constraint of Postgres would refuse.
 fn refused(why: String) -> StoreError {
     StoreError::Refused(sqlx::Error::Protocol(why))
 }

@@ -1,8 +1,8 @@
-//! Notifications that wait for delivery.
+//! The outbox: notifications to deliver.
 //!
-//! **Invariant.** A row is written in the transaction of the incident it tells of, under
-//! a key that never changes, and leaves the state `Pending` only once a receiver has
-//! taken it or it was given up. Hence at least once, and receivers can drop repeats by key.
+//! **Invariant.** A row is written in the transaction of its incident, under an idempotency
+//! key that never changes, and stays pending until a receiver has accepted it or it is dead.
+//! So delivery is at least once, and receivers can drop repeats by key.
 
 use chrono::{DateTime, Utc};
 
@@ -17,7 +17,7 @@ pub struct OutboxRow {
     pub key: String,
     /// Name of the receiver.
     pub receiver: String,
-    /// What to tell.
+    /// What to send.
     pub notification: Notification,
     /// Attempts made, this one included.
     pub attempts: u32,
@@ -26,16 +26,16 @@ pub struct OutboxRow {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutboxState {
-    /// The receiver took it.
+    /// The receiver accepted it.
     Sent,
-    /// It failed, and is due again at `at`.
+    /// It failed and is due again at `at`.
     Retry {
         /// When.
         at: DateTime<Utc>,
         /// What went wrong.
         error: String,
     },
-    /// It was given up.
+    /// It was given up: dead.
     Dead {
         /// What went wrong.
         error: String,

@@ -1,7 +1,7 @@
-//! The ground state: [`Store`] on Postgres.
+//! [`Store`] on Postgres.
 //!
 //! **Invariant.** Every method is one transaction. Rows are written in key order, so two
-//! daemons that write the same tweets wait for one another instead of deadlocking.
+//! daemons that write the same tweets wait for each other instead of deadlocking.
 //! Deliberately absent: retries. [`StoreError::Unavailable`] tells the caller that the
 //! same call may succeed later.
 
@@ -44,7 +44,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct PostgresStore {
     pool: PgPool,
     place: String,
-    /// The connection that leads, or asks to; beside the pool's.
+    /// The connection that holds, or asks for, the lead; not from the pool.
     lead: Arc<Mutex<Option<PgConnection>>>,
 }
 
@@ -69,8 +69,8 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A connection whose query was given up may never answer again; without this the
-            // pool would wait for it, one place short.
+            // A connection whose query was cancelled may never answer again; without this check
+            // the pool would have one usable connection less.
             .after_release(|connection, _| {
                 Box::pin(async move {
                     match tokio::time::timeout(ACQUIRE_TIMEOUT, connection.ping()).await {
@@ -100,7 +100,7 @@ impl PostgresStore {
     /// [`StoreError::Connect`] if Postgres cannot be reached, [`StoreError::Migrate`] if a
     /// migration fails.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        // The pool would only say that it waited too long; a connection says why.
+        // The pool reports only a timeout; a single connection reports the cause.
         let connection = PgConnection::connect_with(&self.pool.connect_options()).await;
         connection
             .map_err(|source| StoreError::Connect { place: self.place.clone(), source })?
@@ -109,13 +109,13 @@ impl PostgresStore {
         Ok(migrations::migrator().run(&self.pool).await?)
     }
 
-    /// The pool itself, for queries of tests and tools.
+    /// The pool, for queries of tests and tools.
     pub fn pool(&self) -> &PgPool {
         &self.pool
     }
 }
 
-/// Has each call go to the function of its name, in the module of its group.
+/// Forwards each method to the function of the same name in the module of its group.
 macro_rules! on_postgres {
     ($($group:ident {
         $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*

@@ -1,4 +1,4 @@
-//! A brand's closed minutes: its share, and its volume.
+//! Evaluates the closed minutes of a brand: its negative share and its volume.
 
 use super::{Evaluator, Finding, Pass, state, to_json};
 use monitor_core::alerting::{
@@ -7,18 +7,18 @@ use monitor_core::alerting::{
 use monitor_core::domain::{Cause, Counts, Evidence, Minute};
 use monitor_store::{Decision, DetectorState, StoreError};
 
-/// Most minutes evaluated in one go; bounds memory after a long absence.
+/// Minutes evaluated at once, at most; bounds memory after a long absence.
 const MINUTES_AT_ONCE: i64 = 2 * 1440;
-/// How far back a brand's first evaluation begins at most: one tweet with an absurd date
-/// must not have us judge centuries.
+/// How far back evaluation of a brand begins, at most: one tweet with a wrong date must not
+/// cause an evaluation of centuries.
 const LOOK_BACK_MINUTES_MAX: i64 = 60 * 1440;
-/// The same for volumes: as long as they only learn, so that surges long past are not told of
-/// when somebody asks for them for the first time.
+/// The same for volumes: the time in which they only learn, so that switching surges on does
+/// not notify of old ones.
 const SURGE_LOOK_BACK_MINUTES: i64 = 2 * 1440;
 
 impl Evaluator {
-    /// Evaluates a brand's share up to its next step, or for a while; answers whether more is
-    /// left.
+    /// Evaluates a brand's share up to its next step, or the most minutes at once; returns
+    /// whether closed minutes are left.
     pub(super) async fn evaluate_share(
         &self,
         brand: &str,
@@ -27,11 +27,11 @@ impl Evaluator {
     ) -> Result<bool, StoreError> {
         let stored = self.store.detector_state(brand, Cause::Share).await?;
         let Some((first, last)) =
-            self.stretch(brand, stored.as_ref(), closed, LOOK_BACK_MINUTES_MAX).await?
+            self.range(brand, stored.as_ref(), closed, LOOK_BACK_MINUTES_MAX).await?
         else {
             return Ok(false);
         };
-        // A baseline is learned as of its hour's start, also where it is learned later.
+        // A baseline is learned from the data before its hour, even if it is learned later.
         let hour = Minute(first.0.div_euclid(60) * 60);
         let history = hour.plus(-self.policy.history_minutes());
         let season = hour.plus(-self.policy.season_minutes());
@@ -47,13 +47,13 @@ impl Evaluator {
             })
             .collect();
         let series = Series::new(history, last, &counts, &left_out);
-        let mut remembered: ShareState = state(brand, Cause::Share, stored.as_ref());
-        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), remembered.open()) {
+        let mut detector: ShareState = state(brand, Cause::Share, stored.as_ref());
+        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.open()) {
             (Some(incident), None) => {
                 self.close_unwatched(incident, pass).await?;
                 return Ok(true);
             }
-            (None, Some(_)) => remembered = ShareState::default(),
+            (None, Some(_)) => detector = ShareState::default(),
             _ => {}
         }
         let mut known = self.baseline(brand);
@@ -72,9 +72,9 @@ impl Evaluator {
                 known = Some((hour, learned));
             }
             let baseline = known.as_ref().and_then(|(_, baseline)| baseline.as_ref());
-            let (after, verdict) = self.policy.evaluate(&series, baseline, &remembered, minute);
-            remembered = after;
-            let said = match verdict {
+            let (after, verdict) = self.policy.evaluate(&series, baseline, &detector, minute);
+            detector = after;
+            let finding = match verdict {
                 ShareVerdict::Quiet(_) => continue,
                 ShareVerdict::Open(evidence) => Finding::Open(Evidence::Share(evidence)),
                 ShareVerdict::Firing(evidence, _) => Finding::Firing(Evidence::Share(evidence)),
@@ -82,7 +82,7 @@ impl Evaluator {
                     Finding::Resolve(Evidence::Share(evidence), Some(why))
                 }
             };
-            step = self.step(brand, minute, &said, stored.as_ref(), pass, closed).await?;
+            step = self.step(brand, minute, &finding, stored.as_ref(), pass, closed).await?;
             if step.is_some() {
                 evaluated = minute;
                 break;
@@ -93,16 +93,16 @@ impl Evaluator {
             cause: Cause::Share,
             evaluated_before: stored.map(|stored| stored.evaluated),
             evaluated,
-            state: to_json(&remembered),
+            state: to_json(&detector),
             step,
         };
         self.decide(&decision).await?;
-        // What was learned holds for its hour, unless an incident now counts otherwise.
+        // The baseline is valid for its hour, unless a step changed which minutes are left out.
         self.keep_baseline(brand, known.filter(|_| decision.step.is_none()));
         Ok(evaluated < closed)
     }
 
-    /// Evaluates a brand's volume, where that is asked for; answers whether more is left.
+    /// Evaluates a brand's volume, if `alerting.surge` is set; returns whether minutes are left.
     pub(super) async fn evaluate_surge(
         &self,
         brand: &str,
@@ -112,28 +112,28 @@ impl Evaluator {
         let Some(policy) = &self.surge else { return Ok(false) };
         let stored = self.store.detector_state(brand, Cause::Surge).await?;
         let Some((first, last)) =
-            self.stretch(brand, stored.as_ref(), closed, SURGE_LOOK_BACK_MINUTES).await?
+            self.range(brand, stored.as_ref(), closed, SURGE_LOOK_BACK_MINUTES).await?
         else {
             return Ok(false);
         };
         let history = first.plus(-policy.history_minutes());
         let counts = self.store.minute_counts(brand, history, last).await?;
         let series = Series::new(history, last, &counts, &[]);
-        let mut remembered: VolumeState = state(brand, Cause::Surge, stored.as_ref());
-        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), remembered.opened()) {
+        let mut detector: VolumeState = state(brand, Cause::Surge, stored.as_ref());
+        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.opened()) {
             (Some(incident), None) => {
                 self.close_unwatched(incident, pass).await?;
                 return Ok(true);
             }
-            (None, Some(_)) => remembered = VolumeState::default(),
+            (None, Some(_)) => detector = VolumeState::default(),
             _ => {}
         }
         let mut step = None;
         let mut evaluated = last;
         for minute in (first.0..=last.0).map(Minute) {
-            let (after, verdict) = policy.evaluate(&series, remembered, minute);
-            remembered = after;
-            let said = match verdict {
+            let (after, verdict) = policy.evaluate(&series, detector, minute);
+            detector = after;
+            let finding = match verdict {
                 VolumeVerdict::Wait | VolumeVerdict::Quiet(_) => continue,
                 VolumeVerdict::Open(evidence) => Finding::Open(Evidence::Surge(evidence)),
                 VolumeVerdict::Firing(evidence) => Finding::Firing(Evidence::Surge(evidence)),
@@ -141,7 +141,7 @@ impl Evaluator {
                     Finding::Resolve(Evidence::Surge(evidence), None)
                 }
             };
-            step = self.step(brand, minute, &said, stored.as_ref(), pass, closed).await?;
+            step = self.step(brand, minute, &finding, stored.as_ref(), pass, closed).await?;
             if step.is_some() {
                 evaluated = minute;
                 break;
@@ -152,15 +152,15 @@ impl Evaluator {
             cause: Cause::Surge,
             evaluated_before: stored.map(|stored| stored.evaluated),
             evaluated,
-            state: to_json(&remembered),
+            state: to_json(&detector),
             step,
         };
         self.decide(&decision).await?;
         Ok(evaluated < closed)
     }
 
-    /// The first and last minute to judge now; `None` where there is none.
-    async fn stretch(
+    /// The first and last minute to evaluate now; `None` if there is none.
+    async fn range(
         &self,
         brand: &str,
         stored: Option<&DetectorState>,

@@ -1,10 +1,10 @@
-//! Evaluates every closed minute of every brand, and the stream itself, and writes what follows.
+//! Evaluates every closed minute of every brand, and the stream itself, and stores the decisions.
 //!
-//! **Invariant.** One daemon evaluates: the one that leads. Each minute is evaluated in order, once,
-//! on what Postgres holds when it is closed; the decision names the minute it started from, so
-//! even of two that believe they lead one wins. What a detector remembers is stored with its
-//! decision, so whoever takes the lead goes on where the last one stood.
-//! Deliberately absent: statistics and the incident's life (`alerting`), sending (`notify`).
+//! **Invariant.** Only the leader evaluates. Each minute is evaluated once, in order, on the
+//! content of Postgres when the minute is closed. A decision names the minute it started from, so
+//! if two daemons believe they lead, one of them is refused. The detector's state is stored with
+//! its decision, so the next leader resumes where the last one stopped.
+//! Deliberately absent: statistics and the incident's states (`alerting`), sending (`notify`).
 
 mod brand;
 mod report;
@@ -39,7 +39,7 @@ use monitor_store::{
 };
 use monitor_telemetry::{self as telemetry, Readiness};
 
-/// Watches the brands and the stream.
+/// Evaluates the brands and the stream.
 pub struct Evaluator {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -54,33 +54,33 @@ pub struct Evaluator {
     thresholds: Thresholds,
     audience: Audience,
     reporter: Reporter,
-    /// By brand, the hour of event time and the baseline learned for it.
+    /// By brand: the hour of event time, and the baseline learned for it.
     baselines: Mutex<HashMap<String, (i64, Option<Baseline>)>>,
-    /// Whether what is not watched any more has been looked for.
+    /// Whether the incidents without a detector have been closed.
     unwatched_closed: AtomicBool,
 }
 
-/// Incidents among which open ones that nobody watches are looked for.
+/// Number of the latest incidents searched for open ones without a detector.
 const INCIDENTS_MAX: u32 = 1000;
 
-/// What is the same for all that is evaluated in one pass.
+/// Values shared by all evaluations of one pass.
 struct Pass {
     now: DateTime<Utc>,
     silences: Vec<Silence>,
 }
 
-/// What a detector says of a minute.
+/// The verdict of a detector for a minute.
 enum Finding {
     Quiet,
     Open(Evidence),
     Firing(Evidence),
     Resolve(Evidence, Option<ResolveReason>),
-    /// It is not watched any more as it was when it opened.
+    /// The detector no longer watches the incident: its settings or its state have changed.
     Unwatched(Evidence),
 }
 
 impl Evaluator {
-    /// A judge of the brands and by the rules of `settings`.
+    /// An evaluator of the brands and rules of `settings`.
     pub fn new(store: Arc<dyn Store>, settings: &config::Settings, clock: Arc<dyn Clock>) -> Self {
         let a = &settings.alerting;
         let stream = &settings.stream;
@@ -112,22 +112,21 @@ impl Evaluator {
         }
     }
 
-    /// Looks every tick until `shutdown`, and once more then; `readiness` tells whether it
-    /// can.
+    /// Evaluates every tick until `shutdown`, and once more then; sets `readiness`.
     pub async fn run(self, readiness: Arc<Readiness>, shutdown: CancellationToken) {
-        let mut away = false;
+        let mut failing = false;
         loop {
             match self.evaluate().await {
                 Ok(_) => {
-                    away = false;
+                    failing = false;
                     readiness.set("alerting", Ok(()));
                 }
                 Err(StoreError::Overtaken { brand }) => {
                     tracing::debug!(brand, "another daemon has evaluated this minute");
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut away, true) {
-                        tracing::warn!(%error, "cannot judge now; trying again every tick");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "cannot evaluate; trying again every tick");
                     }
                     readiness.set("alerting", Err(error.to_string()));
                 }
@@ -142,11 +141,11 @@ impl Evaluator {
         }
     }
 
-    /// Evaluates all minutes closed by now, and the stream; answers with the last minute closed.
+    /// Evaluates all minutes closed by now, and the stream; returns the last closed minute.
     /// Does nothing while another daemon leads.
     ///
     /// # Errors
-    /// [`StoreError`]; what was decided before stays decided.
+    /// [`StoreError`]; decisions made before the error stay.
     pub async fn evaluate(&self) -> Result<Option<Minute>, StoreError> {
         let leads = self.store.lead().await?;
         gauge!(telemetry::LEADER).set(f64::from(u8::from(leads)));
@@ -157,12 +156,12 @@ impl Evaluator {
         let pass = Pass { now, silences: self.store.silences(now).await? };
         self.close_all_unwatched(&pass).await?;
         let partitions = self.store.progress(&self.topic).await?;
-        // First, as brands may have much to catch up with.
+        // The stream comes first: brands may have much to catch up on.
         let mut failed = self.evaluate_stream(&partitions, &pass).await.err();
         let closed = self.closed(&partitions);
         if let Some(closed) = closed {
             for brand in &self.brands {
-                // A brand that cannot be evaluated must not silence those after it.
+                // An error of one brand must not stop the brands after it.
                 let evaluated = async {
                     while self.evaluate_share(brand, closed, &pass).await? {}
                     while self.evaluate_surge(brand, closed, &pass).await? {}
@@ -176,8 +175,8 @@ impl Evaluator {
         failed.map_or(Ok(closed), Err)
     }
 
-    /// Closes, once in this judge's life, what is open and that no detector watches any more:
-    /// its brand or its cause is not in the settings now.
+    /// Closes, once per evaluator, the open incidents that no detector watches any more, because
+    /// their brand or cause is no longer in the settings.
     async fn close_all_unwatched(&self, pass: &Pass) -> Result<(), StoreError> {
         if self.unwatched_closed.load(Ordering::Relaxed) {
             return Ok(());
@@ -196,12 +195,12 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Closes an incident that its detector knows nothing of.
+    /// Closes an incident that its detector does not know.
     async fn close_unwatched(&self, incident: &Incident, pass: &Pass) -> Result<(), StoreError> {
         let (brand, cause) = (&incident.brand, incident.cause());
         let Some(stored) = self.store.detector_state(brand, cause).await? else { return Ok(()) };
-        let (minute, said) = (stored.evaluated, Finding::Unwatched(incident.evidence));
-        let step = self.step(brand, minute, &said, Some(&stored), pass, minute).await?;
+        let (minute, finding) = (stored.evaluated, Finding::Unwatched(incident.evidence));
+        let step = self.step(brand, minute, &finding, Some(&stored), pass, minute).await?;
         self.decide(&Decision {
             brand: brand.clone(),
             cause,
@@ -213,7 +212,7 @@ impl Evaluator {
         .await
     }
 
-    /// The last minute that is closed.
+    /// The last closed minute.
     fn closed(&self, partitions: &[PartitionProgress]) -> Option<Minute> {
         let progress: Vec<_> = partitions
             .iter()
@@ -224,20 +223,20 @@ impl Evaluator {
         Some(Minute::of(time).plus(-1))
     }
 
-    /// What is to be written about a minute, with whom to tell; `None` where nothing has
-    /// happened that anybody must know.
+    /// The step of a minute, with the receivers to notify; `None` if nothing has changed and no
+    /// receiver is due.
     async fn step(
         &self,
         brand: &str,
         minute: Minute,
-        evaluated: &Finding,
+        finding: &Finding,
         stored: Option<&DetectorState>,
         pass: &Pass,
         latest: Minute,
     ) -> Result<Option<Step>, StoreError> {
         let open = stored.and_then(|stored| stored.open.as_ref());
         let notified = stored.map_or(&[][..], |stored| &stored.notified);
-        let (transition, evidence, why) = match evaluated {
+        let (transition, evidence, why) = match finding {
             Finding::Quiet => return Ok(None),
             Finding::Open(evidence) => (Transition::Opened, evidence, None),
             Finding::Firing(evidence) => (Transition::Updated, evidence, None),
@@ -261,7 +260,7 @@ impl Evaluator {
             minute,
             now: pass.now,
             silence: silenced(&pass.silences, brand, pass.now),
-            // After a long absence an incident that has not changed is not news.
+            // After a long absence an unchanged incident is not worth a notification.
             stale: stale && !changed,
         };
         if !changed && self.audience.recipients(&occasion(severe)).is_empty() {
@@ -269,22 +268,23 @@ impl Evaluator {
             return Ok(None);
         }
         let opened = open.map_or(minute, |incident| incident.opened);
-        // An alert without examples is better than none.
+        // A notification without examples is better than none.
         let content = self.reporter.content(brand, evidence, minute).await;
         let content = content.unwrap_or_else(|error| {
-            tracing::warn!(%error, brand, "cannot look into the incident's tweets; told without them");
-            Content::nothing()
+            tracing::warn!(%error, brand, "cannot read the incident's tweets; notifying without them");
+            Content::empty()
         });
         if transition != Transition::Resolved {
             severe = severe.max(severity(evidence, content.reach, &self.thresholds));
         }
-        let reason = match evaluated {
+        let reason = match finding {
             Finding::Unwatched(_) => words::UNWATCHED.to_owned(),
             _ => words::reason(brand, evidence, transition, why, minute),
         };
         let occasion = Occasion { stale: false, ..occasion(severe) };
         let recipients = self.audience.recipients(&occasion);
-        self.count_suppressed(brand, &self.audience.suppressed(&occasion, &recipients));
+        let suppressed = self.audience.suppressed(&occasion, &recipients);
+        self.count_suppressed(brand, &suppressed);
         let deliveries = recipients.into_iter().map(delivery).collect();
         let notification = self.reporter.notification(
             &Subject { brand, opened, minute, severity: severe, transition, evidence },
@@ -298,6 +298,7 @@ impl Evaluator {
             evidence: *evidence,
             notification,
             deliveries,
+            suppressed,
         }))
     }
 
@@ -353,7 +354,7 @@ fn delivery(recipient: Recipient) -> Delivery {
     }
 }
 
-/// What a detector remembered; anew where that is of another form.
+/// The stored state of a detector; the initial state if it cannot be read.
 fn state<T: DeserializeOwned + Default>(
     brand: &str,
     cause: Cause,
@@ -362,12 +363,12 @@ fn state<T: DeserializeOwned + Default>(
     let Some(stored) = stored.filter(|stored| !stored.state.is_null()) else { return T::default() };
     serde_json::from_value(stored.state.clone()).unwrap_or_else(|error| {
         let cause = cause.as_str();
-        tracing::warn!(brand, cause, %error, "what the detector remembered cannot be read; it starts anew");
+        tracing::warn!(brand, cause, %error, "the stored detector state is unreadable; starting from the initial state");
         T::default()
     })
 }
 
-/// A detector's state as it is stored.
+/// A detector's state as stored JSON.
 fn to_json(state: &impl serde::Serialize) -> serde_json::Value {
-    serde_json::to_value(state).expect("a state has numbers and lists of them only")
+    serde_json::to_value(state).expect("a state has only numbers and lists of numbers")
 }

@@ -1,4 +1,4 @@
-//! What people are told: drivers, examples, curve.
+//! Builds notifications: drivers, examples, curve.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,28 +8,28 @@ use monitor_core::alerting::{DriverLimits, Drivers, TweetView, drivers};
 use monitor_core::domain::{Counts, Evidence, Minute, Severity, Transition};
 use monitor_store::{CurvePoint, Driver, Example, Notification, Store, StoreError, StoredTweet};
 
-/// Tweets looked at for drivers and examples, at most: of the incident, and of the time before.
+/// Tweets read for drivers and examples, at most: of the incident, and again of the time before.
 const TWEETS_MAX: u32 = 4000;
-/// How far back the time before reaches, in minutes.
+/// Length of the time before the incident, in minutes.
 const BEFORE_MINUTES: i64 = 2 * 1440;
-/// How much of an incident is looked at, in minutes.
+/// How much of an incident is read, in minutes, at most.
 const INCIDENT_MINUTES: i64 = 1440;
-/// Hours that the curve looks back.
+/// Length of the curve, in hours.
 const CURVE_HOURS: i64 = 24;
-/// Tweets that a point of the curve stands on, in the middle, or it is an hour's.
+/// Mean tweets per point from which the curve has quarter-hour points instead of hourly ones.
 const POINT_TWEETS: u64 = 20;
 
-/// Gathers what a notification tells.
+/// Builds the notifications of incidents.
 pub(super) struct Reporter {
     store: Arc<dyn Store>,
     public_url: Option<String>,
-    /// A brand's own names, which tell nothing about an incident of its.
+    /// By brand, its own names: never drivers of its incidents.
     names: BTreeMap<String, Vec<String>>,
 }
 
-/// What an incident is made of.
+/// The content of a notification.
 pub(super) struct Content {
-    /// Followers of those who wrote its negative tweets, where the stream tells.
+    /// Followers of the authors of its negative tweets, if the stream gives them.
     pub reach: Option<u64>,
     drivers: monitor_store::Drivers,
     examples: Vec<Example>,
@@ -37,7 +37,7 @@ pub(super) struct Content {
     curve_minutes: u32,
 }
 
-/// Which step is told of.
+/// The step that a notification is about.
 pub(super) struct Subject<'a> {
     pub brand: &'a str,
     pub opened: Minute,
@@ -62,7 +62,7 @@ impl Reporter {
         }
     }
 
-    /// Gathers the content of an incident at `minute`; none for the stream's own.
+    /// Reads the content of an incident at `minute`; empty for incidents of the stream.
     pub async fn content(
         &self,
         brand: &str,
@@ -72,18 +72,18 @@ impl Reporter {
         let since = match evidence {
             Evidence::Share(e) => e.since,
             Evidence::Surge(e) => e.since,
-            Evidence::Quiet(_) | Evidence::Lag(_) => return Ok(Content::nothing()),
+            Evidence::Quiet(_) | Evidence::Lag(_) => return Ok(Content::empty()),
         };
         let since = since.max(minute.plus(-INCIDENT_MINUTES));
         let tweets = self.store.window_tweets(brand, since, minute, TWEETS_MAX).await?;
         let before = (since.plus(-BEFORE_MINUTES), since.plus(-1));
         let before = self.store.window_tweets(brand, before.0, before.1, TWEETS_MAX).await?;
         let own = self.names.get(brand).cloned().unwrap_or_default();
-        // A second of work where tweets are long and alike.
+        // Takes up to a second if tweets are long and similar.
         let work =
             move || drivers(&views(&tweets), &views(&before), &own, &DriverLimits::default());
         let found = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-            tracing::error!(%error, brand, "looking for what drives the incident broke off");
+            tracing::error!(%error, brand, "the search for the drivers of the incident failed");
             Drivers::default()
         });
         let from = minute.plus(1 - CURVE_HOURS * 60).min(since.plus(-120));
@@ -106,11 +106,11 @@ impl Reporter {
                     alike: u64::from(example.tweets),
                 })
                 .collect(),
-            drivers: told(&found),
+            drivers: to_drivers(&found),
         })
     }
 
-    /// The notification itself; the store fills in what it alone knows.
+    /// The notification; the store fills in the incident's number and thread.
     pub fn notification(&self, s: &Subject, reason: String, content: Content) -> Notification {
         Notification {
             incident_id: 0,
@@ -134,7 +134,7 @@ impl Reporter {
 }
 
 impl Content {
-    pub fn nothing() -> Self {
+    pub fn empty() -> Self {
         Self {
             reach: None,
             drivers: monitor_store::Drivers::default(),
@@ -162,7 +162,7 @@ fn views(tweets: &[StoredTweet]) -> Vec<TweetView<'_>> {
         .collect()
 }
 
-fn told(found: &Drivers) -> monitor_store::Drivers {
+fn to_drivers(found: &Drivers) -> monitor_store::Drivers {
     monitor_store::Drivers {
         terms: found
             .terms
@@ -180,7 +180,7 @@ fn told(found: &Drivers) -> monitor_store::Drivers {
     }
 }
 
-/// Minutes that a point of the curve counts: fewer where there are tweets enough.
+/// Minutes per point of the curve: 15 if there are enough tweets, else 60.
 fn point_minutes(counts: &[(Minute, Counts)]) -> i64 {
     let total: u64 = counts.iter().map(|(_, counts)| counts.total).sum();
     let quarters = (CURVE_HOURS * 4).unsigned_abs();

@@ -1,4 +1,4 @@
-//! The stream itself: does anything come, and is it read?
+//! Evaluates the stream itself: whether records come, and whether they are read in time.
 
 use chrono::{DateTime, Utc};
 
@@ -7,11 +7,11 @@ use monitor_core::alerting::{StreamSnapshot, StreamState, StreamVerdict, expecte
 use monitor_core::domain::{Cause, Evidence, Minute, STREAM};
 use monitor_store::{Decision, PartitionProgress, StoreError};
 
-/// How far back the hours reach that tell how many tweets are to be expected.
+/// How far back the hourly counts reach from which the expected tweets are computed.
 const PAST_MINUTES: i64 = 4 * 7 * 1440;
 
 impl Evaluator {
-    /// Evaluates the stream, once a minute of the clock.
+    /// Evaluates the stream, once per clock minute.
     pub(super) async fn evaluate_stream(
         &self,
         partitions: &[PartitionProgress],
@@ -37,24 +37,24 @@ impl Evaluator {
         if stored.as_ref().is_some_and(|stored| stored.evaluated >= minute) {
             return Ok(());
         }
-        let mut remembered: StreamState = state(STREAM, cause, stored.as_ref());
-        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), remembered.is_open()) {
+        let mut detector: StreamState = state(STREAM, cause, stored.as_ref());
+        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.is_open()) {
             (Some(incident), false) => return self.close_unwatched(incident, pass).await,
-            (None, true) => remembered = StreamState::default(),
+            (None, true) => detector = StreamState::default(),
             _ => {}
         }
         let seen = self.stream_snapshot(partitions, pass.now, cause).await?;
-        let (after, said) = match cause {
+        let (after, finding) = match cause {
             Cause::Quiet => {
-                let (after, verdict) = self.stream.evaluate_quiet(&seen, remembered);
-                (after, evaluated(verdict, Evidence::Quiet))
+                let (after, verdict) = self.stream.evaluate_quiet(&seen, detector);
+                (after, to_finding(verdict, Evidence::Quiet))
             }
             _ => {
-                let (after, verdict) = self.stream.evaluate_lag(&seen, remembered);
-                (after, evaluated(verdict, Evidence::Lag))
+                let (after, verdict) = self.stream.evaluate_lag(&seen, detector);
+                (after, to_finding(verdict, Evidence::Lag))
             }
         };
-        let step = self.step(STREAM, minute, &said, stored.as_ref(), pass, minute).await?;
+        let step = self.step(STREAM, minute, &finding, stored.as_ref(), pass, minute).await?;
         self.decide(&Decision {
             brand: STREAM.to_owned(),
             cause,
@@ -76,9 +76,9 @@ impl Evaluator {
         let last_record_at = partitions.iter().filter_map(|p| p.record_time_max).max();
         let gap = i64::from(self.stream.quiet_minutes_max);
         let expected = match last_record_at {
-            // Adding up weeks of counts is worth it only where a gap might alarm.
+            // Summing weeks of counts is costly: only if the gap may alert.
             Some(last) if cause == Cause::Quiet && (now - last).num_minutes() >= gap => {
-                // Event time, which is that of the counts, stands where the stream does.
+                // Counts are in event time, which does not advance while no record comes.
                 let to = Minute::of(last);
                 let hours = self.store.hour_counts(None, to.plus(-PAST_MINUTES), to).await?;
                 let hours: Vec<_> = hours.iter().map(|(start, c)| (*start, c.total)).collect();
@@ -100,7 +100,7 @@ impl Evaluator {
     }
 }
 
-fn evaluated<E>(verdict: StreamVerdict<E>, evidence: impl FnOnce(E) -> Evidence) -> Finding {
+fn to_finding<E>(verdict: StreamVerdict<E>, evidence: impl FnOnce(E) -> Evidence) -> Finding {
     match verdict {
         StreamVerdict::Well(_) => Finding::Quiet,
         StreamVerdict::Open(e) => Finding::Open(evidence(e)),

@@ -1,14 +1,13 @@
-//! Why something is told, in one sentence; pure.
+//! The reason of a step, in one or two sentences; pure.
 
 use monitor_core::alerting::ResolveReason;
 use monitor_core::domain::{Evidence, Interval, Minute, ShareEvidence, Transition};
 
-/// The reason where an incident is closed because nothing watches it any more.
-pub(super) const UNWATCHED: &str = "This is not watched any more as it was when it began: the settings, \
-                                   or what the detector remembered, have changed. Should it go on, \
-                                   and be watched, another alert follows.";
+/// The reason of the end of an incident that no detector watches any more.
+pub(super) const UNWATCHED: &str = "Closed because the settings or the detector's state have changed. \
+                                   If the trouble goes on and is still watched, another alert follows.";
 
-/// The reason for a step taken at `minute`; `why` says how it ended, where it did.
+/// The reason of a step at `minute`; `why` says how a `share` incident ended.
 pub fn reason(
     brand: &str,
     evidence: &Evidence,
@@ -42,23 +41,23 @@ pub fn reason(
             e.expected
         ),
         Evidence::Surge(e) => format!(
-            "{} tweets about {brand} in {}, where {:.0} were to be expected.",
+            "{} tweets about {brand} in {}, where {:.0} were expected.",
             e.observed,
             span(minute.0 - e.since.0 + 1),
             e.expected
         ),
         Evidence::Quiet(_) if ended => "Tweets are coming again.".to_owned(),
         Evidence::Quiet(e) => format!(
-            "No record has come for {}{}, in which {:.0} tweets were to be expected: look at what \
-             feeds the topic. Until then no brand is watched.",
+            "No record has come for {}{}, in which {:.0} tweets were expected: check what feeds the \
+             topic. Meanwhile no brand is watched.",
             span(i64::from(e.minutes)),
             e.last.map_or(String::new(), |at| format!(" (the last at {})", at.format("%H:%M UTC"))),
             e.expected_tweets,
         ),
-        Evidence::Lag(_) if ended => "The stream is read as fast as it comes again.".to_owned(),
+        Evidence::Lag(_) if ended => "Reading keeps up with the stream again.".to_owned(),
         Evidence::Lag(e) => format!(
             "The oldest record not yet read is {} old, more than {} minutes: alerts about brands \
-             come late. Look at the daemon's log and at Postgres, or start another daemon.",
+             come late. Check the daemon's log and Postgres, or start another daemon.",
             span(i64::from(e.behind_minutes)),
             e.limit_minutes,
         ),
@@ -80,16 +79,16 @@ fn rise(brand: &str, e: &ShareEvidence, minute: Minute) -> String {
         "e-detector" => {
             format!("{observed}. Chance alone does this at most once in {}.", time(e.threshold),)
         }
-        "share-above" => format!("{observed}; from {} on it is told.", percent(e.threshold)),
+        "share-above" => format!("{observed}; the rule alerts from {} on.", percent(e.threshold)),
         _ => format!(
-            "{observed}; it is {:.1} times that of the window before, and from {:.1} times on it \
-             is told.",
+            "{observed}; it is {:.1} times that of the window before, and the rule alerts from \
+             {:.1} times on.",
             e.statistic, e.threshold
         ),
     }
 }
 
-/// A time given in months of 30 days, in words of its size.
+/// A time in months of 30 days, as text with a suitable unit.
 fn time(months: f64) -> String {
     let count = |n: f64, noun: &str| match n.round() {
         1.0 => format!("a {noun}"),
@@ -126,7 +125,7 @@ mod tests {
     use monitor_core::domain::Counts;
 
     #[test]
-    fn a_reason_tells_all() {
+    fn a_reason_names_the_figures() {
         let evidence = |rule, statistic, threshold| {
             Evidence::Share(ShareEvidence {
                 rule,
@@ -177,7 +176,7 @@ mod tests {
             evidence("share-above", 0.67, 0.5),
             Opened,
             None,
-            &format!("{rise}; from 50 % on it is told."),
+            &format!("{rise}; the rule alerts from 50 % on."),
         );
         check(
             "calm",

@@ -139,6 +139,7 @@ impl Rig {
                 evidence,
                 notification,
                 deliveries: receivers.iter().map(told).collect(),
+                suppressed: Vec::new(),
             }),
         };
         self.store.decide(&decision).await.expect("decided");

@@ -1,8 +1,9 @@
-//! Tweets, batches and decisions for the contract's checks.
+//! Tweets, batches and decisions for the checks of the contract.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use monitor_core::alerting::SuppressReason;
 use monitor_core::domain::{
     Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Probability,
     QuietEvidence, Score, Severity, ShareEvidence, StartAt, SurgeEvidence, TopicPartition,
@@ -10,7 +11,7 @@ use monitor_core::domain::{
 };
 use monitor_store::{
     Advance, Batch, Claim, DeadLetter, Decision, Delivery, DetectorState, Drivers, Notification,
-    OutboxRow, OutboxState, ScoredTweet, Step, Store,
+    OutboxRow, OutboxState, ScoredTweet, Step, Store, Suppressed,
 };
 use serde_json::json;
 
@@ -18,7 +19,7 @@ pub fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
 }
 
-/// A minute of the day on which these tests play.
+/// A minute of the day of these tests.
 pub fn minute(n: i64) -> Minute {
     Minute::of(at("2015-02-23T00:00:00Z")).plus(n)
 }
@@ -135,20 +136,26 @@ pub fn notification(brand: &str, cause: Cause, transition: Transition) -> Notifi
     }
 }
 
-/// To a receiver at once, and in a row of its own.
+/// A delivery at once, in its own row.
 pub fn delivery(receiver: &str) -> Delivery {
     Delivery { receiver: receiver.into(), not_before: None, group: false }
 }
 
-/// A decision that moves the share of `brand` from one minute to another, with a step or
-/// without; it is told to `comms` and `hook`.
+/// A receiver that is not notified, with the reason.
+pub fn suppressed(receiver: &str) -> Suppressed {
+    let detail = "route office".into();
+    Suppressed { receiver: receiver.into(), reason: SuppressReason::TooMild, detail }
+}
+
+/// A decision about the share of `brand` from one minute to another, with a step or without;
+/// `comms` and `hook` are notified.
 pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transition>) -> Decision {
     Decision {
         brand: brand.into(),
         cause: Cause::Share,
         evaluated_before: before.map(minute),
         evaluated: minute(now),
-        state: json!({ "judged": now }),
+        state: json!({ "evaluated": now }),
         step: step.map(|transition| Step {
             transition,
             minute: minute(now),
@@ -156,11 +163,12 @@ pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transit
             evidence: evidence(Cause::Share),
             notification: notification(brand, Cause::Share, transition),
             deliveries: vec![delivery("comms"), delivery("hook")],
+            suppressed: vec![suppressed("desk")],
         }),
     }
 }
 
-/// The same decision, about another cause.
+/// The same decision for another cause.
 pub fn of_cause(mut decision: Decision, cause: Cause) -> Decision {
     decision.cause = cause;
     if let Some(step) = &mut decision.step {
@@ -170,13 +178,13 @@ pub fn of_cause(mut decision: Decision, cause: Cause) -> Decision {
     decision
 }
 
-/// The same decision, told to others.
-pub fn told_to(mut decision: Decision, deliveries: Vec<Delivery>) -> Decision {
+/// The same decision with other deliveries.
+pub fn notifying(mut decision: Decision, deliveries: Vec<Delivery>) -> Decision {
     decision.step.as_mut().expect("a step").deliveries = deliveries;
     decision
 }
 
-/// The same decision, of another severity.
+/// The same decision with another severity.
 pub fn as_bad_as(mut decision: Decision, severity: Severity) -> Decision {
     decision.step.as_mut().expect("a step").severity = severity;
     decision
@@ -186,28 +194,28 @@ pub async fn decide(store: &dyn Store, decision: Decision) -> Option<IncidentId>
     store.decide(&decision).await.expect("decided")
 }
 
-/// Opens an incident in a brand's first judgement.
+/// Opens an incident at a brand's first evaluation.
 pub async fn open(store: &dyn Store, brand: &str, now: i64) -> IncidentId {
     let opened = decide(store, decision(brand, None, now, Some(Transition::Opened))).await;
     opened.expect("an incident")
 }
 
 pub async fn detector_state(store: &dyn Store, brand: &str) -> DetectorState {
-    store.detector_state(brand, Cause::Share).await.expect("watch").expect("judged")
+    store.detector_state(brand, Cause::Share).await.expect("read").expect("evaluated before")
 }
 
-/// When senders look at the outbox.
+/// When senders read the outbox.
 pub fn noon() -> DateTime<Utc> {
     at("2026-01-01T12:00:00Z")
 }
 
-/// Everything that waits, however late it is due, and be it leased; counts as an attempt.
+/// All pending rows, even if leased or due later; counts as an attempt.
 pub async fn lease_all(store: &dyn Store) -> Vec<OutboxRow> {
     let far = at("2100-01-01T00:00:00Z");
     store.outbox_lease(far, Duration::ZERO, 1000, &[]).await.expect("leased")
 }
 
-/// Sends everything that waits, and answers with it.
+/// Sends all pending rows, and returns them.
 pub async fn send_all(store: &dyn Store) -> Vec<OutboxRow> {
     let mut sent = Vec::new();
     loop {
@@ -223,7 +231,7 @@ pub async fn send_all(store: &dyn Store) -> Vec<OutboxRow> {
     }
 }
 
-/// Keys of everything that waits; it is sent.
+/// Sends all pending rows, and returns their keys.
 pub async fn keys(store: &dyn Store) -> Vec<String> {
     send_all(store).await.into_iter().map(|row| row.key).collect()
 }

@@ -1,4 +1,4 @@
-//! What is decided, and what becomes of an incident.
+//! Decisions, incidents, acknowledgements and silences.
 
 use chrono::TimeDelta;
 use monitor_core::domain::{Acknowledgement, Cause, Incident, IncidentId, Severity, Transition};
@@ -10,7 +10,7 @@ use super::fixtures::*;
 use Transition::{Opened, Resolved, Updated};
 
 pub async fn decides_once(store: &dyn Store) {
-    assert_eq!(store.detector_state("united", Cause::Share).await.expect("watch"), None);
+    assert_eq!(store.detector_state("united", Cause::Share).await.expect("read"), None);
     let overtaken = async |name, before| match store
         .decide(&decision("united", before, 99, Some(Opened)))
         .await
@@ -18,22 +18,25 @@ pub async fn decides_once(store: &dyn Store) {
         Err(StoreError::Overtaken { brand }) => assert_eq!(brand, "united", "{name}"),
         other => panic!("{name}: {other:?}"),
     };
-    overtaken("never evaluated, though it says so", Some(1)).await;
+    overtaken("claims an earlier evaluation, but there is none", Some(1)).await;
     assert_eq!(decide(store, decision("united", None, 10, None)).await, None);
-    overtaken("says first, but was judged", None).await;
-    overtaken("says an older minute", Some(9)).await;
+    overtaken("claims to be the first, but is not", None).await;
+    overtaken("an older minute", Some(9)).await;
     let state = json!({ "log": [1.5, -2e300, 18_446_744_073_709_551_615_u64], "text": "é\u{7}" });
     let next = Decision { state: state.clone(), ..decision("united", Some(10), 11, None) };
     assert_eq!(decide(store, next).await, None);
     let known = detector_state(store, "united").await;
     assert_eq!((known.evaluated, known.state, known.open), (minute(11), state, None));
     assert_eq!(known.notified, []);
-    assert!(store.incidents(10).await.expect("incidents").is_empty(), "nothing of the refused");
+    assert!(
+        store.incidents(10).await.expect("incidents").is_empty(),
+        "nothing is written of refused decisions"
+    );
     assert_eq!(store.totals().await.expect("totals").outbox_pending, 0);
     assert_eq!(
-        store.detector_state("delta", Cause::Share).await.expect("watch"),
+        store.detector_state("delta", Cause::Share).await.expect("read"),
         None,
-        "brands apart"
+        "brands are separate"
     );
 }
 
@@ -55,7 +58,7 @@ pub async fn lets_one_of_two_deciders_win(store: &dyn Store) {
     let events = store.events(incidents[0].id).await.expect("events");
     let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds, ["opened", "updated", "resolved"], "each once");
-    assert_eq!(keys(store).await.len(), 6, "each told once to each of two");
+    assert_eq!(keys(store).await.len(), 6, "each receiver is notified of each step once");
 }
 
 pub async fn opens_updates_and_resolves(store: &dyn Store) {
@@ -77,18 +80,18 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
     assert_eq!(
         detector_state(store, "united").await.open,
         Some(opened.clone()),
-        "stays between steps"
+        "it stays open between steps"
     );
 
     let mut now = 11;
-    for (name, told, kept) in [
+    for (name, severity, kept) in [
         ("worse", Severity::Critical, Severity::Critical),
-        ("better: the worst is kept", Severity::Notice, Severity::Critical),
-        ("as it opened", Severity::Warning, Severity::Critical),
+        ("better: the worst stays", Severity::Notice, Severity::Critical),
+        ("as when it opened", Severity::Warning, Severity::Critical),
     ] {
         let updated = decision("united", Some(now), now + 1, Some(Updated));
         now += 1;
-        assert_eq!(decide(store, as_bad_as(updated, told)).await, Some(id), "{name}");
+        assert_eq!(decide(store, as_bad_as(updated, severity)).await, Some(id), "{name}");
         let open = detector_state(store, "united").await.open.expect("the open incident");
         assert_eq!(open, Incident { severity: kept, ..opened.clone() }, "{name}");
     }
@@ -111,6 +114,7 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
         who: None,
         note: note.into(),
         notified: vec!["comms".into(), "hook".into()],
+        suppressed: vec![suppressed("desk")],
     };
     assert_eq!(
         store.events(id).await.expect("events"),
@@ -128,15 +132,15 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
     assert_ne!(again, Some(id), "another incident");
 }
 
-pub async fn keeps_causes_apart(store: &dyn Store) {
+pub async fn separates_causes(store: &dyn Store) {
     let share = open(store, "united", 10).await;
     let surge = of_cause(decision("united", None, 10, Some(Opened)), Cause::Surge);
-    let surge = decide(store, surge).await.expect("an incident beside the other");
+    let surge = decide(store, surge).await.expect("a second incident");
     assert_ne!(share, surge);
     let resolve = of_cause(decision("united", Some(10), 15, Some(Resolved)), Cause::Surge);
     assert_eq!(decide(store, resolve).await, Some(surge));
     let known = detector_state(store, "united").await;
-    assert_eq!(known.evaluated, minute(10), "the other cause stands where it stood");
+    assert_eq!(known.evaluated, minute(10), "the other cause has not advanced");
     assert_eq!(known.open.map(|incident| incident.id), Some(share));
     let since = async |cause| {
         let found = store.incidents_since("united", cause, minute(0)).await.expect("incidents");
@@ -148,7 +152,7 @@ pub async fn keeps_causes_apart(store: &dyn Store) {
     assert_eq!(store.incidents(10).await.expect("incidents").len(), 2, "listed together");
 }
 
-pub async fn keeps_evidence_of_each_cause(store: &dyn Store) {
+pub async fn stores_the_evidence_of_each_cause(store: &dyn Store) {
     for cause in Cause::ALL {
         let opened = of_cause(decision("x", None, 10, Some(Opened)), cause);
         let id = decide(store, opened).await.expect("an incident");
@@ -165,7 +169,7 @@ pub async fn refuses_impossible_steps(store: &dyn Store) {
     let refused = async |name, decision: Decision| {
         let all = async || {
             (
-                store.detector_state("united", Cause::Share).await.expect("watch"),
+                store.detector_state("united", Cause::Share).await.expect("read"),
                 store.incidents(10).await.expect("incidents"),
                 store.totals().await.expect("totals"),
             )
@@ -182,8 +186,8 @@ pub async fn refuses_impossible_steps(store: &dyn Store) {
     let id = open(store, "united", 1).await;
     refused("opens twice", decision("united", Some(1), 2, Some(Opened))).await;
     decide(store, decision("united", Some(1), 2, Some(Resolved))).await;
-    refused("updates what is over", decision("united", Some(2), 3, Some(Updated))).await;
-    assert_eq!(store.events(id).await.expect("events").len(), 2, "nor in its history");
+    refused("updates a resolved incident", decision("united", Some(2), 3, Some(Updated))).await;
+    assert_eq!(store.events(id).await.expect("events").len(), 2, "nothing in its history either");
 }
 
 pub async fn lists_incidents(store: &dyn Store) {
@@ -207,44 +211,46 @@ pub async fn lists_incidents(store: &dyn Store) {
         assert_eq!(opened(&found.expect("incidents")), expected, "{what}");
     };
     check("all, ascending", 0, &[10, 30]).await;
-    check("in part after", 15, &[10, 30]).await;
-    check("resolved in that very minute", 20, &[10, 30]).await;
+    check("partly after", 15, &[10, 30]).await;
+    check("resolved in that minute", 20, &[10, 30]).await;
     check("resolved before", 21, &[30]).await;
-    check("open reaches on", 500, &[30]).await;
+    check("an open incident has no end", 500, &[30]).await;
 }
 
-pub async fn acknowledges(store: &dyn Store) {
+pub async fn acknowledges_incidents(store: &dyn Store) {
     let id = open(store, "united", 10).await;
-    let word = |by: &str, note: &str, seconds| Acknowledgement {
+    let acknowledgement = |by: &str, note: &str, seconds| Acknowledgement {
         at: noon() + TimeDelta::seconds(seconds),
         by: by.into(),
         note: note.into(),
     };
-    let (first, second) = (word("ada", "on it", 0), word("ben", "I take over", 60));
+    let (first, second) =
+        (acknowledgement("ada", "on it", 0), acknowledgement("ben", "I take over", 60));
     assert!(store.acknowledge(id, &first).await.expect("noted"));
     let open = detector_state(store, "united").await.open.expect("still open");
     assert_eq!(open.acknowledged.as_ref(), Some(&first));
     assert!(store.acknowledge(id, &second).await.expect("noted"));
     decide(store, decision("united", Some(10), 20, Some(Resolved))).await;
     let kept = store.incident(id).await.expect("incident").expect("there");
-    assert_eq!(kept.acknowledged, Some(second.clone()), "the latest word stands");
+    assert_eq!(kept.acknowledged, Some(second.clone()), "the latest acknowledgement counts");
 
     let events = store.events(id).await.expect("events");
-    let event = |word: &Acknowledgement| Event {
+    let event = |by: &Acknowledgement| Event {
         kind: "acknowledged".into(),
-        at: word.at,
+        at: by.at,
         severity: Severity::Warning,
-        who: Some(word.by.clone()),
-        note: word.note.clone(),
+        who: Some(by.by.clone()),
+        note: by.note.clone(),
         notified: vec![],
+        suppressed: vec![],
     };
-    assert_eq!(events.len(), 4, "in order, between what was judged");
+    assert_eq!(events.len(), 4, "in order, between the steps");
     assert_eq!(events[1..3], [event(&first), event(&second)]);
     assert!(store.acknowledge(id, &first).await.expect("noted"), "after the end, too");
     assert!(!store.acknowledge(IncidentId(id.0 + 1), &first).await.expect("no such incident"));
 }
 
-pub async fn silences(store: &dyn Store) {
+pub async fn stores_and_ends_silences(store: &dyn Store) {
     let silence = |brand: Option<&str>, from, to| Silence {
         id: 77,
         brand: brand.map(str::to_owned),
@@ -266,9 +272,9 @@ pub async fn silences(store: &dyn Store) {
         ids.push(id);
     }
     let (united, all, later) = (ids[0], ids[1], ids[2]);
-    assert_eq!(numbers(-5).await, [united, all, later], "those to come as well, by number");
+    assert_eq!(numbers(-5).await, [united, all, later], "future ones too, by number");
     assert_eq!(numbers(9).await, [united, all, later]);
-    assert_eq!(numbers(10).await, [all, later], "its end is outside");
+    assert_eq!(numbers(10).await, [all, later], "the end is excluded");
 
     assert!(store.end_silence(all, at(12)).await.expect("ended"));
     assert_eq!(numbers(11).await, [all, later]);
@@ -276,8 +282,8 @@ pub async fn silences(store: &dyn Store) {
     assert!(!store.end_silence(all, at(13)).await.expect("asked"), "has ended");
     assert!(!store.end_silence(united, at(13)).await.expect("asked"), "ran out");
     assert!(store.end_silence(later, at(13)).await.expect("ended"), "before it begins");
-    assert_eq!(numbers(13).await, [0; 0], "it never will be one");
-    assert!(!store.end_silence(later, at(13)).await.expect("asked"), "nor is it ended twice");
+    assert_eq!(numbers(13).await, [0; 0], "it is cancelled");
+    assert!(!store.end_silence(later, at(13)).await.expect("asked"), "it cannot be ended twice");
     assert!(!store.end_silence(later + 1, at(13)).await.expect("asked"), "no such silence");
 
     match store.silence(&silence(None, 10, 9)).await {

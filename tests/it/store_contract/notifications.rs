@@ -1,4 +1,4 @@
-//! Who is told what, and what becomes of notifications.
+//! Notifications: who gets them, grouping, leases, requeues.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::fixtures::*;
 
 use Transition::{Opened, Resolved, Updated};
 
-/// To a receiver from `seconds` past noon on, joining others if it may.
+/// A delivery due `seconds` after noon, which may join others.
 fn grouped(receiver: &str, seconds: i64) -> Delivery {
     Delivery {
         receiver: receiver.into(),
@@ -19,36 +19,36 @@ fn grouped(receiver: &str, seconds: i64) -> Delivery {
     }
 }
 
-pub async fn tells_each_receiver_in_its_thread(store: &dyn Store) {
-    let told = async || {
-        let told = detector_state(store, "united").await.notified;
-        told.into_iter().map(|t: Notified| (t.receiver, t.at, t.severity)).collect::<Vec<_>>()
+pub async fn notifies_each_receiver_in_its_thread(store: &dyn Store) {
+    let notified = async || {
+        let receivers = detector_state(store, "united").await.notified;
+        receivers.into_iter().map(|t: Notified| (t.receiver, t.at, t.severity)).collect::<Vec<_>>()
     };
     let entry = |receiver: &str, m, severity| (receiver.to_owned(), minute(m), severity);
     let opened = decision("united", None, 10, Some(Opened));
-    let id = decide(store, told_to(opened, vec![delivery("hook")])).await.expect("an incident");
-    assert_eq!(told().await, [entry("hook", 10, Severity::Warning)]);
+    let id = decide(store, notifying(opened, vec![delivery("hook")])).await.expect("an incident");
+    assert_eq!(notified().await, [entry("hook", 10, Severity::Warning)]);
 
-    // Worse now, so that comms hears of it too: for comms it begins here.
+    // Worse now, so comms is notified too: for comms this is the opening.
     let updated = as_bad_as(decision("united", Some(10), 11, Some(Updated)), Severity::Critical);
     decide(store, updated).await;
     let critical = Severity::Critical;
-    assert_eq!(told().await, [entry("comms", 11, critical), entry("hook", 11, critical)]);
+    assert_eq!(notified().await, [entry("comms", 11, critical), entry("hook", 11, critical)]);
 
     let quiet = decision("united", Some(11), 12, Some(Updated));
-    decide(store, told_to(quiet, vec![])).await;
+    decide(store, notifying(quiet, vec![])).await;
     let events = store.events(id).await.expect("events");
-    assert_eq!(events[2].notified, Vec::<String>::new(), "nobody was told of this one");
+    assert_eq!(events[2].notified, Vec::<String>::new(), "nobody was notified of this step");
 
     let updated = decision("united", Some(12), 13, Some(Updated));
-    decide(store, told_to(updated, vec![delivery("comms")])).await;
+    decide(store, notifying(updated, vec![delivery("comms")])).await;
     assert_eq!(
-        told().await,
+        notified().await,
         [entry("comms", 13, Severity::Warning), entry("hook", 11, critical)],
-        "each as it was told last"
+        "the last notification of each"
     );
     let all = vec![delivery("comms"), delivery("hook"), delivery("late")];
-    decide(store, told_to(decision("united", Some(13), 14, Some(Resolved)), all)).await;
+    decide(store, notifying(decision("united", Some(13), 14, Some(Resolved)), all)).await;
 
     let rows = send_all(store).await;
     let found: Vec<_> = rows
@@ -82,10 +82,10 @@ pub async fn tells_each_receiver_in_its_thread(store: &dyn Store) {
     );
 }
 
-pub async fn holds_notifications_back(store: &dyn Store) {
+pub async fn holds_notifications_until_their_time(store: &dyn Store) {
     let later = Delivery { not_before: Some(noon() + TimeDelta::hours(1)), ..delivery("comms") };
     let opened = decision("united", None, 10, Some(Opened));
-    decide(store, told_to(opened, vec![later, delivery("hook")])).await;
+    decide(store, notifying(opened, vec![later, delivery("hook")])).await;
     let receivers = async |minutes| {
         let now = noon() + TimeDelta::minutes(minutes);
         let rows = store.outbox_lease(now, Duration::from_secs(1), 9, &[]).await.expect("leased");
@@ -100,30 +100,38 @@ pub async fn holds_notifications_back(store: &dyn Store) {
 }
 
 fn opens(brand: &str, deliveries: Vec<Delivery>) -> Decision {
-    told_to(decision(brand, None, 10, Some(Opened)), deliveries)
+    notifying(decision(brand, None, 10, Some(Opened)), deliveries)
 }
 
-pub async fn groups_what_opens_together(store: &dyn Store) {
+pub async fn groups_incidents_that_open_together(store: &dyn Store) {
     let host = decide(store, opens("united", vec![grouped("comms", 30)])).await.expect("opened");
     let both = vec![grouped("comms", 40), grouped("hook", 40)];
     let joined = decide(store, opens("delta", both)).await.expect("opened");
     let surge = of_cause(decision("united", None, 12, Some(Opened)), Cause::Surge);
-    let surge = told_to(surge, vec![grouped("comms", 50)]);
+    let surge = notifying(surge, vec![grouped("comms", 50)]);
     let surge = decide(store, surge).await.expect("opened");
     let opened = minute(10).0;
     let key = |id: IncidentId, receiver: &str| format!("incident-{id}-opened-{opened}-{receiver}");
 
-    let told =
-        store.detector_state("delta", Cause::Share).await.expect("watch").expect("judged").notified;
-    let receivers: Vec<_> = told.iter().map(|t| t.receiver.as_str()).collect();
-    assert_eq!(receivers, ["comms", "hook"], "who joined was told all the same");
+    let notified = store
+        .detector_state("delta", Cause::Share)
+        .await
+        .expect("read")
+        .expect("evaluated before")
+        .notified;
+    let receivers: Vec<_> = notified.iter().map(|n| n.receiver.as_str()).collect();
+    assert_eq!(
+        receivers,
+        ["comms", "hook"],
+        "a receiver counts as notified if its notification joined"
+    );
     assert_eq!(store.events(joined).await.expect("events")[0].notified, ["comms", "hook"]);
 
     let rows = send_all(store).await;
     assert_eq!(
         rows.iter().map(|row| row.key.clone()).collect::<Vec<_>>(),
         [key(host, "comms"), key(joined, "hook")],
-        "each receiver has one, under the key of the first"
+        "one row per receiver, under the key of the first incident"
     );
     assert_eq!(rows[0].notification.brand, "united");
     let also: Vec<_> = rows[0]
@@ -141,17 +149,17 @@ pub async fn groups_what_opens_together(store: &dyn Store) {
     );
     assert_eq!(rows[1].notification.also, []);
 
-    // What follows stands alone, in the thread of the one it joined.
+    // Later steps have their own rows, in the thread of the row that was joined.
     let resolved = decision("delta", Some(10), 20, Some(Resolved));
     let both = vec![grouped("comms", 40), grouped("hook", 40)];
-    decide(store, told_to(resolved, both)).await;
+    decide(store, notifying(resolved, both)).await;
     let threads: Vec<_> =
         send_all(store).await.into_iter().map(|row| row.notification.thread).collect();
     assert_eq!(threads, [key(host, "comms"), key(joined, "hook")]);
 }
 
-pub async fn groups_only_what_may_be(store: &dyn Store) {
-    // Each row has receivers of its own, so that none meets another's notifications.
+pub async fn groups_only_fresh_openings(store: &dyn Store) {
+    // Each case has its own receivers, so that cases do not interfere.
     let brand = |n: i64| format!("brand {n}");
     let mut count = 0;
     let mut opened = async |delivery: Delivery| {
@@ -199,9 +207,9 @@ pub async fn groups_only_what_may_be(store: &dyn Store) {
         assert_eq!(rows_for(receiver).await, rows, "{receiver}");
     }
 
-    // Once attempted, never joined: not while leased, nor after a failure, nor once revived.
+    // An attempted row is never joined: not while leased, not after a failure, not once requeued.
     let attempted = opened(grouped("attempted", 30)).await;
-    // Its lease runs out before the newcomer is due, so that it is the attempt that counts.
+    // The lease expires before the new one is due, so only the attempt prevents joining.
     let soon = noon() + TimeDelta::seconds(30);
     let leased = store.outbox_lease(soon, Duration::from_secs(1), 99, &[]).await.expect("leased");
     let row = leased.iter().find(|r| r.notification.brand == attempted).expect("the row").id;
@@ -212,42 +220,42 @@ pub async fn groups_only_what_may_be(store: &dyn Store) {
         store.outbox_record(row.id, noon(), &dead).await.expect("recorded");
     }
     opened(grouped("attempted", 50)).await;
-    assert_eq!(rows_for("attempted").await, 1, "a dead one takes nobody in");
-    assert_eq!(store.requeue(Some(row), None).await.expect("revived"), 1);
+    assert_eq!(rows_for("attempted").await, 1, "a dead row is not joined");
+    assert_eq!(store.requeue(Some(row), None).await.expect("requeued"), 1);
     opened(grouped("attempted", 60)).await;
-    assert_eq!(rows_for("attempted").await, 3, "the receiver may know the revived one's key");
+    assert_eq!(rows_for("attempted").await, 3, "the receiver may know the key of the requeued row");
 
-    // An update neither joins nor takes anybody in.
+    // An update does not join and is not joined.
     let brand = opened(delivery("update")).await;
-    assert_eq!(rows_for("update").await, 1, "its own opening is out of the way");
+    assert_eq!(rows_for("update").await, 1, "its own opening has been attempted");
     opened(grouped("update", 30)).await;
     let update = |before, now| {
         let update = decision(&brand, Some(before), now, Some(Updated));
-        told_to(update, vec![grouped("update", 40)])
+        notifying(update, vec![grouped("update", 40)])
     };
     decide(store, update(10, 20)).await;
     assert_eq!(rows_for("update").await, 3, "does not join");
     decide(store, update(20, 21)).await;
     opened(grouped("update", 50)).await;
-    assert_eq!(rows_for("update").await, 5, "takes nobody in");
+    assert_eq!(rows_for("update").await, 5, "is not joined");
 
-    // Nor does a resolve.
+    // The same for a resolve.
     let brand = opened(delivery("resolve")).await;
     for row in lease_all(store).await.iter().filter(|row| row.receiver == "resolve") {
         store.outbox_record(row.id, noon(), &OutboxState::Sent).await.expect("recorded");
     }
     opened(grouped("resolve", 30)).await;
     let resolve = decision(&brand, Some(10), 20, Some(Resolved));
-    decide(store, told_to(resolve, vec![grouped("resolve", 40)])).await;
+    decide(store, notifying(resolve, vec![grouped("resolve", 40)])).await;
     assert_eq!(rows_for("resolve").await, 2, "does not join");
-    let again = told_to(decision(&brand, Some(20), 30, Some(Opened)), vec![grouped("again", 40)]);
+    let again = notifying(decision(&brand, Some(20), 30, Some(Opened)), vec![grouped("again", 40)]);
     decide(store, again).await;
     let late = vec![grouped("again", 40), grouped("last", 40)];
-    decide(store, told_to(decision(&brand, Some(30), 40, Some(Resolved)), late)).await;
+    decide(store, notifying(decision(&brand, Some(30), 40, Some(Resolved)), late)).await;
     opened(grouped("last", 50)).await;
-    assert_eq!(rows_for("last").await, 2, "takes nobody in");
+    assert_eq!(rows_for("last").await, 2, "is not joined");
 
-    // Nor does a test take anybody in, and twenty are enough.
+    // A test is not joined, and at most twenty join one row.
     let mut test = opens("tested", vec![grouped("test", 30)]);
     test.step.as_mut().expect("a step").notification.test = true;
     decide(store, test).await;
@@ -289,7 +297,7 @@ pub async fn leases_the_outbox(store: &dyn Store) {
     assert_eq!(store.totals().await.expect("totals").outbox_pending, 1);
 }
 
-pub async fn lets_receivers_rest(store: &dyn Store) {
+pub async fn leases_nothing_for_resting_receivers(store: &dyn Store) {
     open(store, "united", 10).await;
     let lease = async |limit, resting: &[&str]| {
         let resting: Vec<_> = resting.iter().map(|&name| name.to_owned()).collect();
@@ -298,28 +306,32 @@ pub async fn lets_receivers_rest(store: &dyn Store) {
         rows.map(|row| (row.receiver, row.attempts)).collect::<Vec<_>>()
     };
     assert_eq!(lease(9, &["comms", "hook"]).await, [], "all rest");
-    assert_eq!(lease(1, &["comms"]).await, [("hook".into(), 1)], "they take no place from others");
-    assert_eq!(lease(9, &["nobody"]).await, [("comms".into(), 1)], "resting was no attempt");
+    assert_eq!(
+        lease(1, &["comms"]).await,
+        [("hook".into(), 1)],
+        "they do not count towards the limit"
+    );
+    assert_eq!(lease(9, &["nobody"]).await, [("comms".into(), 1)], "resting is not an attempt");
 }
 
-pub async fn sends_a_resolve_last(store: &dyn Store) {
+pub async fn sends_a_resolve_after_its_thread(store: &dyn Store) {
     let step = |before, now, step| decision("united", before, now, Some(step));
     let later = Delivery { not_before: Some(noon() + TimeDelta::hours(7)), ..delivery("comms") };
-    let held = told_to(step(None, 10, Opened), vec![later, delivery("hook")]);
+    let held = notifying(step(None, 10, Opened), vec![later, delivery("hook")]);
     let first = decide(store, held).await.expect("opened");
-    // Due by now, and not because somebody is told at once: that would hold nothing back.
+    // Due at noon, not at once: a delivery at once would release the held rows.
     let due = || Delivery { not_before: Some(noon()), ..delivery("comms") };
-    // Another brand's joins the one that is held back, and must follow it too.
+    // The opening of another brand joins the held row, and its end must wait too.
     let joins = Delivery {
         group: true,
         not_before: Some(noon() + TimeDelta::hours(8)),
         ..delivery("comms")
     };
     decide(store, opens("delta", vec![joins])).await;
-    decide(store, told_to(decision("delta", Some(10), 20, Some(Resolved)), vec![due()])).await;
+    decide(store, notifying(decision("delta", Some(10), 20, Some(Resolved)), vec![due()])).await;
     let both = || vec![due(), delivery("hook")];
-    decide(store, told_to(step(Some(10), 11, Updated), both())).await;
-    decide(store, told_to(step(Some(11), 12, Resolved), both())).await;
+    decide(store, notifying(step(Some(10), 11, Updated), both())).await;
+    decide(store, notifying(step(Some(11), 12, Resolved), both())).await;
 
     let lease = async |hours| {
         let now = noon() + TimeDelta::hours(hours);
@@ -336,7 +348,7 @@ pub async fn sends_a_resolve_last(store: &dyn Store) {
             store.outbox_record(row.id, noon(), &OutboxState::Sent).await.expect("recorded");
         }
     };
-    // What got worse must not wait for what is held back; what is over must.
+    // An update must not wait for the held row; a resolve must.
     let (words, rows) = lease(0).await;
     assert_eq!(words, ["hook united opened", "comms united updated", "hook united updated"]);
     sent(rows, "comms").await;
@@ -353,12 +365,12 @@ pub async fn sends_a_resolve_last(store: &dyn Store) {
     let dead = OutboxState::Dead { error: "gone".into() };
     store.outbox_record(rows[0].id, noon(), &dead).await.expect("recorded");
     let (words, rows) = lease(8).await;
-    assert_eq!(words, ["comms delta resolved"], "what was given up holds nothing back");
+    assert_eq!(words, ["comms delta resolved"], "a dead row holds nothing back");
     sent(rows, "comms").await;
     assert_eq!(lease(9).await.0, ["comms united resolved"], "the last of the thread");
 }
 
-pub async fn holds_back_no_longer_once_people_are_told(store: &dyn Store) {
+pub async fn releases_held_rows_once_a_notification_goes_at_once(store: &dyn Store) {
     let step = |before, now, step| decision("united", before, now, Some(step));
     let held = |receiver: &str| Delivery {
         not_before: Some(noon() + TimeDelta::hours(7)),
@@ -375,23 +387,27 @@ pub async fn holds_back_no_longer_once_people_are_told(store: &dyn Store) {
         };
         rows.iter().map(word).collect::<Vec<_>>()
     };
-    decide(store, told_to(step(None, 10, Opened), vec![held("comms"), held("hook")])).await;
+    decide(store, notifying(step(None, 10, Opened), vec![held("comms"), held("hook")])).await;
     decide(store, opens("delta", vec![held("comms")])).await;
-    assert_eq!(lease(0).await, [""; 0], "all is held back");
-    decide(store, told_to(step(Some(10), 11, Updated), vec![delivery("comms")])).await;
+    assert_eq!(lease(0).await, [""; 0], "both are held");
+    decide(store, notifying(step(Some(10), 11, Updated), vec![delivery("comms")])).await;
     assert_eq!(
         lease(1).await,
         ["comms united opened", "comms united updated"],
-        "neither another incident's nor another receiver's"
+        "not those of another incident or receiver"
     );
     let both = vec![delivery("comms"), held("hook")];
-    decide(store, told_to(step(Some(11), 12, Resolved), both)).await;
-    assert_eq!(lease(2).await, ["comms united resolved"], "who was woken may sleep");
+    decide(store, notifying(step(Some(11), 12, Resolved), both)).await;
+    assert_eq!(
+        lease(2).await,
+        ["comms united resolved"],
+        "quiet hours still hold for the other receiver"
+    );
     assert_eq!(lease(7 * 60).await, ["hook united opened", "comms delta opened"]);
     assert_eq!(lease(7 * 60 + 1).await, ["hook united resolved"]);
 }
 
-pub async fn tells_the_end_again_after_what_is_revived(store: &dyn Store) {
+pub async fn resends_the_end_after_a_requeued_opening(store: &dyn Store) {
     open(store, "united", 10).await;
     open(store, "delta", 10).await;
     let lease = async || {
@@ -414,41 +430,45 @@ pub async fn tells_the_end_again_after_what_is_revived(store: &dyn Store) {
     for row in &ends {
         record(row.id, &OutboxState::Sent).await;
     }
-    assert_eq!(store.requeue(None, Some("hook")).await.expect("revived"), 1, "the end is no more");
+    assert_eq!(
+        store.requeue(None, Some("hook")).await.expect("requeued"),
+        1,
+        "the sent end is not counted"
+    );
     let again = lease().await;
     let [opened] = &again[..] else { panic!("the end waits for its beginning: {again:?}") };
     assert_eq!(opened.notification.transition, "opened");
     record(opened.id, &OutboxState::Sent).await;
     let again = lease().await;
     let [end] = &again[..] else { panic!("its end alone: {again:?}") };
-    let told = ends.iter().find(|row| row.id == end.id).expect("one told before");
-    assert_eq!((end, end.attempts), (told, 1), "under its old key");
+    let earlier = ends.iter().find(|row| row.id == end.id).expect("one sent before");
+    assert_eq!((end, end.attempts), (earlier, 1), "under its old key");
     assert_eq!((end.receiver.as_str(), end.notification.brand.as_str()), ("hook", "united"));
 }
 
-pub async fn ends_outbox_rows_for_good(store: &dyn Store) {
+pub async fn keeps_sent_and_dead_rows(store: &dyn Store) {
     open(store, "united", 10).await;
     let rows = store.outbox_lease(noon(), Duration::from_secs(1), 9, &[]).await.expect("leased");
     let dead = OutboxState::Dead { error: "no such address".into() };
-    let retry = OutboxState::Retry { at: noon(), error: "late word".into() };
+    let retry = OutboxState::Retry { at: noon(), error: "late result".into() };
     store.outbox_record(rows[0].id, noon(), &OutboxState::Sent).await.expect("recorded");
     store.outbox_record(rows[1].id, noon(), &dead).await.expect("recorded");
     for row in &rows {
         store.outbox_record(row.id, noon(), &retry).await.expect("recorded");
     }
-    assert_eq!(keys(store).await, [""; 0], "a late word revives nothing");
+    assert_eq!(keys(store).await, [""; 0], "a late result changes nothing");
     let totals = store.totals().await.expect("totals");
     assert_eq!((totals.outbox_pending, totals.outbox_dead), (0, 1));
     store.outbox_record(i64::MAX, noon(), &dead).await.expect("unknown: nothing to do");
 }
 
-pub async fn revives_the_dead(store: &dyn Store) {
+pub async fn requeues_dead_notifications(store: &dyn Store) {
     assert_eq!(store.dead_notifications(9).await.expect("dead"), []);
     open(store, "united", 10).await;
     let both = vec![delivery("comms"), delivery("sms")];
-    decide(store, told_to(decision("delta", None, 10, Some(Opened)), both)).await;
+    decide(store, notifying(decision("delta", None, 10, Some(Opened)), both)).await;
     let rows = lease_all(store).await;
-    // Given up from the last to the first; the first is sent.
+    // They die from the last to the first; the first is sent.
     for (seconds, row) in rows.iter().skip(1).rev().enumerate() {
         let error = format!("no {}\0", row.receiver);
         let now = noon() + TimeDelta::seconds(seconds as i64);
@@ -461,7 +481,7 @@ pub async fn revives_the_dead(store: &dyn Store) {
         dead.into_iter().map(|row| row.id).collect::<Vec<_>>()
     };
     let (hook, comms, sms) = (rows[1].id, rows[2].id, rows[3].id);
-    assert_eq!(dead(9).await, [sms, comms, hook], "the one given up first comes first");
+    assert_eq!(dead(9).await, [sms, comms, hook], "the first dead one comes first");
     assert_eq!(dead(2).await, [sms, comms]);
     let first = &store.dead_notifications(1).await.expect("dead")[0];
     assert_eq!(
@@ -470,7 +490,7 @@ pub async fn revives_the_dead(store: &dyn Store) {
     );
     assert!(first.error.starts_with("no sms"), "{}", first.error);
 
-    let requeue = async |row, receiver| store.requeue(row, receiver).await.expect("revived");
+    let requeue = async |row, receiver| store.requeue(row, receiver).await.expect("requeued");
     assert_eq!(requeue(Some(rows[0].id), None).await, 0, "sent, not dead");
     assert_eq!(requeue(Some(i64::MAX), None).await, 0, "no such row");
     assert_eq!(requeue(Some(hook), Some("comms")).await, 0, "of another receiver");
@@ -483,12 +503,12 @@ pub async fn revives_the_dead(store: &dyn Store) {
     assert_eq!(
         again.iter().map(|r| (r.key.clone(), r.attempts)).collect::<Vec<_>>(),
         rows[1..].iter().map(|r| (r.key.clone(), 1)).collect::<Vec<_>>(),
-        "due at once, under the old keys, with all attempts before them"
+        "due at once, under the old keys, with the attempts reset"
     );
     assert_eq!(again[0].notification, rows[1].notification);
 }
 
-pub async fn leads(store: &dyn Store) {
-    assert!(store.lead().await.expect("asked"), "nobody else is there");
-    assert!(store.lead().await.expect("asked"), "and stays");
+pub async fn takes_and_keeps_the_lead(store: &dyn Store) {
+    assert!(store.lead().await.expect("asked"), "no other holder");
+    assert!(store.lead().await.expect("asked"), "and keeps it");
 }

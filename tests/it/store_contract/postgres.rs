@@ -1,4 +1,4 @@
-//! What only Postgres can do: change hands, and carry an older database on.
+//! Features of the Postgres store alone: leader election, transactions, migrations.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +22,7 @@ async fn run(store: &PostgresStore, sql: &'static str) {
     sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
 }
 
-/// Ends the session of whoever leads this database.
+/// Ends the session of the leader of this database.
 async fn end_leader(store: &PostgresStore) {
     let ended: Vec<bool> = sqlx::query_scalar(
         "SELECT pg_terminate_backend(l.pid, 5000) FROM pg_locks AS l
@@ -36,7 +36,7 @@ async fn end_leader(store: &PostgresStore) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_lead_changes_hands_when_its_connection_ends() {
+async fn the_lead_is_free_when_its_connection_ends() {
     let url = fresh_database().await;
     let (one, two) = (on_postgres(url.clone()), on_postgres(url));
     assert!(one.lead().await.unwrap(), "the first to ask");
@@ -45,12 +45,12 @@ async fn the_lead_changes_hands_when_its_connection_ends() {
     assert!(one.clone().lead().await.unwrap(), "a clone is the same holder");
 
     end_leader(&two).await;
-    assert!(two.lead().await.unwrap(), "free to take");
-    assert!(!one.lead().await.unwrap(), "the first finds itself without");
+    assert!(two.lead().await.unwrap(), "the lead is free");
+    assert!(!one.lead().await.unwrap(), "the first has lost it");
     assert!(two.lead().await.unwrap(), "and the second stays");
 
     end_leader(&one).await;
-    assert!(two.lead().await.unwrap(), "whoever asks first, connected anew");
+    assert!(two.lead().await.unwrap(), "it reconnects and takes the free lead");
     // The server learns of a closed connection a moment later.
     drop(two);
     let taken = async {
@@ -62,8 +62,8 @@ async fn the_lead_changes_hands_when_its_connection_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_step_is_written_whole_or_not_at_all() {
-    // Each table in turn refuses its row; what was written before it must be gone.
+async fn a_step_is_written_completely_or_not_at_all() {
+    // Each table in turn refuses its row; earlier writes must be rolled back.
     let store = fresh().await;
     let id = open(&store, "united", 10).await;
     let before = detector_state(&store, "united").await;
@@ -84,11 +84,11 @@ async fn a_step_is_written_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_notification_that_a_sender_holds_is_not_waited_for() {
+async fn a_joinable_notification_that_a_sender_locks_is_skipped() {
     let store = fresh().await;
     let host = monitor_store::Delivery { group: true, ..delivery("comms") };
     let opened =
-        |brand| told_to(decision(brand, None, 10, Some(Transition::Opened)), vec![host.clone()]);
+        |brand| notifying(decision(brand, None, 10, Some(Transition::Opened)), vec![host.clone()]);
     decide(&store, opened("united")).await;
     let mut sender = store.pool().begin().await.unwrap();
     sqlx::query("SELECT 1 FROM outbox FOR UPDATE").execute(&mut *sender).await.unwrap();
@@ -97,6 +97,27 @@ async fn a_notification_that_a_sender_holds_is_not_waited_for() {
     assert_eq!(store.totals().await.unwrap().outbox_pending, 2, "a row of its own");
     decide(&store, opened("klm")).await;
     assert_eq!(store.totals().await.unwrap().outbox_pending, 2, "joins again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_notification_that_a_sender_locks_is_waited_for() {
+    let store = fresh().await;
+    let held = monitor_store::Delivery { not_before: Some(noon()), ..delivery("comms") };
+    let opened = decision("united", None, 10, Some(Transition::Opened));
+    decide(&store, notifying(opened, vec![held])).await;
+    let mut sender = store.pool().begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM outbox FOR UPDATE").execute(&mut *sender).await.unwrap();
+    let updated = decision("united", Some(10), 11, Some(Transition::Updated));
+    let updated = notifying(updated, vec![delivery("comms")]);
+    let deciding = decide(&store, updated);
+    tokio::pin!(deciding);
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut deciding).await;
+    assert!(early.is_err(), "it waits for the sender");
+    sender.rollback().await.unwrap();
+    deciding.await;
+    let before_noon = noon() - chrono::TimeDelta::hours(1);
+    let due = store.outbox_lease(before_noon, Duration::from_secs(9), 9, &[]).await.unwrap();
+    assert_eq!(due.len(), 2, "the held opening is due at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,6 +145,14 @@ async fn unreadable_evidence_hides_no_incident() {
         Some(id),
         "and can be resolved"
     );
+    run(
+        &store,
+        r#"UPDATE incident_events SET suppressed = suppressed
+           || '[{"receiver": "hook", "reason": "of a later version", "detail": ""}]'"#,
+    )
+    .await;
+    let events = store.events(id).await.unwrap();
+    assert_eq!(events[0].suppressed, [suppressed("desk")], "unknown reasons are left out");
     open(&store, "delta", 20).await;
     run(&store, "UPDATE incidents SET cause = 'tides' WHERE brand = 'united'").await;
     assert_eq!(store.incidents(9).await.unwrap().len(), 1, "a cause of another version");
@@ -131,7 +160,7 @@ async fn unreadable_evidence_hides_no_incident() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn figures_that_json_has_no_words_for_can_be_read_again() {
+async fn infinite_and_nan_figures_are_stored_as_finite_ones() {
     let store = fresh().await;
     let mut opened = decision("united", None, 10, Some(Transition::Opened));
     let step = opened.step.as_mut().unwrap();
@@ -142,10 +171,10 @@ async fn figures_that_json_has_no_words_for_can_be_read_again() {
     let kept = store.incident(id).await.unwrap().unwrap();
     let evidence = kept.evidence.share().unwrap();
     assert_eq!((evidence.statistic, evidence.dispersion), (1e300, 0.0));
-    assert_eq!(evidence.observed.total, 120, "the rest is as it was");
+    assert_eq!(evidence.observed.total, 120, "the rest is unchanged");
 }
 
-/// A database of the first schema, as its own version filled it.
+/// Rows of a database of the first schema.
 const OLD_ROWS: &str = r#"
 INSERT INTO incidents (brand, opened_at, resolved_at, window_minutes, observed_total,
     observed_negative, baseline_total, baseline_negative, expected_share, z, z_min)
@@ -181,14 +210,14 @@ VALUES ('1', '2015-02-23T03:00Z', '{united}', 'late', 0.9, 'NEGATIVE', 'test@1')
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_the_first_schema_is_carried_on() {
+async fn a_database_of_the_first_schema_is_upgraded() {
     let store = on_postgres(fresh_database().await);
     let migrator = Migrator::new(Path::new("migrations")).await.unwrap();
     migrator.run_to(1, store.pool()).await.unwrap();
     run(&store, OLD_ROWS).await;
     store.migrate().await.unwrap();
 
-    // Incidents are kept; those open are closed where their brand was evaluated last.
+    // Incidents stay; open ones are closed at the last evaluated minute of their brand.
     let incidents = store.incidents(9).await.unwrap();
     let found: Vec<_> = incidents
         .iter()
@@ -215,22 +244,23 @@ async fn a_database_of_the_first_schema_is_carried_on() {
 
     let events = async |id| {
         let events = store.events(IncidentId(id)).await.unwrap();
+        assert!(events.iter().all(|event| event.suppressed.is_empty()), "no reasons were stored");
         events.into_iter().map(|e| (e.kind, e.notified.join(" "))).collect::<Vec<_>>()
     };
-    let event = |kind: &str, told: &str| (kind.to_owned(), told.to_owned());
+    let event = |kind: &str, notified: &str| (kind.to_owned(), notified.to_owned());
     assert_eq!(events(1).await, [event("opened", "comms hook"), event("resolved", "comms")]);
     assert_eq!(events(2).await, [event("opened", "comms hook"), event("resolved", "comms hook")]);
     assert_eq!(events(3).await, [event("opened", ""), event("resolved", "")]);
 
-    // Judging goes on from where it stood.
+    // Evaluation resumes where it stopped.
     let known = detector_state(&store, "united").await;
     assert_eq!((known.evaluated, known.open), (minute(240), None));
     assert_eq!(detector_state(&store, "klm").await.evaluated, minute(239));
     let next = open_after(&store).await;
     assert!(next.0 > 3);
 
-    // What was not sent yet still is, whoever heard of an open incident hears of its end, and
-    // what was given up can be sent.
+    // Unsent notifications are sent, receivers that were notified of an open incident are
+    // notified of its end, and dead notifications can be requeued.
     assert_eq!(store.dead_notifications(9).await.unwrap().len(), 1);
     assert_eq!(store.requeue(None, None).await.unwrap(), 1);
     let rows = send_all(&store).await;

@@ -1,4 +1,4 @@
-//! What is kept of a tweet itself.
+//! The stored fields of a tweet.
 
 use monitor_core::domain::{Reach, TweetId};
 use monitor_store::{ScoredTweet, Store};
@@ -15,7 +15,7 @@ pub async fn keeps_whether_a_text_was_truncated(store: &dyn Store) {
     assert_eq!(found, [("long", true), ("short", false)]);
 }
 
-pub async fn keeps_reach(store: &dyn Store) {
+pub async fn stores_reach(store: &dyn Store) {
     let with = |id: &str, reach: Reach| {
         let mut row = tweet(id, &["united"], 0.9);
         row.tweet = row.tweet.with_reach(reach);

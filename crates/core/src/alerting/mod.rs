@@ -28,7 +28,7 @@ pub use lifecycle::Audience;
 pub use outbox::{
     ALSO_MAX, Delivery, OutboxPlan, OutboxWrite, PendingRow, Step, plan as plan_outbox,
 };
-pub use routing::{NotTold, QuietHours, Recipient, Route, When, route};
+pub use routing::{QuietHours, Recipient, Route, RouteMismatch, When, route};
 pub use series::Series;
 pub use severity::{Thresholds, severity};
 pub use share::{

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use super::suppression::Suppressed;
 use crate::domain::{Evidence, IncidentId, Minute, Severity, Transition};
 use crate::notification::{Also, Notification};
 
@@ -35,6 +36,8 @@ pub struct Step {
     pub notification: Notification,
     /// The deliveries, at most one per receiver.
     pub deliveries: Vec<Delivery>,
+    /// The receivers that are not notified, with the reason for each.
+    pub suppressed: Vec<Suppressed>,
 }
 
 /// A notification on its way to one receiver.
@@ -115,8 +118,8 @@ pub struct OutboxPlan {
 
 /// Plans the outbox writes of `step`. `threads` has the thread of each receiver that was
 /// notified of the incident before. `pending` are the pending rows that may matter, by number:
-/// all of these threads, and all that deliveries with `group` could join. Rows that a sender
-/// holds may be missing.
+/// all held rows of these threads, and those that deliveries with `group` could join. Joinable
+/// rows that a sender locks may be missing.
 pub fn plan(
     step: &Step,
     incident: IncidentId,

@@ -111,7 +111,7 @@ impl fmt::Display for When {
 
 /// Why a route tells nobody of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotTold {
+pub enum RouteMismatch {
     /// It is for other brands.
     OtherBrand,
     /// It is for other causes.
@@ -122,7 +122,7 @@ pub enum NotTold {
     QuietHours,
 }
 
-impl fmt::Display for NotTold {
+impl fmt::Display for RouteMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OtherBrand => "it is for other brands",
@@ -137,7 +137,7 @@ impl Route {
     /// Whether the route tells its receivers of this step, and when.
     ///
     /// # Errors
-    /// [`NotTold`] where it does not.
+    /// [`RouteMismatch`] where it does not.
     pub fn evaluate(
         &self,
         brand: &str,
@@ -145,21 +145,21 @@ impl Route {
         severity: Severity,
         transition: Transition,
         now: DateTime<Utc>,
-    ) -> Result<When, NotTold> {
+    ) -> Result<When, RouteMismatch> {
         if !self.brands.is_empty() && !self.brands.iter().any(|b| b == brand) {
-            return Err(NotTold::OtherBrand);
+            return Err(RouteMismatch::OtherBrand);
         }
         if !self.causes.is_empty() && !self.causes.contains(&cause) {
-            return Err(NotTold::OtherCause);
+            return Err(RouteMismatch::OtherCause);
         }
         if severity < self.severity_min {
-            return Err(NotTold::TooMild);
+            return Err(RouteMismatch::TooMild);
         }
         let quiet = self.quiet.filter(|quiet| severity < quiet.severity);
         let is_quiet = |at| quiet.is_some_and(|quiet| quiet.contains(at));
         let gathered = now + self.group_wait;
         match (quiet, transition) {
-            (Some(_), Transition::Updated) if is_quiet(now) => Err(NotTold::QuietHours),
+            (Some(_), Transition::Updated) if is_quiet(now) => Err(RouteMismatch::QuietHours),
             (Some(quiet), _) if is_quiet(now) => Ok(When::AfterQuietHours(quiet.end(now))),
             // Better alone than in the morning.
             (_, Transition::Opened) if gathered > now && !is_quiet(gathered) => {

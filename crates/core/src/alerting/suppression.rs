@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::lifecycle::Audience;
-use super::routing::{NotTold, Recipient};
+use super::routing::{Recipient, RouteMismatch};
 use crate::domain::{Cause, Incident, Minute, Notified, Severity, Silence, Transition};
 use crate::keywords;
 
@@ -58,13 +58,13 @@ keywords!(SuppressReason:
     "never_notified" => NeverNotified,
 );
 
-impl From<NotTold> for SuppressReason {
-    fn from(reason: NotTold) -> Self {
+impl From<RouteMismatch> for SuppressReason {
+    fn from(reason: RouteMismatch) -> Self {
         match reason {
-            NotTold::OtherBrand => Self::OtherBrand,
-            NotTold::OtherCause => Self::OtherCause,
-            NotTold::TooMild => Self::TooMild,
-            NotTold::QuietHours => Self::QuietHours,
+            RouteMismatch::OtherBrand => Self::OtherBrand,
+            RouteMismatch::OtherCause => Self::OtherCause,
+            RouteMismatch::TooMild => Self::TooMild,
+            RouteMismatch::QuietHours => Self::QuietHours,
         }
     }
 }

@@ -12,12 +12,12 @@ use monitor_core::domain::{
     Acknowledgement, Cause, Incident, IncidentId, Minute, Notified, Transition,
 };
 
-/// An incident, with the rows that refer to it.
+/// An incident with the rows that refer to it.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct IncidentRecord {
     incident: Incident,
     events: Vec<Event>,
-    /// By receiver: the key of its thread, and what it was told.
+    /// By receiver: the key of its thread, and its last notification.
     notified: BTreeMap<String, (String, Notified)>,
 }
 
@@ -38,15 +38,17 @@ impl Tables {
         Ok(Some(DetectorState {
             evaluated: *evaluated,
             state: state.clone(),
-            open: open.map(|kept| kept.incident.clone()),
+            open: open.map(|record| record.incident.clone()),
             notified: open
-                .map(|kept| kept.notified.values().map(|(_, told)| told.clone()).collect())
+                .map(|record| {
+                    record.notified.values().map(|(_, notified)| notified.clone()).collect()
+                })
                 .unwrap_or_default(),
         }))
     }
 
     fn open_incident(&self, brand: &str, cause: Cause) -> Option<usize> {
-        self.incidents.iter().map(|kept| &kept.incident).position(|incident| {
+        self.incidents.iter().map(|record| &record.incident).position(|incident| {
             incident.brand == brand && incident.cause() == cause && incident.resolved.is_none()
         })
     }
@@ -57,18 +59,18 @@ impl Tables {
             return Err(StoreError::Overtaken { brand: decision.brand.clone() });
         }
         let incident = match &decision.step {
-            Some(step) => Some(self.take(decision, step)?),
+            Some(step) => Some(self.write_step(decision, step)?),
             None => None,
         };
         self.watches.insert(watch, (decision.evaluated, decision.state.clone()));
         Ok(incident)
     }
 
-    fn take(&mut self, decision: &Decision, step: &Step) -> Result<IncidentId, StoreError> {
+    fn write_step(&mut self, decision: &Decision, step: &Step) -> Result<IncidentId, StoreError> {
         let brand = &decision.brand;
         let place = match (step.transition, self.open_incident(brand, decision.cause)) {
             (Transition::Opened, None) => {
-                self.incidents.push(Kept {
+                self.incidents.push(IncidentRecord {
                     incident: Incident {
                         id: IncidentId(self.incidents.len() as i64 + 1),
                         brand: brand.clone(),
@@ -96,27 +98,28 @@ impl Tables {
             Transition::Resolved => incident.resolved = Some(step.minute),
         }
         self.notify(place, step);
-        let kept = &mut self.incidents[place];
-        kept.events.push(Event {
+        let record = &mut self.incidents[place];
+        record.events.push(Event {
             kind: step.transition.as_str().into(),
             at: step.minute.start(),
             severity: step.severity,
             who: None,
             note: step.notification.reason.clone(),
             notified: step.deliveries.iter().map(|d| d.receiver.clone()).collect(),
+            suppressed: step.suppressed.clone(),
         });
-        Ok(kept.incident.id)
+        Ok(record.incident.id)
     }
 
     /// Carries out the plan of what a step writes to the outbox.
     fn notify(&mut self, place: usize, step: &Step) {
-        let kept = &self.incidents[place];
-        let threads: BTreeMap<String, String> = kept
+        let record = &self.incidents[place];
+        let threads: BTreeMap<String, String> = record
             .notified
             .iter()
             .map(|(receiver, (thread, _))| (receiver.clone(), thread.clone()))
             .collect();
-        let plan = plan_outbox(step, kept.incident.id, &threads, &self.pending());
+        let plan = plan_outbox(step, record.incident.id, &threads, &self.pending());
         for write in plan.writes {
             match write {
                 OutboxWrite::Insert { key, receiver, notification, due_at } => {
@@ -178,7 +181,7 @@ impl Tables {
         let mut found: Vec<_> = self
             .incidents
             .iter()
-            .map(|kept| &kept.incident)
+            .map(|record| &record.incident)
             .filter(|i| i.brand == brand && i.cause() == cause)
             .filter(|i| i.resolved.is_none_or(|at| at >= from))
             .cloned()
@@ -188,22 +191,23 @@ impl Tables {
     }
 
     pub(super) fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError> {
-        let mut found: Vec<_> = self.incidents.iter().map(|kept| kept.incident.clone()).collect();
+        let mut found: Vec<_> =
+            self.incidents.iter().map(|record| record.incident.clone()).collect();
         found.sort_by_key(|i| std::cmp::Reverse((i.opened, i.id)));
         found.truncate(limit as usize);
         Ok(found)
     }
 
     pub(super) fn incident(&self, id: IncidentId) -> Result<Option<Incident>, StoreError> {
-        Ok(self.kept(id).map(|kept| kept.incident.clone()))
+        Ok(self.record(id).map(|record| record.incident.clone()))
     }
 
     pub(super) fn events(&self, id: IncidentId) -> Result<Vec<Event>, StoreError> {
-        Ok(self.kept(id).map(|kept| kept.events.clone()).unwrap_or_default())
+        Ok(self.record(id).map(|record| record.events.clone()).unwrap_or_default())
     }
 
-    fn kept(&self, id: IncidentId) -> Option<&Kept> {
-        self.incidents.iter().find(|kept| kept.incident.id == id)
+    fn record(&self, id: IncidentId) -> Option<&IncidentRecord> {
+        self.incidents.iter().find(|record| record.incident.id == id)
     }
 
     pub(super) fn acknowledge(
@@ -211,17 +215,18 @@ impl Tables {
         id: IncidentId,
         acknowledgement: &Acknowledgement,
     ) -> Result<bool, StoreError> {
-        let Some(kept) = self.incidents.iter_mut().find(|kept| kept.incident.id == id) else {
+        let Some(record) = self.incidents.iter_mut().find(|record| record.incident.id == id) else {
             return Ok(false);
         };
-        kept.incident.acknowledged = Some(acknowledgement.clone());
-        kept.events.push(Event {
+        record.incident.acknowledged = Some(acknowledgement.clone());
+        record.events.push(Event {
             kind: "acknowledged".into(),
             at: acknowledgement.at,
-            severity: kept.incident.severity,
+            severity: record.incident.severity,
             who: Some(acknowledgement.by.clone()),
             note: acknowledgement.note.clone(),
             notified: Vec::new(),
+            suppressed: Vec::new(),
         });
         Ok(true)
     }
@@ -247,7 +252,7 @@ impl Tables {
     }
 }
 
-/// Whether a silence has not ended, and will have been one.
+/// Whether a silence has not ended and has not been cancelled.
 fn lasts(silence: &Silence, now: DateTime<Utc>) -> bool {
     silence.ends_at > now.max(silence.starts_at)
 }

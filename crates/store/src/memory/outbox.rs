@@ -1,4 +1,4 @@
-//! Notifications on their way, and those that were given up.
+//! Leases, results and requeues of the outbox.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl Tables {
             .collect();
         due.sort_unstable();
         due.truncate(limit as usize);
-        // Chosen by when they were due, answered by number.
+        // Chosen by due time, returned by number.
         due.sort_unstable_by_key(|&(_, place)| place);
         Ok(due
             .into_iter()
@@ -67,8 +67,8 @@ impl Tables {
             .collect())
     }
 
-    /// Whether it tells of an end and something before it in its thread is still to be sent;
-    /// for the reasons see the twin on Postgres.
+    /// Whether it is a `resolved` with an earlier pending row in its thread; for the reason see
+    /// `postgres/outbox.rs`.
     fn waits(&self, place: usize) -> bool {
         let late = &self.outbox[place].notification;
         late.transition == Transition::Resolved.as_str()
@@ -85,7 +85,7 @@ impl Tables {
         state: &OutboxState,
     ) -> Result<(), StoreError> {
         let place = usize::try_from(row - 1).ok();
-        // A row that has ended stays as it ended: a second sender's late word changes nothing.
+        // A sent or dead row stays so: the late result of a second sender changes nothing.
         if let Some(row) = place.and_then(|place| self.outbox.get_mut(place))
             && matches!(row.state, QueuedState::Pending { .. })
         {
@@ -133,7 +133,7 @@ impl Tables {
         receiver: Option<&str>,
     ) -> Result<u64, StoreError> {
         let due_at_once = || QueuedState::Pending { due: DateTime::<Utc>::MIN_UTC };
-        let mut revived = 0;
+        let mut requeued = 0;
         for place in 0..self.outbox.len() {
             let (before, late) = self.outbox.split_at_mut(place + 1);
             let queued = &mut before[place];
@@ -145,8 +145,8 @@ impl Tables {
             }
             queued.state = due_at_once();
             queued.attempts = 0;
-            revived += 1;
-            // An end that was told is told again; for the reasons see the twin on Postgres.
+            requeued += 1;
+            // A sent `resolved` is sent again; for the reason see `postgres/outbox.rs`.
             for end in late.iter_mut().filter(|end| {
                 matches!(end.state, QueuedState::Sent)
                     && end.notification.transition == Transition::Resolved.as_str()
@@ -157,6 +157,6 @@ impl Tables {
                 end.attempts = 0;
             }
         }
-        Ok(revived)
+        Ok(requeued)
     }
 }

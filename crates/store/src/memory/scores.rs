@@ -1,4 +1,4 @@
-//! Checkpoints, scores, and what they add up to.
+//! Checkpoints, scores and counts.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
@@ -202,7 +202,7 @@ impl Tables {
     }
 }
 
-/// The most that Postgres can keep.
+/// The largest number that Postgres can store.
 fn bigint(count: u64) -> u64 {
     count.min(i64::MAX.unsigned_abs())
 }

@@ -1,4 +1,4 @@
-//! What the scores add up to, and a look at the tweets behind it.
+//! Counts by minute and hour, and the tweets of a window.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -78,8 +78,8 @@ pub(super) async fn last_minute(
     Ok(last.map(Minute::of))
 }
 
-/// The sample is that of the smallest hashes of the ids: the same at every call, on every
-/// server, and in the memory twin.
+/// The sample is the tweets with the smallest hashes of their ids: the same at every call, on
+/// every server, and in the in-memory store.
 pub(super) async fn window_tweets(
     store: &PostgresStore,
     brand: &str,

@@ -1,4 +1,4 @@
-//! What a decision rests on, and what is written when it has been taken.
+//! Reads the detector state that a decision starts from, and writes the decision.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +17,8 @@ pub(super) async fn detector_state(
     cause: Cause,
 ) -> Result<Option<DetectorState>, StoreError> {
     let mut tx = store.pool.begin().await?;
-    // Read first: whoever moves on between this and what follows moves `judged`, and has the
-    // decision refused.
+    // Read first: if another daemon decides between this query and the next ones, it changes
+    // `judged`, and the decision based on this state is refused.
     let Some(row) =
         sqlx::query("SELECT judged, state FROM watches WHERE brand = $1 AND cause = $2")
             .bind(brand)
@@ -36,7 +36,7 @@ pub(super) async fn detector_state(
     .fetch_optional(&mut *tx)
     .await?;
     let open = open.as_ref().map(read_incident).transpose()?.flatten();
-    let told = sqlx::query(
+    let notified = sqlx::query(
         r#"SELECT receiver, told_at, severity FROM incident_receivers
            WHERE incident_id = $1 ORDER BY receiver COLLATE "C""#,
     )
@@ -48,7 +48,7 @@ pub(super) async fn detector_state(
         evaluated: Minute::of(row.try_get("judged")?),
         state: row.try_get("state")?,
         open,
-        notified: told
+        notified: notified
             .iter()
             .map(|row| {
                 Ok(Notified {
@@ -68,14 +68,14 @@ pub(super) async fn decide(
     let mut tx = store.pool.begin().await?;
     advance(&mut tx, decision).await?;
     let id = match &decision.step {
-        Some(step) => Some(take(&mut tx, decision, step).await?),
+        Some(step) => Some(write_step(&mut tx, decision, step).await?),
         None => None,
     };
     tx.commit().await?;
     Ok(id)
 }
 
-/// Moves the watch on, if nobody else has.
+/// Advances the detector state, unless another daemon has done so.
 async fn advance(connection: &mut PgConnection, decision: &Decision) -> Result<(), StoreError> {
     let moved = match decision.evaluated_before {
         None => sqlx::query(
@@ -103,8 +103,8 @@ async fn advance(connection: &mut PgConnection, decision: &Decision) -> Result<(
     }
 }
 
-/// Writes a step: the incident, what its receivers are told, and its event.
-async fn take(
+/// Writes a step: the incident, its notifications and its event.
+async fn write_step(
     connection: &mut PgConnection,
     decision: &Decision,
     step: &Step,
@@ -141,8 +141,9 @@ async fn take(
     let incident = IncidentId(incident.fetch_one(&mut *connection).await?);
     notify(connection, incident, step).await?;
     sqlx::query(
-        "INSERT INTO incident_events (incident_id, kind, at, severity, note, evidence, told)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO incident_events
+             (incident_id, kind, at, severity, note, evidence, told, suppressed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(incident.0)
     .bind(step.transition.as_str())
@@ -151,15 +152,15 @@ async fn take(
     .bind(&step.notification.reason)
     .bind(evidence)
     .bind(step.deliveries.iter().map(|d| d.receiver.as_str()).collect::<Vec<_>>())
+    .bind(Json(&step.suppressed))
     .execute(connection)
     .await?;
     Ok(incident)
 }
 
-/// Carries out the plan of what a step writes to the outbox, and records who was notified.
+/// Writes the planned notifications of a step to the outbox, and records who was notified.
 ///
-/// The pending rows are locked until the transaction ends. Rows that a sender is leasing at this
-/// moment are skipped: they are due and on their way, so the plan would not change them.
+/// The pending rows stay locked until the transaction ends.
 async fn notify(
     connection: &mut PgConnection,
     incident: IncidentId,
@@ -220,31 +221,54 @@ async fn notify(
     Ok(())
 }
 
-/// Locks the pending rows that the plan may change: those of the incident's threads, and those
-/// that a delivery could join.
+/// Locks the pending rows that the plan may change.
+///
+/// Held rows of the incident's threads are waited for: if the sender that locks one does not send
+/// it, it must become due. Rows that a delivery could join are skipped while they are locked: a
+/// row that is being sent must not change.
 async fn pending_rows(
     connection: &mut PgConnection,
     step: &Step,
     threads: &BTreeMap<String, String>,
 ) -> Result<Vec<PendingRow>, StoreError> {
-    let grouped = step.deliveries.iter().filter(|delivery| delivery.group);
-    let grouped: Vec<_> = grouped.map(|delivery| delivery.receiver.as_str()).collect();
-    let threads: Vec<_> = threads.values().map(String::as_str).collect();
+    let mut held = (Vec::new(), Vec::new());
+    let mut joining = Vec::new();
+    for delivery in &step.deliveries {
+        let receiver = delivery.receiver.as_str();
+        match threads.get(receiver) {
+            Some(thread) if delivery.not_before.is_none() => {
+                held.0.push(thread.as_str());
+                held.1.push(receiver);
+            }
+            None if delivery.group => joining.push(receiver),
+            _ => {}
+        }
+    }
     let rows = sqlx::query(
-        "SELECT id, key, receiver, coalesce(thread, '') AS thread,
+        "WITH held AS MATERIALIZED (
+             SELECT * FROM outbox
+             WHERE state = 'pending' AND attempts = 0 AND due_at > '-infinity'
+               AND (thread, receiver) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+             ORDER BY id FOR UPDATE
+         ), joinable AS MATERIALIZED (
+             SELECT * FROM outbox
+             WHERE state = 'pending' AND attempts = 0 AND transition = 'opened'
+               AND receiver = ANY ($3)
+             ORDER BY id FOR UPDATE SKIP LOCKED
+         )
+         SELECT id, key, receiver, coalesce(thread, '') AS thread,
                 nullif(due_at, '-infinity') AS due_at, attempts,
                 last_error IS NOT NULL AS failed, coalesce(transition, '') AS transition,
                 notification ->> 'test' IS DISTINCT FROM 'false' AS test,
                 coalesce((notification ->> 'incident_id')::bigint, 0) AS incident_id,
                 CASE WHEN jsonb_typeof(notification -> 'also') = 'array'
                      THEN jsonb_array_length(notification -> 'also') END AS also
-         FROM outbox
-         WHERE state = 'pending' AND attempts = 0
-           AND (thread = ANY ($1) OR (receiver = ANY ($2) AND transition = 'opened'))
-         ORDER BY id FOR UPDATE SKIP LOCKED",
+         FROM (SELECT * FROM held UNION ALL SELECT * FROM joinable) AS rows
+         ORDER BY id",
     )
-    .bind(threads)
-    .bind(grouped)
+    .bind(held.0)
+    .bind(held.1)
+    .bind(joining)
     .fetch_all(connection)
     .await?;
     rows.iter()

@@ -1,4 +1,4 @@
-//! What an error of Postgres means for the caller.
+//! Classifies the errors of Postgres.
 
 use crate::StoreError;
 
@@ -23,13 +23,13 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
-/// SQLSTATE classes of what may pass: 08 connection, 40 deadlock and serialisation, 53
+/// SQLSTATE classes of transient errors: 08 connection, 40 deadlock and serialisation, 53
 /// resources (disk, memory, connections), 57 operator intervention (shutdown, start-up,
 /// timeout), 58 system errors such as I/O; and 25006, a server that is read-only after a
 /// failover.
 const TRANSIENT: [&str; 6] = ["08", "25006", "40", "53", "57", "58"];
 
-/// Whether a value is at fault: SQLSTATE classes 22 data, 23 constraints, 54 limits.
+/// Whether a value caused the error: SQLSTATE classes 22 data, 23 constraints, 54 limits.
 pub fn is_about_the_rows(error: &sqlx::Error) -> bool {
     error
         .as_database_error()

@@ -1,8 +1,8 @@
 //! Incidents, their histories, and silences.
 //!
-//! Evidence that cannot be read, which only another hand can have written, must neither hide
-//! an incident nor have a second one opened beside it: it is answered empty, and the log says
-//! so. An incident of a cause that this version does not know is left out.
+//! Unreadable evidence (Monitor never writes any) must not hide an incident, or a second one
+//! would be opened: it is replaced by empty evidence, and logged. An incident of a cause that
+//! this version does not know is left out.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -10,7 +10,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
 use super::PostgresStore;
-use crate::{Event, Silence, StoreError};
+use crate::{Event, Silence, StoreError, Suppressed};
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Evidence, Incident, IncidentId, Interval, LagEvidence, Minute,
     QuietEvidence, Severity, ShareEvidence, SurgeEvidence,
@@ -74,9 +74,17 @@ pub(super) async fn events(
                 who: row.try_get("who")?,
                 note: row.try_get("note")?,
                 notified: row.try_get("told")?,
+                suppressed: suppressed(row)?,
             })
         })
         .collect()
+}
+
+/// Reasons that this version does not know are left out.
+fn suppressed(row: &PgRow) -> Result<Vec<Suppressed>, StoreError> {
+    let stored: Option<Json<Vec<serde_json::Value>>> = row.try_get("suppressed")?;
+    let stored = stored.map(|Json(stored)| stored).unwrap_or_default();
+    Ok(stored.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect())
 }
 
 pub(super) async fn acknowledge(
@@ -157,7 +165,7 @@ pub(super) async fn end_silence(
     Ok(ended.rows_affected() == 1)
 }
 
-/// `None` where the cause is one that this version does not know.
+/// `None` if this version does not know the cause.
 pub(super) fn read_incident(row: &PgRow) -> Result<Option<Incident>, StoreError> {
     let id: i64 = row.try_get("id")?;
     let word: String = row.try_get("cause")?;
@@ -193,7 +201,7 @@ pub(super) fn read_incident(row: &PgRow) -> Result<Option<Incident>, StoreError>
     }))
 }
 
-/// Stands where the evidence cannot be read.
+/// Replaces unreadable evidence.
 fn no_evidence(cause: Cause, opened: Minute) -> Evidence {
     match cause {
         Cause::Share => Evidence::Share(ShareEvidence {
@@ -228,7 +236,7 @@ fn no_evidence(cause: Cause, opened: Minute) -> Evidence {
     }
 }
 
-/// A word that this version does not know counts as the worst.
+/// A severity that this version does not know counts as the worst.
 pub(super) fn severity(row: &PgRow) -> Result<Severity, StoreError> {
     let word: String = row.try_get("severity")?;
     Ok(Severity::parse(&word).unwrap_or(Severity::Critical))

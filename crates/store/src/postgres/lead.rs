@@ -1,4 +1,4 @@
-//! Who decides: the holder of a lock that ends with its connection.
+//! Leader election by an advisory lock, which ends with its connection.
 
 use std::io;
 use std::time::Duration;
@@ -9,20 +9,19 @@ use tokio::time::timeout;
 use super::{ACQUIRE_TIMEOUT, PostgresStore};
 use crate::StoreError;
 
-/// The lock that the one who decides holds. Others that use this database know no such key.
+/// The key of the leader's lock. Other users of the database have no such key.
 const LEAD_KEY: i64 = i64::from_be_bytes(*b"monitor!");
 
-/// Postgres ends the leader's session, and with it the lead, where nothing has been heard
-/// of it for so long: its host may be gone without a word.
+/// Postgres ends the leader's session, and the lead, after this time without a query: the
+/// leader's host may have vanished.
 const LEAD_IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// Asks for the lock on a connection of its own, which keeps it until it ends. A session
-/// may take a lock that it holds again and again, so asking also tells whether the
-/// connection lives.
+/// Asks for the lock on a separate connection, which keeps the lock until it ends. A session
+/// may take a lock that it already holds, so asking also shows whether the connection works.
 pub(super) async fn lead(store: &PostgresStore) -> Result<bool, StoreError> {
     let mut place = store.lead.lock().await;
-    // Taken out while it is asked: a call that is given up halfway, or fails, leaves no
-    // connection behind whose state nobody knows.
+    // Taken out during the call: a call that is cancelled or fails leaves no connection in an
+    // unknown state behind.
     if let Some(known) = place.take() {
         match ask_for_lead(known).await {
             Ok((connection, leads)) => {

@@ -13,6 +13,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../../../../migrations/0001_first.sql")),
     (2, "incidents", include_str!("../../../../migrations/0002_incidents.sql")),
     (3, "truncated", include_str!("../../../../migrations/0003_truncated.sql")),
+    (4, "suppressed", include_str!("../../../../migrations/0004_suppressed.sql")),
 ];
 
 /// All migrations, oldest first.
@@ -58,6 +59,7 @@ mod tests {
             "3aaefb64fd0bf2947ba9e3f71f04867f800e0c62f25ebab0",
             "7fc60135d0e226347faa640f5d7f136cf422909ef2937aa7",
             "bd5e7a965d2ae0802717c6b8ea77001adbb3cae39b180dad",
+            "6383ba68cdbf9427da98016c66eff87fc3a11b306b6265d2",
         ];
         for (migration, checksum) in migrator().iter().zip(released) {
             let found: String = migration.checksum.iter().map(|b| format!("{b:02x}")).collect();

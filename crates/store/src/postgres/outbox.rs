@@ -1,4 +1,4 @@
-//! Notifications on their way, and those that were given up.
+//! Leases, results and requeues of the outbox.
 
 use std::time::Duration;
 
@@ -10,10 +10,9 @@ use sqlx::types::Json;
 use super::PostgresStore;
 use crate::{DeadNotification, OutboxRow, OutboxState, StoreError};
 
-/// A receiver that heard of an incident's end before it heard of its beginning would think
-/// that it goes on, so what tells of the end waits until what is before it in its thread is
-/// sent or given up. An update waits for nothing: it may say that the incident, whose
-/// beginning could wait for the morning, has become critical.
+/// If a receiver got `resolved` before `opened`, it would show the incident as open. So a
+/// `resolved` waits until all earlier rows of its thread are sent or dead. An update does not
+/// wait: it may say that an incident whose opening is held until the morning is now critical.
 pub(super) async fn outbox_lease(
     store: &PostgresStore,
     now: DateTime<Utc>,
@@ -44,9 +43,9 @@ pub(super) async fn outbox_lease(
         .iter()
         .filter_map(|row| match outbox_row(row) {
             Ok(row) => Some(row),
-            // One that cannot be read must not hold up the others.
+            // An unreadable row must not block the others.
             Err(error) => {
-                tracing::error!(%error, "a row of the outbox cannot be read; it waits");
+                tracing::error!(%error, "a row of the outbox cannot be read; it stays pending");
                 None
             }
         })
@@ -121,34 +120,34 @@ pub(super) async fn dead_notifications(
         .collect()
 }
 
-/// The last error stays: it tells that the receiver may know the key. An end that was told
-/// already is told again, after what is revived of its thread; else the receiver would think
-/// that the incident goes on.
+/// The last error stays: it shows that the receiver may know the key. A `resolved` that was
+/// sent already is sent again after the requeued rows of its thread; otherwise the receiver
+/// would show the incident as open.
 pub(super) async fn requeue(
     store: &PostgresStore,
     row: Option<i64>,
     receiver: Option<&str>,
 ) -> Result<u64, StoreError> {
-    let revived: i64 = sqlx::query_scalar(
-        "WITH revived AS (
+    let requeued: i64 = sqlx::query_scalar(
+        "WITH requeued AS (
              UPDATE outbox
              SET state = 'pending', attempts = 0, due_at = '-infinity', ended_at = NULL
              WHERE state = 'dead'
                AND ($1::bigint IS NULL OR id = $1) AND ($2::text IS NULL OR receiver = $2)
              RETURNING id, thread, receiver
-         ), told_again AS (
+         ), sent_again AS (
              UPDATE outbox AS late
              SET state = 'pending', attempts = 0, due_at = '-infinity', ended_at = NULL
-             FROM revived
+             FROM requeued
              WHERE late.state = 'sent' AND late.transition = 'resolved'
-               AND late.thread = revived.thread AND late.receiver = revived.receiver
-               AND late.id > revived.id
+               AND late.thread = requeued.thread AND late.receiver = requeued.receiver
+               AND late.id > requeued.id
          )
-         SELECT count(*) FROM revived",
+         SELECT count(*) FROM requeued",
     )
     .bind(row)
     .bind(receiver)
     .fetch_one(&store.pool)
     .await?;
-    Ok(revived.unsigned_abs())
+    Ok(requeued.unsigned_abs())
 }

@@ -1,4 +1,4 @@
-//! Checkpoints, and the scores and counts that move with them.
+//! Checkpoints, scores and counts.
 
 use sqlx::{Acquire, PgConnection, Row};
 
@@ -6,7 +6,7 @@ use super::{PostgresStore, count};
 use crate::{Batch, Claim, Committed, PartitionProgress, StoreError, Totals};
 use monitor_core::domain::{Offset, Resume, StartAt, TopicPartition, TweetId};
 
-/// Separates brand names while they travel to Postgres as one string: `unnest` takes no
+/// Separates the brand names that are sent to Postgres as one string: `unnest` takes no
 /// arrays of arrays.
 const UNIT_SEPARATOR: &str = "\u{1f}";
 
@@ -74,7 +74,7 @@ pub(super) async fn commit(store: &PostgresStore, batch: &Batch) -> Result<Commi
     .execute(&mut *tx)
     .await?;
     if let Some(first) = advances.first() {
-        // Which partition they are counted at does not matter; their sum is told.
+        // The partition does not matter: only the sum is used.
         sqlx::query(
             r#"UPDATE checkpoints SET scores = scores + $3, dead_letters = dead_letters + $4
                WHERE topic = $1 AND "partition" = $2"#,
@@ -173,7 +173,7 @@ async fn checkpoint_for_update(
     Ok(position.map(Offset))
 }
 
-/// Inserts the scores whose tweet is new and adds them to their minutes' counts; answers
+/// Inserts the scores whose tweet is new and adds them to their minutes' counts; returns
 /// how many were new.
 async fn insert_scores(connection: &mut PgConnection, batch: &Batch) -> Result<u64, StoreError> {
     if batch.scores.is_empty() {
@@ -182,7 +182,7 @@ async fn insert_scores(connection: &mut PgConnection, batch: &Batch) -> Result<u
     let mut scores: Vec<_> = batch.scores.iter().collect();
     scores.sort_by(|a, b| a.tweet.id.cmp(&b.tweet.id));
     let reach = || scores.iter().map(|s| &s.tweet.reach);
-    // What Postgres cannot hold is more than there are people.
+    // Larger numbers than Postgres can store exceed the number of people.
     let bigint = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let new: i64 = sqlx::query_scalar(
         "WITH fresh AS (
@@ -226,7 +226,7 @@ async fn insert_scores(connection: &mut PgConnection, batch: &Batch) -> Result<u
     Ok(new.unsigned_abs())
 }
 
-/// Inserts the dead letters; answers how many were new.
+/// Inserts the dead letters; returns how many were new.
 async fn insert_dead_letters(
     connection: &mut PgConnection,
     batch: &Batch,

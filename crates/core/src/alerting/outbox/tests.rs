@@ -35,6 +35,7 @@ fn step(transition: Transition, deliveries: Vec<Delivery>) -> Step {
             url: Some("https://monitor.example.com/".into()),
         },
         deliveries,
+        suppressed: Vec::new(),
     }
 }
 

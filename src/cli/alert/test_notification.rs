@@ -1,4 +1,4 @@
-//! The notification of a test: made up, and it says so.
+//! The test notification: its figures are invented, and its text says so.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,12 +7,12 @@ use monitor_core::domain::{
 };
 use monitor_store::{CurvePoint, Driver, Drivers, Example, Notification};
 
-/// Hours of the curve; in the last few the share has risen.
+/// Hours of the curve, and the last hours, in which the share is higher.
 const HOURS: i64 = 24;
 const RISE_HOURS: i64 = 2;
 
-/// A notification with everything in it that a real one may have.
-pub fn notification(
+/// A test notification with every part that a real one may have.
+pub fn build(
     receiver: &str,
     brand: &str,
     key: &str,
