@@ -101,7 +101,7 @@ fn shares(
     let mut found = Backtest::default();
     let hours = hourly(counts);
     let mut calm_hours = hours.clone();
-    let mut left_out = Vec::new();
+    let mut excluded = Vec::new();
     let mut state = ShareState::default();
     let mut known: Option<(Minute, Option<Baseline>)> = None;
     let mut stretch: Option<(Minute, Series)> = None;
@@ -111,7 +111,7 @@ fn shares(
             let last = to.min(minute.plus(STRETCH_MINUTES - 1));
             let history = hour.plus(-policy.history_minutes());
             let counts = between(counts, history, last);
-            stretch = Some((last, Series::new(history, last, counts, &left_out)));
+            stretch = Some((last, Series::new(history, last, counts, &excluded)));
         }
         let (_, series) = stretch.as_ref().expect("it was made above");
         // What an open incident is measured against is frozen.
@@ -149,9 +149,9 @@ fn shares(
                 resolve(&mut found.alerts, minute, why);
                 let alert = found.alerts.last().expect("what is resolved was opened");
                 let since = alert.opening.share().map_or(alert.opened, |opening| opening.since);
-                let gone = policy.left_out(since, alert.opened, minute);
+                let gone = policy.excluded(since, alert.opened, minute);
                 calm_hours.retain(|(start, _)| gone.0 > start.plus(59) || *start > gone.1);
-                left_out.push(gone);
+                excluded.push(gone);
                 (known, stretch) = (None, None);
             }
         }
