@@ -55,7 +55,7 @@ pub struct Baseline {
 struct Scatter {
     /// Correlation between two tweets of one minute: `rho` of a beta-binomial distribution.
     correlation: f64,
-    /// Standard deviation of the share from hour to hour, beyond what chance explains.
+    /// Standard deviation of the share from hour to hour, without the part that chance explains.
     wander: f64,
     /// Variance of a minute's counts, divided by the variance of independent tweets.
     dispersion: f64,

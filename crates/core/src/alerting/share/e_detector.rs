@@ -196,10 +196,10 @@ impl Model {
             + normal.wander_tweets as f64 * normal.wander.powi(2) / (expected * (1.0 - expected));
         let rises = RISES.map(|(times, _)| {
             let rise = times * normal.rise_min;
-            let beyond = Alternative::new(higher, rise, 1.0);
+            let shifted = Alternative::new(higher, rise, 1.0);
             let discounted = Alternative::new(expected, rise, 1.0 / inflation);
             let share = discounted.risen;
-            if beyond.growth(share) > discounted.growth(share) { beyond } else { discounted }
+            if shifted.growth(share) > discounted.growth(share) { shifted } else { discounted }
         });
         Self { theta: normal.correlation / (1.0 - normal.correlation), expected, rises }
     }
