@@ -1,17 +1,16 @@
-//! A streaming bad-buzz monitor.
+//! Monitors brands in a stream of tweets.
 //!
-//! A tweet enters from Kafka and leaves as one row and one count in Postgres, exactly
-//! once; when a brand's share of negative tweets rises beyond what chance explains,
-//! people are notified by email and webhook, with the reasons.
+//! The daemon reads tweets from Kafka and stores one row and one count per tweet in Postgres,
+//! exactly once. When a brand's share of negative tweets rises more than chance can explain, it
+//! notifies people by email and webhook, with the reasons.
 //!
-//! Two laws hold everywhere:
+//! Two rules apply everywhere:
 //!
-//! 1. **Postgres is the ground state; memory is derived.** Scores, minute counts and
-//!    Kafka offsets are written in one transaction.
-//! 2. **Decisions are pure functions of (state, input, now)**; async code only carries
-//!    them out.
+//! 1. **Postgres has the authoritative state; memory is derived from it.** Scores, minute
+//!    counts and Kafka offsets are written in one transaction.
+//! 2. **Decisions are pure functions of (state, input, now)**; async code only executes them.
 //!
-//! This package joins the crates below `crates/`; `ARCHITECTURE.md` has the map.
+//! This package connects the crates below `crates/`; `ARCHITECTURE.md` has the map.
 
 pub mod backtest;
 pub mod cli;

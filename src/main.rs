@@ -15,20 +15,21 @@ fn main() -> ExitCode {
     }
 }
 
-/// The commit this program was built from, 12 hexadecimal digits; `None` outside a
+/// The commit that this program was built from, as 12 hexadecimal digits; `None` outside a
 /// repository.
 fn commit() -> Option<&'static str> {
-    // `<old commit> <new commit> <who> <when>\t<what>`, a line for each change of HEAD.
+    // One line per change of HEAD: `<old commit> <new commit> <author> <time>\t<message>`.
     let last = include_str!(env!("MONITOR_COMMIT_LOG")).lines().next_back()?;
     last.split(' ').nth(1)?.get(..12)
 }
 
-/// Starts this program once more with OpenMP told how to wait, where it is not told already.
+/// Restarts this program with environment variables that configure how OpenMP's threads wait,
+/// unless they are set already.
 ///
-/// libtorch's threads spin while they wait for work, against everything else that wants
-/// the cores; when they sleep at once, as `PASSIVE` has them do, waking them takes longer
-/// than most of the work (an LSTM trains at 0.6 of the speed on two cores). So they spin for
-/// some ten microseconds first. OpenMP reads both variables when it is loaded, which is
+/// By default, libtorch's threads spin while they wait for work and so take the cores from
+/// other threads. With `PASSIVE` they sleep at once, but then waking them takes longer than most
+/// of the work (an LSTM trains at 0.6 of the speed on two cores). With both variables they spin
+/// for about ten microseconds and then sleep. OpenMP reads the variables when it is loaded,
 /// before `main`.
 fn wait_without_spinning() {
     const POLICY: &str = "OMP_WAIT_POLICY";
@@ -36,12 +37,12 @@ fn wait_without_spinning() {
     if env::var_os(POLICY).is_none()
         && let Ok(program) = env::current_exe()
     {
-        let mut again = Command::new(program);
-        again.args(env::args_os().skip(1)).env(POLICY, "PASSIVE");
+        let mut restarted = Command::new(program);
+        restarted.args(env::args_os().skip(1)).env(POLICY, "PASSIVE");
         if env::var_os(SPINS).is_none() {
-            again.env(SPINS, "20000");
+            restarted.env(SPINS, "20000");
         }
-        // Returns only if it fails; spinning threads are then the lesser evil.
-        let _ = again.exec();
+        // Returns only on failure; the program then continues with spinning threads.
+        let _ = restarted.exec();
     }
 }

@@ -17,7 +17,7 @@ pub const OWNERS: &[Owner] = &[store_url, mail_addresses, log_filter];
 /// # Errors
 /// As [`monitor_config::load_from`].
 pub fn load(file: Option<&Path>, overrides: &[(String, String)]) -> Result<Settings, ConfigError> {
-    // A variable that is not Unicode cannot be a setting.
+    // Variables that are not Unicode are ignored; no setting has such a value.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     monitor_config::load_from(file, environment, overrides, OWNERS)

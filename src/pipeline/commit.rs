@@ -1,8 +1,9 @@
 //! The last stage of the pipeline: stores each batch in one transaction.
 //!
-//! **Invariant.** Only this stage knows the positions held. A batch advances a partition from the
-//! position held to the one after its last row, or not at all. If the store has a different
-//! position for the partition, its rows are dropped and the partition is claimed again.
+//! **Invariant.** Only this stage knows the positions of the held partitions. A batch advances a
+//! partition from its position to the one after the batch's last row, or not at all. If the store
+//! has a different position for the partition, its rows are dropped and the partition is claimed
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub(super) struct Committer {
     store: Arc<dyn Store>,
     control: Arc<dyn Control>,
     retry_wait_max: Duration,
+    /// Position of each held partition.
     held: BTreeMap<TopicPartition, Offset>,
     /// Partitions whose end has not yet been reported to the store.
     ended: BTreeSet<TopicPartition>,
@@ -88,7 +90,7 @@ impl Committer {
     }
 
     /// Reports to the store which partitions are read to their end. A failed report is repeated,
-    /// because a partition that seems unread holds event time back.
+    /// because a partition that seems unread delays event time.
     async fn report_ends(&mut self) {
         for partition in std::mem::take(&mut self.ended) {
             let Some(&position) = self.held.get(&partition) else { continue };
@@ -116,9 +118,9 @@ impl Committer {
                     parts.push(rows);
                 }
                 Err(error) => match rows.pop() {
-                    Some(Row { place, outcome: Ok(_) }) => {
-                        let letter = place.dead_letter(&error.to_string());
-                        parts.push(vec![Row { place, outcome: Err(letter) }]);
+                    Some(Row { origin, outcome: Ok(_) }) => {
+                        let letter = origin.dead_letter(&error.to_string());
+                        parts.push(vec![Row { origin, outcome: Err(letter) }]);
                     }
                     _ => return Err(PipelineError::Refused(error)),
                 },
@@ -174,20 +176,20 @@ impl Committer {
     fn batch(&self, rows: &[Row]) -> Batch {
         let mut batch = Batch::default();
         let mut advances: BTreeMap<&TopicPartition, Advance> = BTreeMap::new();
-        for Row { place, outcome } in rows {
-            let Some(&from) = self.held.get(&place.partition) else { continue };
-            if place.offset < from {
+        for Row { origin, outcome } in rows {
+            let Some(&from) = self.held.get(&origin.partition) else { continue };
+            if origin.offset < from {
                 continue;
             }
-            let advance = advances.entry(&place.partition).or_insert_with(|| Advance {
-                partition: place.partition.clone(),
+            let advance = advances.entry(&origin.partition).or_insert_with(|| Advance {
+                partition: origin.partition.clone(),
                 from,
                 to: from,
                 event_time_max: None,
                 record_time_max: None,
             });
-            advance.to = place.offset.next();
-            advance.record_time_max = advance.record_time_max.max(place.record_time);
+            advance.to = origin.offset.next();
+            advance.record_time_max = advance.record_time_max.max(origin.record_time);
             match outcome {
                 Ok(scored) => {
                     advance.event_time_max =

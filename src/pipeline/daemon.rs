@@ -92,9 +92,9 @@ impl Daemon {
         let heartbeat = Heartbeat::new(&settings.heartbeat)?;
         let brands = BrandMatcher::new(brand_rules(&settings))?;
 
-        // The page runs longer than the other parts, so that it shows how they stop.
-        let served = CancellationToken::new();
-        let page = tokio::spawn(serve::serve(
+        // The HTTP server stops after the other parts, so that it shows how they stop.
+        let stop_server = CancellationToken::new();
+        let server = tokio::spawn(serve::serve(
             listener,
             serve::ServeContext {
                 store: store.clone(),
@@ -103,9 +103,9 @@ impl Daemon {
                 brands: settings.brands.keys().cloned().collect(),
                 clock: clock.clone(),
             },
-            served.clone(),
+            stop_server.clone(),
         ));
-        let _stop_page = served.drop_guard();
+        let server_guard = stop_server.drop_guard();
 
         let model = tokio::select! {
             loaded = models::load(&settings.model, &settings.model.name) => loaded??,
@@ -154,39 +154,39 @@ impl Daemon {
 
         // Later parts stop after earlier ones: the last stored minutes are evaluated, and the
         // resulting notifications are sent if their receivers are available.
-        let stop_judge = CancellationToken::new();
+        let stop_evaluator = CancellationToken::new();
         let stop_dispatcher = CancellationToken::new();
-        let judge = Evaluator::new(store, &settings, clock);
-        let mut judge = tokio::spawn(judge.run(readiness.clone(), stop_judge.clone()));
+        let evaluator = Evaluator::new(store, &settings, clock);
+        let mut evaluator = tokio::spawn(evaluator.run(readiness.clone(), stop_evaluator.clone()));
         let mut dispatcher = tokio::spawn(dispatcher.run(stop_dispatcher.clone()));
         let stop_pipeline = shutdown.child_token();
         let pipeline = pipeline.run(source, stop_pipeline.clone().cancelled_owned());
         tokio::pin!(pipeline);
         // The evaluator and the dispatcher end only on request, or when they panic.
-        let dead = tokio::select! {
+        let ended = tokio::select! {
             outcome = &mut pipeline => Ok(outcome),
-            _ = &mut judge => Err("judging"),
+            _ = &mut evaluator => Err("evaluating"),
             _ = &mut dispatcher => Err("sending notifications"),
         };
-        let outcome = match dead {
+        let outcome = match ended {
             Ok(outcome) => outcome,
             Err(part) => {
                 stop_pipeline.cancel();
                 if let Err(error) = pipeline.await {
-                    tracing::warn!(%error, "while stopping");
+                    tracing::warn!(%error, "the pipeline failed while stopping");
                 }
                 Err(PipelineError::Stage(part.into()))
             }
         };
-        tracing::info!("stopping: the rows in flight are stored, or will be read again");
-        for (token, task) in [(stop_judge, judge), (stop_dispatcher, dispatcher)] {
+        tracing::info!("stopping: rows in flight are stored now or read again by the next run");
+        for (token, task) in [(stop_evaluator, evaluator), (stop_dispatcher, dispatcher)] {
             token.cancel();
             if !task.is_finished() && tokio::time::timeout(DRAIN_MAX, task).await.is_err() {
-                tracing::warn!("a part did not stop in time");
+                tracing::warn!("a part of the daemon did not stop in time");
             }
         }
-        drop(_stop_page);
-        let _ = tokio::time::timeout(Duration::from_secs(2), page).await;
+        drop(server_guard);
+        let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
         Ok(outcome?)
     }
 }
@@ -206,7 +206,7 @@ async fn migrate(store: &PostgresStore, retry_wait_max: Duration) -> Result<(), 
     }
 }
 
-/// The rules of the settings that match tweets to brands.
+/// The rules that match tweets to brands, from the settings.
 pub fn brand_rules(settings: &config::Settings) -> Vec<BrandRule> {
     settings
         .brands

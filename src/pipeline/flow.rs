@@ -1,4 +1,4 @@
-//! What travels from stage to stage.
+//! The items that the stages send to each other.
 //!
 //! **Invariant.** Partition changes travel in the same channel as the batches, so each stage
 //! sees both in the order of the source. Deliberately absent: what a stage does with them.
@@ -19,8 +19,8 @@ pub(super) enum Item<Batch> {
 }
 
 impl<Batch> Item<Batch> {
-    /// A partition change, to forward unchanged to the next stage, or the batch to work on.
-    pub fn pass<Next>(self) -> Result<Item<Next>, Batch> {
+    /// `Ok` with a partition change to forward unchanged, or `Err` with the batch to work on.
+    pub fn forward_or_batch<Next>(self) -> Result<Item<Next>, Batch> {
         match self {
             Self::Batch(batch) => Err(batch),
             Self::Assigned(partitions) => Ok(Item::Assigned(partitions)),
@@ -32,15 +32,15 @@ impl<Batch> Item<Batch> {
 
 /// A scored tweet or a dead letter, on its way to the store.
 pub(super) struct Row {
-    pub place: Place,
+    pub origin: Origin,
     pub outcome: Result<ScoredTweet, DeadLetter>,
 }
 
-/// Where a row came from. Keeps its share of the queue's byte limit until it is stored.
-pub(super) struct Place {
+/// The record that a row came from. It counts in the queue's byte limit until it is stored.
+pub(super) struct Origin {
     pub partition: TopicPartition,
     pub offset: Offset,
-    /// Kafka's timestamp, at most the time of reading.
+    /// Kafka's timestamp, but not later than the time of reading.
     pub record_time: Option<DateTime<Utc>>,
     /// The first bytes of the record.
     pub payload: Vec<u8>,
@@ -49,7 +49,7 @@ pub(super) struct Place {
     pub _weight: Weight,
 }
 
-impl Place {
+impl Origin {
     /// The record as a dead letter, with the given reason.
     pub fn dead_letter(&self, reason: &str) -> DeadLetter {
         let (partition, offset) = (&self.partition, self.offset);

@@ -1,7 +1,7 @@
 //! The pipeline of the daemon: how the stages are connected, and in which order they stop.
 //!
 //! ```text
-//! source ─events─> intake ─batches─> prepare ─> score ─> commit ─> Postgres ─> judge ─> outbox ─> dispatcher
+//! source ─events─> intake ─batches─> prepare ─> score ─> commit ─> Postgres ─> evaluator ─> outbox ─> dispatcher
 //! ```
 //!
 //! Each arrow is a bounded FIFO channel. It carries partition changes in order with the rows, so

@@ -21,11 +21,11 @@ use super::PipelineError;
 use crate::settings::open_options;
 
 /// A version that could not be loaded is tried again after this time, or after
-/// [`RETRY_CHECKS_MAX`] checks if that is sooner: its files may still be being copied.
+/// [`RETRY_CHECKS_MAX`] checks if that is sooner: the copy of its files may be incomplete.
 const RETRY_WAIT: Duration = Duration::from_secs(60);
 const RETRY_CHECKS_MAX: u128 = 12;
 
-/// Opens `name` outside the async threads.
+/// Opens the model `name` outside the async threads.
 pub(super) async fn load(
     settings: &config::Model,
     name: &str,
@@ -35,7 +35,7 @@ pub(super) async fn load(
     opened.map_err(|error| PipelineError::Stage(error.to_string()))
 }
 
-/// Checks every `every` which version `settings.name` opens, and gives the pipeline a new
+/// Checks at this interval which version `settings.name` opens, and gives the pipeline a new
 /// version as soon as it is loaded, until the pipeline ends. Returns at once if the version
 /// cannot change: `every` is zero, or the name includes a version.
 pub async fn follow(settings: config::Model, every: Duration, models: watch::Sender<ModelHandle>) {
@@ -72,7 +72,7 @@ struct Follower {
     before: Option<Weak<dyn Encoder>>,
     /// A version that could not be loaded, and the number of checks since.
     failed: Option<(ModelId, u128)>,
-    /// The last reported failure, so that each is logged once.
+    /// The last reported failure; the same failure is not logged again.
     reported: String,
 }
 

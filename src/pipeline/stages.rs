@@ -1,10 +1,10 @@
 //! Intake, prepare and score: from events to scored batches.
 //!
-//! | stage | work | rows that travel together |
+//! | stage | work | unit of work |
 //! | --- | --- | --- |
-//! | intake | gathers records | batch: the records of one Postgres transaction, chosen here by rows and age |
-//! | prepare | decodes, normalises once, finds brands, encodes | the same batch |
-//! | score | hands batches to the model's thread | pass: chosen there among the rows of several batches, by tokens and length |
+//! | intake | collects records | batch: the records of one Postgres transaction, closed here by rows or age |
+//! | prepare | decodes, normalises, finds brands, encodes | the same batch |
+//! | score | sends batches to the model's thread | pass: rows of several batches, chosen there by tokens and length |
 //! | commit | stores | the same batch |
 //!
 //! **Invariant.** A batch is scored by the model whose encoder encoded it, and stored with
@@ -33,7 +33,7 @@ use monitor_telemetry as telemetry;
 
 use super::commit::Committer;
 use super::error::PipelineError;
-use super::flow::{Item, Place, Row};
+use super::flow::{Item, Origin, Row};
 
 /// Batches between two stages: one in progress, one ready.
 const BATCHES_AHEAD: usize = 2;
@@ -61,7 +61,7 @@ pub struct Settings {
 
 /// A decoded tweet with its brands, or a record that is not a valid tweet.
 struct Prepared {
-    place: Place,
+    origin: Origin,
     outcome: Result<(Tweet, Vec<String>), DeadLetter>,
 }
 
@@ -106,7 +106,7 @@ impl Pipeline {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), PipelineError> {
         let (batches, raw) = mpsc::channel(BATCHES_AHEAD);
-        // Rows wait for the model in its own queue.
+        // A capacity of one is enough, because the model has its own queue of rows.
         let (prepared, ready) = mpsc::channel(1);
         let (finished, scored) = mpsc::channel(BATCHES_AHEAD);
         let this = Arc::new(self);
@@ -117,8 +117,8 @@ impl Pipeline {
         let committer = Committer::new(this.store.clone(), control, this.settings.retry_wait_max);
         let mut commit = tokio::spawn(committer.run(scored));
 
-        // Stopping drops intake together with the batch it is gathering, which must not overtake
-        // a batch that waits for the channel. The next run reads those records again.
+        // Stopping drops intake with its incomplete batch, because that batch must not overtake
+        // one that waits for the channel. The next run reads those records again.
         let early = tokio::select! {
             () = this.intake(&mut source.events, batches) => None,
             () = stop => None,
@@ -133,7 +133,7 @@ impl Pipeline {
             },
         };
         commit.abort();
-        // The source leaves its group only now, so that the next owner finds everything stored.
+        // The source leaves its group only now, when everything is stored for the next owner.
         drop(source.events);
         for stage in [prepare, score] {
             stage.abort();
@@ -146,7 +146,7 @@ impl Pipeline {
         stored
     }
 
-    /// Gathers records into batches; a partition change closes the current one.
+    /// Collects records into batches; a partition change closes the current batch.
     async fn intake(
         &self,
         events: &mut mpsc::Receiver<Event>,
@@ -174,8 +174,8 @@ impl Pipeline {
                 Some(Event::AtEnd(partition)) => (batcher.flush(), Some(Item::AtEnd(partition))),
                 None => (batcher.poll(now), None),
             };
-            let closed = closed.map(|(rows, why)| {
-                tracing::trace!(rows = rows.len(), ?why, "batch closed");
+            let closed = closed.map(|(rows, reason)| {
+                tracing::trace!(rows = rows.len(), ?reason, "batch closed");
                 Item::Batch(rows)
             });
             for item in closed.into_iter().chain(item) {
@@ -197,7 +197,7 @@ impl Pipeline {
     ) -> Result<(), PipelineError> {
         let mut items = stream::poll_fn(move |context| raw.poll_recv(context))
             .map(|item: Item<Vec<Record>>| async {
-                match item.pass() {
+                match item.forward_or_batch() {
                     Ok(item) => Ok(item),
                     Err(records) => self.clone().encode(records).await.map(Item::Batch),
                 }
@@ -240,7 +240,7 @@ impl Pipeline {
             &self.settings.limits,
             now,
         );
-        let place = Place {
+        let origin = Origin {
             partition: record.partition,
             offset: record.offset,
             // A timestamp in the future comes from a producer's wrong clock.
@@ -257,9 +257,9 @@ impl Pipeline {
                 counter!(telemetry::TRUNCATED).increment(u64::from(encoding.truncated));
                 (Ok((tweet, brands)), Some(encoding))
             }
-            Err(rejected) => (Err(place.dead_letter(&rejected.to_string())), None),
+            Err(rejected) => (Err(origin.dead_letter(&rejected.to_string())), None),
         };
-        (Prepared { place, outcome }, encoding)
+        (Prepared { origin, outcome }, encoding)
     }
 
     /// Scores batches, several at a time, and forwards them in order.
@@ -269,7 +269,7 @@ impl Pipeline {
     ) -> Result<(), PipelineError> {
         let mut items = stream::poll_fn(move |context| ready.poll_recv(context))
             .map(|item: Item<Encoded>| async {
-                match item.pass() {
+                match item.forward_or_batch() {
                     Ok(item) => Ok(item),
                     Err(encoded) => encoded.score().await.map(Item::Batch),
                 }
@@ -297,7 +297,7 @@ impl Encoded {
         let scores = model.classify(encodings).instrument(span).await;
         let scores = scores.map_err(|error| PipelineError::Stage(error.to_string()))?;
         let mut scores = scores.into_iter().zip(truncated);
-        let finish = |Prepared { place, outcome }| {
+        let finish = |Prepared { origin, outcome }| {
             let outcome = outcome.and_then(|(tweet, brands)| {
                 match scores.next().expect("one score per encoding") {
                     (Ok(negative), truncated) => Ok(ScoredTweet {
@@ -307,10 +307,10 @@ impl Encoded {
                         truncated,
                         model: id.clone(),
                     }),
-                    (Err(error), _) => Err(place.dead_letter(&error.to_string())),
+                    (Err(error), _) => Err(origin.dead_letter(&error.to_string())),
                 }
             });
-            Row { place, outcome }
+            Row { origin, outcome }
         };
         Ok(rows.into_iter().map(finish).collect())
     }
@@ -333,6 +333,7 @@ async fn wait_until_left(source: JoinHandle<Result<(), String>>) -> Result<(), P
     }
 }
 
+/// The result of a stage; a panic is an error too.
 fn joined(
     outcome: Result<Result<(), PipelineError>, tokio::task::JoinError>,
 ) -> Result<(), PipelineError> {

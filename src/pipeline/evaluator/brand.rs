@@ -36,17 +36,17 @@ impl Evaluator {
         let history = hour.plus(-self.policy.history_minutes());
         let season = hour.plus(-self.policy.season_minutes());
         let counts = self.store.minute_counts(brand, history, last).await?;
-        let left_out: Vec<_> = self
+        let excluded: Vec<_> = self
             .store
             .incidents_since(brand, Cause::Share, season)
             .await?
             .iter()
             .filter_map(|incident| {
                 let since = incident.evidence.share()?.since;
-                Some(self.policy.left_out(since, incident.opened, incident.resolved?))
+                Some(self.policy.excluded(since, incident.opened, incident.resolved?))
             })
             .collect();
-        let series = Series::new(history, last, &counts, &left_out);
+        let series = Series::new(history, last, &counts, &excluded);
         let mut detector: ShareState = state(brand, Cause::Share, stored.as_ref());
         match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.open()) {
             (Some(incident), None) => {
@@ -68,7 +68,7 @@ impl Evaluator {
                 }
                 let hours = hours.as_deref().unwrap_or_default();
                 let start = Minute(hour * 60);
-                let learned = Baseline::learn(&self.policy, hours, &left_out, &series, start);
+                let learned = Baseline::learn(&self.policy, hours, &excluded, &series, start);
                 known = Some((hour, learned));
             }
             let baseline = known.as_ref().and_then(|(_, baseline)| baseline.as_ref());

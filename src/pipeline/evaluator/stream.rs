@@ -102,7 +102,7 @@ impl Evaluator {
 
 fn to_finding<E>(verdict: StreamVerdict<E>, evidence: impl FnOnce(E) -> Evidence) -> Finding {
     match verdict {
-        StreamVerdict::Well(_) => Finding::Quiet,
+        StreamVerdict::Healthy(_) => Finding::Quiet,
         StreamVerdict::Open(e) => Finding::Open(evidence(e)),
         StreamVerdict::Firing(e) => Finding::Firing(evidence(e)),
         StreamVerdict::Resolve(e) => Finding::Resolve(evidence(e), None),

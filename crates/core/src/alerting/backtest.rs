@@ -1,10 +1,10 @@
-//! What the detectors would have said of a brand's past.
+//! Evaluates a brand's past with the detectors.
 //!
-//! **Invariant.** The past is evaluated minute by minute, by the calls that the daemon makes
-//! (`pipeline/judge/brand.rs`) on the same stretches of counts, so the alerts are those it
-//! would have raised at the same minutes, had every tweet come in time; a test in
-//! `tests/it/backtest.rs` holds the two together. Deliberately absent: severity by reach,
-//! silences, and the stream's own alerts, which go by the clock.
+//! **Invariant.** The past is evaluated minute by minute, with the same calls as in the daemon
+//! (`pipeline/evaluator/brand.rs`) and with counts of the same periods. The alerts are therefore
+//! those that the daemon would have raised at the same minutes, if every tweet had been on time;
+//! a test in `tests/it/backtest.rs` checks this. Deliberately absent: severity by reach,
+//! silences, and alerts about the stream itself, which depend on the wall clock.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +14,24 @@ use super::{
 };
 use crate::domain::{Counts, Evidence, Interval, Minute};
 
-/// A series is cut for so many minutes at a time: it is made anew after each incident, which
-/// must not cost as much as the whole past.
-const STRETCH_MINUTES: i64 = 2 * 1440;
+/// Minutes that one series covers. A new series is made after each incident, and it must not
+/// cost as much as a series of the whole past.
+const SERIES_MINUTES: i64 = 2 * 1440;
 
-/// What came of judging a brand's past.
+/// The result of a backtest.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Backtest {
-    /// The alerts that would have opened, by their minute.
+    /// The alerts that would have opened, in order of time.
     pub alerts: Vec<Alert>,
-    /// All tweets of the minutes evaluated.
+    /// All tweets of the evaluated minutes.
     pub tweets: Counts,
-    /// Minutes evaluated.
+    /// Number of evaluated minutes.
     pub minutes: u64,
-    /// Of these, minutes in which an incident about the share was open.
+    /// Evaluated minutes in which an incident about the share was open.
     pub minutes_open: u64,
-    /// The others, by why the share did not alarm.
+    /// The other evaluated minutes, by the reason why the share did not alarm.
     pub minutes_quiet: BTreeMap<QuietReason, u64>,
-    /// What was seen and expected, hour by hour; hours without tweets are among them.
+    /// Observed and expected shares of each hour, including hours without tweets.
     pub hours: Vec<Hour>,
 }
 
@@ -45,34 +45,34 @@ impl Backtest {
 /// An alert that would have opened.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Alert {
-    /// The minute at whose end it opened.
+    /// The minute at whose end the alert opened.
     pub opened: Minute,
-    /// The minute at whose end it was resolved, and why; `None` where it was still open.
+    /// The minute at whose end the alert resolved, and why; `None` if it was still open.
     pub resolved: Option<(Minute, ResolveReason)>,
-    /// What it opened on.
+    /// The evidence when it opened.
     pub opening: Evidence,
-    /// The minute in which it was largest ...
+    /// The minute in which the rise was largest.
     pub worst_at: Minute,
-    /// ... and what was known then.
+    /// The evidence of that minute.
     pub worst: Evidence,
 }
 
 /// An hour of the past.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hour {
-    /// Its first minute.
+    /// The hour's first minute.
     pub start: Minute,
-    /// Its tweets.
+    /// The hour's tweets.
     pub counts: Counts,
-    /// The share that was expected in it and where 95 of 100 normal days lie, where there was
-    /// a baseline; while an incident is open, its frozen one.
+    /// The expected share, and the interval of the share on 95 of 100 normal days; `None` without
+    /// a baseline. While an incident is open, they come from its frozen baseline.
     pub expected: Option<(f64, Interval)>,
 }
 
-/// Evaluates the minutes up to `to`, from the first of `counts` on, as a daemon that began there
-/// would have; answers for `from..=to` only. `counts` is ascending; minutes not in it have
-/// no tweets. For what is expected at `from` to be what a daemon of old age would expect, it
-/// reaches [`SharePolicy::season_minutes`] further back.
+/// Evaluates the minutes from the first of `counts` to `to`, as a daemon that started there would
+/// have done, and returns the results of `from..=to`. `counts` is in ascending order; missing
+/// minutes have no tweets. If `counts` starts [`SharePolicy::season_minutes`] before `from`, the
+/// expected share at `from` is that of a daemon that has run for long.
 pub fn backtest(
     policy: &SharePolicy,
     surge: Option<&VolumePolicy>,
@@ -101,20 +101,20 @@ fn shares(
     let mut found = Backtest::default();
     let hours = hourly(counts);
     let mut calm_hours = hours.clone();
-    let mut left_out = Vec::new();
+    let mut excluded = Vec::new();
     let mut state = ShareState::default();
     let mut known: Option<(Minute, Option<Baseline>)> = None;
-    let mut stretch: Option<(Minute, Series)> = None;
+    let mut current: Option<(Minute, Series)> = None;
     for minute in (first.0..=to.0).map(Minute) {
         let hour = minute.hour_start();
-        if stretch.as_ref().is_none_or(|(last, _)| *last < minute) {
-            let last = to.min(minute.plus(STRETCH_MINUTES - 1));
+        if current.as_ref().is_none_or(|(last, _)| *last < minute) {
+            let last = to.min(minute.plus(SERIES_MINUTES - 1));
             let history = hour.plus(-policy.history_minutes());
             let counts = between(counts, history, last);
-            stretch = Some((last, Series::new(history, last, counts, &left_out)));
+            current = Some((last, Series::new(history, last, counts, &excluded)));
         }
-        let (_, series) = stretch.as_ref().expect("it was made above");
-        // What an open incident is measured against is frozen.
+        let (_, series) = current.as_ref().expect("set above");
+        // The baseline of an open incident is frozen.
         if state.open().is_none() && known.as_ref().is_none_or(|(of, _)| *of != hour) {
             let hours = between(&calm_hours, hour.plus(-policy.season_minutes()), hour);
             known = Some((hour, Baseline::learn(policy, hours, &[], series, hour)));
@@ -143,16 +143,16 @@ fn shares(
                 found.alerts.push(Alert::new(minute, Evidence::Share(evidence)));
             }
             ShareVerdict::Firing(evidence, _) => {
-                grow(&mut found.alerts, minute, Evidence::Share(evidence));
+                update_worst(&mut found.alerts, minute, Evidence::Share(evidence));
             }
             ShareVerdict::Resolve(_, why) => {
                 resolve(&mut found.alerts, minute, why);
-                let alert = found.alerts.last().expect("what is resolved was opened");
+                let alert = found.alerts.last().expect("only an open alert resolves");
                 let since = alert.opening.share().map_or(alert.opened, |opening| opening.since);
-                let gone = policy.left_out(since, alert.opened, minute);
-                calm_hours.retain(|(start, _)| gone.0 > start.plus(59) || *start > gone.1);
-                left_out.push(gone);
-                (known, stretch) = (None, None);
+                let period = policy.excluded(since, alert.opened, minute);
+                calm_hours.retain(|(start, _)| period.0 > start.plus(59) || *start > period.1);
+                excluded.push(period);
+                (known, current) = (None, None);
             }
         }
     }
@@ -177,7 +177,7 @@ fn surges(
                 alerts.push(Alert::new(minute, Evidence::Surge(evidence)));
             }
             VolumeVerdict::Firing(evidence) => {
-                grow(&mut alerts, minute, Evidence::Surge(evidence));
+                update_worst(&mut alerts, minute, Evidence::Surge(evidence));
             }
             VolumeVerdict::Resolve(_, end) => {
                 let why = match end {
@@ -197,7 +197,7 @@ impl Alert {
     }
 }
 
-fn grow(alerts: &mut [Alert], minute: Minute, evidence: Evidence) {
+fn update_worst(alerts: &mut [Alert], minute: Minute, evidence: Evidence) {
     if let Some(alert) = alerts.last_mut()
         && size(&evidence) > size(&alert.worst)
     {
@@ -211,7 +211,7 @@ fn resolve(alerts: &mut [Alert], minute: Minute, why: ResolveReason) {
     }
 }
 
-/// What severity goes by.
+/// The size of the rise, on which the severity depends.
 fn size(evidence: &Evidence) -> f64 {
     match evidence {
         Evidence::Share(share) => share.observed_share() - share.expected_share,
@@ -220,7 +220,7 @@ fn size(evidence: &Evidence) -> f64 {
     }
 }
 
-/// Counts by hour, each under its first minute.
+/// Counts by hour, with the first minute of each hour.
 fn hourly(counts: &[(Minute, Counts)]) -> Vec<(Minute, Counts)> {
     let same_hour =
         |a: &(Minute, Counts), b: &(Minute, Counts)| a.0.hour_start() == b.0.hour_start();
@@ -230,7 +230,7 @@ fn hourly(counts: &[(Minute, Counts)]) -> Vec<(Minute, Counts)> {
     counts.chunk_by(same_hour).map(summed).collect()
 }
 
-/// Those of `from..=to`.
+/// The counts of `from..=to`.
 fn between(counts: &[(Minute, Counts)], from: Minute, to: Minute) -> &[(Minute, Counts)] {
     let start = counts.partition_point(|(minute, _)| *minute < from);
     let end = counts.partition_point(|(minute, _)| *minute <= to).max(start);

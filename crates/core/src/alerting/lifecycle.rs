@@ -1,28 +1,29 @@
-//! Who is told of an incident as it goes on; pure.
+//! Decides which receivers are notified when an incident opens, continues or resolves; pure.
 //!
-//! **Invariant.** A receiver hears of an incident first as opened, then of what is new: at most
-//! once every repeat interval, or when it is worse than what that receiver heard last. Once
-//! somebody has taken the incident on, only the latter. Whoever heard of it hears of its end.
-//! Deliberately absent: silences, which the caller knows of.
+//! **Invariant.** The first notification of an incident to a receiver says that it opened. A
+//! further one follows if the incident is worse than in that receiver's last notification, or
+//! once per repeat interval. After somebody acknowledges the incident, there are no repeats.
+//! Every receiver that was notified of an incident is notified when it resolves. Deliberately
+//! absent: silences, which the caller applies.
 
 use chrono::{DateTime, Utc};
 
 use super::routing::{Recipient, Route, When, route};
 use crate::domain::{Cause, Incident, Minute, Notified, Severity, Transition};
 
-/// Whom there is to tell.
+/// The receivers, and the rules by which they are notified.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Audience {
-    /// Who hears of what; with none every receiver hears of everything.
+    /// The routes. Without routes, every receiver is notified of everything.
     pub routes: Vec<Route>,
     /// All receivers.
     pub receivers: Vec<String>,
-    /// How often people are told again of an incident that goes on, in minutes; 0 is never.
+    /// How often the notification of an open incident is repeated, in minutes; 0 is never.
     pub repeat_minutes: u32,
 }
 
 impl Audience {
-    /// Who hears that an incident opens.
+    /// Who is notified that an incident opens.
     pub fn opened(
         &self,
         brand: &str,
@@ -33,53 +34,58 @@ impl Audience {
         self.route(brand, cause, severity, Transition::Opened, now)
     }
 
-    /// Who hears at `minute` of an incident that goes on with `severity`; `told` is who heard
-    /// what of it.
+    /// Who is notified at `minute` of an open incident that now has `severity`. `notified` has
+    /// the last notification of each receiver.
     pub fn updated(
         &self,
         incident: &Incident,
-        told: &[Notified],
+        notified: &[Notified],
         severity: Severity,
         minute: Minute,
         now: DateTime<Utc>,
     ) -> Vec<Recipient> {
         let (brand, cause) = (&incident.brand, incident.cause());
-        let taken = incident.acknowledged.is_some();
-        let heard =
-            |recipient: &Recipient| told.iter().find(|told| told.receiver == recipient.receiver);
-        // Worse than whoever took it on can know of: it may have become so in a silence.
-        let worst_told = told.iter().map(|told| told.severity).max();
-        let worse = severity > incident.severity || worst_told.is_some_and(|told| severity > told);
+        let acknowledged = incident.acknowledged.is_some();
+        let last_to = |recipient: &Recipient| {
+            notified.iter().find(|last| last.receiver == recipient.receiver)
+        };
+        // A silence can hide a rise in severity from the person who acknowledged the incident.
+        let worst_notified = notified.iter().map(|last| last.severity).max();
+        let worse =
+            severity > incident.severity || worst_notified.is_some_and(|worst| severity > worst);
         let first = self
             .opened(brand, cause, severity, now)
             .into_iter()
-            .filter(|recipient| heard(recipient).is_none() && (!taken || worse));
+            .filter(|recipient| last_to(recipient).is_none() && (!acknowledged || worse));
         let again = self
             .route(brand, cause, severity, Transition::Updated, now)
             .into_iter()
             .filter(|recipient| {
-                heard(recipient).is_some_and(|told| {
-                    let waited = minute.0 - told.at.0 >= i64::from(self.repeat_minutes);
-                    severity > told.severity || (waited && self.repeat_minutes > 0 && !taken)
+                last_to(recipient).is_some_and(|last| {
+                    let waited = minute.0 - last.at.0 >= i64::from(self.repeat_minutes);
+                    let repeat = waited && self.repeat_minutes > 0 && !acknowledged;
+                    severity > last.severity || repeat
                 })
             });
         first.chain(again).collect()
     }
 
-    /// Who hears that an incident is over: all who heard of it, by their routes' hours.
+    /// Who is notified that an incident resolves: all receivers that were notified of it, with
+    /// the quiet hours of their routes.
     pub fn resolved(
         &self,
         incident: &Incident,
-        told: &[Notified],
+        notified: &[Notified],
         now: DateTime<Utc>,
     ) -> Vec<Recipient> {
         let (brand, cause, severity) = (&incident.brand, incident.cause(), incident.severity);
         let routed = self.route(brand, cause, severity, Transition::Resolved, now);
-        told.iter()
-            .map(|told| {
-                let by_route = routed.iter().find(|r| r.receiver == told.receiver).cloned();
+        notified
+            .iter()
+            .map(|last| {
+                let by_route = routed.iter().find(|r| r.receiver == last.receiver).cloned();
                 by_route.unwrap_or_else(|| Recipient {
-                    receiver: told.receiver.clone(),
+                    receiver: last.receiver.clone(),
                     route: None,
                     when: When::AtOnce,
                     group: false,
@@ -110,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_is_new() {
+    fn updates_go_out_when_worse_or_due() {
         let now = at("2026-03-01T12:00:00Z");
         let audience = Audience {
             routes: Vec::new(),
@@ -119,8 +125,8 @@ mod tests {
         };
         let check = |name: &str,
                      (was, is): (Severity, Severity),
-                     taken: bool,
-                     told: &[(&str, i64, Severity)],
+                     acknowledged: bool,
+                     notified: &[(&str, i64, Severity)],
                      expected: &[&str]| {
             let incident = Incident {
                 id: IncidentId(1),
@@ -128,14 +134,14 @@ mod tests {
                 severity: was,
                 opened: Minute(1000),
                 resolved: None,
-                acknowledged: taken.then(|| Acknowledgement {
+                acknowledged: acknowledged.then(|| Acknowledgement {
                     at: now,
                     by: "ada".into(),
                     note: String::new(),
                 }),
                 evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
             };
-            let told: Vec<_> = told
+            let notified: Vec<_> = notified
                 .iter()
                 .map(|&(receiver, at, severity)| Notified {
                     receiver: receiver.into(),
@@ -143,7 +149,7 @@ mod tests {
                     severity,
                 })
                 .collect();
-            let found = audience.updated(&incident, &told, is, Minute(1060), now);
+            let found = audience.updated(&incident, &notified, is, Minute(1060), now);
             let found: Vec<_> = found.iter().map(|r| r.receiver.as_str()).collect();
             assert_eq!(found, expected, "{name}");
         };
@@ -151,17 +157,17 @@ mod tests {
         let both = [("comms", 1030, Warning), ("desk", 1030, Warning)];
         check("too soon", (Warning, Warning), false, &both, &[]);
         check("worse", (Warning, Critical), false, &both, &["comms", "desk"]);
-        check("worse, and taken", (Warning, Critical), true, &both, &["comms", "desk"]);
+        check("worse, and acknowledged", (Warning, Critical), true, &both, &["comms", "desk"]);
         check("no worse than it was", (Critical, Warning), false, &both, &[]);
         let long_ago = [("comms", 1000, Warning), ("desk", 1001, Warning)];
         check("time to repeat", (Warning, Warning), false, &long_ago, &["comms"]);
-        check("taken on", (Warning, Warning), true, &long_ago, &[]);
-        check("one has not heard", (Notice, Notice), false, &long_ago[..1], &["desk", "comms"]);
-        check("nobody has heard, but it is taken", (Notice, Notice), true, &[], &[]);
-        check("taken, then worse", (Notice, Warning), true, &[], &["comms", "desk"]);
-        check("worse in a silence", (Critical, Critical), true, &both[..1], &["desk", "comms"]);
+        check("acknowledged", (Warning, Warning), true, &long_ago, &[]);
+        check("one not yet notified", (Notice, Notice), false, &long_ago[..1], &["desk", "comms"]);
+        check("nobody notified, but acknowledged", (Notice, Notice), true, &[], &[]);
+        check("acknowledged, then worse", (Notice, Warning), true, &[], &["comms", "desk"]);
+        check("worse during a silence", (Critical, Critical), true, &both[..1], &["desk", "comms"]);
         check(
-            "one heard of less",
+            "one notified of a lower severity",
             (Critical, Critical),
             false,
             &[both[0], ("desk", 1030, Critical)],
@@ -170,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn all_who_heard_hear_of_the_end() {
+    fn all_notified_receivers_are_notified_of_the_end() {
         let night = Route {
             name: "night".into(),
             brands: vec!["acme".into()],
@@ -191,12 +197,12 @@ mod tests {
             acknowledged: None,
             evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
         };
-        let told = ["desk", "gone"].map(|receiver| Notified {
+        let notified = ["desk", "gone"].map(|receiver| Notified {
             receiver: receiver.into(),
             at: Minute(1000),
             severity: Severity::Warning,
         });
-        let found = audience.resolved(&incident, &told, at("2026-03-01T12:00:00Z"));
+        let found = audience.resolved(&incident, &notified, at("2026-03-01T12:00:00Z"));
         let found: Vec<_> =
             found.iter().map(|r| (r.receiver.as_str(), r.route.as_deref())).collect();
         assert_eq!(found, [("desk", Some("night")), ("gone", None)]);

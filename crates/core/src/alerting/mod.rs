@@ -1,13 +1,14 @@
-//! What is a bad buzz, and who hears of it; pure.
+//! Detects incidents, describes them and decides who is notified; pure.
 //!
-//! Event time moves by the [`watermark`]; each minute behind it is evaluated once: a brand's share
-//! of negative tweets by [`SharePolicy::evaluate`] against the brand's own [`Baseline`], its volume by
-//! [`VolumePolicy::evaluate`], and the stream itself, by the clock, by [`StreamPolicy`]. What is
-//! told of an incident is [`drivers`] and [`severity`]; who is told is [`Audience`]'s.
+//! The [`watermark`] says how far event time has come. Each minute before it is evaluated once:
+//! [`SharePolicy::evaluate`] compares a brand's share of negative tweets with the brand's
+//! [`Baseline`], and [`VolumePolicy::evaluate`] checks its volume. [`StreamPolicy`] checks the
+//! stream itself, by the wall clock. [`drivers`] and [`severity`] describe an incident;
+//! [`Audience`] decides who is notified.
 //!
-//! **Invariant.** A verdict on a brand depends on the counts, what was remembered and the minute
-//! alone, never on the wall clock, so a replay at any speed alarms at the same minutes.
-//! Deliberately absent: reading counts, writing incidents, wording of mails.
+//! **Invariant.** A verdict on a brand depends only on the counts, the detector state and the
+//! minute, never on the wall clock, so a replay at any speed alarms at the same minutes.
+//! Deliberately absent: reading counts, writing incidents, the texts of mails.
 
 mod backtest;
 mod drivers;
@@ -32,7 +33,7 @@ pub use routing::{QuietHours, Recipient, Route, RouteMismatch, When, route};
 pub use series::Series;
 pub use severity::{Thresholds, severity};
 pub use share::{
-    Baseline, Calm, Open, QuietReason, ResolveReason, SharePolicy, ShareRule, ShareState,
+    Baseline, OpenRise, QuietReason, ResolveReason, RiseStatus, SharePolicy, ShareRule, ShareState,
     ShareVerdict,
 };
 pub use stream::{

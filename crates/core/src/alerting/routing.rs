@@ -1,10 +1,10 @@
-//! Who hears of an incident's step, when, and by which route.
+//! Decides which receivers are notified of a change of an incident, when, and by which route.
 //!
-//! **Invariant.** The answer depends on the routes, the step and `now` alone. Nobody is
-//! told before `now`, nor within quiet hours that hold for the step; a receiver hears once
-//! of a step, by the route that tells it first.
-//! Deliberately absent: silences in routes (nobody hears of a silenced brand, whatever the
-//! route; see [`crate::domain::silenced`]), and receivers' names (settings are checked at start).
+//! **Invariant.** The result depends only on the routes, the change and `now`. Nobody is notified
+//! before `now`, nor within quiet hours that apply to the change. A receiver is notified once of a
+//! change, by the route with the earliest time.
+//! Deliberately absent: silences per route (a silence applies to all routes; see
+//! [`crate::domain::silenced`]), and checks of receivers' names (settings are checked at start).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,42 +14,43 @@ use chrono_tz::{GapInfo, Tz};
 
 use crate::domain::{Cause, Severity, Transition};
 
-/// A rule that says who hears of what, and when.
+/// A rule that says who is notified of what, and when.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
-    /// Its name, which stands in logs as the reason.
+    /// The route's name, for logs.
     pub name: String,
-    /// Brands, or [`crate::domain::STREAM`]; empty is all, and the stream.
+    /// Brands, or [`crate::domain::STREAM`]; empty means all brands and the stream.
     pub brands: Vec<String>,
-    /// Causes; empty is all.
+    /// Causes; empty means all.
     pub causes: Vec<Cause>,
-    /// The mildest severity told.
+    /// Lowest severity that it applies to.
     pub severity_min: Severity,
-    /// Who is told.
+    /// The receivers that it notifies.
     pub receivers: Vec<String>,
-    /// Hours in which notifications wait.
+    /// Hours in which notifications are delayed.
     pub quiet: Option<QuietHours>,
-    /// How long a first notification waits for other brands to join it; zero is no grouping.
+    /// How long the first notification waits to be grouped with those of other brands; zero
+    /// disables grouping.
     pub group_wait: TimeDelta,
 }
 
-/// Hours of the day in which people are left alone. What a clock on the wall shows there
-/// decides, also on days when it is put forward or back.
+/// Hours of the day without notifications, in the local time of a time zone, also on days when
+/// clocks are put forward or back.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuietHours {
-    /// From here, by the zone's clock ...
+    /// Start, in local time.
     pub from: NaiveTime,
-    /// ... up to but not including here, over midnight where it is earlier than `from`. Where
-    /// both are the same there are no quiet hours.
+    /// End, exclusive, in local time; on the next day if it is earlier than `from`. If both are
+    /// equal, there are no quiet hours.
     pub to: NaiveTime,
-    /// Whose clock.
+    /// The time zone.
     pub zone: Tz,
-    /// The mildest severity that does not wait.
+    /// Lowest severity that is not delayed.
     pub severity: Severity,
 }
 
 impl QuietHours {
-    /// Whether `at` lies in them.
+    /// Whether `at` is within the quiet hours.
     pub fn contains(&self, at: DateTime<Utc>) -> bool {
         let time = at.with_timezone(&self.zone).time();
         if self.from <= self.to {
@@ -59,9 +60,10 @@ impl QuietHours {
         }
     }
 
-    /// When the quiet hours that hold `now` end: the next time that the clock shows `to`. Where
-    /// it shows it twice, as it is put back, the first; where it leaves it out, as it is put
-    /// forward, the time that it is put forward to.
+    /// When the quiet hours that contain `now` end: at the next local time `to` that is outside
+    /// the quiet hours. If clocks are put back and `to` occurs twice, this is the first
+    /// occurrence after `now`. If clocks are put forward and skip `to`, it is the end of the
+    /// skipped time.
     fn end(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let today = now.with_timezone(&self.zone).date_naive();
         (0..7)
@@ -74,23 +76,23 @@ impl QuietHours {
             .flatten()
             .map(|end| end.with_timezone(&Utc))
             .find(|end| *end > now && !self.contains(*end))
-            .expect("in some day of a week the clock shows the end of hours that are not all day")
+            .expect("quiet hours are not all day, so they end within a week")
     }
 }
 
-/// When somebody hears.
+/// When a notification is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// At once.
     AtOnce,
-    /// Then, as others may join it meanwhile.
+    /// At this time, after the wait to group it with others.
     AfterGroupWait(DateTime<Utc>),
-    /// Then, as the quiet hours are over.
+    /// At this time, when the quiet hours end.
     AfterQuietHours(DateTime<Utc>),
 }
 
 impl When {
-    /// The earliest time to send it; `None` is at once.
+    /// The earliest time to send it; `None` means at once.
     pub fn not_before(self) -> Option<DateTime<Utc>> {
         match self {
             Self::AtOnce => None,
@@ -157,36 +159,36 @@ impl Route {
         }
         let quiet = self.quiet.filter(|quiet| severity < quiet.severity);
         let is_quiet = |at| quiet.is_some_and(|quiet| quiet.contains(at));
-        let gathered = now + self.group_wait;
+        let group_end = now + self.group_wait;
         match (quiet, transition) {
             (Some(_), Transition::Updated) if is_quiet(now) => Err(RouteMismatch::QuietHours),
             (Some(quiet), _) if is_quiet(now) => Ok(When::AfterQuietHours(quiet.end(now))),
-            // Better alone than in the morning.
-            (_, Transition::Opened) if gathered > now && !is_quiet(gathered) => {
-                Ok(When::AfterGroupWait(gathered))
+            // Not grouped if the wait would end in quiet hours and delay it to the morning.
+            (_, Transition::Opened) if group_end > now && !is_quiet(group_end) => {
+                Ok(When::AfterGroupWait(group_end))
             }
             _ => Ok(When::AtOnce),
         }
     }
 }
 
-/// Somebody who hears of a step.
+/// A receiver that is notified of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
     /// The receiver.
     pub receiver: String,
-    /// The route by which it hears; `None` where there are no routes.
+    /// The route that notifies it; `None` if there are no routes.
     pub route: Option<String>,
-    /// When.
+    /// When it is notified.
     pub when: When,
-    /// Whether it may be told together with what it is told of other brands. What goes at
-    /// once never waits for others.
+    /// Whether its notification may be grouped with those of other brands; never for one that is
+    /// sent at once.
     pub group: bool,
 }
 
-/// Who hears of a step, by receiver. Of several routes to one receiver the one that tells it
-/// first counts, and of those the first. Where there are no routes all of `receivers` hear
-/// of everything at once.
+/// The recipients of a change, sorted by receiver. If several routes notify a receiver, the one
+/// with the earliest time applies, and of several with that time the first. Without routes, all
+/// `receivers` are notified of everything at once.
 pub fn route(
     routes: &[Route],
     receivers: &[String],
@@ -205,26 +207,26 @@ pub fn route(
         };
         return receivers.iter().map(at_once).collect();
     }
-    let mut told: BTreeMap<&str, Recipient> = BTreeMap::new();
+    let mut recipients: BTreeMap<&str, Recipient> = BTreeMap::new();
     for route in routes {
         let Ok(when) = route.evaluate(brand, cause, severity, transition, now) else { continue };
         for receiver in &route.receivers {
-            let earlier = told.get(receiver.as_str()).is_some_and(|known| {
-                // `None`, at once, is before any time.
+            let has_earlier = recipients.get(receiver.as_str()).is_some_and(|known| {
+                // `None` means at once and is less than any time.
                 known.when.not_before() <= when.not_before()
             });
-            if !earlier {
+            if !has_earlier {
                 let recipient = Recipient {
                     receiver: receiver.clone(),
                     route: Some(route.name.clone()),
                     when,
                     group: when != When::AtOnce && route.group_wait > TimeDelta::zero(),
                 };
-                told.insert(receiver, recipient);
+                recipients.insert(receiver, recipient);
             }
         }
     }
-    told.into_values().collect()
+    recipients.into_values().collect()
 }
 
 #[cfg(test)]

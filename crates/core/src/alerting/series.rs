@@ -1,8 +1,8 @@
-//! Counts by minute, with any stretch summed in constant time.
+//! Counts by minute. The sum over any period takes constant time.
 
 use crate::domain::{Counts, Minute};
 
-/// A brand's counts over a stretch of minutes, and the same without its incidents.
+/// A brand's counts of consecutive minutes, with and without its incidents.
 #[derive(Debug, Clone)]
 pub struct Series {
     first: Minute,
@@ -11,15 +11,15 @@ pub struct Series {
 }
 
 impl Series {
-    /// Covers `first..=last`. `counts` is ascending; minutes not in it have no tweets,
-    /// minutes outside the stretch are left out. The stretches in `left_out` (first and
-    /// last minute) do not enter the calm sums: an incident must not poison the baselines
-    /// of those after it.
+    /// Covers `first..=last`. `counts` is in ascending order; missing minutes have no tweets, and
+    /// minutes outside `first..=last` are ignored. The calm sums do not include the periods in
+    /// `excluded` (first and last minute): an incident must not change the baselines of later
+    /// incidents.
     pub fn new(
         first: Minute,
         last: Minute,
         counts: &[(Minute, Counts)],
-        left_out: &[(Minute, Minute)],
+        excluded: &[(Minute, Minute)],
     ) -> Self {
         let length = usize::try_from(last.0 - first.0 + 1).unwrap_or(0);
         let mut minutes = vec![Counts::default(); length];
@@ -29,7 +29,7 @@ impl Series {
             }
         }
         let all = prefix_sums(&minutes);
-        for (from, to) in left_out {
+        for (from, to) in excluded {
             let from = slot(first, *from).unwrap_or(0).min(length);
             let to = slot(first, to.plus(1)).unwrap_or(0).clamp(from, length);
             minutes[from..to].fill(Counts::default());
@@ -37,12 +37,12 @@ impl Series {
         Self { first, all, calm: prefix_sums(&minutes) }
     }
 
-    /// All tweets of `from..=to`; minutes outside the series count nothing.
+    /// All tweets of `from..=to`; minutes outside the series have no tweets.
     pub fn sum(&self, from: Minute, to: Minute) -> Counts {
         self.between(&self.all, from, to)
     }
 
-    /// The tweets of `from..=to` that came outside incidents.
+    /// The tweets of `from..=to` outside incidents.
     pub fn calm_sum(&self, from: Minute, to: Minute) -> Counts {
         self.between(&self.calm, from, to)
     }
@@ -59,7 +59,7 @@ fn slot(first: Minute, minute: Minute) -> Option<usize> {
     usize::try_from(minute.0.saturating_sub(first.0)).ok()
 }
 
-/// `sums[n]` holds the first `n` minutes.
+/// `sums[n]` is the sum of the first `n` minutes.
 fn prefix_sums(minutes: &[Counts]) -> Vec<Counts> {
     let mut sums = Vec::with_capacity(minutes.len() + 1);
     sums.push(Counts::default());
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leaves_incidents_out_of_the_calm_sums() {
+    fn calm_sums_exclude_incidents() {
         let one = Counts { total: 2, negative: 1 };
         let counts: Vec<_> = (10..20).map(|m| (Minute(m), one)).collect();
         let series = Series::new(
@@ -90,15 +90,15 @@ mod tests {
         let total = |from, to| series.sum(Minute(from), Minute(to)).total;
         let calm = |from, to| series.calm_sum(Minute(from), Minute(to)).total;
         assert_eq!(total(12, 17), 12);
-        assert_eq!(total(0, 99), 12, "outside counts nothing");
+        assert_eq!(total(0, 99), 12, "no tweets outside the series");
         assert_eq!(total(14, 14), 2);
-        assert_eq!(total(15, 14), 0, "an empty stretch");
-        assert_eq!(calm(0, 99), 4, "13 and 14 are left");
+        assert_eq!(total(15, 14), 0, "an empty period");
+        assert_eq!(calm(0, 99), 4, "13 and 14 remain");
     }
 
     proptest! {
         #[test]
-        fn sums_as_a_loop_would(
+        fn sums_equal_those_of_a_loop(
             counts in prop::collection::btree_map(0_i64..100, (0_u64..9, 0_u64..9), 0..50),
             from in -5_i64..110, length in 0_i64..50,
         ) {

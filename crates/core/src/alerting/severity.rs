@@ -1,27 +1,29 @@
-//! How bad an incident is, by its size and its reach.
+//! The severity of an incident, by its size and its reach.
 
 use crate::domain::{Evidence, Severity};
 
-/// From where an incident is how bad.
+/// The limits of the severities.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Thresholds {
-    /// A rise of the share from which it is a warning, in 0..1.
+    /// Smallest rise of the share for a warning, in 0..1.
     pub warning_rise: f64,
-    /// A rise from which it is critical, in 0..1.
+    /// Smallest rise of the share for a critical incident, in 0..1.
     pub critical_rise: f64,
-    /// Followers reached by its negative tweets from which it counts one step worse.
+    /// Smallest reach that raises the severity by one step, in followers.
     pub reach_followers: u64,
-    /// How many times the usual volume makes a surge; twice as many make it a warning.
+    /// Smallest multiple of the usual volume that is a surge; twice this multiple is a
+    /// warning.
     pub surge_times_min: f64,
 }
 
-/// Far below what a share of tweets can differ by, far above what rounding does.
+/// Much smaller than any difference between two shares, much larger than rounding errors.
 const ROUNDING: f64 = 1e-9;
 
-/// How bad an incident is. A share by its rise over the expected one, and one step worse where
-/// its negative tweets reach many: `reach` is the sum of their authors' followers, `None`
-/// where the stream does not tell. A surge by its size, and never critical: praise makes one
-/// too. A stream gone quiet and lag are critical: who hears nothing believes all is well.
+/// The severity of an incident. The severity of a share incident depends on its rise above
+/// the expected share, and is one step higher if its negative tweets reach many people. `reach`
+/// is the sum of their authors' followers; `None` if the stream has no such data. A surge is
+/// never critical, because praise can cause one too. A quiet stream and lag are critical,
+/// because no alert is possible then.
 pub fn severity(evidence: &Evidence, reach: Option<u64>, thresholds: &Thresholds) -> Severity {
     match evidence {
         Evidence::Share(share) => {
@@ -39,8 +41,8 @@ pub fn severity(evidence: &Evidence, reach: Option<u64>, thresholds: &Thresholds
             }
         }
         Evidence::Surge(surge) => {
-            let much = 2.0 * thresholds.surge_times_min * surge.expected;
-            if surge.observed as f64 >= much { Severity::Warning } else { Severity::Notice }
+            let warning = 2.0 * thresholds.surge_times_min * surge.expected;
+            if surge.observed as f64 >= warning { Severity::Warning } else { Severity::Notice }
         }
         Evidence::Quiet(_) | Evidence::Lag(_) => Severity::Critical,
     }
@@ -97,20 +99,20 @@ mod tests {
     }
 
     #[test]
-    fn goes_by_size_and_reach() {
+    fn depends_on_size_and_reach() {
         let check = |name: &str, evidence: Evidence, reach, expected| {
             assert_eq!(severity(&evidence, reach, &THRESHOLDS), expected, "{name}");
         };
         use Severity::*;
         check("a small rise", share(29), None, Notice);
         check("just a warning", share(30), None, Warning);
-        check("just no longer one", share(44), None, Warning);
+        check("almost critical", share(44), None, Warning);
         check("just critical", share(45), None, Critical);
         check("a fall", share(0), None, Notice);
         check("a small rise with reach", share(29), Some(1_000_000), Warning);
-        check("with almost as much", share(29), Some(999_999), Notice);
+        check("almost enough reach", share(29), Some(999_999), Notice);
         check("a warning with reach", share(30), Some(2_000_000), Critical);
-        check("nothing is worse than critical", share(90), Some(u64::MAX), Critical);
+        check("never above critical", share(90), Some(u64::MAX), Critical);
         check("a surge", surge(599), None, Notice);
         check("a surge, twice as large", surge(600), None, Warning);
         check("its reach does not count", surge(599), Some(u64::MAX), Notice);

@@ -1,47 +1,46 @@
-//! Is the stream itself well? A silent monitor is the worst failure.
+//! Detects faults of the stream itself: without tweets, no other detector can raise an alarm.
 //!
-//! Two causes, each with a state of its own. **Quiet**: everything there is has been read,
-//! and no record has come for so long that chance does not explain it. **Lag**: a record
-//! has been waiting for long, and goes on waiting; reading old records at full speed is
-//! normal for a while.
+//! There are two causes, each with its own state. **Quiet**: all records have been read, and
+//! none has arrived for so long that chance cannot explain it. **Lag**: a record has been
+//! unread for too long, and this lasts. Reading old records at full speed is normal for a
+//! while.
 //!
-//! Chance explains a gap unless it has a probability of less than one in so many gaps as
-//! a month has room for. The probability of no tweet where `m` are expected is that of a
+//! Chance can explain a gap unless its probability is less than one divided by the number of
+//! gaps of `quiet_minutes_max` in a month. The probability of no tweet where `m` are expected is that of a
 //! negative binomial, `(1 + d m)^(-1 / d)`: Poisson counts whose rate varies from day to
 //! day by a gamma law with variation `sqrt(d)` (Greenwood and Yule, "An inquiry into the
 //! nature of frequency distributions", Journal of the Royal Statistical Society 83, 1920).
-//! With the default of 30 minutes, some 21 tweets must have been missed: a busy stream
-//! alarms after half an hour, a small brand's night does not.
+//! With the default of 30 minutes, about 21 tweets must be missing: a busy stream alarms after
+//! half an hour, a small brand's night does not alarm.
 //!
-//! **Invariant.** A verdict depends on the look and the state alone. Deliberately absent:
-//! asking Kafka or the store; the wall clock.
+//! **Invariant.** A verdict depends only on the snapshot and the state. Deliberately absent:
+//! queries to Kafka or the store; reading the wall clock.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{HOURS_PER_WEEK, LagEvidence, Minute, QuietEvidence};
 
-/// How much a quiet hour's rate varies from one day to another: by half.
+/// Dispersion of an hour's rate from day to day; its standard deviation is half of its mean.
 const DISPERSION: f64 = 0.25;
 const MINUTES_PER_MONTH: f64 = 43_200.0;
-/// A gap that alarms where the past tells nothing, in minutes: no brand's night is as long.
+/// Length of a gap that alarms without any history, in minutes: longer than a night.
 const UNKNOWN_MINUTES_MAX: u32 = 1440;
-/// How long a gap must look that way: a daemon that starts has not been given its partitions
-/// yet, and knows the stream as the last one left it.
+/// How long a gap must look unusual, in minutes: a daemon that has just started has no
+/// partitions yet, and its information about the stream is old.
 const QUIET_FOR_MINUTES: u32 = 3;
 const MINUTES_PER_HOUR: i64 = 60;
 const HOURS_PER_DAY: i64 = 24;
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
-/// What counts as a stream that is not well.
+/// When a quiet or lagging stream raises an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamPolicy {
-    /// Shortest gap that may alarm, in minutes.
+    /// Shortest gap that can raise an alarm, in minutes.
     pub quiet_minutes_max: u32,
-    /// Age of an unread record from which reading lags, in minutes.
+    /// Reading lags if the oldest unread record has this age, in minutes.
     pub lag_minutes_max: u32,
-    /// How long reading must lag for it to alarm, and not lag for it to be resolved, in
-    /// minutes.
+    /// How long reading must lag before an alarm, and not lag before it resolves, in minutes.
     pub lag_for_minutes: u32,
 }
 
@@ -51,138 +50,139 @@ impl Default for StreamPolicy {
     }
 }
 
-/// The stream at a moment of the wall clock.
+/// The stream at a time of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StreamSnapshot {
-    /// The moment.
+    /// The time.
     pub now: DateTime<Utc>,
-    /// When the newest record read came into Kafka, if there is one.
+    /// When the newest read record arrived in Kafka, if any.
     pub last_record_at: Option<DateTime<Utc>>,
     /// Whether every partition has been read to its end.
     pub at_end: bool,
-    /// When the oldest unread record came into Kafka: at the earliest when the last record
-    /// read of its partition did, or, where none was read, when reading began.
+    /// The earliest time at which the oldest unread record can have arrived in Kafka: when the
+    /// last read record of its partition arrived, or, without one, when reading began.
     pub oldest_unread_at: Option<DateTime<Utc>>,
-    /// Tweets to be expected since `last_record_at` by [`expected_tweets`].
+    /// Tweets expected since `last_record_at`, from [`expected_tweets`].
     pub expected: Option<f64>,
 }
 
-/// What is remembered of one cause from look to look.
+/// The detector state of one cause between two snapshots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StreamState {
-    /// Whether its incident is open.
+    /// Whether an incident is open.
     open: bool,
-    /// Since when it has looked the other way: ill while closed, well while open.
+    /// Since when the condition differs from `open`: faulty without an open incident, or healthy
+    /// with one.
     turned: Option<DateTime<Utc>>,
-    /// The first look, from which a stream is measured that never had a record.
+    /// Time of the first snapshot; the gap starts here if no record has ever arrived.
     watched: Option<DateTime<Utc>>,
 }
 
-/// Why the stream is well.
+/// Why the stream is healthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamReason {
-    /// Records come.
+    /// Records arrive.
     Flowing,
-    /// None came for a while, which chance explains.
+    /// No record has arrived for a while, but chance can explain it.
     Chance,
-    /// None came for a while, and the past does not tell whether that is unusual.
+    /// No record has arrived for a while, and there is no history to compare this with.
     PastUnknown,
-    /// Not everything there is has been read, so nobody knows.
+    /// There are unread records, so a gap is not known.
     Unread,
-    /// Everything there is has been read.
+    /// All records have been read.
     AtEnd,
-    /// Some records wait, but not for long.
+    /// There are unread records, but they are not old.
     WithinLimit,
-    /// Reading lags, but has not for long.
+    /// There is a fault, but it has not lasted long enough.
     NotForLong,
 }
 
 /// What to do about one cause.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum StreamVerdict<E> {
-    /// Nothing.
-    Well(StreamReason),
-    /// It begins.
+    /// Nothing: the stream is healthy.
+    Healthy(StreamReason),
+    /// An incident opens.
     Open(E),
-    /// It goes on.
+    /// The open incident continues.
     Firing(E),
-    /// It is over.
+    /// The open incident resolves.
     Resolve(E),
 }
 
 impl StreamPolicy {
-    /// Has the stream gone quiet?
+    /// Evaluates whether the stream is quiet.
     pub fn evaluate_quiet(
         &self,
-        look: &StreamSnapshot,
+        snapshot: &StreamSnapshot,
         state: StreamState,
     ) -> (StreamState, StreamVerdict<QuietEvidence>) {
-        let watched = Some(state.watched.unwrap_or(look.now));
+        let watched = Some(state.watched.unwrap_or(snapshot.now));
         let state = StreamState { watched, ..state };
-        let minutes = minutes_since(look.last_record_at.or(watched), look.now);
-        let limit_minutes = match look.expected {
+        let minutes = minutes_since(snapshot.last_record_at.or(watched), snapshot.now);
+        let limit_minutes = match snapshot.expected {
             Some(_) => self.quiet_minutes_max,
             None => UNKNOWN_MINUTES_MAX.max(self.quiet_minutes_max),
         };
         let evidence = QuietEvidence {
-            last: look.last_record_at,
+            last: snapshot.last_record_at,
             minutes,
-            expected_tweets: look.expected.unwrap_or(0.0),
+            expected_tweets: snapshot.expected.unwrap_or(0.0),
             limit_minutes,
         };
         let chance_min = f64::from(self.quiet_minutes_max) / MINUTES_PER_MONTH;
         let condition = if minutes < self.quiet_minutes_max {
-            Condition::Well(StreamReason::Flowing)
+            Condition::Healthy(StreamReason::Flowing)
         } else if state.open {
-            // Only records make it well again, not a night in which few are expected.
-            Condition::Ill
-        } else if !look.at_end {
-            Condition::Well(StreamReason::Unread)
+            // Only records resolve the incident, not a night in which few are expected.
+            Condition::Faulty
+        } else if !snapshot.at_end {
+            Condition::Healthy(StreamReason::Unread)
         } else {
-            match look.expected {
-                None if minutes < limit_minutes => Condition::Well(StreamReason::PastUnknown),
+            match snapshot.expected {
+                None if minutes < limit_minutes => Condition::Healthy(StreamReason::PastUnknown),
                 Some(expected) if chance_of_none(expected) >= chance_min => {
-                    Condition::Well(StreamReason::Chance)
+                    Condition::Healthy(StreamReason::Chance)
                 }
-                _ => Condition::Ill,
+                _ => Condition::Faulty,
             }
         };
-        // To be well for that long takes more than a lone record.
-        state.step(condition, look.now, QUIET_FOR_MINUTES, self.quiet_minutes_max, evidence)
+        // A single record is not enough to stay healthy for that long.
+        state.step(condition, snapshot.now, QUIET_FOR_MINUTES, self.quiet_minutes_max, evidence)
     }
 
-    /// Does reading lag behind the stream?
+    /// Evaluates whether reading lags behind the stream.
     pub fn evaluate_lag(
         &self,
-        look: &StreamSnapshot,
+        snapshot: &StreamSnapshot,
         state: StreamState,
     ) -> (StreamState, StreamVerdict<LagEvidence>) {
-        let oldest = look.oldest_unread_at.filter(|_| !look.at_end);
-        let behind_minutes = minutes_since(oldest, look.now);
+        let oldest = snapshot.oldest_unread_at.filter(|_| !snapshot.at_end);
+        let behind_minutes = minutes_since(oldest, snapshot.now);
         let evidence = LagEvidence { behind_minutes, limit_minutes: self.lag_minutes_max };
-        // Half the lag that alarms: hysteresis.
+        // Hysteresis: an open incident needs less than half of the lag to resolve.
         let limit =
             if state.open { self.lag_minutes_max.div_ceil(2) } else { self.lag_minutes_max };
-        let condition = if look.at_end {
-            Condition::Well(StreamReason::AtEnd)
+        let condition = if snapshot.at_end {
+            Condition::Healthy(StreamReason::AtEnd)
         } else if behind_minutes < limit {
-            Condition::Well(StreamReason::WithinLimit)
+            Condition::Healthy(StreamReason::WithinLimit)
         } else {
-            Condition::Ill
+            Condition::Faulty
         };
-        state.step(condition, look.now, self.lag_for_minutes, self.lag_for_minutes, evidence)
+        state.step(condition, snapshot.now, self.lag_for_minutes, self.lag_for_minutes, evidence)
     }
 }
 
 impl StreamState {
-    /// Whether its incident is open.
+    /// Whether an incident is open.
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Opens once it has been ill for `open_minutes`, resolves once it has been well for
-    /// `resolve_minutes`.
+    /// Opens an incident after `open_minutes` of a fault, and resolves it after
+    /// `resolve_minutes` without one.
     fn step<E>(
         self,
         condition: Condition,
@@ -192,21 +192,23 @@ impl StreamState {
         evidence: E,
     ) -> (Self, StreamVerdict<E>) {
         let turned = self.turned.unwrap_or(now);
-        let lasted = |minutes: u32| now - turned >= TimeDelta::minutes(i64::from(minutes));
+        let has_lasted = |minutes: u32| now - turned >= TimeDelta::minutes(i64::from(minutes));
         let with = |open, turned| Self { open, turned, ..self };
         match (self.open, condition) {
-            (false, Condition::Well(reason)) => (with(false, None), StreamVerdict::Well(reason)),
-            (false, Condition::Ill) if lasted(open_minutes) => {
+            (false, Condition::Healthy(reason)) => {
+                (with(false, None), StreamVerdict::Healthy(reason))
+            }
+            (false, Condition::Faulty) if has_lasted(open_minutes) => {
                 (with(true, None), StreamVerdict::Open(evidence))
             }
-            (false, Condition::Ill) => {
-                (with(false, Some(turned)), StreamVerdict::Well(StreamReason::NotForLong))
+            (false, Condition::Faulty) => {
+                (with(false, Some(turned)), StreamVerdict::Healthy(StreamReason::NotForLong))
             }
-            (true, Condition::Ill) => (with(true, None), StreamVerdict::Firing(evidence)),
-            (true, Condition::Well(_)) if lasted(resolve_minutes) => {
+            (true, Condition::Faulty) => (with(true, None), StreamVerdict::Firing(evidence)),
+            (true, Condition::Healthy(_)) if has_lasted(resolve_minutes) => {
                 (with(false, None), StreamVerdict::Resolve(evidence))
             }
-            (true, Condition::Well(_)) => {
+            (true, Condition::Healthy(_)) => {
                 (with(true, Some(turned)), StreamVerdict::Firing(evidence))
             }
         }
@@ -214,35 +216,35 @@ impl StreamState {
 }
 
 enum Condition {
-    Well(StreamReason),
-    Ill,
+    Healthy(StreamReason),
+    Faulty,
 }
 
-/// Whole minutes from `from` to `now`; none where `from` is missing or lies ahead.
+/// Whole minutes from `from` to `now`; zero if `from` is missing or later than `now`.
 fn minutes_since(from: Option<DateTime<Utc>>, now: DateTime<Utc>) -> u32 {
     let minutes = from.map_or(0, |from| (now - from).num_minutes().max(0));
     u32::try_from(minutes).unwrap_or(u32::MAX)
 }
 
-/// The probability of not a single tweet where so many are expected.
+/// The probability of no tweet where `expected` tweets are expected.
 fn chance_of_none(expected: f64) -> f64 {
     (1.0 + DISPERSION * expected).powf(-DISPERSION.recip())
 }
 
-/// Tweets to be expected in `from..to` of the wall clock, by the hours before `from`.
+/// The tweets expected in `from..to` of the wall clock, from the hours before `from`.
 ///
-/// `hourly` has the first minute and the tweets of each hour, ascending; hours missing
-/// after the first one had none. Four weeks are plenty. An hour is expected to be like the
-/// median of the same hour of the days before, or of the same hour of the weeks before
-/// where that is less: a Sunday is no fault. At most a week is looked at. `None` where
-/// less than a day is known.
+/// `hourly` has the first minute and the tweets of each hour, in ascending order; missing hours
+/// after the first one had no tweets. Four weeks are enough. The expected tweets of an hour are
+/// the median of the same hour of the previous days, or of the same hour of the previous weeks
+/// if that is less, so that a quiet Sunday is no fault. Only the first week of `from..to`
+/// counts. `None` with less than a day of history.
 pub fn expected_tweets(
     hourly: &[(Minute, u64)],
     from: DateTime<Utc>,
     to: DateTime<Utc>,
 ) -> Option<f64> {
     let first = hourly.first()?.0.hour();
-    // The hour of `from` is not whole, so it is no past.
+    // The hour of `from` is incomplete, so it is not part of the history.
     let known = Minute::of(from).hour();
     if known - first < HOURS_PER_DAY {
         return None;
@@ -251,7 +253,7 @@ pub fn expected_tweets(
         let found = hourly.binary_search_by_key(&hour, |(minute, _)| minute.hour());
         found.map_or(0, |index| hourly[index].1)
     };
-    // The lower median of the hours that lie so many before, twice as many, and so on.
+    // The lower median of the hours that are `apart`, twice `apart`, and so on, before `hour`.
     let median = |hour: i64, apart: i64| {
         let past = (1..).map(|times| hour - times * apart).take_while(|past| *past >= first);
         let mut past: Vec<u64> = past.filter(|past| *past < known).map(tweets).collect();

@@ -1,26 +1,26 @@
-//! Does a brand get many more tweets than its own past explains?
+//! Detects that a brand gets many more tweets than its past explains.
 //!
-//! Counts of five minutes are compared with a forecast: the brand's rate at this hour of
-//! the week, times how the last hours went. Hours of the week lean on hours of the day,
-//! and those on the overall rate, until they have been seen often enough (the mean of a
-//! gamma-Poisson posterior). What is learned is bounded from above, so that a burst does
-//! not lift the forecast (Gelper, Fried and Croux, "Robust forecasting with exponential
-//! and Holt-Winters smoothing", Journal of Forecasting 29, 2010), and while a surge is
-//! open nothing is learned at all.
+//! Counts of five minutes are compared with a forecast: the brand's rate at this hour of the
+//! week, times the level of the last hours. The rate of an hour of the week is shrunk towards
+//! the rate of its hour of the day, and that towards the overall rate, until there is enough
+//! data (the mean of a gamma-Poisson posterior). The counts that it learns from have an upper
+//! limit, so that a burst does not raise the forecast (Gelper, Fried and Croux, "Robust forecasting with exponential
+//! and Holt-Winters smoothing", Journal of Forecasting 29, 2010). While a surge is
+//! open, the forecast learns nothing.
 //!
 //! The test is the CUSUM of the log-likelihood ratio of two negative binomials, one with
 //! the forecast as its mean, one with `times_min` times the forecast (Höhle and Paul,
 //! "Count data regression charts for the monitoring of surveillance time series",
-//! Computational Statistics & Data Analysis 52, 2008). Their dispersion is that of the
-//! forecast's own errors. Where the counts follow the first, the sum reaches `ln(A)` at
-//! most once in `A` buckets on average (Lorden, "Procedures for reacting to a change in
+//! Computational Statistics & Data Analysis 52, 2008). Their dispersion is measured from the
+//! errors of the forecast. If the counts follow the first distribution, the sum reaches
+//! `ln(A)` at most once in `A` buckets on average (Lorden, "Procedures for reacting to a change in
 //! distribution", Annals of Mathematical Statistics 42, 1971), so the budget of false
-//! alarms gives the threshold: nothing is tuned. One bucket counts for half the threshold
-//! at most, which only lowers the sum, so that a surge shows in two.
+//! alarms gives the threshold, without tuning. One bucket adds at most half of the threshold,
+//! so an alarm needs at least two buckets. This can only lower the sum.
 //!
-//! **Invariant.** A verdict depends on the counts, the state and the minute alone; the
-//! state has a fixed size, whatever the brand's age. Deliberately absent: late tweets in
-//! what was learned; they are few, and the forecast is a mean over weeks.
+//! **Invariant.** A verdict depends only on the counts, the state and the minute; the state
+//! has a fixed size. Deliberately absent: learning from late tweets; they are few, and the
+//! forecast is a mean over weeks.
 
 mod forecast;
 
@@ -33,21 +33,21 @@ use forecast::{Forecast, Past};
 
 /// Length of a bucket, in minutes.
 const BUCKET_MINUTES: i64 = 5;
-/// Buckets a month of 30 days has.
-const BUCKETS_A_MONTH: f64 = 8640.0;
-/// A surge that lasts so long is the new normal, in minutes.
+/// Buckets in a month of 30 days.
+const BUCKETS_PER_MONTH: f64 = 8640.0;
+/// A surge that lasts this long becomes the new normal, in minutes.
 const NEW_NORMAL_MINUTES: i64 = 1440;
 
 /// What counts as a surge.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VolumePolicy {
-    /// Surges a brand may show in 30 days that chance alone made.
+    /// How many surges a brand may open by chance in 30 days, on average.
     pub false_alarms_per_month: f64,
-    /// How many times the expected tweets there must be; more than one.
+    /// Smallest multiple of the expected tweets that is a surge; greater than one.
     pub times_min: f64,
-    /// Fewest tweets in a surge.
+    /// Minimum number of tweets in a surge.
     pub tweets_min: u64,
-    /// How long the volume must be calm for a surge to be over, in minutes; whole fives.
+    /// How long the volume must be calm before a surge resolves, in minutes; a multiple of 5.
     pub resolve_minutes: u32,
 }
 
@@ -57,24 +57,24 @@ impl Default for VolumePolicy {
     }
 }
 
-/// What is remembered of a brand's volume.
+/// The detector state of a brand's volume.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VolumeState {
-    /// What was learned of it.
+    /// What the forecast has learned.
     past: Past,
-    /// The stretch that the test sums over.
+    /// The buckets that the statistic sums over.
     rise: Option<Rise>,
-    /// The minute a surge opened in, if one is open.
+    /// The minute in which the open surge opened, if any.
     opened: Option<i64>,
 }
 
-/// Why a bucket does not alarm.
+/// Why a bucket does not open a surge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeReason {
-    /// The brand has been watched for less than two days.
+    /// The forecast has learned from less than two days.
     HistoryTooShort,
-    /// Chance explains the volume.
+    /// Chance can explain the volume.
     Chance,
     /// There is a rise, but it is smaller than `times_min`.
     RiseTooSmall,
@@ -82,43 +82,43 @@ pub enum VolumeReason {
     TooFewTweets,
 }
 
-/// Why a surge ends.
+/// Why a surge resolves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeEnd {
-    /// The volume is back.
+    /// The volume is normal again.
     Calm,
-    /// It stayed up for so long that it is the new normal.
+    /// The volume stayed high for so long that it is the new normal.
     NewNormal,
 }
 
 /// What to do about a brand's volume in a minute.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum VolumeVerdict {
-    /// The minute does not end a bucket: nothing was evaluated.
+    /// The minute does not end a bucket, so there was nothing to evaluate.
     Wait,
     /// Nothing.
     Quiet(VolumeReason),
     /// A surge opens.
     Open(SurgeEvidence),
-    /// The open surge goes on.
+    /// The open surge continues.
     Firing(SurgeEvidence),
-    /// The open surge is over.
+    /// The open surge resolves.
     Resolve(SurgeEvidence, VolumeEnd),
 }
 
 impl VolumePolicy {
-    /// Minutes before a evaluated minute that a [`Series`] must cover.
+    /// How many minutes before an evaluated minute the [`Series`] must start.
     pub fn history_minutes(&self) -> i64 {
         i64::from(self.resolve_minutes).max(BUCKET_MINUTES)
     }
 
-    /// The value of the statistic that alarms.
+    /// The value of the statistic at which a surge opens.
     pub fn threshold(&self) -> f64 {
-        (BUCKETS_A_MONTH / self.false_alarms_per_month).ln()
+        (BUCKETS_PER_MONTH / self.false_alarms_per_month).ln()
     }
 
-    /// Evaluates the end of `minute`. Wants every minute of a brand once, in order, beginning
-    /// with its first; only the last minute of five is evaluated.
+    /// Evaluates `minute` at its end. The caller passes each minute of a brand once, in order,
+    /// from its first minute on. Only the last minute of each bucket is evaluated.
     pub fn evaluate(
         &self,
         series: &Series,
@@ -170,8 +170,8 @@ impl VolumePolicy {
             }
             VolumeReason::Chance
         } else if (rise.observed as f64) < self.times_min * rise.expected {
-            // Certain, but small. The sum begins anew: a surge on top of it shall be
-            // measured by its own stretch.
+            // Certain, but too small. The sum restarts, so that a later surge is measured
+            // without these buckets.
             state.rise = None;
             VolumeReason::RiseTooSmall
         } else if rise.observed < self.tweets_min {
@@ -184,9 +184,9 @@ impl VolumePolicy {
         (state, VolumeVerdict::Quiet(reason))
     }
 
-    /// Whether the last `resolve_minutes`, all since the surge opened, hold less than half
-    /// the rise that alarms: hysteresis, so that a volume on the edge does not open and
-    /// close a surge bucket by bucket.
+    /// Whether the last `resolve_minutes`, all of them after the surge opened, have at most half
+    /// of the rise that opens a surge. This is hysteresis: a volume near the limit does not
+    /// open and resolve a surge every few buckets.
     fn is_calm(&self, series: &Series, state: &VolumeState, opened: i64, minute: Minute) -> bool {
         let buckets = (i64::from(self.resolve_minutes) / BUCKET_MINUTES).max(1);
         if minute.0 - opened < buckets * BUCKET_MINUTES {
@@ -201,13 +201,13 @@ impl VolumePolicy {
 }
 
 impl VolumeState {
-    /// The minute a surge opened in, if one is open.
+    /// The minute in which the open surge opened, if any.
     pub fn opened(&self) -> Option<Minute> {
         self.opened.map(Minute)
     }
 }
 
-/// A stretch of buckets over which the statistic has stayed above zero.
+/// Consecutive buckets in which the statistic stays above zero.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Rise {
     since: i64,
@@ -250,25 +250,25 @@ mod tests {
         count
     }
 
-    /// Tweets a minute over a day: a third of the mean at night, more by day.
-    fn of_day(minute: i64) -> f64 {
+    /// The volume at a time of day, relative to its mean: a third at night, more by day.
+    fn day_factor(minute: i64) -> f64 {
         1.0 - (minute as f64 / DAY as f64 * std::f64::consts::TAU).cos() / 1.5
     }
 
-    /// A brand with so many tweets a bucket, times a course of its own.
+    /// A brand with `a_bucket` tweets per bucket on average, multiplied by `times`.
     fn brand(days: i64, a_bucket: f64, times: impl Fn(i64) -> f64, seed: u64) -> Series {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let counts: Vec<_> = (0..days * DAY)
             .step_by(5)
             .map(|m| {
-                let total = count(a_bucket * of_day(m) * times(m), &mut random);
+                let total = count(a_bucket * day_factor(m) * times(m), &mut random);
                 (Minute(m), Counts { total, negative: 0 })
             })
             .collect();
         Series::new(Minute(0), Minute(days * DAY - 1), &counts, &[])
     }
 
-    /// Evaluates every minute, as the daemon does; answers with the steps and their minutes.
+    /// Evaluates every minute, as the daemon does; returns when surges open and resolve.
     fn run(series: &Series, days: i64) -> Vec<(i64, VolumeVerdict)> {
         let policy = VolumePolicy::default();
         let mut state = VolumeState::default();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_surge_stays_quiet() {
+    fn stays_quiet_without_a_surge() {
         let check = |name: &str, a_bucket: f64, times: &dyn Fn(i64) -> f64| {
             for seed in 0..3 {
                 let found = run(&brand(30, a_bucket, times, seed), 30);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_surge_opens_within_minutes_and_resolves_after() {
+    fn a_surge_opens_within_minutes_and_resolves_afterwards() {
         let check = |name: &str, a_bucket: f64, times: f64, minutes_max: i64| {
             for seed in 0..5 {
                 let start = 20 * DAY + 720;
@@ -334,14 +334,14 @@ mod tests {
     }
 
     #[test]
-    fn a_surge_does_not_poison_what_is_expected() {
+    fn a_surge_does_not_raise_the_forecast() {
         let surge = |m: i64| if m >= 10 * DAY && m % DAY / 60 == 12 { 8.0 } else { 1.0 };
         let found = opened(&run(&brand(15, 20.0, surge, 1), 15));
-        assert_eq!(found.len(), 5, "each day's opens: {found:?}");
+        assert_eq!(found.len(), 5, "one surge a day: {found:?}");
     }
 
     #[test]
-    fn a_surge_that_stays_is_the_new_normal() {
+    fn a_lasting_surge_becomes_the_new_normal() {
         let steps = run(&brand(20, 20.0, |m| if m < 10 * DAY { 1.0 } else { 6.0 }, 1), 20);
         let [(from, VolumeVerdict::Open(_)), (to, VolumeVerdict::Resolve(_, why))] = steps[..]
         else {
@@ -351,15 +351,15 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_was_kept_goes_on_as_if_it_never_was() {
+    fn a_stored_state_gives_the_same_verdicts() {
         let policy = VolumePolicy::default();
         let series = brand(4, 10.0, |m| if m < 3 * DAY { 1.0 } else { 8.0 }, 1);
         let (mut one, mut other) = (VolumeState::default(), VolumeState::default());
         let mut fired = 0;
         for minute in (0..4 * DAY).map(Minute) {
-            // serde_json may miss a value's last bit, hence no comparison of values.
-            let kept = serde_json::to_string(&other).expect("a state is plain data");
-            other = serde_json::from_str(&kept).expect("its own words");
+            // serde_json may lose the last bit of a value, so values are not compared.
+            let stored = serde_json::to_string(&other).expect("the state can be serialized");
+            other = serde_json::from_str(&stored).expect("the state can be deserialized");
             let (found, expected);
             (one, expected) = policy.evaluate(&series, one, minute);
             (other, found) = policy.evaluate(&series, other, minute);
@@ -367,7 +367,7 @@ mod tests {
             assert_eq!((one.rise.is_some(), one.opened), (other.rise.is_some(), other.opened));
             fired += i32::from(matches!(found, VolumeVerdict::Firing(_)));
         }
-        assert!(fired > 0, "the surge is in it");
+        assert!(fired > 0, "the surge opens");
     }
 
     #[test]
@@ -396,7 +396,7 @@ mod tests {
         assert_eq!(reason(old, (0, 0.0, 0.0), 10), Some(VolumeReason::Chance));
         assert_eq!(reason(old, (90, 50.0, 9.0), 50), Some(VolumeReason::RiseTooSmall));
         assert_eq!(reason(old, (30, 5.0, 9.0), 50), Some(VolumeReason::TooFewTweets));
-        assert_eq!(reason(old, (90, 10.0, 9.0), 50), None, "this one opens");
+        assert_eq!(reason(old, (90, 10.0, 9.0), 50), None, "a surge opens");
     }
 
     #[test]
@@ -406,7 +406,7 @@ mod tests {
             let found = log_likelihood_ratio(tweets, &forecast, 3.0);
             assert!((found - expected).abs() < 1e-6, "{name}: {found}");
         };
-        // With dispersion 1 the law is geometric: P(k) = m^k / (1 + m)^(k + 1).
+        // With dispersion 1 the distribution is geometric: P(k) = m^k / (1 + m)^(k + 1).
         check(
             "geometric",
             3,
@@ -414,8 +414,8 @@ mod tests {
             1.0,
             3.0 * (6.0 / 7.0 / (2.0 / 3.0_f64)).ln() + (3.0 / 7.0_f64).ln(),
         );
-        check("none at all", 0, 2.0, 1.0, (3.0 / 7.0_f64).ln());
-        // Without dispersion it is Poisson's: k ln 3 - 2 m.
+        check("no tweets", 0, 2.0, 1.0, (3.0 / 7.0_f64).ln());
+        // Without dispersion it is Poisson: k ln 3 - 2 m.
         check("Poisson", 9, 2.0, 1e-9, 9.0 * 3.0_f64.ln() - 4.0);
         check("nothing expected", 2, 0.0, 0.1, 2.0 * 3.0_f64.ln());
         let threshold = VolumePolicy::default().threshold();

@@ -1,4 +1,4 @@
-//! How far event time has come.
+//! The watermark: how far event time has advanced.
 //!
 //! Source: Akidau et al., "The Dataflow Model", VLDB 2015; per-partition watermarks and
 //! idle sources as in Apache Flink.
@@ -8,15 +8,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// How far one partition has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Newest event time seen in it, if any.
+    /// Newest event time read from the partition, if any.
     pub event_time_max: Option<DateTime<Utc>>,
-    /// Whether its reader stands at its end, so that nothing older can be waiting in it.
+    /// Whether the partition has been read to its end, so that no older record is unread.
     pub at_end: bool,
 }
 
-/// The time before which no more tweets are expected: `lateness` behind the slowest
-/// partition that still has something to read, or behind the newest tweet where none has.
-/// `None` while a partition with something to read has not shown its first tweet.
+/// The time before which no more tweets are expected: `lateness` behind the slowest partition
+/// with unread records, or behind the newest tweet if all records are read. `None` while no
+/// tweet has been read from a partition with unread records.
 pub fn watermark(partitions: &[Progress], lateness: TimeDelta) -> Option<DateTime<Utc>> {
     let unread = partitions.iter().filter(|p| !p.at_end);
     let slowest = if unread.clone().next().is_some() {
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn follows_the_slowest_partition_that_is_behind() {
+    fn follows_the_slowest_partition_with_unread_records() {
         let at = |s: i64| DateTime::from_timestamp(s, 0).expect("a valid time");
         let check = |name: &str, partitions: &[(Option<i64>, bool)], expected: Option<i64>| {
             let partitions: Vec<_> = partitions
@@ -46,11 +46,11 @@ mod tests {
         check("one", &[(Some(1000), false)], Some(940));
         check("the slower of two", &[(Some(1000), false), (Some(500), false)], Some(440));
         check(
-            "one at its end does not hold back",
+            "one at its end does not hold it back",
             &[(Some(1000), false), (Some(500), true)],
             Some(940),
         );
-        check("one not yet read holds back", &[(Some(1000), false), (None, false)], None);
+        check("one not yet read holds it back", &[(Some(1000), false), (None, false)], None);
         check("an empty one at its end does not", &[(Some(1000), false), (None, true)], Some(940));
         check("all at their end", &[(Some(1000), true), (Some(500), true)], Some(940));
         check("all empty", &[(None, true)], None);

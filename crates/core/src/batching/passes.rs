@@ -78,7 +78,7 @@ pub enum PassReason {
 /// The rows to compute in one pass. They stay in the queue until [`PassQueue::remove`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass {
-    /// Places in the queue, ascending.
+    /// Positions in the queue, ascending.
     places: Vec<usize>,
     /// Why these rows are computed now.
     pub reason: PassReason,
@@ -178,7 +178,7 @@ impl<T> PassQueue<T> {
         let mut places = pass.places.iter().copied().peekable();
         let mut at = 0..;
         let mut leaves = |_: &mut Waiting<T>| {
-            places.next_if_eq(&at.next().expect("the count has no end")).is_some()
+            places.next_if_eq(&at.next().expect("an infinite range")).is_some()
         };
         self.waiting.extract_if(.., &mut leaves).map(|waiting| waiting.row).collect()
     }

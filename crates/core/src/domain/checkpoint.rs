@@ -5,13 +5,13 @@ use serde::Deserialize;
 
 use crate::keywords;
 
-/// A Kafka offset: the place of one record in a partition.
+/// A Kafka offset: the position of one record in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(pub i64);
 
 impl Offset {
-    /// The place after this one. The next record may stand further on: transactions
-    /// and compaction leave gaps.
+    /// The offset after this one. The next record may have a higher offset, because
+    /// transactions and compaction leave gaps.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -33,7 +33,7 @@ pub struct TopicPartition {
 }
 
 impl TopicPartition {
-    /// Names a partition.
+    /// A partition of a topic.
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
         Self { topic: topic.into(), partition }
     }
@@ -45,24 +45,24 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// Where a partition without a checkpoint begins.
+/// Where reading starts in a partition without a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum StartAt {
-    /// At the oldest record the broker still has.
+    /// At the oldest record that the broker still has.
     Earliest,
-    /// After the newest.
+    /// After the newest record.
     Latest,
 }
 
 keywords!(StartAt: "earliest" => Earliest, "latest" => Latest);
 
-/// Where to read on, and why there.
+/// Where to resume reading, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume {
     /// The offset to fetch next.
     pub position: Offset,
-    /// Why.
+    /// Why reading resumes there.
     pub reason: ResumeReason,
 }
 
@@ -71,23 +71,23 @@ pub struct Resume {
 pub enum ResumeReason {
     /// No checkpoint yet.
     FirstSeen,
-    /// The checkpoint lies within what the broker has.
+    /// The broker has the record at the checkpoint, or will write it next.
     Checkpoint,
-    /// The broker deleted these many offsets before they were read.
+    /// The broker deleted records before they were read.
     RetentionGap {
-        /// Offsets between the checkpoint and the oldest record left.
+        /// Number of offsets between the checkpoint and the oldest remaining record.
         lost: i64,
     },
-    /// The checkpoint lies beyond the partition's end: the topic was made anew, or
-    /// truncated. Reading starts over; tweets already stored are not counted twice.
+    /// The checkpoint is beyond the partition's end: the topic was recreated or truncated.
+    /// Reading restarts at the oldest record; stored tweets are not counted twice.
     BeyondEnd {
-        /// The offset the checkpoint held.
+        /// The offset of the checkpoint.
         checkpoint: Offset,
     },
 }
 
-/// Decides where to read on, given the checkpoint and the broker's `low` and `high`
-/// watermarks (the oldest offset it has, and the one the next record will get).
+/// Decides where to resume reading, from the checkpoint and the broker's `low` and `high`
+/// watermarks (the oldest offset that it has, and the offset of the next record).
 pub fn resume_position(
     checkpoint: Option<Offset>,
     low: Offset,
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resumes_where_it_should() {
+    fn resumes_at_the_checkpoint_or_the_oldest_record() {
         let check = |name, checkpoint: Option<i64>, low, high, start, position, reason| {
             let found = resume_position(checkpoint.map(Offset), Offset(low), Offset(high), start);
             assert_eq!(found, Resume { position: Offset(position), reason }, "{name}");
@@ -129,6 +129,6 @@ mod tests {
         check("in range", Some(7), 5, 9, Earliest, 7, Checkpoint);
         check("at the end", Some(9), 5, 9, Latest, 9, Checkpoint);
         check("deleted by retention", Some(2), 5, 9, Latest, 5, RetentionGap { lost: 3 });
-        check("topic made anew", Some(12), 0, 9, Latest, 0, BeyondEnd { checkpoint: Offset(12) });
+        check("recreated topic", Some(12), 0, 9, Latest, 0, BeyondEnd { checkpoint: Offset(12) });
     }
 }

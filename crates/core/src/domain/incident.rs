@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cause, Evidence, Minute, Severity};
 use crate::keywords;
 
-/// Names an incident; given by the store.
+/// An incident's id, assigned by the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IncidentId(pub i64);
 
@@ -17,67 +17,68 @@ impl fmt::Display for IncidentId {
     }
 }
 
-/// Stands in a brand's place where an incident is about the stream itself. No brand can
-/// be called so in the settings.
+/// Used instead of a brand's name in incidents about the stream itself. The settings do not
+/// accept a brand with this name.
 pub const STREAM: &str = "(stream)";
 
-/// Something that people should know of; at most one is open for a brand and cause.
+/// An incident that people should know about. At most one is open per brand and cause.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
-    /// Its name.
+    /// The incident's id.
     pub id: IncidentId,
-    /// The brand it is about, or [`STREAM`].
+    /// The affected brand, or [`STREAM`].
     pub brand: String,
-    /// How bad it has been at its worst.
+    /// The highest severity so far.
     pub severity: Severity,
-    /// Minute at whose end it opened: of event time for brands, of the clock for the stream.
+    /// Minute at whose end it opened: event time for brands, wall-clock time for the stream.
     pub opened: Minute,
-    /// Minute at whose end it was resolved, if it was.
+    /// Minute at whose end it resolved; `None` while it is open.
     pub resolved: Option<Minute>,
-    /// Who has taken it on, if somebody has.
+    /// The acknowledgement, if any.
     pub acknowledged: Option<Acknowledgement>,
-    /// What it opened on.
+    /// The evidence when it opened.
     pub evidence: Evidence,
 }
 
 impl Incident {
-    /// What it is about.
+    /// The cause of the incident.
     pub fn cause(&self) -> Cause {
         self.evidence.cause()
     }
 }
 
-/// Somebody has taken an incident on: it is repeated no more unless it gets worse.
+/// Somebody has acknowledged an incident. Its notification is not repeated any more, unless the
+/// incident gets worse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledgement {
-    /// When, by the clock.
+    /// When, in wall-clock time.
     pub at: DateTime<Utc>,
     /// Who.
     pub by: String,
-    /// What they had to say.
+    /// A note by that person; may be empty.
     pub note: String,
 }
 
-/// What a receiver has been told of an incident.
+/// The last notification of an incident that a receiver got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notified {
     /// The receiver.
     pub receiver: String,
     /// The minute of the latest notification.
     pub at: Minute,
-    /// The severity that it told.
+    /// The severity in that notification.
     pub severity: Severity,
 }
 
-/// A step in an incident's life that people hear of.
+/// A change of an incident that people are notified of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum Transition {
-    /// It began.
+    /// It opened.
     Opened,
-    /// It goes on, or has become worse.
+    /// It is still open, or has become worse.
     Updated,
-    /// It is over, or has become the new normal.
+    /// It resolved: the normal state is back, or there is a new normal.
     Resolved,
 }
 

@@ -28,17 +28,17 @@ impl Probability {
     }
 }
 
-/// What a tweet was found to be.
+/// The class of a tweet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Label {
-    /// Counts towards the negative share.
+    /// Negative; counts in the share of negative tweets.
     Negative,
-    /// Does not.
+    /// Not negative.
     Positive,
 }
 
 impl Label {
-    /// The word for it in logs, rows and JSON.
+    /// The label's name in logs, rows and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Negative => "NEGATIVE",
@@ -53,23 +53,23 @@ impl fmt::Display for Label {
     }
 }
 
-/// A model's verdict on one text.
+/// A model's result for one text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     /// Probability that the text is negative.
     pub negative: Probability,
-    /// The label that follows from it and the model's threshold.
+    /// The label, from this probability and the model's threshold.
     pub label: Label,
 }
 
 impl Score {
-    /// Negative from `threshold` upwards.
+    /// The score of a text; it is negative if the probability is at least `threshold`.
     pub fn new(negative: Probability, threshold: Probability) -> Self {
         let label = if negative >= threshold { Label::Negative } else { Label::Positive };
         Self { negative, label }
     }
 
-    /// Probability of the label given.
+    /// Probability of the label.
     pub fn of_label(&self) -> f32 {
         match self.label {
             Label::Negative => self.negative.get(),

@@ -5,11 +5,11 @@ use chrono::{DateTime, Utc};
 /// Longest tweet id accepted, in characters; X's own ids have 19 digits.
 pub const TWEET_ID_CHARS_MAX: usize = 128;
 
-/// What makes a tweet the same tweet wherever and however often it arrives.
+/// The identity of a tweet: a tweet has the same id wherever and however often it arrives.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TweetId(String);
 
-/// Why a value is no tweet.
+/// Why a value is not a valid tweet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvalidTweet {
     /// The id is empty.
@@ -48,7 +48,7 @@ impl TweetId {
         Ok(Self(id))
     }
 
-    /// The id as it came.
+    /// The id as received.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -60,23 +60,23 @@ impl fmt::Display for TweetId {
     }
 }
 
-/// How far a tweet goes, as far as the stream tells.
+/// The author of a tweet and how many people it may reach, as far as the stream provides it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reach {
-    /// Who wrote it: the user's name, or the id where the stream gives no name.
+    /// The author: the user name, or the user's id if the stream has no name.
     pub author: Option<String>,
-    /// How many follow its author.
+    /// Number of the author's followers.
     pub followers: Option<u64>,
-    /// How often it was retweeted when it was sent; a retweet has its original's number.
+    /// Number of retweets when the stream sent it; a retweet has the number of its original.
     pub retweets: Option<u64>,
-    /// The tweet it is a retweet of.
+    /// Id of the tweet that it retweets, if any.
     pub retweet_of: Option<TweetId>,
 }
 
-/// A tweet, whatever wire format it came in.
+/// A tweet, independent of its wire format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tweet {
-    /// Identity; a second tweet under the same id is a duplicate.
+    /// Identity; a second tweet with the same id is a duplicate.
     pub id: TweetId,
     /// The text as written, never empty.
     pub text: String,
@@ -84,14 +84,13 @@ pub struct Tweet {
     pub created_at: DateTime<Utc>,
     /// Tags of the stream rules that matched it, if the stream sends them.
     pub rule_tags: Vec<String>,
-    /// How far it goes.
+    /// Its author and reach.
     pub reach: Reach,
 }
 
 impl Tweet {
-    /// A tweet with a text that has something in it. NUL characters, which Postgres
-    /// cannot store in text, become U+FFFD. Nothing is known of its reach; see
-    /// [`Tweet::with_reach`].
+    /// A tweet with a non-empty text and unknown reach; see [`Tweet::with_reach`]. NUL
+    /// characters, which Postgres cannot store in text, become U+FFFD.
     pub fn new(
         id: TweetId,
         text: impl Into<String>,
@@ -108,7 +107,7 @@ impl Tweet {
         Ok(Self { id, text, created_at, rule_tags, reach: Reach::default() })
     }
 
-    /// The same tweet with what is known of its reach.
+    /// The same tweet with this reach.
     pub fn with_reach(self, reach: Reach) -> Self {
         Self { reach, ..self }
     }

@@ -1,19 +1,19 @@
-//! From a text to words, by named rules.
+//! Turns a text into words, by the rules of a named preset.
 //!
-//! **Invariant.** A [`Preset`] never changes after a model has shipped with it: other rules
-//! get another name. Deliberately absent: the rules themselves; each preset has a module.
+//! **Invariant.** A [`Preset`] never changes after a model has shipped with it: new rules get a
+//! new name. Deliberately absent: the rules themselves; each preset has a module.
 
 use std::sync::Arc;
 
 use super::{Lexicon, SourceText, study, tweet};
 
-/// Rules that turn a text into words, by their name in manifests.
+/// Rules that turn a text into words. Manifests contain their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
-    /// For tweets. Lower case; `@someone`, links and numbers become `<user>`, `<url>`,
+    /// Rules for tweets. Lower case; `@someone`, links and numbers become `<user>`, `<url>`,
     /// `<number>`; a hashtag becomes its words (`#FlyAway` gives "fly away"); a letter
-    /// repeats twice at most, and `<long>` follows if it repeated more often; emoticons and
-    /// common emoji become the word for them (":(" gives "sad"), any other emoji is a
+    /// that occurs more than twice in a row is cut to two, and `<long>` follows the word; emoticons and
+    /// common emoji become a word (":(" gives "sad"), any other emoji is a
     /// word itself; of punctuation only `!`, `!!`, `?`, `??` and `...` stay; "don't"
     /// stays one word.
     Tweet,
@@ -30,7 +30,7 @@ pub enum Preset {
     /// | lemmas | WordNet's, each word read as a noun: "cats" becomes "cat" |
     /// | dictionary | a word that is not in NLTK's `words` is removed: names, "lol", "loved" |
     ///
-    /// A model with these rules carries the word lists as they were in training.
+    /// A model with these rules contains the word lists of its training.
     Study,
 }
 
@@ -73,17 +73,17 @@ enum Rules {
 }
 
 impl Analyzer {
-    /// By the rules of [`Preset::Tweet`].
+    /// An analyzer with the rules of [`Preset::Tweet`].
     pub fn tweet() -> Self {
         Self { rules: Rules::Tweet }
     }
 
-    /// By the rules of [`Preset::Study`].
+    /// An analyzer with the rules of [`Preset::Study`].
     pub fn study(lexicon: Arc<Lexicon>) -> Self {
         Self { rules: Rules::Study(lexicon) }
     }
 
-    /// The preset of these rules.
+    /// The preset.
     pub fn preset(&self) -> Preset {
         match self.rules {
             Rules::Tweet => Preset::Tweet,
@@ -105,7 +105,7 @@ impl Analyzer {
         self.words_of(&SourceText::new(text), words_max)
     }
 
-    /// [`Analyzer::words`], for a text whose canonical form others need too.
+    /// As [`Analyzer::words`], for a text that shares its canonical form.
     pub fn words_of(&self, text: &SourceText<'_>, words_max: usize) -> Vec<String> {
         match &self.rules {
             Rules::Tweet => tweet::words(text, words_max),

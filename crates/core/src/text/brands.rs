@@ -1,7 +1,7 @@
-//! Which brands a tweet is about.
+//! Finds the brands that a tweet is about.
 //!
-//! **Invariant.** A term matches only as a whole: if its ends are letters, no letter, digit
-//! or underscore touches them. Case, HTML entities, Unicode composition and the width of
+//! **Invariant.** A term matches only as a whole: next to an end that is a letter, there is no
+//! letter, digit or underscore. Case, HTML entities, Unicode composition and the width of
 //! white space never matter. Links are not read, because a word in an address says little
 //! about the tweet. Deliberately absent: stemming ("deltas" is not "delta") and
 //! misspellings; list them as terms.
@@ -33,8 +33,8 @@ pub struct BrandRule {
 #[error("the brands' terms are too many or too long: {0}")]
 pub struct BrandError(#[from] aho_corasick::BuildError);
 
-/// All brands' terms in one Aho-Corasick automaton: the time for a text does not grow
-/// with their number.
+/// All brands' terms in one Aho-Corasick automaton, so the time for a text does not depend on
+/// the number of terms.
 #[derive(Debug, Clone)]
 pub struct BrandMatcher {
     brands: Vec<BrandRule>,
@@ -77,7 +77,7 @@ impl BrandMatcher {
         self.matches_in(&SourceText::new(text), rule_tags)
     }
 
-    /// [`BrandMatcher::matches`], for a text whose canonical form others need too.
+    /// As [`BrandMatcher::matches`], for a text that shares its canonical form.
     pub fn matches_in(&self, text: &SourceText<'_>, rule_tags: &[String]) -> Vec<String> {
         let mut found = BTreeSet::new();
         for brand in &self.brands {
@@ -132,12 +132,12 @@ fn without_links(text: &str) -> String {
     out
 }
 
-/// Whether no letter, digit or underscore touches the ends of `text[start..end]`.
+/// Whether there is no letter, digit or underscore next to `text[start..end]`.
 fn stands_alone(text: &str, start: usize, end: usize) -> bool {
     let term = &text[start..end];
     let (first, last) = (term.chars().next(), term.chars().next_back());
     let (before, after) = (text[..start].chars().next_back(), text[end..].chars().next());
-    // A sign is part of its word: "x@united" is no handle.
+    // A sign belongs to the word before it: "x@united" is not a handle.
     let opens = first.is_some_and(|c| is_word(c) || c == '@' || c == '#');
     let closes = last.is_some_and(is_word);
     let touched = (opens && before.is_some_and(is_word)) || (closes && after.is_some_and(is_word));

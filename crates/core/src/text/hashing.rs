@@ -1,11 +1,11 @@
-//! Words to numbers without a table: the hashing trick (Weinberger et al. 2009).
+//! Turns words into numbers without a vocabulary: the hashing trick (Weinberger et al. 2009).
 //!
 //! **Invariant.** The hash function is part of shipped artifacts: FNV-1a, 64 bits, over the
-//! UTF-8 bytes, finished by murmur3's `fmix64` so that every bit matters. Changing either
+//! UTF-8 bytes, followed by murmur3's `fmix64` so that every bit matters. Changing either
 //! breaks every hashed model. Deliberately absent: signed hashing; with 2^20 buckets and
 //! tweets of a dozen words collisions are rare enough.
 
-/// Joins the two words of a bigram; no word contains it.
+/// Separator of the two words of a bigram; no word contains it.
 const JOIN: u8 = b' ';
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo; test vectors below).
@@ -32,7 +32,7 @@ pub fn unit_interval(seed: u64, key: &str) -> f64 {
     (hash >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Buckets for single words and pairs of neighbours.
+/// Buckets for single words and pairs of adjacent words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buckets {
     bits: u32,
@@ -52,7 +52,7 @@ impl Buckets {
         1 << self.bits
     }
 
-    /// Ids of all words and of all pairs of neighbours, each id once, in ascending
+    /// Ids of all words and of all pairs of adjacent words, each id once, in ascending
     /// order; only [`Buckets::NOTHING`] if there is no word.
     pub fn ids(self, words: &[String]) -> Vec<u32> {
         if words.is_empty() {

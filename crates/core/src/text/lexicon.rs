@@ -160,7 +160,7 @@ impl Lexicon {
         found.unwrap_or(word)
     }
 
-    /// Those of `forms` that are nouns.
+    /// The nouns among `forms`.
     fn known(
         &self,
         forms: impl IntoIterator<Item = impl AsRef<str>>,
@@ -284,9 +284,9 @@ pub(super) mod tests {
         check("-ses", "glasses", "glass");
         check("-ies, where -s goes before", "lies", "lie");
         check("-ies", "babies", "baby");
-        check("once more", "catss", "cat");
-        check("and once more", "yesss", "yes");
-        check("to nothing", "ssss", "ssss");
+        check("rules applied twice", "catss", "cat");
+        check("rules applied twice, to a word in -s", "yesss", "yes");
+        check("no noun found", "ssss", "ssss");
         check("empty", "", "");
     }
 
@@ -308,7 +308,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn bad_files_say_what_is_wrong() {
+    fn invalid_files_give_a_reason() {
         let text = small().to_text();
         let check = |name: &str, text: &str, expected: &str| {
             let found = Lexicon::parse(text).map_err(|error| error.to_string());
@@ -328,7 +328,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn bad_sources_say_what_is_wrong() {
+    fn invalid_sources_give_a_reason() {
         let sound = LexiconSources {
             stop_words: "the",
             dictionary: "cat",

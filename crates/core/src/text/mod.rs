@@ -1,8 +1,8 @@
-//! Pure text work: canonical form, words, vocabulary, feature hashing, brand matching.
+//! Text processing: canonical form, words, vocabulary, feature hashing, brand matching.
 //!
 //! **Invariant.** Everything here is a pure function of its arguments, and training and
 //! serving call the same functions: a model's manifest names its [`Preset`], so a text
-//! gets the same ids in both. Work on one text is bounded by [`TEXT_BYTES_MAX`].
+//! gets the same ids in both. [`TEXT_BYTES_MAX`] bounds the work on one text.
 //! Deliberately absent: models, files, settings. Stop words remove "not", so only the
 //! study's preset uses them.
 
@@ -29,11 +29,11 @@ pub use ngrams::{Ngram, NgramKind, NgramLengths, Ngrams, NgramsError};
 pub use tokens::{Token, TokenKind, tokens};
 pub use vocabulary::{PADDING, UNKNOWN, Vocabulary, VocabularyError};
 
-/// Words are read from this many bytes of a text at most. A tweet has 280 characters,
+/// Largest number of bytes of a text from which words are read. A tweet has 280 characters,
 /// X's longest posts 25,000; words after that many bytes do not change a score.
 pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 
-/// The longest prefix of `text` that has at most `bytes_max` bytes and cuts no character.
+/// The longest prefix of `text` that has at most `bytes_max` bytes and ends between characters.
 pub fn beginning(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
@@ -42,8 +42,8 @@ pub fn beginning(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
-/// A text together with its canonical form, which is computed once, at the first use: the
-/// brand matcher and the encoder of a tweet share it.
+/// A text with its canonical form, which is computed once, at the first use, because the brand
+/// matcher and the encoder both need it.
 #[derive(Debug)]
 pub struct SourceText<'a> {
     raw: &'a str,
@@ -51,7 +51,7 @@ pub struct SourceText<'a> {
 }
 
 impl<'a> SourceText<'a> {
-    /// Computes nothing yet.
+    /// A text whose canonical form is not yet computed.
     pub fn new(raw: &'a str) -> Self {
         Self { raw, canonical: OnceCell::new() }
     }

@@ -1,7 +1,7 @@
-//! From a text to the units a person sees: words, hashtags, mentions, links.
+//! Splits a text into the units that a reader sees: words, hashtags, mentions, links.
 //!
-//! The presets feed models and replace links by a placeholder; here a link stays a link.
-//! Scripts written without spaces show no word boundaries, so each of their characters is a
+//! The presets produce the input of models and replace links by a placeholder; here a link stays
+//! a link. Scripts written without spaces have no visible word boundaries, so each of their characters is a
 //! token; n-grams of those replace words, as in Lucene's `CJKAnalyzer`.
 //!
 //! **Invariant.** Pure, and linear in the length of the text. Reads [`TOKEN_BYTES`] for each
@@ -23,11 +23,11 @@ pub enum TokenKind {
     Word,
     /// One character of a script without spaces: Chinese, Japanese, Thai and the like.
     Character,
-    /// With its `#`, in lower case.
+    /// A hashtag with its `#`, in lower case.
     Hashtag,
-    /// With its `@`, in lower case.
+    /// A mention with its `@`, in lower case.
     Mention,
-    /// Without scheme, `www.`, fragment and tracking parameters; the host in lower case.
+    /// A link without scheme, `www.`, fragment and tracking parameters; the host in lower case.
     Link,
     /// Punctuation, emoji or a line's end: a phrase does not cross it.
     Break,
@@ -38,7 +38,7 @@ pub enum TokenKind {
 pub struct Token {
     /// Its kind.
     pub kind: TokenKind,
-    /// Its normal form; empty for a break.
+    /// Its normalized text; empty for a break.
     pub text: String,
 }
 
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn links_get_a_normal_form() {
+    fn links_are_normalized() {
         let check = |name: &str, text: &str, expected: &str| {
             let found = tokens(text, 100);
             let found = found.iter().find(|token| token.kind == TokenKind::Link);

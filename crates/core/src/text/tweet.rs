@@ -1,4 +1,4 @@
-//! The rules of [`Preset::Tweet`](super::Preset): from a tweet to words that carry sentiment.
+//! The rules of [`Preset::Tweet`](super::Preset), which turn a tweet into words.
 //!
 //! **Invariant.** These rules never change, because models have shipped with them.
 //! Deliberately absent: removal of negations or stop words, and rules for words in capitals;
@@ -6,7 +6,7 @@
 
 use super::{SourceText, is_selector, is_word, link_length};
 
-/// A word keeps this many characters; longer words are noise or an attack.
+/// Largest number of characters of a word; longer words are cut, because they are noise.
 const WORD_CHARS_MAX: usize = 32;
 /// The longest run of one letter: "sooooo" and "sooo" become "soo".
 const REPEATS_MAX: usize = 2;
@@ -217,8 +217,8 @@ fn emoticon(text: &str, fresh: bool) -> Option<(usize, &'static str)> {
     })
 }
 
-/// ":d" in ":day" is no emoticon, nor is ":/" in "://". An end that is a letter or digit
-/// must not touch another, but "thanks:)" ends in an emoticon.
+/// Whether `form` is an emoticon here: ":d" in ":day" and ":/" in "://" are not. An end that
+/// is a letter or digit must not be next to another one, but "thanks:)" has an emoticon.
 fn stands_alone(form: &str, fresh: bool, after: &str) -> bool {
     let lettered = |c: char| c.is_ascii_alphanumeric();
     let next = after.chars().next();
@@ -274,10 +274,10 @@ mod tests {
     fn words_of_tweets() {
         check("plain", "I Love this", "i love this");
         check("negation", "I don't, can’t WON'T", "i don't can't won't");
-        check("quotes fall", "'hello' \"you\"", "hello you");
+        check("quotes are removed", "'hello' \"you\"", "hello you");
         check("handle", "@united you rock", "<user> you rock");
         check("handle with punctuation", "cc:@united, hi", "cc <user> hi");
-        check("mail is no handle", "a@b.com", "a b com");
+        check("an address is not a handle", "a@b.com", "a b com");
         check("link", "see http://t.co/Ab1 now", "see <url> now");
         check("link in capitals", "HTTPS://X.COM", "<url>");
         check("no link", "http w", "http w");
@@ -314,14 +314,14 @@ mod tests {
     #[test]
     fn emoticons() {
         check("smiles", "yay :) :-) =) :]", "yay happy happy happy happy");
-        check("many mouths", "yay :))))", "yay happy");
+        check("repeated mouth", "yay :))))", "yay happy");
         check("laugh", "funny :D xD", "funny haha haha");
         check("no laugh", "xdrive note:day", "xdrive note day");
         check("tears", "lost :'( :-(", "lost crying sad");
         check("shrug", "meh :/ -_-", "meh meh meh");
         check("touching a word", "thanks:) bye<3", "thanks happy bye love");
         check("in brackets", "(no :( )", "no sad");
-        check("no face", "a://b and: (c)", "a b and c");
+        check("not an emoticon", "a://b and: (c)", "a b and c");
     }
 
     #[test]

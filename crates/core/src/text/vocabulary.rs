@@ -164,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn rare_words_stay_out() {
+    fn rare_words_are_left_out() {
         let texts = [words("a a b")];
         let built = Vocabulary::build(texts.iter().map(Vec::as_slice), 100, 2);
         assert_eq!(built.len(), 3);
     }
 
     #[test]
-    fn bad_files_name_the_line() {
+    fn errors_of_invalid_files_have_the_line() {
         let check = |name, text, line| {
             let found = match Vocabulary::parse(text) {
                 Err(VocabularyError::Reserved) => 1,

@@ -34,7 +34,7 @@ fn run(counts: &[(Minute, Counts)], from: i64, to: i64) -> Backtest {
 }
 
 #[test]
-fn finds_what_rises_and_accounts_for_every_minute() {
+fn finds_rises_and_counts_every_minute() {
     let check = |name: &str, high: &[(i64, i64)], from: i64, opened: &[usize]| {
         let risen = |minute| high.iter().any(|(a, b)| (*a..*b).contains(&minute));
         let counts = counts(6, risen, |_| false);
@@ -56,18 +56,18 @@ fn finds_what_rises_and_accounts_for_every_minute() {
     };
     check("calm", &[], 0, &[]);
     let twice = [(3 * DAY, 3 * DAY + 90), (5 * DAY, 5 * DAY + 60)];
-    check("twice", &twice, 0, &[0, 1]);
-    check("from in between", &twice, 4 * DAY, &[1]);
-    check("opened before", &twice, 3 * DAY + 60, &[1]);
+    check("two rises", &twice, 0, &[0, 1]);
+    check("starts between the rises", &twice, 4 * DAY, &[1]);
+    check("starts within a rise", &twice, 3 * DAY + 60, &[1]);
     check("before there is a baseline", &[(30, 60)], 0, &[]);
 }
 
 #[test]
-fn an_alert_tells_how_it_opened_and_how_bad_it_was() {
+fn an_alert_has_its_opening_and_its_worst_evidence() {
     let start = 3 * DAY;
     let found = run(&counts(4, |m| (start..start + 120).contains(&m), |_| false), 0, 4 * DAY - 1);
     let [alert] = found.alerts[..] else { panic!("{:?}", found.alerts) };
-    let (resolved, why) = alert.resolved.expect("it is over");
+    let (resolved, why) = alert.resolved.expect("the alert resolved");
     assert_eq!(why, ResolveReason::Calm);
     assert!((start..start + 20).contains(&alert.opened.0), "{alert:?}");
     assert!((start + 120..start + 180).contains(&resolved.0), "{alert:?}");
@@ -75,14 +75,14 @@ fn an_alert_tells_how_it_opened_and_how_bad_it_was() {
     assert!(share(alert.worst) >= share(alert.opening), "{alert:?}");
     assert!(alert.worst_at >= alert.opened && alert.worst_at < resolved, "{alert:?}");
     assert_eq!(found.minutes_open as i64, resolved.0 - alert.opened.0 + 1);
-    // The last hour of the incident is measured against what was expected before it.
+    // During the incident, the expected share is the one from before it.
     let within = found.hours.iter().find(|hour| hour.start == Minute(start + 60)).unwrap();
     let (expected, band) = within.expected.unwrap();
     assert!((expected - 0.2).abs() < 0.02 && band.high < 0.4, "{within:?}");
 }
 
 #[test]
-fn what_stays_is_the_new_normal_and_what_goes_on_is_open() {
+fn a_lasting_rise_becomes_the_new_normal_and_a_recent_one_stays_open() {
     let found = run(&counts(6, |m| m >= 3 * DAY, |_| false), 0, 6 * DAY - 1);
     let [alert] = found.alerts[..] else { panic!("{:?}", found.alerts) };
     assert!(matches!(alert.resolved, Some((_, ResolveReason::NewNormal))), "{alert:?}");
@@ -92,7 +92,7 @@ fn what_stays_is_the_new_normal_and_what_goes_on_is_open() {
 }
 
 #[test]
-fn a_gap_is_no_alert_and_nothing_is_nothing() {
+fn a_gap_and_empty_counts_raise_no_alert() {
     let away = |minute| (3 * DAY..3 * DAY + 600).contains(&minute);
     let found = run(&counts(5, |_| false, away), 0, 5 * DAY - 1);
     assert_eq!(found.alerts, []);
@@ -102,7 +102,7 @@ fn a_gap_is_no_alert_and_nothing_is_nothing() {
 }
 
 #[test]
-fn surges_are_among_the_alerts_where_they_are_asked_for() {
+fn finds_surges_only_with_a_volume_policy() {
     let more = |minute: i64| if (4 * DAY..4 * DAY + 120).contains(&minute) { 10 } else { 1 };
     let counts: Vec<_> = (0..5 * DAY)
         .map(|m| (Minute(m), Counts { total: 10 * more(m), negative: 2 * more(m) }))

@@ -1,33 +1,33 @@
-//! Which tweets are the same tweet again.
+//! Groups near-duplicate tweets.
 //!
-//! A tweet joins the first group it fits: that of the tweet it is a retweet of; that of
-//! the same words in the same order, mentions, links, case and a leading "RT" aside; that
-//! whose first tweet is alike, by the Jaccard index of the sets of three words in a row.
-//! Which first tweets to compare with says MinHash with banding (Broder, "On the resemblance
+//! A tweet joins the first group that matches: the group of the tweet that it retweets; the group
+//! with the same words in the same order, without mentions, links, case and a leading "RT"; the
+//! group whose first tweet is similar, by the Jaccard index of the sets of three consecutive
+//! words. MinHash with banding selects the first tweets to compare with (Broder, "On the resemblance
 //! and containment of documents", SEQUENCES 1997; Leskovec, Rajaraman, Ullman, "Mining of
 //! Massive Datasets", section 3.4).
 //!
-//! **Invariant.** A tweet is compared with at most `BANDS * BAND_GROUPS_MAX` others, and
-//! only with the first of a group, so that groups do not drift from tweet to tweet.
+//! **Invariant.** A tweet is compared with at most `BANDS * BAND_GROUPS_MAX` others, and only
+//! with the first tweet of a group, so that a group does not drift away from its first tweet.
 
 use rustc_hash::FxHashMap;
 
 use super::TweetView;
 use crate::text::{Token, TokenKind, fnv1a_64};
 
-/// Least Jaccard index of two texts that count as one.
-const ALIKE_MIN: f64 = 0.6;
-/// Words in a row that are compared.
+/// Smallest Jaccard index of two near-duplicates.
+const JACCARD_MIN: f64 = 0.6;
+/// Number of consecutive words in a shingle.
 const SHINGLE_WORDS: usize = 3;
-/// Bands of the signature, and rows of each: two texts of index 0.6 share a band with
-/// probability `1 - (1 - 0.6^3)^20` = 0.99, two of 0.2 with 0.15.
+/// Number of bands of the signature, and of rows of each band. Two texts with index 0.6 share a
+/// band with probability `1 - (1 - 0.6^3)^20` = 0.99, two texts with index 0.2 with 0.15.
 const BANDS: usize = 20;
 const BAND_ROWS: usize = 3;
-/// Groups remembered under one band.
+/// Largest number of groups stored for one band.
 const BAND_GROUPS_MAX: usize = 4;
 
-/// Groups of positions in `tweets`, which are in order of time; groups and their positions
-/// ascend.
+/// Groups of positions in `tweets`, which are in order of time. The groups and the positions in
+/// them are in ascending order.
 pub(super) fn groups(tweets: &[&TweetView<'_>], tokens: &[Vec<Token>]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut originals: FxHashMap<&str, usize> = FxHashMap::default();
@@ -37,7 +37,7 @@ pub(super) fn groups(tweets: &[&TweetView<'_>], tokens: &[Vec<Token>]) -> Vec<Ve
     for (position, (tweet, tokens)) in tweets.iter().zip(tokens).enumerate() {
         let original = tweet.retweet_of.unwrap_or(tweet.id);
         let words = words(tokens);
-        // A text of links or emoji alone is its own key.
+        // A text without words, only links or emoji, is compared as a whole.
         let key = if words.is_empty() {
             fnv1a_64(tweet.text.as_bytes())
         } else {
@@ -51,7 +51,7 @@ pub(super) fn groups(tweets: &[&TweetView<'_>], tokens: &[Vec<Token>]) -> Vec<Ve
                 signature.iter().filter_map(|band| bands.get(band)).flatten().copied().collect();
             near.sort_unstable();
             near.dedup();
-            near.into_iter().find(|group| jaccard(&shingles, &firsts[*group]) >= ALIKE_MIN)
+            near.into_iter().find(|group| jaccard(&shingles, &firsts[*group]) >= JACCARD_MIN)
         });
         let group = group.unwrap_or_else(|| {
             for band in signature {
@@ -84,8 +84,8 @@ fn words(tokens: &[Token]) -> Vec<&str> {
         .collect()
 }
 
-/// Hashes of three words in a row, ascending, each once; none for shorter texts, which must
-/// match whole.
+/// Hashes of three consecutive words, ascending, each once. A shorter text has none, because it
+/// must match as a whole.
 fn shingles(words: &[&str]) -> Vec<u64> {
     let mut shingles: Vec<u64> =
         words.windows(SHINGLE_WORDS).map(|words| fnv1a_64(words.join(" ").as_bytes())).collect();
@@ -113,7 +113,7 @@ fn signature(shingles: &[u64]) -> Vec<(usize, u64)> {
         .collect()
 }
 
-/// One step of SplitMix64: every bit of the input touches every bit of the output.
+/// One step of SplitMix64: every bit of the input affects every bit of the output.
 fn spread(value: u64) -> u64 {
     let mut mixed = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -121,7 +121,7 @@ fn spread(value: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Of two ascending lists.
+/// The Jaccard index of two ascending lists.
 fn jaccard(a: &[u64], b: &[u64]) -> f64 {
     let (mut at_a, mut at_b, mut shared) = (0, 0, 0);
     while at_a < a.len() && at_b < b.len() {

@@ -1,20 +1,21 @@
-//! What an incident is about: the terms that mark its negative tweets off, example tweets,
-//! and how much of it is one tweet repeated.
+//! The drivers of an incident: the terms that are typical of its negative tweets, example
+//! tweets, and how much of the incident is one repeated tweet.
 //!
-//! Near-duplicates are grouped first ([`duplicates`]): a retweet, a text that differs only
-//! in links, mentions and case, a text with few words changed. A group counts once towards
-//! a term, on either side, so that neither a bot nor a tweet that went round makes a driver
-//! by itself; [`Drivers::one_tweet`] tells of that instead.
+//! Near-duplicates are grouped first ([`duplicates`]): a retweet, a text that differs only in
+//! links, mentions and case, a text with a few words changed. Each group counts once for a term,
+//! in the incident and in the baseline, so that a bot or a viral tweet alone does not become a
+//! driver. [`Drivers::one_tweet`] reports such a tweet instead.
 //!
 //! A term's weight is the weighted log-odds ratio with an informative Dirichlet prior
-//! ([`terms`]), from the incident's negative tweets to the baseline's negative ones, with all
-//! tweets as prior: words of complaint in general are no news, and where the baseline has
-//! few negative tweets the others stand in for them.
+//! ([`terms`]), between the negative tweets of the incident and those of the baseline. The prior
+//! comes from all tweets: general words of complaint get no weight, and if the baseline has few
+//! negative tweets, its other tweets replace them.
 //!
-//! **Invariant.** Pure, and the order in which tweets come does not matter. Work is linear
-//! in the number of tweets, of which at most [`DriverLimits::tweets_max`] a side are read.
-//! Deliberately absent: sampling, which is the caller's; other languages' stop words (a
-//! word that is as common before as during the incident weighs nothing anyway); emoji.
+//! **Invariant.** Pure; the order of the input tweets does not matter. The work is linear in the
+//! number of tweets, of which at most [`DriverLimits::tweets_max`] of the incident and as many of
+//! the baseline are read. Deliberately absent: sampling, which is up to the caller; stop words of
+//! other languages (a word that is equally common before and during the incident has no weight
+//! anyway); emoji.
 
 mod duplicates;
 mod stop_words;
@@ -27,17 +28,17 @@ use chrono::{DateTime, Utc};
 use crate::text::{Token, decode_entities, tokens};
 use terms::Counted;
 
-/// Tokens read of a tweet; one of 280 characters has fewer than 100.
+/// Number of tokens read per tweet; a tweet of 280 characters has fewer than 100.
 const TOKENS_MAX: usize = 120;
 
-/// A stored tweet, as far as drivers look at it.
+/// The fields of a stored tweet that drivers use.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TweetView<'a> {
-    /// Its id.
+    /// The tweet's id.
     pub id: &'a str,
     /// When it was written.
     pub created_at: DateTime<Utc>,
-    /// As written.
+    /// Text as written.
     pub text: &'a str,
     /// Probability that it is negative, in 0..=1.
     pub negative: f32,
@@ -45,17 +46,17 @@ pub struct TweetView<'a> {
     pub is_negative: bool,
     /// Who wrote it, if known.
     pub author: Option<&'a str>,
-    /// How many follow its author, if known.
+    /// Number of its author's followers, if known.
     pub followers: Option<u64>,
-    /// How often it was retweeted when the stream sent it, if known.
+    /// Number of its retweets when the stream sent it, if known.
     pub retweets: Option<u64>,
-    /// The tweet it is a retweet of.
+    /// Id of the tweet that it retweets, if any.
     pub retweet_of: Option<&'a str>,
 }
 
 impl TweetView<'_> {
-    /// A lower bound of how many had it before them: the author's followers, and one a
-    /// retweet. `None` where the stream says neither.
+    /// A lower bound of how many people could see it: the author's followers plus its retweets.
+    /// `None` if both are unknown.
     fn reach(&self) -> Option<u64> {
         match (self.followers, self.retweets) {
             (None, None) => None,
@@ -66,45 +67,45 @@ impl TweetView<'_> {
     }
 }
 
-/// Bounds of what is read and told.
+/// Limits of the input and of the result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DriverLimits {
-    /// Tweets read a side; the latest, where there are more.
+    /// Largest number of tweets read of the incident, and of the baseline; the latest ones.
     pub tweets_max: usize,
-    /// Terms told.
+    /// Largest number of terms in the result.
     pub terms_max: usize,
-    /// Examples told.
+    /// Largest number of examples in the result.
     pub examples_max: usize,
-    /// Fewest distinct negative tweets of the incident that hold a term.
+    /// Smallest number of the incident's distinct negative tweets that contain a term.
     pub tweets_min: u32,
-    /// Least weight of a term, in standard errors.
+    /// Smallest weight of a term, in standard errors.
     pub z_min: f64,
 }
 
 impl Default for DriverLimits {
     fn default() -> Self {
-        // 1.64: chance gets there with one term in twenty, looking at one side.
+        // 1.64: by chance one term in twenty exceeds it (one-sided).
         Self { tweets_max: 5000, terms_max: 10, examples_max: 5, tweets_min: 3, z_min: 1.64 }
     }
 }
 
-/// What a term is.
+/// The kind of a term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TermKind {
     /// A single word.
     Word,
     /// Two or three words in a row, or up to four characters of a script without spaces.
     Phrase,
-    /// With its `#`.
+    /// A hashtag, with its `#`.
     Hashtag,
-    /// With its `@`.
+    /// A mention, with its `@`.
     Mention,
-    /// Without scheme and tracking parameters.
+    /// A link without scheme and tracking parameters.
     Link,
 }
 
 impl TermKind {
-    /// The word for it in mails and JSON.
+    /// The kind's name in mails and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Word => "word",
@@ -116,25 +117,25 @@ impl TermKind {
     }
 }
 
-/// A term that marks the incident off.
+/// A term that is typical of the incident.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Term {
-    /// In normal form: lower case (but for a link's path), single blanks.
+    /// Normalized text: lower case (except a link's path), single spaces.
     pub text: String,
-    /// What it is.
+    /// The kind of term.
     pub kind: TermKind,
-    /// Distinct negative tweets of the incident that hold it.
+    /// Number of the incident's distinct negative tweets that contain it.
     pub incident: u32,
-    /// Distinct negative tweets of the baseline that hold it.
+    /// Number of the baseline's distinct negative tweets that contain it.
     pub baseline: u32,
     /// Log-odds ratio in standard errors.
     pub z: f64,
 }
 
-/// A tweet that stands for itself and its near-duplicates.
+/// A tweet that represents a group of near-duplicates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Example {
-    /// Id of the one of most reach.
+    /// Id of the group's tweet with the most reach.
     pub id: String,
     /// Its text.
     pub text: String,
@@ -144,54 +145,56 @@ pub struct Example {
     pub negative: f32,
     /// Who wrote it, if known.
     pub author: Option<String>,
-    /// How many follow its author, if known.
+    /// Number of its author's followers, if known.
     pub followers: Option<u64>,
-    /// The highest number of retweets that any of the group claims.
+    /// The largest number of retweets of any tweet in the group, if known.
     pub retweets: Option<u64>,
-    /// Negative tweets in the group, this one included.
+    /// Number of negative tweets in the group, including this one.
     pub tweets: u32,
-    /// The group's reach: followers of its authors, each author once, and `retweets`. `None`
-    /// where the stream says neither.
+    /// The group's reach: the followers of its authors, each author once, plus `retweets`. `None`
+    /// if both are unknown.
     pub reach: Option<u64>,
-    /// How much it is like the others, in 0..=1: of the summed `z` of the heaviest
-    /// [`DriverLimits::terms_max`] terms, told or not, the share of those that it holds.
+    /// How typical it is, in 0..=1: the summed `z` of the terms that it contains, divided by the
+    /// summed `z` of the heaviest [`DriverLimits::terms_max`] terms, even those below
+    /// [`DriverLimits::z_min`].
     pub typicality: f64,
 }
 
-/// One tweet, repeated.
+/// A repeated tweet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OneTweet {
-    /// Share of the incident's negative tweets that it and its near-duplicates make up.
+    /// Share of it and its near-duplicates in the incident's negative tweets.
     pub share: f64,
     /// The tweet.
     pub example: Example,
 }
 
-/// What an incident is about.
+/// The drivers of an incident.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Drivers {
-    /// Negative tweets of the incident that were read.
+    /// Number of the incident's negative tweets that were read.
     pub incident_tweets: u32,
-    /// Of these, distinct ones; terms are counted among them.
+    /// Number of distinct tweets among them; terms are counted in these.
     pub incident_distinct: u32,
-    /// Distinct negative tweets of the baseline.
+    /// Number of the baseline's distinct negative tweets.
     pub baseline_distinct: u32,
-    /// Followers of those who wrote the incident's negative tweets, each author once; `None`
-    /// where the stream does not tell.
+    /// Followers of the authors of the incident's negative tweets, each author once; `None` if
+    /// unknown.
     pub followers: Option<u64>,
-    /// Heaviest first. Empty where nothing stands out.
+    /// The terms, heaviest first; empty if no term is typical of the incident.
     pub terms: Vec<Term>,
-    /// The tweets to show, most telling first.
+    /// The example tweets, best first.
     pub examples: Vec<Example>,
-    /// The most repeated tweet, if any came twice.
+    /// The most repeated tweet, if any tweet is repeated.
     pub one_tweet: Option<OneTweet>,
 }
 
-/// A side's tweets in order of time, their tokens, and the groups of near-duplicates.
+/// The tweets of the incident or of the baseline in order of time, their tokens, and the groups
+/// of near-duplicates.
 struct Side<'a> {
     tweets: Vec<&'a TweetView<'a>>,
     tokens: Vec<Vec<Token>>,
-    /// Positions in the above, earliest first.
+    /// Positions in `tweets`, earliest first.
     groups: Vec<Vec<usize>>,
 }
 
@@ -205,7 +208,7 @@ impl<'a> Side<'a> {
         Self { tweets, tokens, groups }
     }
 
-    /// The tokens of each group's first tweet, and whether any of its tweets is negative.
+    /// The tokens of each group's first tweet, and whether any tweet of the group is negative.
     fn distinct(&self) -> Vec<Counted<'_>> {
         let is_negative = |position: &usize| self.tweets[*position].is_negative;
         let counted = |group: &Vec<usize>| Counted {
@@ -215,8 +218,8 @@ impl<'a> Side<'a> {
         self.groups.iter().map(counted).collect()
     }
 
-    /// Followers of the authors of these tweets, each author once; a tweet whose author is
-    /// not told has one of its own.
+    /// Followers of the authors of these tweets, each author once. Tweets with an unknown author
+    /// count as written by different authors.
     fn followers(&self, positions: &[usize]) -> Option<u64> {
         let mut followers: Vec<_> = positions
             .iter()
@@ -228,12 +231,12 @@ impl<'a> Side<'a> {
         followers.into_iter().map(|(_, followers)| followers).reduce(u64::saturating_add)
     }
 
-    /// The tweet of most reach in a group; of equals the first.
+    /// The tweet with the most reach in a group; the first one of several with equal reach.
     fn example(&self, group: &[usize], typicality: f64) -> Example {
         let tweets = || group.iter().map(|position| self.tweets[*position]);
         let shown = tweets()
             .max_by_key(|tweet| (tweet.reach(), Reverse((tweet.created_at, tweet.id))))
-            .expect("a group has a tweet");
+            .expect("a group has at least one tweet");
         let retweets = tweets().filter_map(|tweet| tweet.retweets).max();
         let reach = self.followers(group).into_iter().chain(retweets).reduce(u64::saturating_add);
         Example {
@@ -251,9 +254,9 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Finds what marks the negative tweets of `incident` off against `baseline`, the brand's
-/// tweets before it, negative or not. `own` are the brand's own names, handles and hashtags,
-/// with or without their signs; none of them is told as a term.
+/// Finds the drivers of `incident`: how its negative tweets differ from `baseline`, the brand's
+/// earlier tweets, negative or not. `own` are the brand's names, handles and hashtags, with or
+/// without `@` and `#`; they are never reported as terms.
 pub fn drivers(
     incident: &[TweetView<'_>],
     baseline: &[TweetView<'_>],
@@ -263,18 +266,18 @@ pub fn drivers(
     let incident = Side::new(incident.iter().filter(|t| t.is_negative), limits.tweets_max);
     let baseline = Side::new(baseline.iter(), limits.tweets_max);
     let (distinct, before) = (incident.distinct(), baseline.distinct());
-    let found = terms::telling(&distinct, &before, own, limits);
+    let found = terms::distinctive(&distinct, &before, own, limits);
 
     let sum: f64 = found.iter().map(|found| found.term.z).sum();
-    let mut held_by: Vec<Vec<usize>> = vec![Vec::new(); distinct.len()];
+    let mut terms_of: Vec<Vec<usize>> = vec![Vec::new(); distinct.len()];
     for (term, found) in found.iter().enumerate() {
-        found.tweets.iter().for_each(|tweet| held_by[*tweet as usize].push(term));
+        found.tweets.iter().for_each(|tweet| terms_of[*tweet as usize].push(term));
     }
     let weigh = |terms: &[usize]| terms.iter().map(|term| found[*term].term.z).sum::<f64>();
     let examples: Vec<Example> = incident
         .groups
         .iter()
-        .zip(&held_by)
+        .zip(&terms_of)
         .map(|(group, terms)| {
             incident.example(group, if sum > 0.0 { weigh(terms) / sum } else { 0.0 })
         })
@@ -292,7 +295,7 @@ pub fn drivers(
         incident_distinct: distinct.len() as u32,
         baseline_distinct: before.iter().filter(|counted| counted.is_negative).count() as u32,
         followers: incident.followers(&(0..incident.tweets.len()).collect::<Vec<_>>()),
-        examples: telling_examples(&examples, &held_by, &found, limits.examples_max),
+        examples: choose_examples(&examples, &terms_of, &found, limits.examples_max),
         terms: found
             .into_iter()
             .map(|found| found.term)
@@ -302,24 +305,24 @@ pub fn drivers(
     }
 }
 
-/// Chooses examples one after the other by typicality plus reach, each on a scale of 0..1:
-/// the `z` of a tweet's terms over the highest there is, and the logarithm of reach plus
-/// tweets over the highest there is (a thousand at least). A term that an example chosen before holds counts half,
-/// so that the examples do not all say the same.
-fn telling_examples(
+/// Chooses the examples one by one, by the sum of typicality and spread, both in 0..1.
+/// Typicality is the summed `z` of a tweet's terms, divided by the largest such sum. Spread is the
+/// logarithm of reach plus tweets, divided by its largest value (at least `ln 1000`). The weight
+/// of a term is halved for each chosen example that contains it, so that examples differ.
+fn choose_examples(
     examples: &[Example],
-    held_by: &[Vec<usize>],
+    terms_of: &[Vec<usize>],
     found: &[terms::Found],
     examples_max: usize,
 ) -> Vec<Example> {
     let mut weights: Vec<f64> = found.iter().map(|found| found.term.z).collect();
-    let weigh = |weights: &[f64], at: usize| held_by[at].iter().map(|t| weights[*t]).sum::<f64>();
+    let weigh = |weights: &[f64], at: usize| terms_of[at].iter().map(|t| weights[*t]).sum::<f64>();
     let spread = |example: &Example| {
         (example.reach.unwrap_or(0).saturating_add(u64::from(example.tweets)) as f64).ln()
     };
-    let highest = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::MIN_POSITIVE, f64::max);
-    let typicality_max = highest(&mut (0..examples.len()).map(|at| weigh(&weights, at)));
-    let spread_max = highest(&mut examples.iter().map(spread)).max(1000_f64.ln());
+    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::MIN_POSITIVE, f64::max);
+    let typicality_max = largest(&mut (0..examples.len()).map(|at| weigh(&weights, at)));
+    let spread_max = largest(&mut examples.iter().map(spread)).max(1000_f64.ln());
     let mut left: Vec<usize> = (0..examples.len()).collect();
     let mut chosen = Vec::new();
     while chosen.len() < examples_max {
@@ -332,7 +335,7 @@ fn telling_examples(
         };
         let Some(best) = (0..left.len()).max_by(|a, b| order(left[*a], left[*b])) else { break };
         let best = left.swap_remove(best);
-        held_by[best].iter().for_each(|term| weights[*term] /= 2.0);
+        terms_of[best].iter().for_each(|term| weights[*term] /= 2.0);
         chosen.push(examples[best].clone());
     }
     chosen

@@ -1,7 +1,7 @@
-//! English words that say nothing by themselves: function words, and the verbs and adverbs
-//! that any complaint is made of.
+//! English words without meaning of their own: function words, and verbs and adverbs that
+//! are common in any complaint.
 
-/// Function words: no term alone, nor the first or last word of one.
+/// Function words: never a term alone, and never the first or last word of a term.
 const FUNCTION: &str = " a about after again all already also although always am an and another any anyone \
     anything are around as at back be because been before being both but by came can come \
     could did do does doing done down during each even ever every everyone few first for \
@@ -16,22 +16,21 @@ const FUNCTION: &str = " a about after again all already also although always am
     we'd we'll we're we've well were what when where which while who whom why will with \
     would yeah yes yesterday yet you you'd you'll you're you've your yours ";
 
-/// They turn what follows into its opposite: no term alone, nor the last word of one, but a
-/// good first one.
+/// Negations: never a term alone, and never the last word of a term, but possibly the first.
 const NEGATIONS: &str = " ain't aren't can't cannot cant couldn't didn't didnt doesn't doesnt \
     don't dont hadn't hasn't haven't isn't isnt neither never no none nor not nothing shouldn't \
     wasn't weren't without won't wont wouldn't ";
 
 /// Whether `word`, in lower case, is a function word.
 pub(super) fn is_function_word(word: &str) -> bool {
-    listed(FUNCTION, word)
+    contains(FUNCTION, word)
 }
 
 /// Whether `word`, in lower case, negates what follows.
 pub(super) fn is_negation(word: &str) -> bool {
-    listed(NEGATIONS, word)
+    contains(NEGATIONS, word)
 }
 
-fn listed(list: &str, word: &str) -> bool {
+fn contains(list: &str, word: &str) -> bool {
     list.split_ascii_whitespace().any(|listed| listed == word)
 }

@@ -1,9 +1,9 @@
-//! Terms by their log-odds: what is said now that was not said before.
+//! Weights terms by log-odds: which terms are more frequent in the incident than before it.
 //!
 //! Source: Monroe, Colaresi, Quinn, "Fightin' Words: Lexical Feature Selection and
 //! Evaluation for Identifying the Content of Political Conflict", Political Analysis 16
-//! (2008), equations 16 and 22. Counts are of tweets, not of occurrences, so that a tweet
-//! cannot shout a term up.
+//! (2008), equations 16 and 22. A term counts once per tweet, so that a tweet cannot increase
+//! the weight of a term by repeating it.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -13,14 +13,14 @@ use crate::text::{Token, TokenKind};
 
 /// The prior weighs as much as this many tweets.
 const PRIOR_TWEETS: f64 = 50.0;
-/// Two terms that share a word say the same where this share of the one's tweets hold the
-/// other as well.
+/// Two terms that share a word are redundant if this share of the tweets of one also contain the
+/// other.
 const TOGETHER_MIN: f64 = 0.75;
-/// Words in a phrase; characters in one of a script without spaces.
+/// Largest number of words in a phrase, or of characters in a phrase of a script without spaces.
 const PHRASE_WORDS_MAX: usize = 3;
 const PHRASE_CHARACTERS_MAX: usize = 4;
-/// Terms looked at for saying the same, a term told.
-const CANDIDATES_A_TERM: usize = 20;
+/// Number of candidates compared with each other, per term in the result.
+const CANDIDATES_PER_TERM: usize = 20;
 
 /// A distinct tweet.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ pub(super) struct Counted<'a> {
     pub is_negative: bool,
 }
 
-/// A term, and the positions of the incident's tweets that hold it, ascending.
+/// A term, and the positions of the incident's tweets that contain it, ascending.
 #[derive(Debug)]
 pub(super) struct Found {
     pub term: Term,
@@ -37,11 +37,11 @@ pub(super) struct Found {
     key: Key,
 }
 
-/// A term as numbers of its tokens; what is left over is [`NO_TOKEN`].
+/// The numbers of a term's tokens; unused places are [`NO_TOKEN`].
 type Key = [u32; PHRASE_CHARACTERS_MAX];
 const NO_TOKEN: u32 = u32::MAX;
 
-/// In how many distinct tweets a term stands.
+/// How many distinct tweets contain a term.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     incident: u32,
@@ -49,9 +49,9 @@ struct Tally {
     baseline: u32,
 }
 
-/// The terms that mark `incident`, all of it negative, off against `baseline`, however
-/// little: heaviest first, each only where no heavier one says the same.
-pub(super) fn telling(
+/// The terms with a positive weight of `incident`, whose tweets are all negative, compared with
+/// `baseline`; heaviest first, without redundant terms.
+pub(super) fn distinctive(
     incident: &[Counted<'_>],
     baseline: &[Counted<'_>],
     own: &[String],
@@ -86,7 +86,7 @@ pub(super) fn telling(
             .then_with(|| length(&b.key).cmp(&length(&a.key)))
             .then_with(|| a.term.text.cmp(&b.term.text))
     });
-    candidates.truncate(limits.terms_max.saturating_mul(CANDIDATES_A_TERM));
+    candidates.truncate(limits.terms_max.saturating_mul(CANDIDATES_PER_TERM));
     let places: FxHashMap<Key, usize> =
         candidates.iter().enumerate().map(|(place, found)| (found.key, place)).collect();
     for (tweet, keys) in keys.iter().enumerate() {
@@ -97,8 +97,8 @@ pub(super) fn telling(
     without_repetition(candidates, limits.terms_max)
 }
 
-/// Leaves out a word whose tweets nearly all hold one phrase with it, and a term whose
-/// tweets nearly all hold a heavier one that shares a word with it.
+/// Removes a word if most of its tweets contain a phrase with that word, and a term if most of
+/// its tweets contain a heavier term that shares a word with it.
 fn without_repetition(candidates: Vec<Found>, terms_max: usize) -> Vec<Found> {
     let superseded: Vec<bool> = candidates
         .iter()
@@ -110,33 +110,33 @@ fn without_repetition(candidates: Vec<Found>, terms_max: usize) -> Vec<Found> {
             })
         })
         .collect();
-    let mut told: Vec<Found> = Vec::new();
+    let mut kept: Vec<Found> = Vec::new();
     for (found, superseded) in candidates.into_iter().zip(superseded) {
-        let says_the_same = |told: &Found| {
-            share_a_word(&told.key, &found.key)
-                && shared(&told.tweets, &found.tweets) as f64
+        let is_redundant_to = |heavier: &Found| {
+            share_a_word(&heavier.key, &found.key)
+                && shared(&heavier.tweets, &found.tweets) as f64
                     >= TOGETHER_MIN * found.tweets.len() as f64
         };
-        if told.len() < terms_max && !superseded && !told.iter().any(says_the_same) {
-            told.push(found);
+        if kept.len() < terms_max && !superseded && !kept.iter().any(is_redundant_to) {
+            kept.push(found);
         }
     }
-    told
+    kept
 }
 
-/// Log-odds ratio of a term between the incident's and the baseline's negative tweets, over
-/// its standard error. The prior has the term's share in the incident's and all of the
-/// baseline's tweets.
+/// Log-odds ratio of a term between the incident's and the baseline's negative tweets, divided
+/// by its standard error. The prior is the term's share in the tweets of the incident and all
+/// tweets of the baseline.
 fn z(tally: &Tally, incident: usize, negative: usize, baseline: usize) -> f64 {
     let share = f64::from(tally.incident + tally.baseline) / (incident + baseline) as f64;
     let prior = PRIOR_TWEETS * share;
-    // Equation 16, one side of it.
+    // One of the two terms of equation 16.
     let log_odds = |count: u32, tweets: usize| {
         let with = f64::from(count) + prior;
         let without = tweets as f64 + PRIOR_TWEETS - with;
         (with / without).ln()
     };
-    // Equations 20 and 22. A term of every tweet has no odds; it marks nothing off.
+    // Equations 20 and 22. A term that is in every tweet has no odds, and its weight is 0.
     let variance = 1.0 / (f64::from(tally.incident) + prior)
         + 1.0 / (f64::from(tally.baseline_negative) + prior);
     let z = (log_odds(tally.incident, incident) - log_odds(tally.baseline_negative, negative))
@@ -144,28 +144,28 @@ fn z(tally: &Tally, incident: usize, negative: usize, baseline: usize) -> f64 {
     if z.is_finite() { z } else { 0.0 }
 }
 
-/// What a token may be in a term.
+/// How a token can be used in a term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// A term of its own, and any part of a phrase.
+    /// A term alone, or any part of a phrase.
     Content,
-    /// Any part of a phrase, and enough for one.
+    /// Any part of a phrase. A phrase needs no other content.
     Character,
-    /// Any part of a phrase with content: a number or a single letter.
+    /// A number or a single letter: any part of a phrase that also has content.
     Number,
-    /// Not the last of a phrase.
+    /// Not the last part of a phrase.
     Negation,
-    /// Neither the first nor the last of a phrase.
+    /// Neither the first nor the last part of a phrase.
     Function,
-    /// A term of its own, in no phrase.
+    /// A term alone, never in a phrase.
     Single,
-    /// In no term.
+    /// Never in a term.
     Break,
 }
 
-/// Numbers tokens and puts terms together.
+/// Numbers the tokens and builds the terms.
 struct Reader {
-    /// In lower case and without signs.
+    /// The brand's names, in lower case and without `@` and `#`.
     own: FxHashSet<String>,
     numbers: FxHashMap<Token, u32>,
     tokens: Vec<(Token, Role)>,
@@ -173,7 +173,7 @@ struct Reader {
 
 impl Reader {
     fn new(own: &[String]) -> Self {
-        let own = own.iter().map(|name| bare(&name.to_lowercase()).to_owned()).collect();
+        let own = own.iter().map(|name| without_sign(&name.to_lowercase()).to_owned()).collect();
         Self { own, numbers: FxHashMap::default(), tokens: Vec::new() }
     }
 
@@ -189,17 +189,17 @@ impl Reader {
                 Role::Character => PHRASE_CHARACTERS_MAX,
                 Role::Content | Role::Number | Role::Negation => PHRASE_WORDS_MAX,
             };
-            let mut says_something = false;
+            let mut has_content = false;
             for (place, number) in numbers[first..].iter().take(length_max).enumerate() {
                 let role = self.role(*number);
                 if role == Role::Break || (role == Role::Single && place > 0) {
                     break;
                 }
                 key[place] = *number;
-                says_something |= matches!(role, Role::Content | Role::Character | Role::Single);
-                let ends = !matches!(role, Role::Negation | Role::Function);
-                let alone = place > 0 || matches!(role, Role::Content | Role::Single);
-                if says_something && ends && alone {
+                has_content |= matches!(role, Role::Content | Role::Character | Role::Single);
+                let can_end = !matches!(role, Role::Negation | Role::Function);
+                let is_long_enough = place > 0 || matches!(role, Role::Content | Role::Single);
+                if has_content && can_end && is_long_enough {
                     keys.push(key);
                 }
             }
@@ -236,9 +236,9 @@ impl Reader {
         self.tokens[number as usize].1
     }
 
-    /// Whether the brand itself is called so.
+    /// Whether `term` is one of the brand's names.
     fn is_own(&self, term: &str) -> bool {
-        self.own.contains(bare(term))
+        self.own.contains(without_sign(term))
     }
 
     fn found(&self, key: Key, tally: &Tally, z: f64) -> Found {
@@ -266,8 +266,8 @@ impl Reader {
     }
 }
 
-/// A handle, a hashtag or a word without its sign.
-fn bare(name: &str) -> &str {
+/// A handle, hashtag or word without a leading `@` or `#`.
+fn without_sign(name: &str) -> &str {
     name.trim_start_matches(['@', '#'])
 }
 
@@ -275,7 +275,7 @@ fn length(key: &Key) -> usize {
     key.iter().filter(|number| **number != NO_TOKEN).count()
 }
 
-/// Whether `part` stands within the longer `phrase`.
+/// Whether the longer `phrase` contains `part`.
 fn is_within(part: &Key, phrase: &Key) -> bool {
     let (part, phrase) = (&part[..length(part)], &phrase[..length(phrase)]);
     part.len() < phrase.len() && phrase.windows(part.len()).any(|window| window == part)
@@ -285,7 +285,7 @@ fn share_a_word(a: &Key, b: &Key) -> bool {
     a.iter().any(|number| *number != NO_TOKEN && b.contains(number))
 }
 
-/// How many positions two ascending lists share.
+/// Number of positions that are in both ascending lists.
 fn shared(a: &[u32], b: &[u32]) -> usize {
     a.iter().filter(|position| b.binary_search(position).is_ok()).count()
 }

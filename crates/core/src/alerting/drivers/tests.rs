@@ -29,8 +29,8 @@ fn ids(count: usize) -> Vec<String> {
     (0..count).map(|id| id.to_string()).collect()
 }
 
-/// `count` texts, each different: the pattern's `*` becomes words that no other text has,
-/// nor one of a pattern of another length.
+/// `count` different texts: the pattern's `*` is replaced by words that are in no other text, and
+/// in no text of a pattern of another length.
 fn unlike(pattern: &str, count: usize) -> Vec<String> {
     let filler = |n: usize| {
         "abcde".chars().map(|c| format!("{c}{}x{n} ", pattern.len())).collect::<String>()
@@ -38,7 +38,7 @@ fn unlike(pattern: &str, count: usize) -> Vec<String> {
     (0..count).map(|n| pattern.replace('*', filler(n).trim_end())).collect()
 }
 
-/// What came out: terms, heaviest first.
+/// The kinds and texts of the found terms, heaviest first.
 fn found(incident: &[String], baseline: &[String], own: &[&str]) -> Vec<String> {
     let own: Vec<String> = own.iter().map(|&own| own.into()).collect();
     let ids = ids(incident.len().max(baseline.len()));
@@ -48,15 +48,15 @@ fn found(incident: &[String], baseline: &[String], own: &[&str]) -> Vec<String> 
 }
 
 #[test]
-fn tells_the_terms_that_mark_the_incident_off() {
+fn finds_the_terms_typical_of_the_incident() {
     let before = unlike("@air the flight was * ok", 200);
     let check = |name: &str, pattern: &str, expected: &[&str]| {
         assert_eq!(found(&unlike(pattern, 30), &before, &["@Air"]), expected, "{name}");
     };
-    check("what is said as often as before", "@air the flight was * ok", &[]);
+    check("as frequent as before", "@air the flight was * ok", &[]);
     check("a word", "@air refund * the flight was ok", &["word refund"]);
     check("function words alone", "@air why would they * the flight was ok", &[]);
-    check("a phrase for its words", "* flight cancelled", &["phrase flight cancelled"]);
+    check("a phrase instead of its words", "* flight cancelled", &["phrase flight cancelled"]);
     check("three words", "* crew timed out", &["phrase crew timed"]);
     check("with a function word inside", "* stuck in denver", &["phrase stuck in denver"]);
     check("a negation before its word", "* no response", &["phrase no response"]);
@@ -90,7 +90,7 @@ fn needs_enough_distinct_tweets() {
 }
 
 #[test]
-fn compares_with_negative_tweets_and_leans_on_the_others() {
+fn compares_with_negative_tweets_and_uses_the_others_as_prior() {
     // Negative and other tweets of the baseline: how many, and how many say "delay".
     let check = |name: &str, negative: (usize, usize), other: (usize, usize), expected: bool| {
         let ids = ids(500);
@@ -107,16 +107,16 @@ fn compares_with_negative_tweets_and_leans_on_the_others() {
         assert_eq!(found.baseline_distinct as usize, negative.0, "{name}");
         assert_eq!(!found.terms.is_empty(), expected, "{name}: {found:?}");
     };
-    check("complained of as often before", (100, 50), (100, 0), false);
-    check("mentioned before, not complained of", (100, 0), (100, 50), true);
+    check("as many complaints before", (100, 50), (100, 0), false);
+    check("mentions before, but no complaints", (100, 0), (100, 50), true);
     check("no complaints before, but as many mentions", (0, 0), (200, 100), false);
     check("no complaints before, nor mentions", (0, 0), (200, 0), true);
-    check("nothing before", (0, 0), (0, 0), false);
+    check("no tweets before", (0, 0), (0, 0), false);
 }
 
 #[test]
 fn agrees_with_a_value_computed_by_hand() {
-    // 30 of 60 now, 10 of 100 negative before, 20 of 200 in all before: prior 50 * 50 / 260.
+    // 30 of 60 now; before, 10 of 100 negative and 20 of 200 in all: prior 50 * 50 / 260.
     let mut incident = unlike("refund *", 30);
     incident.extend(unlike("*", 30));
     let mut before = unlike("refund *", 20);
@@ -158,12 +158,12 @@ fn groups_near_duplicates() {
     let other = TweetView { retweet_of: Some("a"), ..view("c", 2, "quite another text") };
     for tweets in [[original, retweet, other], [other, original, retweet]] {
         let found = drivers(&tweets, &[], &[], &DriverLimits::default());
-        assert_eq!(found.incident_distinct, 1, "a retweet is its original again");
+        assert_eq!(found.incident_distinct, 1, "a retweet is in the group of its original");
     }
 }
 
 #[test]
-fn tells_of_one_tweet_that_goes_round() {
+fn reports_one_viral_tweet() {
     let mut texts = unlike("@air * late", 6);
     texts.extend(vec!["they broke my guitar".to_owned(); 4]);
     let ids = ids(10);
@@ -174,22 +174,26 @@ fn tells_of_one_tweet_that_goes_round() {
     (tweets[8].author, tweets[9].author) = (Some("bot"), Some("bot"));
     let found = drivers(&tweets, &[], &[], &DriverLimits::default());
     assert_eq!((found.incident_tweets, found.incident_distinct), (10, 7));
-    let one = found.one_tweet.expect("one came four times");
+    let one = found.one_tweet.expect("one tweet is there four times");
     assert!((one.share - 0.4).abs() < 1e-12);
-    assert_eq!((&*one.example.id, one.example.tweets), ("7", 4), "the one of most reach");
-    assert_eq!(one.example.retweets, Some(4), "not added up: each retweet brings the same number");
+    assert_eq!((&*one.example.id, one.example.tweets), ("7", 4), "the one with the most reach");
+    assert_eq!(
+        one.example.retweets,
+        Some(4),
+        "the largest, not the sum: each retweet has the same number"
+    );
     assert_eq!(one.example.reach, Some(1504), "an author counts once");
-    assert_eq!(found.examples[0].id, "7", "and is the first example");
+    assert_eq!(found.examples[0].id, "7", "it is also the first example");
     assert_eq!(found.examples.len(), 5);
 
     tweets[0].followers = Some(10);
     let found = drivers(&tweets, &[], &[], &DriverLimits::default());
-    assert_eq!(found.followers, Some(1510), "of all, an author once");
+    assert_eq!(found.followers, Some(1510), "of all tweets, an author once");
 
     tweets[0].followers = None;
     let lone = drivers(&tweets[..6], &[], &[], &DriverLimits::default());
     assert_eq!((lone.one_tweet, lone.followers), (None, None));
-    assert_eq!(lone.examples[0].reach, None, "unknown is not nought");
+    assert_eq!(lone.examples[0].reach, None, "unknown is not zero");
 }
 
 #[test]
@@ -212,12 +216,12 @@ fn examples_are_as_written() {
         assert_eq!(found.examples[0].text, expected, "{name}");
     };
     check("escaped by X", "worst &gt; ever &amp; rude", "worst > ever & rude");
-    check("of what is escaped twice, one layer is the author's", "say &amp;lt;b&gt;", "say &lt;b>");
+    check("escaped twice: only one layer is decoded", "say &amp;lt;b&gt;", "say &lt;b>");
     check("not escaped", "this & that", "this & that");
 }
 
 #[test]
-fn nothing_in_gives_nothing_out() {
+fn no_tweets_give_no_drivers() {
     assert_eq!(drivers(&[], &[], &[], &DriverLimits::default()), Drivers::default());
     let positive = TweetView { is_negative: false, ..view("a", 0, "lovely") };
     let found = drivers(&[positive], &[positive], &[], &DriverLimits::default());
@@ -236,7 +240,7 @@ fn reads_the_latest_tweets_of_too_many() {
     assert_eq!(found.terms.iter().map(|term| &*term.text).collect::<Vec<_>>(), ["latter"]);
 }
 
-/// A tweet of some of forty words.
+/// A tweet of random words, out of forty.
 fn chatter() -> impl Strategy<Value = String> {
     prop::collection::vec(0..40_u8, 6..20)
         .prop_map(|words| words.iter().map(|word| format!("w{word} ")).collect())
@@ -262,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_in_any_order_gives_one_answer(
+    fn the_order_of_the_tweets_does_not_matter(
         texts in prop::collection::vec(".{0,80}", 0..20), turn in 0..20_usize,
     ) {
         let ids = ids(texts.len());
@@ -278,8 +282,8 @@ proptest! {
     }
 }
 
-/// The airline week's tweets to `handle`, as people labelled them: those from `from` up to
-/// `to`, and the two days before.
+/// The drivers of the tweets to `handle` in `from..to` of the airline week, compared with the two
+/// days before. The labels are human.
 fn airline(handle: &str, from: &str, to: &str) -> Drivers {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/airline-week.csv.xz");
     let file = lzma_rust2::XzReader::new(File::open(path).expect("the fixture"), true);
@@ -307,7 +311,7 @@ fn airline(handle: &str, from: &str, to: &str) -> Drivers {
 }
 
 #[test]
-fn the_airline_week_is_about_what_it_was_about() {
+fn finds_the_known_topics_of_the_airline_week() {
     let check = |handle: &str, days: (&str, &str), first: &[&str]| {
         let at = |day: &str| format!("{day}T00:00:00Z");
         let found = airline(handle, &at(days.0), &at(days.1));
@@ -315,12 +319,12 @@ fn the_airline_week_is_about_what_it_was_about() {
         assert!(terms.starts_with(first), "{handle}: {terms:?}");
         assert_eq!(terms.is_empty(), first.is_empty(), "{handle}: {terms:?}");
     };
-    // A storm, and telephones that nobody answered.
+    // A storm, and unanswered telephones.
     let southwest = ["hold", "cancelled", "flight", "hour", "phone", "help", "rebook"];
     check("@southwestair", ("2015-02-21", "2015-02-23"), &southwest);
     check("@usairways", ("2015-02-22", "2015-02-24"), &["luggage", "hrs", "people", "hours"]);
-    // "Our fleet's on fleek", it tweeted, and was laughed at.
+    // People mocked its tweet "Our fleet's on fleek".
     check("@jetblue", ("2015-02-22", "2015-02-24"), &["fleet on fleek", "plane", "weather"]);
-    // A day like the others.
+    // An ordinary day.
     check("@jetblue", ("2015-02-18", "2015-02-19"), &[]);
 }

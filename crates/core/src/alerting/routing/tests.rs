@@ -27,8 +27,8 @@ fn to(name: &str, receivers: &[&str]) -> Route {
     }
 }
 
-/// "receiver by route when", one a recipient.
-fn told(
+/// One text per recipient: "receiver by route when".
+fn recipients(
     routes: &[Route],
     step: (&str, Cause, Severity, Transition),
     now: DateTime<Utc>,
@@ -37,11 +37,11 @@ fn told(
     let (brand, cause, severity, transition) = step;
     route(routes, &receivers, brand, cause, severity, transition, now)
         .into_iter()
-        .map(|told| {
-            let route = told.route.as_deref().unwrap_or("none");
-            let group = if told.group { " with others" } else { "" };
-            let when = told.when.not_before().map_or("now".into(), |at| at.to_rfc3339());
-            format!("{} by {route} {when}{group}", told.receiver)
+        .map(|recipient| {
+            let route = recipient.route.as_deref().unwrap_or("none");
+            let group = if recipient.group { " with others" } else { "" };
+            let when = recipient.when.not_before().map_or("now".into(), |at| at.to_rfc3339());
+            format!("{} by {route} {when}{group}", recipient.receiver)
         })
         .collect()
 }
@@ -53,13 +53,13 @@ fn routes_by_brand_cause_and_severity() {
     let now = at("2026-01-05T12:00:00Z");
     let check = |name: &str, routes: &[Route], (brand, cause, severity), expected: &[&str]| {
         for transition in [Transition::Opened, Transition::Updated, Transition::Resolved] {
-            let found = told(routes, (brand, cause, severity, transition), now);
+            let found = recipients(routes, (brand, cause, severity, transition), now);
             assert_eq!(found, expected, "{name}: {transition:?}");
         }
     };
     let acme = ("acme", Share, Warning);
     check("no routes", &[], acme, &["chat by none now", "comms by none now"]);
-    check("all of it", &[to("a", &["comms"])], acme, &["comms by a now"]);
+    check("a route for everything", &[to("a", &["comms"])], acme, &["comms by a now"]);
     let brands = |brands: &[&str]| {
         [Route { brands: brands.iter().map(|&b| b.into()).collect(), ..to("a", &["comms"]) }]
     };
@@ -74,16 +74,16 @@ fn routes_by_brand_cause_and_severity() {
     check("its cause", &causes, acme, &["comms by a now"]);
     check("another cause", &causes, stream, &[]);
     let bad = [Route { severity_min: Warning, ..to("a", &["comms"]) }];
-    check("bad enough", &bad, acme, &["comms by a now"]);
+    check("severe enough", &bad, acme, &["comms by a now"]);
     check("worse", &bad, ("acme", Share, Critical), &["comms by a now"]);
-    check("too mild", &bad, ("acme", Share, Notice), &[]);
+    check("not severe enough", &bad, ("acme", Share, Notice), &[]);
     let several = [to("a", &["comms", "chat"]), to("b", &["comms", "pager"])];
     let all = ["chat by a now", "comms by a now", "pager by b now"];
     check("each receiver once", &several, acme, &all);
 }
 
 #[test]
-fn waits_for_others_and_for_the_morning() {
+fn waits_for_the_group_and_for_the_end_of_quiet_hours() {
     use Transition::*;
     let step = |severity, transition| ("acme", Cause::Share, severity, transition);
     let (warning, critical) = (Severity::Warning, Severity::Critical);
@@ -94,7 +94,7 @@ fn waits_for_others_and_for_the_morning() {
     let grouped = Route { group_wait: TimeDelta::seconds(90), ..to("grouped", &["comms"]) };
     let both = Route { quiet: night.quiet, ..grouped.clone() };
     let check = |name: &str, routes: &[Route], step, now: &str, expected: &[&str]| {
-        assert_eq!(told(routes, step, at(now)), expected, "{name}");
+        assert_eq!(recipients(routes, step, at(now)), expected, "{name}");
     };
     // Paris is an hour ahead in winter.
     let (day, late) = ("2026-01-05T12:00:00Z", "2026-01-05T23:30:00Z");
@@ -116,7 +116,7 @@ fn waits_for_others_and_for_the_morning() {
     );
     check("updated at night", std::slice::from_ref(&night), step(warning, Updated), late, &[]);
     check(
-        "bad enough",
+        "severe enough",
         std::slice::from_ref(&night),
         step(critical, Updated),
         late,
@@ -124,9 +124,9 @@ fn waits_for_others_and_for_the_morning() {
     );
     let open = step(warning, Opened);
     let starts = "2026-01-05T21:00:00Z";
-    check("as the night starts", std::slice::from_ref(&night), open, starts, &[morning]);
+    check("at the start of the night", std::slice::from_ref(&night), open, starts, &[morning]);
     let ends = "2026-01-06T06:00:00Z";
-    check("as it ends", std::slice::from_ref(&night), open, ends, &["comms by night now"]);
+    check("at its end", std::slice::from_ref(&night), open, ends, &["comms by night now"]);
 
     let soon = "comms by grouped 2026-01-05T12:01:30+00:00 with others";
     check("opened", std::slice::from_ref(&grouped), step(critical, Opened), day, &[soon]);
@@ -155,7 +155,7 @@ fn waits_for_others_and_for_the_morning() {
     );
     let evening = "2026-01-05T20:59:00Z";
     check(
-        "a wait into the night",
+        "a wait that ends in the night",
         std::slice::from_ref(&both),
         open,
         evening,
@@ -163,7 +163,7 @@ fn waits_for_others_and_for_the_morning() {
     );
     let waits = "comms by grouped 2026-01-05T21:00:30+00:00 with others";
     check(
-        "which does not hold",
+        "a night that does not apply",
         std::slice::from_ref(&both),
         step(critical, Opened),
         evening,
@@ -174,7 +174,13 @@ fn waits_for_others_and_for_the_morning() {
     let first = [night.clone(), grouped.clone(), plain.clone()];
     check("the earliest wins", &first, open, late, &["comms by plain now"]);
     let sooner = "comms by grouped 2026-01-05T23:31:30+00:00 with others";
-    check("a wait before a night", &[night.clone(), grouped], open, late, &[sooner]);
+    check(
+        "a wait that ends before the night does",
+        &[night.clone(), grouped],
+        open,
+        late,
+        &[sooner],
+    );
     let again = Route { name: "again".into(), ..plain.clone() };
     check("the first of two", &[plain, again], open, late, &["comms by plain now"]);
     let dropped = [night, to("other", &["chat"])];
@@ -182,7 +188,7 @@ fn waits_for_others_and_for_the_morning() {
 }
 
 #[test]
-fn quiet_hours_end_by_the_zones_clock() {
+fn quiet_hours_end_in_local_time() {
     let check = |name: &str, hours: QuietHours, now: &str, expected: Option<&str>| {
         let end = hours.contains(at(now)).then(|| hours.end(at(now)));
         assert_eq!(end, expected.map(at), "{name}");
@@ -201,30 +207,35 @@ fn quiet_hours_end_by_the_zones_clock() {
     check("none at all", quiet("07:00", "07:00", UTC), "2026-01-05T07:00:00Z", None);
 
     let tokyo = night(Asia__Tokyo);
-    check("another day there", tokyo, "2026-01-05T14:00:00Z", Some("2026-01-05T22:00:00Z"));
+    check(
+        "a different date in the zone",
+        tokyo,
+        "2026-01-05T14:00:00Z",
+        Some("2026-01-05T22:00:00Z"),
+    );
     // Paris goes from 02:00 to 03:00 on 29 March 2026 and from 03:00 to 02:00 on 25 October.
     let paris = night(Europe__Paris);
     check("a short night", paris, "2026-03-28T22:00:00Z", Some("2026-03-29T05:00:00Z"));
     check("a long night", paris, "2026-10-24T21:00:00Z", Some("2026-10-25T06:00:00Z"));
     let early = quiet("22:00", "02:30", Europe__Paris);
-    check("an end left out", early, "2026-03-29T00:30:00Z", Some("2026-03-29T01:00:00Z"));
+    check("a skipped end", early, "2026-03-29T00:30:00Z", Some("2026-03-29T01:00:00Z"));
     check("a first end", early, "2026-10-24T23:45:00Z", Some("2026-10-25T00:30:00Z"));
     check("between the two", early, "2026-10-25T00:45:00Z", None);
     check("a second end", early, "2026-10-25T01:10:00Z", Some("2026-10-25T01:30:00Z"));
     let all_but_skipped = quiet("02:45", "02:30", Europe__Paris);
     check(
-        "nothing between the two",
+        "nothing between start and end",
         all_but_skipped,
         "2026-03-28T12:00:00Z",
         Some("2026-03-30T00:30:00Z"),
     );
     // Samoa went from 29 to 31 December 2011.
     let apia = night(Pacific__Apia);
-    check("a day left out", apia, "2011-12-30T09:00:00Z", Some("2011-12-30T17:00:00Z"));
+    check("a skipped day", apia, "2011-12-30T09:00:00Z", Some("2011-12-30T17:00:00Z"));
 }
 
 #[test]
-fn silences_hold_for_their_brand_and_time() {
+fn silences_apply_to_their_brand_and_time() {
     let silence = |id, brand: Option<&str>| Silence {
         id,
         brand: brand.map(str::to_owned),
@@ -249,7 +260,7 @@ fn silences_hold_for_their_brand_and_time() {
     check("none", &[], "acme", "2026-01-05T13:00:00Z", None);
 }
 
-/// Zones whose clocks go forward and back by an hour, by half of one, over a day, or never.
+/// Zones whose clocks change by an hour, by half an hour, by a day, or never.
 const ZONES: [Tz; 7] = [
     Tz::UTC,
     Tz::Europe__Paris,
@@ -288,7 +299,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn nobody_is_told_too_early(
+    fn nobody_is_notified_too_early(
         mut routes in proptest::collection::vec(any_route(), 1..5),
         severity in proptest::sample::select(&Severity::ALL),
         transition in proptest::sample::select(
@@ -299,30 +310,30 @@ proptest! {
         let now = DateTime::from_timestamp(seconds, 0).expect("a time");
         routes.iter_mut().enumerate().for_each(|(n, route)| route.name = n.to_string());
         let decide = || route(&routes, &[], "acme", Cause::Share, severity, transition, now);
-        let told = decide();
-        prop_assert_eq!(&told, &decide(), "the same at every call");
-        for recipient in &told {
+        let recipients = decide();
+        prop_assert_eq!(&recipients, &decide(), "the same at every call");
+        for recipient in &recipients {
             let by = |route: &&Route| Some(&route.name) == recipient.route.as_ref()
                 && route.evaluate("acme", Cause::Share, severity, transition, now)
                     == Ok(recipient.when);
-            let route = routes.iter().find(by).expect("a route that tells it so");
+            let route = routes.iter().find(by).expect("the route of the recipient");
             prop_assert!(route.receivers.contains(&recipient.receiver));
             let sent = recipient.when.not_before().unwrap_or(now);
             prop_assert!(sent >= now);
-            let holds = route.quiet.filter(|quiet| severity < quiet.severity);
-            prop_assert!(!holds.is_some_and(|quiet| quiet.contains(sent)), "{recipient:?}");
+            let applies = route.quiet.filter(|quiet| severity < quiet.severity);
+            prop_assert!(!applies.is_some_and(|quiet| quiet.contains(sent)), "{recipient:?}");
             for other in routes.iter().filter(|r| r.receivers.contains(&recipient.receiver)) {
                 let when = other.evaluate("acme", Cause::Share, severity, transition, now);
                 prop_assert!(when.is_err() || when.unwrap().not_before().unwrap_or(now) >= sent);
             }
         }
-        let mut names: Vec<_> = told.iter().map(|recipient| &recipient.receiver).collect();
+        let mut names: Vec<_> = recipients.iter().map(|recipient| &recipient.receiver).collect();
         names.dedup();
-        prop_assert_eq!(names.len(), told.len(), "each once");
+        prop_assert_eq!(names.len(), recipients.len(), "each once");
     }
 
     #[test]
-    fn a_night_is_over_as_soon_as_it_is(
+    fn quiet_hours_end_at_the_first_time_outside(
         route in any_route(),
         seconds in 1_262_304_000..1_893_456_000_i64,
     ) {

@@ -1,80 +1,83 @@
-//! What share of negatives to expect of a brand, and how far its counts scatter around it.
+//! The expected share of negative tweets of a brand, and how far its counts scatter around it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::alerting::Series;
 use crate::domain::{Counts, Interval, Minute};
+use crate::logit::sigmoid;
 
 use super::e_detector::Normal;
 use super::season::{logit, offsets};
 use super::{SharePolicy, Z};
 
-/// Minutes that a baseline stays behind, so that a rise does not slip into it before it is
-/// found.
+/// A baseline ignores this many of the last minutes, so that it does not learn from a rise
+/// that is not yet detected.
 const LAG_MINUTES: i64 = 720;
-/// Minutes whose mean is the level.
+/// Minutes that the level is the mean of.
 const LEVEL_MINUTES: i64 = 2 * 1440;
 /// Minutes in which the scatter is measured.
 const SCATTER_MINUTES: i64 = 7 * 1440;
 /// Minutes of hourly counts from which the season is learned.
 const SEASON_MINUTES: i64 = 8 * 7 * 1440;
-/// Minutes that the series of [`Baseline::learn`] reaches back.
+/// How many minutes before a minute the series of [`Baseline::learn`] starts.
 pub(super) const LEARN_MINUTES: i64 = LAG_MINUTES + SCATTER_MINUTES;
-/// Minutes before an hour that the hourly counts of [`Baseline::learn`] reach back.
+/// How many minutes before an hour the hourly counts of [`Baseline::learn`] start.
 pub(super) const SEASON_REACH_MINUTES: i64 = LAG_MINUTES + SEASON_MINUTES;
-/// How many of its standard errors the level is raised by, to pay for its being an estimate.
+/// The e-detector adds this many standard errors to the expected share, because that share is
+/// only an estimate.
 const LEVEL_ERRORS: f64 = 1.0;
-/// How many standard errors the wander must be away from none to be believed: more would let
-/// the wander of small brands cry wolf, fewer slow steady ones down.
+/// A wander below this many standard errors counts as zero. A higher limit would let the
+/// wander of small brands cause false alarms; a lower limit would delay alarms of steady
+/// brands.
 const WANDER_ERRORS: f64 = 1.0;
-/// How long a wandering share is taken to keep to one side.
+/// How long a wandering share is assumed to stay on one side of the expected share.
 const WANDER_MINUTES: i64 = 120;
-/// Tweets of one minute that hang together more than this are taken to hang together thus.
+/// Largest correlation between two tweets of one minute; a larger estimate is reduced to it.
 const CORRELATION_MAX: f64 = 0.5;
 
-/// A brand's own normal, as learned up to a minute.
+/// A brand's normal share, learned from the time before a minute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// Tweets and negatives that the level was learned from.
+    /// Tweets that the level was learned from, and how many of them are negative.
     total: u64,
     negative: u64,
-    /// Logit of the expected share, but for the season.
+    /// Logit of the expected share, without the season.
     level: f64,
-    /// What each hour of the week adds to it; empty where that is not known.
+    /// What each hour of the week adds to the level; empty if unknown.
     season: Vec<f64>,
     /// Standard error of the expected share.
     error: f64,
     scatter: Scatter,
 }
 
-/// How counts scatter around what is expected.
+/// How counts scatter around the expected share.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Scatter {
-    /// Correlation between two tweets of one minute, the `rho` of a beta-binomial law.
+    /// Correlation between two tweets of one minute: `rho` of a beta-binomial distribution.
     correlation: f64,
-    /// Standard deviation of the share from hour to hour, beyond what chance explains.
+    /// Standard deviation of the share from hour to hour, without the part that chance explains.
     wander: f64,
-    /// How many times the variance of independent tweets a minute's counts have.
+    /// Variance of a minute's counts, divided by the variance of independent tweets.
     dispersion: f64,
 }
 
 impl Baseline {
-    /// Learns the normal of the time before `minute`; `None` where there are fewer than
+    /// Learns the baseline from the time before `minute`; `None` with fewer than
     /// `policy.baseline_tweets_min` tweets.
     ///
-    /// `hours` are hourly counts with the minute each hour starts in, up to eight weeks of
-    /// them; hours that touch a stretch of `left_out` (see [`SharePolicy::left_out`]) are not
-    /// used. `series` knows of `left_out` itself, and reaches back
-    /// [`SharePolicy::history_minutes`].
+    /// `hours` are hourly counts with the first minute of each hour, up to eight weeks. Hours
+    /// that overlap a period of `excluded` (see [`SharePolicy::excluded`]) are not used.
+    /// `series` was made with the same `excluded` and starts [`SharePolicy::history_minutes`]
+    /// before `minute`.
     pub fn learn(
         policy: &SharePolicy,
         hours: &[(Minute, Counts)],
-        left_out: &[(Minute, Minute)],
+        excluded: &[(Minute, Minute)],
         series: &Series,
         minute: Minute,
     ) -> Option<Self> {
         let last = minute.plus(-LAG_MINUTES);
-        // A small brand's level is that of a week.
+        // A brand with too few tweets for the usual period learns its level from a week.
         let (first, counts) = [LEVEL_MINUTES, SCATTER_MINUTES]
             .map(|minutes| last.plus(1 - minutes))
             .map(|first| (first, series.calm_sum(first, last)))
@@ -86,7 +89,7 @@ impl Baseline {
                 let end = start.plus(59);
                 end <= last
                     && start.0 > last.0 - SEASON_MINUTES
-                    && !left_out.iter().any(|(from, to)| *from <= end && *start <= *to)
+                    && !excluded.iter().any(|(from, to)| *from <= end && *start <= *to)
             })
             .copied()
             .collect();
@@ -111,7 +114,7 @@ impl Baseline {
         sigmoid(self.level + self.offset(minute))
     }
 
-    /// Where the share of `minute` lies on 95 of 100 normal days.
+    /// Interval that contains the share of `minute` on 95 of 100 normal days.
     pub fn interval(&self, minute: Minute) -> Interval {
         let expected = self.expected(minute);
         let half = Z * self.error.hypot(self.scatter.wander);
@@ -123,12 +126,12 @@ impl Baseline {
         Counts { total: self.total, negative: self.negative }
     }
 
-    /// How many times the variance of independent tweets a minute's counts have.
+    /// Variance of a minute's counts, divided by the variance of independent tweets.
     pub fn dispersion(&self) -> f64 {
         self.scatter.dispersion
     }
 
-    /// What `minute` looks like while nothing happens.
+    /// The expected distribution of `minute` without a rise.
     pub(super) fn normal(&self, series: &Series, minute: Minute, rise_min: f64) -> Normal {
         Normal {
             share: self.expected(minute) + LEVEL_ERRORS * self.error,
@@ -143,7 +146,8 @@ impl Baseline {
         self.season.get(minute.hour_of_week()).copied().unwrap_or(0.0)
     }
 
-    /// The level at which the season leads us to expect just the negatives that came.
+    /// The level at which the expected number of negatives, with the season, equals the
+    /// observed one.
     fn level_of(&self, series: &Series, first: Minute, last: Minute, counts: Counts) -> f64 {
         let negatives =
             (counts.negative as f64 + 0.5) / (counts.total as f64 + 1.0) * counts.total as f64;
@@ -153,7 +157,7 @@ impl Baseline {
             .map(|start| (series.calm_sum(start, start.plus(59).min(last)), self.offset(start)))
             .collect();
         let mut level = logit(negatives / counts.total as f64);
-        // Newton's method; the function is monotone and nearly straight over a season.
+        // Newton's method; the function is monotone and almost linear over a season.
         for _ in 0..8 {
             let (mut expected, mut slope) = (0.0, 0.0);
             for (hour, offset) in &hours {
@@ -166,10 +170,10 @@ impl Baseline {
         level
     }
 
-    /// Moment estimates: two tweets of a minute go together by the correlation and the
-    /// wander, two of an hour but not of a minute by the wander alone. The correlation is
-    /// taken a standard error higher than found; a wander is believed from
-    /// [`WANDER_ERRORS`] on.
+    /// Estimates by the method of moments. The covariance of two tweets of the same minute
+    /// comes from the correlation and the wander; that of two tweets of the same hour but of
+    /// different minutes comes from the wander alone. The correlation is estimated one standard
+    /// error too high, to be safe; a wander below [`WANDER_ERRORS`] counts as zero.
     fn scatter_of(&self, series: &Series, last: Minute) -> Scatter {
         let (mut minutes, mut hours) = (Pairs::default(), Pairs::default());
         let (mut variance, mut tweets) = (0.0, 0.0);
@@ -184,12 +188,12 @@ impl Baseline {
                 let (n, k) = (counts.total as f64, counts.negative as f64);
                 let p = self.expected(minute);
                 let excess = k - n * p;
-                let own = k * (1.0 - p).powi(2) + (n - k) * p * p;
-                minutes.add(excess * excess - own, n * (n - 1.0));
+                let squares = k * (1.0 - p).powi(2) + (n - k) * p * p;
+                minutes.add(excess * excess - squares, n * (n - 1.0));
                 hour.add(-excess * excess, -n * n);
                 hour_excess += excess;
                 hour_tweets += n;
-                variance += own;
+                variance += squares;
             }
             hour.add(hour_excess * hour_excess, hour_tweets * hour_tweets);
             hours.add(hour.product, hour.pairs);
@@ -201,12 +205,12 @@ impl Baseline {
         let variance = variance / tweets;
         // Under independence the products of n pairs have a variance of 2 n variance^2.
         let error = |pairs: &Pairs| variance * (2.0 / pairs.pairs).sqrt();
-        let together = minutes.mean();
-        let per_minute = 1.0 + minutes.pairs / tweets * (together / variance).clamp(0.0, 1.0);
+        let covariance = minutes.mean();
+        let per_minute = 1.0 + minutes.pairs / tweets * (covariance / variance).clamp(0.0, 1.0);
         let wander = hours.mean();
         let wander = if wander > WANDER_ERRORS * error(&hours) * per_minute { wander } else { 0.0 };
         let correlation =
-            ((together - wander + error(&minutes)) / variance).clamp(0.0, CORRELATION_MAX);
+            ((covariance - wander + error(&minutes)) / variance).clamp(0.0, CORRELATION_MAX);
         Scatter {
             correlation,
             wander: wander.sqrt(),
@@ -215,7 +219,7 @@ impl Baseline {
     }
 }
 
-/// Products of the deviations of two tweets, and how many (ordered) pairs of tweets.
+/// Sum of the products of the deviations of two tweets, and the number of ordered pairs.
 #[derive(Default)]
 struct Pairs {
     product: f64,
@@ -231,8 +235,4 @@ impl Pairs {
     fn mean(&self) -> f64 {
         if self.pairs > 0.0 { self.product / self.pairs } else { 0.0 }
     }
-}
-
-fn sigmoid(logit: f64) -> f64 {
-    1.0 / (1.0 + (-logit).exp())
 }

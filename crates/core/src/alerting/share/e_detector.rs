@@ -1,19 +1,19 @@
-//! Gathers evidence that the share of negatives has risen, minute by minute.
+//! Accumulates evidence that the share of negatives has risen, minute by minute.
 //!
-//! Each minute's negatives are weighed by a likelihood ratio: how much likelier are they
-//! under a rise than under the share expected, both beta-binomial with the correlation measured on the brand? The ratio's mean is at most one while the share is
-//! normal, whatever the volume. The Shiryaev-Roberts statistic sums these products over all
-//! minutes the rise could have begun in, `R <- (1 + R) ratio`, for three sizes of rise
-//! together. So, while nothing happens, `R` grows by at most one a minute on average: adding
-//! the threshold `A` for each alarm (after which `R` starts at zero again) gives
-//! `E[A alarms] <= minutes`. A threshold of `minutes of a month / budget` therefore keeps
-//! the expected false alarms of every stretch of time within the budget, without a
-//! simulation and however uneven the volume. It holds as far as the law is right: minutes
-//! independent but for the wander that [`Law::new`] allows for, and the baseline near the
-//! truth.
+//! Each minute has a likelihood ratio: the likelihood of its negatives under a rise, divided
+//! by their likelihood under the expected share. Both are beta-binomial with the correlation
+//! measured on the brand. While the share is normal, the ratio's mean is at most one, at any
+//! volume. The Shiryaev-Roberts statistic `R <- (1 + R) ratio` sums the products of the ratios
+//! over all minutes in which the rise could have begun, for three sizes of rise together.
+//! Without a rise, `R` therefore grows by at most one per minute on average. After an alarm at
+//! the threshold `A`, `R` restarts at zero, so `E[A alarms] <= minutes`. A threshold of
+//! `minutes of a month / budget` thus keeps the expected false alarms of every period within
+//! the budget, without a simulation and at any volume. This holds as far as the model is
+//! right: minutes are independent except for the wander that [`Model::new`] allows for, and
+//! the baseline is close to the truth.
 //!
-//! What a ratio has beyond the threshold is wasted; it is cut off there and the ratio scaled
-//! up in return until its mean is one again, which saves about a minute.
+//! A ratio that exceeds the threshold brings no benefit. It is cut off at the threshold, and
+//! the ratios are scaled up until their mean is one again, which saves about a minute.
 //!
 //! Sources: Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for sequential
 //! change detection", New England Journal of Statistics in Data Science 2 (2024); Shiryaev,
@@ -25,19 +25,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Counts, Minute};
 
-/// Sizes of rise looked for, as multiples of the least rise that matters, with their weights.
+/// The sizes of rise to detect, as multiples of `rise_min`, with their weights.
 const RISES: [(f64, f64); 3] = [(1.0, 0.2), (3.0, 0.6), (6.0, 0.2)];
-/// Tweets of a minute that count; of more a proportional sample's worth does. It bounds the
-/// work, and by convexity keeps the mean of the ratio at most one.
+/// Largest number of tweets of a minute; larger counts are scaled down to it. This bounds the
+/// work and, by convexity, keeps the mean of the ratio at most one.
 const MINUTE_TWEETS_MAX: u64 = 500;
-/// How many standard deviations the share may wander from hour to hour and still be normal.
+/// A share up to this many standard deviations of the hourly wander higher is still normal.
 const WANDER_DEVIATIONS: f64 = 2.0;
 /// Shares are kept this far from zero and one.
 const SHARE_MIN: f64 = 1e-3;
-/// A minute is looked at closely when it comes within this factor of the threshold.
+/// The scaling factor is computed only for a minute within this factor of the threshold.
 const NEAR: f64 = 100.0;
 
-/// The evidence so far.
+/// The accumulated evidence.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct EDetector {
     rises: [Rise; RISES.len()],
@@ -47,14 +47,14 @@ pub struct EDetector {
 struct Rise {
     /// ln(1 + R).
     evidence: f64,
-    /// The sum of log ratios since it was last at zero: its start is the likeliest one of
-    /// the rise (Page, "Continuous inspection schemes", Biometrika 41, 1954).
+    /// Sum of the log ratios since this sum was last zero. The rise most likely began when the
+    /// sum left zero (Page, "Continuous inspection schemes", Biometrika 41, 1954).
     cusum: f64,
-    /// The minute it left zero in.
+    /// The minute in which `cusum` left zero.
     since: i64,
 }
 
-/// What a brand's minute looks like while nothing happens.
+/// The distribution of a brand's minute without a rise.
 #[derive(Debug, Clone, Copy)]
 pub struct Normal {
     /// The expected share.
@@ -63,28 +63,29 @@ pub struct Normal {
     pub correlation: f64,
     /// Standard deviation of the share from hour to hour.
     pub wander: f64,
-    /// Tweets of the time before in which it is taken to keep to one side.
+    /// Tweets of the preceding time in which the share is assumed to stay on one side of
+    /// `share`.
     pub wander_tweets: u64,
-    /// The least rise that matters.
+    /// The smallest rise that matters.
     pub rise_min: f64,
 }
 
 impl EDetector {
-    /// Takes in the counts of `minute`; answers whether the statistic reaches `threshold`,
-    /// at which it is held.
+    /// Adds the counts of `minute`. Returns whether the statistic reaches `threshold`, which
+    /// it never exceeds.
     pub fn step(&mut self, normal: Normal, counts: Counts, minute: Minute, threshold: f64) -> bool {
-        let counts = thinned(counts);
+        let counts = scaled_down(counts);
         if counts.total == 0 {
             return false;
         }
-        let law = Law::new(normal);
-        let plain = law.log_ratios(counts);
+        let model = Model::new(normal);
+        let plain = model.log_ratios(counts);
         let mut logs = plain;
         let before = 1.0 + self.statistic();
         let ratio = self.mixed(&logs) / before;
         let room = threshold / before;
         if room > 1.0 && ratio * NEAR >= room {
-            let boost = self.boost(&law, counts.total, before, room).ln();
+            let boost = self.boost(&model, counts.total, before, room).ln();
             logs.iter_mut().for_each(|log| *log += boost);
         }
         let after = self.mixed(&logs);
@@ -99,12 +100,12 @@ impl EDetector {
         after >= threshold
     }
 
-    /// `R`: chance alone would bring it as high at most once in so many minutes.
+    /// `R`. By chance it reaches this value at most once in so many minutes.
     pub fn statistic(&self) -> f64 {
         self.mixed(&[0.0; RISES.len()]) - 1.0
     }
 
-    /// The first minute of the rise, as far as can be told.
+    /// The most likely first minute of the rise.
     pub fn since(&self) -> Minute {
         let weighed = |j: &usize| RISES[*j].1.ln() + self.rises[*j].evidence;
         let likeliest = (0..RISES.len())
@@ -119,16 +120,16 @@ impl EDetector {
         terms.map(|(((_, weight), rise), log)| weight * (rise.evidence + log).exp()).sum()
     }
 
-    /// The factor by which the ratio of a minute of `tweets` can be scaled up, if it is cut
-    /// off at `room`, for its mean to be one.
-    fn boost(&self, law: &Law, tweets: u64, before: f64, room: f64) -> f64 {
-        // (probability, ratio) by the number of negatives; the ratio ascends.
-        let outcomes: Vec<(f64, f64)> = law
+    /// The factor by which the ratios of a minute of `tweets`, cut off at `room`, can be
+    /// scaled up until their mean is one.
+    fn boost(&self, model: &Model, tweets: u64, before: f64, room: f64) -> f64 {
+        // (probability, ratio) by the number of negatives; the ratio increases.
+        let outcomes: Vec<(f64, f64)> = model
             .outcomes(tweets)
             .into_iter()
             .map(|(log_probability, logs)| (log_probability.exp(), self.mixed(&logs) / before))
             .collect();
-        // One, but for what is kept back because of the wander.
+        // One, or less if the evidence is discounted because of the wander.
         let mean: f64 = outcomes.iter().map(|(probability, ratio)| probability * ratio).sum();
         let mut body = mean;
         let mut tail = 0.0;
@@ -149,43 +150,44 @@ impl EDetector {
     }
 }
 
-/// The beta-binomial law of a minute, normal and risen. With `theta = rho / (1 - rho)` its
-/// probabilities are `C(n, k)` times the product of `p + i theta` over `i < k` and of
-/// `1 - p + i theta` over `i < n - k`, over that of `1 + i theta`.
-struct Law {
+/// The beta-binomial distributions of a minute, with and without a rise. With
+/// `theta = rho / (1 - rho)` the probabilities are `C(n, k)` times the product of `p + i theta`
+/// over `i < k` and of `1 - p + i theta` over `i < n - k`, divided by the product of
+/// `1 + i theta` over `i < n`.
+struct Model {
     theta: f64,
     /// The expected share.
     expected: f64,
     rises: [Alternative; RISES.len()],
 }
 
-/// A rise, against what is normal.
+/// A risen share and the normal share that it is compared with.
 #[derive(Clone, Copy)]
 struct Alternative {
     normal: f64,
     risen: f64,
-    /// The power its ratio is taken to; at most one.
+    /// Exponent of the likelihood ratio; at most one.
     power: f64,
 }
 
 impl Alternative {
     fn new(normal: f64, rise: f64, power: f64) -> Self {
-        // At most half the way to one.
+        // The rise covers at most half of the distance to one.
         Self { normal, risen: normal + rise.min((1.0 - normal) / 2.0), power }
     }
 
-    /// How fast evidence grows with each tweet if their true share is `share`.
+    /// How much the evidence grows per tweet if the true share is `share`.
     fn growth(&self, share: f64) -> f64 {
         let others = (1.0 - self.risen) / (1.0 - self.normal);
         self.power * (share * (self.risen / self.normal).ln() + (1.0 - share) * others.ln())
     }
 }
 
-impl Law {
-    /// Where the share wanders, there are two ways not to take that for a rise: to call
-    /// normal what is [`WANDER_DEVIATIONS`] higher, or to discount the evidence by what
-    /// the wander adds to the variance of the count. The first is better on many
-    /// tweets, the second on few; each rise takes that by which it would be found sooner.
+impl Model {
+    /// There are two ways to avoid false alarms from a wandering share: to treat a share
+    /// [`WANDER_DEVIATIONS`] higher as normal, or to discount the evidence by what the wander
+    /// adds to the variance of the count. The first is better with many tweets, the second
+    /// with few. Each size of rise uses the way that would detect it sooner.
     fn new(normal: Normal) -> Self {
         let between = |share: f64| share.clamp(SHARE_MIN, 1.0 - SHARE_MIN);
         let expected = between(normal.share);
@@ -194,15 +196,15 @@ impl Law {
             + normal.wander_tweets as f64 * normal.wander.powi(2) / (expected * (1.0 - expected));
         let rises = RISES.map(|(times, _)| {
             let rise = times * normal.rise_min;
-            let beyond = Alternative::new(higher, rise, 1.0);
+            let shifted = Alternative::new(higher, rise, 1.0);
             let discounted = Alternative::new(expected, rise, 1.0 / inflation);
             let share = discounted.risen;
-            if beyond.growth(share) > discounted.growth(share) { beyond } else { discounted }
+            if shifted.growth(share) > discounted.growth(share) { shifted } else { discounted }
         });
         Self { theta: normal.correlation / (1.0 - normal.correlation), expected, rises }
     }
 
-    /// ln of how much likelier `counts` are under each rise.
+    /// ln of the likelihood ratio of `counts` for each size of rise.
     fn log_ratios(&self, counts: Counts) -> [f64; RISES.len()] {
         let (negative, other) = (counts.negative, counts.total - counts.negative);
         self.rises.map(|Alternative { normal, risen, power }| {
@@ -217,7 +219,7 @@ impl Law {
         if self.theta == 0.0 {
             return n as f64 * (a / b).ln();
         }
-        // A logarithm costs more than a division, so one is taken of eight factors.
+        // A logarithm costs more than a division, so eight factors share one.
         let (mut sum, mut product) = (0.0, 1.0);
         for i in 0..n {
             let step = i as f64 * self.theta;
@@ -230,8 +232,8 @@ impl Law {
         sum + product.ln()
     }
 
-    /// For each number of negatives among `tweets`: ln of its probability while nothing
-    /// happens, and of how much likelier it is under each rise.
+    /// For each number of negatives among `tweets`: ln of its probability without a rise, and
+    /// ln of its likelihood ratio for each size of rise.
     fn outcomes(&self, tweets: u64) -> Vec<(f64, [f64; RISES.len()])> {
         let (p, q, theta, n) = (self.expected, 1.0 - self.expected, self.theta, tweets as f64);
         let none = self.log_product(q, 1.0, tweets);
@@ -253,7 +255,7 @@ impl Law {
     }
 }
 
-fn thinned(counts: Counts) -> Counts {
+fn scaled_down(counts: Counts) -> Counts {
     if counts.total <= MINUTE_TWEETS_MAX {
         return counts;
     }
@@ -277,11 +279,11 @@ mod tests {
     const MONTH: f64 = 43_200.0;
 
     #[test]
-    fn a_ratio_has_a_mean_of_one_while_nothing_happens_and_never_more_at_a_lower_share() {
+    fn the_mean_ratio_is_one_without_a_rise_and_at_most_one_at_a_lower_share() {
         let check = |name: &str, normal: Normal, tweets: u64, true_share: f64, least: f64| {
-            let law = Law::new(normal);
-            let truth = Law::new(Normal { share: true_share, ..normal });
-            let outcomes = law.outcomes(tweets).into_iter().zip(truth.outcomes(tweets));
+            let model = Model::new(normal);
+            let truth = Model::new(Normal { share: true_share, ..normal });
+            let outcomes = model.outcomes(tweets).into_iter().zip(truth.outcomes(tweets));
             let mut means = [0.0; RISES.len()];
             let mut probability = 0.0;
             for ((_, logs), (log_probability, _)) in outcomes {
@@ -297,19 +299,26 @@ mod tests {
         };
         check("as expected", NORMAL, 20, 0.2, 1.0 - 1e-9);
         check("binomial", Normal { correlation: 0.0, ..NORMAL }, 20, 0.2, 1.0 - 1e-9);
-        check("a tweet", NORMAL, 1, 0.2, 1.0 - 1e-9);
+        check("one tweet", NORMAL, 1, 0.2, 1.0 - 1e-9);
         check("near zero", Normal { share: 0.0, ..NORMAL }, 30, 0.0, 1.0 - 1e-9);
         check("near one", Normal { share: 1.0, ..NORMAL }, 30, 1.0, 1.0 - 1e-9);
         check("lower", NORMAL, 20, 0.15, 0.1);
         check("discounted", Normal { wander: 0.05, ..NORMAL }, 20, 0.2, 0.1);
-        check("far beyond", Normal { wander: 0.02, wander_tweets: 6000, ..NORMAL }, 100, 0.2, 0.0);
+        check(
+            "large wander on many tweets",
+            Normal { wander: 0.02, wander_tweets: 6000, ..NORMAL },
+            100,
+            0.2,
+            0.0,
+        );
     }
 
     #[test]
     fn outcomes_agree_with_the_ratios() {
-        let law = Law::new(Normal { wander: 0.03, ..NORMAL });
-        for (negative, (_, logs)) in (0..).zip(law.outcomes(30)) {
-            for (found, expected) in logs.iter().zip(law.log_ratios(Counts { total: 30, negative }))
+        let model = Model::new(Normal { wander: 0.03, ..NORMAL });
+        for (negative, (_, logs)) in (0..).zip(model.outcomes(30)) {
+            for (found, expected) in
+                logs.iter().zip(model.log_ratios(Counts { total: 30, negative }))
             {
                 assert!((found - expected).abs() < 1e-9, "{negative}: {logs:?}");
             }
@@ -317,11 +326,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_given_back() {
-        // (1 + R) is one; with room for a factor of four much is cut off.
-        let (detector, law) = (EDetector::default(), Law::new(NORMAL));
-        let boost = detector.boost(&law, 50, 1.0, 4.0);
-        let mean: f64 = law
+    fn scaling_up_compensates_for_the_cut_off() {
+        // (1 + R) is one; a limit of four cuts off much of the ratio.
+        let (detector, model) = (EDetector::default(), Model::new(NORMAL));
+        let boost = detector.boost(&model, 50, 1.0, 4.0);
+        let mean: f64 = model
             .outcomes(50)
             .into_iter()
             .map(|(log, logs)| log.exp() * (boost * detector.mixed(&logs)).min(4.0))
@@ -331,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_since_when() {
+    fn finds_the_first_minute_of_a_rise() {
         let mut detector = EDetector::default();
         for m in 0..100 {
             let negative = if m < 90 { 3 } else { 9 };

@@ -1,4 +1,4 @@
-//! What follows from a minute: nothing, an incident, its going on, its end.
+//! Evaluates one minute: nothing happens, or an incident opens, continues or resolves.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,26 +8,26 @@ use crate::domain::{Counts, Interval, Minute, ShareEvidence, window_minutes};
 use super::e_detector::EDetector;
 use super::{Baseline, MONTH_MINUTES, SINCE_MINUTES_MAX, SharePolicy, ShareRule, share_interval};
 
-/// What is remembered of a brand from minute to minute.
+/// The detector state of a brand between two minutes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ShareState {
     detector: EDetector,
-    /// Since when all has held that an incident opens on.
+    /// Since when all conditions to open an incident hold.
     held_since: Option<i64>,
-    open: Option<Open>,
+    open: Option<OpenRise>,
 }
 
 impl ShareState {
-    /// The open incident.
-    pub fn open(&self) -> Option<&Open> {
+    /// The open incident, if any.
+    pub fn open(&self) -> Option<&OpenRise> {
         self.open.as_ref()
     }
 }
 
-/// An incident that is open.
+/// An open incident.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Open {
+pub struct OpenRise {
     opened: i64,
     since: i64,
     calm_since: Option<i64>,
@@ -36,39 +36,39 @@ pub struct Open {
     expectation: Expectation,
 }
 
-impl Open {
-    /// The minute at whose end it opened.
+impl OpenRise {
+    /// The minute at whose end the incident opened.
     pub fn opened(&self) -> Minute {
         Minute(self.opened)
     }
 
-    /// The first minute of its rise.
+    /// The first minute of the rise.
     pub fn since(&self) -> Minute {
         Minute(self.since)
     }
 }
 
-/// Why a minute does not alarm.
+/// Why a minute does not open an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum QuietReason {
-    /// Too few tweets in the past to know what to expect.
+    /// The past has too few tweets to learn the expected share.
     NoBaseline,
-    /// Chance explains what there is.
+    /// Chance can explain the counts.
     Chance,
-    /// The share, or its multiple, is below that of the rule.
+    /// The share, or its multiple, is below the rule's threshold.
     BelowThreshold,
     /// Too few tweets since the rise began.
     TooFewTweets,
     /// The rise is too small to matter.
     RiseTooSmall,
-    /// The last minutes do not show the rise any more.
+    /// The last minutes no longer show the rise.
     AlreadyOver,
-    /// It has not lasted for long enough.
+    /// The rise has not lasted long enough.
     TooShort,
 }
 
 impl QuietReason {
-    /// The words for it in logs, JSON and tests.
+    /// The reason's text in logs, JSON and tests.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoBaseline => "no baseline",
@@ -82,17 +82,17 @@ impl QuietReason {
     }
 }
 
-/// Why an incident ends.
+/// Why an incident resolves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResolveReason {
-    /// The share is back near the expected one.
+    /// The share is close to the expected share again.
     Calm,
-    /// It stayed up for so long that it is the new normal.
+    /// The share stayed high for so long that it is the new normal.
     NewNormal,
 }
 
 impl ResolveReason {
-    /// The words for it in logs, JSON and tests.
+    /// The reason's text in logs, JSON and tests.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Calm => "calm",
@@ -101,37 +101,37 @@ impl ResolveReason {
     }
 }
 
-/// How an open incident's share looks in a minute.
+/// The share of an open incident in a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Calm {
-    /// Still high.
-    Not,
-    /// Back near the expected share since this minute.
-    Since(Minute),
+pub enum RiseStatus {
+    /// The share is still high.
+    High,
+    /// The share has been close to the expected share since this minute.
+    CalmSince(Minute),
 }
 
-/// What to do about a brand in a minute. The statistic of an open incident is the one it
-/// opened on.
+/// What to do about a brand in a minute. The evidence of an open incident contains the
+/// statistic with which it opened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ShareVerdict {
     /// Nothing.
     Quiet(QuietReason),
     /// Open an incident.
     Open(ShareEvidence),
-    /// The open incident goes on.
-    Firing(ShareEvidence, Calm),
-    /// Close it.
+    /// The open incident continues.
+    Firing(ShareEvidence, RiseStatus),
+    /// Resolve the open incident.
     Resolve(ShareEvidence, ResolveReason),
 }
 
-/// What an incident is measured against, frozen while it is open.
+/// What the share is compared with; frozen while an incident is open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Expectation {
     /// The brand's baseline.
     Baseline(Baseline),
     /// The share of the rule `share-above`.
     Share(f64),
-    /// The window before, of the rule `times-previous`.
+    /// The preceding window of the rule `times-previous`.
     Previous { total: u64, negative: u64 },
 }
 
@@ -160,7 +160,7 @@ impl Expectation {
         }
     }
 
-    /// What tweets that came as those of `first..=last` did would lead us to expect.
+    /// The expected share of `first..=last`, weighted by the tweets of each minute.
     fn share_over(&self, series: &Series, first: Minute, last: Minute) -> f64 {
         let (mut tweets, mut negatives) = (0.0, 0.0);
         for minute in (first.0..=last.0).map(Minute) {
@@ -187,7 +187,7 @@ impl Expectation {
     }
 }
 
-/// A rise that an incident could open on.
+/// A rise that can open an incident.
 struct Found {
     since: Minute,
     statistic: f64,
@@ -196,9 +196,9 @@ struct Found {
 }
 
 impl SharePolicy {
-    /// Evaluates the end of `minute`: the state after it, and what to do. Minutes are evaluated in
-    /// order, each once; `series` reaches back [`SharePolicy::evaluation_minutes`]. The rules
-    /// `share-above` and `times-previous` need no `baseline`.
+    /// Evaluates `minute` at its end. Returns the new state and what to do. The caller passes
+    /// each minute once, in order; `series` starts [`SharePolicy::evaluation_minutes`] before
+    /// `minute`. The rules `share-above` and `times-previous` need no `baseline`.
     pub fn evaluate(
         &self,
         series: &Series,
@@ -225,11 +225,15 @@ impl SharePolicy {
         minute: Minute,
     ) -> ShareVerdict {
         let found = match self.rule {
-            ShareRule::EDetector { false_alarms_per_month } => {
-                self.weigh(series, baseline, state, minute, MONTH_MINUTES / false_alarms_per_month)
-            }
-            ShareRule::ShareAbove { share, .. } => self.above(series, minute, share),
-            ShareRule::TimesPrevious { times, .. } => self.multiple(series, minute, times),
+            ShareRule::EDetector { false_alarms_per_month } => self.e_detector(
+                series,
+                baseline,
+                state,
+                minute,
+                MONTH_MINUTES / false_alarms_per_month,
+            ),
+            ShareRule::ShareAbove { share, .. } => self.share_above(series, minute, share),
+            ShareRule::TimesPrevious { times, .. } => self.times_previous(series, minute, times),
         };
         let found = match found {
             Ok(found) => found,
@@ -242,7 +246,7 @@ impl SharePolicy {
         if minute.0 - held_since < i64::from(self.for_minutes) {
             return ShareVerdict::Quiet(QuietReason::TooShort);
         }
-        let open = state.open.insert(Open {
+        let open = state.open.insert(OpenRise {
             opened: minute.0,
             since: found.since.0,
             calm_since: None,
@@ -253,9 +257,10 @@ impl SharePolicy {
         ShareVerdict::Open(self.evidence(series, open, minute))
     }
 
-    /// The e-detector. Once its statistic has reached `threshold` it rests there while the
-    /// rest holds: `for_minutes` asks for a lasting rise, not for an ever rarer chance.
-    fn weigh(
+    /// The e-detector. Once its statistic has reached `threshold`, the statistic stays there
+    /// while the other conditions hold: `for_minutes` requires a lasting rise, not ever more
+    /// evidence.
+    fn e_detector(
         &self,
         series: &Series,
         baseline: Option<&Baseline>,
@@ -291,7 +296,12 @@ impl SharePolicy {
     }
 
     /// The rule `share-above`.
-    fn above(&self, series: &Series, minute: Minute, limit: f64) -> Result<Found, QuietReason> {
+    fn share_above(
+        &self,
+        series: &Series,
+        minute: Minute,
+        limit: f64,
+    ) -> Result<Found, QuietReason> {
         let since = self.recent_first(series, minute);
         let observed = series.sum(since, minute);
         let share = observed.share().unwrap_or(0.0);
@@ -305,8 +315,14 @@ impl SharePolicy {
         }
     }
 
-    /// The rule `times-previous`. A window before without negatives counts half of one.
-    fn multiple(&self, series: &Series, minute: Minute, times: f64) -> Result<Found, QuietReason> {
+    /// The rule `times-previous`. A preceding window without negatives counts as half a
+    /// negative.
+    fn times_previous(
+        &self,
+        series: &Series,
+        minute: Minute,
+        times: f64,
+    ) -> Result<Found, QuietReason> {
         let since = self.recent_first(series, minute);
         let observed = series.sum(since, minute);
         let previous = series.sum(self.recent_first(series, since.plus(-1)), since.plus(-1));
@@ -328,29 +344,29 @@ impl SharePolicy {
         }
     }
 
-    fn evaluate_open(&self, series: &Series, open: &mut Open, minute: Minute) -> ShareVerdict {
+    fn evaluate_open(&self, series: &Series, open: &mut OpenRise, minute: Minute) -> ShareVerdict {
         let evidence = self.evidence(series, open, minute);
         if minute.0 - open.opened >= i64::from(self.incident_minutes_max) {
             return ShareVerdict::Resolve(evidence, ResolveReason::NewNormal);
         }
         if !self.is_calm(series, &open.expectation, minute) {
             open.calm_since = None;
-            return ShareVerdict::Firing(evidence, Calm::Not);
+            return ShareVerdict::Firing(evidence, RiseStatus::High);
         }
         let since = *open.calm_since.get_or_insert(minute.0);
         if minute.0 - since >= i64::from(self.resolve_minutes) {
             ShareVerdict::Resolve(evidence, ResolveReason::Calm)
         } else {
-            ShareVerdict::Firing(evidence, Calm::Since(Minute(since)))
+            ShareVerdict::Firing(evidence, RiseStatus::CalmSince(Minute(since)))
         }
     }
 
-    /// Whether the short window shows less than half the rise that matters: hysteresis, so
-    /// that a share on the edge does not open and close an incident minute by minute. A
-    /// window that has emptied is calm.
+    /// Whether the short window shows less than half of `rise_min`. This is hysteresis: a
+    /// share near the limit does not open and resolve an incident every minute. A window
+    /// without tweets is calm.
     fn is_calm(&self, series: &Series, expectation: &Expectation, minute: Minute) -> bool {
         let margin = match expectation {
-            // Here what is expected is what alarms.
+            // This rule expects the share at which it alarms.
             Expectation::Share(_) => -self.rise_min / 2.0,
             Expectation::Baseline(_) | Expectation::Previous { .. } => self.rise_min / 2.0,
         };
@@ -360,8 +376,8 @@ impl SharePolicy {
             .is_none_or(|share| share < expectation.share(minute) + margin)
     }
 
-    /// Length of the short window that ends with `minute`. The e-detector's grows to four
-    /// times its length while it holds too few tweets to tell anything.
+    /// Length of the short window that ends with `minute`, in minutes. The e-detector's window
+    /// becomes up to four times as long while it has fewer than `tweets_min` tweets.
     fn recent_minutes(&self, series: &Series, minute: Minute) -> u32 {
         match self.rule {
             ShareRule::EDetector { .. } => [1, 2, 4]
@@ -376,12 +392,12 @@ impl SharePolicy {
         }
     }
 
-    /// First minute of the short window that ends with `minute`.
+    /// The first minute of the short window that ends with `minute`.
     fn recent_first(&self, series: &Series, minute: Minute) -> Minute {
         first_of(minute, self.recent_minutes(series, minute))
     }
 
-    fn evidence(&self, series: &Series, open: &Open, minute: Minute) -> ShareEvidence {
+    fn evidence(&self, series: &Series, open: &OpenRise, minute: Minute) -> ShareEvidence {
         let since = open.since().max(minute.plus(1 - SINCE_MINUTES_MAX));
         let observed = series.sum(since, minute);
         let expectation = &open.expectation;
@@ -403,7 +419,7 @@ impl SharePolicy {
     }
 }
 
-/// First of the `minutes` that end with `last`.
+/// The first of the `minutes` minutes that end with `last`.
 fn first_of(last: Minute, minutes: u32) -> Minute {
     last.plus(1 - i64::from(minutes))
 }

@@ -1,15 +1,15 @@
-//! Is a brand's share of negative tweets higher than its own past explains?
+//! Detects that a brand's share of negative tweets is higher than its past explains.
 //!
-//! [`Baseline::learn`] says what share to expect, and how far the brand's counts scatter
-//! around it. [`SharePolicy::evaluate`] then looks at one closed minute after the other, by the
-//! e-detector (which keeps to a budget of false alarms), or by one of two simple rules. An
-//! incident opens once the rise is beyond chance, large enough, on enough tweets, and still
-//! there in the last minutes; its baseline is frozen, and it resolves when the share has
-//! been calm for a while.
+//! [`Baseline::learn`] estimates the expected share, and how far the brand's counts scatter
+//! around it. [`SharePolicy::evaluate`] then evaluates the closed minutes in order, with the
+//! e-detector (which keeps to a budget of false alarms) or with one of two simple rules. An
+//! incident opens if the rise is unlikely to be chance, large enough, on enough tweets, and
+//! still visible in the last minutes. The incident's baseline is frozen. The incident resolves
+//! when the share has been back to normal for a while.
 //!
-//! **Invariant.** A verdict depends on the counts, the baseline, the brand's state and the
-//! minute alone, and every verdict says why. Deliberately absent: volume (a brand of which
-//! more is said than usual), severity, wording.
+//! **Invariant.** A verdict depends only on the counts, the baseline, the brand's state and
+//! the minute, and every verdict contains its reason. Deliberately absent: volume (more tweets
+//! than usual), severity, wording.
 
 mod baseline;
 mod e_detector;
@@ -19,67 +19,68 @@ mod season;
 mod tests;
 
 pub use baseline::Baseline;
-pub use evaluate::{Calm, Open, QuietReason, ResolveReason, ShareState, ShareVerdict};
+pub use evaluate::{OpenRise, QuietReason, ResolveReason, RiseStatus, ShareState, ShareVerdict};
 
 use crate::domain::{Counts, Interval, Minute};
 use crate::stats::wilson_with;
 
-/// Minutes in the 30 days that a month counts.
+/// Minutes in a month of 30 days.
 const MONTH_MINUTES: f64 = 30.0 * 1440.0;
-/// The rounded normal quantile of the 95 % intervals in evidence, kept so that stored figures
-/// and new ones agree.
+/// The normal quantile of the 95 % intervals in evidence. It stays rounded so that stored and
+/// new figures agree.
 const Z: f64 = 1.96;
-/// The longest stretch an incident's evidence looks back, in minutes.
+/// Longest period that an incident's evidence covers, in minutes.
 const SINCE_MINUTES_MAX: i64 = 1440;
 
-/// What counts as a bad buzz. `config/monitor.example.toml` explains each value.
+/// When a rise of the share opens and resolves an incident. `config/monitor.example.toml`
+/// explains each value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SharePolicy {
-    /// How a rise is told from chance.
+    /// How a rise is distinguished from chance.
     pub rule: ShareRule,
-    /// Fewest tweets since the rise began.
+    /// Minimum number of tweets since the rise began.
     pub tweets_min: u64,
-    /// Least rise of the share over the expected one, in 0..1.
+    /// Minimum rise of the share above the expected share, in 0..1.
     pub rise_min: f64,
-    /// Fewest tweets a baseline is learned from.
+    /// Minimum number of tweets that a baseline is learned from.
     pub baseline_tweets_min: u64,
-    /// Length of the short window, which must show the rise too, in minutes; up to four times
-    /// as long while it holds fewer than `tweets_min` tweets.
+    /// Length of the short window, which must also show the rise, in minutes. With fewer than
+    /// `tweets_min` tweets in it, the window becomes up to four times as long.
     pub short_minutes: u32,
-    /// For how many minutes on end all that must hold.
+    /// How many consecutive minutes these conditions must hold.
     pub for_minutes: u32,
-    /// How long the share must be calm for an incident to be resolved, in minutes.
+    /// How long the share must be back to normal before an incident resolves, in minutes.
     pub resolve_minutes: u32,
-    /// How long an incident lasts before its share is the new normal, in minutes.
+    /// How long an incident lasts before its share becomes the new normal, in minutes.
     pub incident_minutes_max: u32,
 }
 
-/// How a rise is told from chance.
+/// How a rise is distinguished from chance.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ShareRule {
-    /// By evidence against the baseline, gathered tweet by tweet.
+    /// By evidence against the baseline, accumulated minute by minute.
     EDetector {
-        /// How many incidents a brand may open in 30 days by chance alone, on average.
+        /// How many incidents a brand may open by chance in 30 days, on average.
         false_alarms_per_month: f64,
     },
-    /// The share of a window is above a fixed one.
+    /// The share of a window is above a fixed share.
     ShareAbove {
         /// The share, in 0..1.
         share: f64,
         /// The window, in minutes.
         window_minutes: u32,
     },
-    /// The share of a window is a multiple of that of the window before it.
+    /// The share of a window is a multiple of the share of the window before it.
     TimesPrevious {
-        /// The multiple, above one.
+        /// The multiple; greater than one.
         times: f64,
-        /// Either window, in minutes.
+        /// The length of each window, in minutes.
         window_minutes: u32,
     },
 }
 
 impl ShareRule {
-    /// Its name in settings, evidence and tests.
+    /// The rule's name in settings, evidence and tests.
     pub fn name(self) -> &'static str {
         match self {
             Self::EDetector { .. } => "e-detector",
@@ -90,8 +91,8 @@ impl ShareRule {
 }
 
 impl SharePolicy {
-    /// Minutes before a evaluated minute that the [`Series`](super::Series) of
-    /// [`SharePolicy::evaluate`] must cover.
+    /// How many minutes before an evaluated minute the [`Series`](super::Series) of
+    /// [`SharePolicy::evaluate`] must start.
     pub fn evaluation_minutes(&self) -> i64 {
         let window = match self.rule {
             ShareRule::EDetector { .. } => 0,
@@ -101,22 +102,22 @@ impl SharePolicy {
         SINCE_MINUTES_MAX.max(4 * i64::from(self.short_minutes)).max(2 * i64::from(window))
     }
 
-    /// Minutes before a minute that the series of [`Baseline::learn`] must cover; enough for
-    /// [`SharePolicy::evaluate`] too.
+    /// How many minutes before a minute the series of [`Baseline::learn`] must start; enough
+    /// for [`SharePolicy::evaluate`] too.
     pub fn history_minutes(&self) -> i64 {
         self.evaluation_minutes().max(baseline::LEARN_MINUTES)
     }
 
-    /// Minutes before a minute that the hourly counts of [`Baseline::learn`] reach back.
+    /// How many minutes before a minute the hourly counts of [`Baseline::learn`] start.
     pub fn season_minutes(&self) -> i64 {
         baseline::SEASON_REACH_MINUTES
     }
 
-    /// The stretch that later baselines leave out because of a past incident, first and
-    /// last minute: the incident itself, `since` its rise began; or, where it became the new
-    /// normal, everything before it, for that is the old normal and would alarm again at
-    /// once.
-    pub fn left_out(&self, since: Minute, opened: Minute, resolved: Minute) -> (Minute, Minute) {
+    /// First and last minute of the period that later baselines exclude because of a past
+    /// incident whose rise began at `since`. Usually that is the incident itself. If the
+    /// incident became the new normal, it is everything before the incident: the old normal
+    /// would raise the same alarm again at once.
+    pub fn excluded(&self, since: Minute, opened: Minute, resolved: Minute) -> (Minute, Minute) {
         if resolved.0 - opened.0 < i64::from(self.incident_minutes_max) {
             (since, resolved)
         } else {
@@ -126,7 +127,7 @@ impl SharePolicy {
 }
 
 /// The 95 % confidence interval of the true share behind `counts`; 0 to 1 without tweets.
-/// `dispersion` is their variance divided by the variance of independent tweets.
+/// `dispersion` is the variance of the counts divided by the variance of independent tweets.
 fn share_interval(counts: Counts, dispersion: f64) -> Interval {
     wilson_with(counts.share().unwrap_or(0.0), counts.total as f64 / dispersion, Z)
 }

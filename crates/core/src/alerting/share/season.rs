@@ -1,8 +1,8 @@
 //! How the share usually differs by hour of the week.
 //!
-//! First by hour of day, then what an hour of the week adds to that; each is shrunk to
-//! nothing as far as the brand's history does not bear it out, so that a brand without weeks
-//! of history has no season at all.
+//! The season is an effect of the hour of the day, plus a further effect of the hour of the
+//! week. Each effect is shrunk towards zero unless the brand's history supports it, so a brand
+//! without weeks of history has no season.
 //!
 //! Source of the shrinkage: Bühlmann and Straub, "Glaubwürdigkeit für Schadensätze",
 //! Mitteilungen der Vereinigung Schweizerischer Versicherungsmathematiker 70 (1970); in
@@ -15,9 +15,9 @@ const HOURS_PER_DAY: usize = 24;
 /// Shares are kept this far from zero and one before their logit is taken.
 const SHARE_MIN: f64 = 1e-3;
 
-/// The offset of the share's logit in each hour of the week; none where nothing is known.
+/// The offset of the share's logit in each hour of the week; empty if unknown.
 ///
-/// `hours` are a brand's calm hours, each with the minute it starts in.
+/// `hours` are a brand's hours outside incidents, each with its first minute.
 pub fn offsets(hours: &[(Minute, Counts)]) -> Vec<f64> {
     let deviations = deviations(hours);
     let Some(mean) = hours.iter().fold(Counts::default(), |sum, (_, counts)| sum + *counts).share()
@@ -44,7 +44,7 @@ pub fn logit(share: f64) -> f64 {
     (share / (1.0 - share)).ln()
 }
 
-/// How far an hour's share lay from the mean of its week.
+/// The difference between an hour's share and the mean of its week.
 #[derive(Clone, Copy)]
 struct Deviation {
     hour_of_week: usize,
@@ -52,7 +52,8 @@ struct Deviation {
     share: f64,
 }
 
-/// Weeks are counted back from the last hour, so that all but the first are whole.
+/// The deviation of each hour. Weeks are counted back from the last hour, so all weeks except
+/// the first are complete.
 fn deviations(hours: &[(Minute, Counts)]) -> Vec<Deviation> {
     let Some(last) = hours.iter().map(|(minute, _)| minute.0).max() else { return Vec::new() };
     let week = |minute: Minute| (last - minute.0) / (60 * HOURS_PER_WEEK as i64);
@@ -72,9 +73,9 @@ fn deviations(hours: &[(Minute, Counts)]) -> Vec<Deviation> {
         .collect()
 }
 
-/// The effect of each of `cells` kinds of hour, times its credibility: all zero where hours
-/// of one kind differ as much as those of different kinds, or where there are fewer than
-/// three of a kind on average.
+/// The effect of each of `cells` kinds of hour, times its credibility. All effects are zero if
+/// hours of one kind differ as much as hours of different kinds, or if there are fewer than
+/// three hours of a kind on average.
 fn credible(cells: usize, deviations: &[Deviation]) -> Vec<f64> {
     let nothing = vec![0.0; cells];
     let (mut tweets, mut sum) = (nothing.clone(), nothing.clone());

@@ -16,7 +16,7 @@ const POLICY: SharePolicy = SharePolicy {
 };
 const DAY: i64 = 1440;
 
-/// Counts for `minutes` minutes at a rate a minute, with a share that may change.
+/// Counts for `minutes` minutes, with `a_minute` tweets per minute on average.
 fn stream(
     minutes: i64,
     a_minute: impl Fn(i64) -> u64,
@@ -39,7 +39,7 @@ struct Daemon<'a> {
     counts: &'a [(Minute, Counts)],
     series: Series,
     hours: Vec<(Minute, Counts)>,
-    left_out: Vec<(Minute, Minute)>,
+    excluded: Vec<(Minute, Minute)>,
     baseline: Option<Baseline>,
     state: ShareState,
     steps: Vec<(i64, &'static str)>,
@@ -56,7 +56,7 @@ impl<'a> Daemon<'a> {
             counts,
             series,
             hours,
-            left_out: Vec::new(),
+            excluded: Vec::new(),
             baseline: None,
             state: ShareState::default(),
             steps: Vec::new(),
@@ -65,10 +65,10 @@ impl<'a> Daemon<'a> {
 
     fn evaluate(&mut self, m: i64) -> ShareVerdict {
         let minute = Minute(m);
-        // Every two hours will do here.
+        // Every two hours is often enough for a test.
         if m % 120 == 0 {
-            let (hours, left_out) = (&self.hours, &self.left_out);
-            self.baseline = Baseline::learn(&self.policy, hours, left_out, &self.series, minute);
+            let (hours, excluded) = (&self.hours, &self.excluded);
+            self.baseline = Baseline::learn(&self.policy, hours, excluded, &self.series, minute);
         }
         let (next, verdict) =
             self.policy.evaluate(&self.series, self.baseline.as_ref(), &self.state, minute);
@@ -77,9 +77,9 @@ impl<'a> Daemon<'a> {
             ShareVerdict::Resolve(_, reason) => {
                 self.steps.push((m, reason.as_str()));
                 let open = self.state.open().expect("only an open incident is resolved");
-                self.left_out.push(self.policy.left_out(open.since(), open.opened(), minute));
+                self.excluded.push(self.policy.excluded(open.since(), open.opened(), minute));
                 let last = self.counts[self.counts.len() - 1].0;
-                self.series = Series::new(Minute(0), last, self.counts, &self.left_out);
+                self.series = Series::new(Minute(0), last, self.counts, &self.excluded);
             }
             ShareVerdict::Quiet(_) | ShareVerdict::Firing(..) => {}
         }
@@ -103,13 +103,13 @@ fn quiet_streams_stay_quiet() {
         let counts = stream(3 * DAY, a_minute, |_| share, 1);
         assert_eq!(Daemon::new(POLICY, &counts).run(DAY), [], "{name}");
     };
-    check("few", &|_| 1, 0.2);
-    check("many", &|_| 10, 0.6);
+    check("few tweets", &|_| 1, 0.2);
+    check("many tweets", &|_| 10, 0.6);
     check("uneven", &uneven, 0.4);
     check("hardly any negatives", &|_| 5, 0.001);
-    check("hardly anything else", &|_| 5, 0.999);
+    check("hardly any others", &|_| 5, 0.999);
     check("no negatives", &|_| 2, 0.0);
-    check("nothing else", &|_| 2, 1.0);
+    check("negatives only", &|_| 2, 1.0);
     check("no tweets", &|_| 0, 0.5);
 }
 
@@ -137,7 +137,8 @@ fn a_share_that_stays_becomes_the_new_normal() {
 
 #[test]
 fn a_past_incident_does_not_hide_the_next() {
-    // The first lasts nine hours; were it learned, 0.35 would not be news to the second.
+    // The first incident lasts nine hours. A baseline that had learned from it would not see
+    // 0.35 as a rise.
     let share = |m: i64| match m {
         1500..2040 => 0.9,
         3300..3400 => 0.35,
@@ -151,7 +152,7 @@ fn a_past_incident_does_not_hide_the_next() {
 }
 
 #[test]
-fn a_season_is_expected_once_it_is_known() {
+fn a_known_season_is_expected() {
     let day = |m: i64| if (m / 60) % 24 < 8 { 0.5 } else { 0.2 };
     let counts = stream(6 * DAY, |_| 10, day, 1);
     let daemon = Daemon::new(POLICY, &counts);
@@ -165,14 +166,14 @@ fn a_season_is_expected_once_it_is_known() {
         assert!(error < 0.04, "hour {hour}: {} against {truth}", seasonal.expected(minute));
         assert!(error < (flat.expected(minute) - truth).abs(), "better than flat");
     }
-    // What the flat baseline takes for wandering slows it down; the season explains it.
+    // The flat baseline measures the season as wander.
     let width = |baseline: &Baseline| baseline.interval(last).high - baseline.interval(last).low;
     assert!(width(&seasonal) < 0.3 * width(&flat));
 }
 
 #[test]
 fn the_scatter_is_measured() {
-    // Tweets in pairs of the same label: twice the variance.
+    // Pairs of tweets with the same label have twice the variance.
     let check =
         |name: &str, share: &dyn Fn(i64) -> f64, twins: u64, dispersion: f64, wander: f64| {
             let counts: Vec<_> = stream(8 * DAY, |_| 4, share, 2)
@@ -192,7 +193,7 @@ fn the_scatter_is_measured() {
     check("wanders", &|m| if (m / 60) % 7 < 4 { 0.3 } else { 0.4 }, 1, 1.0, 0.05);
 }
 
-/// A series of two stretches: two days of baseline, then `now`, ending with this minute.
+/// A series of two days of baseline, then `now`; returns it with its last minute.
 fn two_days_then(share: f64, now: &[(u64, u64)]) -> (Series, Minute) {
     let mut counts: Vec<_> = (0..2 * DAY)
         .map(|m| {
@@ -237,26 +238,31 @@ fn says_why_it_is_quiet() {
         SharePolicy { rule: ShareRule::TimesPrevious { times: 2.0, window_minutes: 5 }, ..POLICY };
     let slight = SharePolicy { rise_min: 0.3, ..times };
     check("no history", unknown, &[(100, 100)], "no baseline");
-    check("as ever", POLICY, &[(2, 10); 20], "chance");
+    check("no change", POLICY, &[(2, 10); 20], "chance");
     check("no tweets", POLICY, &[(0, 0); 20], "chance");
-    check("a large rise on few", POLICY, &[(20, 20)], "too few tweets");
-    check("enough", POLICY, &[(40, 40)], "opened by e-detector");
-    check("a small rise on many", large, &[(60, 100); 20], "rise too small");
-    check("not yet", lasting, &[(40, 40); 2], "too short");
-    check("for long enough", lasting, &[(40, 40); 3], "opened by e-detector");
+    check("a large rise on few tweets", POLICY, &[(20, 20)], "too few tweets");
+    check("enough tweets", POLICY, &[(40, 40)], "opened by e-detector");
+    check("a small rise on many tweets", large, &[(60, 100); 20], "rise too small");
+    check("not yet long enough", lasting, &[(40, 40); 2], "too short");
+    check("long enough", lasting, &[(40, 40); 3], "opened by e-detector");
     check("below", above, &[(9, 20); 5], "below the threshold");
-    check("above, on few", above, &[(0, 0), (0, 0), (0, 0), (0, 0), (9, 9)], "too few tweets");
+    check(
+        "above, on few tweets",
+        above,
+        &[(0, 0), (0, 0), (0, 0), (0, 0), (9, 9)],
+        "too few tweets",
+    );
     check("above", above, &[(0, 10), (0, 10), (0, 10), (0, 10), (70, 70)], "opened by share-above");
     check("not twice", times, &[(7, 20); 5], "below the threshold");
     check("twice", times, &[(9, 20); 4], "opened by times-previous");
-    check("twice, but of little", slight, &[(9, 20); 5], "rise too small");
+    check("twice a small share", slight, &[(9, 20); 5], "rise too small");
 }
 
 #[test]
-fn a_rise_seen_only_in_the_long_window_is_over() {
+fn a_rise_seen_only_in_the_long_window_is_already_over() {
     let mut now = vec![(17, 20); 2];
     now.extend([(2, 10); 15]);
-    // Without `for` the statistic itself would have gone back.
+    // Without `for_minutes` the statistic would have decreased again.
     let policy = SharePolicy { for_minutes: 60, ..POLICY };
     let (series, last) = two_days_then(0.2, &now);
     let baseline = Baseline::learn(&policy, &[], &[], &series, Minute(2 * DAY));
@@ -297,7 +303,7 @@ fn the_simple_rules_open_and_resolve() {
         assert_eq!(found, expected, "{name}");
     };
     // (2 (10 - i) + 8 i) / 100 reaches 0.5 with the fifth minute, and twice 0.2 with the
-    // fourth; 0.475 is the calm of the first rule, 0.225 of the second.
+    // fourth. The first rule is calm below 0.475, the second below 0.225.
     let above = ShareRule::ShareAbove { share: 0.5, window_minutes: 10 };
     check("share above", above, [(34, "opened"), (125, "calm")]);
     let times = ShareRule::TimesPrevious { times: 2.0, window_minutes: 10 };
@@ -305,7 +311,7 @@ fn the_simple_rules_open_and_resolve() {
 }
 
 #[test]
-fn evidence_holds_what_the_verdict_rests_on() {
+fn evidence_contains_the_figures_behind_the_verdict() {
     let (series, last) = two_days_then(0.2, &[(2, 10), (2, 10), (40, 50)]);
     let baseline = Baseline::learn(&POLICY, &[], &[], &series, Minute(2 * DAY));
     let mut state = ShareState::default();
@@ -323,7 +329,7 @@ fn evidence_holds_what_the_verdict_rests_on() {
         assert_eq!(found.recent, Counts { total: 190, negative: 68 });
         assert_eq!(found.baseline.total, 10 * (2 * DAY - 719) as u64);
         assert!((found.expected_share - 0.2).abs() < 1e-3, "{found:?}");
-        // Wilson's interval of 40 in 50, as R's prop.test(40, 50, correct = FALSE) has it.
+        // Wilson's interval of 40 in 50, from R: prop.test(40, 50, correct = FALSE).
         let Interval { low, high } = found.observed_interval;
         assert!((low - 0.6696).abs() < 1e-3 && (high - 0.8876).abs() < 1e-3, "{found:?}");
         assert!((found.statistic - 1.0).abs() < 1e-6 && found.threshold == 1.0, "{found:?}");
@@ -331,23 +337,23 @@ fn evidence_holds_what_the_verdict_rests_on() {
 }
 
 #[test]
-fn a_daemon_that_takes_over_judges_as_the_first_would_have() {
+fn a_stored_state_gives_the_same_verdicts() {
     let shifted = |m: i64| if (2000..2100).contains(&m) { 0.4 } else { 0.2 };
     let counts = stream(2300, |_| 5, shifted, 4);
     let (mut one, mut other) = (Daemon::new(POLICY, &counts), Daemon::new(POLICY, &counts));
     for m in 1800..2300 {
-        let json = serde_json::to_string(&other.state).expect("a state can be written");
-        other.state = serde_json::from_str(&json).expect("and read");
+        let json = serde_json::to_string(&other.state).expect("the state can be serialized");
+        other.state = serde_json::from_str(&json).expect("the state can be deserialized");
         let (expected, found) = (one.evaluate(m), other.evaluate(m));
-        // JSON may cost the last bit of a statistic.
+        // JSON may lose the last bit of a statistic.
         let plain = |verdict: &ShareVerdict| format!("{verdict:.9?}");
         assert_eq!(plain(&found), plain(&expected), "minute {m}");
     }
-    assert_eq!(one.steps.len(), 2, "there was something to judge: {:?}", one.steps);
+    assert_eq!(one.steps.len(), 2, "an incident opened and resolved: {:?}", one.steps);
 }
 
 #[test]
-fn a_verdict_does_not_depend_on_how_much_is_read_at_once() {
+fn a_verdict_does_not_depend_on_the_length_of_the_series() {
     let shifted = |m: i64| if (2000..2100).contains(&m) { 0.4 } else { 0.2 };
     let counts = stream(2300, |_| 5, shifted, 5);
     let mut daemon = Daemon::new(POLICY, &counts);

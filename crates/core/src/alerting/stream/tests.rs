@@ -3,14 +3,14 @@ use super::*;
 const POLICY: StreamPolicy =
     StreamPolicy { quiet_minutes_max: 30, lag_minutes_max: 15, lag_for_minutes: 10 };
 
-/// So many minutes into a Monday.
+/// A time, in minutes since the start of a Monday.
 fn at(minutes: i64) -> DateTime<Utc> {
     Minute(28_401_120 + minutes).start()
 }
 
-fn word<E>(verdict: &StreamVerdict<E>) -> String {
+fn text<E>(verdict: &StreamVerdict<E>) -> String {
     match verdict {
-        StreamVerdict::Well(reason) => format!("{reason:?}"),
+        StreamVerdict::Healthy(reason) => format!("{reason:?}"),
         StreamVerdict::Open(_) => "open".into(),
         StreamVerdict::Firing(_) => "firing".into(),
         StreamVerdict::Resolve(_) => "resolve".into(),
@@ -19,14 +19,14 @@ fn word<E>(verdict: &StreamVerdict<E>) -> String {
 
 #[test]
 fn alarms_when_the_stream_goes_quiet() {
-    // Looks: the minute, that of the last record, whether at the end, tweets expected
-    // a minute; and what comes of it.
-    type Look = (i64, Option<i64>, bool, Option<f64>, &'static str);
-    let check = |name: &str, looks: &[Look]| {
+    // Minute, minute of the last record, whether at the end, tweets expected per minute, and
+    // the expected verdict.
+    type Snapshot = (i64, Option<i64>, bool, Option<f64>, &'static str);
+    let check = |name: &str, snapshots: &[Snapshot]| {
         let mut state = StreamState::default();
-        for (now, last, at_end, a_minute, expected) in looks {
+        for (now, last, at_end, a_minute, expected) in snapshots {
             let gap = now - last.unwrap_or(0);
-            let look = StreamSnapshot {
+            let snapshot = StreamSnapshot {
                 now: at(*now),
                 last_record_at: last.map(at),
                 at_end: *at_end,
@@ -34,12 +34,12 @@ fn alarms_when_the_stream_goes_quiet() {
                 expected: a_minute.map(|rate| rate * gap as f64),
             };
             let verdict;
-            (state, verdict) = POLICY.evaluate_quiet(&look, state);
-            assert_eq!(word(&verdict), *expected, "{name}, minute {now}");
+            (state, verdict) = POLICY.evaluate_quiet(&snapshot, state);
+            assert_eq!(text(&verdict), *expected, "{name}, minute {now}");
         }
     };
     let (busy, night) = (Some(2.0), Some(0.1));
-    check("records come", &[(0, Some(0), true, busy, "Flowing")]);
+    check("records arrive", &[(0, Some(0), true, busy, "Flowing")]);
     check(
         "a busy stream stops, and comes back",
         &[
@@ -54,7 +54,7 @@ fn alarms_when_the_stream_goes_quiet() {
         ],
     );
     check(
-        "a lone record does not resolve it",
+        "a single record does not resolve it",
         &[
             (30, Some(0), true, busy, "NotForLong"),
             (33, Some(0), true, busy, "open"),
@@ -71,11 +71,11 @@ fn alarms_when_the_stream_goes_quiet() {
         &[(30, Some(0), true, night, "Chance"), (200, Some(0), true, night, "Chance")],
     );
     check(
-        "a small brand's day without one",
+        "a small brand's day without a record",
         &[(1440, Some(0), true, night, "NotForLong"), (1443, Some(0), true, night, "open")],
     );
     check(
-        "a night that falls does not resolve it",
+        "the start of the night does not resolve it",
         &[
             (30, Some(0), true, busy, "NotForLong"),
             (33, Some(0), true, busy, "open"),
@@ -83,7 +83,7 @@ fn alarms_when_the_stream_goes_quiet() {
         ],
     );
     check(
-        "what is not read cannot be said to be missing",
+        "no alarm while there are unread records",
         &[
             (60, Some(0), false, busy, "Unread"),
             (61, Some(0), true, busy, "NotForLong"),
@@ -91,7 +91,7 @@ fn alarms_when_the_stream_goes_quiet() {
         ],
     );
     check(
-        "nothing known of the past: a day's patience",
+        "without history: an alarm after a day",
         &[
             (31, Some(0), true, None, "PastUnknown"),
             (1439, Some(0), true, None, "PastUnknown"),
@@ -100,7 +100,7 @@ fn alarms_when_the_stream_goes_quiet() {
         ],
     );
     check(
-        "never a record: measured from the first look",
+        "never a record: the gap starts at the first snapshot",
         &[
             (0, None, true, None, "Flowing"),
             (60, None, true, None, "PastUnknown"),
@@ -109,7 +109,7 @@ fn alarms_when_the_stream_goes_quiet() {
         ],
     );
     check(
-        "a start after a while: the last one stood at the end",
+        "a restart: the previous daemon was at the end",
         &[
             (60, Some(0), true, busy, "NotForLong"),
             (61, Some(0), false, busy, "Unread"),
@@ -121,8 +121,8 @@ fn alarms_when_the_stream_goes_quiet() {
 }
 
 #[test]
-fn says_what_it_rests_on() {
-    let look = StreamSnapshot {
+fn evidence_contains_the_figures_behind_the_verdict() {
+    let snapshot = StreamSnapshot {
         now: at(45),
         last_record_at: Some(at(0)),
         at_end: true,
@@ -130,16 +130,17 @@ fn says_what_it_rests_on() {
         expected: Some(90.0),
     };
     let before = StreamState { turned: Some(at(42)), ..StreamState::default() };
-    let (state, verdict) = POLICY.evaluate_quiet(&look, before);
+    let (state, verdict) = POLICY.evaluate_quiet(&snapshot, before);
     let evidence =
         QuietEvidence { last: Some(at(0)), minutes: 45, expected_tweets: 90.0, limit_minutes: 30 };
     assert_eq!(verdict, StreamVerdict::Open(evidence));
-    let kept = serde_json::to_string(&state).expect("a state is plain data");
-    assert_eq!(serde_json::from_str::<StreamState>(&kept).expect("its own words"), state);
+    let stored = serde_json::to_string(&state).expect("the state can be serialized");
+    let loaded: StreamState = serde_json::from_str(&stored).expect("it can be deserialized");
+    assert_eq!(loaded, state);
 }
 
 #[test]
-fn chance_explains_a_gap_up_to_some_21_tweets() {
+fn chance_can_explain_up_to_about_21_missing_tweets() {
     let limit = 30.0 / MINUTES_PER_MONTH;
     for (expected, explained) in [(0.0, true), (1.0, true), (20.5, true), (20.8, false)] {
         assert_eq!(chance_of_none(expected) >= limit, explained, "{expected} expected");
@@ -147,13 +148,13 @@ fn chance_explains_a_gap_up_to_some_21_tweets() {
 }
 
 #[test]
-fn alarms_when_reading_lags_and_goes_on_lagging() {
-    // Looks: the minute, that of the oldest unread record, whether at the end; and
-    // what comes of it.
-    let check = |name: &str, looks: &[(i64, Option<i64>, bool, &str)]| {
+fn alarms_when_a_lag_lasts() {
+    // Minute, minute of the oldest unread record, whether at the end, and the expected
+    // verdict.
+    let check = |name: &str, snapshots: &[(i64, Option<i64>, bool, &str)]| {
         let mut state = StreamState::default();
-        for (now, oldest, at_end, expected) in looks {
-            let look = StreamSnapshot {
+        for (now, oldest, at_end, expected) in snapshots {
+            let snapshot = StreamSnapshot {
                 now: at(*now),
                 last_record_at: None,
                 at_end: *at_end,
@@ -161,12 +162,12 @@ fn alarms_when_reading_lags_and_goes_on_lagging() {
                 expected: None,
             };
             let verdict;
-            (state, verdict) = POLICY.evaluate_lag(&look, state);
-            assert_eq!(word(&verdict), *expected, "{name}, minute {now}");
+            (state, verdict) = POLICY.evaluate_lag(&snapshot, state);
+            assert_eq!(text(&verdict), *expected, "{name}, minute {now}");
         }
     };
     check("all read", &[(0, None, true, "AtEnd")]);
-    check("old records are no lag once read", &[(900, Some(0), true, "AtEnd")]);
+    check("old records are no lag after they are read", &[(900, Some(0), true, "AtEnd")]);
     check("a short wait", &[(14, Some(0), false, "WithinLimit")]);
     check(
         "a replay at full speed",
@@ -180,7 +181,7 @@ fn alarms_when_reading_lags_and_goes_on_lagging() {
         ],
     );
     check(
-        "nobody reads, and then somebody does",
+        "no daemon reads, and then one does",
         &[
             (15, Some(0), false, "NotForLong"),
             (24, Some(0), false, "NotForLong"),
@@ -200,9 +201,9 @@ fn alarms_when_reading_lags_and_goes_on_lagging() {
 }
 
 #[test]
-fn expects_what_the_same_hours_had() {
-    // Three weeks from a Monday on: 60 tweets an hour by day, 6 by night, a third of
-    // it on Sundays; one Tuesday the stream was down.
+fn expects_the_tweets_of_the_same_hours() {
+    // Three weeks from a Monday on: 60 tweets an hour by day, 6 by night, and a third of that
+    // on Sundays. The stream was down on one Tuesday.
     let monday = Minute::of(at(0)).hour();
     let hourly: Vec<_> = (0..21 * 24)
         .filter(|hour| hour / 24 != 8)
@@ -222,19 +223,19 @@ fn expects_what_the_same_hours_had() {
         }
     };
     let day = 1440;
-    check("nothing known", 0, day, day + 60, None);
-    check("a day is not yet whole", 24, day - 60, day, None);
-    check("a day is known: its night", 24, day, day + 60, Some(6.0));
-    check("its day", 24, day + 600, day + 630, Some(30.0));
-    check("over the edge of the night", 24, day + 450, day + 540, Some(3.0 + 60.0));
-    check("a day that lacks whole", 24, day, 2 * day, Some(8.0 * 6.0 + 16.0 * 60.0));
+    check("no history", 0, day, day + 60, None);
+    check("an incomplete day", 24, day - 60, day, None);
+    check("one day of history: the night", 24, day, day + 60, Some(6.0));
+    check("one day of history: the day", 24, day + 600, day + 630, Some(30.0));
+    check("from the night into the day", 24, day + 450, day + 540, Some(3.0 + 60.0));
+    check("a whole day", 24, day, 2 * day, Some(8.0 * 6.0 + 16.0 * 60.0));
     let all = hourly.len();
     check("after three weeks", all, 21 * day + 600, 21 * day + 660, Some(60.0));
-    check("a Tuesday, one of which was down", all, 22 * day + 600, 22 * day + 660, Some(60.0));
+    check("a Tuesday, after one that was down", all, 22 * day + 600, 22 * day + 660, Some(60.0));
     check("a Sunday", 20 * 24 - 24, 20 * day + 600, 20 * day + 660, Some(20.0));
-    check("backwards", all, 21 * day + 600, 21 * day + 540, Some(0.0));
+    check("an end before the start", all, 21 * day + 600, 21 * day + 540, Some(0.0));
     check(
-        "a week at most",
+        "at most a week",
         all,
         21 * day,
         400 * day,

@@ -1,8 +1,8 @@
-//! How many tweets a brand's past leads us to expect in a bucket.
+//! Forecasts the tweets of a bucket from a brand's past.
 //!
-//! **Invariant.** Fixed size; nothing but means that forget, so a state that is kept and
-//! read again goes on as it was. Deliberately absent: trends longer than a few hours; they
-//! become part of the season within weeks.
+//! **Invariant.** The state has a fixed size. It consists of exponentially weighted sums only,
+//! so it can be stored and loaded at any time. Deliberately absent: trends longer than a few
+//! hours; they become part of the season within weeks.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,33 +11,33 @@ use crate::domain::{HOURS_PER_WEEK, Minute};
 const BUCKETS_PER_DAY: u32 = 288;
 const HOURS_PER_DAY: usize = 24;
 
-/// Buckets before the first alarm: every hour of the day has been seen, and its forecast
-/// has been tried for a day.
+/// Buckets to learn from before the first alarm: one day to see every hour of the day, and one
+/// day to measure the errors of the forecast.
 const LEARNED_MIN: u32 = 2 * BUCKETS_PER_DAY;
-/// An hour's rate weighs as much as what it leans on once so many of its buckets were
-/// seen: those of one hour.
+/// Weight of the prior of an hour's rate, in buckets: after one hour of data, the rate and its
+/// prior weigh the same.
 const SEASON_PRIOR_BUCKETS: f64 = 12.0;
-/// After so many buckets of its own, an hour of the week has forgotten half: four weeks.
+/// Half-life of the rate of an hour of the week, in buckets of that hour: four weeks.
 const SEASON_HALF_LIFE: f64 = 48.0;
-/// The last hours weigh as much as the season once it leads us to expect so many tweets.
+/// Weight of the prior of the level, in expected tweets.
 const LEVEL_PRIOR_TWEETS: f64 = 10.0;
-/// After so many buckets, the level of the last hours has forgotten half: six hours.
+/// Half-life of the level of the last hours, in buckets: six hours.
 const LEVEL_HALF_LIFE: f64 = 72.0;
-/// After so many buckets, the dispersion has forgotten half: four weeks.
+/// Half-life of the dispersion, in buckets: four weeks.
 const DISPERSION_HALF_LIFE: f64 = 8064.0;
-/// Least dispersion believed: no forecast is better than to a seventh.
+/// Smallest dispersion: a forecast's relative error is at least one seventh.
 const DISPERSION_MIN: f64 = 0.02;
-/// Counts are learned up to so many standard deviations above the forecast.
+/// A count that is learned is limited to this many standard deviations above the forecast.
 const LEARNED_DEVIATIONS_MAX: f64 = 3.0;
 
-/// What a bucket is expected to hold.
+/// The expected tweets of a bucket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Forecast {
     /// Tweets by the season alone.
     pub(super) season: f64,
-    /// How many times the season the last hours were.
+    /// Tweets of the last hours, divided by their forecast by the season.
     pub(super) level: f64,
-    /// Variance beyond Poisson's, in squares of the mean.
+    /// Variance in excess of Poisson's, divided by the squared mean.
     pub(super) dispersion: f64,
 }
 
@@ -47,26 +47,26 @@ impl Forecast {
     }
 }
 
-/// What was learned of a brand.
+/// What the forecast has learned about a brand.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Past {
-    /// Tweets by buckets for each hour of the week, from Thursday 0:00 UTC on.
+    /// Tweets per bucket for each hour of the week, from Thursday 0:00 UTC on.
     hours: Vec<Ratio>,
-    /// Tweets by what the season led us to expect, in the last hours.
+    /// Tweets of the last hours, divided by their forecast by the season.
     level: Ratio,
-    /// Squared errors beyond Poisson's, by the squared forecast.
+    /// Squared errors in excess of Poisson's, divided by the squared forecast.
     dispersion: Ratio,
-    /// Buckets learned.
+    /// Number of buckets learned.
     learned: u32,
 }
 
 impl Past {
-    /// Whether its forecasts can be relied on.
+    /// Whether the forecasts are reliable.
     pub(super) fn is_long_enough(&self) -> bool {
         self.learned >= LEARNED_MIN
     }
 
-    /// The bucket that ends with `minute`, as the past leads us to expect it.
+    /// The forecast of the bucket that ends with `minute`.
     pub(super) fn forecast(&self, minute: Minute) -> Forecast {
         let hour = minute.hour_of_week();
         let all = sum(&self.hours).rate();
@@ -80,8 +80,8 @@ impl Past {
         }
     }
 
-    /// Takes a bucket into the forecasts to come. The first day is taken as it is, for
-    /// there is no forecast yet to measure it by.
+    /// Learns the tweets of a bucket. The counts of the first day have no limit, because there
+    /// is no forecast yet to compare them with.
     pub(super) fn learn(&mut self, tweets: u64, minute: Minute, forecast: &Forecast) {
         let mean = forecast.tweets();
         let mut tweets = tweets as f64;
@@ -89,23 +89,22 @@ impl Past {
             let deviation = (mean + forecast.dispersion * mean * mean).sqrt();
             tweets = tweets.min(mean + LEARNED_DEVIATIONS_MAX * deviation + 1.0);
             let excess = (tweets - mean).powi(2) - mean;
-            self.dispersion.take(excess, mean * mean, DISPERSION_HALF_LIFE);
-            self.level.take(tweets, forecast.season, LEVEL_HALF_LIFE);
+            self.dispersion.add(excess, mean * mean, DISPERSION_HALF_LIFE);
+            self.level.add(tweets, forecast.season, LEVEL_HALF_LIFE);
         }
         self.hours.resize(HOURS_PER_WEEK, Ratio::default());
-        self.hours[minute.hour_of_week()].take(tweets, 1.0, SEASON_HALF_LIFE);
+        self.hours[minute.hour_of_week()].add(tweets, 1.0, SEASON_HALF_LIFE);
         self.learned = self.learned.saturating_add(1);
     }
 
-    /// Takes so many tweets, where so many were forecast without learning, as the level
-    /// from now on.
+    /// Sets the level so that `observed` tweets would have been forecast where `expected` were.
     pub(super) fn rebase(&mut self, observed: u64, expected: f64) {
         let level = self.level.shrunk(1.0, LEVEL_PRIOR_TWEETS);
         self.level = Ratio { above: observed as f64, below: expected / level };
     }
 }
 
-/// Two sums that forget, for their ratio.
+/// The ratio of two exponentially weighted sums.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Ratio {
     above: f64,
@@ -113,18 +112,18 @@ struct Ratio {
 }
 
 impl Ratio {
-    fn take(&mut self, above: f64, below: f64, half_life: f64) {
+    fn add(&mut self, above: f64, below: f64, half_life: f64) {
         let kept = (-1.0 / half_life).exp2();
         self.above = self.above * kept + above;
         self.below = self.below * kept + below;
     }
 
-    /// The ratio, zero where nothing is known.
+    /// The ratio; zero without data.
     fn rate(self) -> f64 {
         if self.below > 0.0 { self.above / self.below } else { 0.0 }
     }
 
-    /// The ratio, drawn to `prior` as if that had been seen with `weight`.
+    /// The ratio, shrunk towards `prior`, which counts as data of this `weight`.
     fn shrunk(self, prior: f64, weight: f64) -> f64 {
         (self.above + weight * prior) / (self.below + weight)
     }
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn expects_what_the_hour_had_where_it_is_known() {
+    fn forecasts_the_rate_of_the_hour() {
         let check = |name: &str, past: &Past, hour: i64, low: f64, high: f64| {
             let found = past.forecast(Minute(hour * 60 + 4)).tweets();
             assert!((low..=high).contains(&found), "{name}: {found}");
@@ -168,19 +167,19 @@ mod tests {
         let even = past((0..48).map(|_| 20));
         check("an even brand", &even, 48, 19.99, 20.01);
         let day = past((0..24).map(night_then_day));
-        check("an hour seen once: half way to the mean of all", &day, 24, 19.0, 21.0);
-        check("and by day", &day, 36, 39.0, 41.0);
+        check("an hour seen once: halfway to the overall mean", &day, 24, 19.0, 21.0);
+        check("and an hour of the day", &day, 36, 39.0, 41.0);
         let month = past((0..24 * 28).map(night_then_day));
         check("after a month: the night", &month, 24 * 28, 10.0, 13.0);
         check("and the day, from a night's level", &month, 24 * 28 + 12, 45.0, 52.0);
         let month = past((0..24 * 31).map(quiet_sunday));
         check("a Sunday, by the hour of the week", &month, 24 * 31, 10.0, 25.0);
         check("another day, after a Saturday", &month, 24 * 32, 35.0, 42.0);
-        check("nothing at all", &Past::default(), 0, 0.0, 0.0);
+        check("no data", &Past::default(), 0, 0.0, 0.0);
     }
 
     #[test]
-    fn is_not_drawn_up_by_a_burst() {
+    fn a_burst_does_not_raise_the_forecast() {
         let calm = past((0..24 * 14).map(|_| 20));
         let mut burst = calm.clone();
         let minute = Minute(24 * 14 * 60 + 4);
@@ -192,7 +191,7 @@ mod tests {
 
     #[test]
     fn measures_the_dispersion_of_its_errors() {
-        // 10 and 30 in turn: mean 20, variance 100, so (100 - 20) / 20^2 = 0.2 beyond
+        // 10 and 30 in turn: mean 20, variance 100, so (100 - 20) / 20^2 = 0.2 in excess of
         // Poisson.
         let mut past = Past::default();
         for bucket in 1..=288 * 14 {
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_new_normal_at_once() {
+    fn rebase_changes_the_forecast_at_once() {
         let mut past = past((0..24 * 14).map(|_| 20));
         past.rebase(6 * 20 * 288, 20.0 * 288.0);
         let found = past.forecast(Minute(24 * 14 * 60 + 4)).tweets();

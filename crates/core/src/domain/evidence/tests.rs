@@ -38,7 +38,7 @@ fn one_of_each() -> [Evidence; 4] {
     ]
 }
 
-/// Rows in Postgres and receivers of the webhook depend on every name and form in it.
+/// Rows in Postgres and receivers of the webhook depend on every name and value format.
 #[test]
 fn json_is_pinned_for_each_kind() {
     for evidence in one_of_each() {
@@ -57,14 +57,14 @@ fn json_is_read_back_unchanged() {
 }
 
 #[test]
-fn numbers_that_json_does_not_have_are_written_as_finite_ones() {
+fn infinite_numbers_and_nan_are_written_as_finite_numbers() {
     let statistics =
         [(f64::NAN, 0.0), (f64::INFINITY, 1e300), (f64::NEG_INFINITY, -1e300), (2.0, 2.0)];
     for (statistic, expected) in statistics {
         let evidence = Evidence::Share(ShareEvidence { statistic, ..share() });
         let json = serde_json::to_value(evidence).expect("JSON");
         assert_eq!(json["statistic"], expected, "{statistic}");
-        serde_json::from_value::<Evidence>(json).expect("it is read back");
+        serde_json::from_value::<Evidence>(json).expect("the JSON is valid evidence");
     }
 }
 
