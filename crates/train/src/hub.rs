@@ -22,6 +22,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::hash::hex;
 
 pub use error::HubError;
 
@@ -378,7 +379,7 @@ fn digest(mut hasher: impl Digest, path: &Path) -> io::Result<String> {
             read => hasher.update(&piece[..read]),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hasher.finalize()))
 }
 
 /// Lets a commit's file be the blob that is there, whatever it was before: a cache that was

@@ -2,6 +2,7 @@
 
 use monitor_core::alerting::ResolveReason;
 use monitor_core::domain::{Evidence, Interval, Minute, ShareEvidence, Transition};
+use monitor_core::format::{percent, percent_interval};
 
 /// The reason where an incident is closed because nothing watches it any more.
 pub(super) const UNWATCHED: &str = "This is not watched any more as it was when it began: the settings, \
@@ -102,12 +103,8 @@ fn time(months: f64) -> String {
     }
 }
 
-fn interval(interval: Interval) -> String {
-    format!("{:.0} to {:.0} %", interval.low * 100.0, interval.high * 100.0)
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
+fn interval(Interval { low, high }: Interval) -> String {
+    percent_interval(low, high)
 }
 
 fn span(minutes: i64) -> String {

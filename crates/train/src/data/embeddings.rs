@@ -21,6 +21,8 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use monitor_core::format::percent_tenths;
+
 use super::{file_name, packed};
 use crate::progress::Progress;
 
@@ -226,8 +228,8 @@ impl Share {
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (types, tokens) = (100.0 * self.types, 100.0 * self.tokens);
-        write!(f, "{types:.1} % of the words have a vector, {tokens:.1} % of their occurrences")?;
+        let (types, tokens) = (percent_tenths(self.types), percent_tenths(self.tokens));
+        write!(f, "{types} of the words have a vector, {tokens} of their occurrences")?;
         let mut before = "; most frequent without";
         for (word, count) in &self.missing {
             write!(f, "{before} {word} ({count})")?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Metrics, Scored, Speed, pairs};
 use monitor_core::domain::Probability;
+use monitor_core::format::percent_tenths;
 use monitor_model::CascadeShape;
 
 /// What evaluation has found of one model.
@@ -76,11 +77,11 @@ impl fmt::Display for Cascaded {
         let (points, more_or_less) = (loss.abs(), if loss < 0.0 { "more" } else { "less" });
         write!(
             f,
-            "{cascade} escalates {:.1} % of the rows from {cheap} to {costly}: {speed_up:.2} x as \
+            "{cascade} escalates {} of the rows from {cheap} to {costly}: {speed_up:.2} x as \
              fast as {costly} alone, at {points:.2} points {more_or_less} accuracy. Alone: {cheap} \
              {cheap_accuracy:.4} at {cheap_speed:.0} tweets/s, {costly} {costly_accuracy:.4} at \
              {costly_speed:.0} tweets/s",
-            escalated_share * 100.0
+            percent_tenths(*escalated_share)
         )
     }
 }

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::intervals::{self, Interval};
+use super::intervals;
 use super::reliability::Reliability;
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Interval, Probability};
 
 /// Rows by label and verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,7 +78,7 @@ impl Metrics {
     /// Where that share lies with 95 % confidence (Wilson).
     pub fn accuracy_interval(&self) -> Option<Interval> {
         let c = self.confusion;
-        Interval::of_share(c.negative_found + c.positive_found, self.rows())
+        intervals::of_share(c.negative_found + c.positive_found, self.rows())
     }
 
     /// How many rows there are.

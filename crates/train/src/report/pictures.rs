@@ -11,9 +11,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::comparison::thousands;
 use super::reliability::{Reliability, bins};
-use super::{Comparison, Evaluation, Interval, Metrics, Scored, pairs};
+use super::{Comparison, Evaluation, Metrics, Scored, intervals, pairs};
 use crate::progress::training_time;
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Interval, Probability};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
@@ -157,7 +157,7 @@ fn reliability_panel(area: &Area<'_>, pairs: &[(Probability, bool)]) -> Drawn {
         NEGATIVE.stroke_width(1),
     ))?;
     chart.draw_series(bins.iter().filter_map(|bin| {
-        let Interval { low, high } = Interval::of_share(bin.negatives, bin.rows)?;
+        let Interval { low, high } = intervals::of_share(bin.negatives, bin.rows)?;
         let (x, y) = (bin.score_mean, bin.negative_share);
         Some(ErrorBar::new_vertical(x, low, y, high, NEGATIVE.filled(), 7))
     }))?;

@@ -7,8 +7,8 @@
 
 use serde::Serialize;
 
-use super::{Interval, Scored};
-use monitor_core::domain::Probability;
+use super::{Scored, intervals};
+use monitor_core::domain::{Interval, Probability};
 use monitor_core::text::Analyzer;
 
 /// Words of a text that are looked at.
@@ -51,7 +51,7 @@ pub fn slices(rows: &[Scored<'_>], threshold: Probability) -> Vec<Slice> {
         let negatives = chosen().filter(|(row, _)| row.negative).count();
         let right = chosen().filter(|(row, _)| row.is_right(threshold)).count();
         // Without rows there is no interval, and no slice.
-        let Some(accuracy_95) = Interval::of_share(right, count) else { return };
+        let Some(accuracy_95) = intervals::of_share(right, count) else { return };
         found.push(Slice {
             by,
             slice,

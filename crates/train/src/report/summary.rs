@@ -8,10 +8,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Interval, Probability};
 use monitor_model::Manifest;
 
-use super::{Cascaded, ClassificationReport, Interval, Metrics, Scored, Slice, Speed, slices};
+use super::{Cascaded, ClassificationReport, Metrics, Scored, Slice, Speed, slices};
 use crate::data::{Dataset, Part, ReadReport, Selection};
 
 /// One model, measured on one file.

@@ -8,6 +8,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use monitor_core::format::percent_tenths;
+
 use super::{Balance, Profile};
 use crate::data::Target;
 
@@ -84,7 +86,7 @@ fn balance(profile: &Profile, area: &Area<'_>) -> Drawn {
             [(x - 0.3, 0.0), (x + 0.3, rows as f64)],
             colour(target).filled(),
         )])?;
-        let share = format!("{rows} ({:.1} %)", 100.0 * rows as f64 / total as f64);
+        let share = format!("{rows} ({})", percent_tenths(rows as f64 / total as f64));
         let at = (x, rows as f64 + highest.max(1) as f64 * 0.05);
         chart.draw_series([Text::new(share, at, anchored(HPos::Center))])?;
     }
