@@ -1,8 +1,8 @@
-//! How far a measured figure may be from the true one: 95 % confidence intervals.
+//! 95 % confidence intervals of measured figures.
 //!
-//! **Invariant.** Closed formulas, no resampling; tests hold them against scipy and
-//! against a bootstrap. They speak of chance in drawing the rows only: rows of another
-//! time or another crowd are another question. Deliberately absent: other levels.
+//! **Invariant.** Closed formulas, no resampling; tests compare them with scipy and with a
+//! bootstrap. They cover only the chance in drawing the rows, not rows of another time or other
+//! authors. Deliberately absent: other confidence levels.
 
 use monitor_core::domain::{Interval, Probability};
 use monitor_core::stats::{Z_95, wilson};
@@ -18,12 +18,12 @@ fn around(value: f64, standard_error: f64) -> Interval {
 }
 
 /// Area under the ROC curve: the probability that a negative row scores above a positive
-/// one, ties counted half (Mann and Whitney 1947). `None` where one class is missing.
+/// one, ties counted half (Mann and Whitney 1947). `None` if one class is missing.
 ///
 /// Its interval is that of DeLong, DeLong and Clarke-Pearson 1988, computed from ranks
-/// (Sun and Xu 2014): every row has the share of the other class's rows that it is rightly
-/// placed against, and the variance of those shares is that of the area. It is absent
-/// where they do not vary: a perfect area of a few rows is no certainty.
+/// (Sun and Xu 2014): for each row, the share of the other class's rows that it is
+/// ranked correctly against; the variance of these shares gives the variance of the area. The
+/// interval is absent if the shares do not vary: a perfect area of a few rows is not certain.
 pub(super) fn auc(pairs: &[(Probability, bool)]) -> Option<(f64, Option<Interval>)> {
     let mut sorted = pairs.to_vec();
     sorted.sort_by(|a, b| a.0.get().total_cmp(&b.0.get()));
