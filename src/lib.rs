@@ -14,6 +14,8 @@
 
 pub mod backtest;
 pub mod cli;
+#[cfg(feature = "embedded")]
+pub mod demo;
 pub mod pipeline;
 pub mod replay;
 pub mod settings;

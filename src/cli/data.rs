@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::format::percent_tenths;
 use monitor_train::data::{self, Place, Profile, Quantiles, Target};
 
 /// Seconds between progress lines.
@@ -90,7 +91,7 @@ fn text(profile: &Profile) -> String {
     let mut out = format!("{}\nSHA-256 {}\n", profile.file, profile.sha256);
     let mut line = |text: String| writeln!(out, "{text}").expect("writing to a String cannot fail");
     let sound = profile.balance.total();
-    let percent = |rows: u64| format!("{:5.1} %", 100.0 * rows as f64 / sound.max(1) as f64);
+    let percent = |rows: u64| format!("{:>7}", percent_tenths(rows as f64 / sound.max(1) as f64));
     let mut row = |name: &str, value: String| line(format!("  {name:<22} {value}"));
 
     row("layout", profile.layout.clone());

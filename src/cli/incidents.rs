@@ -17,6 +17,7 @@ use monitor_core::domain::{
     Acknowledgement, Cause, Evidence, Incident, IncidentId, Interval, Minute, Notified,
     ShareEvidence, Transition, silenced,
 };
+use monitor_core::format::percent_tenths;
 use monitor_store::{DeadNotification, Event, Silence, Store, Suppressed};
 
 /// List, show and acknowledge incidents
@@ -420,10 +421,10 @@ fn evidence(evidence: &Evidence) -> Vec<(&'static str, String)> {
 }
 
 fn share(e: &ShareEvidence) -> Vec<(&'static str, String)> {
-    let percent = |share: f64| format!("{:.1} %", share * 100.0);
-    let between = |i: Interval| format!("between {} and {}", percent(i.low), percent(i.high));
+    let between =
+        |i: Interval| format!("between {} and {}", percent_tenths(i.low), percent_tenths(i.high));
     let counts = |counts: monitor_core::domain::Counts| {
-        let share = counts.share().map_or("-".into(), percent);
+        let share = counts.share().map_or("-".into(), percent_tenths);
         format!("{share} negative: {} of {} tweets", counts.negative, counts.total)
     };
     vec![
@@ -439,7 +440,11 @@ fn share(e: &ShareEvidence) -> Vec<(&'static str, String)> {
         ("recently", format!("{} of {} minutes", counts(e.recent), e.recent_minutes)),
         (
             "expected",
-            format!("{} negative; {}", percent(e.expected_share), between(e.expected_interval)),
+            format!(
+                "{} negative; {}",
+                percent_tenths(e.expected_share),
+                between(e.expected_interval)
+            ),
         ),
         ("baseline", counts(e.baseline)),
         (

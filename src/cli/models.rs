@@ -15,6 +15,7 @@ use super::output::{print, print_json};
 use super::retrain::{self, model_name};
 use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::format::percent_tenths;
 use monitor_model::{
     self as classifier, Comparison, Entry, FileState, Manifest, ModelId, promote_checked,
 };
@@ -272,10 +273,10 @@ fn cascade(args: Cascade, settings: &Settings, commit: Option<&str>) -> anyhow::
     if let Some(figures) = registered.manifest.metrics.get(HELD_OUT) {
         let figure = |key: &str| figures.get(key).copied().unwrap_or_default();
         eprintln!(
-            "{}: {:.1} % of the held-out rows are escalated; accuracy {:.4}, of {} alone {:.4}, of \
+            "{}: {} of the held-out rows are escalated; accuracy {:.4}, of {} alone {:.4}, of \
              {} alone {:.4}",
             registered.manifest.id(),
-            figure("escalated_share") * 100.0,
+            percent_tenths(figure("escalated_share")),
             figure("accuracy"),
             request.cheap,
             figure("cheap_accuracy"),

@@ -125,7 +125,7 @@ async fn answers_good_and_bad() {
     let page = Status(200, "<!DOCTYPE html><title>Log in</title>".into(), None);
     check("a page", vec![page], Err("it is a web page"), (1, 3)).await;
     let half = Status(200, r#"{"documents":[{"id":"0""#.into(), None);
-    check("half an answer", vec![half], Err("makes no sense: EOF"), (1, 3)).await;
+    check("half an answer", vec![half], Err("answer is invalid: EOF"), (1, 3)).await;
     let missing = Changed(|answer| drop(answer["documents"].as_array_mut().unwrap().pop()));
     check("one is missing", vec![missing], Err("document 2 of 3 is not answered"), (1, 3)).await;
     let twice = Changed(|answer| answer["documents"][2]["id"] = json!("1"));

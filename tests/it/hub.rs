@@ -189,7 +189,7 @@ fn goes_on_where_it_broke_off() {
     assert_eq!(weights(&rig), ["0-".to_owned(), format!("{}-", bytes / 2)]);
 
     let rig = Rig::new(tiny(), Fault::Cut(6));
-    refused("always", &rig.fetch(&[]), &["model.safetensors: the connection broke off", "goes on"]);
+    refused("always", &rig.fetch(&[]), &["model.safetensors: the connection broke", "resumes"]);
     rig.nothing("always");
     assert_eq!(weights(&rig).len(), 5);
     rig.fetched("the same again", &rig.fetch(&[]), &FILES);
@@ -236,7 +236,7 @@ fn hubs_that_will_not_do() {
     check("another byte", Fault::Damaged, &[], &damaged);
     check("no ranges", Fault::Whole, &[], &["does not answer as a model hub does", "HF_ENDPOINT"]);
     let timeout = [("HF_HUB_DOWNLOAD_TIMEOUT", "1")];
-    let silent = ["model.safetensors: nothing came for 1 s", "goes on from there"];
+    let silent = ["model.safetensors: nothing came for 1 s", "resumes there"];
     check("silent", Fault::Silent, &timeout, &silent);
     check("unauthorised", Fault::Status(401), &[], &["(status 401)", "check the name", "HF_TOKEN"]);
     check("gated", Fault::Status(403), &[], &["(status 403)", "accept its terms"]);
@@ -262,10 +262,10 @@ fn models_that_will_not_do() {
     check("another name", tiny(), "owner/other", &["has no model \"owner/other\""]);
     check("revision", tiny(), "tiny --revision v9", &["\"tiny\" at revision \"v9\""]);
     for name in ["../tiny", "a/b/c", "/tmp", "tiny/", "a..b", "a--b", "a?b"] {
-        check(name, tiny(), name, &["is no model's name", "owner/name"]);
+        check(name, tiny(), name, &["is not a model's name", "owner/name"]);
     }
     for revision in ["../main", "a//b", "x?y"] {
-        check(revision, tiny(), &format!("tiny --revision {revision}"), &["is no revision"]);
+        check(revision, tiny(), &format!("tiny --revision {revision}"), &["is not a revision"]);
     }
     let mut pickle = without(WEIGHTS);
     check("no weights", pickle.clone(), "tiny", &["tiny has no model.safetensors"]);

@@ -7,6 +7,11 @@ pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// A share in 0..=1 as a percentage with one decimal, such as `12.3 %`.
+pub fn percent_tenths(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
 /// An interval of shares in 0..=1 as percentages without decimals, such as `10 to 14 %`.
 pub fn percent_interval(low: f64, high: f64) -> String {
     format!("{:.0} to {}", low * 100.0, percent(high))
@@ -41,6 +46,7 @@ mod tests {
         check(0.124, "12 %");
         check(0.126, "13 %");
         check(1.0, "100 %");
+        assert_eq!(percent_tenths(0.1234), "12.3 %");
         assert_eq!(percent_interval(0.1, 0.14), "10 to 14 %");
     }
 

@@ -1,12 +1,12 @@
 //! Pretrained models from a model hub, in the cache that Python's `huggingface_hub` shares.
 //!
-//! Downloading and going on where a download broke off are hf-hub's. Added here is what it
-//! leaves out: every file is of one commit, and its size and checksum are those that the hub
-//! names; a server that falls silent is given up. `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`,
-//! `HF_HUB_OFFLINE` and `HF_HUB_DOWNLOAD_TIMEOUT` mean what they mean to Python's.
+//! hf-hub downloads files and resumes interrupted downloads. This module adds what hf-hub lacks:
+//! all files come from one commit, their sizes and checksums are compared with the hub's, and
+//! a download without progress times out. `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`,
+//! `HF_HUB_OFFLINE` and `HF_HUB_DOWNLOAD_TIMEOUT` have the same meaning as in Python.
 //!
-//! **Invariant.** Nothing is downloaded but by [`fetch`]; a revision opens in the cache only
-//! once all of its files are whole. Deliberately absent: pickles, weights in several files,
+//! **Invariant.** Only [`fetch`] downloads. A revision can be opened in the cache only after all
+//! of its files are complete and verified. Deliberately absent: pickles, weights in several files,
 //! data sets.
 
 mod error;
@@ -22,10 +22,11 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::hash::hex;
 
 pub use error::HubError;
 
-/// The revision where none is named.
+/// The default revision.
 pub const MAIN: &str = "main";
 
 const CONFIG: &str = "config.json";
@@ -33,20 +34,20 @@ const WEIGHTS: &str = "model.safetensors";
 const PICKLE: &str = "pytorch_model.bin";
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
-/// Says of a vocabulary whether it knows capitals.
+/// Says whether a vocabulary distinguishes upper and lower case.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 const HUB: &str = "https://huggingface.co";
-/// A file whose connection breaks is asked for so many times.
+/// Attempts per file when the connection breaks.
 const ATTEMPTS_MAX: usize = 5;
-/// So long may nothing come, in seconds, if `HF_HUB_DOWNLOAD_TIMEOUT` does not say.
+/// Longest time without data, in seconds, unless `HF_HUB_DOWNLOAD_TIMEOUT` is set.
 const SILENCE_S: u64 = 10;
 const LINE_EVERY_S: f64 = 5.0;
 /// Longest name on the hub.
 const NAME_BYTES_MAX: usize = 96;
 
 /// The folder of a model in the cache: `config.json`, `model.safetensors`, and
-/// `tokenizer.json` or `vocab.txt`. `None` where any of them is not there.
+/// `tokenizer.json` or `vocab.txt`. `None` if any of them is missing.
 pub fn cached(name: &str, revision: &str) -> Option<PathBuf> {
     check_names(name, revision).ok()?;
     let place = Cache::from_env().repo(repo(name, revision));
@@ -55,12 +56,11 @@ pub fn cached(name: &str, revision: &str) -> Option<PathBuf> {
     (has(WEIGHTS) && (has(TOKENIZER) || has(VOCABULARY))).then_some(folder)
 }
 
-/// Downloads what is not in the cache yet, and answers the model's folder there. `say` is
-/// given lines for the person who waits. Without a network (`HF_HUB_OFFLINE=1`) it answers
-/// what the cache has.
+/// Downloads the files that the cache lacks and returns the model's folder in the cache. `say`
+/// receives lines of progress. With `HF_HUB_OFFLINE=1` only the cache is used.
 ///
 /// # Errors
-/// [`HubError`]; what came of a file that broke off is kept, to go on from there.
+/// [`HubError`]. The part of an interrupted download is kept and resumed by the next call.
 pub fn fetch(name: &str, revision: &str, say: &mut dyn FnMut(&str)) -> Result<PathBuf, HubError> {
     check_names(name, revision)?;
     if is_on("HF_HUB_OFFLINE") {
@@ -70,7 +70,7 @@ pub fn fetch(name: &str, revision: &str, say: &mut dyn FnMut(&str)) -> Result<Pa
         });
     }
     let hub = Hub::from_env(name)?;
-    let Some(Metadata { commit, .. }) = hub.ask(revision, CONFIG)? else {
+    let Some(Metadata { commit, .. }) = hub.metadata(revision, CONFIG)? else {
         let (name, revision) = (name.into(), revision.into());
         return Err(HubError::Unknown { endpoint: hub.endpoint, name, revision });
     };
@@ -86,12 +86,12 @@ pub fn fetch(name: &str, revision: &str, say: &mut dyn FnMut(&str)) -> Result<Pa
         has(TOKENIZER_CONFIG)?;
     }
     if !has(WEIGHTS)? {
-        return Err(match hub.ask(&commit, PICKLE)? {
+        return Err(match hub.metadata(&commit, PICKLE)? {
             Some(_) => HubError::Pickle { name: name.into() },
             None => without(WEIGHTS),
         });
     }
-    // From now on the revision opens these files.
+    // From now on the revision refers to these files.
     let place = hub.cache.repo(repo(name, revision));
     place.create_ref(&commit).map_err(|source| hub.disk(source))?;
     Ok(place.pointer_path(&commit))
@@ -101,7 +101,7 @@ fn repo(name: &str, revision: &str) -> Repo {
     Repo::with_revision(name.into(), RepoType::Model, revision.into())
 }
 
-/// Both become parts of paths and addresses.
+/// Checks both, because they become parts of paths and URLs.
 fn check_names(name: &str, revision: &str) -> Result<(), HubError> {
     let is_plain = |part: &str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -127,15 +127,15 @@ fn is_on(variable: &str) -> bool {
     matches!(value.as_str(), "1" | "true" | "yes" | "on")
 }
 
-/// What is not empty.
+/// The variable's value, unless it is empty.
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-/// What the hub says of a file.
+/// The hub's metadata of a file.
 struct Metadata {
     commit: String,
-    /// Its name among the blobs of the cache.
+    /// Name of its blob in the cache.
     etag: String,
     /// SHA-256 of a large file, git's SHA-1 of a small one, in hexadecimal.
     checksum: String,
@@ -171,17 +171,17 @@ impl Hub {
         Ok(Self { api, cache, endpoint, name: name.into(), silence })
     }
 
-    /// What there is to know of a file; `None` where there is no such file.
-    fn ask(&self, revision: &str, file: &str) -> Result<Option<Metadata>, HubError> {
+    /// Requests the metadata of a file; `None` if the hub has no such file.
+    fn metadata(&self, revision: &str, file: &str) -> Result<Option<Metadata>, HubError> {
         let (api, url) = (self.api.clone(), self.api.repo(repo(&self.name, revision)).url(file));
-        let found = match self.watch(file, move |_heard| api.metadata(&url), |_| ())? {
+        let found = match self.watch(file, move |_progress| api.metadata(&url), |_| ())? {
             Ok(found) => found,
             Err(error) if error::status(&error) == Some(404) => return Ok(None),
-            Err(error) => return Err(self.wrong(file, error)),
+            Err(error) => return Err(self.converted(file, error)),
         };
         let (commit, etag) = (found.commit_hash().to_owned(), found.etag().to_owned());
         let checksum = etag.strip_prefix("W/").unwrap_or(&etag).to_ascii_lowercase();
-        // Both become names of files here, so they are looked at first.
+        // Both become file names, so check them first.
         let is_hash = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !matches!(checksum.len(), 40 | 64) || !is_hash(&checksum) {
             return Err(self.answer(format!("it names no checksum of {file}, but {etag:?}")));
@@ -192,9 +192,9 @@ impl Hub {
         Ok(Some(Metadata { commit, etag, checksum, bytes: found.size() as u64 }))
     }
 
-    /// Sees that a file is in the cache and whole; `false` where the hub has no such file.
+    /// Ensures that a file is in the cache and complete; `false` if the hub has no such file.
     fn file(&self, commit: &str, file: &str, say: &mut dyn FnMut(&str)) -> Result<bool, HubError> {
-        let Some(metadata) = self.ask(commit, file)? else { return Ok(false) };
+        let Some(metadata) = self.metadata(commit, file)? else { return Ok(false) };
         let place = self.cache.repo(repo(&self.name, commit));
         let blob = place.blob_path(&metadata.etag);
         let pointer = place.pointer_path(commit).join(file);
@@ -210,9 +210,9 @@ impl Hub {
         let part = blob.with_extension("part");
         let mut attempts = 0;
         loop {
-            // It would stay where it leads elsewhere.
+            // hf-hub would keep a link to another blob.
             remove(&pointer);
-            // hf-hub goes on behind the part there is; behind a whole one there is nothing.
+            // hf-hub resumes after the existing part; a complete part cannot be resumed.
             let mut from = fs::metadata(&part).map_or(0, |part| part.len());
             if from >= metadata.bytes {
                 remove(&part);
@@ -228,7 +228,7 @@ impl Hub {
                 HubError::Size { .. } | HubError::Checksum { .. } => {
                     remove(&blob);
                     remove(&pointer);
-                    // What came behind the part may be something else than was asked for.
+                    // The server may have answered the resumed request with other bytes.
                     from > 0
                 }
                 _ => false,
@@ -253,28 +253,28 @@ impl Hub {
         let mut last_s = 0.0;
         let outcome = self.watch(
             file,
-            move |heard| api.repo(repo).download_with_progress(&name, heard),
+            move |progress| api.repo(repo).download_with_progress(&name, progress),
             |done| {
                 let now_s = clock.elapsed().as_secs_f64();
                 if now_s - last_s >= LINE_EVERY_S {
                     last_s = now_s;
-                    say(&course(file, from, done, bytes, now_s));
+                    say(&progress_line(file, from, done, bytes, now_s));
                 }
             },
         )?;
-        outcome.map(drop).map_err(|error| self.wrong(file, error))
+        outcome.map(drop).map_err(|error| self.converted(file, error))
     }
 
-    /// Does `work` on a thread of its own, which tells how many bytes of a file there are,
-    /// and gives it up when nothing is heard for too long: hf-hub would wait for ever.
+    /// Runs `work` on a separate thread, which reports the bytes received so far. Returns an error
+    /// if it reports nothing for too long; hf-hub itself has no timeout.
     fn watch<T: Send + 'static>(
         &self,
         file: &str,
-        work: impl FnOnce(Heard) -> Result<T, ApiError> + Send + 'static,
+        work: impl FnOnce(ByteCounter) -> Result<T, ApiError> + Send + 'static,
         mut progress: impl FnMut(u64),
     ) -> Result<Result<T, ApiError>, HubError> {
         let (sender, receiver) = mpsc::sync_channel(1);
-        let worker = thread::spawn(move || work(Heard { bytes: 0, sender }));
+        let worker = thread::spawn(move || work(ByteCounter { bytes: 0, sender }));
         loop {
             match receiver.recv_timeout(self.silence) {
                 Ok(bytes) => progress(bytes),
@@ -288,7 +288,7 @@ impl Hub {
         worker.join().map_err(|_| self.answer(format!("hf-hub gave up on {file}")))
     }
 
-    /// Compares a file with what the hub says of it.
+    /// Compares a file with the hub's metadata.
     fn verify(&self, file: &str, blob: &Path, expected: &Metadata) -> Result<(), HubError> {
         let file = file.to_owned();
         let found = fs::metadata(blob).map_err(|source| self.disk(source))?.len();
@@ -298,7 +298,7 @@ impl Hub {
         let found = if expected.checksum.len() == 64 {
             digest(Sha256::new(), blob)
         } else {
-            // Git's name of a blob.
+            // Git's hash of a blob.
             digest(Sha1::new_with_prefix(format!("blob {found}\0")), blob)
         };
         let found = found.map_err(|source| self.disk(source))?;
@@ -308,8 +308,8 @@ impl Hub {
         Ok(())
     }
 
-    /// In our own words.
-    fn wrong(&self, file: &str, error: ApiError) -> HubError {
+    /// Converts an error of hf-hub.
+    fn converted(&self, file: &str, error: ApiError) -> HubError {
         let (endpoint, name, file) = (self.endpoint.clone(), self.name.clone(), file.to_owned());
         match (error::status(&error), error) {
             (Some(status @ (401 | 403)), _) => HubError::Denied { endpoint, name, status },
@@ -335,28 +335,28 @@ impl Hub {
     }
 }
 
-/// Tells the one who watches how many bytes of a file there are.
-struct Heard {
+/// Reports the bytes received so far.
+struct ByteCounter {
     bytes: u64,
     sender: SyncSender<u64>,
 }
 
-impl hf_hub::api::Progress for Heard {
+impl hf_hub::api::Progress for ByteCounter {
     fn init(&mut self, _size: usize, _file: &str) {
         self.bytes = 0;
     }
 
     fn update(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
-        // Nobody listens any more where it was given up.
+        // The receiver is gone after a timeout.
         let _ = self.sender.send(self.bytes);
     }
 
     fn finish(&mut self) {}
 }
 
-/// How far, how fast, how long yet; `from` bytes were there before.
-fn course(file: &str, from: u64, done: u64, bytes: u64, seconds: f64) -> String {
+/// A line of progress; `from` bytes were present at the start.
+fn progress_line(file: &str, from: u64, done: u64, bytes: u64, seconds: f64) -> String {
     let rate = (done.saturating_sub(from) as f64 / seconds).max(1.0);
     let left_s = bytes.saturating_sub(done) as f64 / rate;
     let percent = 100 * done / bytes.max(1);
@@ -378,11 +378,11 @@ fn digest(mut hasher: impl Digest, path: &Path) -> io::Result<String> {
             read => hasher.update(&piece[..read]),
         }
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hasher.finalize()))
 }
 
-/// Lets a commit's file be the blob that is there, whatever it was before: a cache that was
-/// copied may have files in place of links.
+/// Links a commit's file to its blob. Replaces whatever is there: a copied cache may have files
+/// instead of links.
 fn link(pointer: &Path, blob: &Path, etag: &str) -> io::Result<()> {
     if fs::canonicalize(pointer).is_ok_and(|to| fs::canonicalize(blob).is_ok_and(|it| it == to)) {
         return Ok(());
@@ -392,7 +392,7 @@ fn link(pointer: &Path, blob: &Path, etag: &str) -> io::Result<()> {
     std::os::unix::fs::symlink(Path::new("../../blobs").join(etag), pointer)
 }
 
-/// A file, or a link that leads nowhere; that it is not there is no error.
+/// Removes a file or a dangling link, if it exists.
 fn remove(path: &Path) {
     let _ = fs::remove_file(path);
 }

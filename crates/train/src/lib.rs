@@ -1,7 +1,7 @@
 //! From labelled tweets to a registered model, and how well it does.
 //!
 //! The rooms, from the bottom up; a room imports only those above it in this list:
-//! - `progress`, `provenance`: progress lines, and versions and digests for manifests;
+//! - `progress`, `provenance`: progress lines, and library versions for manifests;
 //! - [`data`]: files of tweets, labels, splits, word lists, word embeddings;
 //! - [`fit`]: learns the parameters of a model from rows;
 //! - [`report`]: figures, comparisons, pictures, model cards;

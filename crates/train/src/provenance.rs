@@ -1,19 +1,8 @@
-//! What a manifest says about the build and its inputs: versions and digests.
-
-use sha2::{Digest, Sha256};
+//! The library versions that a manifest names.
 
 /// Versions of the libraries that compute; a test compares the first with `vendor/tch`.
 pub(crate) const TCH: &str = "0.24.0";
 pub(crate) const LIBTORCH: &str = "2.11.0";
-
-/// SHA-256 in lower-case hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 #[cfg(test)]
 mod tests {

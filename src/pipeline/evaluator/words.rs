@@ -2,6 +2,7 @@
 
 use monitor_core::alerting::ResolveReason;
 use monitor_core::domain::{Evidence, Interval, Minute, ShareEvidence, Transition};
+use monitor_core::format::{percent, percent_interval};
 
 /// The reason of the end of an incident that no detector watches any more.
 pub(super) const UNWATCHED: &str = "Closed because the settings or the detector's state have changed. \
@@ -101,12 +102,8 @@ fn time(months: f64) -> String {
     }
 }
 
-fn interval(interval: Interval) -> String {
-    format!("{:.0} to {:.0} %", interval.low * 100.0, interval.high * 100.0)
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
+fn interval(Interval { low, high }: Interval) -> String {
+    percent_interval(low, high)
 }
 
 fn span(minutes: i64) -> String {

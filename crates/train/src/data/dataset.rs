@@ -12,10 +12,10 @@ use chrono::{DateTime, Utc};
 
 use sha2::{Digest, Sha256};
 
+use monitor_core::hash::hex;
 use monitor_core::text::unit_interval;
 
 use super::{DatasetError, LabelledReader, ReadReport, Target, file_name};
-use crate::provenance::hex;
 
 /// Name of the held-out rows in manifests.
 pub const HELD_OUT: &str = "held out";

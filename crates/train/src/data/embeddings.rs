@@ -1,52 +1,54 @@
-//! Word embeddings that others trained: GloVe (Pennington et al. 2014), word2vec
+//! Reads published word embeddings: GloVe (Pennington et al. 2014), word2vec
 //! (Mikolov et al. 2013), fastText (Bojanowski et al. 2017).
 //!
-//! Three layouts, told apart by their beginning, packed as [`packed`] reads it or not:
-//! - GloVe text: a word and its numbers a line, no header. Some releases have words with
+//! Three layouts, detected from the beginning of the file, packed (see [`packed`]) or plain:
+//! - GloVe text: a word and its numbers per line, no header. Some releases have words with
 //!   spaces (". . ."), so the numbers are the last fields of a line;
-//! - word2vec text and fastText `.vec`: the same behind a line "count width";
+//! - word2vec text and fastText `.vec`: the same after a line "count width";
 //! - word2vec binary: that line, then for each word its bytes, a space, and the numbers as
 //!   little-endian single precision.
 //!
-//! A wanted word takes the vector of its own spelling; failing that, of its lower case
-//! ("Good" finds "good"), then of the first other case ("paris" finds "Paris"). A word
-//! that stands there twice counts the first time.
+//! A wanted word gets the vector of its exact spelling; else of its lower case ("Good" finds
+//! "good"); else of the first other case ("paris" finds "Paris"). If a word occurs twice, the
+//! first vector counts.
 //!
-//! **Invariant.** Every row is checked, kept or not; memory is bounded by the words wanted,
-//! not by the file. Deliberately absent: fastText's `.bin` with its parts of words, and
-//! scaling; the numbers are the file's.
+//! **Invariant.** Every row is checked, kept or not; memory is bounded by the wanted words,
+//! not by the file. Deliberately absent: fastText's `.bin` with its subwords; scaling of the
+//! numbers.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use monitor_core::format::percent_tenths;
+
 use super::{file_name, packed};
 use crate::progress::Progress;
 
-/// The layout is told from so many bytes; the first line has to fit.
+/// Bytes used to detect the layout; the first line must fit.
 const HEAD_BYTES: u64 = 256 * 1024;
-/// A longer line is none.
+/// Longest line.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
-/// Numbers of a word; the largest in use have 4,096.
+/// Most numbers of a word; the largest embeddings in use have 4,096.
 const WIDTHS: std::ops::RangeInclusive<u64> = 2..=10_000;
-/// Models are stored in half precision, which goes this far; true vectors stay below 100.
+/// Largest number that fp16 represents, in which models are stored; real vectors stay below 100.
 const NUMBER_MAX: f32 = 65_504.0;
-/// Words of a file; the largest in use has 9 million.
+/// Most words of a file; the largest in use has 9 million.
 const COUNTS: std::ops::RangeInclusive<u64> = 1..=100_000_000;
-/// More control characters than this share of the beginning, and it is binary.
+/// A file with a larger share of control characters at its beginning is binary.
 const CONTROL_SHARE_MAX: f64 = 0.01;
-/// Missing words that are named.
+/// Missing words that are listed.
 const MISSING_NAMED_MAX: usize = 20;
 
-/// The vectors of the words that were wanted.
+/// The vectors of the wanted words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {
     /// Numbers of a word.
     pub width: usize,
     /// Words in the file, wanted or not.
     pub words_read: usize,
-    /// The file's SHA-256, as it lies on disk.
+    /// SHA-256 of the stored file.
     pub sha256: String,
     vectors: HashMap<String, Vec<f32>>,
 }
@@ -62,44 +64,44 @@ pub struct Coverage {
     pub missing: Vec<(String, usize)>,
 }
 
-/// A file that gives no embeddings, and why.
+/// A file of embeddings is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {fault}", .path.display())]
 pub struct EmbeddingError {
     /// Which file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The fault.
     pub fault: EmbeddingFault,
 }
 
-/// What can be wrong with a file of embeddings. Lines and words are counted from 1.
+/// A fault of a file of embeddings. Lines and words are counted from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddingFault {
-    /// It could not be read or unpacked.
+    /// The file cannot be read or unpacked.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("it is empty: give GloVe text, word2vec text or binary, or fastText .vec")]
     Empty,
-    /// It is another kind of file.
+    /// The file is of another kind.
     #[error(
         "there are no word embeddings in it (it begins with {0:?}): give GloVe text, word2vec \
          text or binary, or fastText .vec"
     )]
     Unknown(String),
-    /// Its first line cannot be true.
+    /// The header has impossible numbers.
     #[error(
         "its first line promises {count} words of {width} numbers; up to {} words of {} to {} \
          numbers are possible: the file is damaged, fetch it again",
         COUNTS.end(), WIDTHS.start(), WIDTHS.end()
     )]
     Header {
-        /// Words it promises.
+        /// Words according to the header.
         count: u64,
-        /// Numbers of each that it promises.
+        /// Numbers per word according to the header.
         width: u64,
     },
-    /// A row does not fit the others.
+    /// A row has another length than the others.
     #[error(
         "line {line} has {found} numbers behind its word and should have {expected}: the file \
          is damaged or cut off, fetch it again"
@@ -122,13 +124,13 @@ pub enum EmbeddingFault {
         row: String,
         /// The row's word.
         word: String,
-        /// What stands there.
+        /// The field.
         value: String,
     },
-    /// A line, or a word in a binary file, goes on and on.
+    /// A line, or a word in a binary file, is too long.
     #[error("{0} does not end within {LINE_BYTES_MAX} bytes: the file is damaged, fetch it again")]
     Endless(String),
-    /// It ends too early.
+    /// The file ends too early.
     #[error(
         "its first line promises {promised} words, and it ends after {found}: the file was cut \
          off, fetch it again"
@@ -136,16 +138,16 @@ pub enum EmbeddingFault {
     Truncated {
         /// Words in the header.
         promised: usize,
-        /// Whole words in the file.
+        /// Complete words in the file.
         found: usize,
     },
-    /// It does not end where it should.
+    /// The file is longer than its header says.
     #[error(
         "its first line promises {0} words, and there is more behind them: the file is damaged, \
          fetch it again"
     )]
     Longer(usize),
-    /// Not one word is of use.
+    /// The file contains none of the wanted words.
     #[error(
         "none of its {read} words is among the {wanted} of the vocabulary: is it for another \
          language?"
@@ -160,8 +162,7 @@ pub enum EmbeddingFault {
 
 use EmbeddingFault as Fault;
 
-/// Reads the vectors of `wanted` from `path`; the module says which layouts and which
-/// spelling.
+/// Reads the vectors of `wanted` from `path`; the module describes layouts and spellings.
 ///
 /// # Errors
 /// [`EmbeddingError`], with the line or word at fault.
@@ -226,8 +227,8 @@ impl Share {
 
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (types, tokens) = (100.0 * self.types, 100.0 * self.tokens);
-        write!(f, "{types:.1} % of the words have a vector, {tokens:.1} % of their occurrences")?;
+        let (types, tokens) = (percent_tenths(self.types), percent_tenths(self.tokens));
+        write!(f, "{types} of the words have a vector, {tokens} of their occurrences")?;
         let mut before = "; most frequent without";
         for (word, count) in &self.missing {
             write!(f, "{before} {word} ({count})")?;
@@ -237,7 +238,7 @@ impl fmt::Display for Coverage {
     }
 }
 
-/// How near a spelling in the file comes to the one that was wanted; nearer is less.
+/// How close a spelling in the file is to the wanted one; smaller is closer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Spelling {
     Exact,
@@ -245,22 +246,22 @@ enum Spelling {
     OtherCase,
 }
 
-/// What was found so far.
+/// The vectors found so far.
 struct Kept<'a> {
     /// Wanted words by their lower case.
     spellings: HashMap<String, Vec<&'a str>>,
     found: HashMap<&'a str, (Spelling, Vec<f32>)>,
-    /// Rows seen.
+    /// Rows read.
     words: usize,
     progress: Progress,
 }
 
 impl Kept<'_> {
-    /// Takes a row whose numbers are sound.
+    /// Adds a valid row.
     fn row(&mut self, word: &[u8], numbers: &[f32]) {
         self.words += 1;
         self.progress.read(self.words, "words");
-        // Words are text; what is not was not wanted.
+        // Wanted words are UTF-8.
         let Ok(word) = std::str::from_utf8(word) else { return };
         let lower = word.to_lowercase();
         for wanted in self.spellings.get(&lower).into_iter().flatten() {
@@ -278,7 +279,7 @@ impl Kept<'_> {
     }
 }
 
-/// Tells the layout, reads all rows, answers the width.
+/// Detects the layout, reads all rows, returns the width.
 fn read_into(kept: &mut Kept<'_>, mut input: impl BufRead) -> Result<usize, Fault> {
     let mut head = Vec::new();
     input.by_ref().take(HEAD_BYTES).read_to_end(&mut head)?;
@@ -308,20 +309,20 @@ fn read_into(kept: &mut Kept<'_>, mut input: impl BufRead) -> Result<usize, Faul
     Ok(width)
 }
 
-/// Count and width, where the line is a header.
+/// Count and width, if the line is a header.
 fn header(line: &[u8]) -> Option<(u64, u64)> {
     let (count, width) = std::str::from_utf8(line).ok()?.split_once(is_space_char)?;
     Some((count.parse().ok()?, width.parse().ok()?))
 }
 
-/// Numbers behind the first word, where there is nothing else.
+/// Count of the numbers after the first word, if only numbers follow.
 fn first_width(line: &[u8]) -> Option<usize> {
     let fields = line.split(is_space).skip(1);
     let width = fields.map(|field| number(field).map(|_| 1)).sum::<Option<usize>>()?;
     WIDTHS.contains(&(width as u64)).then_some(width)
 }
 
-/// Text has no control characters to speak of; numbers in binary are full of them.
+/// Text has hardly any control characters; binary numbers have many.
 fn is_binary(bytes: &[u8]) -> bool {
     let control = |byte: &&u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
     bytes.iter().filter(control).count() as f64 > CONTROL_SHARE_MAX * bytes.len() as f64
@@ -375,7 +376,7 @@ fn read_text(
     }
 }
 
-/// Puts the last `width` fields into `numbers` and answers what stands before them.
+/// Parses the last `width` fields into `numbers` and returns what precedes them.
 fn text_row<'a>(
     row: &'a [u8],
     width: usize,
@@ -385,8 +386,7 @@ fn text_row<'a>(
     let fields = row.iter().filter(|byte| is_space(byte)).count();
     let mut parts = row.rsplitn(width + 1, is_space);
     let values: Vec<&[u8]> = parts.by_ref().take(width).collect();
-    // A word may hold spaces, but where a number stands before the numbers, there is one
-    // too many.
+    // A word may contain spaces; but if its last part is a number, the row is too long.
     let word = parts.next().filter(|word| {
         let mut fields = word.rsplit(is_space);
         let last = fields.next().and_then(number);
@@ -405,7 +405,7 @@ fn text_row<'a>(
     Ok(word)
 }
 
-/// Reads `count` rows in binary, behind which there is nothing.
+/// Reads exactly `count` binary rows.
 fn read_binary(
     kept: &mut Kept<'_>,
     mut input: impl BufRead,
@@ -445,7 +445,7 @@ fn no_number(row: String, word: &[u8], value: String) -> Fault {
     Fault::Number { row, word: lossy(word), value }
 }
 
-/// For messages: at most 40 bytes of it.
+/// At most 40 bytes, for messages.
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned()
 }

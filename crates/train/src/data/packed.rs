@@ -20,6 +20,8 @@ use liblzma::stream::{CONCATENATED, Error as XzError, Stream};
 use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipArchive};
 
+use monitor_core::hash::hex;
+
 /// Unpacked size of an archive at most: 1.5 times GloVe 840B's text.
 const UNPACKED_BYTES_MAX: u64 = 8 << 30;
 /// Compression ratio at most, beyond [`FREE_BYTES`]. Tweets and vectors have ratios of 2 to 10,
@@ -132,7 +134,7 @@ impl Packed {
                 read => hash.update(&buffer[..read]),
             }
         }
-        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hash.finalize()))
     }
 }
 
@@ -242,6 +244,8 @@ impl Read for Checked {
 mod tests {
     use std::io::{Cursor, Write};
 
+    use monitor_core::hash::sha256_hex;
+
     use super::*;
 
     const TEXT: &str = "\"0\",\"1\",\"today\",\"NO_QUERY\",\"ann\",\"it broke\"\n";
@@ -292,9 +296,7 @@ mod tests {
         let check = |name: &str, content: &[u8]| {
             let (found, sha256) = unpack(content).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(found == bytes, "{name}");
-            let expected: String =
-                Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(sha256, expected, "{name}: of the packed file");
+            assert_eq!(sha256, sha256_hex(content), "{name}: of the packed file");
         };
         let (left, right) = bytes.split_at(1_000);
         check("plain", bytes);

@@ -1,10 +1,9 @@
-//! Which rows of a file may be measured on.
+//! Selects the rows of a file on which models may be evaluated.
 //!
-//! **Invariant.** Rows that a model learned from are measured on only when asked for, and
-//! then the note says so. What was held out of its own files is found again from its
-//! manifest; a file is known again by its checksum, its name, or its held-out rows.
-//! Deliberately absent: looking for single texts a model learned from in other files; a
-//! manifest names files, not texts.
+//! **Invariant.** Models are evaluated on rows of their training only on request, and then the
+//! note says so. The held-out rows of a model's own file are reconstructed from its manifest; a
+//! file is recognised by its checksum, its name, or its held-out rows. Deliberately absent: a
+//! search for single training texts in other files; a manifest names files, not texts.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -24,32 +23,32 @@ pub enum Part {
     All,
 }
 
-/// Rows to measure on.
+/// The selected rows.
 #[derive(Debug)]
 pub struct Selection<'a> {
-    /// In the order of the file.
+    /// The rows, in the order of the file.
     pub rows: Vec<&'a Row>,
     /// Which part of the file they are.
     pub part: Part,
-    /// Why these, in a sentence for the reader.
+    /// Why these rows, as a sentence for the reader.
     pub note: String,
 }
 
-/// There is nothing to measure on.
+/// No rows can be selected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
-    /// Held-out rows were asked for in a file that nothing was held out of.
+    /// Held-out rows were requested, but the file has none.
     #[error(
         "no rows of {file} were held out: {models}; leave --split out, or give the file it was \
          trained on"
     )]
     OtherFile {
-        /// The file at hand.
+        /// The file.
         file: String,
-        /// What the models learned from.
+        /// The files on which the models were trained.
         models: String,
     },
-    /// The rows held out by time cannot be told from the others.
+    /// The rows held out by time cannot be identified.
     #[error(
         "which rows of {file} were held out from {model} cannot be found again: it was parted by \
          time, which depends on all rows, and these are not all the rows of its training; give \
@@ -57,24 +56,23 @@ pub enum SelectionError {
          those it learned from too"
     )]
     Lost {
-        /// The file at hand.
+        /// The file.
         file: String,
         /// Which model.
         model: String,
     },
-    /// Nothing is left to measure on.
+    /// No row remains.
     #[error("{file} has no row to measure on: {reason}")]
     NoRows {
-        /// The file at hand.
+        /// The file.
         file: String,
-        /// Where its rows went.
+        /// How its rows were used.
         reason: String,
     },
 }
 
-/// Chooses rows for `models`, which are to be measured on the same ones: where one or more
-/// of them learned from this file, what was held out of each, else all rows; or what is
-/// `asked` for.
+/// Selects the rows on which all `models` are evaluated: the part that is `asked` for, if any;
+/// else the rows held out by every model trained on this file; else all rows.
 ///
 /// # Errors
 /// [`SelectionError`]
@@ -145,9 +143,9 @@ pub fn select<'a>(
     Ok(Selection { rows, part, note })
 }
 
-/// Rows to fit on and rows to measure on, for what is put together out of `models`: none that
-/// any of them learned from, and none to measure on that any of them was fitted with. Where
-/// none of them knows the file, halves of it.
+/// Rows to fit and rows to evaluate a combination of `models`. Neither contains training rows of
+/// any of them, and the evaluation rows contain no validation rows, either. If none of the models
+/// was trained on the file, each part is half of it.
 ///
 /// # Errors
 /// [`SelectionError`]
@@ -171,15 +169,15 @@ pub(crate) fn select_to_fit<'a>(
     Ok((in_all(validation), in_all(held_out)))
 }
 
-/// Texts that a model did not learn from.
+/// How a model used texts that it was not trained on.
 struct Unseen<'a> {
-    /// They decided when to stop, or calibrated it.
+    /// For early stopping or calibration.
     validation: HashSet<&'a str>,
-    /// It has never seen them.
+    /// Not at all.
     held_out: HashSet<&'a str>,
 }
 
-/// Texts of `data` that the model did not learn from; `None` where it learned from none.
+/// Texts of `data` on which the model was not trained; `None` if it was trained on none of them.
 fn unseen<'a>(
     model: &Manifest,
     data: &'a Dataset,

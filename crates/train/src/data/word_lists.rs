@@ -1,4 +1,4 @@
-//! Where the `study` preset's word lists lie on this machine.
+//! Finds the word lists of the `study` preset on this machine.
 //!
 //! | list | as NLTK's data | as WordNet's own |
 //! | --- | --- | --- |
@@ -6,12 +6,11 @@
 //! | dictionary | `corpora/words[.zip]`: `en`, `en-basic` | |
 //! | nouns | `corpora/wordnet[.zip]`: `index.noun`, `noun.exc` | the same files in `dict` |
 //!
-//! They are looked for in the folder that the caller names, there at any depth and also as
-//! `wordnet-3.0.tar.xz`; then in NLTK's places, `$NLTK_DATA` first; then in WordNet's,
-//! `$WNSEARCHDIR` and `$WNHOME` first.
+//! The search order is: the caller's folder, at any depth and also in `wordnet-3.0.tar.xz`;
+//! NLTK's folders, `$NLTK_DATA` first; WordNet's folders, `$WNSEARCHDIR` and `$WNHOME` first.
 //!
-//! **Invariant.** A list comes from one place; nothing is taken from one that lacks a part
-//! of it. Deliberately absent: downloads, and other languages.
+//! **Invariant.** All files of a list come from one place; a place that lacks one of them is
+//! skipped. Deliberately absent: downloads, and other languages.
 
 use std::collections::HashMap;
 use std::env;
@@ -23,15 +22,15 @@ use monitor_core::text::{Lexicon, LexiconError, LexiconSources};
 
 use super::packed;
 
-/// A longer file is none of ours; WordNet's `index.noun` has 4.8 MB.
+/// Largest file; WordNet's `index.noun` has 4.8 MB.
 const FILE_BYTES_MAX: u64 = 16 << 20;
-/// How deep the caller's folder is searched.
+/// Depth to which the caller's folder is searched.
 const DEPTH_MAX: usize = 6;
 
 /// A list and the files it consists of.
 #[derive(Debug)]
 struct List {
-    /// What people call it.
+    /// Its usual name.
     title: &'static str,
     /// Its name among NLTK's corpora.
     corpus: &'static str,
@@ -54,7 +53,7 @@ const WORDNET: List = List {
 /// A word list that is missing or damaged.
 #[derive(Debug, thiserror::Error)]
 pub enum WordListError {
-    /// It is nowhere.
+    /// The list was not found.
     #[error(
         "the {title} ({files}) are missing, and the study preset needs them. Get them with \
          `python -m nltk.downloader stopwords words wordnet`{package}, or name the folder that \
@@ -67,18 +66,18 @@ pub enum WordListError {
         files: String,
         /// Another way to get it.
         package: &'static str,
-        /// Every place looked at, in order.
+        /// Every place searched, in order.
         places: Vec<PathBuf>,
     },
-    /// The folder the caller named, or a file that should hold a list, cannot be read.
+    /// The caller's folder, or a file of a list, cannot be read.
     #[error("{}: {source}", .path.display())]
     Io {
         /// Which folder or file.
         path: PathBuf,
-        /// What the system or the decoder said.
+        /// The error of the system or the decoder.
         source: io::Error,
     },
-    /// The files are there but hold something else.
+    /// The files exist but their content is invalid.
     #[error("{}: {source}; fetch it again", list_of(.places))]
     Content {
         /// Where the lists came from.
@@ -92,15 +91,15 @@ fn list_of(places: &[PathBuf]) -> String {
     places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Reads the word lists: from `folder` where it has them, else from the standard places.
+/// Reads the word lists from `folder` if it has them, else from the standard places.
 ///
 /// # Errors
-/// [`WordListError`]: a list is in none of the places, or damaged where it is.
+/// [`WordListError`]: a list is missing or damaged.
 pub fn find(folder: Option<&Path>) -> Result<Lexicon, WordListError> {
     find_among(folder, &nltk_places(), &wordnet_places())
 }
 
-/// The folders NLTK looks into, in its order.
+/// The folders that NLTK searches, in its order.
 fn nltk_places() -> Vec<PathBuf> {
     let given = env::var_os("NLTK_DATA").unwrap_or_default();
     let home = env::home_dir().map(|home| home.join("nltk_data"));
@@ -111,7 +110,7 @@ fn nltk_places() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The folders WordNet looks into, and Debian's.
+/// The folders that WordNet searches, and Debian's.
 fn wordnet_places() -> Vec<PathBuf> {
     let search = env::var_os("WNSEARCHDIR").map(PathBuf::from);
     let home = env::var_os("WNHOME").map(|home| Path::new(&home).join("dict"));
@@ -169,8 +168,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> WordListError {
     move |source| WordListError::Io { path, source }
 }
 
-/// Adds `folder` and all that can be read in it to `found`, each folder in alphabetical
-/// order.
+/// Adds `folder` and everything readable in it to `found`, in alphabetical order.
 fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     found.push(folder.to_owned());
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -185,7 +183,7 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The contents of `names` in a folder or an archive; `None` where it is not there or
+/// The contents of `names` in a folder or an archive; `None` if it does not exist or
 /// lacks one of them.
 fn read(path: &Path, names: &[&str]) -> io::Result<Option<Vec<String>>> {
     let mut found = HashMap::new();
@@ -218,12 +216,12 @@ fn read(path: &Path, names: &[&str]) -> io::Result<Option<Vec<String>>> {
     Ok(names.iter().map(|name| found.remove(name)).collect())
 }
 
-/// Which of `names` the archive's entry is; folders do not matter.
+/// The name in `names` that the archive's entry has, regardless of its folder.
 fn wanted<'a>(entry: &Path, names: &[&'a str]) -> Option<&'a str> {
     names.iter().copied().find(|name| entry.file_name().is_some_and(|file| file == *name))
 }
 
-/// All of `input`, which must be text of a sane length.
+/// All of `input`, which must be UTF-8 and not too long.
 fn text(input: impl Read) -> io::Result<String> {
     let mut text = String::new();
     input.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
@@ -240,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    /// The lists, a few words each; `noun` is what tells one WordNet from another.
+    /// Lists of a few words; `noun` distinguishes one WordNet from another.
     fn files(noun: &str) -> [(&'static str, String); 5] {
         [
             ("stopwords/english", "the\n".into()),
@@ -287,7 +285,7 @@ mod tests {
     }
 
     /// Fills an empty folder with `fill` and searches it: the caller's folder is `given`,
-    /// NLTK's `nltk`, WordNet's `dict`, where they exist. Answers with the lemma of
+    /// NLTK's `nltk`, WordNet's `dict`, if they exist. Returns the lemma of
     /// "ox-en", "yak-en" or "gnu-en", whichever is known.
     fn search(fill: impl Fn(&Path)) -> Result<&'static str, String> {
         let folder = tempfile::tempdir().unwrap();
@@ -310,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_lists_where_they_lie() {
+    fn finds_the_lists() {
         let check = |name: &str, expected: &str, fill: &dyn Fn(&Path)| {
             assert_eq!(search(fill), Ok(expected).map_err(str::to_owned), "{name}");
         };
@@ -354,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_missing_or_damaged() {
+    fn names_missing_and_damaged_files() {
         let check = |name: &str, expected: &[&str], fill: &dyn Fn(&Path)| {
             let error = search(fill).expect_err(name);
             for part in expected {
@@ -404,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_does_not_go_off() {
+    fn rejects_a_decompression_bomb() {
         let check = |name: &str, length: u64, fine: bool| {
             assert_eq!(text(io::repeat(b'a').take(length)).is_ok(), fine, "{name}");
         };

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use tch::Tensor;
 
+use monitor_core::hash::sha256_hex;
 use monitor_core::text::{Ngrams, Preset, Vocabulary};
 use monitor_model::{
     Architecture, Dense, DenseShape, Encoder, Lstm, LstmShape, Network, Pooling, Pretrained,
@@ -19,7 +20,7 @@ use super::trainer::{self, Epoch, Example, Recipe};
 use super::vectors::{self, Fitting, Vectors};
 use super::{FitError, TrainingRequest};
 use crate::data::{Row, Split, rows_sha256};
-use crate::provenance::{LIBTORCH, sha256};
+use crate::provenance::LIBTORCH;
 
 /// A family that can be trained here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -296,7 +297,7 @@ fn train_network(
     };
     // Part of the fingerprint: a teacher of the same name may give other targets.
     let targets: Vec<u8> = train.iter().flat_map(|row| row.target.to_le_bytes()).collect();
-    let checkpoint = checkpoint(request, split, sources, &sha256(&targets));
+    let checkpoint = checkpoint(request, split, sources, &sha256_hex(&targets));
     let run = trainer::Run {
         name: &request.name,
         recipe,
@@ -319,13 +320,13 @@ fn checkpoint(
 ) -> Checkpoint {
     let TrainingRequest { command, threads, device, .. } = request;
     let (train, validation) = (rows_sha256(&split.train), rows_sha256(&split.validation));
-    let lists = request.analyzer.lexicon().map(|lexicon| sha256(lexicon.to_text().as_bytes()));
+    let lists = request.analyzer.lexicon().map(|lexicon| sha256_hex(lexicon.to_text().as_bytes()));
     let about = format!(
         "{command} {threads} {device:?} {train} {validation} {taught} {embeddings:?} {lists:?} {} \
          {LIBTORCH}",
         env!("CARGO_PKG_VERSION")
     );
-    Checkpoint::new(&request.output, &request.name, sha256(about.as_bytes()), command.clone())
+    Checkpoint::new(&request.output, &request.name, sha256_hex(about.as_bytes()), command.clone())
 }
 
 /// Fine-tunes a pretrained transformer. Texts are truncated to the 95 % quantile of their

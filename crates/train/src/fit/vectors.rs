@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use tch::{Device, Kind, Tensor};
 
+use monitor_core::format::percent_tenths;
 use monitor_core::text::{PADDING, Vocabulary};
 use monitor_model::Source;
 
@@ -60,11 +61,11 @@ pub(super) fn read(
             file: file_name(file),
             sha256: found.sha256.clone(),
             about: format!(
-                "{} wide; {:.1} % of {} words have a vector there, {:.1} % of their occurrences",
+                "{} wide; {} of {} words have a vector there, {} of their occurrences",
                 found.width,
-                100.0 * coverage.types,
+                percent_tenths(coverage.types),
                 wanted.len(),
-                100.0 * coverage.tokens,
+                percent_tenths(coverage.tokens),
             ),
         });
         let mut flat = vec![0.0; vocabulary.len() * found.width];

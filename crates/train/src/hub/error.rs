@@ -3,14 +3,14 @@ use std::path::PathBuf;
 
 use hf_hub::api::sync::ApiError;
 
-/// Why a model could not be had from the hub.
+/// Why a model could not be fetched from the hub.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// No name of a model.
-    #[error("{0:?} is no model's name: give one such as distilbert-base-uncased or owner/name")]
+    /// The model's name is invalid.
+    #[error("{0:?} is not a model's name: give one such as distilbert-base-uncased or owner/name")]
     Name(String),
-    /// No name of a revision.
-    #[error("{0:?} is no revision: give a branch, a tag or a commit")]
+    /// The revision's name is invalid.
+    #[error("{0:?} is not a revision: give a branch, a tag or a commit")]
     Revision(String),
     /// There is no such model, or no such revision.
     #[error(
@@ -25,7 +25,7 @@ pub enum HubError {
         /// Which revision.
         revision: String,
     },
-    /// The hub does not give it to anybody.
+    /// The hub denies access.
     #[error(
         "{endpoint} does not give {name} to us (status {status}): check the name; if the model is \
          private or gated, accept its terms there and put your token into HF_TOKEN"
@@ -38,7 +38,7 @@ pub enum HubError {
         /// 401 or 403.
         status: u16,
     },
-    /// The hub is ill, or busy.
+    /// The hub answers with another error status.
     #[error("{endpoint} answers {status} when asked for {file} of {name}: try again later")]
     Refused {
         /// Which hub.
@@ -47,10 +47,10 @@ pub enum HubError {
         name: String,
         /// Which file.
         file: String,
-        /// Of HTTP.
+        /// HTTP status.
         status: u16,
     },
-    /// Nobody answers.
+    /// The hub cannot be reached.
     #[error(
         "cannot reach {endpoint}: {reason}; check the network and HF_ENDPOINT, or bring the folder \
          of {name} from a machine that reaches it (--base takes a folder)"
@@ -60,37 +60,37 @@ pub enum HubError {
         endpoint: String,
         /// Which model.
         name: String,
-        /// What the network said.
+        /// The network error.
         reason: String,
     },
-    /// Whoever answers is no hub.
+    /// The server does not answer like a model hub.
     #[error("{endpoint} does not answer as a model hub does ({reason}): check HF_ENDPOINT")]
     Answer {
         /// Which hub.
         endpoint: String,
-        /// What was wrong.
+        /// What is wrong with the answer.
         reason: String,
     },
-    /// Nothing came for a while.
+    /// No data arrived for too long.
     #[error(
-        "{file}: nothing came for {seconds} s; the same command goes on from there \
+        "{file}: nothing came for {seconds} s; the same command resumes there \
          (HF_HUB_DOWNLOAD_TIMEOUT says how long to wait)"
     )]
     Silent {
         /// Which file.
         file: String,
-        /// How long.
+        /// How long, in seconds.
         seconds: u64,
     },
     /// The connection broke, several times.
-    #[error("{file}: the connection broke off ({source}); the same command goes on from there")]
+    #[error("{file}: the connection broke ({source}); the same command resumes there")]
     Cut {
         /// Which file.
         file: String,
-        /// What the network said.
+        /// The network error.
         source: io::Error,
     },
-    /// Too few bytes came, or too many.
+    /// The file has the wrong size.
     #[error(
         "{file}: {found} bytes came where the hub names {expected}; they are removed: fetch the \
          model again"
@@ -98,12 +98,12 @@ pub enum HubError {
     Size {
         /// Which file.
         file: String,
-        /// Bytes that came.
+        /// Bytes received.
         found: u64,
-        /// Bytes that the hub named.
+        /// Bytes according to the hub.
         expected: u64,
     },
-    /// Other bytes came.
+    /// The checksum is wrong.
     #[error(
         "{file}: its checksum is {found} where the hub names {expected}; it is removed: fetch the \
          model again"
@@ -111,12 +111,12 @@ pub enum HubError {
     Checksum {
         /// Which file.
         file: String,
-        /// Of what came.
+        /// Checksum of the received file.
         found: String,
-        /// What the hub named.
+        /// Checksum according to the hub.
         expected: String,
     },
-    /// Weights that could run code.
+    /// The weights are a pickle, which can run code.
     #[error(
         "{name} has its weights only as pytorch_model.bin: that is a pickle, which can carry code, \
          and is never downloaded nor read; choose a model or a --revision with model.safetensors"
@@ -125,7 +125,7 @@ pub enum HubError {
         /// Which model.
         name: String,
     },
-    /// A file that is needed.
+    /// A required file is missing.
     #[error("{name} has no {file}: choose a model that has one")]
     Without {
         /// Which model.
@@ -133,7 +133,7 @@ pub enum HubError {
         /// Which file.
         file: &'static str,
     },
-    /// Another process writes the same file.
+    /// Another process downloads the same file.
     #[error("{file}: another process downloads it; wait for it ({} is locked)", path.display())]
     Busy {
         /// Which file.
@@ -149,10 +149,10 @@ pub enum HubError {
     Disk {
         /// The cache.
         cache: PathBuf,
-        /// What the system said.
+        /// The I/O error.
         source: io::Error,
     },
-    /// Not there, and not to be fetched.
+    /// The model is not in the cache, and downloads are switched off.
     #[error(
         "{name} is not in {}, and HF_HUB_OFFLINE forbids to fetch it: unset it, or bring that \
          folder from a machine that has it",
@@ -166,14 +166,14 @@ pub enum HubError {
     },
 }
 
-/// The status that a server refused with. hf-hub shows it only in the text of the HTTP
+/// The HTTP status of an error. hf-hub shows it only in the text of the HTTP
 /// client's error.
 pub(super) fn status(error: &ApiError) -> Option<u16> {
     let ApiError::RequestError(error) = error else { return None };
     error.to_string().strip_prefix("http status: ")?.parse().ok()
 }
 
-/// Whether the network failed, not the disk: hf-hub has one error for both.
+/// Whether the network failed rather than the disk; hf-hub has one error for both.
 pub(super) fn is_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

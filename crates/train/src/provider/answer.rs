@@ -1,22 +1,22 @@
-//! What the service answers, checked; pure.
+//! Parses and checks the answers of the service; pure.
 //!
 //! The form is that of `TextAnalytics.json`, stable v3.1, in the public repository
-//! Azure/azure-rest-api-specs: `SentimentResponse` and, for failures, `ErrorResponse`. How
-//! sentences make a document's sentiment stands in Microsoft's training module "Analyze
-//! text with Azure AI Language".
+//! Azure/azure-rest-api-specs: `SentimentResponse` and, for failures, `ErrorResponse`. Microsoft's
+//! training module "Analyze text with Azure AI Language" explains how the sentiments of sentences
+//! give the sentiment of a document.
 //!
-//! **Invariant.** A [`Batch`] has one reply for each document that was sent, in the order
-//! they were sent in. Words of the service are cut to a line that a terminal can bear.
-//! Deliberately absent: sentences, warnings and opinions, which we do not measure.
+//! **Invariant.** A [`Batch`] has one reply for each document that was sent, in the same
+//! order. Texts of the service are shortened to one printable line.
+//! Deliberately absent: sentences, warnings and opinions, which are not evaluated.
 
 use serde::{Deserialize, Serialize};
 
 /// Confidences come rounded to two places, so their sum may be off by this much.
 const SUM_TOLERANCE: f64 = 0.05;
-/// Words of the service are cut here, in characters.
+/// Longest text of the service in an error, in characters.
 const WORDS_CHARS_MAX: usize = 300;
 
-/// What the service finds a text to be.
+/// The sentiment of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Sentiment {
@@ -30,7 +30,7 @@ pub enum Sentiment {
     Mixed,
 }
 
-/// How sure the service is of each class, from 0 to 1; they add up to 1.
+/// The service's confidence in each class, from 0 to 1; they add up to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Confidence {
@@ -39,7 +39,7 @@ pub struct Confidence {
     negative: f64,
 }
 
-/// The three numbers are no probabilities.
+/// The three numbers are not probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error(
     "positive {positive}, neutral {neutral} and negative {negative} are no probabilities that \
@@ -70,7 +70,7 @@ impl Confidence {
     /// Checks and wraps the three.
     ///
     /// # Errors
-    /// One lies outside 0..=1, or they do not add up to 1.
+    /// A number is outside 0..=1, or the sum is not 1.
     pub fn new(positive: f64, neutral: f64, negative: f64) -> Result<Self, InvalidConfidence> {
         let each = [positive, neutral, negative].iter().all(|c| (0.0..=1.0).contains(c));
         let sum = positive + neutral + negative;
@@ -81,39 +81,39 @@ impl Confidence {
         }
     }
 
-    /// That the text is positive.
+    /// Confidence that the text is positive.
     pub fn positive(self) -> f64 {
         self.positive
     }
 
-    /// That the text is negative.
+    /// Confidence that the text is negative.
     pub fn negative(self) -> f64 {
         self.negative
     }
 
-    /// Negative among negative and positive, in 0..=1; one half where both are 0.
+    /// negative / (negative + positive), in 0..=1; one half if both are 0.
     pub fn negative_share(self) -> f64 {
         let both = self.positive + self.negative;
         if both == 0.0 { 0.5 } else { self.negative / both }
     }
 }
 
-/// What the service says of one document.
+/// The reply to one document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// It has judged it.
+    /// The document is scored.
     Scored {
         /// The class.
         sentiment: Sentiment,
-        /// How sure it is.
+        /// The confidences.
         confidence: Confidence,
     },
-    /// It has not; the other documents of the batch were.
+    /// The document is rejected; the others of its batch are scored.
     Refused {
         /// The innermost code, such as `InvalidDocument`.
         code: String,
-        /// What it says about it.
+        /// The message.
         message: String,
     },
 }
@@ -121,9 +121,9 @@ pub enum Reply {
 /// The answer to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    /// One for each document, in the order they were sent in.
+    /// One for each document, in the order of the request.
     pub replies: Vec<Reply>,
-    /// Which model of the service judged.
+    /// Version of the service's model.
     pub model_version: String,
 }
 
@@ -162,7 +162,8 @@ struct ServiceError {
 }
 
 impl ServiceError {
-    /// The innermost one says most: `InvalidArgument` wraps `InvalidDocument`.
+    /// Code and message of the innermost error, which is the most specific: `InvalidArgument` wraps
+    /// `InvalidDocument`.
     fn innermost(self) -> (String, String) {
         match self.innererror {
             Some(inner) => inner.innermost(),
@@ -172,7 +173,7 @@ impl ServiceError {
 }
 
 /// Reads the answer to a request whose documents had the ids `"0"` to `documents - 1`.
-/// An error says what is wrong with it.
+/// The error says what is wrong with the answer.
 pub(super) fn read(body: &str, documents: usize) -> Result<Batch, String> {
     let found: SentimentResponse = serde_json::from_str(body).map_err(|error| {
         if body.trim_start().starts_with('<') {
@@ -204,8 +205,8 @@ pub(super) fn read(body: &str, documents: usize) -> Result<Batch, String> {
     Ok(Batch { replies, model_version: printable(&found.model_version) })
 }
 
-/// What the service says of a request that failed, such as `InvalidRequest: too many`;
-/// empty where it says nothing in the documented form.
+/// Code and message of a failed request, such as `InvalidRequest: too many`; empty if the body
+/// does not have the documented form.
 pub(super) fn complaint(body: &str) -> String {
     serde_json::from_str(body).map_or_else(
         |_| String::new(),
@@ -216,7 +217,7 @@ pub(super) fn complaint(body: &str) -> String {
     )
 }
 
-/// In one line, without what would move a terminal's cursor, and not too long.
+/// The text in one line without control characters, shortened.
 fn printable(words: &str) -> String {
     let clean = words.chars().map(|c| if c.is_control() { ' ' } else { c });
     clean.take(WORDS_CHARS_MAX).collect()
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn puts_replies_in_the_order_sent() {
+    fn orders_replies_as_sent() {
         let body = json!({
             "documents": [
                 scored("2", "mixed", [0.33, 0.33, 0.33]),
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn trusts_nothing() {
+    fn rejects_invalid_answers() {
         let good = scored("0", "neutral", [0.1, 0.8, 0.1]);
         let check = |name, documents: serde_json::Value, expected: &str| {
             let body = json!({"documents": documents, "errors": [], "modelVersion": "1"});

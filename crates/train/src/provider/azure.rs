@@ -6,9 +6,9 @@
 //! characters from the same page; the bodies of 401, 403 and 429 from issues of the Azure
 //! SDKs (azure-sdk-for-net 25014 and 34065, azure-sdk-for-python 25619).
 //!
-//! **Invariant.** A request that may be charged for is counted before it leaves, and none
-//! leaves that would go beyond [`Limits::records_max`]. Redirects are not followed: text
-//! and key go where the endpoint says. No error shows the endpoint or the key.
+//! **Invariant.** A request that may be charged for is counted before it is sent, and no request
+//! is sent that would exceed [`Limits::records_max`]. Redirects are not followed: text
+//! and key are sent only to the endpoint. No error shows the endpoint or the key.
 //! Deliberately absent: splitting of long documents; the service refuses a document that
 //! is too long, and the run goes on.
 
@@ -31,40 +31,40 @@ use super::retry::{Next, Retry};
 
 /// Documents of a request at most, for sentiment.
 pub const BATCH_DOCUMENTS_MAX: usize = 10;
-/// What is charged for: a document counts once for every so many characters begun.
+/// Characters of a text record, the unit of the bill; a started record counts whole.
 const RECORD_CHARS: usize = 1_000;
-/// Ten documents of 5,120 characters with all their sentences are far below this.
+/// Largest answer; ten documents of 5,120 characters with all their sentences need far less.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Keys have 32 or 84 characters; a shorter one might stand in an answer by chance, where
-/// it would be taken out.
+/// Shortest key. Real keys have 32 or 84 characters; a shorter one could occur in an answer by
+/// chance and would be removed there.
 const KEY_CHARS: std::ops::RangeInclusive<usize> = 16..=512;
-/// The service judges English unless told otherwise; so do our own models.
+/// The language of the texts; our own models know only English, too.
 const LANGUAGE: &str = "en";
 
-/// How far to go.
+/// Limits of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Text records that may be charged for, over all requests.
     pub records_max: u64,
     /// One request takes at most this long.
     pub timeout: Duration,
-    /// When to repeat one that failed.
+    /// When to retry a failed request.
     pub retry: Retry,
 }
 
-/// What has been asked for so far.
+/// What a run has used so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Usage {
     /// Requests sent.
     pub requests: u64,
-    /// Those of them that repeated one which had failed.
+    /// Requests that were retries.
     pub repeated: u64,
-    /// Text records that may be charged for: those of every request but the ones that
-    /// were turned away (redirected, 401, 403, 404, 429) or never reached the service.
-    /// Where a request failed halfway, only the bill knows.
+    /// Text records that may be charged for: those of every request except the
+    /// rejected ones (redirected, 401, 403, 404, 429) and those that never reached the service.
+    /// A request that failed halfway counts, although it may not be charged.
     #[serde(rename = "text_records_max")]
     pub records: u64,
-    /// Waited between attempts.
+    /// Time waited between attempts.
     #[serde(skip)]
     pub waited: Duration,
 }
@@ -81,13 +81,13 @@ pub enum ProviderError {
     /// The key cannot be used; it is not shown.
     #[error("the key does not look like one: it should be one word of 32 or 84 letters and digits")]
     Key,
-    /// No HTTP client can be made.
+    /// The HTTP client cannot be built.
     #[error("cannot make an HTTP client: {0}")]
     Client(String),
-    /// More documents than one request may have.
+    /// The batch has more documents than one request may have.
     #[error("{0} documents in one request; the service takes {BATCH_DOCUMENTS_MAX}")]
     TooMany(usize),
-    /// The next request would go beyond the limit.
+    /// The next request would exceed the limit.
     #[error(
         "the next request has {next} text records, {used} may have been charged for, and no more \
          than {max} are allowed{}", after(.last)
@@ -99,7 +99,7 @@ pub enum ProviderError {
         used: u64,
         /// Records allowed.
         max: u64,
-        /// Why this batch had to be sent again, if it had.
+        /// Why this batch had to be sent again, if it was a retry.
         last: Option<String>,
     },
     /// 401 or 403.
@@ -111,48 +111,48 @@ pub enum ProviderError {
     Denied {
         /// The status.
         status: StatusCode,
-        /// What it says about it.
+        /// The service's message.
         complaint: String,
     },
-    /// Its certificate is not to be trusted; the endpoint's name is taken out.
+    /// Its certificate is not trusted; the endpoint's name is removed.
     #[error(
         "{0}; check the endpoint, this machine's clock and its certificates, and whether a proxy \
-         stands between"
+         intercepts the connection"
     )]
     Certificate(String),
-    /// Something else that would be the same again.
+    /// Another error that a retry would not change.
     #[error("the service refused the request ({status}{complaint}); {hint}")]
     Refused {
         /// The status.
         status: StatusCode,
-        /// What it says about it.
+        /// The service's message.
         complaint: String,
         /// What to do.
         hint: &'static str,
     },
-    /// It failed too often.
+    /// All attempts failed.
     #[error("the service failed {attempts} times, the last time so: {last}; try again later")]
     AttemptsSpent {
-        /// How often it was asked.
+        /// Number of attempts.
         attempts: u32,
-        /// What went wrong the last time.
+        /// The last error.
         last: String,
     },
-    /// It asks for more patience than there is.
+    /// The service requests a longer wait than allowed.
     #[error(
         "the service asks to wait {} s, more than {} s; try again then: {last}",
         .asked.as_secs(), .max.as_secs()
     )]
     AskedTooLong {
-        /// The wait that it asks for.
+        /// The requested wait.
         asked: Duration,
-        /// The longest that is waited.
+        /// The longest wait allowed.
         max: Duration,
-        /// What went wrong.
+        /// The error.
         last: String,
     },
-    /// The answer is not what the documentation promises.
-    #[error("the service's answer makes no sense: {0}")]
+    /// The answer does not have the documented form.
+    #[error("the service's answer is invalid: {0}")]
     Answer(String),
 }
 
@@ -160,7 +160,7 @@ fn after(last: &Option<String>) -> String {
     last.as_ref().map_or_else(String::new, |last| format!("; it would be a repeat, after {last}"))
 }
 
-/// Asks one resource, a batch at a time.
+/// A client of one Azure resource; one batch at a time.
 pub struct Azure {
     url: Url,
     key: Secret,
@@ -184,22 +184,21 @@ struct Document<'a> {
 
 /// How one attempt failed.
 enum Failure {
-    /// It may pass; `after` is the wait asked for, `free` where it is surely not charged.
+    /// Temporary; `after` is the requested wait, `free` says that it is certainly not charged.
     Passing { reason: String, after: Option<Duration>, free: bool },
-    /// It would be the same again.
+    /// A retry would fail in the same way.
     Final { error: ProviderError, free: bool },
 }
 
-/// What a document counts on the bill: records of 1,000 characters, one at least.
-/// Characters are counted in UTF-16, of which a text has no fewer than of what people
-/// take for characters, so the bill may be lower but not higher.
+/// Text records of a document on the bill: one per 1,000 characters started, at least one.
+/// Characters are counted in UTF-16 units; a text has at least as many of these as of visible
+/// characters, so the bill may be lower but not higher.
 pub fn text_records(text: &str) -> u64 {
     text.encode_utf16().count().div_ceil(RECORD_CHARS).max(1) as u64
 }
 
 impl Azure {
-    /// Prepares to ask the resource at `endpoint`, which must be https unless it is on
-    /// this machine.
+    /// A client of the resource at `endpoint`, which must be https unless it is on this machine.
     ///
     /// # Errors
     /// Endpoint or key cannot be used; neither is shown.
@@ -219,20 +218,20 @@ impl Azure {
             .timeout(limits.timeout)
             .user_agent(concat!("monitor/", env!("CARGO_PKG_VERSION")));
         if here {
-            // What goes in the clear must not pass through anybody else's machine.
+            // Unencrypted requests must not go through a proxy.
             client = client.no_proxy();
         }
         let client = client.build().map_err(|error| ProviderError::Client(chain(&error)))?;
         Ok(Self { url, key, client, limits, usage: Usage::default(), clock })
     }
 
-    /// What has been asked for so far, answered or not.
+    /// What the run has used so far, answered or not.
     pub fn usage(&self) -> Usage {
         self.usage
     }
 
-    /// Asks about ten texts at most, as often as it takes. May be cancelled at any point;
-    /// what was sent stays counted.
+    /// Sends at most ten texts, with retries. May be cancelled at any point; what was sent stays
+    /// counted.
     ///
     /// # Errors
     /// [`ProviderError`]: there is no answer to any of the texts.
@@ -282,7 +281,7 @@ impl Azure {
         }
     }
 
-    /// Counts a request that is about to leave, if it may.
+    /// Counts a request that is about to be sent, if the limit allows it.
     fn count(&mut self, records: u64, last: &Option<String>) -> Result<(), ProviderError> {
         let (used, max) = (self.usage.records, self.limits.records_max);
         if used + records > max {
@@ -294,7 +293,7 @@ impl Azure {
         Ok(())
     }
 
-    /// Sends one request and reads its answer's body, with the key taken out.
+    /// Sends one request and reads its answer's body, with the key removed.
     async fn attempt(&self, input: &Input<'_>) -> Result<String, Failure> {
         let mut key = HeaderValue::from_str(self.key.expose()).expect("checked: visible ASCII");
         key.set_sensitive(true);
@@ -336,7 +335,7 @@ impl Azure {
         })
     }
 
-    /// A request or an answer that did not come through.
+    /// Classifies a transport error.
     fn broken_off(&self, error: reqwest::Error) -> Failure {
         let free = error.is_connect();
         let error = error.without_url();
@@ -364,14 +363,14 @@ fn refused(status: StatusCode, complaint: String, hint: &'static str, free: bool
     Failure::Final { error: ProviderError::Refused { status, complaint, hint }, free }
 }
 
-/// TLS names the host that a certificate does not fit.
+/// Removes the host name, which TLS errors about certificates contain.
 fn without_host(text: &str, url: &Url) -> String {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     if host.is_empty() { text.to_owned() } else { text.replace(host, "***") }
 }
 
-/// Whether TLS does not trust the other side's certificate. An I/O error holds its cause
-/// within, and answers `source` with the cause's own.
+/// Whether TLS rejects the server's certificate. An I/O error wraps its cause, and its `source`
+/// is the cause's own source.
 fn is_certificate(error: &(dyn Error + 'static)) -> bool {
     let cause = match error.downcast_ref::<io::Error>() {
         Some(error) => error.get_ref().map(|cause| cause as &(dyn Error + 'static)),
@@ -381,9 +380,10 @@ fn is_certificate(error: &(dyn Error + 'static)) -> bool {
         || cause.is_some_and(is_certificate)
 }
 
-/// Where to send requests, and whether that is on this machine.
+/// The URL of the requests, and whether it is on this machine.
 fn address(endpoint: &str) -> Result<(Url, bool), ProviderError> {
-    let mut url = Url::parse(endpoint.trim()).map_err(|_| ProviderError::Endpoint("is no URL"))?;
+    let mut url =
+        Url::parse(endpoint.trim()).map_err(|_| ProviderError::Endpoint("is not a URL"))?;
     let host = url.host_str().unwrap_or_default();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
     let here = host == "localhost" || ip.is_ok_and(|ip: IpAddr| ip.is_loopback());
@@ -398,12 +398,12 @@ fn address(endpoint: &str) -> Result<(Url, bool), ProviderError> {
     }
     let path = format!("{}/text/analytics/v3.1/sentiment", url.path().trim_end_matches('/'));
     url.set_path(&path);
-    // Else the service keeps the texts for 48 hours.
+    // Otherwise the service keeps the texts for 48 hours.
     url.set_query(Some("loggingOptOut=true"));
     Ok((url, here))
 }
 
-/// An error and what lies beneath it, in one line.
+/// An error and its causes in one line.
 fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
@@ -421,7 +421,7 @@ mod tests {
     use monitor_core::clock::SystemClock;
 
     #[test]
-    fn endpoints() {
+    fn checks_endpoints() {
         let check = |name, endpoint: &str, expected: Result<&str, &str>| {
             let found = address(endpoint);
             match (&found, expected) {
@@ -449,13 +449,13 @@ mod tests {
         check("nearly here", "http://localhost.hidden.example", Err("https://"));
         check("next door", "http://192.168.0.1/hidden", Err("https://"));
         check("another scheme", "ftp://localhost/hidden", Err("https://"));
-        check("no URL", "hidden", Err("is no URL"));
+        check("not a URL", "hidden", Err("is not a URL"));
         check("password", "https://u:hidden@a.example", Err("password"));
         check("query", "https://a.example/?key=hidden", Err("end with its name"));
     }
 
     #[test]
-    fn keys() {
+    fn checks_keys() {
         let limits =
             Limits { records_max: 1, timeout: Duration::from_secs(1), retry: Retry::default() };
         let check = |name, key: &str, good: bool| {
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn records() {
+    fn counts_text_records() {
         let check = |name, text: &str, expected| assert_eq!(text_records(text), expected, "{name}");
         check("empty", "", 1);
         check("a tweet", "we love you", 1);

@@ -1,14 +1,13 @@
-//! Sentiment bought from others, to compare our own models with.
+//! A commercial sentiment service, for comparison with our own models.
 //!
-//! [`Azure`] asks the Text Analytics service (`azure.rs`); `answer.rs` reads what it says
-//! and trusts none of it; `retry.rs` says when to ask again.
+//! [`Azure`] asks the Text Analytics service (`azure.rs`); `answer.rs` parses and
+//! checks its answers; `retry.rs` decides when to retry.
 //!
-//! **Invariant.** Nothing goes out beyond the number of text records allowed, repeated
-//! requests included. The key is shown nowhere: not in errors, not in `Debug`, and where
-//! the service echoes it, it is taken out before anybody reads on. An answer that is not
-//! what the documentation promises is an error, never a guess.
-//! Deliberately absent: a trait over several services, while there is one; requests side
-//! by side, since the free tier lets 300 a minute pass.
+//! **Invariant.** No more text records are sent than allowed, retries included. The key is
+//! never shown: not in errors, not in `Debug`, and it is removed from answers that contain it.
+//! An answer that does not have the documented form is an error.
+//! Deliberately absent: a trait for several services, because there is only one; concurrent
+//! requests, because the free tier allows 300 per minute.
 
 mod answer;
 mod azure;

@@ -1,7 +1,7 @@
 //! The model card: what a person should know before trusting a model.
 //!
-//! **Invariant.** Figures come from the manifest, which has only measured ones.
-//! Deliberately absent: praise.
+//! **Invariant.** All figures come from the manifest, which contains only measured ones.
+//! Deliberately absent: recommendations.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ use monitor_model::{
 use crate::data::ReadReport;
 use crate::progress::training_time;
 
-/// Which words are read, as a sentence behind another.
+/// A sentence that says which words the model reads.
 fn read(sequence: Sequence) -> String {
     let Sequence { words_max, padded, frequent_max } = sequence;
     let frequent =
@@ -21,13 +21,13 @@ fn read(sequence: Sequence) -> String {
     format!(" The {which} {words_max} words{frequent} of a text are read.")
 }
 
-/// A sentence that lists, or nothing.
+/// A sentence that lists the items; empty without items.
 fn listed<'a>(what: &str, items: impl IntoIterator<Item = &'a Source>) -> String {
     let items: Vec<String> = items.into_iter().map(Source::to_string).collect();
     if items.is_empty() { String::new() } else { format!("{what} {}.", items.join("; ")) }
 }
 
-/// Who answers.
+/// A sentence that says which model of a cascade scores a tweet.
 fn cascade(shape: &CascadeShape) -> String {
     let CascadeShape { cheap, costly, low, high } = shape;
     let (cheap, costly) = (&cheap.model, &costly.model);

@@ -1,7 +1,7 @@
-//! A cascade beside its two models: what it saves, and what that costs.
+//! Compares a cascade with its two models: how much time it saves, and how much accuracy it loses.
 //!
 //! **Invariant.** All three were measured on the same rows, in the same run. Deliberately
-//! absent: figures of the manifest, which come of another run.
+//! absent: figures of the manifest, which come from another run.
 
 use std::fmt;
 
@@ -9,27 +9,28 @@ use serde::Serialize;
 
 use super::{Metrics, Scored, Speed, pairs};
 use monitor_core::domain::Probability;
+use monitor_core::format::percent_tenths;
 use monitor_model::CascadeShape;
 
-/// What evaluation has found of one model.
+/// Evaluation results of one model.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
     /// Its scores.
     pub scored: &'a [Scored<'a>],
     /// Its own threshold.
     pub threshold: Probability,
-    /// How fast it answers.
+    /// Its speed.
     pub speed: Speed,
 }
 
-/// What a cascade brings.
+/// A cascade compared with its two models.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cascaded {
     /// `name@version` of the cascade.
     pub cascade: String,
-    /// Of the model that scores every row.
+    /// `name@version` of the model that scores every row.
     pub cheap: String,
-    /// Of the one that scores the rows that are escalated.
+    /// `name@version` of the model that scores the escalated rows.
     pub costly: String,
     /// Share of the rows that were escalated.
     pub escalated_share: f64,
@@ -76,11 +77,11 @@ impl fmt::Display for Cascaded {
         let (points, more_or_less) = (loss.abs(), if loss < 0.0 { "more" } else { "less" });
         write!(
             f,
-            "{cascade} escalates {:.1} % of the rows from {cheap} to {costly}: {speed_up:.2} x as \
+            "{cascade} escalates {} of the rows from {cheap} to {costly}: {speed_up:.2} x as \
              fast as {costly} alone, at {points:.2} points {more_or_less} accuracy. Alone: {cheap} \
              {cheap_accuracy:.4} at {cheap_speed:.0} tweets/s, {costly} {costly_accuracy:.4} at \
              {costly_speed:.0} tweets/s",
-            escalated_share * 100.0
+            percent_tenths(*escalated_share)
         )
     }
 }

@@ -1,30 +1,30 @@
 //! The classification report: precision, recall, F1 and support of each class.
 //!
-//! **Invariant.** Printed, it is letter for letter what scikit-learn's
-//! `classification_report(labels, digits=4, zero_division=0)` prints: a figure that is not
-//! defined counts as 0, in averages too, and [`ClassificationReport::undefined`] names it.
+//! **Invariant.** The text is identical to that of scikit-learn's
+//! `classification_report(labels, digits=4, zero_division=0)`: an undefined figure counts as 0,
+//! in averages too, and is listed in [`ClassificationReport::undefined`].
 //! Deliberately absent: probabilities; see `metrics.rs`.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Any number of classes, their figures, averages, and the confusion matrix.
+/// The figures of any number of classes, their averages, and the confusion matrix.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClassificationReport {
-    /// In the order given.
+    /// The classes, in the order given.
     pub classes: Vec<ClassReport>,
-    /// Share of rows whose class was found.
+    /// Share of rows with the right predicted class.
     pub accuracy: f64,
-    /// Mean of the classes.
+    /// Unweighted mean of the classes.
     pub macro_average: Figures,
-    /// Mean of the classes, each weighted by its support.
+    /// Mean of the classes, weighted by support.
     pub weighted_average: Figures,
-    /// How many rows there are.
+    /// Number of rows.
     pub rows: usize,
-    /// Rows by their class (outer) and the class found (inner).
+    /// Number of rows by true class (outer) and predicted class (inner).
     pub confusion: Vec<Vec<usize>>,
-    /// Figures that divide by zero and stand as 0, such as "neutral: precision".
+    /// Figures that divide by zero and are reported as 0, such as "neutral: precision".
     pub undefined: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ pub struct ClassificationReport {
 pub struct ClassReport {
     /// Its name.
     pub class: String,
-    /// How well it is found.
+    /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
     /// Rows of this class.
@@ -43,17 +43,17 @@ pub struct ClassReport {
 /// Precision, recall, and their harmonic mean; each from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Figures {
-    /// Share of those found that are right.
+    /// Share of the rows predicted as this class that are of it.
     pub precision: f64,
-    /// Share of those there are that were found.
+    /// Share of the rows of this class that are predicted as it.
     pub recall: f64,
     /// 2PR / (P + R)
     pub f1: f64,
 }
 
 impl ClassificationReport {
-    /// Compares each row's class in `truth` with the one in `predicted`; both are places
-    /// in `classes` and of one length.
+    /// Compares each row's class in `truth` with the one in `predicted`; both are indices
+    /// into `classes` and have the same length.
     pub fn of(classes: &[&str], truth: &[usize], predicted: &[usize]) -> Self {
         debug_assert_eq!(truth.len(), predicted.len());
         let mut confusion = vec![vec![0; classes.len()]; classes.len()];
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_not_defined() {
+    fn lists_undefined_figures() {
         let check = |name: &str, expected: &[&str]| {
             let case = cases().into_iter().find(|case| case.name == name).unwrap();
             assert_eq!(report(&case).undefined, expected, "{name}");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn json_and_matrix() {
+    fn prints_json_and_the_confusion_matrix() {
         let found = ClassificationReport::of(&["no", "yes"], &[0, 0, 1, 1], &[0, 1, 1, 1]);
         let json = serde_json::to_value(&found).unwrap();
         assert_eq!(json["classes"][0]["class"], "no");

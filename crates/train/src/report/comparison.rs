@@ -1,8 +1,8 @@
-//! The closing table of the study: models side by side on the same rows.
+//! A table that compares models on the same rows, as the study's closing table does.
 //!
-//! **Invariant.** Measured rows and published ones never mix: the latter are marked, stand
-//! below, and leave open what was not published. Deliberately absent: a winner; accuracy,
-//! speed and cost are the reader's to weigh.
+//! **Invariant.** Measured and published rows are separate: the published ones are marked, come
+//! last, and have gaps where nothing was published. Deliberately absent: a winner; the reader
+//! weighs accuracy, speed and cost.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -21,12 +21,12 @@ pub struct Comparison {
     pub data: Measured,
     /// Price of the machine, in EUR.
     pub price_per_hour: f64,
-    /// The best accuracy first.
+    /// The models, best accuracy first.
     pub models: Vec<Compared>,
-    /// What each cascade among them brings.
+    /// Comparison of each cascade with its two models.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cascades: Vec<Cascaded>,
-    /// Figures of the study, for the eye only.
+    /// The study's published figures, for orientation only.
     pub published: Vec<Published>,
 }
 
@@ -39,22 +39,22 @@ pub struct Compared {
     pub family: String,
     /// Figures of the binary summary, by the names that manifests use.
     pub figures: BTreeMap<String, f64>,
-    /// How long its training took.
+    /// Duration of its training.
     pub training_minutes: f64,
-    /// How fast it answers.
+    /// Its speed.
     pub speed: Speed,
-    /// How many numbers it has.
+    /// Number of its parameters.
     pub parameters: usize,
     /// Size of its files, in bytes.
     pub bytes: u64,
-    /// What its training cost, in EUR.
+    /// Cost of its training, in EUR.
     pub training_cost: f64,
-    /// What scoring a million tweets costs, in EUR.
+    /// Cost of scoring a million tweets, in EUR.
     pub cost_per_million: f64,
 }
 
 impl Compared {
-    /// `price_per_hour` is that of the machine, in EUR.
+    /// One model; `price_per_hour` is the price of the machine, in EUR.
     pub fn of(
         model: &Manifest,
         figures: BTreeMap<String, f64>,
@@ -80,10 +80,10 @@ impl Compared {
     }
 }
 
-/// A row of the study's own closing table: other rows, other machines.
+/// A row of the study's own table, which was measured on other rows and machines.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Published {
-    /// What was measured.
+    /// The model.
     pub model: &'static str,
     /// Accuracy, from and to.
     pub accuracy: (f64, f64),
@@ -143,7 +143,7 @@ const COLUMNS: [&str; 12] = [
 ];
 
 impl Comparison {
-    /// Puts models in order, beside what the study published.
+    /// Sorts the models and adds the study's published figures.
     pub fn of(
         data: Measured,
         price_per_hour: f64,
@@ -169,7 +169,7 @@ impl Comparison {
         format!("{table}\n{}\n", self.caption())
     }
 
-    /// What a reader must know to read the table.
+    /// The notes below the table.
     fn caption(&self) -> String {
         let mut caption = self.data.to_string();
         let threads = threads(self.models.first().map_or(0, |model| model.speed.threads));
@@ -255,7 +255,7 @@ impl fmt::Display for Comparison {
         for cells in &lines {
             let mut line = String::new();
             for (at, (cell, width)) in cells.iter().zip(&widths).enumerate() {
-                // Words to the left, numbers to the right.
+                // Text is aligned left, numbers right.
                 if at < 2 {
                     write!(line, "{cell:<width$}  ")?;
                 } else {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_as_text_and_markdown() {
+    fn prints_the_table_as_text_and_markdown() {
         let found = comparison();
         insta::assert_snapshot!("text", found.to_string());
         insta::assert_snapshot!("markdown", found.markdown());

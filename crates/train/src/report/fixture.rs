@@ -1,4 +1,4 @@
-//! Scores and labels with the figures that scikit-learn, numpy and scipy found for them.
+//! Scores and labels, with their figures as computed by scikit-learn, numpy and scipy.
 
 use monitor_core::domain::Probability;
 

@@ -1,52 +1,29 @@
-//! How far a measured figure may be from the true one: 95 % confidence intervals.
+//! 95 % confidence intervals of measured figures.
 //!
-//! **Invariant.** Closed formulas, no resampling; tests hold them against scipy and
-//! against a bootstrap. They speak of chance in drawing the rows only: rows of another
-//! time or another crowd are another question. Deliberately absent: other levels.
+//! **Invariant.** Closed formulas, no resampling; tests compare them with scipy and with a
+//! bootstrap. They cover only the chance in drawing the rows, not rows of another time or other
+//! authors. Deliberately absent: other confidence levels.
 
-use serde::Serialize;
+use monitor_core::domain::{Interval, Probability};
+use monitor_core::stats::{Z_95, wilson};
 
-use monitor_core::domain::Probability;
-
-/// Standard normal deviations on either side that hold 95 %.
-const DEVIATIONS: f64 = 1.959_963_984_540_054;
-
-/// From `low` to `high`, both within 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Interval {
-    /// The lower end.
-    pub low: f64,
-    /// The upper end.
-    pub high: f64,
+/// Interval of a share of `part` in `whole` rows (Wilson); `None` without rows.
+pub(super) fn of_share(part: usize, whole: usize) -> Option<Interval> {
+    (whole > 0).then(|| wilson(part as f64 / whole as f64, whole as f64))
 }
 
-impl Interval {
-    /// Interval of a share of `part` in `whole` rows (Wilson 1927); `None` without rows.
-    pub fn of_share(part: usize, whole: usize) -> Option<Self> {
-        if whole == 0 {
-            return None;
-        }
-        let (n, z2) = (whole as f64, DEVIATIONS * DEVIATIONS);
-        let share = part as f64 / n;
-        let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);
-        let half =
-            DEVIATIONS / (1.0 + z2 / n) * (share * (1.0 - share) / n + z2 / (4.0 * n * n)).sqrt();
-        Some(Self { low: (centre - half).max(0.0), high: (centre + half).min(1.0) })
-    }
-
-    fn around(value: f64, standard_error: f64) -> Self {
-        let half = DEVIATIONS * standard_error;
-        Self { low: (value - half).max(0.0), high: (value + half).min(1.0) }
-    }
+fn around(value: f64, standard_error: f64) -> Interval {
+    let half = Z_95 * standard_error;
+    Interval { low: (value - half).max(0.0), high: (value + half).min(1.0) }
 }
 
 /// Area under the ROC curve: the probability that a negative row scores above a positive
-/// one, ties counted half (Mann and Whitney 1947). `None` where one class is missing.
+/// one, ties counted half (Mann and Whitney 1947). `None` if one class is missing.
 ///
 /// Its interval is that of DeLong, DeLong and Clarke-Pearson 1988, computed from ranks
-/// (Sun and Xu 2014): every row has the share of the other class's rows that it is rightly
-/// placed against, and the variance of those shares is that of the area. It is absent
-/// where they do not vary: a perfect area of a few rows is no certainty.
+/// (Sun and Xu 2014): for each row, the share of the other class's rows that it is
+/// ranked correctly against; the variance of these shares gives the variance of the area. The
+/// interval is absent if the shares do not vary: a perfect area of a few rows is not certain.
 pub(super) fn auc(pairs: &[(Probability, bool)]) -> Option<(f64, Option<Interval>)> {
     let mut sorted = pairs.to_vec();
     sorted.sort_by(|a, b| a.0.get().total_cmp(&b.0.get()));
@@ -73,7 +50,7 @@ pub(super) fn auc(pairs: &[(Probability, bool)]) -> Option<(f64, Option<Interval
         .zip(of_positives.variance_of_mean())
         .map(|(a, b)| a + b)
         .filter(|variance| *variance > 0.0)
-        .map(|variance| Interval::around(area, variance.sqrt()));
+        .map(|variance| around(area, variance.sqrt()));
     Some((area, interval))
 }
 
@@ -120,7 +97,7 @@ mod tests {
     #[test]
     fn wilson_agrees_with_scipy() {
         let check = |name: &str, part, whole, ends| {
-            close(name, Interval::of_share(part, whole), ends, 1e-9);
+            close(name, of_share(part, whole), ends, 1e-9);
         };
         // binomtest(part, whole).proportion_ci(0.95, "wilson")
         let of_fixture = expected().accuracy_wilson;
@@ -128,7 +105,7 @@ mod tests {
         check("none of ten", 0, 10, (0.0, 0.277_532_799_862_889_26));
         check("all of ten", 10, 10, (0.722_467_200_137_110_9, 1.0));
         check("one of one", 1, 1, (0.206_549_314_377_237_45, 1.0));
-        assert_eq!(Interval::of_share(0, 0), None);
+        assert_eq!(of_share(0, 0), None);
     }
 
     #[test]

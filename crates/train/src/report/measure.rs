@@ -7,7 +7,7 @@ use super::Metrics;
 use crate::data::Row;
 use crate::fit::{Pair, apply, scores};
 
-/// Writes the figures of raw scores under that calibration into the manifest.
+/// Calibrates raw scores and writes their figures into the manifest.
 pub(crate) fn record(
     manifest: &mut Manifest,
     name: &str,
@@ -22,7 +22,7 @@ pub(crate) fn record(
     manifest.rows_sha256.insert(name.to_owned(), sha256);
 }
 
-/// Scores the rows and compares with their labels.
+/// Scores the rows and pairs each score with its label.
 ///
 /// # Errors
 /// The model failed on a row.

@@ -1,34 +1,34 @@
-//! How well scores agree with labels, in one handful of figures.
+//! Metrics of scores against labels.
 //!
-//! **Invariant.** Pure functions; a figure that is not defined (precision where nothing
-//! was found, AUC where one class is missing) is absent, not zero. The class of interest
-//! is "negative". Deliberately absent: how they are printed; see `classification.rs`.
+//! **Invariant.** Pure functions; an undefined figure (precision if nothing is predicted, AUC if
+//! one class is missing) is absent, not zero. The positive class in the statistical sense is
+//! "negative sentiment". Deliberately absent: how they are printed; see `classification.rs`.
 
 use std::collections::BTreeMap;
 
-use super::intervals::{self, Interval};
+use super::intervals;
 use super::reliability::Reliability;
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Interval, Probability};
 
-/// Rows by label and verdict.
+/// Number of rows by label and predicted class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Confusion {
-    /// Negative, found negative.
+    /// Negative, predicted as negative.
     pub negative_found: usize,
-    /// Negative, found positive.
+    /// Negative, predicted as positive.
     pub negative_missed: usize,
-    /// Positive, found positive.
+    /// Positive, predicted as positive.
     pub positive_found: usize,
-    /// Positive, found negative.
+    /// Positive, predicted as negative.
     pub positive_missed: usize,
 }
 
 /// Precision, recall and their harmonic mean, of one class.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ClassFigures {
-    /// Share of those found that are right.
+    /// Share of the rows predicted as this class that are of it.
     pub precision: Option<f64>,
-    /// Share of those there are that were found.
+    /// Share of the rows of this class that are predicted as it.
     pub recall: Option<f64>,
     /// 2PR / (P + R)
     pub f1: Option<f64>,
@@ -37,13 +37,13 @@ pub struct ClassFigures {
 /// All figures of one data set.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Metrics {
-    /// The counts that the others come from.
+    /// The counts from which other figures are computed.
     pub confusion: Confusion,
     /// Area under the ROC curve.
     pub auc: Option<f64>,
-    /// Where that area lies with 95 % confidence (DeLong).
+    /// 95 % confidence interval of the area (DeLong).
     pub auc_interval: Option<Interval>,
-    /// Whether the scores mean what they say.
+    /// How well the scores are calibrated.
     pub reliability: Option<Reliability>,
 }
 
@@ -69,19 +69,19 @@ impl Metrics {
         }
     }
 
-    /// Share of rows whose verdict is right.
+    /// Share of rows with the right predicted class.
     pub fn accuracy(&self) -> Option<f64> {
         let c = self.confusion;
         share(c.negative_found + c.positive_found, self.rows())
     }
 
-    /// Where that share lies with 95 % confidence (Wilson).
+    /// 95 % confidence interval of the accuracy (Wilson).
     pub fn accuracy_interval(&self) -> Option<Interval> {
         let c = self.confusion;
-        Interval::of_share(c.negative_found + c.positive_found, self.rows())
+        intervals::of_share(c.negative_found + c.positive_found, self.rows())
     }
 
-    /// How many rows there are.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         let c = self.confusion;
         c.negative_found + c.negative_missed + c.positive_found + c.positive_missed
@@ -99,7 +99,7 @@ impl Metrics {
         class(c.positive_found, c.positive_missed, c.negative_missed)
     }
 
-    /// All figures that are defined, by name, to four places.
+    /// All defined figures by name, rounded to four decimals.
     pub fn figures(&self) -> BTreeMap<String, f64> {
         let (n, p, c) = (self.negative(), self.positive(), self.confusion);
         let count = |n: usize| Some(n as f64);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_defined_is_absent() {
+    fn undefined_figures_are_absent() {
         let half = Probability::new(0.5).unwrap();
         let none = Metrics::of(&[], half);
         assert_eq!((none.accuracy(), none.auc), (None, None));

@@ -25,7 +25,6 @@ mod summary;
 pub use cascaded::{Cascaded, Found};
 pub use classification::{ClassReport, ClassificationReport, Figures};
 pub use comparison::{Compared, Comparison, Published};
-pub use intervals::Interval;
 pub use measure::measure;
 pub use metrics::{Confusion, Metrics};
 pub use pictures::{comparison_svg, evaluation_svg};

@@ -1,6 +1,6 @@
-//! Figures as pictures: SVG, so that they stay sharp and can be read as text.
+//! Figures as SVG pictures, which stay sharp and can be read as text.
 //!
-//! **Invariant.** Pictures show what the tables say and nothing else. Deliberately absent:
+//! **Invariant.** Pictures show only what the tables contain. Deliberately absent:
 //! writing files.
 
 use std::io;
@@ -11,9 +11,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::comparison::thousands;
 use super::reliability::{Reliability, bins};
-use super::{Comparison, Evaluation, Interval, Metrics, Scored, pairs};
+use super::{Comparison, Evaluation, Metrics, Scored, intervals, pairs};
 use crate::progress::training_time;
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Interval, Probability};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
@@ -26,11 +26,11 @@ const PALE: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 const FONT: &str = "sans-serif";
 /// Bars of the histogram of scores.
 const SCORE_BINS: usize = 25;
-/// Points of the ROC curve at most; more would not show.
+/// Most points of the ROC curve; more would not be visible.
 const ROC_POINTS_MAX: usize = 500;
-/// Size of small writing, in plotters' measure.
+/// Font size of small labels, in plotters' unit.
 const SMALL: i32 = 14;
-/// Least distance of two labels, in pixels.
+/// Smallest distance between two labels, in pixels.
 const LABEL_GAP: i32 = 16;
 
 /// ROC curve, reliability diagram, and scores by class.
@@ -54,7 +54,7 @@ pub fn evaluation_svg(
     })
 }
 
-/// A picture with a title; whoever draws cannot fail, since it is drawn to memory.
+/// A picture with a title; drawing to memory cannot fail.
 fn svg(size: (u32, u32), title: &str, draw: impl FnOnce(&Area<'_>) -> Drawn) -> String {
     let mut text = String::new();
     {
@@ -69,7 +69,7 @@ fn svg(size: (u32, u32), title: &str, draw: impl FnOnce(&Area<'_>) -> Drawn) -> 
     text
 }
 
-/// A chart whose axes both go from 0 to 1 or so.
+/// A chart whose axes both go from about 0 to 1.
 macro_rules! unit_chart {
     ($area:expr, $caption:expr, $x:expr, $y:expr, $y_max:expr) => {{
         let mut chart = ChartBuilder::on($area)
@@ -120,7 +120,7 @@ fn roc_panel(area: &Area<'_>, pairs: &[(Probability, bool)], threshold: Probabil
     let at =
         (share(c.positive_missed, c.positive_found), share(c.negative_found, c.negative_missed));
     chart.draw_series([Circle::new(at, 5, NEGATIVE.filled())])?;
-    // Where there is room: below the curve, within the panel.
+    // Below the curve, where the panel is empty.
     let side = if at.0 < 0.6 { HPos::Left } else { HPos::Right };
     let style = (FONT, SMALL).into_font().color(&INK).pos(Pos::new(side, VPos::Top));
     let label = format!("negative from {:.2}", threshold.get());
@@ -157,7 +157,7 @@ fn reliability_panel(area: &Area<'_>, pairs: &[(Probability, bool)]) -> Drawn {
         NEGATIVE.stroke_width(1),
     ))?;
     chart.draw_series(bins.iter().filter_map(|bin| {
-        let Interval { low, high } = Interval::of_share(bin.negatives, bin.rows)?;
+        let Interval { low, high } = intervals::of_share(bin.negatives, bin.rows)?;
         let (x, y) = (bin.score_mean, bin.negative_share);
         Some(ErrorBar::new_vertical(x, low, y, high, NEGATIVE.filled(), 7))
     }))?;
@@ -209,7 +209,7 @@ fn scores_panel(area: &Area<'_>, pairs: &[(Probability, bool)], threshold: Proba
         .draw()
 }
 
-/// Accuracy against speed, and what training takes.
+/// Accuracy against speed, and training times.
 pub fn comparison_svg(comparison: &Comparison) -> String {
     let title = format!(
         "{} models on the same {} rows of {}",
@@ -241,7 +241,7 @@ fn scatter_panel(area: &Area<'_>, comparison: &Comparison) -> Drawn {
     let low = low.chain(published().map(|row| row.accuracy.0)).fold(1.0, f64::min);
     let high = models.iter().map(|model| figure(model, "accuracy_high"));
     let high = high.chain(published().map(|row| row.accuracy.1)).fold(0.0, f64::max);
-    // Whole powers of ten, so that the axis has marks.
+    // Whole powers of ten, so that the axis has tick marks.
     let x = 10_f64.powf(slowest.log10().floor())..10_f64.powf((fastest * 1.5).log10().ceil());
     let y = low - 0.02..(high + 0.02).min(1.0);
 
@@ -313,13 +313,13 @@ fn scatter_panel(area: &Area<'_>, comparison: &Comparison) -> Drawn {
     Ok(())
 }
 
-/// A place of the whole picture as one of `area`.
+/// Converts a position in the picture to a position in `area`.
 fn area_place(area: &Area<'_>, (x, y): (i32, i32)) -> (i32, i32) {
     let (origin_x, origin_y) = area.get_base_pixel();
     (x - origin_x, y - origin_y)
 }
 
-/// Labels at their heights, moved down where they would stand on one another.
+/// Heights of labels, moved down where labels would overlap.
 fn apart<T>(mut labels: Vec<(i32, T)>) -> Vec<(i32, T)> {
     labels.sort_by_key(|(y, _)| *y);
     for at in 1..labels.len() {
@@ -360,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_stand_apart() {
+    fn labels_do_not_overlap() {
         let check = |name: &str, heights: &[i32], expected: &[i32]| {
             let labels = heights.iter().map(|height| (*height, ())).collect();
             let found: Vec<i32> = apart(labels).into_iter().map(|(height, ())| height).collect();
@@ -372,11 +372,11 @@ mod tests {
     }
 
     #[test]
-    fn the_curve_goes_from_corner_to_corner() {
+    fn roc_curve_goes_from_corner_to_corner() {
         let points = roc(&scored());
         assert_eq!((points[0], points[points.len() - 1]), ((0.0, 0.0), (1.0, 1.0)));
         assert!(points.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1));
-        // Trapezoids below it make up the area that ranks give.
+        // The trapezoids below it have the area computed from ranks.
         let area: f64 =
             points.windows(2).map(|p| (p[1].0 - p[0].0) * (p[0].1 + p[1].1) / 2.0).sum();
         assert!(

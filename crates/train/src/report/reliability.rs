@@ -1,23 +1,23 @@
-//! Whether scores mean what they say: of tweets scored 0.7, are seven in ten negative?
+//! Calibration of scores: of the tweets scored 0.7, are seven in ten negative?
 //!
-//! **Invariant.** Computed from the probability of "negative", so no threshold plays a
-//! part. Deliberately absent: mending it; a manifest's temperature does that.
+//! **Invariant.** Computed from the probability of "negative", independent of any
+//! threshold. Deliberately absent: improving the calibration; a manifest's temperature does that.
 
 use monitor_core::domain::Probability;
 
 /// Bins of equal width from 0 to 1, as in Guo et al. 2017.
 const BINS: usize = 15;
-/// Logarithms are taken no nearer to 0 and 1 than this, what single precision tells
-/// apart; scikit-learn's `log_loss` does the same.
+/// Scores are kept at least this far from 0 and 1 before taking logarithms: the precision of
+/// `f32`, as in scikit-learn's `log_loss`.
 const NEAREST: f64 = f32::EPSILON as f64;
 
-/// How far scores are from the truth.
+/// Measures of calibration.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reliability {
     /// Expected calibration error: over the bins, the mean of |mean score − share of
-    /// negatives|, weighted by rows. Guo et al. 2017 fold the bins of two classes onto the
-    /// label chosen (0.5 to 1); here they stand unfolded, after Naeini et al. 2015, so
-    /// errors on the two sides do not cancel out.
+    /// negatives|, weighted by rows. Guo et al. 2017 bin the score of the predicted class
+    /// (0.5 to 1). Here the score of "negative" is binned (0 to 1), as in Naeini et al. 2015, so
+    /// errors of the two classes do not cancel.
     pub error: f64,
     /// Mean squared distance (Brier 1950).
     pub brier: f64,
@@ -26,7 +26,7 @@ pub struct Reliability {
 }
 
 impl Reliability {
-    /// Of pairs of score and label (`true` is negative); `None` without rows.
+    /// The measures of pairs of score and label (`true` is negative); `None` without rows.
     pub fn of(pairs: &[(Probability, bool)]) -> Option<Self> {
         let rows = pairs.len() as f64;
         let mean = |of_row: fn(f64, f64) -> f64| {
@@ -52,9 +52,9 @@ impl Reliability {
 /// Rows whose scores fall into one bin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Bin {
-    /// How many; never 0.
+    /// Number of rows; never 0.
     pub(super) rows: usize,
-    /// Rows that are negative.
+    /// Number of negative rows.
     pub(super) negatives: usize,
     /// Mean of the scores.
     pub(super) score_mean: f64,
@@ -62,7 +62,7 @@ pub(super) struct Bin {
     pub(super) negative_share: f64,
 }
 
-/// The bins that hold rows, ascending by score.
+/// The non-empty bins, ascending by score.
 pub(super) fn bins(pairs: &[(Probability, bool)]) -> Vec<Bin> {
     let mut sums = [(0_usize, 0_usize, 0.0); BINS];
     for (score, negative) in pairs {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn error_by_hand() {
+    fn calibration_error_matches_hand_computed_value() {
         let check = |name: &str, rows: &[(f32, bool)], expected: f64| {
             let found = Reliability::of(&pairs(rows)).unwrap().error;
             assert!((found - expected).abs() < 1e-7, "{name}: {found}");

@@ -1,8 +1,8 @@
-//! Lets a model score rows, and takes its time.
+//! Scores rows with a model and measures its speed.
 //!
-//! **Invariant.** The one file here that touches a model or a clock; every other is pure.
-//! Deliberately absent: the daemon's batching and threads; a rate measured here is that of
-//! one caller who encodes and scores in turn.
+//! **Invariant.** With `measure.rs` the only file here that uses a model; the only one with a
+//! clock. Deliberately absent: the daemon's batching and threads; the measured rate is that of one
+//! caller who encodes and scores in turn.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::fit::scores;
 
 /// Texts scored at once.
 const BATCH_ROWS: usize = 2_048;
-/// A round goes on for this long at least, over the same texts again if need be.
+/// Shortest duration of a round; the texts are repeated if necessary.
 const ROUND_MIN: Duration = Duration::from_millis(500);
-/// Rounds whose median counts.
+/// Number of rounds; the median is reported.
 const ROUNDS: usize = 3;
-/// Texts of a pass at most; more would not change the rate.
+/// Most texts per pass; more would not change the rate.
 const SPEED_ROWS_MAX: usize = 8_192;
 
 /// A row, and the model's score for it.
@@ -36,7 +36,7 @@ pub struct Scored<'a> {
 }
 
 impl Scored<'_> {
-    /// Whether the verdict agrees with the label.
+    /// Whether the predicted class is the label.
     pub fn is_right(&self, threshold: Probability) -> bool {
         (self.score >= threshold) == self.negative
     }
@@ -51,19 +51,19 @@ pub fn score<'a>(model: &mut Model, rows: &[&'a Row]) -> Result<Vec<Scored<'a>>,
     Ok(scored.map(|((score, negative), row)| Scored { text: &row.text, score, negative }).collect())
 }
 
-/// How fast a model answers.
+/// The speed of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Speed {
-    /// From text to score; the median of the rounds.
+    /// Tweets per second from text to score; the median of the rounds.
     pub tweets_per_s: f64,
-    /// Threads libtorch may use; text is encoded on one.
+    /// Number of libtorch's threads; text is encoded on one.
     pub threads: usize,
-    /// Rounds taken.
+    /// Number of rounds.
     pub rounds: usize,
 }
 
-/// Measures `models` in turn, round by round, so that whatever else the machine does meets
-/// all of them alike. They should have scored `rows` before, as a warm-up.
+/// Measures `models` in turn, round by round, so that other load on the machine
+/// affects all of them equally. As a warm-up, they should have scored `rows` before.
 ///
 /// # Errors
 /// A model failed on a row.
@@ -86,7 +86,7 @@ pub fn speeds(
     Ok(rates.into_iter().map(median).collect())
 }
 
-/// Texts a second.
+/// Texts per second.
 fn round(model: &mut Model, texts: &[&str]) -> Result<f64, ClassifyError> {
     let (clock, mut scored) = (SystemClock::new(), 0);
     loop {

@@ -1,22 +1,21 @@
-//! Accuracy by kind of tweet: where a model is at home, and where it is not.
+//! Accuracy by kind of tweet, which shows where a model is weak.
 //!
 //! **Invariant.** Within a kind, every row is in exactly one slice; slices without rows
-//! are left out. Texts are read by the rules of [`Analyzer::tweet`], whatever the model's
-//! own are, so slices of two models hold the same rows. Deliberately absent: slices
-//! crossed with one another; they soon hold too few rows to tell anything.
+//! are omitted. All texts are analysed with [`Analyzer::tweet`], whatever analyzer the model
+//! uses, so slices of two models contain the same rows. Deliberately absent: slices
+//! combined with one another; these would have too few rows.
 
 use serde::Serialize;
 
-use super::{Interval, Scored};
-use monitor_core::domain::Probability;
+use super::{Scored, intervals};
+use monitor_core::domain::{Interval, Probability};
 use monitor_core::text::Analyzer;
 
-/// Words of a text that are looked at.
+/// Most words of a text that are analysed.
 const WORDS_MAX: usize = 1_000;
-/// First number of words of each length; the last has no end.
+/// Smallest number of words of each length class; the last class has no upper limit.
 const LENGTHS: [usize; 6] = [1, 6, 11, 16, 21, 26];
-/// Words that turn a meaning round, after the list of Potts 2011; all that ends in "n't"
-/// does too. Tweets often lack the apostrophe.
+/// Negations, after the list of Potts 2011; words ending in "n't" count, too. Tweets often lack the apostrophe.
 const NEGATIONS: [&str; 31] = [
     "not", "no", "never", "none", "nothing", "nobody", "nowhere", "noone", "neither", "nor",
     "cannot", "aint", "arent", "cant", "couldnt", "didnt", "doesnt", "dont", "hadnt", "hasnt",
@@ -27,17 +26,17 @@ const NEGATIONS: [&str; 31] = [
 /// Rows of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Slice {
-    /// What the rows are told apart by: "words", "link", "mention", ...
+    /// The property that defines the slices: "words", "link", "mention", ...
     pub by: &'static str,
-    /// Which of them these are: "1-5", "with", "without".
+    /// The value of this slice: "1-5", "with", "without".
     pub slice: String,
-    /// How many there are.
+    /// Number of rows.
     pub rows: usize,
-    /// Share of them that are negative.
+    /// Share of negative rows.
     pub negative_share: f64,
-    /// Share of them whose verdict is right.
+    /// Accuracy.
     pub accuracy: f64,
-    /// Where that share lies with 95 % confidence.
+    /// 95 % confidence interval of the accuracy.
     pub accuracy_95: Interval,
 }
 
@@ -51,7 +50,7 @@ pub fn slices(rows: &[Scored<'_>], threshold: Probability) -> Vec<Slice> {
         let negatives = chosen().filter(|(row, _)| row.negative).count();
         let right = chosen().filter(|(row, _)| row.is_right(threshold)).count();
         // Without rows there is no interval, and no slice.
-        let Some(accuracy_95) = Interval::of_share(right, count) else { return };
+        let Some(accuracy_95) = intervals::of_share(right, count) else { return };
         found.push(Slice {
             by,
             slice,
@@ -80,13 +79,13 @@ pub fn slices(rows: &[Scored<'_>], threshold: Probability) -> Vec<Slice> {
     found
 }
 
-/// Whether a text has something.
+/// The value of a slice for a property that a text has or lacks.
 type Has = fn(&Traits) -> bool;
 
-/// What a text is like.
+/// Properties of a text.
 #[derive(Debug, PartialEq)]
 struct Traits {
-    /// Parted by white space.
+    /// Number of words, separated by white space.
     words: usize,
     link: bool,
     mention: bool,
@@ -114,7 +113,7 @@ impl Traits {
     }
 }
 
-/// Pictographs, and the older symbols that are drawn like them.
+/// Whether a character is a pictograph or an older symbol displayed like one.
 fn is_emoji(c: char) -> bool {
     matches!(c, '\u{1F000}'..='\u{1FAFF}' | '\u{2600}'..='\u{27BF}')
 }
@@ -124,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn traits_of_texts() {
+    fn finds_traits_of_texts() {
         let check = |text: &str, words, expected: &str| {
             let found = Traits::of(text);
             let names = [

@@ -1,6 +1,6 @@
-//! All there is to say about one model on one file, as text and as JSON.
+//! All figures of one model on one file, as text and as JSON.
 //!
-//! **Invariant.** Text and JSON show the same figures. Deliberately absent: several models;
+//! **Invariant.** Text and JSON contain the same figures. Deliberately absent: several models;
 //! see `comparison.rs`.
 
 use std::collections::BTreeMap;
@@ -8,10 +8,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Interval, Probability};
 use monitor_model::Manifest;
 
-use super::{Cascaded, ClassificationReport, Interval, Metrics, Scored, Slice, Speed, slices};
+use super::{Cascaded, ClassificationReport, Metrics, Scored, Slice, Speed, slices};
 use crate::data::{Dataset, Part, ReadReport, Selection};
 
 /// One model, measured on one file.
@@ -21,9 +21,9 @@ pub struct Evaluation {
     pub model: String,
     /// Its family.
     pub family: String,
-    /// Negative from this probability upwards.
+    /// Threshold: a row is predicted negative from this probability upwards.
     pub threshold: f32,
-    /// The rows measured on.
+    /// The evaluated rows.
     pub data: Measured,
     /// Figures of the binary summary, by the names that manifests use.
     pub figures: BTreeMap<String, f64>,
@@ -31,25 +31,25 @@ pub struct Evaluation {
     pub report: ClassificationReport,
     /// Accuracy by kind of tweet.
     pub slices: Vec<Slice>,
-    /// How fast it answers.
+    /// Its speed.
     pub speed: Speed,
-    /// What it brings, where it is a cascade.
+    /// Comparison with its two models, if it is a cascade.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cascade: Option<Cascaded>,
 }
 
-/// Where measured rows come from.
+/// The source of the evaluated rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Measured {
     /// The file's name, without folders.
     pub file: String,
     /// The file's SHA-256.
     pub sha256: String,
-    /// Rows measured on.
+    /// Number of evaluated rows.
     pub rows: usize,
-    /// Which part of the file they are.
+    /// Which part of the file is evaluated.
     pub part: Part,
-    /// Why that part.
+    /// Why this part.
     pub note: String,
     /// Rows in the file.
     pub read: usize,
@@ -58,7 +58,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Says what was read from `data` and chosen from it.
+    /// Describes `data` and the selected part.
     pub fn of(data: &Dataset, selection: &Selection<'_>) -> Self {
         let ReadReport { read, malformed, neutral, duplicate, conflicting, .. } = data.report;
         Self {
@@ -93,7 +93,7 @@ impl fmt::Display for Measured {
 }
 
 impl Evaluation {
-    /// Draws all figures from the scores; a row is negative from `threshold` upwards.
+    /// Computes all figures from the scores; a row is negative from `threshold` upwards.
     pub fn of(
         model: &Manifest,
         data: Measured,
@@ -118,7 +118,7 @@ impl Evaluation {
     }
 }
 
-/// What [`Metrics::of`] compares.
+/// The pairs of score and label for [`Metrics::of`].
 pub fn pairs(scored: &[Scored<'_>]) -> Vec<(Probability, bool)> {
     scored.iter().map(|row| (row.score, row.negative)).collect()
 }

@@ -1,4 +1,4 @@
-//! Every layout, and everything that can be wrong with one.
+//! Tests of every layout and every fault.
 
 use super::*;
 
@@ -80,7 +80,7 @@ fn prefers_the_exact_spelling() {
 }
 
 #[test]
-fn says_what_is_wrong() {
+fn names_the_fault() {
     let check = |name, bytes: &[u8], expected: &str| {
         let message = read_bytes(bytes, &["good"]).unwrap_err().to_string();
         assert!(message.contains("vectors: ") && message.contains(expected), "{name}: {message}");
@@ -123,7 +123,7 @@ fn says_what_is_wrong() {
 }
 
 #[test]
-fn counts_what_is_covered() {
+fn computes_coverage() {
     let found = read_bytes(b"good 1 2\nbad 1 2\n", &["good", "bad", "lol", "omg"]).unwrap();
     let counts = [("good", 50), ("lol", 10), ("bad", 30), ("omg", 10)];
     let coverage = found.coverage(counts);
@@ -140,7 +140,7 @@ fn counts_what_is_covered() {
     assert_eq!(found.coverage([]).tokens, 0.0);
 }
 
-/// The larger files are next to the repository.
+/// The larger files are outside the repository.
 #[test]
 #[ignore = "needs ../shared"]
 fn reads_the_shared_files() {

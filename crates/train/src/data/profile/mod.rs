@@ -3,9 +3,9 @@
 //! **Invariant.** [`Profiler`] is a pure fold over rows, in one pass. It keeps hashes, not
 //! texts: 20 to 40 bytes for each distinct text and as much for each distinct author (a hash
 //! table is between half and nearly full), so 1.6 million tweets of 660,000 authors take
-//! some 70 MB; everything else is bounded by the longest text and the number of days. Two
-//! hashes agree by chance once in ten million such files. Deliberately absent: opinions on
-//! what to do about it; [`super::read`] leaves out what must not be learned from.
+//! some 70 MB; everything else is bounded by the longest text and the number of days. A hash
+//! collision happens once in ten million such files. Deliberately absent: recommendations;
+//! [`super::read`] drops the rows that training must not use.
 
 mod picture;
 
@@ -21,7 +21,7 @@ use super::{DatasetError, LabelledReader, ReadReport, Row, Target, file_name, te
 
 pub use picture::picture;
 
-/// Authors that are named.
+/// Number of authors that are listed.
 const PROLIFIC_MAX: usize = 10;
 /// Rows between two calls of `progress`.
 const TELL_ROWS: u64 = 10_000;
@@ -75,7 +75,7 @@ pub struct Quantiles {
     pub p50: usize,
     pub p75: usize,
     pub p90: usize,
-    /// Of words: the sequence length the study works with.
+    /// 95 %. For words, this is the study's sequence length.
     pub p95: usize,
     pub p99: usize,
     pub max: usize,
@@ -90,27 +90,27 @@ pub struct Author {
     pub rows: u64,
 }
 
-/// Authors.
+/// Figures of the authors.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Users {
-    /// Different authors, whatever the case of their names.
+    /// Number of different authors, ignoring case.
     pub distinct: usize,
     /// Rows without an author.
     pub rows_without: u64,
-    /// Those with the most rows, at most ten.
+    /// The authors with the most rows, at most ten.
     pub most_prolific: Vec<Author>,
 }
 
-/// Texts that stand there more than once, white space at their ends aside.
+/// Texts that occur more than once, ignoring leading and trailing white space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Duplicates {
     /// Different texts.
     pub distinct_texts: usize,
-    /// Rows whose text stood there before.
+    /// Rows whose text occurred before.
     pub duplicate_rows: u64,
     /// Texts with more than one target.
     pub conflicting_texts: usize,
-    /// Their rows.
+    /// Rows of these texts.
     pub conflicting_rows: u64,
 }
 
@@ -125,7 +125,7 @@ pub struct LeftOut {
     pub first_lines: Vec<u64>,
 }
 
-/// When they were written, in UTC.
+/// When the rows were written, in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Dates {
     /// The first.
@@ -134,12 +134,12 @@ pub struct Dates {
     pub to: Option<DateTime<Utc>>,
     /// Rows without a time.
     pub rows_without: u64,
-    /// Rows of each day that has some.
+    /// Rows of each day; days without rows are absent.
     pub days: BTreeMap<NaiveDate, Balance>,
 }
 
 impl Dates {
-    /// Rows of each day, or of each month where there are more than `days_max` days.
+    /// Rows of each day, or of each month if there are more than `days_max` days.
     pub fn listed(&self, days_max: usize) -> BTreeMap<String, Balance> {
         let form = if self.days.len() > days_max { "%Y-%m" } else { "%Y-%m-%d" };
         let mut listed: BTreeMap<String, Balance> = BTreeMap::new();
@@ -155,36 +155,36 @@ impl Dates {
 pub struct Profile {
     /// Its name, without folders.
     pub file: String,
-    /// Its SHA-256, as it lies on disk.
+    /// SHA-256 of the stored file.
     pub sha256: String,
-    /// How it is laid out.
+    /// Its layout.
     pub layout: String,
     /// Rows in it.
     pub rows_read: usize,
     /// Rows left out, and why.
     pub left_out: Vec<LeftOut>,
-    /// The others, which all that follows is about, by target.
+    /// The other rows by target; all fields below describe these.
     pub balance: Balance,
-    /// Their authors.
+    /// Authors.
     pub users: Users,
-    /// Texts that stand there more than once.
+    /// Duplicate texts.
     pub duplicates: Duplicates,
-    /// Words of a text, as white space parts them.
+    /// Words of a text, separated by white space.
     pub words: Quantiles,
-    /// Words of a text, as the preset `tweet` finds them.
+    /// Words of a text in the preset `tweet`.
     pub tweet_words: Quantiles,
     /// Characters of a text.
     pub characters: Quantiles,
-    /// Rows with 0, 1, 2, ... words, as white space parts them.
+    /// Number of rows with 0, 1, 2, ... words, separated by white space.
     pub words_histogram: Vec<Balance>,
-    /// When they were written.
+    /// Times of the rows.
     pub dates: Dates,
 }
 
-/// How far a file has been read.
+/// Progress of reading a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Sound rows so far.
+    /// Valid rows so far.
     pub rows: u64,
     /// Bytes read.
     pub bytes: u64,
@@ -192,7 +192,7 @@ pub struct Place {
     pub bytes_total: u64,
 }
 
-/// Reads `path` to its end; `progress` is called every few rows.
+/// Profiles the file at `path`; `progress` is called every few rows.
 ///
 /// # Errors
 /// As [`super::read`].
@@ -211,7 +211,7 @@ pub fn profile(path: &Path, mut progress: impl FnMut(Place)) -> Result<Profile, 
     Ok(profiler.end(file_name(path), sha256, &report))
 }
 
-/// Folds rows to their profile.
+/// Folds rows into a profile.
 #[derive(Debug, Default)]
 struct Profiler {
     balance: Balance,
@@ -224,7 +224,7 @@ struct Profiler {
     dates: Dates,
 }
 
-/// What is known of one text.
+/// State of one text.
 #[derive(Debug, Default)]
 struct Seen {
     rows: u32,
@@ -292,17 +292,17 @@ impl Profiler {
     }
 }
 
-/// Counts rows by author without keeping their names, but for the ten with the most.
+/// Counts rows by author and keeps only the names of the ten with the most rows.
 #[derive(Debug, Default)]
 struct Authors {
     rows: HashMap<u64, u64>,
-    /// The first to reach a number stands before the others that do.
+    /// Authors with equal counts are in the order in which they reached the count.
     most: Vec<Author>,
 }
 
 impl Authors {
-    /// Whoever is among the ten at the end has passed the tenth of the moment with a row of
-    /// their own, and their name was at hand then.
+    /// An author enters the ten with one of their own rows, which has the name; so the names of
+    /// the final ten are always known.
     fn add(&mut self, user: &str) {
         let rows = self.rows.entry(text_hash(user)).or_default();
         *rows += 1;
@@ -321,7 +321,7 @@ impl Authors {
     }
 }
 
-/// The element at `index`, made if it is not there.
+/// The element at `index`; the vector grows if necessary.
 fn at<T: Default + Clone>(values: &mut Vec<T>, index: usize) -> &mut T {
     if values.len() <= index {
         values.resize(index + 1, T::default());
@@ -329,7 +329,7 @@ fn at<T: Default + Clone>(values: &mut Vec<T>, index: usize) -> &mut T {
     &mut values[index]
 }
 
-/// Of values 0, 1, 2, ..., by how often each occurred.
+/// Quantiles of the values 0, 1, 2, ..., given how often each occurred.
 fn quantiles(counts: &[u64]) -> Quantiles {
     let total: u64 = counts.iter().sum();
     let of = |percent: u64| {
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_as_computed_by_hand() {
+    fn figures_match_hand_computed_values() {
         use Target::*;
         let row = |target, user: &str, at: &str, text: &str| {
             let (user, created_at) = (user.to_owned(), at.parse().ok());
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_prolific_are_those_who_wrote_most() {
+    fn lists_the_authors_with_the_most_rows() {
         // user0 writes once, user1 twice, ... user49 fifty times, all at once and in turns.
         let turns = (0..50).flat_map(|turn| (turn..50).map(|user| format!("user{user}")));
         let rows: Vec<_> = turns
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_whatever_there_is() {
+    fn draws_a_picture_of_any_profile() {
         let check = |name: &str, rows: &[(Target, Row)], expected: &[&str]| {
             let svg = picture(&folded(rows));
             assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{name}");

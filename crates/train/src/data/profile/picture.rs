@@ -1,12 +1,14 @@
 //! The distributions of a profile, as SVG.
 //!
-//! **Invariant.** A pure function of the profile. Deliberately absent: fonts; the viewer's
-//! own are used.
+//! **Invariant.** A pure function of the profile. Deliberately absent: fonts; the viewer
+//! uses its own.
 
 use chrono::{Datelike, NaiveDate};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use monitor_core::format::percent_tenths;
 
 use super::{Balance, Profile};
 use crate::data::Target;
@@ -57,7 +59,7 @@ fn anchored(side: HPos) -> TextStyle<'static> {
     ("sans-serif", 14).into_font().into_text_style(&SIZE).pos(Pos::new(side, VPos::Center))
 }
 
-/// Also the key to the colours of the other panels.
+/// Rows by target; also the legend of the other panels.
 fn balance(profile: &Profile, area: &Area<'_>) -> Drawn {
     let (balance, total) = (profile.balance, profile.balance.total().max(1));
     let highest = Target::ALL.map(|target| balance.of(target)).into_iter().max().unwrap_or(1);
@@ -84,7 +86,7 @@ fn balance(profile: &Profile, area: &Area<'_>) -> Drawn {
             [(x - 0.3, 0.0), (x + 0.3, rows as f64)],
             colour(target).filled(),
         )])?;
-        let share = format!("{rows} ({:.1} %)", 100.0 * rows as f64 / total as f64);
+        let share = format!("{rows} ({})", percent_tenths(rows as f64 / total as f64));
         let at = (x, rows as f64 + highest.max(1) as f64 * 0.05);
         chart.draw_series([Text::new(share, at, anchored(HPos::Center))])?;
     }
@@ -129,7 +131,7 @@ fn dates(profile: &Profile, area: &Area<'_>) -> Drawn {
     stacked(area, caption, &bars, highest, &label, None)
 }
 
-/// Bars 0, 1, 2, ... with the targets one upon the other, and a dashed line at `mark`.
+/// Bars 0, 1, 2, ... stacked by target, and a dashed line at `mark`.
 fn stacked(
     area: &Area<'_>,
     caption: &str,
