@@ -222,53 +222,6 @@ pub fn tiny_model(
     classifier::register(directory, artifact, tch::Device::Cpu, card).unwrap().id()
 }
 
-/// Hands every call of a store but these two to the macro named, for those who pass them on.
-macro_rules! store_calls_but_claim_and_commit {
-    ($pass_on:ident $($more:tt)*) => {
-        $pass_on! {
-            $($more)*
-            mark_at_end(partition: &TopicPartition, position: Offset, at_end: bool) -> ();
-            progress(topic: &str) -> Vec<PartitionProgress>;
-            minute_counts(brand: &str, from: Minute, to: Minute) -> Vec<(Minute, Counts)>;
-            hour_counts(brand: Option<&str>, from: Minute, to: Minute) -> Vec<(Minute, Counts)>;
-            first_minute(brand: &str) -> Option<Minute>;
-            last_minute(brand: &str) -> Option<Minute>;
-            window_tweets(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<StoredTweet>;
-            lead() -> bool;
-            detector_state(brand: &str, cause: Cause) -> Option<DetectorState>;
-            decide(decision: &Decision) -> Option<IncidentId>;
-            incidents_since(brand: &str, cause: Cause, from: Minute) -> Vec<Incident>;
-            incidents(limit: u32) -> Vec<Incident>;
-            incident(id: IncidentId) -> Option<Incident>;
-            events(id: IncidentId) -> Vec<Event>;
-            acknowledge(id: IncidentId, acknowledgement: &Acknowledgement) -> bool;
-            silences(now: DateTime<Utc>) -> Vec<Silence>;
-            silence(silence: &Silence) -> i64;
-            end_silence(id: i64, now: DateTime<Utc>) -> bool;
-            outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32, resting: &[String])
-                -> Vec<OutboxRow>;
-            outbox_record(row: i64, now: DateTime<Utc>, state: &OutboxState) -> ();
-            dead_notifications(limit: u32) -> Vec<DeadNotification>;
-            requeue(row: Option<i64>, receiver: Option<&str>) -> u64;
-            totals() -> Totals;
-            ping() -> ();
-        }
-    };
-}
-pub(crate) use store_calls_but_claim_and_commit;
-
-/// Hands every call of a store to the macro named.
-macro_rules! store_calls {
-    ($pass_on:ident) => {
-        $crate::support::store_calls_but_claim_and_commit! {
-            $pass_on
-            claim(claims: &[Claim], start_at: StartAt) -> Vec<Resume>;
-            commit(batch: &Batch) -> Committed;
-        }
-    };
-}
-pub(crate) use store_calls;
-
 /// Ids of the special words and of single letters, as `vocab.txt` has them.
 fn tiny_vocabulary() -> Vec<String> {
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);

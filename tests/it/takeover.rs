@@ -24,7 +24,6 @@ use monitor_store::{
 use tokio_util::sync::CancellationToken;
 
 use crate::notify::rig::{self, HttpReceiver};
-use crate::support::store_calls;
 
 /// When a daemon dies: at the n-th call that writes, before it or after it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,17 +72,19 @@ impl Mortal {
 }
 
 macro_rules! mortal {
-    ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+    ($($group:ident {
+        $($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
+    })*) => {
         #[async_trait]
         impl Store for Mortal {
-            $(async fn $call(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+            $($(async fn $call(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 self.unless_dead(stringify!($call), self.inner.$call($($argument),*)).await
-            })*
+            })*)*
         }
     };
 }
 
-store_calls! { mortal }
+monitor_store::each_store_call!(mortal);
 
 fn start() -> DateTime<Utc> {
     "2026-01-01T00:00:00Z".parse().expect("a time")

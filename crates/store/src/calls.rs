@@ -1,11 +1,15 @@
-//! The calls of [`super::Store`], listed once for those who pass each of them on.
+//! The calls of [`Store`](crate::Store), listed once for every implementation of the trait.
 //!
-//! **Invariant.** The list is the trait: one that lacks a call does not compile.
-//! Deliberately absent: documentation of the calls, which is the trait's.
+//! **Invariant.** The list equals the trait: an implementation made from a list that lacks a
+//! call does not compile. Deliberately absent: documentation of the calls, which is the trait's.
 
-/// Hands every call to the macro named, in groups that are also the modules of the
-/// implementations.
-macro_rules! each_call {
+/// Passes the list of all calls of [`Store`](crate::Store) to the given macro, as
+/// `group { call(argument: Type, ...) -> Answer; ... } ...`.
+///
+/// The groups are the modules of the Postgres implementation. The caller imports the types
+/// that the signatures name.
+#[macro_export]
+macro_rules! each_store_call {
     ($pass_on:ident) => {
         $pass_on! {
             scores {
@@ -50,4 +54,3 @@ macro_rules! each_call {
         }
     };
 }
-pub(super) use each_call;
