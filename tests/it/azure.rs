@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::support::shared;
-use service::{KEY, MODEL, Play, Request, Service, raw};
+use service::{KEY, MODEL, MockReply, Request, Service, raw};
 
 fn limits() -> Limits {
     let retry = Retry {
@@ -68,8 +68,13 @@ fn words(batch: &Batch) -> String {
 
 /// Asks about three texts. `expected` is the replies, or part of the error; `counted` are
 /// the requests and the text records that may be charged for.
-async fn check(name: &str, plays: Vec<Play>, expected: Result<&str, &str>, counted: (u64, u64)) {
-    let service = Service::start(plays).await;
+async fn check(
+    name: &str,
+    mock_replies: Vec<MockReply>,
+    expected: Result<&str, &str>,
+    counted: (u64, u64),
+) {
+    let service = Service::start(mock_replies).await;
     let mut azure = client(&service.url, limits());
     let found = ask(&mut azure, &["I love it", "I hate it", "I love and hate it"]).await;
     match (&found, expected) {
@@ -87,16 +92,16 @@ const RIGHT: Result<&str, &str> = Ok("positive negative mixed");
 
 #[tokio::test]
 async fn answers_good_and_bad() {
-    use Play::{Backwards, Changed, Good, Status};
-    let error = Play::error;
+    use MockReply::{Changed, Good, Reversed, Status};
+    let error = MockReply::error;
     check("good", vec![Good], RIGHT, (1, 3)).await;
-    check("in another order", vec![Backwards], RIGHT, (1, 3)).await;
+    check("in another order", vec![Reversed], RIGHT, (1, 3)).await;
 
-    let busy = || Play::busy("0");
+    let busy = || MockReply::busy("0");
     check("too many, then good", vec![busy(), Good], RIGHT, (2, 3)).await;
     check("too many for ever", vec![busy(); 9], Err("3 times, the last time so: 429"), (3, 0))
         .await;
-    let quota = Play::busy("1296000");
+    let quota = MockReply::busy("1296000");
     check("the month's quota", vec![quota], Err("asks to wait 1296000 s"), (1, 0)).await;
     let broken = || error(500, "Internal Server Error");
     check("broken, then good", vec![broken(), Good], RIGHT, (2, 6)).await;
@@ -141,7 +146,7 @@ async fn answers_good_and_bad() {
 #[tokio::test]
 async fn waits_as_long_as_it_is_asked_to() {
     let check = async |name, header: &str| {
-        let service = Service::start(vec![Play::busy(header)]).await;
+        let service = Service::start(vec![MockReply::busy(header)]).await;
         let mut azure = client(&service.url, limits());
         assert_eq!(words(&ask(&mut azure, &["love"]).await.unwrap()), "positive", "{name}");
         assert_eq!(azure.usage().waited, Duration::from_secs(1), "{name}");
@@ -180,7 +185,8 @@ async fn sends_what_is_documented() {
 async fn does_not_follow_redirects() {
     let elsewhere = Service::start(Vec::new()).await;
     for status in [301, 302, 307, 308] {
-        let moved = Play::Status(status, String::new(), Some(("location", elsewhere.url.clone())));
+        let moved =
+            MockReply::Status(status, String::new(), Some(("location", elsewhere.url.clone())));
         check("moved", vec![moved], Err("redirects are not followed"), (1, 0)).await;
     }
     assert_eq!(elsewhere.requests().len(), 0, "neither text nor key was sent on");
@@ -189,7 +195,8 @@ async fn does_not_follow_redirects() {
 #[tokio::test]
 async fn connections_that_break_are_tried_again() {
     let short = Limits { timeout: Duration::from_millis(200), ..limits() };
-    let service = Service::start(vec![Play::Late, Play::Late, Play::Late]).await;
+    let service =
+        Service::start(vec![MockReply::TooLate, MockReply::TooLate, MockReply::TooLate]).await;
     let mut azure = client(&service.url, short);
     let error = ask(&mut azure, &["love"]).await.unwrap_err();
     assert!(error.to_string().contains("failed 3 times"), "too slow: {error}");
@@ -222,7 +229,7 @@ async fn an_endless_answer_ends() {
 
 #[tokio::test]
 async fn never_asks_beyond_the_limit() {
-    let service = Service::start(vec![Play::error(500, "oops")]).await;
+    let service = Service::start(vec![MockReply::error(500, "oops")]).await;
     let mut azure = client(&service.url, Limits { records_max: 3, ..limits() });
     let error = ask(&mut azure, &["love", "hate"]).await.unwrap_err();
     let expected = "2 text records, 2 may have been charged for, and no more than 3 are allowed; it \
@@ -242,7 +249,7 @@ async fn the_key_is_in_no_log() {
         .with_writer(Arc::new(file.reopen().unwrap()))
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let echo = Play::error(500, &format!("no subscription has the key {KEY}"));
+    let echo = MockReply::error(500, &format!("no subscription has the key {KEY}"));
     let service = Service::start(vec![echo]).await;
     ask(&mut client(&service.url, limits()), &["love"]).await.unwrap();
     let log = std::fs::read_to_string(file.path()).unwrap();
@@ -258,7 +265,7 @@ struct Desk {
 
 impl Desk {
     /// 30 negative tweets, of which every third is neither to the service, and 40 positive.
-    async fn with(plays: Vec<Play>) -> Self {
+    async fn with(mock_replies: Vec<MockReply>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut rows = String::new();
         for n in 0..30 {
@@ -269,7 +276,7 @@ impl Desk {
             rows.push_str(&format!("\"4\",\"{n}\",\"d\",\"q\",\"bob{n}\",\"I love {n}\"\n"));
         }
         std::fs::write(folder.path().join("tweets.csv"), rows).unwrap();
-        Self { folder, service: Service::start(plays).await }
+        Self { folder, service: Service::start(mock_replies).await }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -323,7 +330,7 @@ const ASK: &[&str] = &["--data", "tweets.csv", "--documents", "40", "--yes"];
 
 #[tokio::test]
 async fn measures_keeps_and_asks_once() {
-    let desk = Desk::with(vec![Play::error(500, "oops"), Play::Backwards]).await;
+    let desk = Desk::with(vec![MockReply::error(500, "oops"), MockReply::Reversed]).await;
     let saved = [ASK, &["--save", "answers.jsonl", "--json"]].concat();
     let ran = desk.run(&saved).await;
     assert!(ran.good, "{}", ran.err);
@@ -433,8 +440,8 @@ async fn a_key_file_goes_with_its_own_endpoint() {
 
 #[tokio::test]
 async fn what_was_answered_before_an_error_is_kept() {
-    let denied = Play::error(401, &format!("Access denied to {KEY}"));
-    let desk = Desk::with(vec![Play::Good, Play::Good, denied]).await;
+    let denied = MockReply::error(401, &format!("Access denied to {KEY}"));
+    let desk = Desk::with(vec![MockReply::Good, MockReply::Good, denied]).await;
     let arguments = [ASK, &["--save", "answers.jsonl", "--json"]].concat();
     let ran = desk.run(&arguments).await;
     assert!(!ran.good);
@@ -453,7 +460,7 @@ async fn what_was_answered_before_an_error_is_kept() {
 
 #[tokio::test]
 async fn an_interrupt_keeps_what_was_answered() {
-    let desk = Desk::with(vec![Play::Good, Play::Good, Play::Late]).await;
+    let desk = Desk::with(vec![MockReply::Good, MockReply::Good, MockReply::TooLate]).await;
     let arguments = [ASK, &["--save", "answers.jsonl", "--json"]].concat();
     let child = desk.command(&arguments).spawn().unwrap();
     eventually("the third request", || desk.service.requests().len() == 3).await;
