@@ -2,7 +2,6 @@
 //! dependents.
 
 pub fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     match std::env::var("LIBTORCH") {
         Ok(path) => println!("cargo:rustc-link-arg=-Wl,-rpath,{path}/lib"),

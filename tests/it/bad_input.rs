@@ -181,7 +181,7 @@ fn a_weights_file_that_is_cut_off() {
         fs::write(&weights, &whole[..end]).unwrap();
         let arguments = ["score", "a fine day", "--model", "lstm", "--set", &set];
         let output = monitor().args(arguments).output().unwrap();
-        refused(&format!("{end} bytes"), &output, &["weights.safetensors", "cut off"]);
+        refused(&format!("{end} bytes"), &output, &["weights.safetensors", "truncated"]);
         assert!(output.stdout.is_empty(), "{end} bytes");
     }
 }

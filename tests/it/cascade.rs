@@ -143,7 +143,7 @@ fn fits_a_cascade_from_two_models() {
     let fit = format!("models cascade --data {TRAINING} --cheap logistic-hash --costly");
     check(&format!("{fit} nobody"), false, &["there is no model \"nobody\""]);
     check(&format!("{fit} logistic-tfidf --accuracy-loss-max 101"), false, &["from 0 to 100"]);
-    check(&format!("{fit} elsewhere"), false, &["that neither of its models learned from"]);
+    check(&format!("{fit} elsewhere"), false, &["outside the training sets of both models"]);
     check(
         &format!("{fit} logistic-tfidf"),
         true,

@@ -345,12 +345,12 @@ fn help() {
     Download a pretrained BERT or DistilBERT, for `monitor retrain transformer --base NAME`
 
     Fetches config.json, model.safetensors and tokenizer.json (or vocab.txt) from the model hub into the
-    cache that Python's huggingface_hub has too, checks sizes and checksums, and prints the folder. What
-    the cache has whole is not fetched again; what broke off goes on where it stood. Weights in a pickle
-    (pytorch_model.bin) are not fetched.
+    cache shared with Python's huggingface_hub, checks sizes and checksums, and prints the folder.
+    Complete files in the cache are not fetched again; interrupted downloads are resumed. Weights in a
+    pickle (pytorch_model.bin) are not fetched.
 
     Environment, as in Python: HF_HOME (where the cache is; ~/.cache/huggingface), HF_ENDPOINT (another
-    hub), HF_TOKEN (for private and gated models), HF_HUB_OFFLINE=1 (look into the cache only),
+    hub), HF_TOKEN (for private and gated models), HF_HUB_OFFLINE=1 (use the cache only),
     HF_HUB_DOWNLOAD_TIMEOUT (seconds without a byte; 10), HTTPS_PROXY.
 
     Usage: monitor models fetch [OPTIONS] <NAME>

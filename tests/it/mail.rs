@@ -381,7 +381,7 @@ async fn failures_are_classified_by_phase_and_code() {
         let server = Scripted::start(None, script).await;
         let settings = config::Email { to: vec![COMMS.into()], ..settings(server.port) };
         // Only the stalled ones need the timeout.
-        let limit = if expected.contains("no end") { 500 } else { 20_000 };
+        let limit = if expected.contains("no result") { 500 } else { 20_000 };
         let notifier = EmailNotifier::new("comms", &settings, Duration::from_millis(limit));
         let notifier = notifier.expect("good settings");
         let found = describe(notifier.notify(&row("opened"), now()).await);

@@ -217,11 +217,11 @@ mod tests {
             let message = result.unwrap_err().to_string();
             assert!(message.contains(expected), "{name}: {message}");
         };
-        check("missing", weights.take("d", &[1]), "no array \"d\"");
+        check("missing", weights.take("d", &[1]), "array \"d\" is missing");
         check("shape", weights.take("a", &[4]), "has the shape [2, 2]");
         for end in [0, 4, 20, bytes.len() - 1] {
             let error = Weights::parse(&bytes[..end]).unwrap_err().to_string();
-            assert!(error.contains("cut off"), "{end}: {error}");
+            assert!(error.contains("truncated"), "{end}: {error}");
         }
     }
 }

@@ -152,7 +152,7 @@ INSERT INTO incidents (brand, opened_at, resolved_at, window_minutes, observed_t
 VALUES ('united', '2015-02-23T00:10Z', '2015-02-23T01:00Z', 120, 200, 120, 800, 320, 0.4, 5.5, 4.5),
        ('united', '2015-02-23T03:10Z', NULL, 120, 100, 60, 900, 360, 0.4, 4.75, 4.5),
        ('delta', '2015-02-23T02:00Z', NULL, 120, 0, 0, 0, 0, 0.5, 4.6, 4.5);
-INSERT INTO brand_states (brand, evaluated, calm_since)
+INSERT INTO brand_states (brand, judged, calm_since)
 VALUES ('united', '2015-02-23T04:00Z', NULL), ('klm', '2015-02-23T03:59Z', NULL);
 INSERT INTO outbox (key, receiver, notification, state, attempts, due_at, last_error, ended_at)
 SELECT format('incident-%s-%s-%s', id, step, receiver), receiver,
