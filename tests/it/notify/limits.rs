@@ -54,7 +54,8 @@ async fn a_stalled_receiver_does_not_use_all_send_slots() {
 async fn settled_requests(receiver: &HttpReceiver) -> usize {
     let mut seen = receiver.requests().len();
     loop {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        // Ten polls of the dispatcher.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let now = receiver.requests().len();
         if now == seen && now > 0 {
             return now;
