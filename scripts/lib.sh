@@ -44,11 +44,12 @@ monitor_cache() {
     fi
 }
 
-# The newest of the paths given that exists, if any.
+# The newest of the paths given that exists, if any. Succeeds also if none does: under `set -e`,
+# an assignment of a failed command would end the caller.
 newest_existing() {
     local path
     for path in "$@"; do
-        [ -e "$path" ] && printf '%s\n' "$path"
+        if [ -e "$path" ]; then printf '%s\n' "$path"; fi
     done | sort -V | tail -n 1
 }
 

@@ -61,21 +61,21 @@ fn the_compose_file_is_pinned_and_its_paths_exist() {
         }
         for volume in strings(service, "volumes") {
             let source = volume.split(':').next().unwrap();
-            let there = if source.starts_with('.') {
+            let exists = if source.starts_with('.') {
                 root().join(source).exists()
             } else {
                 volumes.contains(&source)
             };
-            assert!(there, "{name}: {source} is missing");
+            assert!(exists, "{name}: {source} is missing");
         }
         for port in strings(service, "ports") {
-            assert!(port.starts_with("127.0.0.1:"), "{name}: {port} is open to the network");
+            assert!(port.starts_with("127.0.0.1:"), "{name}: {port} is reachable from the network");
         }
     }
 }
 
 #[test]
-fn the_dockerfile_is_pinned_and_copies_what_exists() {
+fn the_dockerfile_is_pinned_and_copies_only_existing_paths() {
     let text = fs::read_to_string(root().join("Dockerfile")).unwrap();
     let mut images = 0;
     for line in text.lines() {
@@ -98,7 +98,7 @@ fn the_dockerfile_is_pinned_and_copies_what_exists() {
 }
 
 #[test]
-fn its_settings_are_valid() {
+fn the_compose_settings_are_valid() {
     let file = root().join("config/docker.toml");
     let store =
         ("MONITOR_STORE__URL".into(), "postgres://monitor:monitor@postgres:5432/monitor".into());

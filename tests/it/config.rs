@@ -50,7 +50,9 @@ fn the_example_states_the_defaults() {
         ..stated.clone()
     };
     assert_eq!(without, Settings::default());
-    let Receiver::Email(email) = &stated.receivers["comms"] else { panic!("comms gets mail") };
+    let Receiver::Email(email) = &stated.receivers["comms"] else {
+        panic!("comms is not a mail receiver")
+    };
     let plain = load(
         None,
         &[],
@@ -65,10 +67,10 @@ fn the_example_states_the_defaults() {
     assert_eq!((email.port, email.tls), (plain.port, plain.tls), "stated as defaults");
 }
 
-/// The keys below `table`: serde lists them in its error about an unknown key.
+/// The keys of `table`, which serde lists in its error about an unknown key.
 fn keys_of(table: &str, kind: Option<&str>) -> Vec<String> {
-    let asked = if table.is_empty() { "xx".into() } else { format!("{table}.xx") };
-    let mut set = vec![(asked.as_str(), "1")];
+    let unknown = if table.is_empty() { "xx".into() } else { format!("{table}.xx") };
+    let mut set = vec![(unknown.as_str(), "1")];
     let kind_key = format!("{table}.kind");
     if let Some(kind) = kind {
         set.push((&kind_key, kind));
@@ -84,7 +86,7 @@ fn keys_of(table: &str, kind: Option<&str>) -> Vec<String> {
 #[test]
 fn the_example_has_every_key() {
     let text = fs::read_to_string(example()).unwrap();
-    // The keys by table header, including those that are commented out.
+    // The keys of each table header, including those that are commented out.
     let mut stated: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut table = "";
     for line in text.lines() {
@@ -104,8 +106,8 @@ fn the_example_has_every_key() {
             continue;
         }
         for key in keys_of(&table, None) {
-            let there = stated[table.as_str()].contains(&key.as_str());
-            assert!(there || has_table(&format!("{table}.{key}")), "no {table}.{key}");
+            let exists = stated[table.as_str()].contains(&key.as_str());
+            assert!(exists || has_table(&format!("{table}.{key}")), "no {table}.{key}");
         }
     }
     for key in keys_of("brands.x", None) {
@@ -115,10 +117,10 @@ fn the_example_has_every_key() {
         assert!(stated["routes.office"].contains(&key.as_str()), "no routes.*.{key}");
     }
     for key in keys_of("receivers.x", Some("email")) {
-        let there = stated
+        let exists = stated
             .iter()
             .any(|(table, keys)| table.starts_with("receivers.") && keys.contains(&key.as_str()));
-        assert!(there, "no receivers.*.{key}");
+        assert!(exists, "no receivers.*.{key}");
     }
 }
 
@@ -130,12 +132,12 @@ fn each_invalid_file_is_rejected_with_a_message() {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap();
         let message = match load(Some(&path), &[], &[]) {
-            Ok(_) => panic!("{name}: was taken"),
+            Ok(_) => panic!("{name}: was accepted"),
             Err(message) => message,
         };
         let lines = |prefix| text.lines().filter_map(move |line| line.strip_prefix(prefix));
         let expected: Vec<&str> = lines("# Expect: ").collect();
-        assert!(!expected.is_empty(), "{name}: expects nothing");
+        assert!(!expected.is_empty(), "{name}: has no line \"# Expect: \"");
         for expected in expected {
             assert!(message.contains(expected), "{name}: no {expected:?} in {message:?}");
         }
@@ -191,7 +193,9 @@ fn text_is_converted_to_the_type_of_the_setting() {
     assert_eq!(settings.kafka.properties["security.protocol"], "sasl_ssl");
     assert_eq!(settings.batching.rows_max, 9);
     assert_eq!(settings.brands["acme"].handles, ["acme", "@acmehelp"]);
-    let Receiver::Email(email) = &settings.receivers["comms"] else { panic!("it is email") };
+    let Receiver::Email(email) = &settings.receivers["comms"] else {
+        panic!("not a mail receiver")
+    };
     assert_eq!(email.port, 2525);
     assert_eq!(email.password.as_ref().unwrap().expose(), "00123");
 }
@@ -239,7 +243,7 @@ fn no_secret_is_printed() {
         assert!(!printed.contains(secret), "{printed}");
     }
     assert!(printed.contains("https://chat.example.com:8443"), "{printed}");
-    assert!(printed.contains("sasl.password"), "that it is set may be seen: {printed}");
+    assert!(printed.contains("sasl.password"), "the key itself is not secret: {printed}");
 }
 
 fn check_config(args: &[&str]) -> (bool, String, String) {
@@ -247,7 +251,7 @@ fn check_config(args: &[&str]) -> (bool, String, String) {
         .arg("check-config")
         .args(args)
         .current_dir(root())
-        // The environment of the tests may set these.
+        // The environment of this test run may set these.
         .env("MONITOR_CACHE", "/tmp")
         .env_remove("MONITOR_CONFIG")
         .output()
@@ -334,7 +338,7 @@ fn check_config_rejects_what_run_rejects() {
 }
 
 #[test]
-fn check_config_lists_what_no_route_covers() {
+fn check_config_lists_receivers_and_incidents_without_a_route() {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     let text = fs::read_to_string(example()).unwrap();
     let (text, _) = text.split_once("[routes.office]").unwrap();

@@ -1,4 +1,4 @@
-//! Each embedded service with a real client.
+//! Tests each embedded service with a real client.
 
 use std::fs;
 use std::time::Duration;
@@ -64,8 +64,8 @@ async fn postgres_requires_its_password_and_removes_its_folder() {
     let postgres = Postgres::start_with(&options).unwrap();
     let url = postgres.url("postgres");
     let (user, host) = (url.find("//").unwrap() + 2, url.find('@').unwrap());
-    let stranger = format!("{}monitor:wrong{}", &url[..user], &url[host..]);
-    let error = PgConnection::connect(&stranger).await.unwrap_err().to_string();
+    let wrong_password = format!("{}monitor:wrong{}", &url[..user], &url[host..]);
+    let error = PgConnection::connect(&wrong_password).await.unwrap_err().to_string();
     assert!(error.contains("password authentication failed"), "{error}");
     assert!(postgres.psql_line("postgres").contains(&url));
 
@@ -89,7 +89,7 @@ async fn each_test_has_its_own_database() {
 // --- Brokers --------------------------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_mock_broker_carries_records() {
+async fn the_mock_broker_stores_records() {
     let broker = MockBroker::start("tweets", 3).unwrap();
     for (offset, text) in ["one", "two"].into_iter().enumerate() {
         assert_eq!(support::produce(broker.brokers(), "tweets", text).await, offset as i64);
@@ -131,7 +131,7 @@ async fn a_broker_in_memory_can_be_paused() {
         async move { support::consume(&brokers, "tweets", 1).await }
     });
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!reader.is_finished(), "a paused broker answers nobody");
+    assert!(!reader.is_finished(), "a paused broker does not answer");
     broker.resume();
     assert_eq!(reader.await.unwrap(), ["one"]);
 }
@@ -168,7 +168,7 @@ async fn mail_arrives_with_its_envelope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_mail_server_can_reject_be_busy_and_close() {
+async fn the_mail_server_can_reject_mails_be_busy_and_close() {
     let server = MailServer::start_with(MailOptions {
         refuse: vec!["nobody@example.com".into()],
         busy_times: 1,

@@ -1,5 +1,5 @@
-//! `monitor models fetch` against a model hub of our own, over real sockets, and
-//! `monitor retrain` from what it fetched. The program is run as people run it.
+//! Runs `monitor models fetch` as a process against a local model hub over real sockets, and
+//! `monitor retrain` from the downloaded model.
 
 mod server;
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::support;
 use server::{COMMIT, Fault, Hub, WEIGHTS};
 
-/// Variables that must not reach the program from outside.
+/// Environment variables that the program must not inherit.
 const OUTSIDE: [&str; 6] = [
     "HF_TOKEN",
     "HF_HUB_OFFLINE",
@@ -28,7 +28,7 @@ const OFFLINE: (&str, &str) = ("HF_HUB_OFFLINE", "1");
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// A tiny model.
+/// The files of a tiny model.
 fn tiny() -> Files {
     let folder = tempfile::tempdir().unwrap();
     support::tiny_distilbert(folder.path());
@@ -46,7 +46,7 @@ fn last(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-/// A hub, and an empty cache.
+/// A hub and an empty cache.
 struct Rig {
     hub: Hub,
     home: TempDir,
@@ -57,10 +57,10 @@ impl Rig {
         Self { hub: Hub::start(files, fault), home: tempfile::tempdir().unwrap() }
     }
 
-    /// The program, with this hub and this cache.
+    /// A program that uses this hub and this cache.
     fn program(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        // Set already, it spares the program a second start.
+        // Set here, so that the program does not start itself again to set it.
         command.env("OMP_WAIT_POLICY", "PASSIVE");
         for variable in OUTSIDE {
             command.env_remove(variable);
@@ -87,8 +87,8 @@ impl Rig {
         self.repository().join("snapshots").join(COMMIT)
     }
 
-    /// Asserts that the program printed the folder, and that `files` are there as the hub
-    /// has them; answers what it said meanwhile.
+    /// Asserts that the program printed the folder and that `files` equal those of the hub; returns
+    /// what it wrote to stderr.
     fn fetched(&self, case: &str, output: &Output, files: &[&str]) -> String {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{case}: {said}");
@@ -108,8 +108,8 @@ impl Rig {
         said
     }
 
-    /// Asserts that there are no weights in the cache, and that the name does not open.
-    fn nothing(&self, case: &str) {
+    /// Asserts that the cache has no weights and that the name does not open.
+    fn assert_no_weights(&self, case: &str) {
         assert!(
             fs::symlink_metadata(self.folder().join(WEIGHTS)).is_err(),
             "{case}: a link is left"
@@ -121,8 +121,7 @@ impl Rig {
 
 const FILES: [&str; 4] = ["config.json", WEIGHTS, "tokenizer_config.json", "vocab.txt"];
 
-/// Asserts one line of error that says all of `expected`, and no more than the lines of
-/// progress before it.
+/// Asserts that the program fails with one line of error, which contains all of `expected`.
 fn refused(case: &str, output: &Output, expected: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     let error = said.lines().last().unwrap_or_default();
@@ -136,7 +135,7 @@ fn refused(case: &str, output: &Output, expected: &[&str]) {
 #[test]
 fn fetches_once_and_opens_without_a_network() {
     let rig = Rig::new(tiny(), Fault::None);
-    rig.nothing("before");
+    rig.assert_no_weights("before");
     let said = rig.fetched("first", &rig.fetch(&[]), &FILES);
     assert!(said.contains("tiny: model.safetensors: 0.2 MB fetched, checksum agrees"), "{said}");
     let whole =
@@ -147,8 +146,8 @@ fn fetches_once_and_opens_without_a_network() {
     assert!(said.contains("model.safetensors: there already, checksum agrees"), "{said}");
     assert_eq!(rig.hub.downloads(), [""; 0], "nothing is downloaded twice");
 
-    let nowhere = [OFFLINE, ("HF_ENDPOINT", "http://127.0.0.1:1")];
-    let said = rig.fetched("offline", &rig.fetch(&nowhere), &FILES);
+    let no_network = [OFFLINE, ("HF_ENDPOINT", "http://127.0.0.1:1")];
+    let said = rig.fetched("offline", &rig.fetch(&no_network), &FILES);
     assert_eq!(said, "");
 
     let commit = format!("models fetch tiny --revision {COMMIT}");
@@ -156,7 +155,7 @@ fn fetches_once_and_opens_without_a_network() {
     rig.fetched("a commit offline", &rig.monitor(&commit, &[OFFLINE]), &FILES);
     assert_eq!(rig.hub.downloads(), [""; 0]);
 
-    // What the cache holds is checked too.
+    // Files in the cache are checked too.
     let weights = rig.folder().join(WEIGHTS);
     let mut damaged = fs::read(&weights).unwrap();
     damaged[100] ^= 1;
@@ -169,7 +168,7 @@ fn fetches_once_and_opens_without_a_network() {
     rig.fetched("a link to nowhere", &rig.fetch(&[]), &FILES);
     assert_eq!(rig.hub.downloads(), ["model.safetensors 0-"; 2]);
 
-    // A cache that was copied has files in place of links; `fetched` compares them.
+    // A copied cache has files instead of links; `fetched` compares their content.
     fs::remove_file(&weights).unwrap();
     fs::write(&weights, "damaged on the way").unwrap();
     rig.fetched("a file in place of the link", &rig.fetch(&[]), &FILES);
@@ -177,7 +176,7 @@ fn fetches_once_and_opens_without_a_network() {
 }
 
 #[test]
-fn goes_on_where_it_broke_off() {
+fn resumes_an_interrupted_download() {
     let bytes = tiny()[WEIGHTS].len();
     let weights = |rig: &Rig| -> Vec<String> {
         let downloads = rig.hub.downloads().into_iter();
@@ -190,7 +189,7 @@ fn goes_on_where_it_broke_off() {
 
     let rig = Rig::new(tiny(), Fault::Cut(6));
     refused("always", &rig.fetch(&[]), &["model.safetensors: the connection broke", "resumes"]);
-    rig.nothing("always");
+    rig.assert_no_weights("always");
     assert_eq!(weights(&rig).len(), 5);
     rig.fetched("the same again", &rig.fetch(&[]), &FILES);
     let asked = weights(&rig);
@@ -201,7 +200,7 @@ fn goes_on_where_it_broke_off() {
     let all = ["0-".to_owned(), format!("{}-", bytes / 2), "0-".to_owned()];
     assert_eq!(weights(&rig), all);
 
-    // Parts that are none, as a disk or a program may leave them.
+    // Invalid parts, as a full disk or another program may leave them.
     for (case, part) in [("other bytes", bytes / 3), ("whole", bytes), ("too long", bytes + 1)] {
         let rig = Rig::new(tiny(), Fault::None);
         let blobs = rig.repository().join("blobs");
@@ -212,7 +211,7 @@ fn goes_on_where_it_broke_off() {
 }
 
 #[test]
-fn takes_what_there_is() {
+fn a_model_may_lack_optional_files() {
     let mut fast = without("vocab.txt");
     fast.remove("tokenizer_config.json");
     fast.insert("tokenizer.json".into(), support::tiny_tokenizer());
@@ -223,36 +222,41 @@ fn takes_what_there_is() {
 }
 
 #[test]
-fn hubs_that_will_not_do() {
+fn faulty_hubs_are_reported() {
     let check = |case: &str, fault: Fault, variables: &[(&str, &str)], expected: &[&str]| {
         let rig = Rig::new(tiny(), fault);
         refused(case, &rig.fetch(variables), expected);
-        rig.nothing(case);
+        rig.assert_no_weights(case);
     };
     let short =
         ["model.safetensors: ", " bytes came where the hub names ", "fetch the model again"];
     check("truncated", Fault::Short, &[], &short);
     let damaged = ["model.safetensors: its checksum is ", "it is removed"];
-    check("another byte", Fault::Damaged, &[], &damaged);
+    check("a wrong byte", Fault::Damaged, &[], &damaged);
     check("no ranges", Fault::Whole, &[], &["does not answer as a model hub does", "HF_ENDPOINT"]);
     let timeout = [("HF_HUB_DOWNLOAD_TIMEOUT", "1")];
     let silent = ["model.safetensors: nothing came for 1 s", "resumes there"];
     check("silent", Fault::Silent, &timeout, &silent);
     check("unauthorised", Fault::Status(401), &[], &["(status 401)", "check the name", "HF_TOKEN"]);
     check("gated", Fault::Status(403), &[], &["(status 403)", "accept its terms"]);
-    check("ill", Fault::Status(503), &[], &["answers 503", "config.json of tiny", "later"]);
+    check("unavailable", Fault::Status(503), &[], &["answers 503", "config.json of tiny", "later"]);
     let unknown = ["has no model \"tiny\" at revision \"main\""];
     check("unknown", Fault::Status(404), &[], &unknown);
     check("no checksum", Fault::Etag("../../../x"), &[], &["no checksum of config.json", "x"]);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let nobody = format!("http://127.0.0.1:{port}");
-    let endpoint = [("HF_ENDPOINT", nobody.as_str())];
-    check("nobody", Fault::None, &endpoint, &["cannot reach", &nobody, "refused", "--base"]);
-    check("no address", Fault::None, &[("HF_ENDPOINT", "hub")], &["hub", "HF_ENDPOINT"]);
+    let closed_port = format!("http://127.0.0.1:{port}");
+    let endpoint = [("HF_ENDPOINT", closed_port.as_str())];
+    check(
+        "no listener",
+        Fault::None,
+        &endpoint,
+        &["cannot reach", &closed_port, "refused", "--base"],
+    );
+    check("not a URL", Fault::None, &[("HF_ENDPOINT", "hub")], &["hub", "HF_ENDPOINT"]);
 }
 
 #[test]
-fn models_that_will_not_do() {
+fn unsupported_models_are_reported() {
     let check = |case: &str, files: Files, words: &str, expected: &[&str]| {
         let rig = Rig::new(files, Fault::None);
         refused(case, &rig.monitor(&format!("models fetch {words}"), &[]), expected);
@@ -271,15 +275,20 @@ fn models_that_will_not_do() {
     check("no weights", pickle.clone(), "tiny", &["tiny has no model.safetensors"]);
     pickle.insert("pytorch_model.bin".into(), b"\x80\x02evil".to_vec());
     check("a pickle", pickle, "tiny", &["only as pytorch_model.bin", "never downloaded nor read"]);
-    check("no words", without("vocab.txt"), "tiny", &["has no tokenizer.json or vocab.txt"]);
+    check("no vocabulary", without("vocab.txt"), "tiny", &["has no tokenizer.json or vocab.txt"]);
     check("no configuration", without("config.json"), "tiny", &["with a config.json"]);
     let mut other = tiny();
     other.insert("config.json".into(), br#"{"model_type": "roberta"}"#.to_vec());
-    check("another kind", other, "tiny", &["tiny is fetched, but", "config.json", "\"roberta\""]);
+    check(
+        "another architecture",
+        other,
+        "tiny",
+        &["tiny is fetched, but", "config.json", "\"roberta\""],
+    );
 }
 
 #[test]
-fn a_token_opens_what_is_private() {
+fn a_token_gives_access_to_a_private_model() {
     let rig = Rig::new(tiny(), Fault::Private);
     refused("no token", &rig.fetch(&[]), &["(status 401)", "HF_TOKEN"]);
     refused("another token", &rig.fetch(&[("HF_TOKEN", "other")]), &["(status 401)"]);
@@ -287,20 +296,20 @@ fn a_token_opens_what_is_private() {
 }
 
 #[test]
-fn a_disk_that_is_full() {
+fn a_full_disk_is_reported() {
     let rig = Rig::new(tiny(), Fault::None);
-    // 64 KiB, in blocks of 512 bytes as POSIX has it.
+    // 64 KiB, in the blocks of 512 bytes of POSIX.
     let script = "trap '' XFSZ; ulimit -f 128; exec \"$@\"";
     let mut command = rig.program("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_monitor"), "models", "fetch", "tiny"]);
     refused("full", &command.output().unwrap(), &["the cache in", "File too large", "HF_HOME"]);
-    rig.nothing("full");
+    rig.assert_no_weights("full");
     rig.fetched("again", &rig.fetch(&[]), &FILES);
     assert!(!rig.hub.downloads().contains(&"model.safetensors 0-1".into()));
 }
 
 #[test]
-fn retrains_from_what_was_fetched() {
+fn retrains_from_a_downloaded_model() {
     let rig = Rig::new(tiny(), Fault::None);
     let models = tempfile::tempdir().unwrap();
     let output = models.path().display();
@@ -315,7 +324,7 @@ fn retrains_from_what_was_fetched() {
     assert_eq!(fs::read_dir(models.path()).unwrap().count(), 0);
     let all = rig.monitor(&words.replace("retrain transformer", "retrain"), &[]);
     let said = String::from_utf8_lossy(&all.stderr);
-    assert!(all.status.success(), "no base for all: {said}");
+    assert!(all.status.success(), "without a base: {said}");
     assert!(said.contains("leaving out the transformer: ") && said.contains(advice[1]), "{said}");
     assert!(models.path().join("lstm/1").is_dir() && !models.path().join("transformer").exists());
     assert_eq!(rig.hub.downloads(), [""; 0], "retrain downloads nothing");

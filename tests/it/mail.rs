@@ -15,7 +15,7 @@ use monitor_embedded::{MailOptions, MailServer};
 use monitor_notify::{EmailNotifier, Notifier, Outcome};
 use monitor_store::{CurvePoint, Drivers, Example, Notification, OutboxRow};
 
-use server::{Act, Certificates, Scripted, say};
+use server::{Certificates, Reaction, Scripted, say};
 
 const COMMS: &str = "comms@example.com";
 const BOSS: &str = "boss@example.com";
@@ -102,7 +102,7 @@ fn row(transition: &str) -> OutboxRow {
     }
 }
 
-fn told(outcome: Outcome) -> String {
+fn describe(outcome: Outcome) -> String {
     match outcome {
         Outcome::Sent => "sent".into(),
         Outcome::Partly { reason, after: None } => format!("partly: {reason}"),
@@ -115,7 +115,7 @@ fn told(outcome: Outcome) -> String {
 // --- A real server ----------------------------------------------------------------------
 
 /// A mail server that requires STARTTLS and a login, its certificates, and valid settings.
-fn guarded(folder: &tempfile::TempDir) -> (MailServer, Certificates, config::Email) {
+fn secured_server(folder: &tempfile::TempDir) -> (MailServer, Certificates, config::Email) {
     let certificates = Certificates::new(folder.path(), "localhost");
     let server = MailServer::start_with(MailOptions {
         login: Some(("monitor".into(), "right horse".into())),
@@ -136,7 +136,7 @@ fn guarded(folder: &tempfile::TempDir) -> (MailServer, Certificates, config::Ema
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_goes_over_starttls_after_a_login() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (server, _, settings) = guarded(&folder);
+    let (server, _, settings) = secured_server(&folder);
     assert_eq!(notifier(&settings).notify(&row("opened"), now()).await, Outcome::Sent);
     let mut to: Vec<_> = server.mails().into_iter().flat_map(|mail| mail.to).collect();
     to.sort_unstable();
@@ -146,13 +146,13 @@ async fn mail_goes_over_starttls_after_a_login() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_sent_over_an_insecure_connection() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (server, _, good) = guarded(&folder);
+    let (server, _, good) = secured_server(&folder);
     let others = tempfile::tempdir().expect("a folder");
-    let stranger = Certificates::new(others.path(), "localhost").authority;
+    let other_authority = Certificates::new(others.path(), "localhost").authority;
     let check = async |name, change: &dyn Fn(&mut config::Email), expected: &[&str]| {
         let mut settings = good.clone();
         change(&mut settings);
-        let found = told(notifier(&settings).notify(&row("opened"), now()).await);
+        let found = describe(notifier(&settings).notify(&row("opened"), now()).await);
         assert!(found.starts_with("retry: "), "{name}: {found}");
         for words in expected {
             assert!(found.contains(words), "{name}: {found}");
@@ -169,20 +169,20 @@ async fn nothing_is_sent_over_an_insecure_connection() {
     let no_login = |s: &mut config::Email| (s.username, s.password) = (None, None);
     check("no login", &no_login, &[BOSS]).await;
     let public = |s: &mut config::Email| s.ca_file = None;
-    check("an authority nobody knows", &public, &["cannot secure", "UnknownIssuer"]).await;
-    let strange = |s: &mut config::Email| s.ca_file = Some(stranger.clone());
+    check("an unknown authority", &public, &["cannot secure", "UnknownIssuer"]).await;
+    let strange = |s: &mut config::Email| s.ca_file = Some(other_authority.clone());
     check("another authority", &strange, &["cannot secure", "BadSignature"]).await;
     let address = |s: &mut config::Email| s.host = "127.0.0.1".into();
     check("another name", &address, &["cannot secure", "not valid for name"]).await;
     let implicit = |s: &mut config::Email| s.tls = SmtpTls::Tls;
-    check("TLS where STARTTLS is wanted", &implicit, &["cannot connect"]).await;
+    check("TLS instead of STARTTLS", &implicit, &["cannot connect"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_mail_is_sent_unencrypted_if_starttls_is_required() {
     let server = MailServer::start().expect("a mail server");
     let settings = config::Email { tls: SmtpTls::Starttls, ..settings(server.address().port()) };
-    let found = told(notifier(&settings).notify(&row("opened"), now()).await);
+    let found = describe(notifier(&settings).notify(&row("opened"), now()).await);
     assert!(found.starts_with("retry: ") && found.contains("offers no STARTTLS"), "{found}");
     assert!(server.mails().is_empty());
 }
@@ -193,7 +193,7 @@ async fn all_mails_of_an_incident_are_in_one_thread() {
     let settings = config::Email { to: vec![COMMS.into()], ..settings(server.address().port()) };
     let notifier = notifier(&settings);
     let steps = ["opened", "updated-23745500", "resolved"];
-    // The last one twice, as after a daemon that died before it recorded the outcome.
+    // The last step is sent twice, as after a daemon that was killed before it recorded the outcome.
     for step in steps.iter().chain(&steps[2..]) {
         assert_eq!(notifier.notify(&row(step), now()).await, Outcome::Sent);
     }
@@ -273,8 +273,11 @@ async fn a_mail_has_text_and_html_with_its_picture() {
     assert!(!html.contains("<script") && html.contains("&lt;script&gt;"), "{html}");
     let text = mail.body_text(0).expect("a text part");
     assert!(text.contains("78 % of the tweets about united are negative"), "{text}");
-    assert!(raw.is_ascii(), "no server need offer 8BITMIME");
-    assert!(raw.split(|b| *b == b'\n').all(|line| line.len() <= 998), "lines as RFC 5322 has them");
+    assert!(raw.is_ascii(), "8BITMIME is not needed");
+    assert!(
+        raw.split(|b| *b == b'\n').all(|line| line.len() <= 998),
+        "the line length of RFC 5322"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,7 +289,7 @@ async fn one_invalid_address_does_not_block_the_others() {
     let check = async |name, refuse: &[&str], sent: &[&str], expected: &str| {
         let server = MailServer::start_with(options(refuse)).expect("a mail server");
         let notifier = notifier(&settings(server.address().port()));
-        let found = told(notifier.notify(&row("opened"), now()).await);
+        let found = describe(notifier.notify(&row("opened"), now()).await);
         assert!(found.starts_with(expected), "{name}: {found}");
         let mut to: Vec<_> = server.mails().into_iter().flat_map(|m| m.to).collect();
         to.sort_unstable();
@@ -326,7 +329,7 @@ async fn an_unavailable_mail_server_is_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_mailbox_delays_the_row_only_briefly() {
+async fn a_full_mailbox_delays_the_notification_only_briefly() {
     let row = row("opened");
     let check = async |name, full: &'static [&str], expected: [&str; 4]| {
         let script = |line: &str| {
@@ -335,7 +338,7 @@ async fn a_full_mailbox_delays_the_row_only_briefly() {
         let server = Scripted::start(None, script).await;
         let notifier = notifier(&settings(server.port));
         for (attempt, expected) in expected.into_iter().enumerate() {
-            let found = told(notifier.notify(&row, now()).await);
+            let found = describe(notifier.notify(&row, now()).await);
             assert!(found.starts_with(expected), "{name}, attempt {attempt}: {found}");
         }
     };
@@ -348,23 +351,23 @@ async fn a_full_mailbox_delays_the_row_only_briefly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_number_of_sessions_is_limited() {
-    let script = |line: &str| line.starts_with("RCPT").then_some(Act::Stall);
+    let script = |line: &str| line.starts_with("RCPT").then_some(Reaction::Stall);
     let server = Scripted::start(None, script).await;
     let to = (0..12).map(|n| format!("n{n}@example.com")).collect();
     let settings = config::Email { to, ..settings(server.port) };
     let notifier = EmailNotifier::new("comms", &settings, Duration::from_secs(60));
     let notifier = notifier.expect("good settings");
-    let recipients = || server.heard().iter().filter(|line| line.starts_with("RCPT")).count();
+    let recipients = || server.lines().iter().filter(|line| line.starts_with("RCPT")).count();
     let five = async {
         while recipients() < 5 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // All five sessions stall now; a sixth would have arrived at once.
+        // All five sessions stall now. A sixth session would start at once.
         tokio::time::sleep(Duration::from_millis(300)).await;
     };
     let row = row("opened");
     tokio::select! {
-        outcome = notifier.notify(&row, now()) => panic!("{}", told(outcome)),
+        outcome = notifier.notify(&row, now()) => panic!("{}", describe(outcome)),
         () = five => assert_eq!(recipients(), 5, "of twelve"),
     }
 }
@@ -373,7 +376,7 @@ async fn the_number_of_sessions_is_limited() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_classified_by_phase_and_code() {
-    type Script = fn(&str) -> Option<Act>;
+    type Script = fn(&str) -> Option<Reaction>;
     let check = async |name, script: Script, expected: &str| {
         let server = Scripted::start(None, script).await;
         let settings = config::Email { to: vec![COMMS.into()], ..settings(server.port) };
@@ -381,14 +384,14 @@ async fn failures_are_classified_by_phase_and_code() {
         let limit = if expected.contains("no result") { 500 } else { 20_000 };
         let notifier = EmailNotifier::new("comms", &settings, Duration::from_millis(limit));
         let notifier = notifier.expect("good settings");
-        let found = told(notifier.notify(&row("opened"), now()).await);
+        let found = describe(notifier.notify(&row("opened"), now()).await);
         assert!(found.starts_with(expected), "{name}: {found}");
         assert!(found.chars().count() < 500 && !found.contains('\n'), "{name}: {found}");
         if expected != "sent" {
             assert!(found.contains(COMMS), "{name}: {found}");
         }
     };
-    fn on(line: &str, word: &str, act: Act) -> Option<Act> {
+    fn on(line: &str, word: &str, act: Reaction) -> Option<Reaction> {
         (line.split(' ').next() == Some(word)).then_some(act)
     }
     let cut_off = format!("retry: {COMMS}: no result within 450 ms");
@@ -396,38 +399,67 @@ async fn failures_are_classified_by_phase_and_code() {
     let never = format!("permanent: {COMMS}: permanent error ");
     let connect = format!("retry: {COMMS}: cannot connect to localhost:");
 
-    check("takes it", |_| None, "sent").await;
-    check("never greets", |l| on(l, "", Act::Stall), &cut_off).await;
-    check("stalls after the sender", |l| on(l, "MAIL", Act::Stall), &cut_off).await;
-    check("stalls when all is said", |l| on(l, ".", Act::Stall), &cut_off).await;
-    check("hangs up at once", |l| on(l, "", Act::Drop), &connect).await;
-    check("hangs up on the content", |l| on(l, "DATA", Act::Drop), "retry: ").await;
-    check("hangs up when all is said", |l| on(l, ".", Act::Drop), "retry: ").await;
-    check("is closing", |l| on(l, "", Act::Say("421 closing".into())), &connect).await;
-    check("wants none of us", |l| on(l, "", Act::Say("554 go away".into())), &connect).await;
-    check("knows no EHLO", |l| on(l, "EHLO", Act::Say("502 what".into())), &connect).await;
-    check("closes meanwhile", |l| on(l, "MAIL", Act::Say("421 closing".into())), &later).await;
-    check("is greylisting", |l| on(l, "RCPT", Act::Say("451 later".into())), &later).await;
-    check("is full", |l| on(l, ".", Act::Say("452 disk full".into())), &later).await;
-    check("knows no such user", |l| on(l, "RCPT", Act::Say("550 who".into())), &never).await;
-    check("dislikes the content", |l| on(l, ".", Act::Say("554 spam".into())), &never).await;
-    let asks = format!("retry: {COMMS}: permanent error (530)");
-    check("asks for a login", |l| on(l, "MAIL", Act::Say("530 who".into())), &asks).await;
-    let lost = format!("retry: {COMMS}: permanent error (503)");
-    check("has lost the thread", |l| on(l, "RCPT", Act::Say("503 what".into())), &lost).await;
-    check("is none", |l| on(l, "", Act::Say("SSH-2.0-OpenSSH_9.2".into())), &connect).await;
-    check("talks nonsense", |l| on(l, "RCPT", Act::Say("\u{1}\u{2} maybe".into())), "retry: ")
+    check("accepts the mail", |_| None, "sent").await;
+    check("never greets", |l| on(l, "", Reaction::Stall), &cut_off).await;
+    check("stalls after the sender", |l| on(l, "MAIL", Reaction::Stall), &cut_off).await;
+    check("stalls after the content", |l| on(l, ".", Reaction::Stall), &cut_off).await;
+    check("closes the connection at once", |l| on(l, "", Reaction::Close), &connect).await;
+    check(
+        "closes the connection before the content",
+        |l| on(l, "DATA", Reaction::Close),
+        "retry: ",
+    )
+    .await;
+    check("closes the connection after the content", |l| on(l, ".", Reaction::Close), "retry: ")
         .await;
-    let chatty: Script = |l| on(l, "RCPT", Act::Say(format!("550 {}", "no ".repeat(300))));
-    check("talks at length", chatty, &never).await;
-    check("talks without end", |l| on(l, "RCPT", Act::Say("5".repeat(1 << 20))), "retry: ").await;
+    check("is closing", |l| on(l, "", Reaction::Say("421 closing".into())), &connect).await;
+    check("rejects the connection", |l| on(l, "", Reaction::Say("554 go away".into())), &connect)
+        .await;
+    check("does not know EHLO", |l| on(l, "EHLO", Reaction::Say("502 what".into())), &connect)
+        .await;
+    check("closes in the middle", |l| on(l, "MAIL", Reaction::Say("421 closing".into())), &later)
+        .await;
+    check("is greylisting", |l| on(l, "RCPT", Reaction::Say("451 later".into())), &later).await;
+    check("is full", |l| on(l, ".", Reaction::Say("452 disk full".into())), &later).await;
+    check("does not know the user", |l| on(l, "RCPT", Reaction::Say("550 who".into())), &never)
+        .await;
+    check("rejects the content", |l| on(l, ".", Reaction::Say("554 spam".into())), &never).await;
+    let login = format!("retry: {COMMS}: permanent error (530)");
+    check("requires a login", |l| on(l, "MAIL", Reaction::Say("530 who".into())), &login).await;
+    let order = format!("retry: {COMMS}: permanent error (503)");
+    check(
+        "rejects the order of commands",
+        |l| on(l, "RCPT", Reaction::Say("503 what".into())),
+        &order,
+    )
+    .await;
+    check(
+        "is not a mail server",
+        |l| on(l, "", Reaction::Say("SSH-2.0-OpenSSH_9.2".into())),
+        &connect,
+    )
+    .await;
+    check(
+        "sends invalid bytes",
+        |l| on(l, "RCPT", Reaction::Say("\u{1}\u{2} maybe".into())),
+        "retry: ",
+    )
+    .await;
+    let long: Script = |l| on(l, "RCPT", Reaction::Say(format!("550 {}", "no ".repeat(300))));
+    check("sends a long line", long, &never).await;
+    check(
+        "sends an endless line",
+        |l| on(l, "RCPT", Reaction::Say("5".repeat(1 << 20))),
+        "retry: ",
+    )
+    .await;
     // The server has accepted the mail: sending it again would be a duplicate.
-    check("stalls when bid farewell", |l| on(l, "QUIT", Act::Stall), "sent").await;
-    check("hangs up instead of a farewell", |l| on(l, "QUIT", Act::Drop), "sent").await;
+    check("stalls on QUIT", |l| on(l, "QUIT", Reaction::Stall), "sent").await;
+    check("closes the connection on QUIT", |l| on(l, "QUIT", Reaction::Close), "sent").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_works_from_the_first_byte() {
+async fn implicit_tls_works() {
     let folder = tempfile::tempdir().expect("a folder");
     let certificates = Certificates::new(folder.path(), "localhost");
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -441,16 +473,16 @@ async fn tls_works_from_the_first_byte() {
             to: vec![COMMS.into()],
             ..settings(server.port)
         };
-        let found = told(notifier(&settings).notify(&row("opened"), now()).await);
+        let found = describe(notifier(&settings).notify(&row("opened"), now()).await);
         assert!(found.starts_with(expected), "{name}: {found}");
     };
     let refused = format!("retry: {COMMS}: cannot connect to localhost:");
-    check("an authority nobody knows", None, &refused).await;
-    assert_eq!(server.heard(), Vec::<String>::new(), "not even a greeting");
-    check("the company's own", Some(certificates.authority.clone()), "sent").await;
+    check("an unknown authority", None, &refused).await;
+    assert_eq!(server.lines(), Vec::<String>::new(), "nothing was sent");
+    check("the configured authority", Some(certificates.authority.clone()), "sent").await;
     // "\0monitor\0right horse"
     let login = "AUTH PLAIN AG1vbml0b3IAcmlnaHQgaG9yc2U=";
-    assert!(server.heard().iter().any(|line| line == login), "{:?}", server.heard());
+    assert!(server.lines().iter().any(|line| line == login), "{:?}", server.lines());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -470,7 +502,7 @@ async fn errors_hide_a_password_that_the_server_repeats() {
         ca_file: Some(certificates.authority.clone()),
         ..settings(server.port)
     };
-    let found = told(notifier(&settings).notify(&row("opened"), now()).await);
+    let found = describe(notifier(&settings).notify(&row("opened"), now()).await);
     assert!(found.contains("I do not know (hidden), which has (hidden) in it"), "{found}");
     assert!(!found.contains("horse") && !found.contains("AG1vb"), "{found}");
 }

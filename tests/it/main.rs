@@ -1,5 +1,5 @@
-//! Tests that run the crate from outside, over real sockets, stores and files; in one
-//! binary, so that they link once.
+//! Tests that use the crates from outside, with real sockets, stores and files. They are one
+//! binary, so that it is linked once.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
 //! Notifications over real sockets: a web server that verifies signatures, a mail server that
-//! rejects mails. Time is simulated, except for the sockets.
+//! rejects mails. Time is simulated, except for waits on sockets.
 
 mod http;
 mod limits;
@@ -43,13 +43,14 @@ async fn webhooks_interpret_the_response() {
     };
     let status = Answer::status;
     let bad_gateway = status(StatusCode::BAD_GATEWAY);
-    check("taken", status(StatusCode::NO_CONTENT), "sent").await;
-    check("away", bad_gateway, "retry after None: the receiver answered 502").await;
+    check("accepted", status(StatusCode::NO_CONTENT), "sent").await;
+    check("unavailable", bad_gateway, "retry after None: the receiver answered 502").await;
     let slow = status(StatusCode::TOO_MANY_REQUESTS).with("retry-after", "120");
     check("too many", slow, "retry after Some(120s): the receiver answered 429").await;
     let moved = status(StatusCode::MOVED_PERMANENTLY).with("location", "/elsewhere");
     check("moved", moved, "retry after None: the receiver answered 301").await;
-    check("refused", status(StatusCode::BAD_REQUEST), "permanent: the receiver answered 400").await;
+    check("rejected", status(StatusCode::BAD_REQUEST), "permanent: the receiver answered 400")
+        .await;
     check("stalls", Answer::stall(Duration::from_secs(60)), "retry after None").await;
 }
 
@@ -68,7 +69,7 @@ async fn webhooks_without_a_listener_are_retried() {
 }
 
 #[tokio::test]
-async fn a_webhook_is_retried_under_one_key_and_one_body() {
+async fn a_webhook_is_retried_with_the_same_key_and_body() {
     let rig = Rig::new();
     let internal_error = Answer::status(StatusCode::INTERNAL_SERVER_ERROR);
     let receiver = HttpReceiver::start(vec![internal_error]).await;
@@ -105,14 +106,14 @@ async fn a_webhook_is_retried_under_one_key_and_one_body() {
 async fn a_stalled_receiver_does_not_delay_others() {
     let rig = Rig::new();
     let stalled = HttpReceiver::start(vec![Answer::stall(Duration::from_secs(600))]).await;
-    let prompt = HttpReceiver::start(Vec::new()).await;
-    rig.step(Transition::Opened, &["a-stalled", "b-prompt"]).await;
-    rig.step(Transition::Resolved, &["a-stalled", "b-prompt"]).await;
+    let working = HttpReceiver::start(Vec::new()).await;
+    rig.step(Transition::Opened, &["a-stalled", "b-working"]).await;
+    rig.step(Transition::Resolved, &["a-stalled", "b-working"]).await;
     let running = rig.start(BTreeMap::from([
         ("a-stalled".into(), Receiver::Webhook(webhook(&stalled))),
-        ("b-prompt".into(), Receiver::Webhook(webhook(&prompt))),
+        ("b-working".into(), Receiver::Webhook(webhook(&working))),
     ]));
-    eventually("the prompt one has both", || prompt.requests().len() == 2).await;
+    eventually("the working receiver has both", || working.requests().len() == 2).await;
     running.stop().await;
 }
 
@@ -135,13 +136,13 @@ async fn a_receiver_unknown_to_one_daemon_is_served_by_another() {
     let added = HttpReceiver::start(Vec::new()).await;
     rig.step(Transition::Opened, &["added", "hook"]).await;
     let older = rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&refusing)))]));
-    // Both rows are leased together, so when one is dead the other was tried too.
+    // Both rows are leased together: when one is dead, the other was tried too.
     rig.settled(1, 1).await;
     older.stop().await;
     rig.settled(1, 1).await;
 
     let newer = rig.start(BTreeMap::from([("added".into(), Receiver::Webhook(webhook(&added)))]));
-    eventually("it is due again, as time goes by", || {
+    eventually("the row is due again", || {
         rig.clock.advance(Duration::from_millis(100));
         added.requests().len() == 1
     })
@@ -151,14 +152,14 @@ async fn a_receiver_unknown_to_one_daemon_is_served_by_another() {
 }
 
 #[tokio::test]
-async fn a_notification_to_a_silent_receiver_dies() {
+async fn a_notification_is_dead_after_its_last_attempt() {
     let rig = Rig::new();
     let away = Answer::status(StatusCode::SERVICE_UNAVAILABLE);
     let receiver = HttpReceiver::start(vec![away; 100]).await;
     rig.step(Transition::Opened, &["hook"]).await;
     let running =
         rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&receiver)))]));
-    eventually("all attempts are spent, as time goes by", || {
+    eventually("all attempts are made", || {
         rig.clock.advance(Duration::from_millis(300));
         receiver.requests().len() as u32 == rig::delivery().attempts_max
     })
@@ -173,10 +174,10 @@ async fn a_stop_waits_for_the_send_in_flight() {
     let slow = HttpReceiver::start(vec![Answer::stall(Duration::from_millis(300))]).await;
     rig.step(Transition::Opened, &["hook"]).await;
     let running = rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&slow)))]));
-    eventually("it has begun", || slow.requests().len() == 1).await;
+    eventually("the send has begun", || slow.requests().len() == 1).await;
     running.stop().await;
     let totals = rig.store.totals().await.expect("totals");
-    assert_eq!((totals.outbox_pending, totals.outbox_dead), (0, 0), "sent, and recorded");
+    assert_eq!((totals.outbox_pending, totals.outbox_dead), (0, 0), "sent and recorded");
 }
 
 #[tokio::test]
@@ -194,7 +195,7 @@ async fn sending_survives_a_store_outage() {
     rig.store.set_away(false);
     rig.settled(0, 0).await;
     rig.step(Transition::Resolved, &["hook"]).await;
-    eventually("and it goes on", || receiver.requests().len() == 2).await;
+    eventually("sending continues", || receiver.requests().len() == 2).await;
     rig.settled(0, 0).await;
     running.stop().await;
     let ids: Vec<_> =
@@ -202,7 +203,7 @@ async fn sending_survives_a_store_outage() {
     assert_eq!(
         ids,
         ["incident-1-opened-23745005-hook", "incident-1-resolved-23745185-hook"],
-        "none twice"
+        "each once"
     );
 }
 
@@ -236,12 +237,12 @@ async fn mails_of_an_incident_form_one_thread_on_a_real_server() {
 }
 
 #[tokio::test]
-async fn a_row_is_sent_again_if_the_sender_dies_before_recording() {
+async fn a_notification_is_sent_again_if_the_sender_is_killed_before_it_records() {
     let rig = Rig::new();
     let server = MailServer::start().expect("a mail server");
     let hook = HttpReceiver::start(Vec::new()).await;
     rig.step(Transition::Opened, &["comms", "hook"]).await;
-    // The first sender leases and sends, and dies before it records the outcome.
+    // The first sender leases and sends, and is killed before it records the outcome.
     let rows = rig.lease().await;
     let mailer = EmailNotifier::new("comms", &email(&server), Duration::from_secs(5));
     assert_eq!(mailer.expect("good").notify(&rows[0], rig::now()).await, Outcome::Sent);

@@ -24,8 +24,6 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
 
-use crate::support::store_calls_but_claim_and_commit;
-
 /// A store that loses its connection before or after a commit, or reports that another reader
 /// was faster.
 struct Flaky {
@@ -72,29 +70,33 @@ impl Flaky {
     }
 }
 
-/// Forwards each call to the inner store, except the calls that fail.
+/// Forwards a call to the inner store, except the two calls that may fail.
+macro_rules! forward {
+    ($store:ident, claim($claims:ident, $start_at:ident)) => {
+        $store.claim_or_fail($claims, $start_at)
+    };
+    ($store:ident, commit($batch:ident)) => {
+        $store.commit_or_fail($batch)
+    };
+    ($store:ident, $call:ident($($argument:ident),*)) => {
+        $store.inner.$call($($argument),*)
+    };
+}
+
 macro_rules! flaky {
-    ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+    ($($group:ident {
+        $($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
+    })*) => {
         #[async_trait]
         impl Store for Flaky {
-            async fn claim(
-                &self,
-                claims: &[Claim],
-                start_at: StartAt,
-            ) -> Result<Vec<Resume>, StoreError> {
-                self.claim_or_fail(claims, start_at).await
-            }
-            async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError> {
-                self.commit_or_fail(batch).await
-            }
-            $(async fn $call(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
-                self.inner.$call($($argument),*).await
-            })*
+            $($(async fn $call(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                forward!(self, $call($($argument),*)).await
+            })*)*
         }
     };
 }
 
-store_calls_but_claim_and_commit! { flaky }
+monitor_store::each_store_call!(flaky);
 
 /// Fails on every batch that contains a certain word, with the given fault.
 struct Superstitious {

@@ -1,4 +1,4 @@
-//! The page, the API, health checks and metrics, over a real socket.
+//! Tests the web page, the API, the health checks and the metrics over a real socket.
 
 use std::sync::Arc;
 
@@ -70,8 +70,8 @@ fn noise(seed: &mut u64) -> f64 {
     (*seed >> 33) as f64 / (1_u64 << 31) as f64
 }
 
-/// A week of tweets about a brand: `per_hour` by day and fewer at night, a part `share` of them
-/// negative; `storm` is a range of hours with another share.
+/// Stores a week of tweets about a brand: `per_hour` by day and fewer at night, with the given
+/// share of negative tweets. `storm` is (first hour, end hour, share) of a storm.
 async fn week(store: &MemoryStore, brand: &str, per_hour: f64, share: f64, storm: (i64, i64, f64)) {
     let mut seed = brand.len() as u64;
     let partition = TopicPartition::new(brand, 0);
@@ -144,8 +144,11 @@ async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i6
         thread: String::new(),
         url: None,
     };
-    let before =
-        store.detector_state(brand, Cause::Share).await.expect("a watch").map(|w| w.evaluated);
+    let before = store
+        .detector_state(brand, Cause::Share)
+        .await
+        .expect("a detector state")
+        .map(|w| w.evaluated);
     let decision = Decision {
         brand: brand.into(),
         cause: Cause::Share,
@@ -194,10 +197,10 @@ async fn the_page_shows_brands_and_incidents() {
     assert!(!page.contains("<script>alert"), "not escaped");
     assert!(page.contains("&lt;script&gt;alert"), "escaped");
     assert_eq!(page.matches("<script>").count(), 1, "only the page's own script");
-    for elsewhere in ["http://", "https://", "src=", "@import", "url("] {
-        assert!(!page.contains(elsewhere), "{elsewhere}");
+    for external in ["http://", "https://", "src=", "@import", "url("] {
+        assert!(!page.contains(external), "{external}");
     }
-    assert_eq!(page.matches("<svg viewBox").count(), 4, "a picture for each brand with tweets");
+    assert_eq!(page.matches("<svg viewBox").count(), 4, "a chart for each brand with tweets");
     assert_eq!(page.matches("class=\"alarm\"").count(), 1, "one open incident");
     for part in
         ["id=\"incident-1\"", "id=\"incident-3\"", "No tweet yet.", "store: ready", "still open"]
@@ -230,7 +233,7 @@ async fn the_api_returns_the_same_data() {
     assert_eq!(delta["last_24_hours"]["total"], 0);
     assert!(delta["last_24_hours"]["share"].is_null() && delta["newest_minute"].is_null());
 
-    // The last 24 hours of event time are as the store counts them.
+    // The counts of the last 24 hours of event time equal those of the store.
     let newest = site.store.last_minute("united").await.expect("last").expect("a minute");
     let counts = site.store.minute_counts("united", newest.plus(-1439), newest).await;
     let expected: Counts =
@@ -246,7 +249,7 @@ async fn many_requests_query_the_store_once() {
     let scores = async || site.json("/api/status").await.1["totals"]["scores"].clone();
     assert_eq!(scores().await, 0);
     week(&site.store, "united", 10.0, 0.5, (0, 0, 0.0)).await;
-    assert_eq!(scores().await, 0, "still the last view");
+    assert_eq!(scores().await, 0, "still the cached answer");
     site.clock.advance(std::time::Duration::from_secs(3));
     assert_ne!(scores().await, 0, "queried again");
 }
@@ -277,7 +280,7 @@ async fn readiness_names_the_parts_that_are_not_ready() {
     assert_eq!(status, 503);
     let reason = answer["parts"]["store"].as_str().expect("a reason");
     assert!(reason.starts_with("Postgres is not available"), "{reason}");
-    assert_eq!(site.get("/healthz").await.0, 200, "alive nevertheless");
+    assert_eq!(site.get("/healthz").await.0, 200, "the process is alive");
 
     let (status, page) = site.get("/").await;
     assert_eq!(status, 503);

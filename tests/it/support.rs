@@ -1,4 +1,4 @@
-//! What tests against real services share.
+//! Helpers for tests that use real services.
 
 #![allow(dead_code)]
 
@@ -22,7 +22,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::{Connection, PgConnection};
 use tch::Device;
 
-/// The server of this test run, and what to clean up on one that was given.
+/// The Postgres server of this test run, and what to remove from it at the end if it is not ours.
 struct Server {
     embedded: Option<Postgres>,
     given_url: Option<String>,
@@ -31,7 +31,7 @@ struct Server {
 
 static SERVER: Mutex<Option<Server>> = Mutex::new(None);
 
-/// Statics are not dropped when a process ends, so this is called by libc.
+/// Registered with `atexit`, because statics are not dropped when a process ends.
 extern "C" fn clean_up() {
     let Some(server) = SERVER.lock().unwrap_or_else(|e| e.into_inner()).take() else { return };
     if let Some(url) = server.given_url {
@@ -46,8 +46,8 @@ extern "C" fn clean_up() {
     }
 }
 
-/// An empty database of its own for each test: on the server at `$DATABASE_URL`, else on
-/// one embedded server that all tests of this process share.
+/// Creates an empty database for one test: on the server at `$DATABASE_URL`, else on the embedded
+/// server that all tests of this process share.
 pub async fn fresh_database() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::SeqCst);
@@ -71,7 +71,7 @@ pub async fn fresh_database() -> String {
             match (&server.embedded, &server.given_url) {
                 (Some(embedded), _) => embedded.url("postgres"),
                 (None, Some(url)) => url.clone(),
-                (None, None) => unreachable!("one of the two was made above"),
+                (None, None) => unreachable!("one of the two is set above"),
             }
         }
     })
@@ -85,13 +85,13 @@ pub async fn fresh_database() -> String {
     with_database(&admin, &name).unwrap()
 }
 
-/// A real broker. Tests that start one are `#[ignore = "needs nisshi"]`; scripts/test runs them
+/// Starts a real broker. Tests that call this are `#[ignore = "needs nisshi"]`; scripts/test runs them
 /// if nisshi is installed.
 pub fn nisshi(storage: Storage) -> Nisshi {
     Nisshi::start(storage).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A path below the folder of large files next to the repository. Tests that read one are
+/// A path in the folder of large files next to the repository. Tests that call this are
 /// `#[ignore = "needs ../shared"]`; scripts/test runs them if the folder exists.
 pub fn shared(path: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(path);
@@ -99,7 +99,7 @@ pub fn shared(path: &str) -> PathBuf {
     path
 }
 
-/// Sends one record and waits until the broker has it; answers with its offset.
+/// Sends one record, waits until the broker has stored it, and returns its offset.
 pub async fn produce(brokers: &str, topic: &str, payload: &str) -> i64 {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -110,7 +110,7 @@ pub async fn produce(brokers: &str, topic: &str, payload: &str) -> i64 {
     producer.send(record, Duration::from_secs(20)).await.map_err(|(error, _)| error).unwrap().offset
 }
 
-/// Reads `n` records of partition 0 from the beginning.
+/// Reads up to `n` records of partition 0 from the beginning.
 pub async fn consume(brokers: &str, topic: &str, n: usize) -> Vec<String> {
     use rdkafka::Message;
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
@@ -142,15 +142,15 @@ pub async fn consume(brokers: &str, topic: &str, n: usize) -> Vec<String> {
     .unwrap()
 }
 
-/// Makes a topic on a broker.
+/// Creates a topic.
 pub async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
     use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
     use rdkafka::client::DefaultClientContext;
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    let made = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
-    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
+    assert!(created.iter().all(Result::is_ok), "{created:?}");
 }
 
 /// The default settings for a folder of models.
@@ -158,8 +158,8 @@ pub fn models_in(directory: &Path) -> OpenOptions {
     open_options(&config::Model { directory: directory.to_owned(), ..config::Model::default() })
 }
 
-/// Registers a tiny model: the next version of `name`, which weighs `words` and adds `bias`.
-/// `figures` are data set, rows and ROC AUC, as if they had been measured.
+/// Registers a tiny logistic model as the next version of `name`, with the given weights of words
+/// and bias. `figures` are its invented metrics: data set, rows, ROC AUC.
 pub fn tiny_model(
     directory: &Path,
     name: &str,
@@ -222,61 +222,14 @@ pub fn tiny_model(
     classifier::register(directory, artifact, tch::Device::Cpu, card).unwrap().id()
 }
 
-/// Hands every call of a store but these two to the macro named, for those who pass them on.
-macro_rules! store_calls_but_claim_and_commit {
-    ($pass_on:ident $($more:tt)*) => {
-        $pass_on! {
-            $($more)*
-            mark_at_end(partition: &TopicPartition, position: Offset, at_end: bool) -> ();
-            progress(topic: &str) -> Vec<PartitionProgress>;
-            minute_counts(brand: &str, from: Minute, to: Minute) -> Vec<(Minute, Counts)>;
-            hour_counts(brand: Option<&str>, from: Minute, to: Minute) -> Vec<(Minute, Counts)>;
-            first_minute(brand: &str) -> Option<Minute>;
-            last_minute(brand: &str) -> Option<Minute>;
-            window_tweets(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<StoredTweet>;
-            lead() -> bool;
-            detector_state(brand: &str, cause: Cause) -> Option<DetectorState>;
-            decide(decision: &Decision) -> Option<IncidentId>;
-            incidents_since(brand: &str, cause: Cause, from: Minute) -> Vec<Incident>;
-            incidents(limit: u32) -> Vec<Incident>;
-            incident(id: IncidentId) -> Option<Incident>;
-            events(id: IncidentId) -> Vec<Event>;
-            acknowledge(id: IncidentId, acknowledgement: &Acknowledgement) -> bool;
-            silences(now: DateTime<Utc>) -> Vec<Silence>;
-            silence(silence: &Silence) -> i64;
-            end_silence(id: i64, now: DateTime<Utc>) -> bool;
-            outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32, resting: &[String])
-                -> Vec<OutboxRow>;
-            outbox_record(row: i64, now: DateTime<Utc>, state: &OutboxState) -> ();
-            dead_notifications(limit: u32) -> Vec<DeadNotification>;
-            requeue(row: Option<i64>, receiver: Option<&str>) -> u64;
-            totals() -> Totals;
-            ping() -> ();
-        }
-    };
-}
-pub(crate) use store_calls_but_claim_and_commit;
-
-/// Hands every call of a store to the macro named.
-macro_rules! store_calls {
-    ($pass_on:ident) => {
-        $crate::support::store_calls_but_claim_and_commit! {
-            $pass_on
-            claim(claims: &[Claim], start_at: StartAt) -> Vec<Resume>;
-            commit(batch: &Batch) -> Committed;
-        }
-    };
-}
-pub(crate) use store_calls;
-
-/// Ids of the special words and of single letters, as `vocab.txt` has them.
+/// The lines of a `vocab.txt`: the special tokens and single letters.
 fn tiny_vocabulary() -> Vec<String> {
     let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(str::to_owned);
     let letters = ('a'..='z').flat_map(|letter| [letter.to_string(), format!("##{letter}")]);
     special.into_iter().chain(letters).collect()
 }
 
-/// Writes a DistilBERT of some 35,000 random numbers as Hugging Face lays it out.
+/// Writes a DistilBERT with about 35,000 random parameters, in the files of Hugging Face.
 pub fn tiny_distilbert(folder: &Path) {
     let vocabulary = tiny_vocabulary();
     let config = serde_json::json!({
@@ -293,7 +246,7 @@ pub fn tiny_distilbert(folder: &Path) {
     std::fs::write(folder.join("tokenizer_config.json"), r#"{"do_lower_case": true}"#).unwrap();
 }
 
-/// `tokenizer.json` of the same words.
+/// The `tokenizer.json` for the same vocabulary.
 pub fn tiny_tokenizer() -> Vec<u8> {
     let vocabulary = tiny_vocabulary().join("\n") + "\n";
     WordPieces::of_vocabulary(&vocabulary, true, 64).unwrap().to_json()

@@ -23,7 +23,6 @@ use monitor_store::{
 use tokio_util::sync::CancellationToken;
 
 use crate::notify::rig::{self, HttpReceiver};
-use crate::support::store_calls;
 
 /// When a daemon dies: before or after its n-th call that writes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,17 +71,19 @@ impl Mortal {
 }
 
 macro_rules! mortal {
-    ($($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+    ($($group:ident {
+        $($call:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*
+    })*) => {
         #[async_trait]
         impl Store for Mortal {
-            $(async fn $call(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+            $($(async fn $call(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
                 self.unless_dead(stringify!($call), self.inner.$call($($argument),*)).await
-            })*
+            })*)*
         }
     };
 }
 
-store_calls! { mortal }
+monitor_store::each_store_call!(mortal);
 
 fn start() -> DateTime<Utc> {
     "2026-01-01T00:00:00Z".parse().expect("a time")

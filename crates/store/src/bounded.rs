@@ -15,7 +15,6 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
-use super::calls::each_call;
 use super::{
     Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, OutboxRow,
     OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
@@ -63,7 +62,7 @@ macro_rules! bounded {
         }
     };
 }
-each_call!(bounded);
+crate::each_store_call!(bounded);
 
 #[cfg(test)]
 mod tests {

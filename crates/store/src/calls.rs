@@ -1,10 +1,15 @@
-//! The methods of [`super::Store`], listed once for the types that forward each of them.
+//! The methods of [`Store`](crate::Store), listed once for the types that forward each of them.
 //!
 //! **Invariant.** The list is complete: with a missing method the crate does not compile.
 //! Deliberately absent: documentation, which is in the trait.
 
-/// Passes all methods to the given macro, grouped by the module that implements them.
-macro_rules! each_call {
+/// Passes the list of all methods of [`Store`](crate::Store) to the given macro, as
+/// `group { method(argument: Type, ...) -> Answer; ... } ...`.
+///
+/// The groups are the modules of the Postgres implementation. The caller imports the types
+/// that the signatures name.
+#[macro_export]
+macro_rules! each_store_call {
     ($forward:ident) => {
         $forward! {
             scores {
@@ -49,4 +54,3 @@ macro_rules! each_call {
         }
     };
 }
-pub(super) use each_call;

@@ -17,7 +17,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::calls::each_call;
 use super::{
     Batch, Claim, Committed, DeadLetter, DeadNotification, Decision, DetectorState, Event,
     OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store, StoreError,
@@ -84,7 +83,7 @@ macro_rules! in_memory {
         }
     };
 }
-each_call!(in_memory);
+crate::each_store_call!(in_memory);
 
 /// The error for a write that a constraint of Postgres would refuse.
 fn refused(why: String) -> StoreError {

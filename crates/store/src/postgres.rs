@@ -23,7 +23,6 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{Connection, PgConnection, Row};
 use tokio::sync::Mutex;
 
-use super::calls::each_call;
 use super::{
     Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, OutboxRow,
     OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
@@ -128,7 +127,7 @@ macro_rules! on_postgres {
         }
     };
 }
-each_call!(on_postgres);
+crate::each_store_call!(on_postgres);
 
 fn count(row: &PgRow, column: &str) -> Result<u64, StoreError> {
     Ok(row.try_get::<i64, _>(column)?.unsigned_abs())

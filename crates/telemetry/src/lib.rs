@@ -75,7 +75,7 @@ pub const HEARTBEATS: &str = "monitor_heartbeats_total";
 
 /// Silences verbose libraries unless the filter overrides it: librdkafka reports each failure
 /// several times, and `monitor-ingest` logs it once.
-const QUIET: &str = "librdkafka=off,rdkafka=off,sqlx=warn,mailin_embedded=warn";
+const QUIET: &str = "librdkafka=off,rdkafka=off,sqlx=warn,mailin_embedded=warn,tiny_skia=error";
 
 /// Whether the filter is valid for [`init_logging`].
 ///

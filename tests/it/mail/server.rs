@@ -1,4 +1,4 @@
-//! Certificates of a private authority, and a scripted mail server.
+//! Certificates of a private authority, and a mail server that follows a script.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -42,13 +42,13 @@ impl Certificates {
         }
     }
 
-    /// For a server with TLS from the first byte.
+    /// For a server with implicit TLS.
     pub fn acceptor(&self) -> TlsAcceptor {
         let chain = CertificateDer::pem_file_iter(&self.server).expect("a file");
         let chain = chain.collect::<Result<Vec<_>, _>>().expect("certificates");
         let key = PrivateKeyDer::from_pem_file(&self.key).expect("a key");
         let config = rustls::ServerConfig::builder().with_no_client_auth();
-        TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).expect("they fit")))
+        TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).expect("a matching key")))
     }
 }
 
@@ -89,38 +89,38 @@ fn certificate(
 
 /// How a [`Scripted`] server reacts to a line.
 #[derive(Debug, Clone)]
-pub enum Act {
+pub enum Reaction {
     /// Sends a response.
     Say(String),
     /// Sends nothing more.
     Stall,
     /// Closes the connection.
-    Drop,
+    Close,
 }
 
-pub fn say(line: impl Into<String>) -> Option<Act> {
-    Some(Act::Say(line.into()))
+pub fn say(line: impl Into<String>) -> Option<Reaction> {
+    Some(Reaction::Say(line.into()))
 }
 
 /// A mail server controlled by a script. The script is called with each line of the client, with
 /// `""` when the client connects, and with `"."` at the end of a mail's content. If it returns
-/// `None` the server behaves as a mail server should.
+/// `None`, the server gives the usual response.
 pub struct Scripted {
     pub port: u16,
-    heard: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<Vec<String>>>,
 }
 
-type Script = dyn Fn(&str) -> Option<Act> + Send + Sync;
+type Script = dyn Fn(&str) -> Option<Reaction> + Send + Sync;
 
 impl Scripted {
     pub async fn start(
         tls: Option<TlsAcceptor>,
-        script: impl Fn(&str) -> Option<Act> + Send + Sync + 'static,
+        script: impl Fn(&str) -> Option<Reaction> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let (log, script): (_, Arc<Script>) = (heard.clone(), Arc::new(script));
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (log, script): (_, Arc<Script>) = (lines.clone(), Arc::new(script));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (log, script, tls) = (log.clone(), script.clone(), tls.clone());
@@ -135,32 +135,32 @@ impl Scripted {
                 });
             }
         });
-        Self { port, heard }
+        Self { port, lines }
     }
 
     /// All lines that clients have sent, including content.
-    pub fn heard(&self) -> Vec<String> {
-        self.heard.lock().expect("no panic").clone()
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().expect("no panic").clone()
     }
 }
 
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     script: &Script,
-    heard: &Mutex<Vec<String>>,
+    lines: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let (mut line, mut in_content) = (String::new(), false);
     loop {
         if !in_content || line == "." {
-            match script(&line).unwrap_or_else(|| usual(&line)) {
-                Act::Say(answer) => {
+            match script(&line).unwrap_or_else(|| usual_reaction(&line)) {
+                Reaction::Say(answer) => {
                     in_content = answer.starts_with("354");
                     stream.write_all(format!("{answer}\r\n").as_bytes()).await?;
                     stream.flush().await?;
                 }
-                Act::Stall => std::future::pending().await,
-                Act::Drop => return Ok(()),
+                Reaction::Stall => std::future::pending().await,
+                Reaction::Close => return Ok(()),
             }
         }
         let mut bytes = Vec::new();
@@ -168,13 +168,13 @@ async fn serve(
             return Ok(());
         }
         line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-        heard.lock().expect("no panic").push(line.clone());
+        lines.lock().expect("no panic").push(line.clone());
     }
 }
 
-fn usual(line: &str) -> Act {
+fn usual_reaction(line: &str) -> Reaction {
     let word = line.split(' ').next().unwrap_or_default();
-    Act::Say(
+    Reaction::Say(
         match word {
             "" => "220 scripted ready",
             "EHLO" => "250-scripted\r\n250 AUTH PLAIN LOGIN",

@@ -1,4 +1,4 @@
-//! HTTP receivers that misbehave, use a private certificate authority, or have a private
+//! HTTP receivers that are faulty, use a private certificate authority, or have a private
 //! address; the request of each service; and that no secret is logged.
 
 use std::io;
@@ -30,7 +30,7 @@ async fn row() -> OutboxRow {
     rig.lease().await.remove(0)
 }
 
-fn words(outcome: Outcome) -> String {
+fn describe(outcome: Outcome) -> String {
     match outcome {
         Outcome::Sent => "sent".into(),
         Outcome::Retry { reason, .. } => format!("retry: {reason}"),
@@ -41,101 +41,108 @@ fn words(outcome: Outcome) -> String {
 
 async fn post(settings: &config::Webhook) -> String {
     let notifier = WebhookNotifier::new("hook", settings, TIMEOUT).expect("good settings");
-    words(notifier.notify(&row().await, rig::now()).await)
+    describe(notifier.notify(&row().await, rig::now()).await)
 }
 
-/// What a [`Liar`] does after reading a request: sends bytes, and then repeats the second part
-/// forever, sends nothing for a while, or closes the connection.
+/// What a [`FaultyServer`] does after it has read a request: it sends bytes, and then repeats a
+/// text forever, stalls, or closes the connection.
 #[derive(Clone, Copy)]
-struct Lie {
-    says: &'static str,
+struct Fault {
+    first: &'static str,
     then: Then,
 }
 
 #[derive(Clone, Copy)]
 enum Then {
-    HangsUp,
-    Stalls,
-    Repeats(&'static str),
+    Close,
+    Stall,
+    Repeat(&'static str),
 }
 
 /// A server that sends arbitrary bytes; counts the connections.
-struct Liar {
+struct FaultyServer {
     url: String,
-    visits: Arc<AtomicUsize>,
-    /// Bytes sent in endless responses.
-    said: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
+    /// Bytes sent after the first part of the response.
+    sent_bytes: Arc<AtomicUsize>,
 }
 
-impl Liar {
-    async fn start(lie: Lie) -> Self {
+impl FaultyServer {
+    async fn start(fault: Fault) -> Self {
         rig::install_tls();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let (visits, said) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let seen = (visits.clone(), said.clone());
+        let (connections, sent_bytes) =
+            (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let seen = (connections.clone(), sent_bytes.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 seen.0.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(answer(stream, lie, seen.1.clone()));
+                tokio::spawn(answer(stream, fault, seen.1.clone()));
             }
         });
-        Self { url: format!("http://127.0.0.1:{port}/hook-hidden"), visits, said }
+        Self { url: format!("http://127.0.0.1:{port}/hook-hidden"), connections, sent_bytes }
     }
 }
 
 async fn answer(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    lie: Lie,
-    said: Arc<AtomicUsize>,
+    fault: Fault,
+    sent_bytes: Arc<AtomicUsize>,
 ) -> io::Result<()> {
     // Read the whole request: closing a socket with unread data discards the response.
     let mut request = Vec::new();
     while !request.ends_with(b"}}") && stream.read_buf(&mut request).await? > 0 {}
-    stream.write_all(lie.says.as_bytes()).await?;
-    match lie.then {
-        Then::HangsUp => stream.shutdown().await,
-        Then::Stalls => {
+    stream.write_all(fault.first.as_bytes()).await?;
+    match fault.then {
+        Then::Close => stream.shutdown().await,
+        Then::Stall => {
             tokio::time::sleep(Duration::from_secs(600)).await;
             Ok(())
         }
-        Then::Repeats(text) => loop {
+        Then::Repeat(text) => loop {
             stream.write_all(text.as_bytes()).await?;
-            said.fetch_add(text.len(), Ordering::Relaxed);
+            sent_bytes.fetch_add(text.len(), Ordering::Relaxed);
         },
     }
 }
 
 #[tokio::test]
-async fn misbehaving_servers_do_no_harm() {
-    let check = async |name, says, then, expected: &str| {
-        let liar = Liar::start(Lie { says, then }).await;
-        let found = post(&webhook_at(liar.url.clone())).await;
+async fn faulty_servers_do_no_harm() {
+    let check = async |name, first, then, expected: &str| {
+        let server = FaultyServer::start(Fault { first, then }).await;
+        let found = post(&webhook_at(server.url.clone())).await;
         assert!(found.starts_with(expected), "{name}: {found}");
         assert!(found.len() < 500, "{name}: {found}");
         assert!(!found.contains("hidden"), "{name}: {found}");
-        assert_eq!(liar.visits.load(Ordering::Relaxed), 1, "{name}");
-        // Sockets buffer some bytes; the client has read no more.
-        assert!(liar.said.load(Ordering::Relaxed) < 64 << 20, "{name}");
+        assert_eq!(server.connections.load(Ordering::Relaxed), 1, "{name}");
+        // The sockets buffer some bytes, but the client has stopped to read.
+        assert!(server.sent_bytes.load(Ordering::Relaxed) < 64 << 20, "{name}");
     };
-    use Then::{HangsUp, Repeats, Stalls};
+    use Then::{Close, Repeat, Stall};
     const OK: &str = "HTTP/1.1 200 OK\r\n";
-    check("yes, without end", "HTTP/1.1 200 OK\r\n\r\n", Repeats("yes and "), "sent").await;
-    check("yes, too short", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", HangsUp, "sent")
+    check("200 with an endless body", "HTTP/1.1 200 OK\r\n\r\n", Repeat("yes and "), "sent").await;
+    check("200 with a short body", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", Close, "sent")
         .await;
-    check("yes, then nothing", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", Stalls, "sent")
+    check("200 without its body", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", Stall, "sent")
         .await;
     let no = "permanent: the receiver answered 400 Bad Request: no, no,";
-    check("no, without end", "HTTP/1.1 400 Bad Request\r\n\r\n", Repeats("no, "), no).await;
+    check("400 with an endless body", "HTTP/1.1 400 Bad Request\r\n\r\n", Repeat("no, "), no).await;
     let short = "HTTP/1.1 400 Bad Request\r\ncontent-length: 9\r\n\r\nno, no,";
-    check("no, too short", short, HangsUp, no).await;
-    check("no, and it stalls", short, Stalls, no).await;
-    check("headers without end", OK, Repeats("x-more: and more\r\n"), "retry: ").await;
-    check("another protocol", "220 mail.example.com ESMTP\r\n", Stalls, "retry: ").await;
-    check("a hang-up", "", HangsUp, "retry: ").await;
-    check("half a status", "HTTP/1.1 2", HangsUp, "retry: ").await;
+    check("400 with a short body", short, Close, no).await;
+    check("400, then a stall", short, Stall, no).await;
+    check("endless headers", OK, Repeat("x-more: and more\r\n"), "retry: ").await;
+    check("another protocol", "220 mail.example.com ESMTP\r\n", Stall, "retry: ").await;
+    check("a closed connection", "", Close, "retry: ").await;
+    check("half a status line", "HTTP/1.1 2", Close, "retry: ").await;
     let echo = "HTTP/1.1 404 Not Found\r\n\r\nCannot POST /hook-hidden";
-    check("an echo", echo, HangsUp, "retry: the receiver answered 404 Not Found").await;
+    check(
+        "a body that repeats the path",
+        echo,
+        Close,
+        "retry: the receiver answered 404 Not Found",
+    )
+    .await;
 }
 
 async fn tls_server(certificates: &Certificates) -> String {
@@ -147,8 +154,8 @@ async fn tls_server(certificates: &Certificates) -> String {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 let stream = acceptor.accept(stream).await?;
-                let says = "HTTP/1.1 204 No Content\r\n\r\n";
-                answer(stream, Lie { says, then: Then::HangsUp }, Arc::default()).await
+                let first = "HTTP/1.1 204 No Content\r\n\r\n";
+                answer(stream, Fault { first, then: Then::Close }, Arc::default()).await
             });
         }
     });
@@ -166,9 +173,9 @@ async fn certificates_are_verified() {
         let found = post(&settings).await;
         assert!(found.starts_with(expected), "{name}: {found}");
     };
-    check("one's own authority", "localhost", true, "sent").await;
-    check("an authority nobody knows", "localhost", false, "retry: ").await;
-    check("another's certificate", "elsewhere.example", true, "retry: ").await;
+    check("the configured authority", "localhost", true, "sent").await;
+    check("an unknown authority", "localhost", false, "retry: ").await;
+    check("a certificate for another host", "elsewhere.example", true, "retry: ").await;
 }
 
 #[test]
@@ -183,21 +190,22 @@ fn errors_name_an_unreadable_ca_file() {
 
 #[tokio::test]
 async fn private_addresses_are_rejected_in_every_notation() {
-    let liar = Liar::start(Lie { says: "HTTP/1.1 200 OK\r\n\r\n", then: Then::HangsUp }).await;
+    let server =
+        FaultyServer::start(Fault { first: "HTTP/1.1 200 OK\r\n\r\n", then: Then::Close }).await;
     let refused = "is an address of this machine or of a private network; to allow it, set \
                    receivers.hook.allow_private = true";
     for host in ["127.0.0.1", "[::ffff:127.0.0.1]", "[::1]", "0x7f.1", "0.0.0.0", "localhost"] {
-        let mut settings = webhook_at(liar.url.replace("127.0.0.1", host));
+        let mut settings = webhook_at(server.url.replace("127.0.0.1", host));
         settings.endpoint.allow_private = false;
         let found = match WebhookNotifier::new("hook", &settings, TIMEOUT) {
-            Ok(notifier) => words(notifier.notify(&row().await, rig::now()).await),
+            Ok(notifier) => describe(notifier.notify(&row().await, rig::now()).await),
             Err(error) => error.to_string(),
         };
         assert!(found.contains(refused), "{host}: {found}");
         assert!(!found.contains("hidden"), "{host}: {found}");
     }
-    assert_eq!(liar.visits.load(Ordering::Relaxed), 0, "nobody has come");
-    assert_eq!(post(&webhook_at(liar.url.replace("127.0.0.1", "localhost"))).await, "sent");
+    assert_eq!(server.connections.load(Ordering::Relaxed), 0, "no connection was made");
+    assert_eq!(post(&webhook_at(server.url.replace("127.0.0.1", "localhost"))).await, "sent");
 }
 
 /// A key other than [`rig::SECRET`].
@@ -226,12 +234,12 @@ async fn secrets_are_replaced_without_a_gap() {
     check("the file was replaced; no restart", &notifier, false, true).await;
     settings.previous_secret = Some(Secret::new(format!("whsec_{}", rig::SECRET)));
     let notifier = WebhookNotifier::new("hook", &settings, TIMEOUT).expect("good settings");
-    check("while receivers change over", &notifier, true, true).await;
+    check("while receivers change to the new secret", &notifier, true, true).await;
     write("hidden");
-    let found = words(notifier.notify(&row().await, rig::now()).await);
+    let found = describe(notifier.notify(&row().await, rig::now()).await);
     assert!(found.starts_with("retry: receivers.hook: the secret must be whsec_"), "{found}");
     std::fs::remove_file(&file).expect("removed");
-    let found = words(notifier.notify(&row().await, rig::now()).await);
+    let found = describe(notifier.notify(&row().await, rig::now()).await);
     assert!(found.starts_with("retry: receivers.hook: cannot read "), "{found}");
 }
 
@@ -279,8 +287,8 @@ async fn each_service_gets_its_own_request() {
         let bearer = headers.get("authorization").map(|value| value.to_str().expect("ASCII"));
         assert_eq!(bearer, (kind == "alertmanager").then_some("Bearer token-hidden"), "{kind}");
         let value: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-        let told = value.pointer(inside).and_then(|value| value.as_str()).expect("told");
-        assert!(told.starts_with("united: 78 % negative, expected 55 %"), "{kind}: {told}");
+        let text = value.pointer(inside).and_then(|value| value.as_str()).expect("a text");
+        assert!(text.starts_with("united: 78 % negative, expected 55 %"), "{kind}: {text}");
     };
     let hook = "/services/T0/B0/x?y=z";
     check("slack", hook, hook, "/text").await;
@@ -293,10 +301,10 @@ async fn each_service_gets_its_own_request() {
 
 #[tokio::test]
 async fn errors_of_each_service_are_interpreted() {
-    let check = async |kind, status, says: &'static str, expected: &str| {
-        let receiver = HttpReceiver::start(vec![Answer::status(status).saying(says)]).await;
-        let found = words(service(kind, &receiver.url).notify(&row().await, rig::now()).await);
-        assert_eq!(found, expected, "{kind}: {says}");
+    let check = async |kind, status, body: &'static str, expected: &str| {
+        let receiver = HttpReceiver::start(vec![Answer::status(status).saying(body)]).await;
+        let found = describe(service(kind, &receiver.url).notify(&row().await, rig::now()).await);
+        assert_eq!(found, expected, "{kind}: {body}");
     };
     check(
         "slack",
@@ -404,7 +412,7 @@ async fn no_secret_is_ever_logged() {
         servers.push(server);
     }
     let running = rig.start(receivers);
-    rig::eventually("all are given up, as time goes by", || {
+    rig::eventually("all notifications are dead", || {
         rig.clock.advance(Duration::from_millis(300));
         servers.iter().all(|server| server.requests().len() == 3)
     })
@@ -417,8 +425,8 @@ async fn no_secret_is_ever_logged() {
     }
 
     let logged = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("UTF-8");
-    assert!(logged.contains("monitor alert retry"), "what to do is told: {logged}");
-    assert!(logged.contains("notification not sent; will retry"), "failures are: {logged}");
+    assert!(logged.contains("monitor alert retry"), "the log names the remedy: {logged}");
+    assert!(logged.contains("notification not sent; will retry"), "failures are logged: {logged}");
     for line in logged.lines() {
         // The form in which a secret is printed.
         let line = line.replace("(hidden)", "");
@@ -452,8 +460,8 @@ async fn every_kind_rejects_a_private_address() {
     for allow_private in [false, true] {
         for (name, receiver) in receivers(allow_private) {
             let all = [(name.to_owned(), receiver)].into();
-            let made = monitor_notify::notifiers(&all, rig::delivery());
-            let message = made.err().map(|error| error.to_string()).unwrap_or_default();
+            let created = monitor_notify::notifiers(&all, rig::delivery());
+            let message = created.err().map(|error| error.to_string()).unwrap_or_default();
             let expected = format!("receivers.{name}.url: 169.254.169.254 is an address of this");
             assert_eq!(message.starts_with(&expected), !allow_private, "{name}: {message}");
         }

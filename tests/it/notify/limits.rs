@@ -30,31 +30,32 @@ fn keys(receiver: &HttpReceiver) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn one_stalled_receiver_does_not_use_all_places() {
+async fn a_stalled_receiver_does_not_use_all_send_slots() {
     let rig = Rig::new();
     let stalled = HttpReceiver::start(vec![Answer::stall(Duration::from_secs(600)); 999]).await;
-    let prompt = HttpReceiver::start(Vec::new()).await;
+    let working = HttpReceiver::start(Vec::new()).await;
     // The first hundred are for the stalled receiver.
     storm(&rig, 100, &["a-stalled"]).await;
     for brand in 0..20 {
-        rig.step_of(&format!("late {brand}"), Transition::Opened, &["b-prompt"]).await;
+        rig.step_of(&format!("late {brand}"), Transition::Opened, &["b-working"]).await;
     }
     let running = rig.start(BTreeMap::from([
         ("a-stalled".into(), Receiver::Webhook(webhook(&stalled))),
-        ("b-prompt".into(), Receiver::Webhook(webhook(&prompt))),
+        ("b-working".into(), Receiver::Webhook(webhook(&working))),
     ]));
-    eventually("the prompt one has all", || prompt.requests().len() == 20).await;
-    let places = stalled.requests().len();
-    assert!(places <= 15, "the stalled one holds {places} places");
+    eventually("the working receiver has all", || working.requests().len() == 20).await;
+    let slots = stalled.requests().len();
+    assert!(slots <= 15, "the stalled receiver uses {slots} slots");
     running.stop().await;
-    assert_eq!(keys(&prompt).into_iter().collect::<BTreeSet<_>>().len(), 20, "each once");
+    assert_eq!(keys(&working).into_iter().collect::<BTreeSet<_>>().len(), 20, "each once");
 }
 
 /// Waits until no more requests arrive, and returns their number.
-async fn quiet(receiver: &HttpReceiver) -> usize {
+async fn settled_requests(receiver: &HttpReceiver) -> usize {
     let mut seen = receiver.requests().len();
     loop {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        // Ten polls of the dispatcher.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         let now = receiver.requests().len();
         if now == seen && now > 0 {
             return now;
@@ -64,39 +65,39 @@ async fn quiet(receiver: &HttpReceiver) -> usize {
 }
 
 #[tokio::test]
-async fn the_circuit_of_a_failing_receiver_opens_and_others_get_all_once() {
+async fn the_circuit_of_a_failing_receiver_opens_and_others_get_each_notification_once() {
     const FAILURES: usize = 25;
     let rig = Rig::new();
     let away = Answer::status(StatusCode::SERVICE_UNAVAILABLE);
     let dead = HttpReceiver::start(vec![away; FAILURES]).await;
-    let well = HttpReceiver::start(Vec::new()).await;
-    storm(&rig, 30, &["dead", "well"]).await;
-    // An open circuit may use up only an attempt or two of a row.
+    let healthy = HttpReceiver::start(Vec::new()).await;
+    storm(&rig, 30, &["dead", "healthy"]).await;
+    // Few attempts: while the circuit is open, probes use up at most two attempts of a row.
     let delivery = Delivery { circuit_failures: 5, attempts_max: 3, ..rig::delivery() };
     let running = rig.start_with(
         BTreeMap::from([
             ("dead".into(), Receiver::Webhook(webhook(&dead))),
-            ("well".into(), Receiver::Webhook(webhook(&well))),
+            ("healthy".into(), Receiver::Webhook(webhook(&healthy))),
         ]),
         delivery,
     );
     rig.settled(30, 0).await;
-    let before = quiet(&dead).await;
-    assert!(before < 20, "{before} before it rests: four failures, and those in flight");
+    let before = settled_requests(&dead).await;
+    assert!(before < 20, "{before} before the circuit opens: four failures, and those in flight");
 
     // Each time the pause ends one row is sent as a probe, until the receiver works again.
     for seen in before..FAILURES {
         rig.clock.advance(Duration::from_secs(61));
-        eventually("one tries it out", || dead.requests().len() > seen).await;
-        assert_eq!(quiet(&dead).await, seen + 1, "one alone");
+        eventually("one probe is sent", || dead.requests().len() > seen).await;
+        assert_eq!(settled_requests(&dead).await, seen + 1, "only one probe");
     }
     rig.clock.advance(Duration::from_secs(61));
     rig.settled(0, 0).await;
     running.stop().await;
     let taken: BTreeSet<_> = keys(&dead).into_iter().skip(FAILURES).collect();
-    assert_eq!((dead.requests().len(), taken.len()), (FAILURES + 30, 30), "each taken once");
-    assert_eq!(well.requests().len(), 30, "nothing repeated");
-    assert_eq!(keys(&well).into_iter().collect::<BTreeSet<_>>().len(), 30, "each once");
+    assert_eq!((dead.requests().len(), taken.len()), (FAILURES + 30, 30), "each accepted once");
+    assert_eq!(healthy.requests().len(), 30, "nothing repeated");
+    assert_eq!(keys(&healthy).into_iter().collect::<BTreeSet<_>>().len(), 30, "each once");
 }
 
 #[tokio::test]
@@ -107,7 +108,7 @@ async fn a_requested_wait_opens_the_circuit() {
     rig.step(Transition::Opened, &["hook"]).await;
     let running =
         rig.start(BTreeMap::from([("hook".into(), Receiver::Webhook(webhook(&receiver)))]));
-    eventually("it has asked", || receiver.requests().len() == 1).await;
+    eventually("the first request arrived", || receiver.requests().len() == 1).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     rig.step_of("delta", Transition::Opened, &["hook"]).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -130,10 +131,10 @@ async fn dead_notifications_can_be_requeued() {
     let dead = rig.store.dead_notifications(9).await.expect("dead").remove(0);
     let expected = "the receiver answered 410 Gone: channel_is_archived (it would fail again)";
     assert_eq!((dead.error.as_str(), dead.attempts), (expected, 1));
-    assert_eq!(rig.store.requeue(Some(dead.id), None).await.expect("revived"), 1);
+    assert_eq!(rig.store.requeue(Some(dead.id), None).await.expect("requeued"), 1);
     rig.settled(0, 0).await;
     running.stop().await;
-    assert_eq!(keys(&receiver), ["incident-1-opened-23745005-hook"; 2], "under its old key");
+    assert_eq!(keys(&receiver), ["incident-1-opened-23745005-hook"; 2], "with the same key");
 }
 
 /// Panics in the middle of each attempt.
@@ -185,7 +186,7 @@ async fn heartbeats_are_sent_while_the_daemon_is_ready() {
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(watchdog.requests().len(), 0, "it is not ready");
     readiness.set("model", Ok(()));
-    eventually("it beats, and goes on after a failure", || watchdog.requests().len() >= 2).await;
+    eventually("heartbeats continue after a failure", || watchdog.requests().len() >= 2).await;
     assert_eq!(watchdog.paths()[0], "/ping/hidden");
     shutdown.cancel();
     running.await.expect("it ends");

@@ -50,7 +50,7 @@ pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// What most tests need.
+/// The store and the clock that most tests need.
 pub struct Rig {
     pub store: Arc<MemoryStore>,
     pub clock: Arc<SimulatedClock>,
@@ -67,9 +67,10 @@ impl Rig {
         self.step_of("united", transition, receivers).await;
     }
 
-    /// The same for any brand.
+    /// Opens or resolves an incident of the given brand.
     pub async fn step_of(&self, brand: &str, transition: Transition, receivers: &[&str]) {
-        let watch = self.store.detector_state(brand, Cause::Share).await.expect("a watch");
+        let previous =
+            self.store.detector_state(brand, Cause::Share).await.expect("a detector state");
         let opened_at: DateTime<Utc> = "2015-02-23T14:05:00Z".parse().expect("a time");
         let at = match transition {
             Transition::Opened => opened_at,
@@ -121,7 +122,7 @@ impl Rig {
             thread: String::new(),
             url: Some("https://monitor.example.com/#incident-1".into()),
         };
-        let told = |receiver: &&str| Notified {
+        let delivery_to = |receiver: &&str| Notified {
             receiver: (*receiver).to_owned(),
             not_before: None,
             group: false,
@@ -129,7 +130,7 @@ impl Rig {
         let decision = Decision {
             brand: brand.into(),
             cause: Cause::Share,
-            evaluated_before: watch.map(|watch| watch.evaluated),
+            evaluated_before: previous.map(|previous| previous.evaluated),
             evaluated: Minute::of(at),
             state: serde_json::json!({}),
             step: Some(Step {
@@ -138,7 +139,7 @@ impl Rig {
                 severity: Severity::Warning,
                 evidence,
                 notification,
-                deliveries: receivers.iter().map(told).collect(),
+                deliveries: receivers.iter().map(delivery_to).collect(),
                 suppressed: Vec::new(),
             }),
         };
@@ -198,7 +199,7 @@ pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it never came about: {what}");
+    panic!("not within 10 seconds: {what}");
 }
 
 pub fn email(server: &MailServer) -> config::Email {
@@ -215,7 +216,7 @@ pub fn email(server: &MailServer) -> config::Email {
     }
 }
 
-/// An endpoint on this machine, where the receivers of the tests are.
+/// An endpoint on this machine, which the settings must allow.
 pub fn endpoint(url: String) -> config::Endpoint {
     config::Endpoint {
         url: Some(Secret::new(url)),
@@ -253,7 +254,7 @@ impl Answer {
         Self { status, headers: HeaderMap::new(), after: Duration::ZERO, body: "" }
     }
 
-    /// 200, after a while.
+    /// 200 after a delay.
     pub fn stall(after: Duration) -> Self {
         Self { after, ..Self::status(StatusCode::OK) }
     }
@@ -278,7 +279,7 @@ struct Seen {
     answers: VecDeque<Answer>,
 }
 
-/// A web server that keeps its requests and sends the given responses, then 200.
+/// A web server that records its requests and sends the given responses, then 200.
 pub struct HttpReceiver {
     pub url: String,
     seen: Arc<Mutex<Seen>>,
@@ -326,7 +327,7 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().expect("ASCII")
 }
 
-/// Verifies a signature as a receiver does.
+/// Verifies the signature and the timestamp as a receiver does.
 pub fn verify(headers: &HeaderMap, body: &str) {
     assert!(is_signed(headers, body, SECRET), "{headers:?}");
     let at = header(headers, "webhook-timestamp");
