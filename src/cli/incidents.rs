@@ -370,7 +370,9 @@ fn text(shown: &Shown) -> String {
                 (None, false) => format!("notified {}", event.notified.join(", ")),
             };
             let severity = event.severity.as_str().to_owned();
-            vec![when(event.at), event.kind.clone(), severity, notified, event.note.clone()]
+            // One line per entry, so that the reasons can follow it.
+            let note = event.note.lines().collect::<Vec<_>>().join(" ");
+            vec![when(event.at), event.kind.clone(), severity, notified, note]
         })
         .collect();
     out.push_str("\nhistory\n");

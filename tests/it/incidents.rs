@@ -111,8 +111,9 @@ async fn decide(
     receivers: &[&str],
 ) -> IncidentId {
     let cause = evidence.cause();
-    let watch = store.detector_state(brand, cause).await.unwrap();
-    let opened = watch.as_ref().and_then(|w| w.open.as_ref()).map_or(minute(n), |open| open.opened);
+    let state = store.detector_state(brand, cause).await.unwrap();
+    let opened =
+        state.as_ref().and_then(|state| state.open.as_ref()).map_or(minute(n), |open| open.opened);
     let notification = Notification {
         incident_id: 0,
         transition: transition.as_str().into(),
@@ -145,7 +146,7 @@ async fn decide(
     let decision = Decision {
         brand: brand.into(),
         cause,
-        evaluated_before: watch.map(|watch| watch.evaluated),
+        evaluated_before: state.map(|state| state.evaluated),
         evaluated: minute(n),
         state: Value::Null,
         step: Some(Step {

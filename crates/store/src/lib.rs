@@ -215,7 +215,7 @@ pub struct StoredTweet {
     pub retweet_of: Option<String>,
 }
 
-/// A notification that was given up.
+/// A dead notification: its delivery was given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadNotification {
     /// Its number in the outbox.
@@ -228,7 +228,7 @@ pub struct DeadNotification {
     pub attempts: u32,
     /// The last error.
     pub error: String,
-    /// When it was given up as dead.
+    /// When its delivery was given up.
     pub ended_at: DateTime<Utc>,
 }
 

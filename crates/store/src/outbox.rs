@@ -35,7 +35,7 @@ pub enum OutboxState {
         /// What went wrong.
         error: String,
     },
-    /// It was given up: dead.
+    /// Its delivery was given up.
     Dead {
         /// What went wrong.
         error: String,

@@ -111,7 +111,7 @@ impl fmt::Display for When {
     }
 }
 
-/// Why a route tells nobody of a step.
+/// Why a route does not notify its receivers of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteMismatch {
     /// It is for other brands.
@@ -120,7 +120,7 @@ pub enum RouteMismatch {
     OtherCause,
     /// It is for worse incidents.
     TooMild,
-    /// It is an update in quiet hours: the next one will do.
+    /// It is an update in quiet hours: the next update is enough.
     QuietHours,
 }
 
@@ -136,10 +136,10 @@ impl fmt::Display for RouteMismatch {
 }
 
 impl Route {
-    /// Whether the route tells its receivers of this step, and when.
+    /// Whether the route notifies its receivers of this step, and when.
     ///
     /// # Errors
-    /// [`RouteMismatch`] where it does not.
+    /// [`RouteMismatch`] if it does not.
     pub fn evaluate(
         &self,
         brand: &str,

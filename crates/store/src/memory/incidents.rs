@@ -54,15 +54,16 @@ impl Tables {
     }
 
     pub(super) fn decide(&mut self, decision: &Decision) -> Result<Option<IncidentId>, StoreError> {
-        let watch = (decision.brand.clone(), decision.cause);
-        if self.watches.get(&watch).map(|&(evaluated, _)| evaluated) != decision.evaluated_before {
+        let detector = (decision.brand.clone(), decision.cause);
+        if self.watches.get(&detector).map(|&(evaluated, _)| evaluated) != decision.evaluated_before
+        {
             return Err(StoreError::Overtaken { brand: decision.brand.clone() });
         }
         let incident = match &decision.step {
             Some(step) => Some(self.write_step(decision, step)?),
             None => None,
         };
-        self.watches.insert(watch, (decision.evaluated, decision.state.clone()));
+        self.watches.insert(detector, (decision.evaluated, decision.state.clone()));
         Ok(incident)
     }
 
