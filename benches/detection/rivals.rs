@@ -29,7 +29,7 @@ pub struct Ours {
     policy: SharePolicy,
     state: ShareState,
     baseline: Option<Baseline>,
-    left_out: Vec<(Minute, Minute)>,
+    excluded: Vec<(Minute, Minute)>,
     /// The stream's series without its incidents, after the first one.
     series: Option<Series>,
 }
@@ -47,7 +47,7 @@ impl Ours {
             incident_minutes_max: 1440,
         };
         let state = ShareState::default();
-        Self { policy, state, baseline: None, left_out: Vec::new(), series: None }
+        Self { policy, state, baseline: None, excluded: Vec::new(), series: None }
     }
 }
 
@@ -56,14 +56,14 @@ impl Detector for Ours {
         let series = self.series.as_ref().unwrap_or(&stream.series);
         if self.baseline.is_none() || minute.0 % 60 == 0 {
             self.baseline =
-                Baseline::learn(&self.policy, &stream.hours, &self.left_out, series, minute);
+                Baseline::learn(&self.policy, &stream.hours, &self.excluded, series, minute);
         }
         let (next, verdict) =
             self.policy.evaluate(series, self.baseline.as_ref(), &self.state, minute);
         if let (ShareVerdict::Resolve(..), Some(open)) = (&verdict, self.state.open()) {
-            self.left_out.push(self.policy.left_out(open.since(), open.opened(), minute));
+            self.excluded.push(self.policy.excluded(open.since(), open.opened(), minute));
             let (first, last) = (stream.counts[0].0, stream.counts[stream.counts.len() - 1].0);
-            self.series = Some(Series::new(first, last, &stream.counts, &self.left_out));
+            self.series = Some(Series::new(first, last, &stream.counts, &self.excluded));
         }
         self.state = next;
         matches!(verdict, ShareVerdict::Open(_))
