@@ -88,7 +88,7 @@ pub enum StreamReason {
     Chance,
     /// No record has arrived for a while, and there is no history to compare this with.
     PastUnknown,
-    /// There are unread records, so a gap is not known.
+    /// There are unread records, so it is unknown whether there is a gap.
     Unread,
     /// All records have been read.
     AtEnd,
