@@ -5,13 +5,13 @@
 //! unread for too long, and this lasts. Reading old records at full speed is normal for a
 //! while.
 //!
-//! Chance can explain a gap unless its probability is less than one divided by the number of
-//! gaps of `quiet_minutes_max` in a month. The probability of no tweet where `m` are expected is that of a
-//! negative binomial, `(1 + d m)^(-1 / d)`: Poisson counts whose rate varies from day to
-//! day by a gamma law with variation `sqrt(d)` (Greenwood and Yule, "An inquiry into the
-//! nature of frequency distributions", Journal of the Royal Statistical Society 83, 1920).
-//! With the default of 30 minutes, about 21 tweets must be missing: a busy stream alarms after
-//! half an hour, a small brand's night does not alarm.
+//! Chance can explain a gap unless its probability is less than one divided by the number of gaps
+//! of `quiet_minutes_max` in a month. The probability of no tweet where `m` are expected is that
+//! of a negative binomial, `(1 + d m)^(-1 / d)`: Poisson counts whose rate varies from day to day
+//! by a gamma distribution with coefficient of variation `sqrt(d)` (Greenwood and Yule, "An
+//! inquiry into the nature of frequency distributions", Journal of the Royal Statistical Society
+//! 83, 1920). With the default of 30 minutes, about 21 tweets must be missing: a busy stream
+//! alarms after half an hour, a small brand's night does not alarm.
 //!
 //! **Invariant.** A verdict depends only on the snapshot and the state. Deliberately absent:
 //! queries to Kafka or the store; reading the wall clock.
@@ -88,7 +88,7 @@ pub enum StreamReason {
     Chance,
     /// No record has arrived for a while, and there is no history to compare this with.
     PastUnknown,
-    /// There are unread records, so a gap is not known.
+    /// There are unread records, so it is unknown whether there is a gap.
     Unread,
     /// All records have been read.
     AtEnd,

@@ -1,11 +1,11 @@
 //! Detects that a brand gets many more tweets than its past explains.
 //!
 //! Counts of five minutes are compared with a forecast: the brand's rate at this hour of the
-//! week, times the level of the last hours. The rate of an hour of the week is shrunk towards
-//! the rate of its hour of the day, and that towards the overall rate, until there is enough
-//! data (the mean of a gamma-Poisson posterior). The counts that it learns from have an upper
-//! limit, so that a burst does not raise the forecast (Gelper, Fried and Croux, "Robust forecasting with exponential
-//! and Holt-Winters smoothing", Journal of Forecasting 29, 2010). While a surge is
+//! week, times the level of the last hours. The rate of an hour of the week is shrunk towards the
+//! rate of its hour of the day, and that towards the overall rate, until there is enough data
+//! (the mean of a gamma-Poisson posterior). The counts that it learns from have an upper limit,
+//! so that a burst does not raise the forecast (Gelper, Fried and Croux, "Robust forecasting with
+//! exponential and Holt-Winters smoothing", Journal of Forecasting 29, 2010). While a surge is
 //! open, the forecast learns nothing.
 //!
 //! The test is the CUSUM of the log-likelihood ratio of two negative binomials, one with

@@ -12,10 +12,9 @@ use super::{Lexicon, SourceText, study, tweet};
 pub enum Preset {
     /// Rules for tweets. Lower case; `@someone`, links and numbers become `<user>`, `<url>`,
     /// `<number>`; a hashtag becomes its words (`#FlyAway` gives "fly away"); a letter
-    /// that occurs more than twice in a row is cut to two, and `<long>` follows the word; emoticons and
-    /// common emoji become a word (":(" gives "sad"), any other emoji is a
-    /// word itself; of punctuation only `!`, `!!`, `?`, `??` and `...` stay; "don't"
-    /// stays one word.
+    /// that occurs more than twice in a row is cut to two, and `<long>` follows the word;
+    /// emoticons and common emoji become a word (":(" gives "sad"), any other emoji is a word
+    /// itself; of punctuation only `!`, `!!`, `?`, `??` and `...` stay; "don't" stays one word.
     Tweet,
     /// The recipe of the study behind this project, for comparison. In this order:
     ///

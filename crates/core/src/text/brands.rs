@@ -88,7 +88,7 @@ impl BrandMatcher {
         let text = without_links(&folded(text.canonical()));
         for hit in self.automaton.find_overlapping_iter(&text) {
             let name = self.brands[self.owner[hit.pattern().as_usize()]].name.as_str();
-            if !found.contains(name) && stands_alone(&text, hit.start(), hit.end()) {
+            if !found.contains(name) && has_boundaries(&text, hit.start(), hit.end()) {
                 found.insert(name);
             }
         }
@@ -133,7 +133,7 @@ fn without_links(text: &str) -> String {
 }
 
 /// Whether there is no letter, digit or underscore next to `text[start..end]`.
-fn stands_alone(text: &str, start: usize, end: usize) -> bool {
+fn has_boundaries(text: &str, start: usize, end: usize) -> bool {
     let term = &text[start..end];
     let (first, last) = (term.chars().next(), term.chars().next_back());
     let (before, after) = (text[..start].chars().next_back(), text[end..].chars().next());

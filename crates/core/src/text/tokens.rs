@@ -1,8 +1,8 @@
 //! Splits a text into the units that a reader sees: words, hashtags, mentions, links.
 //!
 //! The presets produce the input of models and replace links by a placeholder; here a link stays
-//! a link. Scripts written without spaces have no visible word boundaries, so each of their characters is a
-//! token; n-grams of those replace words, as in Lucene's `CJKAnalyzer`.
+//! a link. Scripts written without spaces have no visible word boundaries, so each of their
+//! characters is a token; n-grams of those replace words, as in Lucene's `CJKAnalyzer`.
 //!
 //! **Invariant.** Pure, and linear in the length of the text. Reads [`TOKEN_BYTES`] for each
 //! requested token, and at most [`TEXT_BYTES_MAX`]. Deliberately absent: stop words,

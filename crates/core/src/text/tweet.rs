@@ -203,7 +203,7 @@ fn emoticon(text: &str, fresh: bool) -> Option<(usize, &'static str)> {
         for form in forms {
             let longer = best.is_none_or(|(length, _)| form.len() > length);
             let same = text.get(..form.len()).is_some_and(|head| head.eq_ignore_ascii_case(form));
-            if longer && same && stands_alone(form, fresh, &text[form.len()..]) {
+            if longer && same && has_boundaries(form, fresh, &text[form.len()..]) {
                 best = Some((form.len(), word));
             }
         }
@@ -219,7 +219,7 @@ fn emoticon(text: &str, fresh: bool) -> Option<(usize, &'static str)> {
 
 /// Whether `form` is an emoticon here: ":d" in ":day" and ":/" in "://" are not. An end that
 /// is a letter or digit must not be next to another one, but "thanks:)" has an emoticon.
-fn stands_alone(form: &str, fresh: bool, after: &str) -> bool {
+fn has_boundaries(form: &str, fresh: bool, after: &str) -> bool {
     let lettered = |c: char| c.is_ascii_alphanumeric();
     let next = after.chars().next();
     let opens = fresh || !form.starts_with(lettered);

@@ -3,9 +3,9 @@
 //! A tweet joins the first group that matches: the group of the tweet that it retweets; the group
 //! with the same words in the same order, without mentions, links, case and a leading "RT"; the
 //! group whose first tweet is similar, by the Jaccard index of the sets of three consecutive
-//! words. MinHash with banding selects the first tweets to compare with (Broder, "On the resemblance
-//! and containment of documents", SEQUENCES 1997; Leskovec, Rajaraman, Ullman, "Mining of
-//! Massive Datasets", section 3.4).
+//! words. MinHash with banding selects the first tweets to compare with (Broder, "On the
+//! resemblance and containment of documents", SEQUENCES 1997; Leskovec, Rajaraman, Ullman,
+//! "Mining of Massive Datasets", section 3.4).
 //!
 //! **Invariant.** A tweet is compared with at most `BANDS * BAND_GROUPS_MAX` others, and only
 //! with the first tweet of a group, so that a group does not drift away from its first tweet.

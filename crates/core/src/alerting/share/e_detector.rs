@@ -100,7 +100,7 @@ impl EDetector {
         after >= threshold
     }
 
-    /// `R`. By chance it reaches this value at most once in so many minutes.
+    /// `R`. By chance it reaches a value `r` at most once in `r` minutes on average.
     pub fn statistic(&self) -> f64 {
         self.mixed(&[0.0; RISES.len()]) - 1.0
     }
