@@ -61,7 +61,7 @@ pub struct Args {
 fn price(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(price) if price.is_finite() && price >= 0.0 => Ok(price),
-        _ => Err(format!("{text:?} is no price, such as 0.20")),
+        _ => Err(format!("{text:?} is not a price, such as 0.20")),
     }
 }
 

@@ -1,5 +1,5 @@
-//! `monitor evaluate --provider azure` against a server of our own, over real sockets. Only
-//! the waits that a server asks for are sat through, and those are of a second.
+//! `monitor evaluate --provider azure` against a local server over real sockets. Tests
+//! wait only when the server requests it, for one second.
 
 mod service;
 
@@ -44,7 +44,7 @@ fn client(url: &str, limits: Limits) -> Azure {
     Azure::new(url, Secret::new(KEY), limits, Arc::new(clock)).unwrap()
 }
 
-/// Asks once, and holds every error to silence about key and endpoint.
+/// Sends one batch, and asserts that no error shows key or endpoint.
 async fn ask(azure: &mut Azure, texts: &[&str]) -> Result<Batch, ProviderError> {
     let found = azure.ask(texts).await;
     if let Err(error) = &found {
@@ -54,7 +54,7 @@ async fn ask(azure: &mut Azure, texts: &[&str]) -> Result<Batch, ProviderError> 
     found
 }
 
-/// One word a reply.
+/// One word per reply.
 fn words(batch: &Batch) -> String {
     let word = |reply: &Reply| match reply {
         Reply::Scored { sentiment: Sentiment::Positive, .. } => "positive".to_owned(),
@@ -66,8 +66,8 @@ fn words(batch: &Batch) -> String {
     batch.replies.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// Asks about three texts. `expected` is the replies, or part of the error; `counted` are
-/// the requests and the text records that may be charged for.
+/// Sends three texts. `expected` are the replies, or a part of the error; `counted` are the
+/// requests and the text records that may be charged for.
 async fn check(name: &str, plays: Vec<Play>, expected: Result<&str, &str>, counted: (u64, u64)) {
     let service = Service::start(plays).await;
     let mut azure = client(&service.url, limits());
@@ -86,7 +86,7 @@ async fn check(name: &str, plays: Vec<Play>, expected: Result<&str, &str>, count
 const RIGHT: Result<&str, &str> = Ok("positive negative mixed");
 
 #[tokio::test]
-async fn answers_good_and_bad() {
+async fn accepts_valid_and_rejects_invalid_answers() {
     use Play::{Backwards, Changed, Good, Status};
     let error = Play::error;
     check("good", vec![Good], RIGHT, (1, 3)).await;
@@ -139,7 +139,7 @@ async fn answers_good_and_bad() {
 }
 
 #[tokio::test]
-async fn waits_as_long_as_it_is_asked_to() {
+async fn waits_as_long_as_the_service_requests() {
     let check = async |name, header: &str| {
         let service = Service::start(vec![Play::busy(header)]).await;
         let mut azure = client(&service.url, limits());
@@ -151,7 +151,7 @@ async fn waits_as_long_as_it_is_asked_to() {
 }
 
 #[tokio::test]
-async fn a_document_that_is_refused_holds_up_no_other() {
+async fn a_rejected_document_does_not_affect_the_others() {
     let service = Service::start(Vec::new()).await;
     let mut azure = client(&service.url, limits());
     let found = ask(&mut azure, &["love", " ", "hate", "a table"]).await.unwrap();
@@ -164,7 +164,7 @@ async fn a_document_that_is_refused_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn sends_what_is_documented() {
+async fn sends_the_documented_request() {
     let service = Service::start(Vec::new()).await;
     let mut azure = client(&format!("{}/", service.url), limits());
     ask(&mut azure, &["love", "hate"]).await.unwrap();
@@ -187,7 +187,7 @@ async fn does_not_follow_redirects() {
 }
 
 #[tokio::test]
-async fn connections_that_break_are_tried_again() {
+async fn retries_broken_connections() {
     let short = Limits { timeout: Duration::from_millis(200), ..limits() };
     let service = Service::start(vec![Play::Late, Play::Late, Play::Late]).await;
     let mut azure = client(&service.url, short);
@@ -195,7 +195,7 @@ async fn connections_that_break_are_tried_again() {
     assert!(error.to_string().contains("failed 3 times"), "too slow: {error}");
     assert_eq!(azure.usage().records, 3, "too slow: each may be charged for");
 
-    // Port 1 is reserved, and nothing listens there.
+    // Nothing listens on port 1, which is reserved.
     let mut azure = client("http://127.0.0.1:1", limits());
     let error = ask(&mut azure, &["love"]).await.unwrap_err();
     assert!(error.to_string().contains("failed 3 times"), "nobody there: {error}");
@@ -213,7 +213,7 @@ async fn connections_that_break_are_tried_again() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_ends() {
+async fn rejects_an_endless_answer() {
     let (url, task) = raw("HTTP/1.1 200 OK\r\n\r\n", true).await;
     let error = ask(&mut client(&url, limits()), &["love"]).await.unwrap_err();
     assert!(error.to_string().contains("more than 4 MiB"), "{error}");
@@ -221,7 +221,7 @@ async fn an_endless_answer_ends() {
 }
 
 #[tokio::test]
-async fn never_asks_beyond_the_limit() {
+async fn never_exceeds_the_limit() {
     let service = Service::start(vec![Play::error(500, "oops")]).await;
     let mut azure = client(&service.url, Limits { records_max: 3, ..limits() });
     let error = ask(&mut azure, &["love", "hate"]).await.unwrap_err();
@@ -250,14 +250,14 @@ async fn the_key_is_in_no_log() {
     assert!(!log.contains(KEY), "{log}");
 }
 
-/// A folder with labelled tweets in it.
+/// A folder with labelled tweets.
 struct Desk {
     folder: TempDir,
     service: Service,
 }
 
 impl Desk {
-    /// 30 negative tweets, of which every third is neither to the service, and 40 positive.
+    /// 30 negative tweets, of which the service scores every third as neutral, and 40 positive.
     async fn with(plays: Vec<Play>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut rows = String::new();
@@ -276,13 +276,13 @@ impl Desk {
         self.folder.path().join(name)
     }
 
-    /// The command with a key, on the tweets, without a terminal.
+    /// The command with a key and the tweets, without a terminal.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitor"));
         command.args(["evaluate", "--provider", "azure"]).args(arguments);
         command.current_dir(self.folder.path()).kill_on_drop(true);
         command.env("AZURE_LANGUAGE_KEY", KEY).env("AZURE_LANGUAGE_ENDPOINT", &self.service.url);
-        // A proxy must not see what goes to this machine in the clear.
+        // Unencrypted requests to this machine must not go through a proxy.
         command.env("HTTP_PROXY", "http://127.0.0.1:1").env("http_proxy", "http://127.0.0.1:1");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -292,7 +292,7 @@ impl Desk {
         Ran::of(self.command(arguments).output().await.unwrap())
     }
 
-    /// How many answers are kept in a file.
+    /// Number of answers in a file.
     fn kept(&self, name: &str) -> usize {
         let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
         assert!(!text.contains(KEY));
@@ -322,7 +322,7 @@ impl Ran {
 const ASK: &[&str] = &["--data", "tweets.csv", "--documents", "40", "--yes"];
 
 #[tokio::test]
-async fn measures_keeps_and_asks_once() {
+async fn evaluates_saves_and_sends_each_tweet_once() {
     let desk = Desk::with(vec![Play::error(500, "oops"), Play::Backwards]).await;
     let saved = [ASK, &["--save", "answers.jsonl", "--json"]].concat();
     let ran = desk.run(&saved).await;
@@ -366,7 +366,7 @@ async fn measures_keeps_and_asks_once() {
 }
 
 #[tokio::test]
-async fn neutral_tweets_stand_in_one_report() {
+async fn neutral_tweets_are_in_one_report_only() {
     let desk = Desk::with(Vec::new()).await;
     let rows = ["negative,I hate it", "neutral,a table", "neutral,a chair", "positive,I love it"];
     std::fs::write(desk.path("three.csv"), format!("label,text\n{}\n", rows.join("\n"))).unwrap();
@@ -378,7 +378,7 @@ async fn neutral_tweets_stand_in_one_report() {
 }
 
 #[tokio::test]
-async fn refuses_before_anything_is_sent() {
+async fn rejects_invalid_options_before_sending() {
     let desk = Desk::with(Vec::new()).await;
     let check = async |name: &str, arguments: &[&str], gone: &str, expected: &str| {
         let output = desk.command(arguments).env_remove(gone).output().await.unwrap();
@@ -414,11 +414,11 @@ async fn refuses_before_anything_is_sent() {
     check("no answers", &["--answers", "empty.jsonl"], "", "holds no answer").await;
     check("no data", &["--yes"], "", "--data <FILE>").await;
     check("and a model", &with(&["--model", "lstm"]), "", "cannot be used with").await;
-    check("no amount", &with(&["--cost-eur-max", "NaN"]), "", "is no amount in EUR").await;
+    check("no amount", &with(&["--cost-eur-max", "NaN"]), "", "is not an amount in EUR").await;
 }
 
 #[tokio::test]
-async fn a_key_file_goes_with_its_own_endpoint() {
+async fn the_endpoint_of_the_key_file_takes_precedence() {
     let desk = Desk::with(Vec::new()).await;
     let file_key = "f11ef11ef11ef11ef11ef11ef11ef11e";
     std::fs::write(desk.path("key.txt"), format!("{file_key}\n{}\n", desk.service.url)).unwrap();
@@ -432,7 +432,7 @@ async fn a_key_file_goes_with_its_own_endpoint() {
 }
 
 #[tokio::test]
-async fn what_was_answered_before_an_error_is_kept() {
+async fn keeps_answers_received_before_an_error() {
     let denied = Play::error(401, &format!("Access denied to {KEY}"));
     let desk = Desk::with(vec![Play::Good, Play::Good, denied]).await;
     let arguments = [ASK, &["--save", "answers.jsonl", "--json"]].concat();
@@ -452,7 +452,7 @@ async fn what_was_answered_before_an_error_is_kept() {
 }
 
 #[tokio::test]
-async fn an_interrupt_keeps_what_was_answered() {
+async fn an_interrupt_keeps_the_answers() {
     let desk = Desk::with(vec![Play::Good, Play::Good, Play::Late]).await;
     let arguments = [ASK, &["--save", "answers.jsonl", "--json"]].concat();
     let child = desk.command(&arguments).spawn().unwrap();
@@ -465,7 +465,7 @@ async fn an_interrupt_keeps_what_was_answered() {
 }
 
 #[tokio::test]
-async fn a_terminal_is_asked() {
+async fn asks_for_consent_on_a_terminal() {
     let desk = Desk::with(Vec::new()).await;
     let check = async |answer: &str, good: bool, requests: usize| {
         let (ours, theirs) = terminal();
@@ -483,24 +483,24 @@ async fn a_terminal_is_asked() {
     check("y\n", true, 4).await;
 }
 
-/// A pseudo-terminal: our end, and the one a program takes for a terminal.
+/// A pseudo-terminal: our end, and the end for the program.
 fn terminal() -> (OwnedFd, OwnedFd) {
     let (mut ours, mut theirs) = (0, 0);
     let (name, form, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
-    // SAFETY: the two places outlive the call, and null asks for the usual settings.
+    // SAFETY: both variables outlive the call, and null means default settings.
     let outcome = unsafe { libc::openpty(&mut ours, &mut theirs, name, form, size) };
     assert_eq!(outcome, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: the call has just opened both, and nobody else owns them.
+    // SAFETY: the call has just opened both, and nothing else owns them.
     unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) }
 }
 
 fn interrupt(child: &Child) {
     let id = child.id().unwrap().cast_signed();
-    // SAFETY: the child has not been waited for, so the number is still its own.
+    // SAFETY: the child has not been waited for, so its process id is still valid.
     assert_eq!(unsafe { libc::kill(id, libc::SIGINT) }, 0);
 }
 
-/// Waits for something that sockets bring about, 60 seconds at most.
+/// Waits for a condition, 60 seconds at most.
 async fn eventually(what: &str, done: impl Fn() -> bool) {
     for _ in 0..6_000 {
         if done() {
@@ -523,7 +523,7 @@ async fn reads_real_tweets() {
 
 /// A server whose certificate is for another name.
 #[tokio::test]
-async fn a_wrong_certificate_ends_it_at_once_and_shows_no_endpoint() {
+async fn a_wrong_certificate_fails_at_once_without_showing_the_endpoint() {
     let desk = Desk::with(vec![]).await;
     let (cert, key) = crate::embedded::certificate();
     std::fs::write(desk.path("cert.pem"), &cert).unwrap();

@@ -1,5 +1,5 @@
-//! `monitor models fetch` against a model hub of our own, over real sockets, and
-//! `monitor retrain` from what it fetched. The program is run as people run it.
+//! `monitor models fetch` against a local model hub over real sockets, and
+//! `monitor retrain` with the fetched model. Runs the program as a user does.
 
 mod server;
 
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::support;
 use server::{COMMIT, Fault, Hub, WEIGHTS};
 
-/// Variables that must not reach the program from outside.
+/// Environment variables that the program must not inherit.
 const OUTSIDE: [&str; 6] = [
     "HF_TOKEN",
     "HF_HUB_OFFLINE",
@@ -60,7 +60,7 @@ impl Rig {
     /// The program, with this hub and this cache.
     fn program(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        // Set already, it spares the program a second start.
+        // If it is set, the program does not restart itself.
         command.env("OMP_WAIT_POLICY", "PASSIVE");
         for variable in OUTSIDE {
             command.env_remove(variable);
@@ -87,8 +87,8 @@ impl Rig {
         self.repository().join("snapshots").join(COMMIT)
     }
 
-    /// Asserts that the program printed the folder, and that `files` are there as the hub
-    /// has them; answers what it said meanwhile.
+    /// Asserts that the program printed the folder, and that it contains the hub's `files`;
+    /// returns the standard error.
     fn fetched(&self, case: &str, output: &Output, files: &[&str]) -> String {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{case}: {said}");
@@ -108,7 +108,7 @@ impl Rig {
         said
     }
 
-    /// Asserts that there are no weights in the cache, and that the name does not open.
+    /// Asserts that the cache has no weights, and that the model cannot be opened.
     fn nothing(&self, case: &str) {
         assert!(
             fs::symlink_metadata(self.folder().join(WEIGHTS)).is_err(),
@@ -121,8 +121,8 @@ impl Rig {
 
 const FILES: [&str; 4] = ["config.json", WEIGHTS, "tokenizer_config.json", "vocab.txt"];
 
-/// Asserts one line of error that says all of `expected`, and no more than the lines of
-/// progress before it.
+/// Asserts that standard error has only lines of progress and then one error with all of
+/// `expected`.
 fn refused(case: &str, output: &Output, expected: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     let error = said.lines().last().unwrap_or_default();
@@ -156,7 +156,7 @@ fn fetches_once_and_opens_without_a_network() {
     rig.fetched("a commit offline", &rig.monitor(&commit, &[OFFLINE]), &FILES);
     assert_eq!(rig.hub.downloads(), [""; 0]);
 
-    // What the cache holds is checked too.
+    // The content of the cache is verified, too.
     let weights = rig.folder().join(WEIGHTS);
     let mut damaged = fs::read(&weights).unwrap();
     damaged[100] ^= 1;
@@ -169,7 +169,7 @@ fn fetches_once_and_opens_without_a_network() {
     rig.fetched("a link to nowhere", &rig.fetch(&[]), &FILES);
     assert_eq!(rig.hub.downloads(), ["model.safetensors 0-"; 2]);
 
-    // A cache that was copied has files in place of links; `fetched` compares them.
+    // A copied cache has files instead of links; `fetched` compares them.
     fs::remove_file(&weights).unwrap();
     fs::write(&weights, "damaged on the way").unwrap();
     rig.fetched("a file in place of the link", &rig.fetch(&[]), &FILES);
@@ -177,7 +177,7 @@ fn fetches_once_and_opens_without_a_network() {
 }
 
 #[test]
-fn goes_on_where_it_broke_off() {
+fn resumes_interrupted_downloads() {
     let bytes = tiny()[WEIGHTS].len();
     let weights = |rig: &Rig| -> Vec<String> {
         let downloads = rig.hub.downloads().into_iter();
@@ -201,7 +201,7 @@ fn goes_on_where_it_broke_off() {
     let all = ["0-".to_owned(), format!("{}-", bytes / 2), "0-".to_owned()];
     assert_eq!(weights(&rig), all);
 
-    // Parts that are none, as a disk or a program may leave them.
+    // Invalid parts, which a disk or a program may have left.
     for (case, part) in [("other bytes", bytes / 3), ("whole", bytes), ("too long", bytes + 1)] {
         let rig = Rig::new(tiny(), Fault::None);
         let blobs = rig.repository().join("blobs");
@@ -212,7 +212,7 @@ fn goes_on_where_it_broke_off() {
 }
 
 #[test]
-fn takes_what_there_is() {
+fn accepts_models_without_optional_files() {
     let mut fast = without("vocab.txt");
     fast.remove("tokenizer_config.json");
     fast.insert("tokenizer.json".into(), support::tiny_tokenizer());
@@ -223,7 +223,7 @@ fn takes_what_there_is() {
 }
 
 #[test]
-fn hubs_that_will_not_do() {
+fn rejects_faulty_hubs() {
     let check = |case: &str, fault: Fault, variables: &[(&str, &str)], expected: &[&str]| {
         let rig = Rig::new(tiny(), fault);
         refused(case, &rig.fetch(variables), expected);
@@ -252,7 +252,7 @@ fn hubs_that_will_not_do() {
 }
 
 #[test]
-fn models_that_will_not_do() {
+fn rejects_invalid_models() {
     let check = |case: &str, files: Files, words: &str, expected: &[&str]| {
         let rig = Rig::new(files, Fault::None);
         refused(case, &rig.monitor(&format!("models fetch {words}"), &[]), expected);
@@ -279,7 +279,7 @@ fn models_that_will_not_do() {
 }
 
 #[test]
-fn a_token_opens_what_is_private() {
+fn a_token_gives_access_to_private_models() {
     let rig = Rig::new(tiny(), Fault::Private);
     refused("no token", &rig.fetch(&[]), &["(status 401)", "HF_TOKEN"]);
     refused("another token", &rig.fetch(&[("HF_TOKEN", "other")]), &["(status 401)"]);
@@ -287,9 +287,9 @@ fn a_token_opens_what_is_private() {
 }
 
 #[test]
-fn a_disk_that_is_full() {
+fn reports_a_full_disk() {
     let rig = Rig::new(tiny(), Fault::None);
-    // 64 KiB, in blocks of 512 bytes as POSIX has it.
+    // 64 KiB, in POSIX blocks of 512 bytes.
     let script = "trap '' XFSZ; ulimit -f 128; exec \"$@\"";
     let mut command = rig.program("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_monitor"), "models", "fetch", "tiny"]);
@@ -300,7 +300,7 @@ fn a_disk_that_is_full() {
 }
 
 #[test]
-fn retrains_from_what_was_fetched() {
+fn retrains_from_a_fetched_model() {
     let rig = Rig::new(tiny(), Fault::None);
     let models = tempfile::tempdir().unwrap();
     let output = models.path().display();
@@ -336,7 +336,7 @@ fn retrains_from_what_was_fetched() {
 }
 
 #[test]
-fn help() {
+fn prints_help() {
     let rig = Rig::new(Files::new(), Fault::None);
     let help = rig.monitor("models fetch --help", &[]);
     let help = String::from_utf8(help.stdout).unwrap();
@@ -345,12 +345,12 @@ fn help() {
     Download a pretrained BERT or DistilBERT, for `monitor retrain transformer --base NAME`
 
     Fetches config.json, model.safetensors and tokenizer.json (or vocab.txt) from the model hub into the
-    cache that Python's huggingface_hub has too, checks sizes and checksums, and prints the folder. What
-    the cache has whole is not fetched again; what broke off goes on where it stood. Weights in a pickle
-    (pytorch_model.bin) are not fetched.
+    cache shared with Python's huggingface_hub, checks sizes and checksums, and prints the folder.
+    Complete files in the cache are not fetched again; interrupted downloads are resumed. Weights in a
+    pickle (pytorch_model.bin) are not fetched.
 
     Environment, as in Python: HF_HOME (where the cache is; ~/.cache/huggingface), HF_ENDPOINT (another
-    hub), HF_TOKEN (for private and gated models), HF_HUB_OFFLINE=1 (look into the cache only),
+    hub), HF_TOKEN (for private and gated models), HF_HUB_OFFLINE=1 (use the cache only),
     HF_HUB_DOWNLOAD_TIMEOUT (seconds without a byte; 10), HTTPS_PROXY.
 
     Usage: monitor models fetch [OPTIONS] <NAME>

@@ -1,4 +1,4 @@
-//! A service that plays Azure's documented answers, and others.
+//! A local service with Azure's documented answers and with faulty ones.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -13,33 +13,33 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// 32 characters, as keys have.
+/// 32 characters, like real keys.
 pub const KEY: &str = "5ec7e75ec7e75ec7e75ec7e75ec7e7aa";
 pub const MODEL: &str = "2020-04-01";
 
 /// One answer.
 #[derive(Debug, Clone)]
 pub enum Play {
-    /// As documented.
+    /// The documented answer.
     Good,
     /// The documents in another order.
     Backwards,
-    /// These documents of a good answer changed.
+    /// A valid answer with these documents changed.
     Changed(fn(&mut Value)),
     /// A status with a body, and perhaps a header.
     Status(u16, String, Option<(&'static str, String)>),
-    /// Good, but not in time.
+    /// A valid answer, but too late.
     Late,
 }
 
 impl Play {
-    /// A status with the body that Azure gives it.
+    /// A status with the body that Azure sends with it.
     pub fn error(status: u16, message: &str) -> Self {
         let body = json!({"error": {"code": status.to_string(), "message": message}});
         Self::Status(status, body.to_string(), None)
     }
 
-    /// 429, with the words of the service.
+    /// 429, with the message of the service.
     pub fn busy(retry_after: &str) -> Self {
         let message = "Requests to the Sentiment Operation under Text Analytics API (v3.1) have \
                        exceeded rate limit of your current TextAnalytics S pricing tier.";
@@ -48,7 +48,7 @@ impl Play {
     }
 }
 
-/// What was sent.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub uri: Uri,
@@ -69,7 +69,7 @@ struct Seen {
     plays: VecDeque<Play>,
 }
 
-/// Answers as told, then as documented.
+/// Sends the given answers, then documented ones.
 pub struct Service {
     pub url: String,
     seen: Arc<Mutex<Seen>>,
@@ -120,8 +120,8 @@ async fn answer(
     ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], good.to_string()).into_response()
 }
 
-/// Love is positive, hate negative, both are mixed, neither is neutral; what is empty is
-/// refused.
+/// "love" is positive, "hate" negative, both are mixed, neither is neutral; an empty text is
+/// rejected.
 fn documented(input: &Value) -> Value {
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
     for document in input["documents"].as_array().into_iter().flatten() {
@@ -152,8 +152,8 @@ fn documented(input: &Value) -> Value {
     json!({"documents": documents, "errors": errors, "modelVersion": MODEL})
 }
 
-/// Answers every connection with `head`, and then, where it is `endless`, with spaces until
-/// the other side hangs up; the task ends with the first connection that was.
+/// Answers every connection with `head`, and if `endless` then with spaces until the client
+/// disconnects; the task ends after the first such connection.
 pub async fn raw(head: &'static str, endless: bool) -> (String, JoinHandle<()>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! A model hub of our own: it answers as huggingface.co does, or with one fault.
+//! A local model hub that answers like huggingface.co, or with one fault.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,27 +13,27 @@ use sha2::{Digest, Sha256};
 pub const COMMIT: &str = "12f040a7b4f1c5d0e6a98b3c2d1e0f9a8b7c6d5e";
 pub const WEIGHTS: &str = "model.safetensors";
 
-/// What is wrong with the hub; the faults of bytes are those of the weights.
+/// The fault of the hub; wrong bytes affect only the weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
     None,
-    /// The first so many downloads break off in the middle.
+    /// The first downloads, this many, are interrupted in the middle.
     Cut(usize),
-    /// The first breaks off; whoever wants the rest gets the whole.
+    /// The first is interrupted; a request for the rest gets the whole file.
     CutThenWhole,
-    /// The end is missing, and nothing says so.
+    /// The end of the file is missing, without an error.
     Short,
-    /// A byte is another.
+    /// One byte is wrong.
     Damaged,
-    /// It knows no ranges.
+    /// It ignores range requests.
     Whole,
-    /// It takes the request, and says no more.
+    /// It accepts the request and never answers.
     Silent,
     /// It answers everything with this status.
     Status(u16),
-    /// It wants the token `secret`.
+    /// It requires the token `secret`.
     Private,
-    /// It names this as the checksum of every file.
+    /// It claims this checksum for every file.
     Etag(&'static str),
 }
 
@@ -51,7 +51,7 @@ struct Served {
 }
 
 impl Hub {
-    /// Serves `files` as the model `owner/tiny`, which is also known as `tiny`, until the
+    /// Serves `files` as the model `owner/tiny`, also under the name `tiny`, until the
     /// process ends.
     pub fn start(files: BTreeMap<String, Vec<u8>>, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -63,7 +63,7 @@ impl Hub {
             move || {
                 for stream in listener.incoming() {
                     let served = served.clone();
-                    // A client that goes away is no fault of ours.
+                    // A client that disconnects is not an error.
                     thread::spawn(move || drop(served.answer(stream.unwrap())));
                 }
             }
@@ -75,12 +75,12 @@ impl Hub {
         &self.served.files
     }
 
-    /// What the hub names the checksum of a file.
+    /// The checksum that the hub claims for a file.
     pub fn etag(&self, file: &str) -> String {
         self.served.etag(file, self.files().get(file).map_or(b"", Vec::as_slice))
     }
 
-    /// What was downloaded since the last time: files, with the bytes that were asked for.
+    /// Downloads since the last call: files, with the requested byte ranges.
     pub fn downloads(&self) -> Vec<String> {
         let asked = std::mem::take(&mut *self.served.asked.lock().unwrap());
         asked.into_iter().filter(|line| !line.ends_with(" 0-0")).collect()
