@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    wait_without_spinning();
+    limit_openmp_spinning();
     match monitor::cli::run(monitor::cli::Cli::parse(), commit()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -23,14 +23,13 @@ fn commit() -> Option<&'static str> {
     last.split(' ').nth(1)?.get(..12)
 }
 
-/// Starts this program once more with OpenMP told how to wait, where it is not told already.
+/// Restarts this program with settings for OpenMP's waiting, unless the user has set them.
 ///
-/// libtorch's threads spin while they wait for work, against everything else that wants
-/// the cores; when they sleep at once, as `PASSIVE` has them do, waking them takes longer
-/// than most of the work (an LSTM trains at 0.6 of the speed on two cores). So they spin for
-/// some ten microseconds first. OpenMP reads both variables when it is loaded, which is
-/// before `main`.
-fn wait_without_spinning() {
+/// By default, libtorch's threads spin while they wait for work and block the cores for others.
+/// With `PASSIVE` they sleep at once, but waking them takes longer than most of the work (an LSTM
+/// trains at 0.6 of the speed on two cores). So they first spin for some ten microseconds.
+/// OpenMP reads both variables when it is loaded, which is before `main`.
+fn limit_openmp_spinning() {
     const POLICY: &str = "OMP_WAIT_POLICY";
     const SPINS: &str = "GOMP_SPINCOUNT";
     if env::var_os(POLICY).is_none()
@@ -41,7 +40,7 @@ fn wait_without_spinning() {
         if env::var_os(SPINS).is_none() {
             again.env(SPINS, "20000");
         }
-        // Returns only if it fails; spinning threads are then the lesser evil.
+        // Returns only on failure; the program then runs with spinning threads.
         let _ = again.exec();
     }
 }

@@ -9,9 +9,8 @@
 //! [`TweetRow`] has unparsed text, because replay forwards JSON lines unchanged and backtest applies
 //! the checks of the stream.
 //!
-//! `split.rs` draws the
-//! training, validation and held-out sets; `selection.rs` reconstructs the held-out set of a
-//! trained model. `profile` describes a file.
+//! `split.rs` draws the training, validation and held-out sets; `selection.rs` reconstructs the
+//! held-out set of a trained model. `profile` describes a file.
 //!
 //! **Invariant.** Nothing here knows a network, a training or a report. Deliberately absent:
 //! cleaning of texts; `monitor_core::text` does that, in training and in the daemon alike.
