@@ -191,7 +191,7 @@ mod tests {
             None,
             2,
             &[
-                (3, "\"then\" is no date"),
+                (3, "\"then\" is not a date"),
                 (4, "text is empty"),
                 (5, "2 columns where the header has 3"),
             ],

@@ -77,7 +77,7 @@ impl From<Split> for Part {
 }
 
 fn probability(text: &str) -> Result<Probability, String> {
-    let value = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    let value = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
     Probability::new(value).map_err(|error| error.to_string())
 }
 

@@ -417,7 +417,7 @@ fn text(shown: &Shown) -> anyhow::Result<String> {
     line(
         "rows",
         format!(
-            "{} to learn from, {} to validate, {} held out, parted by {} with seed {}",
+            "{} to learn from, {} to validate, {} held out, split by {} with seed {}",
             data.rows_train, data.rows_validation, data.rows_held_out, data.split, manifest.seed
         ),
     );

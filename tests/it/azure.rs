@@ -133,7 +133,7 @@ async fn accepts_valid_and_rejects_invalid_answers() {
     let strange = Changed(|answer| answer["documents"][2]["id"] = json!("41"));
     check("one never sent", vec![strange], Err("nobody sent document \"41\""), (1, 3)).await;
     let sure = Changed(|answer| answer["documents"][0]["confidenceScores"]["positive"] = json!(7));
-    check("too sure", vec![sure], Err("are no probabilities"), (1, 3)).await;
+    check("too sure", vec![sure], Err("are not probabilities"), (1, 3)).await;
     let class = Changed(|answer| answer["documents"][0]["sentiment"] = json!("ecstatic"));
     check("a class of its own", vec![class], Err("unknown variant `ecstatic`"), (1, 3)).await;
 }

@@ -170,7 +170,7 @@ fn handles_rows_split_by_time_and_calibration_rows() {
     let later = write(elsewhere.path(), "sentiment.csv", [&content[..], later.as_bytes()].concat());
     let output = monitor(&arguments(&later));
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("cannot be found again"), "{error}");
+    assert!(error.contains("cannot be identified"), "{error}");
 }
 
 #[test]
