@@ -1,7 +1,7 @@
 //! A backtest as a picture (SVG): share, expected share and volume of each brand, and alerts.
 //!
-//! **Invariant.** A pure function of the outcome. Deliberately absent: fonts; the viewer's
-//! own are used.
+//! **Invariant.** A pure function of the outcome. Deliberately absent: fonts; the viewer
+//! uses its own.
 
 use std::io;
 
@@ -25,7 +25,7 @@ const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const GREY: RGBColor = RGBColor(0x88, 0x88, 0x88);
 const PALE: RGBColor = RGBColor(0xe4, 0xe4, 0xe4);
 const FONT: &str = "sans-serif";
-/// Size of small writing, in plotters' measure.
+/// Font size of small labels, in plotters' unit.
 const SMALL: i32 = 14;
 
 const WIDTH: u32 = 1260;
@@ -33,15 +33,15 @@ const HEAD: u32 = 44;
 /// Heights of a brand's share and of its volume.
 const SHARE: u32 = 190;
 const VOLUME: u32 = 86;
-/// Room for the numbers beside the charts.
+/// Width of the axis numbers to the left of the charts.
 const LEFT: u32 = 62;
-/// Points of a curve at most; more would not show.
+/// Most points of a curve; more would not be visible.
 const POINTS_MAX: usize = 400;
-/// A point holds so many hours, or whole days.
+/// Possible lengths of a point in hours; longer ones are whole days.
 const POINT_HOURS: [usize; 6] = [1, 2, 3, 6, 12, 24];
-/// With fewer tweets there is no point: its share would be mostly chance.
+/// Fewest tweets of a point; with fewer, its share would be mostly chance.
 const POINT_TWEETS_MIN: u64 = 10;
-/// Labels on the axis of time at most.
+/// Most labels on the time axis.
 const TIMES_MAX: i64 = 12;
 
 /// Some hours of a brand.
@@ -55,19 +55,19 @@ struct Point {
 pub fn picture(trials: &[Trial]) -> String {
     let panels: Vec<(&Trial, &BrandOutcome)> =
         trials.iter().flat_map(|trial| trial.brands.iter().map(move |b| (trial, b))).collect();
-    let from = panels.iter().map(|(_, judged)| judged.from.0).min().unwrap_or(0);
-    let to = panels.iter().map(|(_, judged)| judged.to.0 + 1).max().unwrap_or(0).max(from + 60);
+    let from = panels.iter().map(|(_, result)| result.from.0).min().unwrap_or(0);
+    let to = panels.iter().map(|(_, result)| result.to.0 + 1).max().unwrap_or(0).max(from + 60);
     let height = HEAD + u32::try_from(panels.len()).unwrap_or(u32::MAX / 1000) * (SHARE + VOLUME);
     let mut text = String::new();
     {
         let root = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
         let drawn = root.fill(&WHITE).and_then(|()| {
             let (head, mut rest) = root.split_vertically(HEAD);
-            key(&head)?;
-            for (trial, judged) in panels {
+            legend(&head)?;
+            for (trial, result) in panels {
                 let (panel, below) = rest.split_vertically(SHARE + VOLUME);
                 let rule = (trials.len() > 1).then_some(trial.rule.as_str());
-                draw(&panel, rule, judged, from as f64..to as f64)?;
+                draw(&panel, rule, result, from as f64..to as f64)?;
                 rest = below;
             }
             root.present()
@@ -77,8 +77,8 @@ pub fn picture(trials: &[Trial]) -> String {
     text
 }
 
-/// What the colours mean.
-fn key(area: &Area<'_>) -> Drawn {
+/// Draws the legend.
+fn legend(area: &Area<'_>) -> Drawn {
     let style = (FONT, SMALL).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
     let y = 24;
     area.draw(&PathElement::new([(62, y), (86, y)], NEGATIVE.stroke_width(2)))?;
@@ -99,11 +99,11 @@ fn key(area: &Area<'_>) -> Drawn {
 fn draw(
     area: &Area<'_>,
     rule: Option<&str>,
-    judged: &BrandOutcome,
+    result: &BrandOutcome,
     x: std::ops::Range<f64>,
 ) -> Drawn {
-    let hours = &judged.outcome.hours;
-    let step = step(hours.len(), judged.outcome.tweets.total);
+    let hours = &result.outcome.hours;
+    let step = step(hours.len(), result.outcome.tweets.total);
     let points = points(hours, step);
     let (above, below) = area.split_vertically(SHARE);
     let span = match step {
@@ -113,8 +113,8 @@ fn draw(
         hours => format!("{hours} hours"),
     };
     let rule = rule.map_or(String::new(), |rule| format!(", by {rule}"));
-    let caption = format!("{}{rule}; a point is {span}", judged.brand);
-    share_chart(&above, &caption, &points, step, judged, x.clone())?;
+    let caption = format!("{}{rule}; a point is {span}", result.brand);
+    share_chart(&above, &caption, &points, step, result, x.clone())?;
     volume_chart(&below, &points, step, x)
 }
 
@@ -123,7 +123,7 @@ fn share_chart(
     caption: &str,
     points: &[Point],
     step: usize,
-    judged: &BrandOutcome,
+    result: &BrandOutcome,
     x: std::ops::Range<f64>,
 ) -> Drawn {
     let mut chart = ChartBuilder::on(area)
@@ -144,9 +144,9 @@ fn share_chart(
         .label_style((FONT, SMALL).into_font().color(&INK))
         .y_label_formatter(&|share| percent(*share))
         .draw()?;
-    // An alert of minutes in a picture of months must still be seen.
+    // An alert of a few minutes must be visible in a picture of months.
     let least = (x.end - x.start) / 400.0;
-    let bands = judged.outcome.alerts.iter().map(|alert| {
+    let bands = result.outcome.alerts.iter().map(|alert| {
         let from = alert.opened.0 as f64;
         let to = alert.resolved.map_or(x.end, |(at, _)| at.0 as f64).max(from + least);
         let colour = match alert.opening {
@@ -222,7 +222,7 @@ fn volume_chart(area: &Area<'_>, points: &[Point], step: usize, x: std::ops::Ran
     Ok(())
 }
 
-/// Marks on the axis of time: at midnights of UTC, or at full hours where that is too few.
+/// Labels on the time axis: at midnight UTC, or at full hours if these are too few.
 fn times(x: &std::ops::Range<f64>) -> Vec<(f64, String)> {
     let (from, to) = (x.start as i64, x.end as i64);
     let hours = [1, 3, 6, 12, 24, 48, 7 * 24, 14 * 24, 28 * 24, 91 * 24, 364 * 24];
@@ -234,7 +234,7 @@ fn times(x: &std::ops::Range<f64>) -> Vec<(f64, String)> {
         _ => "%b %Y",
     };
     let first = from.div_euclid(every * 60) * every * 60;
-    // Where there is room for a label before the right edge.
+    // Only where a label fits before the right edge.
     let last = to - (to - from) / 20;
     (first..=last)
         .step_by(usize::try_from(every * 60).expect("hours are positive"))
@@ -243,7 +243,7 @@ fn times(x: &std::ops::Range<f64>) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// Hours of a point, so that there are not too many, and enough tweets in most.
+/// Hours of a point, such that the points are not too many and most have enough tweets.
 fn step(hours: usize, tweets: u64) -> usize {
     let few = |step: &usize| hours.div_ceil(*step) <= POINTS_MAX;
     let full = |step: &usize| tweets * *step as u64 >= 2 * POINT_TWEETS_MIN * hours as u64;
@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn points_are_not_too_many() {
+    fn limits_the_number_of_points() {
         let check = |hours: usize, an_hour: u64, expected| {
             let found = step(hours, an_hour * hours as u64);
             assert_eq!(found, expected, "{hours} hours, {an_hour} tweets each");
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn points_hold_whole_hours() {
+    fn points_cover_whole_hours() {
         let hour = |start: i64, total, expected: Option<f64>| Hour {
             start: Minute(start * 60),
             counts: Counts { total, negative: 1 },
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_round_and_few() {
+    fn time_labels_are_round_and_few() {
         let check = |days: f64, first: &str, count: usize| {
             // 2015-02-17 07:36
             let from = 1_424_158_560.0 / 60.0;

@@ -1,6 +1,6 @@
-//! What a backtest found, as text and as JSON.
+//! The results of a backtest, as text and as JSON.
 //!
-//! **Invariant.** Both are pure functions of the outcome, and say the same.
+//! **Invariant.** Both are pure functions of the outcome and contain the same figures.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ use crate::pipeline::{policy, reason, thresholds};
 
 const DAY_MINUTES: f64 = 1440.0;
 const MONTH_DAYS: f64 = 30.0;
-/// With less than this to judge, a rate by the month says nothing, in days.
+/// Shortest time for which a monthly rate is shown, in days.
 const RATE_DAYS_MIN: f64 = 1.0;
 
 /// Where the counts come from.
@@ -27,21 +27,21 @@ pub enum Source {
     File(FileRead),
 }
 
-/// What was read of a file.
+/// What was read from a file.
 #[derive(Debug, Clone, Serialize)]
 pub struct FileRead {
     pub file: String,
-    /// The model, or the column of labels.
+    /// The model, or the name of the column of labels.
     pub scored_by: String,
     pub rows: u64,
     pub bad_rows: u64,
-    /// Distinct tweets about the brands, in the time asked for.
+    /// Distinct tweets about the brands, in the requested time range.
     pub tweets: u64,
     pub duplicates: u64,
 }
 
 impl Source {
-    /// What it is called in a sentence.
+    /// Its name in a sentence.
     pub fn place(&self) -> &str {
         match self {
             Self::Store => "the store",
@@ -50,39 +50,39 @@ impl Source {
     }
 }
 
-/// A rule, and what it said of each brand.
+/// A rule, and its outcome for each brand.
 pub struct Trial {
     pub rule: String,
     pub alerting: config::Alerting,
     pub brands: Vec<BrandOutcome>,
 }
 
-/// A brand's past, as judged by a rule.
+/// The outcome of a rule on a brand's past.
 pub struct BrandOutcome {
     pub brand: String,
     pub from: Minute,
-    /// The last one, included.
+    /// The last minute, included.
     pub to: Minute,
     pub outcome: Backtest,
 }
 
 impl Trial {
-    /// How many alerts a brand chance alone may bring in 30 days, where the rule says so.
+    /// The false alarms per brand in 30 days that the rule allows, if it has such a limit.
     fn budget(&self) -> Option<f64> {
         (self.alerting.rule == Rule::EDetector).then_some(self.alerting.false_alarms_per_month)
     }
 
     fn alerts(&self) -> usize {
-        self.brands.iter().map(|judged| judged.outcome.alerts.len()).sum()
+        self.brands.iter().map(|result| result.outcome.alerts.len()).sum()
     }
 
-    /// Days in which an alert was possible, of all brands together.
+    /// Days on which an alert was possible, summed over all brands.
     fn watched_days(&self) -> f64 {
-        self.brands.iter().map(|judged| days(judged.outcome.minutes_watched())).sum()
+        self.brands.iter().map(|result| days(result.outcome.minutes_watched())).sum()
     }
 
     fn open_hours(&self) -> f64 {
-        self.brands.iter().map(|judged| judged.outcome.minutes_open as f64 / 60.0).sum()
+        self.brands.iter().map(|result| result.outcome.minutes_open as f64 / 60.0).sum()
     }
 }
 
@@ -90,12 +90,12 @@ fn days(minutes: u64) -> f64 {
     minutes as f64 / DAY_MINUTES
 }
 
-/// Alerts in 30 days, where there was time enough to say.
+/// Alerts in 30 days; `None` if the time is too short.
 fn rate(alerts: usize, days: f64) -> Option<f64> {
     (days >= RATE_DAYS_MIN).then(|| alerts as f64 * MONTH_DAYS / days)
 }
 
-/// For people.
+/// The report as text.
 pub fn text(source: &Source, trials: &[Trial]) -> String {
     let mut out = String::new();
     if let Source::File(read) = source {
@@ -122,9 +122,9 @@ pub fn text(source: &Source, trials: &[Trial]) -> String {
 
 fn alerts(out: &mut String, trial: &Trial) {
     let mut lines: Vec<(Minute, String)> = Vec::new();
-    for judged in &trial.brands {
-        for alert in &judged.outcome.alerts {
-            lines.push((alert.opened, alert_line(&judged.brand, alert, trial)));
+    for result in &trial.brands {
+        for alert in &result.outcome.alerts {
+            lines.push((alert.opened, alert_line(&result.brand, alert, trial)));
         }
     }
     if lines.is_empty() {
@@ -195,30 +195,29 @@ fn brands(out: &mut String, trial: &Trial) {
     }
 }
 
-/// What it means.
+/// The interpretation of the figures.
 fn verdict(trial: &Trial) -> String {
     let (alerts, watched) = (trial.alerts(), trial.watched_days());
     let Some(rate) = rate(alerts, watched) else {
         return format!(
-            "Too short a history to judge the rule by: only {watched:.1} days had a baseline."
+            "The history is too short to assess the rule: only {watched:.1} days had a baseline."
         );
     };
     let alarms = if alerts == 1 { "1 alert".to_owned() } else { format!("{alerts} alerts") };
     let seen = format!(
-        "{alarms} in {watched:.1} days of one brand that could be judged: {rate:.1} a brand and 30 \
-         days."
+        "{alarms} in {watched:.1} brand days that could be evaluated: {rate:.1} per brand in 30 days."
     );
     match trial.budget() {
         Some(budget) => format!(
-            "{seen}\nBy false_alarms_per_month = {budget}, chance alone may bring {:.1} of them on \
-             average; what is beyond that were real rises, or swings that no baseline could know. \
-             Read them: those not worth your time are how often this rule cries wolf on your own \
+            "{seen}\nWith false_alarms_per_month = {budget}, chance alone causes at most {:.1} of them on \
+             average; the others are real rises, or changes that the baseline does not cover. Read \
+             them: those that are not worth your time are the false alarms of this rule on your \
              history.",
             budget * watched / MONTH_DAYS
         ),
         None => format!(
-            "{seen}\nThis rule keeps no budget of false alarms: read the alerts, and count those not \
-             worth your time; that is how often it cries wolf on your own history."
+            "{seen}\nThis rule has no limit of false alarms: read the alerts; those that are not worth \
+             your time are the false alarms of this rule on your history."
         ),
     }
 }
@@ -256,7 +255,7 @@ fn share(share: f64, Interval { low, high }: Interval) -> String {
     format!("{} ({})", percent(share), percent_interval(low, high))
 }
 
-/// For programs; `--help` has what its fields are.
+/// The report as JSON; `--help` describes the fields.
 pub fn json(source: &Source, trials: &[Trial]) -> impl Serialize {
     Json { version: 1, source: source.clone(), trials: trials.iter().map(TrialJson::of).collect() }
 }
@@ -311,22 +310,22 @@ struct AlertJson {
 
 impl TrialJson {
     fn of(trial: &Trial) -> Self {
-        let alert = |judged: &BrandOutcome, alert: &Alert| AlertJson {
+        let alert = |result: &BrandOutcome, alert: &Alert| AlertJson {
             cause: alert.opening.cause().as_str(),
             severity: severity(&alert.worst, None, &thresholds(&trial.alerting)).as_str(),
             opened: alert.opened.start(),
             resolved: alert.resolved.map(|(at, _)| at.start()),
             ended: alert.resolved.map(|(_, why)| why.as_str()),
-            reason: reason(&judged.brand, &alert.opening, Transition::Opened, None, alert.opened),
+            reason: reason(&result.brand, &alert.opening, Transition::Opened, None, alert.opened),
             opening: alert.opening,
             worst: alert.worst,
         };
-        let brand = |judged: &BrandOutcome| {
-            let outcome = &judged.outcome;
+        let brand = |result: &BrandOutcome| {
+            let outcome = &result.outcome;
             BrandJson {
-                brand: judged.brand.clone(),
-                from: judged.from.start(),
-                to: judged.to.plus(1).start(),
+                brand: result.brand.clone(),
+                from: result.from.start(),
+                to: result.to.plus(1).start(),
                 tweets: outcome.tweets.total,
                 negative: outcome.tweets.negative,
                 minutes: MinutesJson {
@@ -336,7 +335,7 @@ impl TrialJson {
                     quiet: outcome.minutes_quiet.iter().map(|(r, n)| (r.as_str(), *n)).collect(),
                 },
                 alerts_per_30_days: rate(outcome.alerts.len(), days(outcome.minutes_watched())),
-                alerts: outcome.alerts.iter().map(|found| alert(judged, found)).collect(),
+                alerts: outcome.alerts.iter().map(|found| alert(result, found)).collect(),
             }
         };
         Self {

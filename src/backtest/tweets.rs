@@ -1,4 +1,4 @@
-//! The tweets of a file, checked as those of the stream.
+//! Tweets of a file, with the checks of the stream.
 //!
 //! **Invariant.** [`decode`] decides what makes a tweet, as for the stream.
 
@@ -93,7 +93,7 @@ fn from_json(line: &[u8]) -> Result<(Vec<u8>, DateTime<Utc>), String> {
 fn time_of(text: &str) -> Result<DateTime<Utc>, String> {
     parse_file_timestamp(text).ok_or_else(|| {
         let shown: String = text.chars().take(40).collect();
-        format!("{shown:?} is no date and time such as 2015-02-24T19:35:52Z")
+        format!("{shown:?} is not a date and time such as 2015-02-24T19:35:52Z")
     })
 }
 
@@ -191,7 +191,7 @@ mod tests {
             None,
             2,
             &[
-                (3, "\"then\" is no date"),
+                (3, "\"then\" is not a date"),
                 (4, "text is empty"),
                 (5, "2 columns where the header has 3"),
             ],

@@ -53,7 +53,7 @@ fn summary(settings: &Settings, model: &str) -> String {
     line(format!("stream: {}", stream(&s.stream)));
     line(match s.heartbeat.origin() {
         Some(origin) => format!("heartbeat: {origin} every {} s", s.heartbeat.every_s),
-        None => "heartbeat: none, so nobody hears of it when the daemon dies".into(),
+        None => "heartbeat: none, so nobody is notified when the daemon dies".into(),
     });
     if s.receivers.is_empty() {
         line("receivers: none, so nobody will hear of an alarm".into());
@@ -71,7 +71,7 @@ fn summary(settings: &Settings, model: &str) -> String {
     }
     let routes = pipeline::routes(s);
     if routes.is_empty() {
-        line("routes: none, so every receiver hears of everything at once".into());
+        line("routes: none, so every receiver is notified of everything at once".into());
     }
     for r in &routes {
         line(format!("route {}: {}", r.name, route(r)));
@@ -126,7 +126,7 @@ fn forgotten(settings: &Settings, routes: &[Route]) -> Vec<String> {
     let unnamed = receivers
         .iter()
         .filter(|receiver| !routes.iter().any(|route| route.receivers.contains(receiver)))
-        .map(|receiver| format!("no route names receiver {receiver}: it hears of nothing"));
+        .map(|receiver| format!("no route names receiver {receiver}: it is never notified"));
     let brands = settings.brands.keys().map(|brand| (brand.as_str(), Cause::Share));
     let surges = settings.brands.keys().map(|brand| (brand.as_str(), Cause::Surge));
     let surges = surges.filter(|_| settings.alerting.surge);
@@ -137,7 +137,7 @@ fn forgotten(settings: &Settings, routes: &[Route]) -> Vec<String> {
         .chain(surges)
         .chain(troubles.map(|(cause, _)| (STREAM, cause)))
         .filter(|(brand, cause)| {
-            // When does not matter: what has opened is told sooner or later.
+            // The time does not matter: an opening is notified sooner or later.
             let (worst, opened) = (Severity::Critical, Transition::Opened);
             let now = DateTime::UNIX_EPOCH;
             alerting::route(routes, &receivers, brand, *cause, worst, opened, now).is_empty()

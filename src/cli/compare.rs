@@ -16,11 +16,11 @@ use monitor_train::report::{self, Cascaded, Compared, Comparison, Found, Measure
 /// Measure models side by side on the same labelled tweets
 ///
 /// Prints the study's closing table: accuracy with its 95 % interval, ROC AUC, training
-/// time, tweets per second, size, and what training and scoring cost at a price per hour;
+/// time, tweets per second, size, and the cost of training and scoring at a price per hour;
 /// below it, the figures that the study published, measured on other rows.
 ///
-/// Rows that any of the models learned from are left out, unless --split all asks for them.
-/// So is a promoted version that is damaged or missing. A cascade brings both of its models.
+/// Training rows of any of the models are left out, unless --split all is given. Promoted versions
+/// that are damaged or missing are left out, too. For a cascade, both of its models are measured.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names or name@version [default: the promoted version of each name]
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "PART")]
     split: Option<Split>,
 
-    /// What this machine costs, in EUR; 0.20 is about what two cores in a cloud cost
+    /// Price of this machine per hour, in EUR; two cores in a cloud cost about 0.20
     #[arg(long, value_name = "EUR", default_value_t = 0.20, value_parser = price)]
     price_per_hour: f64,
 
@@ -61,7 +61,7 @@ pub struct Args {
 fn price(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(price) if price.is_finite() && price >= 0.0 => Ok(price),
-        _ => Err(format!("{text:?} is no price, such as 0.20")),
+        _ => Err(format!("{text:?} is not a price, such as 0.20")),
     }
 }
 

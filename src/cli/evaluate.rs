@@ -77,7 +77,7 @@ impl From<Split> for Part {
 }
 
 fn probability(text: &str) -> Result<Probability, String> {
-    let value = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    let value = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
     Probability::new(value).map_err(|error| error.to_string())
 }
 
@@ -86,7 +86,7 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     if args.provider.provider.is_some() {
         return evaluate_provider::run(&args.provider, args.data.as_deref(), args.json);
     }
-    let data = args.data.as_deref().context("which tweets? give --data FILE")?;
+    let data = args.data.as_deref().context("no tweets: give --data FILE")?;
     let name = args.model.as_deref().unwrap_or(&settings.model.name);
     let (directory, threads) = (&settings.model.directory, settings.model.threads);
     let manifest = classifier::read_manifest(directory, name)?;

@@ -1,7 +1,7 @@
-//! `monitor evaluate --provider`: asks a service that costs money, and measures it.
+//! `monitor evaluate --provider`: evaluates a paid service.
 //!
-//! **Invariant.** No request leaves before the caps have been checked and somebody has
-//! agreed. What was answered is written down before the next request leaves.
+//! **Invariant.** No request is sent before the limits are checked and the user has agreed.
+//! Answers are written to the file before the next request is sent.
 //! Deliberately absent: a key on the command line, where other users would see it.
 
 mod report;
@@ -26,19 +26,19 @@ use monitor_telemetry as telemetry;
 use monitor_train::data::{self, Target};
 use monitor_train::provider::{Azure, BATCH_DOCUMENTS_MAX, Limits, Retry, text_records};
 
-/// As in the samples of Azure's own libraries.
+/// Names as in the samples of Azure's own libraries.
 const KEY_VARIABLE: &str = "AZURE_LANGUAGE_KEY";
 const ENDPOINT_VARIABLE: &str = "AZURE_LANGUAGE_ENDPOINT";
-/// One request takes at most this long.
+/// Longest duration of one request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const LINE_EVERY_S: f64 = 5.0;
 
-/// What `monitor evaluate` needs to know to ask a service.
+/// Options of `monitor evaluate` for a paid service.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Ask a service instead of a model")]
+#[command(next_help_heading = "Evaluate a paid service instead of a model")]
 pub struct ProviderArgs {
-    /// Measure a bought service: draws balanced tweets from --data, says what they will
-    /// cost, asks, and reports with neutral and without
+    /// Evaluate a paid service: draws balanced tweets from --data, prints the cost, asks for
+    /// consent, and reports figures with and without neutral tweets
     #[arg(long, value_enum, value_name = "NAME",
         conflicts_with_all = ["model", "split", "threshold", "picture"])]
     pub provider: Option<Name>,
@@ -52,39 +52,39 @@ pub struct ProviderArgs {
     #[arg(long, requires = "provider", value_name = "FILE")]
     key_file: Option<PathBuf>,
 
-    /// How many tweets to draw, as many of each label
+    /// How many tweets to draw, equally many of each label
     #[arg(long, requires = "provider", value_name = "N", default_value_t = 500)]
     documents: usize,
 
-    /// Seed of the drawing
+    /// Seed of the random sample
     #[arg(long, requires = "provider", value_name = "N", default_value_t = 140)]
     seed: u64,
 
-    /// Never ask about more tweets than this
+    /// Never send more tweets than this
     #[arg(long, requires = "provider", value_name = "N", default_value_t = 1000)]
     documents_max: usize,
 
-    /// Never spend more than this in one run, repeated requests included; a run that goes on
-    /// from the answers of --save may spend as much again
+    /// Never spend more than this in one run, retries included; a later run that continues from
+    /// the answers in --save may spend the same amount again
     #[arg(long, requires = "provider", value_name = "EUR",
         default_value_t = 1.0, value_parser = amount)]
     cost_eur_max: f64,
 
-    /// Price of 1,000 text records (a tweet is one, longer texts one for each 1,000 characters)
+    /// Price of 1,000 text records (a tweet is one record; longer texts are one per 1,000 characters)
     #[arg(long, requires = "provider", value_name = "EUR",
         default_value_t = 0.90, value_parser = amount)]
     price_eur_per_1000: f64,
 
-    /// Spend without asking
+    /// Spend the money without asking
     #[arg(long, requires = "provider")]
     yes: bool,
 
-    /// Keep each answer in this file, a JSON object a line; tweets that stand there already
-    /// are not asked about again
+    /// Keep each answer in this file, one JSON object per line; tweets that it already contains
+    /// are not sent again
     #[arg(long, requires = "provider", value_name = "FILE")]
     save: Option<PathBuf>,
 
-    /// Report on the answers in this file, and ask nobody
+    /// Report on the answers in this file, without sending anything
     #[arg(long, requires = "provider", value_name = "FILE", conflicts_with = "save")]
     answers: Option<PathBuf>,
 }
@@ -96,18 +96,18 @@ pub enum Name {
     Azure,
 }
 
-/// Asks, writes down, reports. `data` is the file of labelled tweets.
+/// Sends the tweets, keeps the answers, and reports. `data` is the file of labelled tweets.
 ///
 /// # Errors
-/// A cap, a refusal, or what stopped the run; what was answered until then is reported
-/// all the same.
+/// A limit is exceeded, the user does not agree, or the run stopped early; the answers until then
+/// are reported nevertheless.
 pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Result<()> {
     if let Some(path) = &args.answers {
         let answers = kept(path)?;
         ensure!(!answers.is_empty(), "{} holds no answer", path.display());
-        return tell(&Report::of(&answers, None), json);
+        return print_report(&Report::of(&answers, None), json);
     }
-    let data = data.context("which tweets? give --data FILE, or --answers FILE")?;
+    let data = data.context("no tweets: give --data FILE, or --answers FILE")?;
     let rows = data::read_targets(data)?;
     let rows = rows.into_iter().map(|(target, row)| (target, row.text)).collect();
     let rows = draw(rows, args.documents, args.seed)?;
@@ -126,10 +126,10 @@ pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Resu
         }
     }
     if open.is_empty() {
-        return tell(&Report::of(&answers, None), json);
+        return print_report(&Report::of(&answers, None), json);
     }
 
-    // It names the endpoint whose certificate does not fit.
+    // This target logs the endpoint's name when a certificate is invalid.
     let filter = format!("{},rustls_platform_verifier=off", monitor_config::Log::default().filter);
     telemetry::init_logging(&filter, telemetry::Format::Text).context("the log's filter")?;
     let records_max = records_max(args.cost_eur_max, args.price_eur_per_1000);
@@ -154,14 +154,14 @@ pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Resu
         cost_eur_max: eur(usage.records, args.price_eur_per_1000),
     };
     if !answers.is_empty() {
-        tell(&Report::of(&answers, Some(effort)), json)?;
+        print_report(&Report::of(&answers, Some(effort)), json)?;
     }
     outcome.with_context(|| {
         let what_now = match &args.save {
             Some(path) => {
-                format!("answers are in {}; the same command goes on from there", path.display())
+                format!("answers are in {}; the same command continues from there", path.display())
             }
-            None => "nothing was kept; --save FILE would".into(),
+            None => "no answer was kept; add --save FILE to keep them".into(),
         };
         format!(
             "stopped after {asked} of {} tweets and {:.3} EUR at most ({what_now})",
@@ -179,8 +179,7 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Adds to `answers`, and to `file`, batch by batch, until the end, an error or a
-    /// signal.
+    /// Adds answers to `answers` and `file`, batch by batch, until the end, an error or a signal.
     async fn all(
         &self,
         azure: &mut Azure,
@@ -206,7 +205,7 @@ impl Asking<'_> {
                 answers.push(answer);
             }
             if let Some(file) = &mut file {
-                file.write_all(lines.as_bytes()).context("the last answers could not be kept")?;
+                file.write_all(lines.as_bytes()).context("the last answers could not be saved")?;
             }
             done += rows.len();
             self.say(done, azure.usage().records, &mut last_s);
@@ -214,7 +213,7 @@ impl Asking<'_> {
         Ok(())
     }
 
-    /// A line every few seconds.
+    /// Prints a line every few seconds.
     fn say(&self, done: usize, records: u64, last_s: &mut f64) {
         let now_s = self.clock.elapsed().as_secs_f64();
         if now_s - *last_s >= LINE_EVERY_S {
@@ -230,7 +229,7 @@ impl Asking<'_> {
     }
 }
 
-/// Says what it will cost, checks the caps, and asks whether to go on.
+/// Prints the cost, checks the limits, and asks the user to agree.
 fn agree(
     args: &ProviderArgs,
     rows: &[(Target, &str)],
@@ -245,7 +244,7 @@ fn agree(
     let price = args.price_eur_per_1000;
     eprintln!(
         "{} tweets ({}), {characters} characters, {} requests at least; {records} text records, \
-         {:.3} EUR at {price} EUR per 1,000; with repeats never more than {} EUR.",
+         {:.3} EUR at {price} EUR per 1,000; with retries never more than {} EUR.",
         rows.len(),
         labels.join(", "),
         rows.len().div_ceil(BATCH_DOCUMENTS_MAX),
@@ -253,7 +252,7 @@ fn agree(
         args.cost_eur_max
     );
     if known > 0 {
-        eprintln!("{known} more are answered in the file already.");
+        eprintln!("{known} more are answered in the file.");
     }
     ensure!(
         rows.len() <= args.documents_max,
@@ -272,7 +271,7 @@ fn agree(
     }
     ensure!(
         io::stdin().is_terminal(),
-        "there is no terminal to ask on; add --yes to spend the money. Nothing was sent"
+        "there is no terminal to ask for consent; add --yes to spend the money. Nothing was sent"
     );
     eprint!("The texts leave this machine. Go on? [y/N] ");
     let mut line = String::new();
@@ -285,8 +284,8 @@ fn is_yes(line: &str) -> bool {
     ["y", "yes"].contains(&line.trim().to_lowercase().as_str())
 }
 
-/// Finds key and endpoint. A file's endpoint goes before the environment's, which may
-/// belong to another key.
+/// Finds key and endpoint. The endpoint in the file takes precedence over the environment's, which
+/// may belong to another key.
 fn prepare(args: &ProviderArgs, records_max: u64) -> anyhow::Result<Azure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let (key, of_file) = match &args.key_file {
@@ -306,8 +305,8 @@ fn prepare(args: &ProviderArgs, records_max: u64) -> anyhow::Result<Azure> {
     Ok(Azure::new(&endpoint, Secret::new(key.trim()), limits, Arc::new(SystemClock::new()))?)
 }
 
-/// Draws `documents` rows, as many of each label that there is, in turns, so that a run
-/// that stops early is balanced too. No text is drawn twice.
+/// Draws `documents` rows, equally many of each label, in alternating order, so that a run that
+/// stops early is balanced, too. No text is drawn twice.
 fn draw(
     mut rows: Vec<(Target, String)>,
     documents: usize,
@@ -324,9 +323,9 @@ fn draw(
     let scarcest = labels.values().map(Vec::len).min().unwrap_or(0);
     ensure!(scarcest > 0, "there is no labelled tweet in the data");
     let each = scarcest.min(documents / labels.len());
-    ensure!(each > 0, "{documents} tweets are too few: one of each label is the least");
+    ensure!(each > 0, "{documents} tweets are too few: at least one of each label is needed");
     if each < documents / labels.len() {
-        eprintln!("Only {each} tweets of each label: of one of them there are no more.");
+        eprintln!("Only {each} tweets of each label: one label has no more.");
     }
     let mut labels: Vec<_> =
         labels.into_iter().map(|(truth, texts)| (truth, texts.into_iter())).collect();
@@ -347,8 +346,8 @@ fn kept(path: &Path) -> anyhow::Result<Vec<Answer>> {
         let whole = text.ends_with('\n').then_some(text);
         whole.and_then(|text| serde_json::from_str(text).ok()).with_context(|| {
             format!(
-                "{}, line {}: no answer that --save has written; a run cut off may have left half a \
-                 line, which may be removed",
+                "{}, line {}: not an answer written by --save; remove the line if an interrupted \
+                 run left it incomplete",
                 path.display(),
                 line + 1
             )
@@ -357,18 +356,17 @@ fn kept(path: &Path) -> anyhow::Result<Vec<Answer>> {
     text.split_inclusive('\n').enumerate().map(answer).collect()
 }
 
-/// Opens the file of answers, so that a folder that cannot be written to is noticed before
-/// money is spent.
+/// Opens the file of answers before money is spent, so that a write error is found early.
 fn append(path: &Path) -> anyhow::Result<File> {
     let file = OpenOptions::new().create(true).append(true).open(path);
     file.with_context(|| format!("cannot write to {}; nothing was sent", path.display()))
 }
 
-fn tell(report: &Report, json: bool) -> anyhow::Result<()> {
+fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     if json { print_json(report) } else { print(&report.to_string()) }
 }
 
-/// Text records that the money is enough for, counted in millionths of a euro.
+/// Number of text records that the money pays for, computed in millionths of a euro.
 fn records_max(cost_eur_max: f64, price_eur_per_1000: f64) -> u64 {
     let millionths = |eur: f64| (eur * 1e6).round() as u128;
     let found = (millionths(cost_eur_max) * 1_000).checked_div(millionths(price_eur_per_1000));
@@ -384,7 +382,7 @@ fn amount(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|eur| (0.0..=1e6).contains(eur))
-        .ok_or_else(|| format!("{text:?} is no amount in EUR, such as 0.90"))
+        .ok_or_else(|| format!("{text:?} is not an amount in EUR, such as 0.90"))
 }
 
 #[cfg(test)]
@@ -392,7 +390,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn money() {
+    fn computes_the_records_that_the_money_pays_for() {
         let check = |name, cost, price, expected| {
             assert_eq!(records_max(cost, price), expected, "{name}");
         };
@@ -409,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn only_yes_is_yes() {
+    fn only_yes_means_yes() {
         let check = |line, expected| assert_eq!(is_yes(line), expected, "{line:?}");
         check("y\n", true);
         check(" Yes \r\n", true);
@@ -420,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_as_many_of_each() {
+    fn draws_equally_many_of_each_label() {
         let rows = |n: usize, truth: Target| (0..n).map(move |i| (truth, format!("{truth:?} {i}")));
         let many: Vec<_> = rows(50, Target::Negative)
             .chain(rows(90, Target::Positive))

@@ -127,7 +127,7 @@ fn require_brand(brand: &str, known: &[&str]) -> anyhow::Result<()> {
 /// Parses a cause.
 fn causes() -> impl TypedValueParser<Value = Cause> {
     PossibleValuesParser::new(Cause::ALL.map(Cause::as_str))
-        .map(|word| Cause::parse(&word).expect("clap lets only these words through"))
+        .map(|word| Cause::parse(&word).expect("clap accepts only these words"))
 }
 
 /// Runs one command; `commit` is the commit that the program was built from.

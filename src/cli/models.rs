@@ -139,7 +139,7 @@ struct Cascade {
 fn points(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(points) if (0.0..=100.0).contains(&points) => Ok(points),
-        _ => Err(format!("{text:?} is no number of points from 0 to 100, such as 0.3")),
+        _ => Err(format!("{text:?} is not a number of points from 0 to 100, such as 0.3")),
     }
 }
 
@@ -176,14 +176,14 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
         }
         Command::Rollback(Rollback { name }) => {
             let (from, to) = classifier::rollback(directory, &name, now)?;
-            print(&format!("{name} opens {to} again, in place of {from}\n"))
+            print(&format!("{name} opens {to} again instead of {from}\n"))
         }
         Command::Cascade(args) => cascade(args, &settings, commit),
         Command::Rm(Rm { id, force }) => {
             if settings.model.name == id.to_string() && !force {
                 bail!(
-                    "{id} is what model.name of the settings names: name another one there \
-                     first, or remove it with --force, after which no daemon starts with it"
+                    "model.name of the settings is {id}: name another model there first, or remove \
+                     it with --force; a daemon with these settings then does not start"
                 );
             }
             classifier::remove(directory, &id, force, now)?;
@@ -417,7 +417,7 @@ fn text(shown: &Shown) -> anyhow::Result<String> {
     line(
         "rows",
         format!(
-            "{} to learn from, {} to validate, {} held out, parted by {} with seed {}",
+            "{} to learn from, {} to validate, {} held out, split by {} with seed {}",
             data.rows_train, data.rows_validation, data.rows_held_out, data.split, manifest.seed
         ),
     );

@@ -202,7 +202,7 @@ fn also(text: &str) -> Result<Also, String> {
             Ok(Also { file: file.into(), weight })
         }
         _ => Err(format!(
-            "{weight:?} is no weight above 0, up to {WEIGHT_MAX}; give FILE or FILE=WEIGHT"
+            "{weight:?} is not a weight above 0, up to {WEIGHT_MAX}; give FILE or FILE=WEIGHT"
         )),
     }
 }
@@ -210,7 +210,7 @@ fn also(text: &str) -> Result<Also, String> {
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && rate <= 1.0 => Ok(rate),
-        _ => Err(format!("{text:?} is no rate above 0, up to 1, such as 2e-5")),
+        _ => Err(format!("{text:?} is not a rate above 0, up to 1, such as 2e-5")),
     }
 }
 

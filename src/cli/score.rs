@@ -9,11 +9,11 @@ use monitor_config::Settings;
 use monitor_core::domain::Score;
 use monitor_model::{self as classifier, Encoding, Model};
 
-/// Texts of a batch at most.
+/// Most texts of a batch.
 const BATCH_ROWS_MAX: usize = 512;
-/// Lines read in advance at most.
+/// Most lines read in advance.
 const LINES_AHEAD_MAX: usize = BATCH_ROWS_MAX;
-/// A longer line is cut here, in bytes.
+/// Longer lines are cut, in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// Score a text, or each line of standard input
@@ -47,7 +47,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         writeln!(io::stdout(), "{} {:.2}", score.label, score.of_label()).map_err(Into::into)
     };
     match outcome {
-        // Whoever read the answers has seen enough, as in `monitor score - | head`.
+        // The reader has closed the pipe, as in `monitor score - | head`.
         Err(error) if is_broken_pipe(&error) => Ok(()),
         other => other,
     }

@@ -1,4 +1,4 @@
-//! Times and lengths of time, as people type and read them.
+//! Times and durations, as users type and read them.
 
 pub(super) use monitor_core::format::utc_minute as show;
 
@@ -38,7 +38,7 @@ pub(super) fn length(text: &str) -> Result<TimeDelta, String> {
         })
 }
 
-/// Longest length of time taken, in days: a slip of the finger must not last for good.
+/// Longest accepted length of time, in days, so that a typing error has limited effect.
 const LENGTH_DAYS_MAX: i64 = 366;
 
 #[cfg(test)]
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_people_type() {
+    fn parses_times() {
         let check = |text: &str, expected: Option<&str>| {
             let expected = expected.map(|text| text.parse::<DateTime<Utc>>().unwrap());
             assert_eq!(time(text).ok(), expected, "{text}");

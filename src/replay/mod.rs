@@ -32,7 +32,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(60);
 const FLUSH_STOPPED_MAX: Duration = Duration::from_secs(2);
 /// How often a wait checks `stop`.
 const STOP_CHECK_EVERY: Duration = Duration::from_millis(200);
-/// Shorter waits before a record are left out.
+/// Shorter waits before a record are skipped.
 const PACE_WAIT_MIN: Duration = Duration::from_micros(200);
 /// Wait before sending again when the producer's queue is full.
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(10);
@@ -63,7 +63,7 @@ pub enum Times {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The speed is negative or not finite.
-    #[error("--speed {0} is no speed; give a factor such as 1000, or 0 for as fast as possible")]
+    #[error("--speed {0} is not a speed; give a factor such as 1000, or 0 for as fast as possible")]
     Speed(f64),
     /// The file cannot be read.
     #[error(transparent)]
@@ -107,7 +107,7 @@ impl std::fmt::Display for Sent {
         let seconds = self.took.as_secs_f64().max(1e-3);
         write!(
             f,
-            "{} tweets sent in {seconds:.1} s, {:.0} a second",
+            "{} tweets sent in {seconds:.1} s, {:.0} per second",
             self.sent,
             self.sent as f64 / seconds
         )?;

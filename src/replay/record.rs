@@ -1,4 +1,4 @@
-//! From a row of a file to a Kafka record.
+//! Converts a row of a file to a Kafka record.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use monitor_ingest::{parse_file_timestamp, parse_timestamp};
@@ -26,7 +26,7 @@ impl Record {
         let TweetColumns { id, created_at, text, further, .. } = row;
         let id = id.unwrap_or_default();
         let at = parse_file_timestamp(&created_at).ok_or_else(|| {
-            format!("created_at {created_at:?} is no time such as 2015-02-24T19:35:52Z")
+            format!("created_at {created_at:?} is not a time such as 2015-02-24T19:35:52Z")
         })?;
         let mut payload = json!({ "id": id, "text": text, "created_at": at });
         for (name, value) in further {

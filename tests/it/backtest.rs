@@ -1,5 +1,5 @@
-//! `monitor backtest`: it finds what the daemon would, on real tweets and stored ones, and says
-//! what is wrong with what it is given.
+//! `monitor backtest`: gives the daemon's alerts, for files of real tweets and for stored counts,
+//! and names errors in its input.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,7 +86,7 @@ async fn claim(store: &dyn Store) {
 const DAY: i64 = 1440;
 
 /// Nine days of a brand, by minute: a rise of two hours, two hours without tweets, a share that
-/// stays up for good, a surge, and one more rise.
+/// stays high, a surge, and one more rise.
 fn nine_days() -> Vec<(Minute, Counts)> {
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let share = |minute: i64| match minute {
@@ -107,7 +107,7 @@ fn nine_days() -> Vec<(Minute, Counts)> {
         .collect()
 }
 
-/// What tells one alert from another.
+/// The identity of an alert.
 fn told(cause: Cause, opened: Minute, resolved: Option<Minute>, evidence: &Evidence) -> String {
     let what = match evidence {
         Evidence::Share(e) => format!("{:?} since {:?}", e.observed, e.since),
@@ -166,9 +166,9 @@ async fn daemon_and_backtest_agree() {
     }
 }
 
-/// What fires on a week of tweets as people have labelled them.
+/// The alerts of a week of tweets with human labels.
 #[test]
-fn the_airline_week_by_human_labels() {
+fn backtests_the_airline_week_with_human_labels() {
     let folder = tempfile::tempdir().unwrap();
     let high = rule(
         folder.path(),
@@ -182,7 +182,7 @@ fn the_airline_week_by_human_labels() {
     let rules = ["--rule", &often, "--rule", &high, "--picture", picture];
     let found =
         out(&[&file[..], &rules[..]].concat()).replace(folder.path().to_str().unwrap(), "F");
-    // The first column is as wide as the folder's name is long.
+    // The width of the first column depends on the folder's name.
     let heading = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let found: Vec<_> = found
         .lines()
@@ -203,9 +203,9 @@ fn the_airline_week_by_human_labels() {
     insta::assert_snapshot!("airline_week_as_json", json);
 }
 
-/// What fires on it as the model that ships sees it.
+/// The alerts of the same week, scored by the default model.
 #[test]
-fn the_airline_week_by_the_lstm() {
+fn backtests_the_airline_week_with_the_lstm() {
     let found = out(&["--file", WEEK, "--model", "lstm", "--json"]);
     let json: Value = serde_json::from_str(&found).unwrap();
     assert_eq!(json["source"]["scored_by"], "lstm@2");
@@ -224,7 +224,7 @@ fn the_airline_week_by_the_lstm() {
 }
 
 #[tokio::test]
-async fn stored_scores_tell_what_the_file_does() {
+async fn stored_scores_give_the_same_alerts_as_the_file() {
     let url = fresh_database().await;
     let mut settings = settings::load(Some(Path::new(AIRLINES)), &[]).unwrap();
     settings.store.url.clone_from(&url);
@@ -271,7 +271,7 @@ async fn stored_scores_tell_what_the_file_does() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_named() {
+async fn names_what_is_wrong_with_the_input() {
     let folder = tempfile::tempdir().unwrap();
     let rule = |name: &str, content: &str| rule(folder.path(), name, content);
     let check = |name: &str, arguments: &[&str], parts: &[&str]| {

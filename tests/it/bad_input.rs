@@ -1,5 +1,5 @@
-//! What `monitor retrain` does with files that will not do, and with a disk that fills up:
-//! a clear error, and a folder of models that is as it was.
+//! `monitor retrain` with invalid files and a full disk: it prints a clear error and leaves the
+//! folder of models unchanged.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-/// Unfinished trainings; what is whole there may stay.
+/// Folder of unfinished trainings; complete checkpoints may stay there.
 const RUNS: &str = ".runs";
 const DATA: &str = "tests/fixtures/sentiment.csv";
-/// An archive may unpack to so much, whatever its size.
+/// An archive may always unpack to this many bytes, whatever its size.
 const FREE_BYTES: usize = 64 << 20;
 
 fn monitor() -> Command {
@@ -21,7 +21,7 @@ fn monitor() -> Command {
     command
 }
 
-/// A folder of models with one that is promoted, trained once for all tests here.
+/// A folder with one promoted model, trained once for all tests here.
 fn models() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -48,7 +48,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// Every folder and file below, with what the files hold.
+/// Every folder and file below, with the content of the files.
 fn content(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -64,7 +64,7 @@ fn content(folder: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     found
 }
 
-/// Asserts that the program ended with status 1 and one line of error that says all of
+/// Asserts that the program ended with status 1 and one line of error that contains all of
 /// `expected`.
 fn refused(name: &str, output: &Output, expected: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
@@ -79,8 +79,7 @@ fn refused(name: &str, output: &Output, expected: &[&str]) {
     assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "{name}: said twice: {error}");
 }
 
-/// Asserts that a folder of models holds what it held; a checkpoint that is whole may have
-/// come to it.
+/// Asserts that a folder of models is unchanged, except for complete checkpoints.
 fn unchanged(name: &str, before: &BTreeMap<PathBuf, Option<Vec<u8>>>, folder: &Path) {
     let runs = folder.join(RUNS);
     let (added, after): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -94,7 +93,7 @@ fn unchanged(name: &str, before: &BTreeMap<PathBuf, Option<Vec<u8>>>, folder: &P
     }
 }
 
-/// Retrains on `data` from `embeddings`, which must be refused.
+/// Retrains on `data` from `embeddings`, which must fail.
 fn check(name: &str, data: &Path, embeddings: Option<&Path>, expected: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     copy_folder(models(), folder.path());
@@ -116,7 +115,7 @@ fn zip(content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn data_that_will_not_do() {
+fn rejects_invalid_data() {
     let folder = tempfile::tempdir().unwrap();
     let check = |name: &str, bytes: &[u8], expected: &str| {
         let path = folder.path().join("tweets.csv");
@@ -137,7 +136,7 @@ fn data_that_will_not_do() {
 }
 
 #[test]
-fn embeddings_that_will_not_do() {
+fn rejects_invalid_embeddings() {
     let folder = tempfile::tempdir().unwrap();
     let check = |name: &str, bytes: &[u8], expected: &str| {
         let path = folder.path().join("vectors.txt");
@@ -171,7 +170,7 @@ fn embeddings_that_will_not_do() {
 }
 
 #[test]
-fn a_weights_file_that_is_cut_off() {
+fn rejects_a_truncated_weights_file() {
     let folder = tempfile::tempdir().unwrap();
     copy_folder(models(), folder.path());
     let weights = folder.path().join("lstm/1/weights.safetensors");
@@ -186,13 +185,13 @@ fn a_weights_file_that_is_cut_off() {
     }
 }
 
-/// A file that may not grow any longer ends as it would at the end of a disk.
+/// A limit on file sizes has the same effect as a full disk.
 #[test]
-fn a_disk_that_fills_up() {
+fn reports_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
     copy_folder(models(), folder.path());
     let before = content(folder.path());
-    // 64 KiB, in blocks of 512 bytes as POSIX has it.
+    // 64 KiB, in POSIX blocks of 512 bytes.
     let script = "trap '' XFSZ; ulimit -f 128; exec \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_monitor")]);
@@ -202,9 +201,8 @@ fn a_disk_that_fills_up() {
     unchanged("checkpoint", &before, folder.path());
 }
 
-/// Runs `retrain` with a small file system, which goes with the process, as its folder of
-/// models; answers the output and the files left there, but for locks. `None` where
-/// mounting is not allowed.
+/// Runs `retrain` with a small temporary file system as its folder of models; returns the output
+/// and the files left there, except locks. `None` if mounting is not allowed.
 fn on_a_small_disk(options: &str) -> Option<(Output, String)> {
     let folder = tempfile::tempdir().unwrap();
     let (disk, list) = (folder.path().join("disk"), folder.path().join("list"));
@@ -219,7 +217,7 @@ fn on_a_small_disk(options: &str) -> Option<(Output, String)> {
     command.arg(env!("CARGO_BIN_EXE_monitor"));
     command.args(["retrain", "lstm", "--data", DATA, "--epochs", "1", "--output"]).arg(&disk);
     let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output();
-    // Mounting wants root; without it there is no list.
+    // Mounting requires root; without it there is no list.
     let found = output.ok().and_then(|output| Some((output, fs::read_to_string(list).ok()?)));
     if found.is_none() {
         eprintln!("skipped: file systems cannot be mounted here");
@@ -228,7 +226,7 @@ fn on_a_small_disk(options: &str) -> Option<(Output, String)> {
 }
 
 #[test]
-fn a_small_disk_that_fills_up() {
+fn reports_a_full_small_disk() {
     // A checkpoint has four arrays in single precision for one in half precision.
     let weights = fs::metadata(models().join("lstm/1/weights.safetensors")).unwrap().len();
     let but_not_the_weights = 8 * weights + weights / 2;
@@ -243,7 +241,7 @@ fn a_small_disk_that_fills_up() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written() {
+fn reports_a_read_only_folder() {
     let folder = tempfile::tempdir().unwrap();
     let retrain = |output: &Path| {
         let arguments = ["retrain", "lstm", "--data", DATA, "--epochs", "1", "--output"];
@@ -257,7 +255,7 @@ fn a_folder_that_cannot_be_written() {
     let locked = folder.path().join("locked");
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
-    // Root may write where others may not, but not to a file system that is read-only.
+    // Root ignores permissions, but cannot write to a read-only file system.
     if fs::write(locked.join("probe"), "").is_ok() {
         let Some((output, left)) = on_a_small_disk("ro") else { return };
         refused("read-only", &output, &["Read-only file system"]);

@@ -272,7 +272,7 @@ fn check_config_prints_a_summary() {
     http: 127.0.0.1:8080
     brand acme: 2 keywords, 2 handles, 1 hashtag, 1 rule tag
     stream: quiet alarms from 30 minutes, lag alarms from 15 minutes
-    heartbeat: none, so nobody hears of it when the daemon dies
+    heartbeat: none, so nobody is notified when the daemon dies
     receiver chat: webhook at https://chat.example.com
     receiver comms: email to comms@example.com by smtp.example.com:587
     receiver prometheus: alertmanager at https://alertmanager.example.com
@@ -385,11 +385,11 @@ fn check_config_lists_receivers_and_incidents_without_a_route() {
     route night: share of acme, warning or worse, to comms; quiet from 22:00 to 07:00 Europe/Paris unless critical; brands grouped within 60 s
     route night: share of acme, warning or worse, to prometheus; quiet from 22:00 to 07:00 Europe/Paris unless critical
     route stream: lag of (stream), notice or worse, to comms
-    warning: no route names receiver chat: it hears of nothing
-    warning: no route names receiver desk: it hears of nothing
-    warning: no route names receiver pager: it hears of nothing
-    warning: no route names receiver slack: it hears of nothing
-    warning: no route names receiver teams: it hears of nothing
+    warning: no route names receiver chat: it is never notified
+    warning: no route names receiver desk: it is never notified
+    warning: no route names receiver pager: it is never notified
+    warning: no route names receiver slack: it is never notified
+    warning: no route names receiver teams: it is never notified
     warning: no route tells anybody of share incidents of globex
     warning: no route tells anybody of surge incidents of acme
     warning: no route tells anybody of surge incidents of globex

@@ -1,4 +1,4 @@
-//! `monitor data profile`, as a person calls it.
+//! `monitor data profile`, as a user runs it.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::shared;
 
-/// Runs the command; answers whether it succeeded, standard output and standard error.
+/// Runs the command; returns whether it succeeded, standard output and standard error.
 fn profile(arguments: &[&str]) -> (bool, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_monitor"))
         .args(["data", "profile"])
@@ -25,7 +25,7 @@ const ROWS: &str = "\"0\",\"1\",\"Mon Apr 06 22:19:45 PDT 2009\",\"NO_QUERY\",\"
                     \"2\",\"4\",\"\",\"NO_QUERY\",\"bob\",\"a table\"\n";
 
 #[test]
-fn json_text_and_picture() {
+fn prints_json_and_text_and_draws_a_picture() {
     let folder = tempfile::tempdir().unwrap();
     let rows = ROWS.to_owned()
         + &"\"4\",\"5\",\"\",\"NO_QUERY\",\"\",\"glad\"\n".repeat(196)
@@ -71,7 +71,7 @@ fn json_text_and_picture() {
 }
 
 #[test]
-fn what_will_not_do_is_named() {
+fn names_what_is_wrong_with_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let check = |name: &str, content: &[u8], expected: &str| {
         let path = folder.path().join("bad.csv");
@@ -100,7 +100,7 @@ fn what_will_not_do_is_named() {
 
 #[test]
 #[ignore = "needs ../shared"]
-fn the_shared_files() {
+fn profiles_the_shared_files() {
     let check = |file: &str, layout: &str, rows: u64, balance: Value, left_out: u64| {
         let path = shared(file);
         let (succeeded, out, error) = profile(&[path.to_str().unwrap(), "--json"]);

@@ -1,4 +1,4 @@
-//! `monitor evaluate` and `monitor compare`, as a person calls them.
+//! `monitor evaluate` and `monitor compare`, as a user runs them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// Families that are trained here, which takes a second or two.
+/// The families to train, which takes a second or two.
 const FAMILIES: [&str; 2] = ["dense", "lstm"];
 const QUICK: &str = FAMILIES[0];
 const TRAINING: &str = "tests/fixtures/sentiment.csv";
@@ -40,7 +40,7 @@ fn setting(folder: &Path) -> String {
     format!("model.directory={}", folder.display())
 }
 
-/// The setting that names a folder with a model of each family, trained once for all tests.
+/// The setting for a folder with a model of each family, trained once for all tests.
 fn models() -> &'static str {
     static MODELS: OnceLock<(tempfile::TempDir, String)> = OnceLock::new();
     let (_, setting) = MODELS.get_or_init(|| {
@@ -63,7 +63,7 @@ fn row(target: &str, text: &str) -> String {
 }
 
 #[test]
-fn text_and_json_say_the_same() {
+fn text_and_json_have_the_same_figures() {
     for model in FAMILIES {
         let arguments = ["evaluate", "--set", models(), "--model", model, "--data", MANUAL];
         let (text, json) = (text(&arguments), json(&arguments));
@@ -100,7 +100,7 @@ fn text_and_json_say_the_same() {
 }
 
 #[test]
-fn rows_learned_from_are_never_measured_in_silence() {
+fn says_when_training_rows_are_evaluated() {
     let models = tempfile::tempdir().unwrap();
     retrain(models.path(), QUICK, &["--seed", "7"]);
     let elsewhere = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ fn rows_learned_from_are_never_measured_in_silence() {
 }
 
 #[test]
-fn rows_parted_by_time_or_calibrated_with() {
+fn handles_rows_split_by_time_and_calibration_rows() {
     let models = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let rows: String =
@@ -170,11 +170,11 @@ fn rows_parted_by_time_or_calibrated_with() {
     let later = write(elsewhere.path(), "sentiment.csv", [&content[..], later.as_bytes()].concat());
     let output = monitor(&arguments(&later));
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("cannot be found again"), "{error}");
+    assert!(error.contains("cannot be identified"), "{error}");
 }
 
 #[test]
-fn compares_on_rows_that_none_learned_from() {
+fn compares_on_rows_outside_all_training_sets() {
     let folder = tempfile::tempdir().unwrap();
     ["1", "2"].iter().for_each(|seed| retrain(folder.path(), QUICK, &["--seed", seed]));
     let models = setting(folder.path());
@@ -189,7 +189,8 @@ fn compares_on_rows_that_none_learned_from() {
     assert_eq!(found["models"].as_array().unwrap().len(), 2);
     let promoted = json(&["compare", "--set", &models, "--data", TRAINING]);
     assert_eq!(promoted["models"].as_array().unwrap().len(), 1, "the promoted version alone");
-    // Of the second, other rows were held out: nothing compares, and the first stays promoted.
+    // The second model has other held-out rows: they share no data set, so the first stays
+    // promoted.
     assert_eq!(promoted["models"][0]["model"], format!("{QUICK}@1"));
 
     let weights = folder.path().join(QUICK).join("1").join("weights.safetensors");
@@ -203,7 +204,7 @@ fn compares_on_rows_that_none_learned_from() {
 }
 
 #[test]
-fn the_table() {
+fn prints_the_table() {
     let folder = tempfile::tempdir().unwrap();
     let picture = folder.path().join("compared.svg");
     let picture = picture.to_str().unwrap();
@@ -233,7 +234,7 @@ fn the_table() {
 }
 
 #[test]
-fn a_picture_and_a_threshold() {
+fn draws_a_picture_and_applies_a_threshold() {
     let folder = tempfile::tempdir().unwrap();
     let picture = folder.path().join("evaluated.svg");
     let arguments = ["evaluate", "--set", models(), "--model", QUICK, "--data", MANUAL];
@@ -249,7 +250,7 @@ fn a_picture_and_a_threshold() {
 }
 
 #[test]
-fn one_class_has_no_area() {
+fn one_class_has_no_auc() {
     let folder = tempfile::tempdir().unwrap();
     let data = write(folder.path(), "sad.csv", row("0", "so sad") + &row("0", "so very sad"));
     let picture = folder.path().join("sad.svg");
@@ -261,7 +262,7 @@ fn one_class_has_no_area() {
 }
 
 #[test]
-fn bad_input_is_named() {
+fn names_what_is_wrong_with_the_input() {
     let folder = tempfile::tempdir().unwrap();
     let empty = write(folder.path(), "empty.csv", "");
     let neutral = write(folder.path(), "neutral.csv", row("2", "a table"));
@@ -292,7 +293,7 @@ fn bad_input_is_named() {
     check(&["evaluate", "--data", MANUAL, "--model", "bert"], &["no model \"bert\"", FAMILIES[1]]);
     check(&["evaluate", "--data", MANUAL, "--threshold", "1.5"], &["1.5 is no probability"]);
     check(&["compare", "bert", "--data", MANUAL], &["no model \"bert\""]);
-    check(&["compare", "--data", MANUAL, "--price-per-hour=-1"], &["is no price"]);
+    check(&["compare", "--data", MANUAL, "--price-per-hour=-1"], &["is not a price"]);
     let output = monitor(&["compare", "--data", MANUAL, "--set", &no_models]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("no model to compare"), "{error}");

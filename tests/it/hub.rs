@@ -1,5 +1,5 @@
-//! Runs `monitor models fetch` as a process against a local model hub over real sockets, and
-//! `monitor retrain` from the downloaded model.
+//! `monitor models fetch` against a local model hub over real sockets, and
+//! `monitor retrain` with the fetched model. Runs the program as a user does.
 
 mod server;
 
@@ -28,7 +28,7 @@ const OFFLINE: (&str, &str) = ("HF_HUB_OFFLINE", "1");
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// The files of a tiny model.
+/// A tiny model.
 fn tiny() -> Files {
     let folder = tempfile::tempdir().unwrap();
     support::tiny_distilbert(folder.path());
@@ -46,7 +46,7 @@ fn last(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-/// A hub and an empty cache.
+/// A hub, and an empty cache.
 struct Rig {
     hub: Hub,
     home: TempDir,
@@ -57,10 +57,10 @@ impl Rig {
         Self { hub: Hub::start(files, fault), home: tempfile::tempdir().unwrap() }
     }
 
-    /// A program that uses this hub and this cache.
+    /// The program, with this hub and this cache.
     fn program(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        // Set here, so that the program does not start itself again to set it.
+        // If it is set, the program does not restart itself.
         command.env("OMP_WAIT_POLICY", "PASSIVE");
         for variable in OUTSIDE {
             command.env_remove(variable);
@@ -87,8 +87,8 @@ impl Rig {
         self.repository().join("snapshots").join(COMMIT)
     }
 
-    /// Asserts that the program printed the folder and that `files` equal those of the hub; returns
-    /// what it wrote to stderr.
+    /// Asserts that the program printed the folder, and that it contains the hub's `files`;
+    /// returns the standard error.
     fn fetched(&self, case: &str, output: &Output, files: &[&str]) -> String {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{case}: {said}");
@@ -108,8 +108,8 @@ impl Rig {
         said
     }
 
-    /// Asserts that the cache has no weights and that the name does not open.
-    fn assert_no_weights(&self, case: &str) {
+    /// Asserts that the cache has no weights, and that the model cannot be opened.
+    fn nothing(&self, case: &str) {
         assert!(
             fs::symlink_metadata(self.folder().join(WEIGHTS)).is_err(),
             "{case}: a link is left"
@@ -121,7 +121,8 @@ impl Rig {
 
 const FILES: [&str; 4] = ["config.json", WEIGHTS, "tokenizer_config.json", "vocab.txt"];
 
-/// Asserts that the program fails with one line of error, which contains all of `expected`.
+/// Asserts that standard error has only lines of progress and then one error with all of
+/// `expected`.
 fn refused(case: &str, output: &Output, expected: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     let error = said.lines().last().unwrap_or_default();
@@ -135,7 +136,7 @@ fn refused(case: &str, output: &Output, expected: &[&str]) {
 #[test]
 fn fetches_once_and_opens_without_a_network() {
     let rig = Rig::new(tiny(), Fault::None);
-    rig.assert_no_weights("before");
+    rig.nothing("before");
     let said = rig.fetched("first", &rig.fetch(&[]), &FILES);
     assert!(said.contains("tiny: model.safetensors: 0.2 MB fetched, checksum agrees"), "{said}");
     let whole =
@@ -146,8 +147,8 @@ fn fetches_once_and_opens_without_a_network() {
     assert!(said.contains("model.safetensors: there already, checksum agrees"), "{said}");
     assert_eq!(rig.hub.downloads(), [""; 0], "nothing is downloaded twice");
 
-    let no_network = [OFFLINE, ("HF_ENDPOINT", "http://127.0.0.1:1")];
-    let said = rig.fetched("offline", &rig.fetch(&no_network), &FILES);
+    let nowhere = [OFFLINE, ("HF_ENDPOINT", "http://127.0.0.1:1")];
+    let said = rig.fetched("offline", &rig.fetch(&nowhere), &FILES);
     assert_eq!(said, "");
 
     let commit = format!("models fetch tiny --revision {COMMIT}");
@@ -155,7 +156,7 @@ fn fetches_once_and_opens_without_a_network() {
     rig.fetched("a commit offline", &rig.monitor(&commit, &[OFFLINE]), &FILES);
     assert_eq!(rig.hub.downloads(), [""; 0]);
 
-    // Files in the cache are checked too.
+    // The content of the cache is verified, too.
     let weights = rig.folder().join(WEIGHTS);
     let mut damaged = fs::read(&weights).unwrap();
     damaged[100] ^= 1;
@@ -168,7 +169,7 @@ fn fetches_once_and_opens_without_a_network() {
     rig.fetched("a link to nowhere", &rig.fetch(&[]), &FILES);
     assert_eq!(rig.hub.downloads(), ["model.safetensors 0-"; 2]);
 
-    // A copied cache has files instead of links; `fetched` compares their content.
+    // A copied cache has files instead of links; `fetched` compares them.
     fs::remove_file(&weights).unwrap();
     fs::write(&weights, "damaged on the way").unwrap();
     rig.fetched("a file in place of the link", &rig.fetch(&[]), &FILES);
@@ -176,7 +177,7 @@ fn fetches_once_and_opens_without_a_network() {
 }
 
 #[test]
-fn resumes_an_interrupted_download() {
+fn resumes_interrupted_downloads() {
     let bytes = tiny()[WEIGHTS].len();
     let weights = |rig: &Rig| -> Vec<String> {
         let downloads = rig.hub.downloads().into_iter();
@@ -189,7 +190,7 @@ fn resumes_an_interrupted_download() {
 
     let rig = Rig::new(tiny(), Fault::Cut(6));
     refused("always", &rig.fetch(&[]), &["model.safetensors: the connection broke", "resumes"]);
-    rig.assert_no_weights("always");
+    rig.nothing("always");
     assert_eq!(weights(&rig).len(), 5);
     rig.fetched("the same again", &rig.fetch(&[]), &FILES);
     let asked = weights(&rig);
@@ -200,7 +201,7 @@ fn resumes_an_interrupted_download() {
     let all = ["0-".to_owned(), format!("{}-", bytes / 2), "0-".to_owned()];
     assert_eq!(weights(&rig), all);
 
-    // Invalid parts, as a full disk or another program may leave them.
+    // Invalid parts, which a disk or a program may have left.
     for (case, part) in [("other bytes", bytes / 3), ("whole", bytes), ("too long", bytes + 1)] {
         let rig = Rig::new(tiny(), Fault::None);
         let blobs = rig.repository().join("blobs");
@@ -211,7 +212,7 @@ fn resumes_an_interrupted_download() {
 }
 
 #[test]
-fn a_model_may_lack_optional_files() {
+fn accepts_models_without_optional_files() {
     let mut fast = without("vocab.txt");
     fast.remove("tokenizer_config.json");
     fast.insert("tokenizer.json".into(), support::tiny_tokenizer());
@@ -222,41 +223,36 @@ fn a_model_may_lack_optional_files() {
 }
 
 #[test]
-fn faulty_hubs_are_reported() {
+fn rejects_faulty_hubs() {
     let check = |case: &str, fault: Fault, variables: &[(&str, &str)], expected: &[&str]| {
         let rig = Rig::new(tiny(), fault);
         refused(case, &rig.fetch(variables), expected);
-        rig.assert_no_weights(case);
+        rig.nothing(case);
     };
     let short =
         ["model.safetensors: ", " bytes came where the hub names ", "fetch the model again"];
     check("truncated", Fault::Short, &[], &short);
     let damaged = ["model.safetensors: its checksum is ", "it is removed"];
-    check("a wrong byte", Fault::Damaged, &[], &damaged);
+    check("another byte", Fault::Damaged, &[], &damaged);
     check("no ranges", Fault::Whole, &[], &["does not answer as a model hub does", "HF_ENDPOINT"]);
     let timeout = [("HF_HUB_DOWNLOAD_TIMEOUT", "1")];
     let silent = ["model.safetensors: nothing came for 1 s", "resumes there"];
     check("silent", Fault::Silent, &timeout, &silent);
     check("unauthorised", Fault::Status(401), &[], &["(status 401)", "check the name", "HF_TOKEN"]);
     check("gated", Fault::Status(403), &[], &["(status 403)", "accept its terms"]);
-    check("unavailable", Fault::Status(503), &[], &["answers 503", "config.json of tiny", "later"]);
+    check("ill", Fault::Status(503), &[], &["answers 503", "config.json of tiny", "later"]);
     let unknown = ["has no model \"tiny\" at revision \"main\""];
     check("unknown", Fault::Status(404), &[], &unknown);
     check("no checksum", Fault::Etag("../../../x"), &[], &["no checksum of config.json", "x"]);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let closed_port = format!("http://127.0.0.1:{port}");
-    let endpoint = [("HF_ENDPOINT", closed_port.as_str())];
-    check(
-        "no listener",
-        Fault::None,
-        &endpoint,
-        &["cannot reach", &closed_port, "refused", "--base"],
-    );
-    check("not a URL", Fault::None, &[("HF_ENDPOINT", "hub")], &["hub", "HF_ENDPOINT"]);
+    let nobody = format!("http://127.0.0.1:{port}");
+    let endpoint = [("HF_ENDPOINT", nobody.as_str())];
+    check("nobody", Fault::None, &endpoint, &["cannot reach", &nobody, "refused", "--base"]);
+    check("no address", Fault::None, &[("HF_ENDPOINT", "hub")], &["hub", "HF_ENDPOINT"]);
 }
 
 #[test]
-fn unsupported_models_are_reported() {
+fn rejects_invalid_models() {
     let check = |case: &str, files: Files, words: &str, expected: &[&str]| {
         let rig = Rig::new(files, Fault::None);
         refused(case, &rig.monitor(&format!("models fetch {words}"), &[]), expected);
@@ -275,20 +271,15 @@ fn unsupported_models_are_reported() {
     check("no weights", pickle.clone(), "tiny", &["tiny has no model.safetensors"]);
     pickle.insert("pytorch_model.bin".into(), b"\x80\x02evil".to_vec());
     check("a pickle", pickle, "tiny", &["only as pytorch_model.bin", "never downloaded nor read"]);
-    check("no vocabulary", without("vocab.txt"), "tiny", &["has no tokenizer.json or vocab.txt"]);
+    check("no words", without("vocab.txt"), "tiny", &["has no tokenizer.json or vocab.txt"]);
     check("no configuration", without("config.json"), "tiny", &["with a config.json"]);
     let mut other = tiny();
     other.insert("config.json".into(), br#"{"model_type": "roberta"}"#.to_vec());
-    check(
-        "another architecture",
-        other,
-        "tiny",
-        &["tiny is fetched, but", "config.json", "\"roberta\""],
-    );
+    check("another kind", other, "tiny", &["tiny is fetched, but", "config.json", "\"roberta\""]);
 }
 
 #[test]
-fn a_token_gives_access_to_a_private_model() {
+fn a_token_gives_access_to_private_models() {
     let rig = Rig::new(tiny(), Fault::Private);
     refused("no token", &rig.fetch(&[]), &["(status 401)", "HF_TOKEN"]);
     refused("another token", &rig.fetch(&[("HF_TOKEN", "other")]), &["(status 401)"]);
@@ -296,20 +287,20 @@ fn a_token_gives_access_to_a_private_model() {
 }
 
 #[test]
-fn a_full_disk_is_reported() {
+fn reports_a_full_disk() {
     let rig = Rig::new(tiny(), Fault::None);
-    // 64 KiB, in the blocks of 512 bytes of POSIX.
+    // 64 KiB, in POSIX blocks of 512 bytes.
     let script = "trap '' XFSZ; ulimit -f 128; exec \"$@\"";
     let mut command = rig.program("sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_monitor"), "models", "fetch", "tiny"]);
     refused("full", &command.output().unwrap(), &["the cache in", "File too large", "HF_HOME"]);
-    rig.assert_no_weights("full");
+    rig.nothing("full");
     rig.fetched("again", &rig.fetch(&[]), &FILES);
     assert!(!rig.hub.downloads().contains(&"model.safetensors 0-1".into()));
 }
 
 #[test]
-fn retrains_from_a_downloaded_model() {
+fn retrains_from_a_fetched_model() {
     let rig = Rig::new(tiny(), Fault::None);
     let models = tempfile::tempdir().unwrap();
     let output = models.path().display();
@@ -324,7 +315,7 @@ fn retrains_from_a_downloaded_model() {
     assert_eq!(fs::read_dir(models.path()).unwrap().count(), 0);
     let all = rig.monitor(&words.replace("retrain transformer", "retrain"), &[]);
     let said = String::from_utf8_lossy(&all.stderr);
-    assert!(all.status.success(), "without a base: {said}");
+    assert!(all.status.success(), "no base for all: {said}");
     assert!(said.contains("leaving out the transformer: ") && said.contains(advice[1]), "{said}");
     assert!(models.path().join("lstm/1").is_dir() && !models.path().join("transformer").exists());
     assert_eq!(rig.hub.downloads(), [""; 0], "retrain downloads nothing");
@@ -345,7 +336,7 @@ fn retrains_from_a_downloaded_model() {
 }
 
 #[test]
-fn help() {
+fn prints_help() {
     let rig = Rig::new(Files::new(), Fault::None);
     let help = rig.monitor("models fetch --help", &[]);
     let help = String::from_utf8(help.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! `monitor models`, as a person calls it.
+//! `monitor models`, as a user runs it.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::tiny_model;
 
-/// What the program says, and whether it ended well.
+/// The output of the program, and whether it succeeded.
 fn monitor(directory: &Path, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_monitor"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -29,7 +29,7 @@ fn three(directory: &Path) {
 }
 
 #[test]
-fn promotes_and_goes_back() {
+fn promotes_and_rolls_back() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path();
     three(directory);
@@ -67,18 +67,18 @@ fn promotes_and_goes_back() {
     check("promote m@9", false, &["no model \"m@9\"", "m (= m@3), m@1, m@2, m@3, m@4"]);
     check("promote m", false, &["is not a model id: give name@version"]);
     check("promote m@4 --force --data x.csv", false, &["cannot be used with"]);
-    check("rollback m", true, &["m opens m@2 again, in place of m@3"]);
-    check("rollback m", true, &["m opens m@1 again, in place of m@2"]);
+    check("rollback m", true, &["m opens m@2 again instead of m@3"]);
+    check("rollback m", true, &["m opens m@1 again instead of m@2"]);
     check("rollback m", false, &["no version that was promoted before it", "m@1, m@2, m@3, m@4"]);
     check("rm m@1", false, &["m@1 is promoted", "--force"]);
-    check("--set model.name=m@2 rm m@2", false, &["m@2 is what model.name", "--force"]);
+    check("--set model.name=m@2 rm m@2", false, &["model.name of the settings is m@2", "--force"]);
     check("rm m@2", true, &["m@2 is removed"]);
     check("rm m@1 --force", true, &["m@1 is removed"]);
     check("show m", false, &["no model \"m\"", "m@3"]);
 }
 
 #[test]
-fn measures_both_on_a_file() {
+fn evaluates_both_versions_on_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path();
     let words = [("love", -4.0), ("awesome", -4.0), ("hate", 4.0), ("terrible", 4.0)];
@@ -110,7 +110,7 @@ fn lists_and_shows() {
     assert!(monitor(directory, &["list"]).1.contains("there are no models in"));
     assert_eq!(monitor(directory, &["list", "--json"]).1.trim(), "[]");
     three(directory);
-    // The form of the first release.
+    // The format of the first release.
     fs::write(directory.join("promoted.json"), r#"{"m": "m@2"}"#).unwrap();
     fs::write(directory.join("m/3/manifest.json"), "{").unwrap();
     fs::create_dir(directory.join("m/.new-left")).unwrap();

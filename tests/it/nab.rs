@@ -1,17 +1,17 @@
-//! The scorer of `benches/nab.rs` against cases worked out by hand from the benchmark's rules.
+//! The scorer of `benches/nab.rs` against cases computed by hand from the benchmark's rules.
 
 #[path = "../../benches/nab/scoring.rs"]
 mod scoring;
 
 use scoring::{Labels, PROFILES, normalised, scaled_sigmoid};
 
-/// 1000 rows, of which 150 are probation; windows of 101 and of 11 rows.
+/// 1000 rows, the first 150 without scoring (probation); windows of 101 and 11 rows.
 fn labels() -> Labels {
     Labels { rows: 1000, windows: vec![(200, 300), (600, 610)] }
 }
 
 #[test]
-fn the_sigmoid_is_that_of_the_paper() {
+fn the_sigmoid_matches_the_paper() {
     let check = |position: f64, expected: f64| {
         let found = scaled_sigmoid(position);
         assert!((found - expected).abs() < 1e-5, "at {position}: {found}");
@@ -26,8 +26,8 @@ fn the_sigmoid_is_that_of_the_paper() {
 }
 
 #[test]
-fn alarms_are_worth_what_the_rules_say() {
-    // The profile's place among the three, the alarms; windows found, false alarms, score.
+fn scores_alarms_by_the_rules() {
+    // Index of the profile, the alarms; windows found, false alarms, score.
     let check = |name: &str, profile: usize, alarms: &[usize], expected: (usize, usize, f64)| {
         let tally = labels().tally(alarms, &PROFILES[profile]);
         assert_eq!((tally.found, tally.false_alarms), (expected.0, expected.1), "{name}");
@@ -53,7 +53,7 @@ fn alarms_are_worth_what_the_rules_say() {
 }
 
 #[test]
-fn no_alarm_scores_0_and_the_perfect_ones_100() {
+fn no_alarm_scores_0_and_perfect_alarms_100() {
     let labels = [labels(), Labels { rows: 16_000, windows: vec![(800, 900), (5000, 5400)] }];
     assert_eq!((labels[0].probation(), labels[1].probation()), (150, 750));
     for profile in &PROFILES {

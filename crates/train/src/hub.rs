@@ -187,7 +187,7 @@ impl Hub {
             return Err(self.answer(format!("it names no checksum of {file}, but {etag:?}")));
         }
         if commit.len() != 40 || !is_hash(&commit) {
-            return Err(self.answer(format!("{commit:?} is no commit")));
+            return Err(self.answer(format!("{commit:?} is not a commit")));
         }
         Ok(Some(Metadata { commit, etag, checksum, bytes: found.size() as u64 }))
     }

@@ -1,8 +1,8 @@
-//! From answers to figures; pure.
+//! Computes figures from answers; pure.
 //!
-//! **Invariant.** The same answers give the same figures, whether they came from the
-//! service just now or from a file. Deliberately absent: rows that the service refused;
-//! they are counted and stand in no figure.
+//! **Invariant.** The same answers give the same figures, whether they come from the
+//! service or from a file. Deliberately absent: rows that the service rejected; they are only
+//! counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,7 +26,7 @@ enum Word {
     Positive,
 }
 
-/// A tweet and what the service said of it; a line of the file of answers.
+/// A tweet and the service's reply; a line of the file of answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     pub text: String,
@@ -37,7 +37,7 @@ pub struct Answer {
     pub reply: Reply,
 }
 
-/// What it took to get the answers.
+/// Time and cost of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Effort {
     /// Tweets answered in this run.
@@ -46,21 +46,21 @@ pub struct Effort {
     pub tweets_per_second: f64,
     #[serde(flatten)]
     pub usage: Usage,
-    /// What the bill of this run comes to at most.
+    /// Upper limit of the bill for this run.
     pub cost_eur_max: f64,
 }
 
-/// How well the service does.
+/// Figures of a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     provider: &'static str,
     model_versions: BTreeSet<String>,
     answered: usize,
-    /// Rows that the service did not judge, by its code.
+    /// Number of rows that the service rejected, by its code.
     refused: BTreeMap<String, usize>,
     with_neutral: ClassificationReport,
     without_neutral: ClassificationReport,
-    /// Of negative against positive, by the share of the negative confidence in both.
+    /// Negative against positive, scored by negative / (negative + positive).
     roc_auc: Option<f64>,
     /// Rows without neutral whose two confidences are equal; they count as positive.
     ties: usize,
@@ -68,7 +68,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Compares answers with labels.
+    /// Computes the figures.
     pub fn of(answers: &[Answer], effort: Option<Effort>) -> Self {
         let mut refused = BTreeMap::new();
         let mut rows: Vec<(Target, Sentiment, Confidence)> = Vec::with_capacity(answers.len());
@@ -110,7 +110,7 @@ impl Report {
     }
 }
 
-/// Mixed is neither: it counts as neutral.
+/// Mixed counts as neutral.
 fn of_three(sentiment: Sentiment) -> Target {
     match sentiment {
         Sentiment::Negative => Target::Negative,
@@ -119,8 +119,7 @@ fn of_three(sentiment: Sentiment) -> Target {
     }
 }
 
-/// Neutral and mixed go to the larger of the two confidences, a tie to positive: an alarm
-/// wants a reason.
+/// Neutral and mixed count as the class with the larger confidence; a tie counts as positive.
 fn is_negative(sentiment: Sentiment, confidence: Confidence) -> bool {
     match sentiment {
         Sentiment::Negative => true,
@@ -200,7 +199,7 @@ mod tests {
         let refused = Reply::Refused { code: "InvalidDocument".into(), message: "empty".into() };
         answers.push(Answer { reply: refused, ..answers[0].clone() });
         let report = Report::of(&answers, None);
-        // By label: negative, neutral, positive; across: what was found.
+        // By label: negative, neutral, positive; across: the predicted class.
         assert_eq!(report.with_neutral.confusion, [[1, 2, 0], [0, 1, 1], [0, 1, 1]]);
         assert_eq!(report.without_neutral.confusion, [[2, 1], [0, 2]]);
         assert_eq!(report.ties, 1, "the neutral row's tie stands in no figure");

@@ -1,4 +1,4 @@
-//! A server that gives Azure's documented answers, and faulty ones.
+//! A local service with Azure's documented answers and with faulty ones.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -13,33 +13,33 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// 32 characters, as in real keys.
+/// 32 characters, like real keys.
 pub const KEY: &str = "5ec7e75ec7e75ec7e75ec7e75ec7e7aa";
 pub const MODEL: &str = "2020-04-01";
 
-/// One answer of the server.
+/// One answer.
 #[derive(Debug, Clone)]
-pub enum MockReply {
-    /// As documented.
+pub enum Play {
+    /// The documented answer.
     Good,
-    /// A good answer with its documents in reverse order.
-    Reversed,
-    /// A good answer, changed by the function.
+    /// The documents in another order.
+    Backwards,
+    /// A valid answer with these documents changed.
     Changed(fn(&mut Value)),
-    /// A status with a body and an optional header.
+    /// A status with a body, and perhaps a header.
     Status(u16, String, Option<(&'static str, String)>),
-    /// A good answer after the timeout.
-    TooLate,
+    /// A valid answer, but too late.
+    Late,
 }
 
-impl MockReply {
-    /// An error status with a body like Azure's.
+impl Play {
+    /// A status with the body that Azure sends with it.
     pub fn error(status: u16, message: &str) -> Self {
         let body = json!({"error": {"code": status.to_string(), "message": message}});
         Self::Status(status, body.to_string(), None)
     }
 
-    /// 429 with the service's own message.
+    /// 429, with the message of the service.
     pub fn busy(retry_after: &str) -> Self {
         let message = "Requests to the Sentiment Operation under Text Analytics API (v3.1) have \
                        exceeded rate limit of your current TextAnalytics S pricing tier.";
@@ -48,7 +48,7 @@ impl MockReply {
     }
 }
 
-/// A request that the server received.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub uri: Uri,
@@ -66,21 +66,21 @@ impl Request {
 #[derive(Default)]
 struct Seen {
     requests: Vec<Request>,
-    replies: VecDeque<MockReply>,
+    plays: VecDeque<Play>,
 }
 
-/// A server that gives the listed answers first, then good ones.
+/// Sends the given answers, then documented ones.
 pub struct Service {
     pub url: String,
     seen: Arc<Mutex<Seen>>,
 }
 
 impl Service {
-    pub async fn start(replies: Vec<MockReply>) -> Self {
+    pub async fn start(plays: Vec<Play>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let seen = Arc::new(Mutex::new(Seen { replies: replies.into(), ..Seen::default() }));
+        let seen = Arc::new(Mutex::new(Seen { plays: plays.into(), ..Seen::default() }));
         let routes = Router::new().fallback(answer).with_state(seen.clone());
         tokio::spawn(axum::serve(listener, routes).into_future());
         Self { url, seen }
@@ -99,17 +99,17 @@ async fn answer(
 ) -> Response {
     let request = Request { uri, headers, body: serde_json::from_str(&body).unwrap_or_default() };
     let mut good = documented(&request.body);
-    let reply = {
+    let play = {
         let mut seen = seen.lock().unwrap();
         seen.requests.push(request);
-        seen.replies.pop_front().unwrap_or(MockReply::Good)
+        seen.plays.pop_front().unwrap_or(Play::Good)
     };
-    match reply {
-        MockReply::Good => {}
-        MockReply::Reversed => good["documents"].as_array_mut().unwrap().reverse(),
-        MockReply::Changed(change) => change(&mut good),
-        MockReply::TooLate => tokio::time::sleep(Duration::from_secs(600)).await,
-        MockReply::Status(status, body, with) => {
+    match play {
+        Play::Good => {}
+        Play::Backwards => good["documents"].as_array_mut().unwrap().reverse(),
+        Play::Changed(change) => change(&mut good),
+        Play::Late => tokio::time::sleep(Duration::from_secs(600)).await,
+        Play::Status(status, body, with) => {
             let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
             if let Some((name, value)) = with {
                 response.headers_mut().insert(name, value.parse().unwrap());
@@ -120,8 +120,8 @@ async fn answer(
     ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], good.to_string()).into_response()
 }
 
-/// The documented answer: a text with "love" is positive, with "hate" negative, with both mixed,
-/// with neither neutral. An empty text is an error.
+/// "love" is positive, "hate" negative, both are mixed, neither is neutral; an empty text is
+/// rejected.
 fn documented(input: &Value) -> Value {
     let (mut documents, mut errors) = (Vec::new(), Vec::new());
     for document in input["documents"].as_array().into_iter().flatten() {
@@ -152,8 +152,8 @@ fn documented(input: &Value) -> Value {
     json!({"documents": documents, "errors": errors, "modelVersion": MODEL})
 }
 
-/// A server that answers each connection with `head`. If `endless`, it then sends spaces until the
-/// client closes the connection, and its task ends.
+/// Answers every connection with `head`, and if `endless` then with spaces until the client
+/// disconnects; the task ends after the first such connection.
 pub async fn raw(head: &'static str, endless: bool) -> (String, JoinHandle<()>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

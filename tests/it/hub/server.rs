@@ -1,4 +1,4 @@
-//! A model hub for tests: it answers like huggingface.co, or with one fault.
+//! A local model hub that answers like huggingface.co, or with one fault.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,27 +13,27 @@ use sha2::{Digest, Sha256};
 pub const COMMIT: &str = "12f040a7b4f1c5d0e6a98b3c2d1e0f9a8b7c6d5e";
 pub const WEIGHTS: &str = "model.safetensors";
 
-/// A fault of the hub. Faults of content apply to the file of weights.
+/// The fault of the hub; wrong bytes affect only the weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
     None,
-    /// The first downloads, this many, break off in the middle.
+    /// The first downloads, this many, are interrupted in the middle.
     Cut(usize),
-    /// The first download breaks off; a request for the rest gets the whole file.
+    /// The first is interrupted; a request for the rest gets the whole file.
     CutThenWhole,
-    /// The second half is missing, without a content length that shows it.
+    /// The end of the file is missing, without an error.
     Short,
     /// One byte is wrong.
     Damaged,
-    /// The hub ignores ranges and sends the whole file.
+    /// It ignores range requests.
     Whole,
-    /// The hub accepts the request and never answers.
+    /// It accepts the request and never answers.
     Silent,
-    /// The hub answers every request with this status.
+    /// It answers everything with this status.
     Status(u16),
-    /// The hub requires the token `secret`.
+    /// It requires the token `secret`.
     Private,
-    /// The hub gives this as the checksum of every file.
+    /// It claims this checksum for every file.
     Etag(&'static str),
 }
 
@@ -47,23 +47,23 @@ struct Served {
     fault: Fault,
     files: BTreeMap<String, Vec<u8>>,
     downloads: AtomicUsize,
-    requested: Mutex<Vec<String>>,
+    asked: Mutex<Vec<String>>,
 }
 
 impl Hub {
-    /// Serves `files` as the model `owner/tiny`, with the alias `tiny`, until the
+    /// Serves `files` as the model `owner/tiny`, also under the name `tiny`, until the
     /// process ends.
     pub fn start(files: BTreeMap<String, Vec<u8>>, fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (downloads, requested) = (AtomicUsize::new(0), Mutex::default());
-        let served = Arc::new(Served { url: url.clone(), fault, files, downloads, requested });
+        let (downloads, asked) = (AtomicUsize::new(0), Mutex::default());
+        let served = Arc::new(Served { url: url.clone(), fault, files, downloads, asked });
         thread::spawn({
             let served = served.clone();
             move || {
                 for stream in listener.incoming() {
                     let served = served.clone();
-                    // A client may close its connection at any time.
+                    // A client that disconnects is not an error.
                     thread::spawn(move || drop(served.answer(stream.unwrap())));
                 }
             }
@@ -75,15 +75,15 @@ impl Hub {
         &self.served.files
     }
 
-    /// The checksum of a file that the hub gives.
+    /// The checksum that the hub claims for a file.
     pub fn etag(&self, file: &str) -> String {
         self.served.etag(file, self.files().get(file).map_or(b"", Vec::as_slice))
     }
 
-    /// The downloads since the last call, as "file range".
+    /// Downloads since the last call: files, with the requested byte ranges.
     pub fn downloads(&self) -> Vec<String> {
-        let requested = std::mem::take(&mut *self.served.requested.lock().unwrap());
-        requested.into_iter().filter(|line| !line.ends_with(" 0-0")).collect()
+        let asked = std::mem::take(&mut *self.served.asked.lock().unwrap());
+        asked.into_iter().filter(|line| !line.ends_with(" 0-0")).collect()
     }
 }
 
@@ -142,7 +142,7 @@ impl Served {
         }
     }
 
-    /// SHA-256 for the file of weights, git's SHA-1 for small files.
+    /// SHA-256 of a large file, git's SHA-1 of a small one.
     fn etag(&self, file: &str, content: &[u8]) -> String {
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         match self.fault {
@@ -165,7 +165,7 @@ impl Served {
         let mut content = self.files[file].clone();
         let all = content.len();
         let range = range.and_then(|range| range.strip_prefix("bytes=")).unwrap_or("all");
-        self.requested.lock().unwrap().push(format!("{file} {range}"));
+        self.asked.lock().unwrap().push(format!("{file} {range}"));
         let (from, to) = range.split_once('-').unwrap_or(("0", ""));
         let (from, to): (usize, usize) = (from.parse().unwrap(), to.parse().unwrap_or(all - 1));
         if from >= all {

@@ -393,7 +393,7 @@ mod tests {
         check(
             "too many malformed",
             some.as_bytes(),
-            "1 of 2 rows are no rows of sentiment140: 1 wrong number of columns (line 2)",
+            "1 of 2 rows are not rows of sentiment140: 1 wrong number of columns (line 2)",
         );
         let numbers = b"label,text\n0,a\n1,b\n2,c\n";
         check("numbers that say too little", numbers, "labels [0, 1, 2] could mean");

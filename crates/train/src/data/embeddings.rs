@@ -116,7 +116,7 @@ pub enum EmbeddingFault {
     },
     /// A field is not a finite number.
     #[error(
-        "{row} ({word:?}) holds {value:?}, which is no finite number up to {NUMBER_MAX}: the file is \
+        "{row} ({word:?}) holds {value:?}, which is not a finite number up to {NUMBER_MAX}: the file is \
          damaged, fetch it again or take the row out"
     )]
     Number {

@@ -3,9 +3,14 @@
 //! `packed.rs` unpacks, `records.rs` cuts bytes into rows, `fields.rs` cuts a row into
 //! columns. `layouts.rs` finds the layout of a labelled file, `labels.rs` interprets its
 //! labels, `reader.rs` reads it row by row, `dataset.rs` reads it whole. `tweet_file.rs` reads
-//! tweets with a time, for backtest and replay. `split.rs` draws the
-//! training, validation and held-out sets; `selection.rs` finds the held-out set of a
-//! trained model again. `profile` describes a file.
+//! tweets with a time, for backtest and replay.
+//!
+//! There are two row types: [`Row`] is validated and has a label, which training needs;
+//! [`TweetRow`] has unparsed text, because replay forwards JSON lines unchanged and backtest applies
+//! the checks of the stream.
+//!
+//! `split.rs` draws the training, validation and held-out sets; `selection.rs` reconstructs the
+//! held-out set of a trained model. `profile` describes a file.
 //!
 //! **Invariant.** Nothing here knows a network, a training or a report. Deliberately absent:
 //! cleaning of texts; `monitor_core::text` does that, in training and in the daemon alike.

@@ -122,7 +122,7 @@ pub enum DatasetError {
     },
     /// Too many of its rows are malformed.
     #[error(
-        "{}: {} of {} rows are no rows of {}: {}; they should be {}",
+        "{}: {} of {} rows are not rows of {}: {}; they should be {}",
         .path.display(), .report.malformed, .report.read, .report.layout, .report.faults(),
         .report.layout.rows()
     )]

@@ -50,7 +50,7 @@ pub enum SelectionError {
     },
     /// The rows held out by time cannot be identified.
     #[error(
-        "which rows of {file} were held out from {model} cannot be found again: it was parted by \
+        "which rows of {file} were held out from {model} cannot be identified: it was split by \
          time, which depends on all rows, and these are not all the rows of its training; give \
          a file that it does not know, or have all rows evaluated (monitor evaluate --split all), \
          those it learned from too"

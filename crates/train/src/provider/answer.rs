@@ -42,7 +42,7 @@ pub struct Confidence {
 /// The three numbers are not probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error(
-    "positive {positive}, neutral {neutral} and negative {negative} are no probabilities that \
+    "positive {positive}, neutral {neutral} and negative {negative} are not probabilities that \
      add up to 1"
 )]
 pub struct InvalidConfidence {
@@ -284,11 +284,11 @@ mod tests {
         let class = scored("1", "ecstatic", [0.1, 0.8, 0.1]);
         check("another class", json!([good, class]), "unknown variant `ecstatic`");
         let above = scored("1", "neutral", [1.5, -0.5, 0.0]);
-        check("beyond 1", json!([good, above]), "are no probabilities");
+        check("beyond 1", json!([good, above]), "are not probabilities");
         let percent = scored("1", "neutral", [10.0, 80.0, 10.0]);
-        check("per cent", json!([good, percent]), "are no probabilities");
+        check("per cent", json!([good, percent]), "are not probabilities");
         let nothing = scored("1", "neutral", [0.0, 0.0, 0.0]);
-        check("nothing", json!([good, nothing]), "are no probabilities");
+        check("nothing", json!([good, nothing]), "are not probabilities");
         let number = json!({"id": "1", "sentiment": "neutral", "confidenceScores": null});
         check("no confidences", json!([good, number]), "null");
 

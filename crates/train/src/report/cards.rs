@@ -33,7 +33,7 @@ fn cascade(shape: &CascadeShape) -> String {
     let (cheap, costly) = (&cheap.model, &costly.model);
     format!(
         "A cascade: {cheap} scores every tweet, and answers where its probability lies outside \
-         {low:.4} to {high:.4}; {costly} answers the others. It has no weights of its own."
+         {low:.4} to {high:.4}; {costly} scores the others. It has no weights of its own."
     )
 }
 
@@ -105,9 +105,7 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
         )
     };
     let parted = match data.split.as_str() {
-        "user" => {
-            "no known author stands on two sides (rows without an author are parted by their text)"
-        }
+        "user" => "no known author is in two sets (rows without an author are split by their text)",
         "time" => "those held out are the latest",
         _ => "parted row by row",
     };

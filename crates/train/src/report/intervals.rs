@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_area_s_interval_is_delong_s_and_near_a_bootstrap() {
+    fn auc_interval_agrees_with_delong_and_a_bootstrap() {
         let (area, interval) = auc(&scored()).unwrap();
         let expected = expected();
         assert!((area - expected.roc_auc).abs() < 1e-12, "{area}");

@@ -93,7 +93,7 @@ fn names_the_fault() {
     check("zeros", &[0; 300_000], "no word embeddings");
     check("NaN", b"good 1 2\nbad nan 2\n", "line 2 (\"bad\") holds \"nan\"");
     check("infinity", b"good 1 2\n\nbad 1 -inf\n", "line 3 (\"bad\") holds \"-inf\"");
-    check("too large", b"good 1 2\nbad 1 1e39\n", "no finite number");
+    check("too large", b"good 1 2\nbad 1 1e39\n", "not a finite number");
     check("NaN in the first row", b"good NaN 2\n", "line 1 (\"good\")");
     check("no number", b"good 1 2\nbad 1 x\n", "line 2 (\"bad\") holds \"x\"");
     check("narrow", b"good 1 2\nbad 1\n", "line 2 has 1 numbers behind its word and should");
