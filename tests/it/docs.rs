@@ -137,6 +137,30 @@ fn assert_none(wrong: &[String]) {
 }
 
 #[test]
+fn tests_named_as_proof_exist() {
+    let page = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let (mut wrong, mut names) = (Vec::new(), 0);
+    // The second cell of a row is such as "`a.rs`: `test_1`, `test_2`; `b.rs`: `test_3`".
+    let cells = page.lines().filter_map(|line| line.split('|').nth(2));
+    for cell in cells.filter(|cell| cell.contains(".rs`: ")) {
+        let (mut file, mut source) = ("", String::new());
+        for code in cell.split('`').skip(1).step_by(2) {
+            if code.ends_with(".rs") {
+                file = code;
+                source = fs::read_to_string(root().join("tests/it").join(file)).unwrap();
+                continue;
+            }
+            names += 1;
+            if !source.contains(&format!("fn {code}(")) {
+                wrong.push(format!("docs/reliability.md: there is no test {code} in {file}"));
+            }
+        }
+    }
+    assert_none(&wrong);
+    assert!(names > 15, "only {names} names were found");
+}
+
+#[test]
 fn links_lead_somewhere() {
     let (mut checked, mut wrong) = (0, Vec::new());
     for (page, text) in pages() {
