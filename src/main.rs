@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    limit_openmp_spinning();
+    wait_without_spinning();
     match monitor::cli::run(monitor::cli::Cli::parse(), commit()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
