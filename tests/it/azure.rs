@@ -409,7 +409,7 @@ async fn rejects_invalid_options_before_sending() {
     check("nowhere to keep them", &nowhere, "", "cannot write to none/answers.jsonl").await;
     std::fs::write(desk.path("half.jsonl"), "{\"text\":").unwrap();
     let half = with(&["--save", "half.jsonl"]);
-    check("half a line", &half, "", "half.jsonl, line 1: no answer").await;
+    check("half a line", &half, "", "half.jsonl, line 1: not an answer").await;
     std::fs::write(desk.path("empty.jsonl"), "").unwrap();
     check("no answers", &["--answers", "empty.jsonl"], "", "holds no answer").await;
     check("no data", &["--yes"], "", "--data <FILE>").await;

@@ -108,7 +108,7 @@ fn nine_days() -> Vec<(Minute, Counts)> {
 }
 
 /// The identity of an alert.
-fn told(cause: Cause, opened: Minute, resolved: Option<Minute>, evidence: &Evidence) -> String {
+fn describe(cause: Cause, opened: Minute, resolved: Option<Minute>, evidence: &Evidence) -> String {
     let what = match evidence {
         Evidence::Share(e) => format!("{:?} since {:?}", e.observed, e.since),
         Evidence::Surge(e) => format!("{} since {:?}", e.observed, e.since),
@@ -148,7 +148,7 @@ async fn daemon_and_backtest_agree() {
         let mut found: Vec<String> = incidents
             .iter()
             .filter(|incident| incident.brand == "acme")
-            .map(|i| told(i.cause(), i.opened, i.resolved, &i.evidence))
+            .map(|i| describe(i.cause(), i.opened, i.resolved, &i.evidence))
             .collect();
         found.sort();
 
@@ -158,7 +158,9 @@ async fn daemon_and_backtest_agree() {
         let mut expected: Vec<String> = outcome
             .alerts
             .iter()
-            .map(|a| told(a.opening.cause(), a.opened, a.resolved.map(|(at, _)| at), &a.opening))
+            .map(|a| {
+                describe(a.opening.cause(), a.opened, a.resolved.map(|(at, _)| at), &a.opening)
+            })
             .collect();
         expected.sort();
         assert_eq!(found, expected, "a look every {minutes_a_look} minutes");

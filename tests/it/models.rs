@@ -149,7 +149,7 @@ fn a_teacher_changes_the_scores_of_its_student() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path();
     let teacher = train(Family::LogisticTfidf, output, 7);
-    let pupil = |name: &str, seed, teacher: Option<&str>| {
+    let student = |name: &str, seed, teacher: Option<&str>| {
         train_as(&TrainingRequest {
             name: name.into(),
             teacher: teacher.map(str::to_owned),
@@ -158,8 +158,8 @@ fn a_teacher_changes_the_scores_of_its_student() {
             ..request(Family::Dense, output, seed)
         })
     };
-    let taught = pupil("taught", 7, Some("logistic-tfidf")).unwrap();
-    pupil("alone", 7, None).unwrap();
+    let taught = student("taught", 7, Some("logistic-tfidf")).unwrap();
+    student("alone", 7, None).unwrap();
     let rows = fixture("sentiment.csv").rows;
     let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
     let scores = |name: &str| -> Vec<f32> {
@@ -179,9 +179,9 @@ fn a_teacher_changes_the_scores_of_its_student() {
     assert!(card.contains("Taught by logistic-tfidf@1 (its scores make up"), "{card}");
     assert_eq!(teacher.rows_sha256[HELD_OUT], taught.rows_sha256[HELD_OUT]);
 
-    let error = pupil("taught", 8, Some("logistic-tfidf")).unwrap_err().to_string();
+    let error = student("taught", 8, Some("logistic-tfidf")).unwrap_err().to_string();
     assert!(error.contains("logistic-tfidf@1 cannot teach here: it held out other"), "{error}");
-    let error = pupil("taught", 7, Some("nobody")).unwrap_err().to_string();
+    let error = student("taught", 7, Some("nobody")).unwrap_err().to_string();
     assert!(error.contains("there is no model \"nobody\""), "{error}");
 }
 

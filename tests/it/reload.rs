@@ -226,7 +226,8 @@ async fn follows_the_promoted_version() {
 #[tokio::test(flavor = "multi_thread")]
 async fn returns_if_the_version_cannot_change() {
     let folder = versions(1);
-    for (case, name, every) in [("a version", "m@1", EVERY), ("told not to", "m", Duration::ZERO)] {
+    for (case, name, every) in [("a version", "m@1", EVERY), ("switched off", "m", Duration::ZERO)]
+    {
         let (sender, _model) = watch::channel(handle(folder.path(), name));
         let follower = follow(settings(folder.path(), name), every, sender);
         tokio::time::timeout(LONG, follower).await.expect(case);

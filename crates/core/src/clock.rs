@@ -49,7 +49,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to; for tests.
+/// A clock that moves only by [`SimulatedClock::advance`]; for tests.
 #[derive(Debug)]
 pub struct SimulatedClock {
     start: DateTime<Utc>,

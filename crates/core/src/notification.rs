@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Cause, Evidence};
 
-/// What people are told about an incident; stored as JSON in the outbox, and the `data` of
+/// A notification about an incident; stored as JSON in the outbox, and the `data` of
 /// the webhook (`docs/webhook.schema.json`). Fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notification {

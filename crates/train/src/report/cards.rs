@@ -104,10 +104,10 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
             manifest.parameters, manifest.trainable
         )
     };
-    let parted = match data.split.as_str() {
+    let split = match data.split.as_str() {
         "user" => "no known author is in two sets (rows without an author are split by their text)",
         "time" => "those held out are the latest",
-        _ => "parted row by row",
+        _ => "split row by row",
     };
     write!(
         out,
@@ -115,7 +115,7 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
          {temperature:.2}; a tweet is negative from a probability of {threshold:.2} upwards.\n\n\
          ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
          duplicate, {} with conflicting labels and {} that stand in the test file were left \
-         out. {} rows to learn from, {} to {}, {} held out; {parted}.{}{}{}{}\n\n\
+         out. {} rows to learn from, {} to {}, {} held out; {split}.{}{}{}{}\n\n\
          `{}`, {} on {}.\n\n\
          ## Measured\n\nOn the files of this very version; in brackets 95 % intervals.\n",
         data.file,
