@@ -16,11 +16,32 @@ fn main() -> ExitCode {
 }
 
 /// The commit that this program was built from, as 12 hexadecimal digits; `None` outside a
-/// repository.
+/// repository. Only the digits become part of the program, not the log.
+static COMMIT: Option<[u8; 12]> = last_commit(include_bytes!(env!("MONITOR_COMMIT_LOG")));
+
 fn commit() -> Option<&'static str> {
-    // One line per change of HEAD: `<old commit> <new commit> <author> <time>\t<message>`.
-    let last = include_str!(env!("MONITOR_COMMIT_LOG")).lines().next_back()?;
-    last.split(' ').nth(1)?.get(..12)
+    COMMIT.as_ref().and_then(|digits| std::str::from_utf8(digits).ok())
+}
+
+/// The commit in the last line of Git's log of HEAD, which has one line per change of HEAD:
+/// `<old commit> <new commit> <author> <time>\t<message>`.
+const fn last_commit(log: &[u8]) -> Option<[u8; 12]> {
+    let mut start = log.len().saturating_sub(1);
+    while start > 0 && log[start - 1] != b'\n' {
+        start -= 1;
+    }
+    // The old commit takes 40 digits and a space.
+    let first = start + 41;
+    if log.len() < first + 40 || log[first - 1] != b' ' {
+        return None;
+    }
+    let mut digits = [0; 12];
+    let mut place = 0;
+    while place < digits.len() {
+        digits[place] = log[first + place];
+        place += 1;
+    }
+    Some(digits)
 }
 
 /// Restarts this program with environment variables that configure how OpenMP's threads wait,
@@ -44,5 +65,24 @@ fn wait_without_spinning() {
         }
         // Returns only on failure; the program then continues with spinning threads.
         let _ = restarted.exec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_last_commit() {
+        let (old, new) = ("0".repeat(40), format!("0123456789ab{}", "c".repeat(28)));
+        let check = |name, log: String, expected: Option<&[u8; 12]>| {
+            assert_eq!(last_commit(log.as_bytes()).as_ref(), expected, "{name}");
+        };
+        let line = format!("{old} {new} Ada <ada@example.com> 1 +0000\tcommit: x\n");
+        check("one line", line.clone(), Some(b"0123456789ab"));
+        let earlier = format!("{new} {old} Ada <ada@example.com> 1 +0000\tcommit: y\n");
+        check("the last of two", earlier + &line, Some(b"0123456789ab"));
+        check("no log", String::new(), None);
+        check("another file", "ref: refs/heads/main\n".repeat(9), None);
     }
 }

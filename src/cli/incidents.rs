@@ -371,19 +371,30 @@ fn text(shown: &Shown) -> String {
             };
             let severity = event.severity.as_str().to_owned();
             // One line per entry, so that the reasons can follow it.
-            let note = event.note.lines().collect::<Vec<_>>().join(" ");
-            vec![when(event.at), event.kind.clone(), severity, notified, note]
+            vec![
+                when(event.at),
+                event.kind.clone(),
+                severity,
+                in_one_line(&notified),
+                in_one_line(&event.note),
+            ]
         })
         .collect();
     out.push_str("\nhistory\n");
     for (line, event) in aligned(&history).lines().zip(&shown.history) {
         writeln!(out, "{line}").expect("writing to a string cannot fail");
         for (reason, receivers) in by_reason(&event.suppressed) {
+            let reason = in_one_line(&reason);
             writeln!(out, "    {} not notified: {reason}", receivers.join(", "))
                 .expect("writing to a string cannot fail");
         }
     }
     out
+}
+
+/// The text without its line breaks.
+fn in_one_line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join(" ")
 }
 
 /// The receivers that were not notified, grouped by the reason.

@@ -59,6 +59,7 @@ fn a_child_ends_when_its_parent_is_killed() {
         if let Ok(pid) = fs::read_to_string(file.path()).unwrap().parse() {
             break pid;
         }
+        assert!(helper.try_wait().unwrap().is_none(), "the helper has ended without a child");
         std::thread::sleep(Duration::from_millis(10));
     };
     assert!(is_alive(pid));

@@ -284,7 +284,6 @@ impl Evaluator {
         let occasion = Occasion { stale: false, ..occasion(severe) };
         let recipients = self.audience.recipients(&occasion);
         let suppressed = self.audience.suppressed(&occasion, &recipients);
-        self.count_suppressed(brand, &suppressed);
         let deliveries = recipients.into_iter().map(delivery).collect();
         let notification = self.reporter.notification(
             &Subject { brand, opened, minute, severity: severe, transition, evidence },
@@ -319,6 +318,7 @@ impl Evaluator {
     async fn decide(&self, decision: &Decision) -> Result<(), StoreError> {
         let id = self.store.decide(decision).await?;
         if let (Some(step), Some(id)) = (&decision.step, id) {
+            self.count_suppressed(&decision.brand, &step.suppressed);
             let (brand, cause) = (&decision.brand, decision.cause.as_str());
             let transition = step.transition.as_str();
             counter!(

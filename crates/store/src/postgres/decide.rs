@@ -232,7 +232,7 @@ async fn pending_rows(
     threads: &BTreeMap<String, String>,
 ) -> Result<Vec<PendingRow>, StoreError> {
     let mut held = (Vec::new(), Vec::new());
-    let mut joining = Vec::new();
+    let mut joining = (Vec::new(), Vec::new());
     for delivery in &step.deliveries {
         let receiver = delivery.receiver.as_str();
         match threads.get(receiver) {
@@ -240,7 +240,10 @@ async fn pending_rows(
                 held.0.push(thread.as_str());
                 held.1.push(receiver);
             }
-            None if delivery.group => joining.push(receiver),
+            None if delivery.group => {
+                joining.0.push(receiver);
+                joining.1.push(delivery.not_before);
+            }
             _ => {}
         }
     }
@@ -251,16 +254,22 @@ async fn pending_rows(
                AND (thread, receiver) IN (SELECT * FROM unnest($1::text[], $2::text[]))
              ORDER BY id FOR UPDATE
          ), joinable AS MATERIALIZED (
-             SELECT * FROM outbox
-             WHERE state = 'pending' AND attempts = 0 AND transition = 'opened'
-               AND receiver = ANY ($3)
-             ORDER BY id FOR UPDATE SKIP LOCKED
+             SELECT candidate.*
+             FROM unnest($3::text[], $4::timestamptz[]) AS delivery (receiver, not_before),
+                  LATERAL (
+                      SELECT * FROM outbox
+                      WHERE receiver = delivery.receiver AND state = 'pending' AND attempts = 0
+                        AND last_error IS NULL AND transition = 'opened'
+                        AND due_at <= coalesce(delivery.not_before, '-infinity')
+                      ORDER BY id LIMIT 50 FOR UPDATE SKIP LOCKED
+                  ) AS candidate
          )
          SELECT id, key, receiver, coalesce(thread, '') AS thread,
                 nullif(due_at, '-infinity') AS due_at, attempts,
                 last_error IS NOT NULL AS failed, coalesce(transition, '') AS transition,
                 notification ->> 'test' IS DISTINCT FROM 'false' AS test,
-                coalesce((notification ->> 'incident_id')::bigint, 0) AS incident_id,
+                CASE WHEN notification ->> 'incident_id' ~ '^[0-9]{1,18}$'
+                     THEN (notification ->> 'incident_id')::bigint ELSE 0 END AS incident_id,
                 CASE WHEN jsonb_typeof(notification -> 'also') = 'array'
                      THEN jsonb_array_length(notification -> 'also') END AS also
          FROM (SELECT * FROM held UNION ALL SELECT * FROM joinable) AS rows
@@ -268,7 +277,8 @@ async fn pending_rows(
     )
     .bind(held.0)
     .bind(held.1)
-    .bind(joining)
+    .bind(joining.0)
+    .bind(joining.1)
     .fetch_all(connection)
     .await?;
     rows.iter()
