@@ -364,7 +364,13 @@ impl Rig {
     fn memory_mb(&self) -> u64 {
         let id = self.daemons[0].id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        // A process that has ended has no memory.
+        let Some(line) = status.lines().find(|line| line.starts_with("VmRSS:")) else {
+            let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(20)..].join("\n");
+            panic!("the daemon has ended; its log ends with:\n{last}");
+        };
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
     }
 }

@@ -290,9 +290,10 @@ impl StoreError {
         match self {
             Self::Unavailable(_) => true,
             Self::Connect { source, .. } => postgres::is_transient(source),
-            Self::Migrate(sqlx::migrate::MigrateError::Execute(error)) => {
-                postgres::is_transient(error)
-            }
+            Self::Migrate(
+                sqlx::migrate::MigrateError::Execute(error)
+                | sqlx::migrate::MigrateError::ExecuteMigration(error, _),
+            ) => postgres::is_transient(error),
             _ => false,
         }
     }
