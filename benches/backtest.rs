@@ -1,8 +1,14 @@
 //! How long a backtest of 90 days takes for a brand with 100 tweets a minute, from Postgres.
 //!
-//! `scripts/bench backtest`
+//! `scripts/bench backtest [--json FILE]`
+
+mod common;
 
 use std::process::Command;
+
+use clap::Parser;
+use common::{Output, Report};
+use serde_json::json;
 
 use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};
@@ -18,8 +24,19 @@ const COUNTS: &str = "INSERT INTO minute_counts (brand, minute, total, negative)
           FROM generate_series('2026-01-01'::timestamptz, '2026-03-31 23:59Z', '1 minute')
                AS minute) AS made";
 
+/// Times a backtest of 90 days of a brand with 100 tweets a minute, from Postgres
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    output: Output,
+    /// Passed by cargo bench
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
     let options = PostgresOptions { durable: false, dir: None };
     let postgres = tokio::task::spawn_blocking(move || Postgres::start_with(&options)).await??;
     let url = postgres.create_database("monitor").await?;
@@ -38,5 +55,7 @@ async fn main() -> anyhow::Result<()> {
     let seconds = clock.elapsed().as_secs_f64();
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     println!("{}\n{seconds:.2} s", String::from_utf8_lossy(&output.stdout));
-    Ok(())
+    let mut report = Report::new("backtest", json!({ "days": 90, "tweets_per_minute": 100 }));
+    report.value("seconds", seconds.into());
+    report.write(&args.output)
 }

@@ -87,13 +87,23 @@ pub fn spread(rounds: &[f64]) -> Value {
     })
 }
 
-/// The arguments after the name of the benchmark, without the one that cargo adds.
+/// The arguments after the name of the benchmark, without the one that cargo adds and without
+/// `--json FILE`. Of a path stays its last part: a report contains no path of a machine.
 fn command_line() -> String {
     let program = std::env::args().next().unwrap_or_default();
     let name = Path::new(&program).file_stem().unwrap_or_default().to_string_lossy();
     // Cargo appends a hash to the name.
     let name = name.rsplit_once('-').map_or(&*name, |(name, _)| name).to_owned();
-    let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut arguments = Vec::new();
+    let mut given = std::env::args().skip(1);
+    while let Some(argument) = given.next() {
+        if argument == "--json" {
+            given.next();
+        } else if argument != "--bench" && !argument.starts_with("--json=") {
+            let last = argument.rsplit_once('/').map_or(&*argument, |(_, last)| last);
+            arguments.push(last.to_owned());
+        }
+    }
     let command = ["scripts/bench".to_owned(), name].into_iter().chain(arguments);
     command.collect::<Vec<_>>().join(" ")
 }
