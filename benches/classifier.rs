@@ -103,7 +103,7 @@ fn main() -> anyhow::Result<()> {
     let Architecture::Transformer(shape) = manifest.architecture else {
         anyhow::bail!("{} is not a transformer", manifest.id())
     };
-    let data = data::read(&args.data, None)?;
+    let data = data::read(&args.data)?;
     let mut rows = data::split(&data.rows, SplitBy::User, manifest.seed).held_out;
     rows.truncate(args.rows);
     let mut sides = sides(&args)?;
@@ -210,7 +210,8 @@ fn ours(model: &mut Model, rows: &[&Row], gpu: bool) -> anyhow::Result<Run> {
     let mut scores = Vec::with_capacity(texts.len());
     let at_once = if gpu { texts.len().max(1) } else { config::Batching::default().rows_max };
     for batch in texts.chunks(at_once) {
-        scores.extend(model.score(batch)?.into_iter().map(|score| score.get()));
+        scores
+            .extend(model.score(batch)?.into_iter().map(|score| score.negative_among_two().get()));
     }
     Ok(Run { seconds: clock.elapsed().as_secs_f64(), scores, flops: 0.0 })
 }
@@ -263,11 +264,13 @@ fn print(
         let ratio = |other: Option<f64>| other.map_or("-".into(), |it| format!("{:.2}", it / took));
         let scores = &side.runs[0].scores;
         let threshold = match &side.kind {
-            Kind::Ours(model) => model.threshold.get(),
+            Kind::Ours(model) => model.thresholds.negative.get(),
             Kind::Peer { .. } => threshold,
         };
-        let right =
-            scores.iter().zip(rows).filter(|(score, row)| (**score >= threshold) == row.negative);
+        let right = scores
+            .iter()
+            .zip(rows)
+            .filter(|(score, row)| (**score >= threshold) == row.is_negative());
         let accuracy = right.count() as f64 / rows.len() as f64;
         let differences = scores.iter().zip(first).map(|(a, b)| (a - b).abs());
         let difference = differences.fold(0.0, f32::max);

@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::Parser;
 use common::{Output, Report};
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Classes, Probability};
 use monitor_core::text::{Analyzer, NgramLengths};
 use monitor_model::{Classifier, Encoder, HashedWords, KnownNgrams, Logistic, Tfidf};
 use monitor_train::data::{self, Row, SplitBy};
@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
         "{} does not exist: give a file in sentiment140's layout with --data",
         args.data.display()
     );
-    let mut data = data::read(&args.data, None)?;
+    let mut data = data::read(&args.data)?;
     if let Some(rows) = args.rows {
         data.draw(rows, SEED);
     }
@@ -79,8 +79,13 @@ fn main() -> anyhow::Result<()> {
         args.threads
     );
     let analyzer = Analyzer::tweet();
-    let settings =
-        Settings { analyzer: &analyzer, seed: SEED, threads: args.threads, stop: &|| false };
+    let settings = Settings {
+        analyzer: &analyzer,
+        classes: Classes::Two,
+        seed: SEED,
+        threads: args.threads,
+        stop: &|| false,
+    };
     let measured = [&sides.validation, &sides.held_out];
     let mut lines = Vec::new();
 
@@ -88,7 +93,7 @@ fn main() -> anyhow::Result<()> {
     let mut model = linear::fit_hash(&sides.train, settings).expect("it is never stopped");
     let seconds = clock.elapsed().as_secs_f64();
     let encoder = HashedWords::new(analyzer.clone(), model.shape).context("buckets")?;
-    let mut classifier = Logistic::load(model.shape, &mut model.weights)?;
+    let mut classifier = Logistic::load(model.shape, Classes::Two, &mut model.weights)?;
     let features = 1 << model.shape.buckets_log2;
     let figures = measured.map(|rows| measure(&encoder, &mut classifier, rows));
     lines.push(Line { name: "ours, hashed words 1-2".into(), features, seconds, figures });
@@ -100,7 +105,7 @@ fn main() -> anyhow::Result<()> {
         let mut model = fitted.expect("it is never stopped");
         let seconds = clock.elapsed().as_secs_f64();
         let encoder = KnownNgrams::new(analyzer.clone(), model.ngrams, model.shape);
-        let mut classifier = Tfidf::load(model.shape, &mut model.weights)?;
+        let mut classifier = Tfidf::load(model.shape, Classes::Two, &mut model.weights)?;
         let clock = SystemClock::new();
         let figures = measured.map(|rows| measure(&encoder, &mut classifier, rows));
         let rows: usize = measured.iter().map(|rows| rows.len()).sum();
@@ -144,10 +149,10 @@ fn measure(encoder: &dyn Encoder, classifier: &mut dyn Classifier, rows: &[&Row]
         let encoded: Vec<_> = chunk.iter().map(|row| encoder.encode(&row.text)).collect();
         let scores = classifier.classify(&encoded.iter().collect::<Vec<_>>());
         let scores = scores.expect("the rows come from its encoder");
-        pairs.extend(scores.into_iter().zip(chunk.iter().map(|row| row.negative)));
+        let scores = scores.into_iter().map(|score| score.negative());
+        pairs.extend(scores.zip(chunk.iter().map(|row| row.is_negative())));
     }
-    let half = Probability::new(0.5).expect("one half is a probability");
-    let metrics = Metrics::of(&pairs, half);
+    let metrics = Metrics::of(&pairs, Probability::HALF);
     (metrics.accuracy().unwrap_or(f64::NAN), metrics.auc.unwrap_or(f64::NAN))
 }
 
@@ -160,7 +165,7 @@ fn scikit_learn(python: &Path, args: &Args, sides: &data::Split<'_>) -> anyhow::
         [("train", &sides.train), ("validation", &sides.validation), ("held out", &sides.held_out)]
     {
         for row in rows {
-            serde_json::to_writer(&mut file, &(side, row.negative, &row.text))?;
+            serde_json::to_writer(&mut file, &(side, row.is_negative(), &row.text))?;
             file.write_all(b"\n")?;
         }
     }

@@ -26,7 +26,9 @@ use monitor::settings::open_options;
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet};
+use monitor_core::domain::{
+    Label, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet,
+};
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_embedded::{MockBroker, Nisshi, Postgres, Storage};
 use monitor_ingest::{KafkaSource, WireLimits, decode};
@@ -311,7 +313,10 @@ impl Bench {
                 Ok(ScoredTweet {
                     brands: brands.matches(&tweet.text, &[]),
                     tweet,
-                    score: Score { negative: half, label: Label::Negative },
+                    score: Score {
+                        probabilities: Probabilities::two(half),
+                        label: Label::Negative,
+                    },
                     truncated: false,
                     model: "null@1".into(),
                 })

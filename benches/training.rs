@@ -19,6 +19,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use common::{Output, Report, spread};
+use monitor_core::domain::Classes;
 use monitor_core::text::{Analyzer, Vocabulary};
 use monitor_model::{Architecture, Encoder, Manifest, Pooling, Weights, WordIds};
 use monitor_train::data::{self, Dataset, Row, SplitBy};
@@ -102,7 +103,7 @@ struct Outcome {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let mut data = data::read(&args.data, None)?;
+    let mut data = data::read(&args.data)?;
     data.draw(args.rows, 140);
     let own = Form {
         name: "own",
@@ -201,6 +202,7 @@ fn train(
     output: &Path,
 ) -> anyhow::Result<Manifest> {
     let request = TrainingRequest {
+        classes: Classes::Two,
         commit: None,
         family: Family::Lstm,
         name: form.name.to_owned(),
@@ -226,7 +228,8 @@ fn train(
         stop: &|| false,
         command: String::new(),
     };
-    let rows = TrainingRows { data, also: &[], also_rows: 0, test: None, calibrate: None };
+    let rows =
+        TrainingRows { data, more: &[], also: &[], also_rows: 0, tests: &[], calibrate: None };
     Ok(monitor_train::train(&request, rows)?.manifest)
 }
 
@@ -278,7 +281,8 @@ fn hand_over(
     let mut write = |side: &str, rows: &[&Row]| -> anyhow::Result<()> {
         for row in rows {
             let ids = encoder.encode(&row.text).ids;
-            let line = serde_json::json!({ "side": side, "ids": ids, "negative": row.negative });
+            let line =
+                serde_json::json!({ "side": side, "ids": ids, "negative": row.is_negative() });
             writeln!(lines, "{line}")?;
         }
         Ok(())

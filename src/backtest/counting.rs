@@ -6,7 +6,7 @@ use std::path::Path;
 use chrono::TimeDelta;
 use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{Counts, Label, Minute, Score, TweetId};
+use monitor_core::domain::{Counts, Label, Minute, TweetId};
 use monitor_core::text::BrandMatcher;
 use monitor_model::{self as classifier, ArtifactError, ClassifyError, Model};
 
@@ -165,8 +165,8 @@ fn score(
     }
     let texts: Vec<&str> = waiting.iter().map(|tweet| tweet.text.as_str()).collect();
     let scores = model.score(&texts)?;
-    for (tweet, negative) in waiting.iter().zip(scores) {
-        let label = Score::new(negative, model.threshold).label;
+    for (tweet, probabilities) in waiting.iter().zip(scores) {
+        let label = model.thresholds.label(probabilities);
         add(&tweet.brands, tweet.minute, label == Label::Negative);
     }
     waiting.clear();

@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor_core::domain::Tweet;
+use monitor_core::domain::{Label, Tweet};
 use monitor_ingest::{WireLimits, decode, parse_file_timestamp};
-use monitor_train::data::{RowCounts, TIME_NAMES, Target, TweetFile, TweetFileError, TweetRow};
+use monitor_train::data::{RowCounts, TIME_NAMES, TweetFile, TweetFileError, TweetRow};
 use serde_json::{Value, json};
 
 /// A file of tweets that is being read.
@@ -99,8 +99,8 @@ fn time_of(text: &str) -> Result<DateTime<Utc>, String> {
 
 /// Whether a label means negative: a word, or the numbers 0 (negative), 1, 2 or 4.
 fn negative(label: &str) -> Result<bool, String> {
-    match (Target::of_word(label.trim()), label.trim()) {
-        (Some(target), _) => Ok(target == Target::Negative),
+    match (Label::of_word(label.trim()), label.trim()) {
+        (Some(label), _) => Ok(label == Label::Negative),
         (None, "0") => Ok(true),
         (None, "1" | "2" | "4") => Ok(false),
         (None, other) => Err(format!(

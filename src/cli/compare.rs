@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-use super::evaluate::Split;
+use super::evaluate::{Split, read};
 use super::output::{print, print_json, write_whole};
 use monitor_config::Settings;
 use monitor_model::{self as classifier, Architecture, Manifest, Model, ModelId};
 use monitor_train::data::{self, Part};
-use monitor_train::report::{self, Cascaded, Compared, Comparison, Found, Measured, Metrics};
+use monitor_train::report::{self, Cascaded, Compared, Comparison, Found, Measured};
 
 /// Measure models side by side on the same labelled tweets
 ///
@@ -41,6 +41,10 @@ pub struct Args {
     #[arg(long, value_name = "PART")]
     split: Option<Split>,
 
+    /// Leave out neutral rows, as if the file had two classes
+    #[arg(long)]
+    without_neutral: bool,
+
     /// Price of this machine per hour, in EUR; two cores in a cloud cost about 0.20
     #[arg(long, value_name = "EUR", default_value_t = 0.20, value_parser = price)]
     price_per_hour: f64,
@@ -69,7 +73,7 @@ fn price(text: &str) -> Result<f64, String> {
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let threads = settings.model.threads;
     let (manifests, mut models) = open(&args, &open_options(&settings.model))?;
-    let data = data::read(&args.data, None)?;
+    let data = read(&args.data, args.without_neutral)?;
     let selection =
         data::select(&data, &manifests.iter().collect::<Vec<_>>(), args.split.map(Part::from))?;
     eprintln!("{}", selection.note);
@@ -83,14 +87,14 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let speeds = report::speeds(&mut models, &selection.rows, threads)?;
     let found: BTreeMap<&ModelId, Found<'_>> = (models.iter().zip(&scored).zip(speeds))
         .map(|((model, scored), speed)| {
-            (&model.id, Found { scored, threshold: model.threshold, speed })
+            (&model.id, Found { scored, thresholds: model.thresholds, speed })
         })
         .collect();
     let (mut compared, mut cascades) = (Vec::with_capacity(models.len()), Vec::new());
     for manifest in &manifests {
         let id = manifest.id();
-        let Found { scored, threshold, speed } = found[&id];
-        let figures = Metrics::of(&report::pairs(scored), threshold).figures();
+        let Found { scored, thresholds, speed } = found[&id];
+        let figures = report::figures(&report::predictions(scored), thresholds);
         let bytes = size(&settings.model.directory, manifest)?;
         compared.push(Compared::of(manifest, figures, speed, bytes, args.price_per_hour));
         if let Architecture::Cascade(shape) = &manifest.architecture {

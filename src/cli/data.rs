@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::Label;
 use monitor_core::format::percent_tenths;
-use monitor_train::data::{self, Place, Profile, Quantiles, Target};
+use monitor_train::data::{self, Place, Profile, Quantiles};
 
 /// Seconds between progress lines.
 const TELL_EVERY_S: f64 = 2.0;
@@ -104,9 +105,9 @@ fn text(profile: &Profile) -> String {
             format!("{:>9}  {}, {first} {}", left.rows, left.reason, lines.join(", ")),
         );
     }
-    for target in Target::ALL {
+    for target in Label::ALL {
         let rows = profile.balance.of(target);
-        row(&format!("  {}", target.as_str()), format!("{rows:>9}  {}", percent(rows)));
+        row(&format!("  {}", target.word()), format!("{rows:>9}  {}", percent(rows)));
     }
     let d = profile.duplicates;
     row("distinct texts", format!("{:>9}", d.distinct_texts));
@@ -142,8 +143,7 @@ fn text(profile: &Profile) -> String {
         format!("{:>9}  {}", dates.rows_without, percent(dates.rows_without)),
     );
     for (name, balance) in dates.listed(DAYS_LISTED_MAX) {
-        let counts =
-            Target::ALL.map(|target| format!("{} {}", balance.of(target), target.as_str()));
+        let counts = Label::ALL.map(|target| format!("{} {}", balance.of(target), target.word()));
         row(&format!("  {name}"), format!("{:>9}  {}", balance.total(), counts.join(", ")));
     }
     out

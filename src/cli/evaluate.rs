@@ -1,11 +1,11 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use monitor_config::Settings;
-use monitor_core::domain::Probability;
+use monitor_core::domain::{LabelThresholds, Probability};
 use monitor_model::{self as classifier, Architecture, Member, Model};
-use monitor_train::data::{self, Part};
+use monitor_train::data::{self, Dataset, Part};
 use monitor_train::report::{self, Cascaded, Evaluation, Found, Measured};
 
 use super::evaluate_provider::{self, ProviderArgs};
@@ -17,8 +17,12 @@ use crate::settings::open_options;
 /// Prints precision, recall, F1 and support of each class (laid out as scikit-learn does),
 /// the confusion matrix, accuracy and ROC AUC with their 95 % intervals, calibration error,
 /// Brier score, log loss, tweets per second, and accuracy by kind of tweet: length, with and
-/// without link, mention, negation, hashtag, emoji. Neutral, duplicate and conflicting rows
-/// are left out and counted.
+/// without link, mention, negation, hashtag, emoji. Duplicate and conflicting rows are left out
+/// and counted.
+///
+/// If the file has neutral rows, there are three classes, with macro recall, the F1 of negative
+/// and positive, and what share of the neutral rows is called negative. A model of two classes
+/// finds no neutral row; --without-neutral leaves those rows out.
 ///
 /// A cascade is measured together with both of its models: the share of rows that it escalates,
 /// and its speed relative to the costly model alone.
@@ -46,6 +50,10 @@ pub struct Args {
     /// Negative from this probability upwards [default: the model's own]
     #[arg(long, value_name = "P", value_parser = probability)]
     threshold: Option<Probability>,
+
+    /// Leave out neutral rows, as if the file had two classes
+    #[arg(long)]
+    pub(super) without_neutral: bool,
 
     /// Print JSON
     #[arg(long)]
@@ -81,6 +89,15 @@ fn probability(text: &str) -> Result<Probability, String> {
     Probability::new(value).map_err(|error| error.to_string())
 }
 
+/// Reads a labelled file, without its neutral rows if asked for.
+pub(super) fn read(path: &Path, without_neutral: bool) -> anyhow::Result<Dataset> {
+    let mut data = data::read(path)?;
+    if without_neutral {
+        data.leave_out_neutral();
+    }
+    Ok(data)
+}
+
 /// Scores the rows and prints the figures.
 pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     if args.provider.provider.is_some() {
@@ -90,7 +107,7 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let name = args.model.as_deref().unwrap_or(&settings.model.name);
     let (directory, threads) = (&settings.model.directory, settings.model.threads);
     let manifest = classifier::read_manifest(directory, name)?;
-    let data = data::read(data, None)?;
+    let data = read(data, args.without_neutral)?;
     let mut models = vec![classifier::open(&open_options(&settings.model), name)?];
     let mut manifests = vec![manifest];
     // A cascade is measured together with both of its models.
@@ -102,17 +119,18 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let all: Vec<_> = manifests.iter().collect();
     let selection = data::select(&data, &all, args.split.map(Part::from))?;
 
-    let threshold = args.threshold.unwrap_or(models[0].threshold);
+    let own = models[0].thresholds;
+    let thresholds = LabelThresholds { negative: args.threshold.unwrap_or(own.negative), ..own };
     let score = |model: &mut Model| report::score(model, &selection.rows);
     let scored = models.iter_mut().map(score).collect::<Result<Vec<_>, _>>()?;
     let speeds = report::speeds(&mut models, &selection.rows, threads)?;
     let measured = Measured::of(&data, &selection);
     let manifest = &manifests[0];
-    let mut evaluation = Evaluation::of(manifest, measured, &scored[0], threshold, speeds[0]);
+    let mut evaluation = Evaluation::of(manifest, measured, &scored[0], thresholds, speeds[0]);
     if let Architecture::Cascade(shape) = &manifest.architecture {
         let found = |at: usize| Found {
             scored: &scored[at],
-            threshold: models[at].threshold,
+            thresholds: models[at].thresholds,
             speed: speeds[at],
         };
         let alone = [found(1), found(2)];
@@ -120,7 +138,7 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     }
     let scored = &scored[0];
     if let Some(path) = &args.picture {
-        write_whole(path, &report::evaluation_svg(&evaluation, scored, threshold))?;
+        write_whole(path, &report::evaluation_svg(&evaluation, scored, thresholds.negative))?;
     }
     if args.json {
         eprintln!("{}", selection.note);

@@ -21,9 +21,10 @@ use super::output::{print, print_json};
 use super::signals::stop_on_signals;
 use monitor_core::Secret;
 use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::domain::Label;
 use monitor_core::text::unit_interval;
 use monitor_telemetry as telemetry;
-use monitor_train::data::{self, Target};
+use monitor_train::data;
 use monitor_train::provider::{Azure, BATCH_DOCUMENTS_MAX, Limits, Retry, text_records};
 
 /// Names as in the samples of Azure's own libraries.
@@ -108,8 +109,8 @@ pub fn run(args: &ProviderArgs, data: Option<&Path>, json: bool) -> anyhow::Resu
         return print_report(&Report::of(&answers, None), json);
     }
     let data = data.context("no tweets: give --data FILE, or --answers FILE")?;
-    let rows = data::read_targets(data)?;
-    let rows = rows.into_iter().map(|(target, row)| (target, row.text)).collect();
+    let rows = data::read_all(data)?;
+    let rows = rows.into_iter().map(|row| (row.label, row.text)).collect();
     let rows = draw(rows, args.documents, args.seed)?;
     let before = match &args.save {
         Some(path) if path.exists() => kept(path)?,
@@ -183,7 +184,7 @@ impl Asking<'_> {
     async fn all(
         &self,
         azure: &mut Azure,
-        rows: &[(Target, &str)],
+        rows: &[(Label, &str)],
         answers: &mut Vec<Answer>,
         mut file: Option<&mut File>,
     ) -> anyhow::Result<()> {
@@ -232,15 +233,15 @@ impl Asking<'_> {
 /// Prints the cost, checks the limits, and asks the user to agree.
 fn agree(
     args: &ProviderArgs,
-    rows: &[(Target, &str)],
+    rows: &[(Label, &str)],
     records_max: u64,
     known: usize,
 ) -> anyhow::Result<()> {
     let records: u64 = rows.iter().map(|(_, text)| text_records(text)).sum();
     let characters: usize = rows.iter().map(|(_, text)| text.chars().count()).sum();
-    let mut labels: BTreeMap<Target, usize> = BTreeMap::new();
+    let mut labels: BTreeMap<Label, usize> = BTreeMap::new();
     rows.iter().for_each(|(truth, _)| *labels.entry(*truth).or_default() += 1);
-    let labels: Vec<String> = labels.iter().map(|(t, n)| format!("{n} {}", t.as_str())).collect();
+    let labels: Vec<String> = labels.iter().map(|(t, n)| format!("{n} {}", t.word())).collect();
     let price = args.price_eur_per_1000;
     eprintln!(
         "{} tweets ({}), {characters} characters, {} requests at least; {records} text records, \
@@ -308,13 +309,13 @@ fn prepare(args: &ProviderArgs, records_max: u64) -> anyhow::Result<Azure> {
 /// Draws `documents` rows, equally many of each label, in alternating order, so that a run that
 /// stops early is balanced, too. No text is drawn twice.
 fn draw(
-    mut rows: Vec<(Target, String)>,
+    mut rows: Vec<(Label, String)>,
     documents: usize,
     seed: u64,
-) -> anyhow::Result<Vec<(Target, String)>> {
+) -> anyhow::Result<Vec<(Label, String)>> {
     rows.sort_by_cached_key(|(_, text)| (unit_interval(seed, text) * 1e15) as u64);
     let mut seen = HashSet::new();
-    let mut labels: BTreeMap<Target, Vec<String>> = BTreeMap::new();
+    let mut labels: BTreeMap<Label, Vec<String>> = BTreeMap::new();
     for (truth, text) in rows {
         if seen.insert(text.clone()) {
             labels.entry(truth).or_default().push(text);
@@ -419,15 +420,15 @@ mod tests {
 
     #[test]
     fn draws_equally_many_of_each_label() {
-        let rows = |n: usize, truth: Target| (0..n).map(move |i| (truth, format!("{truth:?} {i}")));
-        let many: Vec<_> = rows(50, Target::Negative)
-            .chain(rows(90, Target::Positive))
-            .chain(rows(5, Target::Negative))
+        let rows = |n: usize, truth: Label| (0..n).map(move |i| (truth, format!("{truth:?} {i}")));
+        let many: Vec<_> = rows(50, Label::Negative)
+            .chain(rows(90, Label::Positive))
+            .chain(rows(5, Label::Negative))
             .collect();
         let check = |name, documents, expected: Option<usize>| {
             let drawn = draw(many.clone(), documents, 7).ok();
-            let negative = |drawn: &[(Target, String)]| {
-                drawn.iter().filter(|(truth, _)| *truth == Target::Negative).count()
+            let negative = |drawn: &[(Label, String)]| {
+                drawn.iter().filter(|(truth, _)| *truth == Label::Negative).count()
             };
             assert_eq!(drawn.as_deref().map(negative), expected, "{name}");
             assert_eq!(drawn.as_ref().map(Vec::len), expected.map(|n| 2 * n), "{name}");
@@ -443,7 +444,7 @@ mod tests {
         check("one", 1, None);
         assert_ne!(draw(many.clone(), 20, 7).ok(), draw(many.clone(), 20, 8).ok(), "by the seed");
         assert!(draw(Vec::new(), 20, 7).is_err());
-        let neutral: Vec<_> = many.iter().cloned().chain(rows(90, Target::Neutral)).collect();
+        let neutral: Vec<_> = many.iter().cloned().chain(rows(90, Label::Neutral)).collect();
         assert_eq!(draw(neutral, 30, 7).unwrap().len(), 30, "three labels");
     }
 }

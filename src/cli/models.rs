@@ -199,7 +199,7 @@ fn measure(
     file: &Path,
     manifests: [&Manifest; 2],
 ) -> anyhow::Result<Vec<Comparison>> {
-    let data = data::read(file, None)?;
+    let data = data::read(file)?;
     // What a cascade's models learned from it knows too.
     let mut known: Vec<Manifest> = manifests.into_iter().cloned().collect();
     for member in manifests.into_iter().flat_map(|it| it.architecture.members()) {
@@ -210,8 +210,11 @@ fn measure(
     let rows = selection.rows;
     let [current, new] = manifests.map(|manifest| {
         let mut model = classifier::open(options, &manifest.id().to_string())?;
-        let auc = report::measure(&mut model, &rows)?.auc;
-        auc.with_context(|| format!("{} needs both negative and positive rows", file.display()))
+        let figures = report::measure(&mut model, &rows)?;
+        figures
+            .get("roc_auc")
+            .copied()
+            .with_context(|| format!("{} needs both negative and positive rows", file.display()))
     });
     let (data, rows) = (data.file.clone(), rows.len());
     Ok(vec![Comparison { data, rows, current: current?, new: new? }])
@@ -254,7 +257,7 @@ fn list(directory: &Path, json: bool) -> anyhow::Result<()> {
 
 fn cascade(args: Cascade, settings: &Settings, commit: Option<&str>) -> anyhow::Result<()> {
     let Cascade { cheap, costly, data: file, accuracy_loss_max, name, no_promote } = args;
-    let data = data::read(&file, None)?;
+    let data = data::read(&file)?;
     eprintln!("{}: {}; {} left", data.file, data.report, data.rows.len());
     let id = |name: &str| classifier::resolve(&settings.model.directory, name);
     let (cheap, costly) = (id(&cheap)?.to_string(), id(&costly)?.to_string());
@@ -405,11 +408,21 @@ fn text(shown: &Shown) -> anyhow::Result<String> {
     line(
         "calibration",
         format!(
-            "temperature {}, negative from {} upwards",
-            calibration.temperature, calibration.threshold
+            "temperature {}, negative from {} upwards{}",
+            calibration.temperature,
+            calibration.threshold,
+            calibration.positive.map_or(String::new(), |it| format!(
+                "; of the others, temperature {}, positive from {} upwards",
+                it.temperature, it.threshold
+            ))
         ),
     );
+    line(
+        "classes",
+        manifest.classes.labels().iter().map(|it| it.word()).collect::<Vec<_>>().join(", "),
+    );
     line("data", format!("{} (SHA-256 {})", data.file, data.sha256));
+    data.more.iter().for_each(|more| line("split likewise", more.to_string()));
     data.also.iter().for_each(|also| line("also", also.to_string()));
     data.calibrate.iter().for_each(|source| line("fitted on", source.to_string()));
     data.embeddings.iter().for_each(|source| line("begun with", source.to_string()));

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::signals::stop_on_signals;
 use monitor_config::Settings;
+use monitor_core::domain::Classes;
 use monitor_core::text::Analyzer;
 use monitor_model::{self as classifier, ArtifactError, Pretrained, Source};
 use monitor_train::data::{self, Dataset, SplitBy};
@@ -38,14 +39,22 @@ pub struct Args {
     /// Which family to train [default: all; the transformer only if its --base is available]
     family: Option<Name>,
 
-    /// Labelled tweets: sentiment140's six columns, a CSV with a header
-    /// (label,text) or SemEval's lines; plain, .xz, .gz or .zip
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
+    /// Labelled tweets, each row with this weight [default: 1]: sentiment140's six columns, a CSV
+    /// with a header (label,text) or SemEval's lines; plain, .xz, .gz or .zip. May be repeated;
+    /// each file is split into training, validation and held-out rows. The calibration of a model
+    /// of three classes is fitted on validation rows of the first file with neutral rows
+    #[arg(long, required = true, value_name = "FILE[=WEIGHT]", value_parser = also)]
+    data: Vec<Also>,
 
-    /// Hand-labelled tweets: excluded from training, measured on at the end
+    /// Hand-labelled tweets: excluded from training, measured on at the end. May be repeated
     #[arg(long, value_name = "FILE")]
-    test: Option<PathBuf>,
+    test: Vec<PathBuf>,
+
+    /// Classes to tell apart: 2 (negative, positive; neutral rows are left out) or 3 [default: 3
+    /// if a file of --data has neutral rows]. Rows of a file without neutral ones, such as
+    /// sentiment140, teach a model of 3 classes negative against positive alone
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=3))]
+    classes: Option<u8>,
 
     /// Further labelled tweets for training, such as user feedback, each row with this weight
     /// [default: 1]; none of them is held out. May be repeated
@@ -103,8 +112,8 @@ pub struct Args {
     learning_rate: Option<f64>,
 
     /// The pretrained BERT or DistilBERT to fine-tune: a folder in Hugging Face's layout
-    /// (config.json, model.safetensors, tokenizer.json or vocab.txt), or the name of a model
-    /// that `monitor models fetch` has downloaded [default: distilbert-base-uncased]
+    /// (config.json, model.safetensors, tokenizer.json or vocab.txt), a registered version
+    /// (name@version), or the name of a model that `monitor models fetch` has downloaded [default: distilbert-base-uncased]
     #[arg(long, value_name = "DIR|NAME")]
     base: Option<String>,
 
@@ -176,7 +185,16 @@ enum Preset {
     Study,
 }
 
-/// A further file, and the weight of its rows.
+/// Adds the rows of a further file; returns it with what became of its rows, and their number.
+fn add(data: &mut Dataset, other: Dataset, weight: f32) -> (Source, usize) {
+    let (file, sha256, read) = (other.file.clone(), other.sha256.clone(), other.rows.len());
+    let added = data.add(other, weight);
+    let about = format!("{added} of {read} rows added, each counting {weight} times");
+    eprintln!("{file}: {about}");
+    (Source { file, sha256, about }, added)
+}
+
+/// A file, and the weight of its rows.
 #[derive(Debug, Clone)]
 struct Also {
     file: PathBuf,
@@ -186,7 +204,8 @@ struct Also {
 impl Also {
     /// As in a command.
     fn words(&self) -> String {
-        format!("{}={}", data::file_name(&self.file), self.weight)
+        let file = data::file_name(&self.file);
+        if self.weight == 1.0 { file } else { format!("{file}={}", self.weight) }
     }
 }
 
@@ -245,11 +264,11 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     if let [family] = families[..] {
         args.refuse_idle_flags(family)?;
     }
+    let output = args.output.clone().unwrap_or_else(|| settings.model.directory.clone());
     let base = match families.contains(&Family::Transformer) {
-        true => Some(args.base()?),
+        true => Some(args.base(&output)?),
         false => None,
     };
-    let output = args.output.clone().unwrap_or_else(|| settings.model.directory.clone());
     let teacher = |name| classifier::resolve(&output, name).map(|id| id.to_string());
     let teacher = args.teacher.as_deref().map(teacher).transpose().context("--teacher")?;
     // Families are trained in order, so those before the stopped one are finished.
@@ -270,44 +289,24 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
             Analyzer::study(Arc::new(data::find_word_lists(args.word_lists.as_deref())?))
         }
     };
-    let mut data = data::read(&args.data, args.test.as_deref())?;
-    eprintln!("{}: {}; {} left", data.file, data.report, data.rows.len());
-    let read = |path: &Option<PathBuf>| -> anyhow::Result<Option<Dataset>> {
-        Ok(path.as_deref().map(|path| data::read(path, None)).transpose()?)
-    };
-    let test = read(&args.test)?;
-    let calibrate = match &args.calibrate {
-        Some(path) => Some(data::read(path, args.test.as_deref())?),
-        None => None,
-    };
-    if let Some(rows) = args.rows {
-        data.draw(rows as usize, args.seed);
-    }
-    let (mut also_rows, mut also) = (0, Vec::new());
-    for Also { file, weight } in &args.also {
-        let other = data::read(file, args.test.as_deref())?;
-        let (file, sha256, read) = (other.file.clone(), other.sha256.clone(), other.rows.len());
-        let added = data.add(other, *weight);
-        let about = format!("{added} of {read} rows added, each counting {weight} times");
-        eprintln!("{file}: {about}");
-        also_rows += added;
-        also.push(Source { file, sha256, about });
-    }
+    let Read { data, more, also, also_rows, tests, calibrate, classes } = args.read()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let stopped = CancellationToken::new();
     runtime.block_on(async { stop_on_signals(stopped.clone()) })?;
     let stop = || stopped.is_cancelled();
     let rows = TrainingRows {
         data: &data,
+        more: &more,
         also: &also,
         also_rows,
-        test: test.as_ref(),
+        tests: &tests,
         calibrate: calibrate.as_ref(),
     };
     for family in families {
         let name = args.name_of(family);
         let request = TrainingRequest {
             family,
+            classes,
             commit: commit.map(str::to_owned),
             command: args.command(
                 family,
@@ -361,9 +360,12 @@ pub(super) fn print(
     for (name, figures) in &manifest.metrics {
         let figure = |key: &str| figures.get(key).map_or("-".into(), |v| format!("{v:.4}"));
         out.push_str(&format!(
-            "{}: accuracy {}, ROC AUC {}, {} of the negatives found on {name}\n",
+            "{}: accuracy {},{} ROC AUC {}, {} of the negatives found on {name}\n",
             manifest.id(),
             figure("accuracy"),
+            figures
+                .get("macro_recall")
+                .map_or(String::new(), |it| format!(" macro recall {it:.4},")),
             figure("roc_auc"),
             figure("negative_recall")
         ));
@@ -379,18 +381,85 @@ fn is_logistic(family: Family) -> bool {
     matches!(family, Family::LogisticHash | Family::LogisticTfidf)
 }
 
+/// What a training reads.
+struct Read {
+    data: Dataset,
+    more: Vec<Source>,
+    also: Vec<Source>,
+    also_rows: usize,
+    tests: Vec<Dataset>,
+    calibrate: Option<Dataset>,
+    classes: Classes,
+}
+
 impl Args {
+    /// Reads all files of labelled tweets.
+    fn read(&self) -> anyhow::Result<Read> {
+        let mut files = Vec::with_capacity(self.data.len());
+        for Also { file, weight } in &self.data {
+            let read = data::read_excluding(file, &self.test)?;
+            eprintln!("{}: {}; {} left", read.file, read.report, read.rows.len());
+            files.push((read, *weight));
+        }
+        let has_neutral = files.iter().any(|(file, _)| file.classes == Classes::Three);
+        let classes = match self.classes {
+            Some(2) => Classes::Two,
+            Some(_) => {
+                anyhow::ensure!(
+                    has_neutral,
+                    "--classes 3: no file of --data has neutral rows: add one that people labelled"
+                );
+                Classes::Three
+            }
+            None if has_neutral => Classes::Three,
+            None => Classes::Two,
+        };
+        let fit = |mut data: Dataset| {
+            if classes == Classes::Two {
+                data.leave_out_neutral();
+            }
+            data
+        };
+        let mut files = files.into_iter().map(|(file, weight)| (fit(file), weight));
+        let (mut data, weight) = files.next().expect("one is required");
+        data.rows.iter_mut().for_each(|row| row.weight *= weight);
+        let mut more = Vec::new();
+        for (other, weight) in files {
+            more.push(add(&mut data, other, weight).0);
+        }
+        if let Some(rows) = self.rows {
+            data.draw(rows as usize, self.seed);
+        }
+        let (mut also, mut also_rows) = (Vec::new(), 0);
+        for Also { file, weight } in &self.also {
+            let (source, added) =
+                add(&mut data, fit(data::read_excluding(file, &self.test)?), *weight);
+            also.push(source);
+            also_rows += added;
+        }
+        let tests = self.test.iter().map(|path| Ok(fit(data::read(path)?)));
+        let tests = tests.collect::<anyhow::Result<_>>()?;
+        let calibrate = match &self.calibrate {
+            Some(path) => Some(fit(data::read_excluding(path, &self.test)?)),
+            None => None,
+        };
+        Ok(Read { data, more, also, also_rows, tests, calibrate, classes })
+    }
+
     fn name_of(&self, family: Family) -> String {
         let study = if self.preset == Preset::Study { "-study" } else { "" };
         self.name.clone().unwrap_or_else(|| format!("{}{study}", family.as_str()))
     }
 
     /// Folder of the pretrained transformer. Downloads nothing.
-    fn base(&self) -> anyhow::Result<PathBuf> {
+    fn base(&self, output: &Path) -> anyhow::Result<PathBuf> {
         let base = self.base.as_deref().unwrap_or(BASE);
         let folder = Path::new(base);
         if self.base.is_some() && folder.is_dir() {
             return Ok(folder.to_owned());
+        }
+        if let Some(Ok(id)) = base.contains('@').then(|| classifier::resolve(output, base)) {
+            return Ok(classifier::folder(output, &id));
         }
         hub::cached(base, hub::MAIN).with_context(|| match self.base {
             None => FitError::NoBase.to_string(),
@@ -441,10 +510,10 @@ impl Args {
         let mut words = format!("monitor retrain {}", family.as_str());
         let mut add = |flag: &str, value: String| words.push_str(&format!(" --{flag} {value}"));
         let file = |path: &Path| data::file_name(path);
-        add("data", file(&self.data));
-        for (flag, path) in [("test", &self.test), ("calibrate", &self.calibrate)] {
-            path.iter().for_each(|path| add(flag, file(path)));
-        }
+        self.data.iter().for_each(|data| add("data", data.words()));
+        self.test.iter().for_each(|path| add("test", file(path)));
+        self.calibrate.iter().for_each(|path| add("calibrate", file(path)));
+        self.classes.iter().for_each(|classes| add("classes", classes.to_string()));
         self.also.iter().for_each(|also| add("also", also.words()));
         self.embeddings.iter().for_each(|path| add("embeddings", file(path)));
         if self.preset == Preset::Study {

@@ -21,8 +21,9 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// `monitor score "we love you"` prints the label and its probability: POSITIVE 0.98.
 ///
 /// `monitor score -` reads one text per line from standard input and writes one JSON object
-/// per line, in the same order, with text, label (NEGATIVE or POSITIVE), score (probability of
-/// that label), negative (probability of NEGATIVE) and model (name@version). Output is written
+/// per line, in the same order, with text, label (NEGATIVE, NEUTRAL or POSITIVE), score
+/// (probability of that label), negative, neutral and positive (the probabilities, which sum to
+/// 1; neutral is 0 for a model of two classes) and model (name@version). Output is written
 /// whenever the input pauses. An empty line is scored as a text without words; invalid UTF-8 is
 /// replaced by U+FFFD; a line is cut at 1 MiB.
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let outcome = if args.text == "-" {
         score_lines(&mut model, io::stdin(), io::stdout().lock())
     } else {
-        let score = Score::new(model.score(&[&args.text])?[0], model.threshold);
+        let score = model.label(&args.text)?;
         writeln!(io::stdout(), "{} {:.2}", score.label, score.of_label()).map_err(Into::into)
     };
     match outcome {
@@ -64,6 +65,8 @@ struct Answer<'a> {
     label: &'a str,
     score: f32,
     negative: f32,
+    neutral: f32,
+    positive: f32,
     model: &'a str,
 }
 
@@ -88,13 +91,15 @@ fn score_lines(
     while let Some(batch) = next_batch(&lines)? {
         let rows: Vec<&Encoding> = batch.iter().map(|line| &line.encoding).collect();
         let scores = model.classify(&rows)?;
-        for (line, negative) in batch.iter().zip(scores) {
-            let score = Score::new(negative, model.threshold);
+        for (line, probabilities) in batch.iter().zip(scores) {
+            let score = Score::new(probabilities, model.thresholds);
             let answer = Answer {
                 text: &line.text,
                 label: score.label.as_str(),
                 score: score.of_label(),
-                negative: negative.get(),
+                negative: probabilities.negative().get(),
+                neutral: probabilities.neutral().get(),
+                positive: probabilities.positive().get(),
                 model: &id,
             };
             serde_json::to_writer(&mut output, &answer).map_err(io::Error::from)?;

@@ -300,10 +300,10 @@ impl Encoded {
         let finish = |Prepared { origin, outcome }| {
             let outcome = outcome.and_then(|(tweet, brands)| {
                 match scores.next().expect("one score per encoding") {
-                    (Ok(negative), truncated) => Ok(ScoredTweet {
+                    (Ok(probabilities), truncated) => Ok(ScoredTweet {
                         tweet,
                         brands,
-                        score: Score::new(negative, model.threshold()),
+                        score: Score::new(probabilities, model.thresholds()),
                         truncated,
                         model: id.clone(),
                     }),

@@ -14,8 +14,8 @@ use monitor_config::{self as config, Settings};
 use monitor_core::alerting::backtest;
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
-    Cause, Counts, Evidence, Minute, Offset, Probability, Score, StartAt, TopicPartition, Tweet,
-    TweetId,
+    Cause, Counts, Evidence, Minute, Offset, Probabilities, Probability, Score, StartAt,
+    TopicPartition, Tweet, TweetId,
 };
 use monitor_core::text::BrandMatcher;
 use monitor_store::{Advance, Batch, Claim, MemoryStore, PostgresStore, ScoredTweet, Store};
@@ -57,7 +57,10 @@ fn scored(
     ScoredTweet {
         tweet: Tweet::new(TweetId::new(id).unwrap(), text, at, Vec::new()).unwrap(),
         brands,
-        score: Score::new(probability(if negative { 0.9 } else { 0.1 }), probability(0.5)),
+        score: Score::new(
+            Probabilities::two(probability(if negative { 0.9 } else { 0.1 })),
+            Probability::HALF.into(),
+        ),
         truncated: false,
         model: "test@1".into(),
     }

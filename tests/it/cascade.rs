@@ -21,7 +21,7 @@ fn cascade(directory: &Path, (low, high): (f32, f32)) -> ModelId {
     let member = |name: &str| classifier::member(directory, name).unwrap();
     let (cheap, costly) = (member("cheap@1"), member("costly@1"));
     let manifest = classifier::read_manifest(directory, "costly@1").unwrap();
-    let shape = CascadeShape { cheap, costly, low, high };
+    let shape = CascadeShape { cheap, costly, low, high, certainty: None };
     let artifact = NewArtifact {
         manifest: Manifest {
             name: "cascade".into(),
@@ -68,10 +68,9 @@ fn escalates_rows_within_the_band() {
     };
     check("none is escalated", (0.5, 0.4), &cheap);
     check("all are", (0.0, 1.0), &costly);
-    let some = cheap
-        .iter()
-        .zip(&costly)
-        .map(|(cheap, costly)| if (0.45..=0.6).contains(&cheap.get()) { *costly } else { *cheap });
+    let some = cheap.iter().zip(&costly).map(|(cheap, costly)| {
+        if (0.45..=0.6).contains(&cheap.negative().get()) { *costly } else { *cheap }
+    });
     let some: Vec<_> = some.collect();
     assert!(some != cheap && some != costly);
     check("some are", (0.45, 0.6), &some);

@@ -14,7 +14,7 @@ use monitor::pipeline::Evaluator;
 use monitor::replay::{ReplayRequest, Sent, Times, replay};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
-    Label, Offset, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
+    Label, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
 };
 use monitor_embedded::{MailServer, Nisshi, Postgres, Storage};
 use monitor_store::{Advance, Batch, Claim, MemoryStore, ScoredTweet, Store};
@@ -301,7 +301,10 @@ impl Rig {
         let scored = |(id, at, brands, text, negative, label): Row| {
             let tweet = Tweet::new(TweetId::new(id).unwrap(), text, at, vec![]).unwrap();
             let label = if label == "NEGATIVE" { Label::Negative } else { Label::Positive };
-            let score = Score { negative: Probability::new(negative).unwrap(), label };
+            let score = Score {
+                probabilities: Probabilities::two(Probability::new(negative).unwrap()),
+                label,
+            };
             ScoredTweet { tweet, brands, score, truncated: false, model: "any@1".into() }
         };
         let scores = rows.into_iter().map(scored).collect();

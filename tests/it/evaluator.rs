@@ -8,8 +8,8 @@ use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
-    Acknowledgement, Cause, Offset, Probability, STREAM, Score, Severity, StartAt, TopicPartition,
-    Tweet, TweetId,
+    Acknowledgement, Cause, Offset, Probabilities, Probability, STREAM, Score, Severity, StartAt,
+    TopicPartition, Tweet, TweetId,
 };
 use monitor_store::{Advance, Batch, Claim, Decision, MemoryStore, ScoredTweet, Silence, Store};
 
@@ -55,7 +55,7 @@ impl World {
             ScoredTweet {
                 tweet: Tweet::new(id, format!("acme {n}"), at, Vec::new()).expect("a tweet"),
                 brands: vec!["acme".into()],
-                score: Score::new(p, Probability::new(0.5).expect("p")),
+                score: Score::new(Probabilities::two(p), Probability::HALF.into()),
                 truncated: false,
                 model: "any@1".into(),
             }

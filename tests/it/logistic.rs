@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use monitor_core::domain::{Classes, Label};
 use monitor_core::text::{Analyzer, NgramLengths};
 use monitor_model::{Encoder, KnownNgrams, features};
 use monitor_train::data::Row;
@@ -19,17 +20,12 @@ const TEXTS: [&str; 8] = [
 ];
 
 fn settings(analyzer: &Analyzer, threads: usize) -> Settings<'_> {
-    Settings { analyzer, seed: 1, threads, stop: &|| false }
+    Settings { analyzer, classes: Classes::Two, seed: 1, threads, stop: &|| false }
 }
 
 fn row((at, text): (usize, &&str)) -> Row {
-    Row {
-        negative: at % 2 == 0,
-        user: String::new(),
-        text: (*text).to_owned(),
-        created_at: None,
-        weight: 1.0,
-    }
+    let label = if at % 2 == 0 { Label::Negative } else { Label::Positive };
+    Row::new(label, *text)
 }
 
 fn fit(lengths: NgramLengths, threads: usize) -> TfidfModel {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{Label, Score};
+use monitor_core::domain::{Classes, Label};
 use monitor_core::text::Analyzer;
 use monitor_model::{self as classifier, Manifest, Model};
 use monitor_train::data::{self, Dataset, HELD_OUT, SplitBy};
@@ -22,13 +22,16 @@ pub fn here(path: &str) -> PathBuf {
 const SHIPPED: [&str; 4] = ["cascade", "logistic-tfidf", "lstm", "transformer"];
 
 fn fixture(name: &str) -> Dataset {
-    data::read(&here("tests/fixtures").join(name), None).unwrap()
+    let mut data = data::read(&here("tests/fixtures").join(name)).unwrap();
+    data.leave_out_neutral();
+    data
 }
 
 pub fn request(family: Family, output: &Path, seed: u64) -> TrainingRequest<'static> {
     TrainingRequest {
         commit: None,
         family,
+        classes: Classes::Two,
         name: family.as_str().into(),
         analyzer: Analyzer::tweet(),
         embeddings: Vec::new(),
@@ -56,10 +59,16 @@ pub fn request(family: Family, output: &Path, seed: u64) -> TrainingRequest<'sta
 
 pub fn train_as(request: &TrainingRequest<'_>) -> Result<Manifest, TrainingError> {
     let test = here("tests/fixtures/manual.csv");
-    let data = data::read(&here("tests/fixtures/sentiment.csv"), Some(&test)).unwrap();
+    let data = data::read_excluding(&here("tests/fixtures/sentiment.csv"), &[test]).unwrap();
     let test = fixture("manual.csv");
-    let rows =
-        TrainingRows { data: &data, also: &[], also_rows: 0, test: Some(&test), calibrate: None };
+    let rows = TrainingRows {
+        data: &data,
+        more: &[],
+        also: &[],
+        also_rows: 0,
+        tests: std::slice::from_ref(&test),
+        calibrate: None,
+    };
     monitor_train::train(request, rows).map(|registered| registered.manifest)
 }
 
@@ -82,7 +91,7 @@ pub fn trained() -> &'static Path {
 }
 
 fn label(model: &mut Model, text: &str) -> Label {
-    Score::new(model.score(&[text]).unwrap()[0], model.threshold).label
+    model.label(text).unwrap().label
 }
 
 #[test]
@@ -164,7 +173,7 @@ fn a_teacher_changes_the_scores_of_its_student() {
     let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
     let scores = |name: &str| -> Vec<f32> {
         let mut model = classifier::open(&models_in(output), name).unwrap();
-        model.score(&texts).unwrap().into_iter().map(|score| score.get()).collect()
+        model.score(&texts).unwrap().into_iter().map(|score| score.negative().get()).collect()
     };
     let teachers = scores("logistic-tfidf");
     let distance = |name: &str| -> f32 {
@@ -260,8 +269,14 @@ fn calibrates_on_human_labelled_rows() {
     human.rows.iter_mut().for_each(|row| row.text.push_str(", said a person"));
     human.rows.extend(data.rows.iter().take(50).cloned());
     let request = request(Family::Dense, folder.path(), 3);
-    let rows =
-        TrainingRows { data: &data, also: &[], also_rows: 0, test: None, calibrate: Some(&human) };
+    let rows = TrainingRows {
+        data: &data,
+        more: &[],
+        also: &[],
+        also_rows: 0,
+        tests: &[],
+        calibrate: Some(&human),
+    };
     let manifest = monitor_train::train(&request, rows).unwrap().manifest;
     let figures = |when: &str| &manifest.metrics[&format!("sentiment.csv, {when} calibration")];
     let (before, after) = (figures("before"), figures("after"));
@@ -276,10 +291,10 @@ fn calibrates_on_human_labelled_rows() {
 
     // The daemon uses the calibrated scores.
     let mut served = classifier::open(&models_in(folder.path()), "dense").unwrap();
-    assert_eq!(served.threshold.get(), manifest.calibration.threshold);
+    assert_eq!(served.thresholds.negative.get(), manifest.calibration.threshold);
     let held_out = data::split(&data.rows, SplitBy::User, 3).held_out;
     let measured = report::measure(&mut served, &held_out).unwrap();
-    assert_eq!(measured.figures(), manifest.metrics[HELD_OUT]);
+    assert_eq!(measured, manifest.metrics[HELD_OUT]);
 
     let mut few = human.clone();
     few.rows.truncate(30);
@@ -333,8 +348,11 @@ fn a_batch_scores_like_single_texts() {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let together = model.score(&texts).unwrap();
         for (text, batched) in texts.iter().zip(together) {
-            let alone = model.score(&[text]).unwrap()[0].get();
-            assert!((alone - batched.get()).abs() < 1e-5, "{name}: {alone} {batched:?} {text}");
+            let alone = model.score(&[text]).unwrap()[0].negative().get();
+            assert!(
+                (alone - batched.negative().get()).abs() < 1e-5,
+                "{name}: {alone} {batched:?} {text}"
+            );
         }
     }
 }
@@ -358,9 +376,13 @@ fn scores_any_text() {
         let mut model = classifier::open(&models_in(&here("models")), name).unwrap();
         for text in cases {
             let shown: String = text.chars().take(10).collect();
-            let score = model.score(&[text]).unwrap()[0].get();
+            let score = model.score(&[text]).unwrap()[0].negative().get();
             assert!(score.is_finite(), "{name}: {shown:?}");
-            assert_eq!(model.score(&[text]).unwrap()[0].get(), score, "{name}: {shown:?}");
+            assert_eq!(
+                model.score(&[text]).unwrap()[0].negative().get(),
+                score,
+                "{name}: {shown:?}"
+            );
         }
     }
 }
@@ -459,12 +481,19 @@ fn reports_damaged_files() {
 #[test]
 fn too_few_rows_and_bad_files_leave_the_registry_unchanged() {
     let folder = tempfile::tempdir().unwrap();
-    let mut data = data::read(&here("tests/fixtures/sentiment.csv"), None).unwrap();
+    let mut data = data::read(&here("tests/fixtures/sentiment.csv")).unwrap();
     data.draw(3, 1);
     let request = request(Family::Lstm, &folder.path().join("models"), 1);
     let error = monitor_train::train(
         &request,
-        TrainingRows { data: &data, also: &[], also_rows: 0, test: None, calibrate: None },
+        TrainingRows {
+            data: &data,
+            more: &[],
+            also: &[],
+            also_rows: 0,
+            tests: &[],
+            calibrate: None,
+        },
     )
     .unwrap_err()
     .to_string();

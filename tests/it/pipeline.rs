@@ -10,7 +10,7 @@ use monitor::pipeline::{Pipeline, Settings, StoredPositions};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probability, Resume,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probabilities, Resume,
     StartAt, TopicPartition,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
@@ -107,14 +107,15 @@ struct Superstitious {
 
 impl Superstitious {
     fn model(fault: Fault) -> Model {
-        let Model { id, threshold, encoder, classifier: inner } = Model::null();
+        let Model { id, classes, thresholds, encoder, classifier: inner } = Model::null();
         let word = encoder.encode("thirteen").ids[0];
-        Model { id, threshold, encoder, classifier: Box::new(Self { inner, word, fault }) }
+        let classifier = Box::new(Self { inner, word, fault });
+        Model { id, classes, thresholds, encoder, classifier }
     }
 }
 
 impl Classifier for Superstitious {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
         if batch.iter().any(|encoding| encoding.ids.contains(&self.word)) {
             let error = ClassifyError::new(batch.len(), "bad luck");
             return Err(ClassifyError { fault: self.fault, ..error });

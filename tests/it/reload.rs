@@ -150,7 +150,7 @@ async fn scores_every_tweet_once_with_the_current_model() {
     for offset in 0..sent {
         let row = &scores[&offset.to_string()];
         let version: u32 = row.model.strip_prefix("m@").unwrap().parse().unwrap();
-        let computed = row.score.negative.get();
+        let computed = row.score.probabilities.negative().get();
         let own = 1.0 / (1.0 + (-(version as f32)).exp());
         assert!((computed - own).abs() < 1e-3, "{offset}: {} computed {computed}", row.model);
         assert!(version >= last, "{offset}: {} after m@{last}", row.model);
@@ -216,7 +216,10 @@ async fn follows_the_promoted_version() {
     promote(directory, "m@4");
     stays("a third would be one too many", "m@3").await;
     let scores = waiting.classify(vec![Encoding::new(vec![0])]).await.unwrap();
-    assert!((scores[0].as_ref().unwrap().get() - 0.8808).abs() < 1e-3, "m@2 still answers");
+    assert!(
+        (scores[0].as_ref().unwrap().negative().get() - 0.8808).abs() < 1e-3,
+        "m@2 still answers"
+    );
     drop(waiting);
     takes("now there is room", "m@4").await;
     drop(model);

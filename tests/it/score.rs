@@ -61,10 +61,15 @@ fn scores_lines_as_json() {
     for answer in &found {
         let mut keys: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
-        assert_eq!(keys, ["label", "model", "negative", "score", "text"]);
+        assert_eq!(keys, ["label", "model", "negative", "neutral", "positive", "score", "text"]);
         let (score, negative) =
             (answer["score"].as_f64().unwrap(), answer["negative"].as_f64().unwrap());
-        let of_label = if answer["label"] == "NEGATIVE" { negative } else { 1.0 - negative };
+        let of_label = match answer["label"].as_str().unwrap() {
+            "NEGATIVE" => negative,
+            label => answer[label.to_lowercase()].as_f64().unwrap(),
+        };
+        let sum = ["negative", "neutral", "positive"].map(|class| answer[class].as_f64().unwrap());
+        assert!((sum.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{answer}");
         assert!((score - of_label).abs() < 1e-6, "{answer}");
         assert_eq!(answer["model"], "lstm@2");
     }

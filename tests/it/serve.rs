@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
-    Cause, Counts, Evidence, Interval, Minute, Offset, Probability, Score, Severity, ShareEvidence,
-    StartAt, TopicPartition, Transition, Tweet, TweetId,
+    Cause, Counts, Evidence, Interval, Minute, Offset, Probabilities, Probability, Score, Severity,
+    ShareEvidence, StartAt, TopicPartition, Transition, Tweet, TweetId,
 };
 use monitor_serve::{ServeContext, serve};
 use monitor_store::{
@@ -93,7 +93,7 @@ async fn week(store: &MemoryStore, brand: &str, per_hour: f64, share: f64, storm
             batch.scores.push(ScoredTweet {
                 tweet: Tweet::new(id, "a tweet", created, Vec::new()).expect("a tweet"),
                 brands: vec![brand.to_owned()],
-                score: Score::new(p, Probability::new(0.5).expect("p")),
+                score: Score::new(Probabilities::two(p), Probability::HALF.into()),
                 truncated: false,
                 model: "test@1".into(),
             });

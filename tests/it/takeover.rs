@@ -11,8 +11,8 @@ use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probability, Resume,
-    Score, StartAt, TopicPartition, Tweet, TweetId,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probabilities,
+    Probability, Resume, Score, StartAt, TopicPartition, Tweet, TweetId,
 };
 use monitor_notify::Dispatcher;
 use monitor_store::{
@@ -104,7 +104,7 @@ async fn days_with_a_rise() -> Arc<MemoryStore> {
         ScoredTweet {
             tweet: Tweet::new(id, format!("acme, number {n}"), at, Vec::new()).expect("a tweet"),
             brands: vec!["acme".into()],
-            score: Score::new(p, Probability::new(0.5).expect("p")),
+            score: Score::new(Probabilities::two(p), Probability::HALF.into()),
             truncated: false,
             model: "any@1".into(),
         }

@@ -22,12 +22,11 @@ use super::batched_network::BatchedNetwork;
 use super::manifest::{Architecture, Manifest};
 use super::weights::{StoredPrecision, WeightsError};
 use super::{
-    Calibration, Cascade, Classifier, Compute, Dense, DeviceError, Encoder, GENERATOR, HashedWords,
-    KnownNgrams, Logistic, Lstm, Member, Model, ModelId, Network, Purpose, Sequence, Tfidf,
-    Transformer, TransformerConfig, Weights, WordIds, WordPieces,
+    Cascade, Classifier, Compute, Dense, DeviceError, Encoder, GENERATOR, HashedWords, KnownNgrams,
+    Logistic, Lstm, Member, Model, ModelId, Network, Purpose, Sequence, Tfidf, Transformer,
+    TransformerConfig, Weights, WordIds, WordPieces,
 };
 
-use monitor_core::domain::Probability;
 use monitor_core::hash::sha256_hex;
 use monitor_core::text::{
     Analyzer, Lexicon, LexiconError, Ngrams, NgramsError, Preset, Vocabulary, VocabularyError,
@@ -280,12 +279,12 @@ pub(super) fn load(
             Analyzer::study(Arc::new(lexicon))
         }
     };
-    let Calibration { temperature, threshold } = manifest.calibration;
-    if !(temperature.is_finite() && temperature > 0.0) {
-        return Err(refuse(format!("temperature {temperature} is not above zero")));
+    let Manifest { classes, calibration, .. } = manifest;
+    if !calibration.has_valid_temperatures() {
+        return Err(refuse("a temperature is not above zero".into()));
     }
-    let threshold =
-        Probability::new(threshold).map_err(|error| refuse(format!("threshold {error}")))?;
+    let thresholds =
+        calibration.thresholds().map_err(|error| refuse(format!("threshold {error}")))?;
 
     let unfit = |source| ArtifactError::Weights {
         path: folder.join(numbers_file.unwrap_or(MANIFEST)),
@@ -316,7 +315,10 @@ pub(super) fn load(
             let encoder = HashedWords::new(analyzer, shape).ok_or_else(|| {
                 refuse(format!("2^{} buckets are out of range", shape.buckets_log2))
             })?;
-            (Arc::new(encoder), Box::new(Logistic::load(shape, &mut weights).map_err(unfit)?))
+            (
+                Arc::new(encoder),
+                Box::new(Logistic::load(shape, classes, &mut weights).map_err(unfit)?),
+            )
         }
         Architecture::LogisticTfidf(shape) => {
             let ngrams = Ngrams::parse(list)
@@ -329,17 +331,17 @@ pub(super) fn load(
                 )));
             }
             let encoder = KnownNgrams::new(analyzer, ngrams, shape);
-            (Arc::new(encoder), Box::new(Tfidf::load(shape, &mut weights).map_err(unfit)?))
+            (Arc::new(encoder), Box::new(Tfidf::load(shape, classes, &mut weights).map_err(unfit)?))
         }
         Architecture::Dense(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
-            let network = Dense::new(shape, Purpose::Inference, device);
+            let network = Dense::new(shape, classes, Purpose::Inference, device);
             network.load(weights).map_err(unfit)?;
             (encoder, Box::new(BatchedNetwork::new(network, compute.tokens_max)))
         }
         Architecture::Lstm(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
-            let network = Lstm::new(shape, Purpose::Inference, device);
+            let network = Lstm::new(shape, classes, Purpose::Inference, device);
             network.load(weights).map_err(unfit)?;
             (encoder, Box::new(BatchedNetwork::new(network, compute.tokens_max)))
         }
@@ -347,7 +349,10 @@ pub(super) fn load(
             let refuse = |file, reason| ArtifactError::Unfit { path: folder.join(file), reason };
             let config = TransformerConfig::parse(&verified(CONFIG)?)
                 .map_err(|reason| refuse(CONFIG, reason))?;
-            if config.shape(shape.tokens_max) != shape || shape.tokens_max > config.positions() {
+            if config.shape(shape.tokens_max) != shape
+                || shape.tokens_max > config.positions()
+                || config.classes() != classes
+            {
                 return Err(refuse(CONFIG, "it differs from the manifest".into()));
             }
             let encoder = WordPieces::parse(&verified(TOKENIZER)?, shape.tokens_max)
@@ -379,8 +384,8 @@ pub(super) fn load(
             return Ok(Cascade::model(id, shape, cheap, costly));
         }
     };
-    let model = Model { id, threshold, encoder, classifier };
-    Ok(model.calibrated(manifest.calibration, threshold))
+    let model = Model { id, classes, thresholds, encoder, classifier };
+    Ok(model.calibrated(calibration, thresholds))
 }
 
 /// The weights file, if the family has one.

@@ -10,12 +10,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use metrics::counter;
+use tch::Kind;
 
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Classes, InvalidProbability, Probabilities, Probability};
 use monitor_telemetry::TOKENS;
 
 use super::network::{Network, Padded, values};
-use super::{Classifier, ClassifyError, Encoding, Fault, check_ids, panic_message, probabilities};
+use super::{Classifier, ClassifyError, Encoding, Fault, check_ids, panic_message};
 
 /// libtorch's messages when memory runs out: on a GPU, in its libraries, on a CPU.
 const OUT_OF_MEMORY: [&str; 3] = ["out of memory", "ALLOC_FAILED", "can't allocate memory"];
@@ -34,13 +35,13 @@ impl<N: Network> BatchedNetwork<N> {
         Self { network, tokens_max }
     }
 
-    /// Scores of the rows, or libtorch's error message.
+    /// Probabilities of the classes, row by row, or libtorch's error message.
     fn forward(&self, rows: &[&[u32]]) -> Result<Vec<f32>, String> {
         // tch reports missing memory only as a panic.
         catch_unwind(AssertUnwindSafe(|| {
             let _no_grad = tch::no_grad_guard();
             let rows = Padded::new(rows, self.network.variables().device());
-            values(&self.network.logits(&rows, 0.0).sigmoid())
+            values(&self.network.logits(&rows, 0.0).softmax(-1, Kind::Float))
         }))
         .map_err(|panic| panic_message(panic.as_ref()))
     }
@@ -63,7 +64,7 @@ impl<N: Network> BatchedNetwork<N> {
 }
 
 impl<N: Network> Classifier for BatchedNetwork<N> {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
         check_ids(batch, self.network.vocabulary())?;
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -76,11 +77,22 @@ impl<N: Network> Classifier for BatchedNetwork<N> {
         let tokens: usize = rows.iter().map(|row| row.len()).sum();
         counter!(TOKENS, "kind" => "text").increment(tokens as u64);
         counter!(TOKENS, "kind" => "padding").increment((padded - tokens) as u64);
-        probabilities(scores)
+        let classes = self.network.classes();
+        let row = |row: &[f32]| probabilities(classes, row);
+        let rows: Result<Vec<_>, _> = scores.chunks(classes.count()).map(row).collect();
+        rows.map_err(|error| ClassifyError::new(batch.len(), error.to_string()))
     }
 
     fn tokens_max(&self) -> Option<usize> {
         Some(self.tokens_max)
+    }
+}
+
+/// A row's probabilities, from those of its classes in the order of [`Classes::labels`].
+fn probabilities(classes: Classes, row: &[f32]) -> Result<Probabilities, InvalidProbability> {
+    match classes {
+        Classes::Two => Probability::new(row[0]).map(Probabilities::two),
+        Classes::Three => Probabilities::new(row[0], row[1]),
     }
 }
 
@@ -94,12 +106,12 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tch::nn::VarStore;
-    use tch::{Device, Kind, Tensor};
+    use tch::{Device, Tensor};
 
     use super::*;
     use crate::classify_all;
 
-    /// Returns a row's mean id as the logit. Has memory for `tokens` tokens; counts its passes.
+    /// Returns a row's mean id as the logit of negative. Has memory for `tokens` tokens; counts its passes.
     struct SmallMemory {
         variables: VarStore,
         tokens: usize,
@@ -116,12 +128,17 @@ mod tests {
         fn vocabulary(&self) -> usize {
             100
         }
+        fn classes(&self) -> Classes {
+            Classes::Two
+        }
         fn logits(&self, rows: &Padded, _: f64) -> Tensor {
             self.passes.fetch_add(1, Ordering::Relaxed);
             let tokens = rows.ids.numel();
             assert!(tokens <= self.tokens, "CUDA out of memory. Tried to allocate {tokens} B");
             assert!(!Vec::<i64>::try_from(rows.ids.flatten(0, -1)).unwrap().contains(&99), "99");
-            rows.ids.sum_dim_intlist(1, false, Kind::Float) / rows.lengths.squeeze_dim(1)
+            let mean =
+                rows.ids.sum_dim_intlist(1, false, Kind::Float) / rows.lengths.squeeze_dim(1);
+            Tensor::stack(&[&mean, &mean.zeros_like()], 1)
         }
     }
 
@@ -140,7 +157,10 @@ mod tests {
             scores.map(|scores| {
                 for (row, score) in rows.iter().zip(scores) {
                     let expected = 1.0 / (1.0 + (-(row.ids[0] as f32)).exp());
-                    assert!((score.get() - expected).abs() < 1e-6, "{name}: {row:?} {score:?}");
+                    assert!(
+                        (score.negative().get() - expected).abs() < 1e-6,
+                        "{name}: {row:?} {score:?}"
+                    );
                 }
             })
         };

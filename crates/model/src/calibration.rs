@@ -1,26 +1,44 @@
-//! A temperature and a threshold, fitted on human-labelled rows after training.
+//! Temperatures and thresholds, fitted on human-labelled rows after training.
 //!
 //! **Invariant.** A temperature keeps the order of scores. Deliberately absent: the fitting;
 //! the training crate does it.
 
 use serde::{Deserialize, Serialize};
 
-use monitor_core::domain::Probability;
+use monitor_core::domain::{InvalidProbability, LabelThresholds, Probabilities, Probability};
 use monitor_core::logit::{logit_f32, sigmoid};
 
 use super::{Classifier, ClassifyError, Encoding, Model};
 
-/// From the network's probability to the stored one.
+/// From the network's probabilities to the stored ones, and to a label.
+///
+/// A decision between three classes is two binary ones: negative or not; if not, positive or
+/// neutral (nested dichotomies: Fox 1997, Frank and Kramer 2004). Each has a temperature and a
+/// threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// Logits are divided by it (Guo et al. 2017); above 1 if the model was overconfident.
+    /// Log-odds of "negative" are divided by it (Guo et al. 2017); above 1 if the model was
+    /// overconfident.
     pub temperature: f32,
     /// A tweet is negative from this probability upwards.
     pub threshold: f32,
+    /// Positive against neutral; absent with two classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive: Option<BinaryCalibration>,
 }
 
-impl Calibration {
+/// Temperature and threshold of one binary decision.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BinaryCalibration {
+    /// Log-odds are divided by it.
+    pub temperature: f32,
+    /// The first class from this probability upwards.
+    pub threshold: f32,
+}
+
+impl BinaryCalibration {
     /// Keeps scores unchanged, with the threshold 0.5.
     pub const NONE: Self = Self { temperature: 1.0, threshold: 0.5 };
 
@@ -36,6 +54,45 @@ impl Calibration {
     }
 }
 
+impl Calibration {
+    /// Keeps scores unchanged, with the threshold 0.5.
+    pub const NONE: Self = Self { temperature: 1.0, threshold: 0.5, positive: None };
+
+    /// Negative against the rest.
+    pub fn negative(self) -> BinaryCalibration {
+        BinaryCalibration { temperature: self.temperature, threshold: self.threshold }
+    }
+
+    /// The probabilities at these temperatures.
+    pub fn apply(self, scores: Probabilities) -> Probabilities {
+        let positive = self.positive.unwrap_or(BinaryCalibration::NONE);
+        if self.temperature == 1.0 && positive.temperature == 1.0 {
+            return scores;
+        }
+        let negative = self.negative().apply(scores.negative());
+        if scores.neutral() == Probability::ZERO {
+            return Probabilities::two(negative);
+        }
+        Probabilities::three(negative, positive.apply(scores.positive_among_others()))
+    }
+
+    /// From probabilities to labels.
+    ///
+    /// # Errors
+    /// A threshold is no probability.
+    pub fn thresholds(self) -> Result<LabelThresholds, InvalidProbability> {
+        let positive = self.positive.unwrap_or(BinaryCalibration::NONE).threshold;
+        let negative = Probability::new(self.threshold)?;
+        Ok(LabelThresholds { negative, positive: Probability::new(positive)? })
+    }
+
+    /// Whether all temperatures are above zero.
+    pub(super) fn has_valid_temperatures(self) -> bool {
+        let positive = self.positive.unwrap_or(BinaryCalibration::NONE);
+        [self.temperature, positive.temperature].iter().all(|it| it.is_finite() && *it > 0.0)
+    }
+}
+
 /// A classifier whose scores are calibrated.
 struct Calibrated {
     inner: Box<dyn Classifier>,
@@ -43,7 +100,7 @@ struct Calibrated {
 }
 
 impl Classifier for Calibrated {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
         let scores = self.inner.classify(batch)?;
         Ok(scores.into_iter().map(|score| self.calibration.apply(score)).collect())
     }
@@ -55,9 +112,9 @@ impl Classifier for Calibrated {
 
 impl Model {
     /// The model with one more calibration applied after the existing ones.
-    pub(super) fn calibrated(self, calibration: Calibration, threshold: Probability) -> Self {
+    pub(super) fn calibrated(self, calibration: Calibration, thresholds: LabelThresholds) -> Self {
         let classifier = Box::new(Calibrated { inner: self.classifier, calibration });
-        Self { threshold, classifier, ..self }
+        Self { thresholds, classifier, ..self }
     }
 }
 
@@ -68,7 +125,7 @@ mod tests {
     #[test]
     fn temperatures() {
         let check = |name: &str, temperature: f32, score: f32, expected: f32| {
-            let calibration = Calibration { temperature, threshold: 0.5 };
+            let calibration = BinaryCalibration { temperature, threshold: 0.5 };
             let found = calibration.apply(Probability::new(score).unwrap()).get();
             assert!((found - expected).abs() < 1e-6, "{name}: {found}");
         };
@@ -78,5 +135,19 @@ mod tests {
         check("hotter", 0.5, 0.75, 0.9);
         check("certain", 2.0, 1.0, 0.999_755_1); // odds 1.67e7, square root 4082
         check("never", 2.0, 0.0, 1e-4);
+    }
+
+    #[test]
+    fn each_decision_has_its_temperature() {
+        let positive = Some(BinaryCalibration { temperature: 0.5, threshold: 0.4 });
+        let calibration = Calibration { temperature: 2.0, threshold: 0.3, positive };
+        // Negative has odds 9; positive has odds 3 against neutral.
+        let found = calibration.apply(Probabilities::new(0.9, 0.025).unwrap());
+        assert!((found.negative().get() - 0.75).abs() < 1e-6, "{found:?}");
+        assert!((found.positive_among_others().get() - 0.9).abs() < 1e-5, "{found:?}");
+        let two = calibration.apply(Probabilities::two(Probability::new(0.9).unwrap()));
+        assert_eq!(two.neutral(), Probability::ZERO);
+        let thresholds = calibration.thresholds().unwrap();
+        assert_eq!((thresholds.negative.get(), thresholds.positive.get()), (0.3, 0.4));
     }
 }

@@ -20,7 +20,7 @@ use metrics::{counter, histogram};
 use serde::{Deserialize, Serialize};
 
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::Probability;
+use monitor_core::domain::{LabelThresholds, Probabilities, Probability};
 use monitor_core::logit::{logit_f32, sigmoid};
 use monitor_core::text::SourceText;
 use monitor_telemetry::{CASCADE_ROWS, CASCADE_SECONDS};
@@ -39,6 +39,10 @@ pub struct CascadeShape {
     pub low: f32,
     /// ...up to this one, both included. If it is below `low`, no row is escalated.
     pub high: f32,
+    /// With three classes, in place of the band: rows whose label the cheap model is at most so
+    /// certain of are escalated; see [`certainty`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certainty: Option<f32>,
 }
 
 /// A model of a cascade.
@@ -52,10 +56,28 @@ pub struct Member {
 }
 
 impl CascadeShape {
-    /// Whether a row with this probability of the cheap model goes to the costly model.
-    pub fn escalates(&self, cheap: Probability) -> bool {
-        (self.low..=self.high).contains(&cheap.get())
+    /// Whether a row with these probabilities of the cheap model, whose thresholds are given,
+    /// goes to the costly model.
+    pub fn escalates(&self, cheap: Probabilities, thresholds: LabelThresholds) -> bool {
+        match self.certainty {
+            Some(most) => certainty(cheap, thresholds) <= most,
+            None => (self.low..=self.high).contains(&cheap.negative().get()),
+        }
     }
+}
+
+/// How certain a model of three classes is of the label, in 0..=1: the distance in log-odds
+/// between its probabilities and the thresholds that decide, d, as tanh(d / 2).
+pub fn certainty(probabilities: Probabilities, thresholds: LabelThresholds) -> f32 {
+    let distance = |score: Probability, threshold: Probability| {
+        (logit_f32(score.get()) - logit_f32(threshold.get())).abs()
+    };
+    let mut least = distance(probabilities.negative(), thresholds.negative);
+    if probabilities.negative() < thresholds.negative {
+        let positive = probabilities.positive_among_others();
+        least = least.min(distance(positive, thresholds.positive));
+    }
+    (least / 2.0).tanh() as f32
 }
 
 /// Two models in memory.
@@ -70,7 +92,8 @@ impl Cascade {
     pub(super) fn model(id: ModelId, shape: CascadeShape, cheap: Model, costly: Model) -> Model {
         Model {
             id,
-            threshold: costly.threshold,
+            classes: costly.classes,
+            thresholds: costly.thresholds,
             encoder: Arc::new(WithText(Arc::clone(&cheap.encoder))),
             classifier: Box::new(Self { shape, cheap, costly }),
         }
@@ -87,13 +110,14 @@ impl Encoder for WithText {
 }
 
 impl Classifier for Cascade {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
         let clock = SystemClock::new();
         let mut scores = self.cheap.classifier.classify(batch)?;
-        let unsure: Vec<usize> =
-            (0..batch.len()).filter(|row| self.shape.escalates(scores[*row])).collect();
+        let unsure: Vec<usize> = (0..batch.len())
+            .filter(|row| self.shape.escalates(scores[*row], self.cheap.thresholds))
+            .collect();
         for score in &mut scores {
-            *score = moved(*score, self.cheap.threshold, self.costly.threshold);
+            *score = moved(*score, self.cheap.thresholds, self.costly.thresholds);
         }
         let cheap_seconds = clock.elapsed().as_secs_f64();
         if !unsure.is_empty() {
@@ -121,9 +145,20 @@ impl Classifier for Cascade {
     }
 }
 
+/// The probabilities with the log-odds of both decisions shifted by the differences of the
+/// thresholds: the label by `to` is the one that `score` has by `from`.
+pub fn moved(score: Probabilities, from: LabelThresholds, to: LabelThresholds) -> Probabilities {
+    let negative = shifted(score.negative(), from.negative, to.negative);
+    if score.neutral() == Probability::ZERO {
+        return Probabilities::two(negative);
+    }
+    let positive = shifted(score.positive_among_others(), from.positive, to.positive);
+    Probabilities::three(negative, positive)
+}
+
 /// The probability with its log-odds shifted by the difference of the two thresholds: it lies
 /// above `to` if and only if `score` lies above `from`.
-pub fn moved(score: Probability, from: Probability, to: Probability) -> Probability {
+fn shifted(score: Probability, from: Probability, to: Probability) -> Probability {
     if from == to {
         return score;
     }
@@ -136,6 +171,8 @@ pub fn moved(score: Probability, from: Probability, to: Probability) -> Probabil
 
 #[cfg(test)]
 mod tests {
+    use monitor_core::domain::Classes;
+
     use super::*;
 
     fn p(value: f32) -> Probability {
@@ -145,7 +182,7 @@ mod tests {
     #[test]
     fn moving_keeps_labels_and_order() {
         let check = |name: &str, score: f32, from: f32, to: f32, expected: f32| {
-            let found = moved(p(score), p(from), p(to)).get();
+            let found = shifted(p(score), p(from), p(to)).get();
             assert!((found - expected).abs() < 1e-6, "{name}: {found}");
         };
         check("same threshold", 0.3, 0.37, 0.37, 0.3);
@@ -156,7 +193,7 @@ mod tests {
             let mut before = 0.0;
             for step in 0..=10_000u16 {
                 let score = p(f32::from(step) / 10_000.0);
-                let found = moved(score, p(from), p(to));
+                let found = shifted(score, p(from), p(to));
                 assert_eq!(score.get() >= from, found.get() >= to, "{score:?} {from} {to}");
                 assert!(found.get() >= before, "{score:?} {from} {to}");
                 before = found.get();
@@ -168,8 +205,8 @@ mod tests {
     struct Fake;
 
     impl Classifier for Fake {
-        fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
-            Ok(batch.iter().map(|row| p(row.ids[0] as f32 / 100.0)).collect())
+        fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
+            Ok(batch.iter().map(|row| Probabilities::two(p(row.ids[0] as f32 / 100.0))).collect())
         }
     }
 
@@ -183,9 +220,9 @@ mod tests {
     struct Contrary;
 
     impl Classifier for Contrary {
-        fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+        fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
             let scores = Fake.classify(batch)?;
-            Ok(scores.into_iter().map(|score| p(1.0 - score.get())).collect())
+            Ok(scores.into_iter().map(|score| Probabilities::two(score.positive())).collect())
         }
     }
 
@@ -193,17 +230,33 @@ mod tests {
         let id: ModelId = "cascade@1".parse().unwrap();
         let member = |threshold, classifier| Model {
             id: id.clone(),
-            threshold: p(threshold),
+            classes: Classes::Two,
+            thresholds: p(threshold).into(),
             encoder: Arc::new(Fake),
             classifier,
         };
         let named = Member { model: id.clone(), sha256: String::new() };
-        let shape = CascadeShape { cheap: named.clone(), costly: named, low, high };
+        let shape =
+            CascadeShape { cheap: named.clone(), costly: named, low, high, certainty: None };
         let (cheap, costly) = (
             member(threshold, Box::new(Fake) as Box<_>),
             member(0.5, Box::new(Contrary) as Box<_>),
         );
         Cascade::model(id.clone(), shape, cheap, costly)
+    }
+
+    #[test]
+    fn certainty_is_that_of_the_decisions_taken() {
+        let thresholds = LabelThresholds { negative: p(0.4), positive: p(0.5) };
+        let check = |negative: f32, neutral: f32, expected: f32| {
+            let found = certainty(Probabilities::new(negative, neutral).unwrap(), thresholds);
+            assert!((found - expected).abs() < 1e-5, "{negative} {neutral}: {found}");
+        };
+        check(0.4, 0.3, 0.0);
+        // Odds 4 times those of the threshold: (4 - 1) / (4 + 1).
+        check(8.0 / 11.0, 0.0, 0.6);
+        check(0.2, 0.4, 0.0);
+        check(1.0 / 7.0, 6.0 / 28.0, 0.5); // odds 3 of positive, 4 against negative
     }
 
     #[test]
@@ -213,7 +266,7 @@ mod tests {
         let check = |name: &str, mut model: Model, expected: [f32; 7]| {
             let found = model.score(&texts).unwrap();
             for (found, expected) in found.iter().zip(expected) {
-                assert!((found.get() - expected).abs() < 1e-6, "{name}: {found:?}");
+                assert!((found.negative().get() - expected).abs() < 1e-6, "{name}: {found:?}");
             }
             for (text, together) in texts.iter().zip(found) {
                 assert_eq!(model.score(&[text]).unwrap(), [together], "{name}: alone");

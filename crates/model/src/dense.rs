@@ -8,6 +8,8 @@
 use tch::nn::{Module, VarStore};
 use tch::{Device, Kind, Tensor, nn};
 
+use monitor_core::domain::Classes;
+
 use super::network::{self, Network, Padded, Purpose};
 use super::words::Sequence;
 
@@ -29,6 +31,7 @@ pub struct DenseShape {
 #[derive(Debug)]
 pub struct Dense {
     shape: DenseShape,
+    classes: Classes,
     variables: VarStore,
     embedding: Tensor,
     hidden: nn::Linear,
@@ -37,13 +40,14 @@ pub struct Dense {
 
 impl Dense {
     /// The layers, with initial weights for that purpose.
-    pub fn new(shape: DenseShape, purpose: Purpose, device: Device) -> Self {
+    pub fn new(shape: DenseShape, classes: Classes, purpose: Purpose, device: Device) -> Self {
         let variables = VarStore::new(device);
         let root = variables.root();
         Self {
             embedding: purpose.word_vectors(&root, shape.vocabulary, shape.embedding),
             hidden: purpose.linear(&root / "hidden", shape.embedding, shape.hidden),
-            output: purpose.linear(&root / "output", shape.hidden, 2),
+            output: purpose.linear(&root / "output", shape.hidden, classes.count()),
+            classes,
             shape,
             variables,
         }
@@ -63,13 +67,17 @@ impl Network for Dense {
         self.shape.vocabulary
     }
 
+    fn classes(&self) -> Classes {
+        self.classes
+    }
+
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor {
         let train = dropout > 0.0;
         let sum =
             network::look_up(&self.embedding, &rows.ids).sum_dim_intlist(1, false, Kind::Float);
         let mean = (sum / &rows.lengths).dropout(dropout, train);
         let hidden = self.hidden.forward(&mean).relu().dropout(dropout, train);
-        network::negative_against_positive(&self.output.forward(&hidden))
+        network::in_order_of_labels(&self.output.forward(&hidden), self.classes)
     }
 }
 
@@ -81,7 +89,8 @@ mod tests {
     fn neighbours_and_padding_change_nothing() {
         let sequence = Sequence { words_max: 40, padded: false, frequent_max: None };
         let shape = DenseShape { vocabulary: 50, embedding: 8, hidden: 4, sequence };
-        let dense = Dense::new(shape, Purpose::Training { frozen: false }, Device::Cpu);
+        let dense =
+            Dense::new(shape, Classes::Two, Purpose::Training { frozen: false }, Device::Cpu);
         assert_eq!(
             dense.parameters(),
             (50 * 8 + 8 * 4 + 4 + 4 * 2 + 2, 50 * 8 + 8 * 4 + 4 + 4 * 2 + 2)

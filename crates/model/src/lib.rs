@@ -1,4 +1,5 @@
-//! From text to the probability that it is negative.
+//! From text to the probabilities of its classes: negative, positive, and neutral if the model
+//! knows it.
 //!
 //! A model has two parts: an [`Encoder`] turns text into ids on any CPU thread; a
 //! [`Classifier`] turns a batch of ids into probabilities on the one thread that owns it
@@ -8,7 +9,7 @@
 //! A classifier computes each batch in one pass. The rows of a pass are chosen once, by the
 //! caller: in the daemon by the model's thread (`worker`), elsewhere by [`Model::classify`].
 //!
-//! **Invariant.** One probability per input, in order. A row's probability does not depend on
+//! **Invariant.** One result per input, in order. A row's probability does not depend on
 //! the other rows of its pass (within 1e-5 in single precision). Deliberately absent: Kafka,
 //! Postgres, brands.
 
@@ -16,6 +17,7 @@ mod artifact;
 mod batched_network;
 mod calibration;
 mod cascade;
+mod decisions;
 mod dense;
 mod device;
 mod logistic;
@@ -37,12 +39,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use monitor_core::batching::{PassLimits, plan_passes};
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Classes, LabelThresholds, Probabilities, Score};
 use monitor_core::text::SourceText;
 
 pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
-pub use calibration::Calibration;
-pub use cascade::{Cascade, CascadeShape, Member, moved};
+pub use calibration::{BinaryCalibration, Calibration};
+pub use cascade::{Cascade, CascadeShape, Member, certainty, moved};
 pub use dense::{Dense, DenseShape};
 pub use device::{Compute, DeviceError, device};
 pub use logistic::{HashedWords, Logistic, LogisticShape};
@@ -100,12 +102,12 @@ pub trait Encoder: Send + Sync {
 
 /// Turns ids into probabilities; owned by one thread.
 pub trait Classifier: Send {
-    /// Probability of "negative" for each row of `batch`, in order, computed in one pass.
+    /// Probabilities of each row of `batch`, in order, computed in one pass.
     /// The caller keeps the batch within [`Classifier::tokens_max`].
     ///
     /// # Errors
     /// [`ClassifyError`] if the batch could not be computed; there are no partial results.
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError>;
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError>;
 
     /// Largest number of tokens of one pass, including padding; smaller after memory ran
     /// out. `None` if the classifier does not pad.
@@ -200,8 +202,10 @@ pub struct InvalidModelId(pub String);
 pub struct Model {
     /// Which one it is; stored with each score.
     pub id: ModelId,
-    /// A tweet is negative from this probability upwards.
-    pub threshold: Probability,
+    /// The classes that it tells apart.
+    pub classes: Classes,
+    /// From probabilities to labels.
+    pub thresholds: LabelThresholds,
     /// The part that runs on any thread.
     pub encoder: Arc<dyn Encoder>,
     /// The part that one thread owns.
@@ -215,11 +219,19 @@ impl fmt::Debug for Model {
 }
 
 impl Model {
+    /// The score of one text, on this thread.
+    ///
+    /// # Errors
+    /// [`ClassifyError`] if it could not be computed.
+    pub fn label(&mut self, text: &str) -> Result<Score, ClassifyError> {
+        Ok(Score::new(self.score(&[text])?[0], self.thresholds))
+    }
+
     /// Encodes and scores any number of texts, on this thread.
     ///
     /// # Errors
     /// [`ClassifyError`] if a pass could not be computed.
-    pub fn score(&mut self, texts: &[&str]) -> Result<Vec<Probability>, ClassifyError> {
+    pub fn score(&mut self, texts: &[&str]) -> Result<Vec<Probabilities>, ClassifyError> {
         let encodings: Vec<Encoding> = texts.iter().map(|t| self.encoder.encode(t)).collect();
         self.classify(&encodings.iter().collect::<Vec<_>>())
     }
@@ -228,7 +240,7 @@ impl Model {
     ///
     /// # Errors
     /// [`ClassifyError`] if a pass could not be computed.
-    pub fn classify(&mut self, rows: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+    pub fn classify(&mut self, rows: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
         classify_all(self.classifier.as_mut(), rows)
     }
 }
@@ -238,7 +250,7 @@ impl Model {
 fn classify_all(
     classifier: &mut dyn Classifier,
     rows: &[&Encoding],
-) -> Result<Vec<Probability>, ClassifyError> {
+) -> Result<Vec<Probabilities>, ClassifyError> {
     let mut scores = vec![None; rows.len()];
     let mut left: Vec<usize> = (0..rows.len()).collect();
     while !left.is_empty() {
@@ -284,17 +296,6 @@ fn check_ids(batch: &[&Encoding], count: usize) -> Result<(), ClassifyError> {
         }
     }
     Ok(())
-}
-
-/// Converts a model's output; values outside 0..=1 are an error.
-fn probabilities(values: Vec<f32>) -> Result<Vec<Probability>, ClassifyError> {
-    let rows = values.len();
-    values
-        .into_iter()
-        .map(|value| {
-            Probability::new(value).map_err(|error| ClassifyError::new(rows, error.to_string()))
-        })
-        .collect()
 }
 
 /// The message of a panic.

@@ -5,12 +5,12 @@
 //! Deliberately absent: libtorch; a dot product of about thirty numbers is faster than a
 //! call into it.
 
-use monitor_core::domain::Probability;
-use monitor_core::logit::sigmoid_f32;
+use monitor_core::domain::{Classes, Probabilities};
 use monitor_core::text::{Analyzer, Buckets, SourceText};
 
+use super::decisions::Decisions;
 use super::weights::WeightsError;
-use super::{Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids, probabilities};
+use super::{Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids};
 
 /// The shape of the weights, and how texts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -50,45 +50,48 @@ impl Encoder for HashedWords {
 
 /// The weights in memory.
 #[derive(Debug)]
-pub struct Logistic {
-    /// One per bucket.
-    weight: Vec<f32>,
-    bias: f32,
-}
+pub struct Logistic(Decisions);
 
 impl Logistic {
-    /// Takes `weight` [buckets] and `bias` [1] out of the file.
+    /// Takes `weight` [buckets] and `bias` [1] out of the file; with three classes, those of
+    /// `positive.` too.
     ///
     /// # Errors
     /// An array is missing or has another shape.
-    pub fn load(shape: LogisticShape, weights: &mut Weights) -> Result<Self, WeightsError> {
-        let weight = weights.take("weight", &[1 << shape.buckets_log2])?;
-        let bias = weights.take("bias", &[1])?[0];
-        Ok(Self { weight, bias })
+    pub fn load(
+        shape: LogisticShape,
+        classes: Classes,
+        weights: &mut Weights,
+    ) -> Result<Self, WeightsError> {
+        Decisions::load(1 << shape.buckets_log2, classes, weights).map(Self)
     }
 }
 
 impl Classifier for Logistic {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
-        check_ids(batch, self.weight.len())?;
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
+        check_ids(batch, self.0.features())?;
         let score = |row: &&Encoding| {
-            let sum: f32 = row.ids.iter().map(|id| self.weight[*id as usize]).sum();
-            sigmoid_f32(self.bias + sum / (row.ids.len() as f32).sqrt())
+            let length = (row.ids.len() as f32).sqrt();
+            self.0.classify(|weight| {
+                row.ids.iter().map(|id| weight[*id as usize]).sum::<f32>() / length
+            })
         };
-        probabilities(batch.iter().map(score).collect())
+        batch.iter().map(score).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decisions::Decision;
 
     #[test]
     fn computes_the_documented_formula() {
-        let mut model = Logistic { weight: vec![0.0, 1.0, 3.0, -2.0], bias: 0.5 };
+        let negative = Decision { weight: vec![0.0, 1.0, 3.0, -2.0], bias: 0.5 };
+        let mut model = Logistic(Decisions { negative, positive: None });
         let mut check = |name: &str, ids: &[u32], expected: f32| {
             let row = Encoding::new(ids.to_vec());
-            let found = model.classify(&[&row]).unwrap()[0].get();
+            let found = model.classify(&[&row]).unwrap()[0].negative().get();
             assert!((found - expected).abs() < 1e-6, "{name}: {found}");
         };
         check("nothing: the bias", &[0], 0.622_459_3); // 1 / (1 + e^-0.5)
@@ -98,7 +101,8 @@ mod tests {
 
     #[test]
     fn rejects_ids_without_a_weight() {
-        let mut model = Logistic { weight: vec![0.0; 4], bias: 0.0 };
+        let negative = Decision { weight: vec![0.0; 4], bias: 0.0 };
+        let mut model = Logistic(Decisions { negative, positive: None });
         let (good, bad, empty) =
             (Encoding::new(vec![1]), Encoding::new(vec![4]), Encoding::new(vec![]));
         assert!(model.classify(&[&good, &bad]).is_err());

@@ -11,6 +11,8 @@
 use tch::nn::{Init, Module, VarStore};
 use tch::{Device, Kind, Tensor, nn};
 
+use monitor_core::domain::Classes;
+
 use super::network::{self, Network, Padded, Purpose};
 use super::words::Sequence;
 
@@ -46,6 +48,7 @@ pub struct LstmShape {
 #[derive(Debug)]
 pub struct Lstm {
     shape: LstmShape,
+    classes: Classes,
     variables: VarStore,
     embedding: Tensor,
     forward: Direction,
@@ -97,7 +100,7 @@ impl Direction {
 
 impl Lstm {
     /// The layers, with initial weights for that purpose.
-    pub fn new(shape: LstmShape, purpose: Purpose, device: Device) -> Self {
+    pub fn new(shape: LstmShape, classes: Classes, purpose: Purpose, device: Device) -> Self {
         let variables = VarStore::new(device);
         let root = variables.root();
         let (width, hidden) = (shape.embedding as i64, shape.hidden as i64);
@@ -107,7 +110,8 @@ impl Lstm {
             embedding: purpose.word_vectors(&root, shape.vocabulary, shape.embedding),
             forward: direction("forward"),
             backward: (shape.directions == 2).then(|| direction("backward")),
-            output: purpose.linear(&root / "output", features, 2),
+            output: purpose.linear(&root / "output", features, classes.count()),
+            classes,
             shape,
             variables,
         }
@@ -127,6 +131,10 @@ impl Network for Lstm {
         self.shape.vocabulary
     }
 
+    fn classes(&self) -> Classes {
+        self.classes
+    }
+
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor {
         let train = dropout > 0.0;
         // The same dropout for both directions, so that neither sees what the other may not.
@@ -141,7 +149,7 @@ impl Network for Lstm {
             features.push(pool(backward.states(&words)));
         }
         let features = Tensor::cat(&features, 1).dropout(dropout, train);
-        network::negative_against_positive(&self.output.forward(&features))
+        network::in_order_of_labels(&self.output.forward(&features), self.classes)
     }
 }
 
@@ -165,6 +173,7 @@ mod tests {
         };
         network::tests::neighbours_and_padding_change_nothing(Lstm::new(
             shape,
+            Classes::Three,
             Purpose::Training { frozen: false },
             Device::Cpu,
         ));
@@ -183,7 +192,8 @@ mod tests {
                 sequence: sequence(25),
             };
             assert_eq!(
-                Lstm::new(shape, Purpose::Training { frozen: true }, Device::Cpu).parameters(),
+                Lstm::new(shape, Classes::Two, Purpose::Training { frozen: true }, Device::Cpu)
+                    .parameters(),
                 (all, trainable)
             );
         }

@@ -9,6 +9,8 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use monitor_core::domain::Classes;
+
 use super::{
     Calibration, CascadeShape, DenseShape, LogisticShape, LstmShape, Member, ModelId, TfidfShape,
     TransformerShape,
@@ -69,7 +71,10 @@ pub struct Manifest {
     pub architecture: Architecture,
     /// Name of the [`Preset`] that turns text into words.
     pub preset: String,
-    /// From the network's probability to the stored one.
+    /// The classes that it tells apart: 2 or 3.
+    #[serde(default = "two_classes")]
+    pub classes: Classes,
+    /// From the network's probabilities to the stored ones.
     pub calibration: Calibration,
     /// Number of parameters.
     pub parameters: usize,
@@ -100,6 +105,11 @@ pub struct Manifest {
     pub files: BTreeMap<String, String>,
 }
 
+/// Manifests of before there were three classes do not name them.
+fn two_classes() -> Classes {
+    Classes::Two
+}
+
 /// The source of the rows, and how they were split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
@@ -115,7 +125,10 @@ pub struct Data {
     pub rows_held_out: usize,
     /// How the rows were split: `user`, `random` or `time`.
     pub split: String,
-    /// Further training files.
+    /// Further files that were split like this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Source>,
+    /// Further training files, of which nothing was held out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Source>,
     /// Human-labelled rows that the calibration was fitted on.

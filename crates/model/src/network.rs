@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor, nn};
 
+use monitor_core::domain::Classes;
 use monitor_core::text::PADDING;
 
 use super::Weights;
@@ -26,8 +27,10 @@ pub trait Network: Send {
     fn variables_mut(&mut self) -> &mut VarStore;
     /// Number of ids that have a vector.
     fn vocabulary(&self) -> usize;
-    /// Logits of "negative" against "positive", shape [rows]. `dropout` is the share of
-    /// activations set to zero in training, 0 in inference.
+    /// The classes that it tells apart.
+    fn classes(&self) -> Classes;
+    /// Logits of the classes, shape [rows, classes], in the order of [`Classes::labels`].
+    /// `dropout` is the share of activations set to zero in training, 0 in inference.
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor;
 
     /// All arrays by name, for the weights file.
@@ -175,15 +178,20 @@ pub(super) fn look_up(table: &Tensor, ids: &Tensor) -> Tensor {
     Tensor::embedding(table, ids, i64::from(PADDING), false, table.requires_grad())
 }
 
-/// One logit, shape [rows], from those of the two classes, shape [rows, 2]: the softmax of
-/// two logits is the logistic function of their difference.
-pub(super) fn negative_against_positive(classes: &Tensor) -> Tensor {
-    classes.select(1, 1) - classes.select(1, 0)
+/// Logits in the order of [`Classes::labels`] from those of an output layer of ours: with two
+/// classes, positive stands first in it, as in the files of old.
+pub(super) fn in_order_of_labels(output: &Tensor, classes: Classes) -> Tensor {
+    match classes {
+        Classes::Two => output.flip([1]),
+        Classes::Three => output.shallow_clone(),
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use monitor_core::domain::Label;
+
     use crate::batched_network::BatchedNetwork;
     use crate::{Encoding, classify_all};
 
@@ -201,7 +209,10 @@ pub(super) mod tests {
         let together = classify_all(&mut scorer, &rows.iter().collect::<Vec<_>>()).unwrap();
         for (row, batched) in rows.iter().zip(together) {
             let alone = classify_all(&mut scorer, &[row]).unwrap()[0];
-            assert!((alone.get() - batched.get()).abs() < 1e-5, "{alone:?} {batched:?}");
+            for label in Label::ALL {
+                let apart = (alone.of(label).get() - batched.of(label).get()).abs();
+                assert!(apart < 1e-5, "{alone:?} {batched:?}");
+            }
         }
     }
 }

@@ -5,31 +5,31 @@
 
 use std::sync::Arc;
 
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Classes, Probabilities, Probability};
 use monitor_core::text::Analyzer;
 
 use super::{Classifier, ClassifyError, Encoding, HashedWords, LogisticShape, Model, ModelId};
 
-struct NullClassifier(Probability);
+struct NullClassifier;
 
 impl Classifier for NullClassifier {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
-        Ok(vec![self.0; batch.len()])
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
+        Ok(vec![Probabilities::two(Probability::HALF); batch.len()])
     }
 }
 
 impl Model {
     /// Encodes texts like the logistic model, and scores each as 0.5.
     pub fn null() -> Self {
-        let half = Probability::new(0.5).expect("0.5 is a probability");
         let shape = LogisticShape { buckets_log2: 18, words_max: 64 };
         Self {
             id: ModelId { name: "null".into(), version: 1 },
-            threshold: half,
+            classes: Classes::Two,
+            thresholds: Probability::HALF.into(),
             encoder: Arc::new(
                 HashedWords::new(Analyzer::tweet(), shape).expect("18 bits are in range"),
             ),
-            classifier: Box::new(NullClassifier(half)),
+            classifier: Box::new(NullClassifier),
         }
     }
 }

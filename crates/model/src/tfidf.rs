@@ -9,12 +9,12 @@
 //! the same [`features`]. Deliberately absent: libtorch; a dot product of about two hundred
 //! numbers is faster than a call into it.
 
-use monitor_core::domain::Probability;
-use monitor_core::logit::sigmoid_f32;
+use monitor_core::domain::{Classes, Probabilities};
 use monitor_core::text::{Analyzer, NgramLengths, Ngrams, SourceText};
 
+use super::decisions::Decisions;
 use super::weights::WeightsError;
-use super::{Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids, probabilities};
+use super::{Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids};
 
 /// The shape of the weights, and how texts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -78,39 +78,42 @@ pub fn features(ids: &[u32], scale: &[f32]) -> Vec<(u32, f32)> {
 pub struct Tfidf {
     /// Value of one occurrence of each n-gram, before its row is scaled.
     scale: Vec<f32>,
-    /// One per n-gram.
-    weight: Vec<f32>,
-    bias: f32,
+    decisions: Decisions,
 }
 
 impl Tfidf {
-    /// Takes `scale` and `weight` [n-grams] and `bias` [1] out of the file.
+    /// Takes `scale` and `weight` [n-grams] and `bias` [1] out of the file; with three classes,
+    /// those of `positive.` too.
     ///
     /// # Errors
     /// An array is missing or has another shape.
-    pub fn load(shape: TfidfShape, weights: &mut Weights) -> Result<Self, WeightsError> {
+    pub fn load(
+        shape: TfidfShape,
+        classes: Classes,
+        weights: &mut Weights,
+    ) -> Result<Self, WeightsError> {
         let scale = weights.take("scale", &[shape.ngrams])?;
-        let weight = weights.take("weight", &[shape.ngrams])?;
-        let bias = weights.take("bias", &[1])?[0];
-        Ok(Self { scale, weight, bias })
+        Ok(Self { scale, decisions: Decisions::load(shape.ngrams, classes, weights)? })
     }
 }
 
 impl Classifier for Tfidf {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
-        check_ids(batch, self.weight.len())?;
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
+        check_ids(batch, self.decisions.features())?;
         let score = |row: &&Encoding| {
             let row = features(&row.ids, &self.scale);
-            let sum: f32 = row.iter().map(|(id, value)| self.weight[*id as usize] * value).sum();
-            sigmoid_f32(self.bias + sum)
+            self.decisions
+                .classify(|weight| row.iter().map(|(id, value)| weight[*id as usize] * value).sum())
         };
-        probabilities(batch.iter().map(score).collect())
+        batch.iter().map(score).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decisions::Decision;
+    use monitor_core::logit::sigmoid_f32;
     use monitor_core::text::NgramKind;
 
     const SHAPE: TfidfShape = TfidfShape {
@@ -137,11 +140,13 @@ mod tests {
 
     #[test]
     fn computes_the_documented_formula() {
-        let mut model =
-            Tfidf { scale: vec![0.0, 3.0, 4.0, 1.0], weight: vec![9.0, 1.0, 2.0, -1.0], bias: 0.5 };
+        let negative = Decision { weight: vec![9.0, 1.0, 2.0, -1.0], bias: 0.5 };
+        let positive = Some(Decision { weight: vec![0.0, -1.0, 0.0, 2.0], bias: 1.0 });
+        let scale = vec![0.0, 3.0, 4.0, 1.0];
+        let mut model = Tfidf { scale, decisions: Decisions { negative, positive } };
         let mut check = |name: &str, ids: &[u32], logit: f32| {
             let row = Encoding::new(ids.to_vec());
-            let found = model.classify(&[&row]).unwrap()[0].get();
+            let found = model.classify(&[&row]).unwrap()[0].negative().get();
             assert!((found - sigmoid_f32(logit)).abs() < 1e-6, "{name}: {found}");
         };
         check("nothing: the bias", &[0], 0.5);
@@ -152,11 +157,16 @@ mod tests {
         let (twice, once) = (3.0 * 1.693_147_2_f32, 4.0_f32);
         let length = (twice * twice + once * once).sqrt();
         check("twice and once", &[1, 1, 2], 0.5 + (twice + 2.0 * once) / length);
+        let three = model.classify(&[&Encoding::new(vec![3])]).unwrap()[0];
+        let (negative, positive) = (sigmoid_f32(-0.5), sigmoid_f32(3.0));
+        assert!((three.neutral().get() - (1.0 - negative) * (1.0 - positive)).abs() < 1e-6);
     }
 
     #[test]
     fn rejects_ids_without_a_weight() {
-        let mut model = Tfidf { scale: vec![1.0; 4], weight: vec![0.0; 4], bias: 0.0 };
+        let negative = Decision { weight: vec![0.0; 4], bias: 0.0 };
+        let decisions = Decisions { negative, positive: None };
+        let mut model = Tfidf { scale: vec![1.0; 4], decisions };
         let (good, bad, empty) =
             (Encoding::new(vec![1]), Encoding::new(vec![4]), Encoding::new(vec![]));
         assert!(model.classify(&[&good, &bad]).is_err());

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use monitor_core::batching::{PassLimits, PassPolicy, PassQueue};
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::Probability;
+use monitor_core::domain::{LabelThresholds, Probabilities};
 use monitor_telemetry as telemetry;
 
 use super::{
@@ -39,8 +39,8 @@ const PASS_ROWS_MAX: usize = 4 * 1024;
 /// A row that has waited this long goes before fuller passes.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// The probability of one row, or why it has none.
-type RowScore = Result<Probability, ClassifyError>;
+/// The probabilities of one row, or why it has none.
+type RowScore = Result<Probabilities, ClassifyError>;
 
 /// The rows of one caller.
 struct Job {
@@ -59,7 +59,7 @@ pub struct WorkerGone;
 #[derive(Clone)]
 pub struct ModelHandle {
     id: ModelId,
-    threshold: Probability,
+    thresholds: LabelThresholds,
     encoder: Arc<dyn Encoder>,
     clock: SystemClock,
     jobs: mpsc::Sender<Job>,
@@ -68,14 +68,14 @@ pub struct ModelHandle {
 impl ModelHandle {
     /// Moves the model to a new thread.
     pub fn spawn(model: Model) -> Self {
-        let Model { id, threshold, encoder, classifier } = model;
+        let Model { id, thresholds, encoder, classifier, .. } = model;
         let (jobs, coming) = mpsc::channel::<Job>(CALLERS_MAX);
         let clock = SystemClock::new();
         thread::Builder::new()
             .name("model".into())
             .spawn(move || Worker::new(classifier, clock).run(coming))
             .expect("the system can start a thread");
-        Self { id, threshold, encoder, clock, jobs }
+        Self { id, thresholds, encoder, clock, jobs }
     }
 
     /// The model's id.
@@ -83,9 +83,9 @@ impl ModelHandle {
         &self.id
     }
 
-    /// A tweet is negative from this probability upwards.
-    pub fn threshold(&self) -> Probability {
-        self.threshold
+    /// From probabilities to labels.
+    pub fn thresholds(&self) -> LabelThresholds {
+        self.thresholds
     }
 
     /// The part that runs on any thread.
@@ -93,7 +93,7 @@ impl ModelHandle {
         Arc::clone(&self.encoder)
     }
 
-    /// Probability of "negative" for each row, or why that row has none; in order.
+    /// Probabilities of each row, or why that row has none; in order.
     /// Rows of several callers are computed together. Dropping the future cancels its rows.
     ///
     /// # Errors
@@ -282,7 +282,7 @@ fn classify_each(
 fn attempt(
     classifier: &mut dyn Classifier,
     rows: &[&Encoding],
-) -> Result<Vec<Probability>, ClassifyError> {
+) -> Result<Vec<Probabilities>, ClassifyError> {
     let failed = |reason: String| ClassifyError::new(rows.len(), reason);
     let scores = catch_unwind(AssertUnwindSafe(|| classifier.classify(rows)))
         .unwrap_or_else(|panic| Err(failed(format!("panic: {}", panic_message(panic.as_ref())))))?;

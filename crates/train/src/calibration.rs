@@ -1,13 +1,14 @@
-//! Chooses the threshold of a new model, and its temperature if there are human labels.
+//! Chooses the thresholds of a new model, and its temperatures if there are human labels.
 //!
 //! **Invariant.** Figures "after calibration" come from rows that were not fitted on.
 
 use std::collections::HashSet;
 
+use monitor_core::domain::Classes;
 use monitor_model::{BEFORE_CALIBRATION, Calibration, ClassifyError, Manifest, Model};
 
 use crate::data::{Dataset, Row, halves, rows_sha256, text_hash};
-use crate::fit::{Goal, apply, scores, temperature, threshold};
+use crate::fit::{Goal, Pair, Prediction, binary, scores, three_classes, threshold};
 use crate::report::record;
 
 /// Rows of each class that each half needs at least to calibrate.
@@ -20,8 +21,7 @@ const AFTER: &str = ", after calibration";
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{file}: {left} of {rows} rows are not in the training data; that is too few to calibrate \
-     with: each half needs {CALIBRATION_ROWS_MIN} negative and {CALIBRATION_ROWS_MIN} positive \
-     rows (texts of --test are left out)"
+     with: each half needs {CALIBRATION_ROWS_MIN} rows of each class (texts of --test are left out)"
 )]
 pub struct TooFewToCalibrate {
     /// Name of the file.
@@ -46,15 +46,20 @@ impl<'a> HumanLabelled<'a> {
     ///
     /// # Errors
     /// Too few rows are left.
-    pub(crate) fn new(human: &'a Dataset, learned: &Dataset) -> Result<Self, TooFewToCalibrate> {
+    pub(crate) fn new(
+        human: &'a Dataset,
+        learned: &Dataset,
+        classes: Classes,
+    ) -> Result<Self, TooFewToCalibrate> {
         let known: HashSet<u64> = learned.rows.iter().map(|row| text_hash(&row.text)).collect();
         let unknown = |row: &&Row| !known.contains(&text_hash(&row.text));
         let rows: Vec<&Row> = human.rows.iter().filter(unknown).collect();
         let left = rows.len();
         let (fit, report) = halves(rows);
-        let class = |rows: &[&Row], class| rows.iter().filter(|row| row.negative == class).count();
-        let enough =
-            |rows: &&Vec<&Row>| class(rows, true).min(class(rows, false)) >= CALIBRATION_ROWS_MIN;
+        let class = |rows: &[&Row], class| rows.iter().filter(|row| row.label == class).count();
+        let enough = |rows: &&Vec<&Row>| {
+            classes.labels().iter().all(|label| class(rows, *label) >= CALIBRATION_ROWS_MIN)
+        };
         if [&fit, &report].iter().all(enough) {
             return Ok(Self { file: &human.file, fit, report });
         }
@@ -63,26 +68,46 @@ impl<'a> HumanLabelled<'a> {
     }
 }
 
-/// Sets the manifest's calibration and returns the one fitted on validation rows, which
-/// maximises accuracy. With human-labelled rows, it fits temperature and threshold (for
-/// balanced accuracy) on one half and records figures before and after on the other half.
-pub(crate) fn choose_threshold(
+/// Sets the manifest's calibration and returns the one fitted on validation rows. With two
+/// classes it maximises accuracy; with three, it calls as many rows negative
+/// as are negative, on the rows of the first file that people labelled. With further human-labelled rows, it is fitted on one half of them,
+/// for balanced recall, and figures before and after are recorded on the other half.
+pub(crate) fn calibrate(
     model: &mut Model,
     manifest: &mut Manifest,
     validation: &[&Row],
     human: Option<&HumanLabelled<'_>>,
 ) -> Result<Calibration, ClassifyError> {
-    let found = threshold(&scores(model, validation)?, Goal::Accuracy);
-    let validated = Calibration { threshold: found, ..Calibration::NONE };
+    let classes = manifest.classes;
+    let pairs = |rows: &[Prediction]| -> Vec<Pair> {
+        rows.iter().map(|row| row.negative_or_not(classes)).collect()
+    };
+    let fits = |row: &&&Row| row.classes == classes;
+    let source = validation.iter().find(fits).map(|row| row.source);
+    let of_source = |row: &&Row| fits(&row) && Some(row.source) == source;
+    let rows: Vec<&Row> = validation.iter().copied().filter(of_source).collect();
+    let rows = scores(model, &rows)?;
+    let validated = match classes {
+        Classes::Two => {
+            let threshold = threshold(&pairs(&rows), Goal::Accuracy);
+            Calibration { threshold, ..Calibration::NONE }
+        }
+        Classes::Three => three_classes(&rows),
+    };
     manifest.calibration = validated;
     let Some(HumanLabelled { file, fit, report }) = human else { return Ok(validated) };
-    let pairs = scores(model, fit)?;
-    manifest.calibration.temperature = temperature(&pairs);
-    let pairs = apply(&pairs, manifest.calibration);
-    manifest.calibration.threshold = threshold(&pairs, Goal::BalancedAccuracy);
-    let pairs = scores(model, report)?;
+    let rows = scores(model, fit)?;
+    manifest.calibration = match classes {
+        Classes::Two => {
+            let fitted = binary(&pairs(&rows), Goal::BalancedAccuracy);
+            let (temperature, threshold) = (fitted.temperature, fitted.threshold);
+            Calibration { temperature, threshold, positive: None }
+        }
+        Classes::Three => three_classes(&rows),
+    };
+    let rows = scores(model, report)?;
     for (when, calibration) in [(BEFORE_CALIBRATION, validated), (AFTER, manifest.calibration)] {
-        record(manifest, &format!("{file}{when}"), &pairs, calibration, rows_sha256(report));
+        record(manifest, &format!("{file}{when}"), &rows, calibration, rows_sha256(report));
     }
     Ok(validated)
 }

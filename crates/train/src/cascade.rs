@@ -7,17 +7,17 @@
 use std::collections::BTreeMap;
 
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::Probability;
+use monitor_core::domain::{Classes, LabelThresholds};
 use monitor_core::text::Analyzer;
 use monitor_model::{
-    self as classifier, Architecture, Calibration, CascadeShape, Data, Member, NewArtifact,
-    OpenOptions, Source, Weights, moved,
+    self as classifier, Architecture, BinaryCalibration, Calibration, CascadeShape, Data, Member,
+    NewArtifact, OpenOptions, Source, Weights, certainty,
 };
 
-use crate::data::{Dataset, HELD_OUT, has_both_labels, rows_sha256, select_to_fit};
-use crate::fit::{Band, CascadeRow, Pair, fit_band, scores};
+use crate::data::{Dataset, HELD_OUT, has_labels, rows_sha256, select_to_fit};
+use crate::fit::{Band, CascadeRow, Prediction, fit_band, scores};
 use crate::provenance::{LIBTORCH, TCH};
-use crate::report::{Metrics, card, record};
+use crate::report::{self, card, record};
 use crate::train::{Registered, TrainingError, promote};
 
 /// Which models to combine, and how.
@@ -55,13 +55,17 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
     let read = |member: &Member| classifier::read_manifest(directory, &member.model.to_string());
     let (cheap_manifest, costly_manifest) = (read(&cheap)?, read(&costly)?);
     let (to_fit, held_out) = select_to_fit(data, &[&cheap_manifest, &costly_manifest])?;
-    if !(has_both_labels(&to_fit) && has_both_labels(&held_out)) {
+    let classes = cheap_manifest.classes;
+    if classes != costly_manifest.classes {
+        return Err(TrainingError::OtherClasses { cheap: cheap.model, costly: costly.model });
+    }
+    if !(has_labels(&to_fit, classes) && has_labels(&held_out, classes)) {
         let (file, fit, held_out) = (data.file.clone(), to_fit.len(), held_out.len());
         return Err(TrainingError::TooFewForCascade { file, fit, held_out });
     }
     let open = |member: &Member| classifier::open(request.models, &member.model.to_string());
     let (mut cheap_model, mut costly_model) = (open(&cheap)?, open(&costly)?);
-    let threshold = costly_model.threshold;
+    let thresholds = costly_model.thresholds;
     eprintln!(
         "{}: {} rows to fit on, {} to measure on",
         request.name,
@@ -69,20 +73,35 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
         held_out.len()
     );
     let rows = cascade_rows(
-        (&scores(&mut cheap_model, &to_fit)?, cheap_model.threshold),
-        (&scores(&mut costly_model, &to_fit)?, threshold),
+        (&scores(&mut cheap_model, &to_fit)?, cheap_model.thresholds),
+        (&scores(&mut costly_model, &to_fit)?, thresholds),
+        classes,
     );
     let loss_max = request.accuracy_loss_max / 100.0;
-    let Band { low, high } = fit_band(&rows, cheap_model.threshold.get(), loss_max);
-    let shape = CascadeShape { cheap, costly, low, high };
+    // A band of certainties begins at 0: its middle is its low end.
+    let middle = match classes {
+        Classes::Two => cheap_model.thresholds.negative.get(),
+        Classes::Three => 0.0,
+    };
+    let Band { low, high } = fit_band(&rows, middle, loss_max);
+    let certainty = (classes == Classes::Three).then_some(high);
+    let shape = CascadeShape { cheap, costly, low, high, certainty };
 
     let minutes = clock.elapsed().as_secs_f64() / 60.0;
     let manifest = classifier::Manifest {
         name: request.name.clone(),
         version: 0,
         architecture: Architecture::Cascade(shape.clone()),
+        classes,
         preset: cheap_manifest.preset,
-        calibration: Calibration { threshold: threshold.get(), ..Calibration::NONE },
+        calibration: Calibration {
+            threshold: thresholds.negative.get(),
+            positive: (classes == Classes::Three).then_some(BinaryCalibration {
+                threshold: thresholds.positive.get(),
+                ..BinaryCalibration::NONE
+            }),
+            ..Calibration::NONE
+        },
         parameters: cheap_manifest.parameters + costly_manifest.parameters,
         trainable: 2,
         seed: costly_manifest.seed,
@@ -117,16 +136,20 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
         record(manifest, HELD_OUT, &pairs, manifest.calibration, rows_sha256(&held_out));
         let figures = manifest.metrics.entry(HELD_OUT.to_owned()).or_default();
         let cheap = scores(&mut cheap_model, &held_out)?;
-        let escalated = cheap.iter().filter(|(score, _)| shape.escalates(*score)).count();
+        let escalates =
+            |row: &&Prediction| shape.escalates(row.probabilities, cheap_model.thresholds);
+        let escalated = cheap.iter().filter(escalates).count();
         let share = escalated as f64 / cheap.len() as f64;
         figures.insert("escalated_share".to_owned(), (share * 1e4).round() / 1e4);
         let costly = scores(&mut costly_model, &held_out)?;
-        for (name, pairs, threshold) in [
-            ("cheap_accuracy", &cheap, cheap_model.threshold),
-            ("costly_accuracy", &costly, threshold),
-        ] {
-            let found = Metrics::of(pairs, threshold).figures();
-            figures.extend(found.get("accuracy").map(|value| (name.to_owned(), *value)));
+        for (name, rows, thresholds) in
+            [("cheap", &cheap, cheap_model.thresholds), ("costly", &costly, thresholds)]
+        {
+            let found = report::figures(rows, thresholds);
+            for figure in ["accuracy", "macro_recall"] {
+                let value = found.get(figure);
+                figures.extend(value.map(|value| (format!("{name}_{figure}"), *value)));
+            }
         }
         Ok::<String, TrainingError>(card(manifest, &data.report))
     })?;
@@ -138,7 +161,7 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
 /// calibration data, so that later evaluations know that the band was fitted on it.
 fn data_section(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Data {
     if data.sha256 == costly.sha256 {
-        let Data { file, sha256, split, also, .. } = costly;
+        let Data { file, sha256, split, more, also, .. } = costly;
         let (rows_train, rows_validation, rows_held_out) = (0, fit, held_out);
         let (calibrate, embeddings) = (None, Vec::new());
         return Data {
@@ -148,6 +171,7 @@ fn data_section(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Da
             rows_validation,
             rows_held_out,
             split,
+            more,
             also,
             calibrate,
             embeddings,
@@ -162,16 +186,23 @@ fn data_section(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Da
     Data { calibrate, ..costly }
 }
 
-/// Compares both models row by row; each argument has a model's scores and its threshold.
+/// Compares both models row by row; each argument has a model's scores and its thresholds.
 fn cascade_rows(
-    (cheap, cheap_threshold): (&[Pair], Probability),
-    (costly, costly_threshold): (&[Pair], Probability),
+    (cheap, cheap_thresholds): (&[Prediction], LabelThresholds),
+    (costly, costly_thresholds): (&[Prediction], LabelThresholds),
+    classes: Classes,
 ) -> Vec<CascadeRow> {
     let rows = cheap.iter().zip(costly);
-    rows.map(|((cheap, negative), (costly, _))| {
-        let moved = moved(*cheap, cheap_threshold, costly_threshold);
-        let right = |score: Probability| i8::from((score >= costly_threshold) == *negative);
-        CascadeRow { cheap: cheap.get(), lost: right(*costly) - right(moved) }
+    rows.map(|(cheap, costly)| {
+        let right = |row: &Prediction, thresholds| {
+            i8::from(row.predicted(thresholds, classes) == row.label)
+        };
+        let lost = right(costly, costly_thresholds) - right(cheap, cheap_thresholds);
+        let cheap = match classes {
+            Classes::Two => cheap.probabilities.negative().get(),
+            Classes::Three => certainty(cheap.probabilities, cheap_thresholds),
+        };
+        CascadeRow { cheap, lost }
     })
     .collect()
 }

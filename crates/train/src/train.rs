@@ -16,9 +16,9 @@ use monitor_model::{
     GENERATOR, Manifest, ModelId, NewArtifact, Promotion, Source,
 };
 
-use crate::calibration::{HumanLabelled, TooFewToCalibrate, choose_threshold};
+use crate::calibration::{HumanLabelled, TooFewToCalibrate, calibrate};
 use crate::data::{
-    Dataset, DatasetError, HELD_OUT, Row, SelectionError, has_both_labels, rows_sha256,
+    Dataset, DatasetError, HELD_OUT, SelectionError, has_labels, rows_sha256,
     split_with_further_rows,
 };
 use crate::fit::{Epoch, FitError, TrainingRequest, fit, scores, training_targets};
@@ -35,8 +35,10 @@ pub struct TrainingRows<'a> {
     pub also: &'a [Source],
     /// How many of the last rows came from those; they are only used for training.
     pub also_rows: usize,
-    /// Rows to measure on in the end, if any.
-    pub test: Option<&'a Dataset>,
+    /// Further files in `data` that were split like the first one, for the manifest.
+    pub more: &'a [Source],
+    /// Files to measure on in the end.
+    pub tests: &'a [Dataset],
     /// Human-labelled rows to calibrate with, if any.
     pub calibrate: Option<&'a Dataset>,
 }
@@ -59,7 +61,7 @@ pub enum TrainingError {
     /// Too few rows in one set of the split.
     #[error(
         "{train} rows for training, {validation} for validation and {held_out} held out: each set \
-         needs negative and positive rows; give more rows (--split time holds out only rows that \
+         needs rows of each class; give more rows (--split time holds out only rows that \
          have a date)"
     )]
     TooFew {
@@ -90,6 +92,17 @@ pub enum TrainingError {
         /// Rows in both held-out sets.
         held_out: usize,
     },
+    /// The models of a cascade tell other classes apart.
+    #[error(
+        "{cheap} and {costly} do not tell the same classes apart: a cascade needs two models of \
+         two classes, or two of three"
+    )]
+    OtherClasses {
+        /// One of them.
+        cheap: ModelId,
+        /// The other.
+        costly: ModelId,
+    },
     /// The model could not be fitted.
     #[error(transparent)]
     Fit(#[from] FitError),
@@ -116,11 +129,13 @@ pub fn train(
     let (own, also) = data.rows.split_at(data.rows.len().saturating_sub(rows.also_rows));
     let split = split_with_further_rows(own, also, request.split, request.seed);
     let counts = (split.train.len(), split.validation.len(), split.held_out.len());
-    if ![&split.train, &split.validation, &split.held_out].into_iter().all(|s| has_both_labels(s)) {
+    let sets = [&split.train, &split.validation, &split.held_out];
+    if !sets.into_iter().all(|set| has_labels(set, request.classes)) {
         let (train, validation, held_out) = counts;
         return Err(TrainingError::TooFew { train, validation, held_out });
     }
-    let human = rows.calibrate.map(|human| HumanLabelled::new(human, data)).transpose()?;
+    let human =
+        rows.calibrate.map(|human| HumanLabelled::new(human, data, request.classes)).transpose()?;
     let clock = SystemClock::new();
     // Before the lock: opening the teacher takes the same lock.
     let targets = training_targets(request, &split, rows.also)?;
@@ -139,6 +154,7 @@ pub fn train(
         name: request.name.clone(),
         version: 0,
         architecture: trained.architecture,
+        classes: request.classes,
         preset: request.analyzer.preset().as_str().to_owned(),
         calibration: Calibration::NONE,
         parameters,
@@ -152,6 +168,7 @@ pub fn train(
             rows_validation: counts.1,
             rows_held_out: counts.2,
             split: request.split.as_str().to_owned(),
+            more: rows.more.to_vec(),
             also: rows.also.to_vec(),
             calibrate: rows.calibrate.zip(human.as_ref()).map(|(data, human)| Source {
                 file: data.file.clone(),
@@ -185,11 +202,15 @@ pub fn train(
     };
     let registered =
         classifier::register(&request.output, artifact, request.device, |mut model, manifest| {
-            let validated =
-                choose_threshold(&mut model, manifest, &split.validation, human.as_ref())?;
-            let test: Vec<&Row> = rows.test.iter().flat_map(|test| &test.rows).collect();
-            let name = rows.test.map_or("", |test| test.file.as_str());
-            for (name, rows) in [(HELD_OUT, &split.held_out), (name, &test)] {
+            let validated = calibrate(&mut model, manifest, &split.validation, human.as_ref())?;
+            let mut sets = vec![(HELD_OUT.to_owned(), split.held_out_of(0))];
+            for (source, Source { file, .. }) in (1..).zip(rows.more) {
+                sets.push((format!("{HELD_OUT} of {file}"), split.held_out_of(source)));
+            }
+            for test in rows.tests {
+                sets.push((test.file.clone(), test.rows.iter().collect()));
+            }
+            for (name, rows) in &sets {
                 if rows.is_empty() {
                     continue;
                 }

@@ -9,8 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use monitor_core::domain::Label;
 use monitor_core::domain::Probability;
-use monitor_train::data::Target;
 use monitor_train::provider::{Confidence, Reply, Sentiment, Usage};
 use monitor_train::report::{ClassificationReport, Metrics};
 
@@ -19,7 +19,7 @@ const WITHOUT_NEUTRAL: [&str; 2] = ["negative", "positive"];
 
 /// How a label is written in the file of answers.
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Target", rename_all = "lowercase")]
+#[serde(remote = "Label", rename_all = "lowercase")]
 enum Word {
     Negative,
     Neutral,
@@ -31,7 +31,7 @@ enum Word {
 pub struct Answer {
     pub text: String,
     #[serde(with = "Word")]
-    pub truth: Target,
+    pub truth: Label,
     pub model_version: String,
     #[serde(flatten)]
     pub reply: Reply,
@@ -71,7 +71,7 @@ impl Report {
     /// Computes the figures.
     pub fn of(answers: &[Answer], effort: Option<Effort>) -> Self {
         let mut refused = BTreeMap::new();
-        let mut rows: Vec<(Target, Sentiment, Confidence)> = Vec::with_capacity(answers.len());
+        let mut rows: Vec<(Label, Sentiment, Confidence)> = Vec::with_capacity(answers.len());
         for answer in answers {
             match &answer.reply {
                 Reply::Scored { sentiment, confidence } => {
@@ -84,8 +84,8 @@ impl Report {
         let found: Vec<usize> = rows.iter().map(|(_, s, _)| of_three(*s) as usize).collect();
         let with_neutral = ClassificationReport::of(&WITH_NEUTRAL, &truth, &found);
 
-        let sides = rows.iter().filter(|(truth, ..)| *truth != Target::Neutral);
-        let sides: Vec<_> = sides.map(|(t, s, c)| (*t == Target::Positive, *s, *c)).collect();
+        let sides = rows.iter().filter(|(truth, ..)| *truth != Label::Neutral);
+        let sides: Vec<_> = sides.map(|(t, s, c)| (*t == Label::Positive, *s, *c)).collect();
         let truth: Vec<usize> = sides.iter().map(|(positive, ..)| usize::from(*positive)).collect();
         let found: Vec<usize> =
             sides.iter().map(|(_, s, c)| usize::from(!is_negative(*s, *c))).collect();
@@ -111,11 +111,11 @@ impl Report {
 }
 
 /// Mixed counts as neutral.
-fn of_three(sentiment: Sentiment) -> Target {
+fn of_three(sentiment: Sentiment) -> Label {
     match sentiment {
-        Sentiment::Negative => Target::Negative,
-        Sentiment::Neutral | Sentiment::Mixed => Target::Neutral,
-        Sentiment::Positive => Target::Positive,
+        Sentiment::Negative => Label::Negative,
+        Sentiment::Neutral | Sentiment::Mixed => Label::Neutral,
+        Sentiment::Positive => Label::Positive,
     }
 }
 
@@ -129,7 +129,7 @@ fn is_negative(sentiment: Sentiment, confidence: Confidence) -> bool {
 }
 
 fn is_tie(sentiment: Sentiment, confidence: Confidence) -> bool {
-    of_three(sentiment) == Target::Neutral && confidence.negative() == confidence.positive()
+    of_three(sentiment) == Label::Neutral && confidence.negative() == confidence.positive()
 }
 
 impl fmt::Display for Report {
@@ -177,7 +177,7 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    fn answer(truth: Target, sentiment: Sentiment, [p, n, m]: [f64; 3]) -> Answer {
+    fn answer(truth: Label, sentiment: Sentiment, [p, n, m]: [f64; 3]) -> Answer {
         let confidence = Confidence::new(p, n, m).unwrap();
         let reply = Reply::Scored { sentiment, confidence };
         Answer { text: "hello".into(), truth, model_version: "1".into(), reply }
@@ -185,8 +185,8 @@ mod tests {
 
     #[test]
     fn with_and_without_neutral() {
+        use Label::{Negative, Neutral, Positive};
         use Sentiment as S;
-        use Target::{Negative, Neutral, Positive};
         let mut answers = vec![
             answer(Negative, S::Negative, [0.0, 0.1, 0.9]),
             answer(Negative, S::Mixed, [0.4, 0.1, 0.5]),
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn answers_survive_their_file() {
-        let scored = answer(Target::Negative, Sentiment::Mixed, [0.4, 0.1, 0.5]);
+        let scored = answer(Label::Negative, Sentiment::Mixed, [0.4, 0.1, 0.5]);
         let refused = Reply::Refused { code: "InvalidDocument".into(), message: "empty".into() };
         let refused = Answer { reply: refused, ..scored.clone() };
         for answer in [scored, refused] {

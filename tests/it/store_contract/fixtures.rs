@@ -5,9 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use monitor_core::alerting::SuppressReason;
 use monitor_core::domain::{
-    Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Probability,
-    QuietEvidence, Score, Severity, ShareEvidence, StartAt, SurgeEvidence, TopicPartition,
-    Transition, Tweet, TweetId,
+    Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Probabilities,
+    Probability, QuietEvidence, Score, Severity, ShareEvidence, StartAt, SurgeEvidence,
+    TopicPartition, Transition, Tweet, TweetId,
 };
 use monitor_store::{
     Advance, Batch, Claim, DeadLetter, Decision, Delivery, DetectorState, Drivers, Notification,
@@ -39,7 +39,10 @@ pub fn scored(
     ScoredTweet {
         tweet: Tweet::new(id, text, created_at, Vec::new()).expect("a tweet"),
         brands: brands.iter().map(|&b| b.to_owned()).collect(),
-        score: Score::new(Probability::new(p).expect("p"), Probability::new(0.5).expect("p")),
+        score: Score::new(
+            Probabilities::two(Probability::new(p).expect("p")),
+            Probability::HALF.into(),
+        ),
         truncated: false,
         model: "test@1".into(),
     }

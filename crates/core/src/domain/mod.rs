@@ -21,6 +21,8 @@ pub use evidence::{
 };
 pub use incident::{Acknowledgement, Incident, IncidentId, Notified, STREAM, Transition};
 pub use precision::Precision;
-pub use score::{InvalidProbability, Label, Probability, Score};
+pub use score::{
+    Classes, InvalidProbability, Label, LabelThresholds, Probabilities, Probability, Score,
+};
 pub use silence::{Silence, silenced};
 pub use tweet::{InvalidTweet, Reach, TWEET_ID_CHARS_MAX, Tweet, TweetId};

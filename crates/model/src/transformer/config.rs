@@ -1,9 +1,12 @@
 //! `config.json` of BERT and DistilBERT classifiers.
 //!
-//! **Invariant.** A configuration that is accepted has two classes, one of them negative,
-//! and layers that rust-bert computes like transformers. Deliberately absent: other kinds of
+//! **Invariant.** A configuration that is accepted has the classes negative and positive, or
+//! these and neutral, and layers that rust-bert computes like transformers. Deliberately absent: other kinds of
 //! model.
 
+use std::collections::HashMap;
+
+use monitor_core::domain::{Classes, Label};
 use rust_bert::Activation;
 use rust_bert::bert::BertConfig;
 use rust_bert::distilbert::DistilBertConfig;
@@ -108,12 +111,19 @@ impl TransformerConfig {
         }
         let mut names: Vec<_> = labels.iter().flatten().collect();
         names.sort();
-        match names[..] {
-            [(0, first), (1, second)] if is_negative(first) != is_negative(second) => Ok(()),
-            _ => Err(format!(
-                "its labels are {names:?}; there must be two, one of which begins with \"neg\" or is \
-                 LABEL_0"
-            )),
+        let mut found: Vec<Option<Label>> =
+            names.iter().map(|(_, name)| label(name, names.len())).collect();
+        found.sort_unstable();
+        let expected =
+            |classes: Classes| found.iter().copied().eq(classes.labels().iter().copied().map(Some));
+        let counted = names.iter().map(|(id, _)| **id).eq(0..names.len() as i64);
+        if counted && (expected(Classes::Two) || expected(Classes::Three)) {
+            Ok(())
+        } else {
+            Err(format!(
+                "its labels are {names:?}; there must be negative and positive, or negative, neutral \
+                 and positive (or LABEL_0 and so on, in this order), numbered from 0"
+            ))
         }
     }
 
@@ -148,12 +158,36 @@ impl TransformerConfig {
         *it
     }
 
-    /// Index of the negative class, 0 or 1.
-    pub fn negative(&self) -> i64 {
+    /// The classes of its labels.
+    pub fn classes(&self) -> Classes {
+        if self.labels().len() == 3 { Classes::Three } else { Classes::Two }
+    }
+
+    /// Index of the output of each class, in the order of [`Classes::labels`].
+    pub fn outputs(&self) -> Vec<i64> {
+        let labels = self.labels();
+        let output = |wanted: &Label| {
+            let is_it = |(_, name): &(&i64, &String)| label(name, labels.len()) == Some(*wanted);
+            labels.iter().find(is_it).map_or(0, |(id, _)| *id)
+        };
+        self.classes().labels().iter().map(output).collect()
+    }
+
+    /// The same layers with the outputs of `classes`, in their order.
+    pub fn with_classes(mut self, classes: Classes) -> Self {
+        let names = classes.labels().iter().map(|label| label.as_str().to_owned());
+        let labels = Some((0..).zip(names).collect());
+        match &mut self {
+            Self::Bert(config) => config.id2label = labels,
+            Self::DistilBert(config) => config.id2label = labels,
+        }
+        self
+    }
+
+    fn labels(&self) -> &HashMap<i64, String> {
         let (Self::Bert(BertConfig { id2label, .. })
         | Self::DistilBert(DistilBertConfig { id2label, .. })) = self;
-        let labels = id2label.iter().flatten();
-        labels.filter(|(_, name)| is_negative(name)).map(|(id, _)| *id).next().unwrap_or(0)
+        id2label.as_ref().expect("reading set them")
     }
 
     /// Largest number of tokens of a text.
@@ -172,8 +206,13 @@ impl TransformerConfig {
     }
 }
 
-fn is_negative(label: &str) -> bool {
-    label == "LABEL_0" || label.to_ascii_lowercase().starts_with("neg")
+/// The meaning of a label among `count`: by its name, or by the number in LABEL_0.
+fn label(name: &str, count: usize) -> Option<Label> {
+    if let Some(number) = name.strip_prefix("LABEL_") {
+        let classes = Classes::try_from(u8::try_from(count).ok()?).ok()?;
+        return classes.labels().get(number.parse::<usize>().ok()?).copied();
+    }
+    Label::of_word(name.get(..3)?)
 }
 
 /// The given configuration; missing values are those of published models.
@@ -188,8 +227,8 @@ fn complete<C: serde::Serialize + DeserializeOwned>(
 }
 
 /// `config.json` of a classifier trained from `base`: with named labels, the class for Python's
-/// transformers, and single precision.
-pub fn of_classifier(base: &[u8]) -> Result<Vec<u8>, String> {
+/// transformers, and single precision. Labels stay if their number is right.
+pub fn of_classifier(base: &[u8], classes: Classes) -> Result<Vec<u8>, String> {
     let config = TransformerConfig::parse(base)?;
     let mut all: Map<String, Value> =
         serde_json::from_slice(base).map_err(|error| error.to_string())?;
@@ -202,9 +241,15 @@ pub fn of_classifier(base: &[u8]) -> Result<Vec<u8>, String> {
     }
     all.insert("architectures".into(), json!([class]));
     all.insert("torch_dtype".into(), json!("float32"));
-    if all.get("id2label").is_none_or(Value::is_null) {
-        all.insert("id2label".into(), json!({"0": "NEGATIVE", "1": "POSITIVE"}));
-        all.insert("label2id".into(), json!({"NEGATIVE": 0, "POSITIVE": 1}));
+    if all.get("id2label").is_none_or(Value::is_null) || config.classes() != classes {
+        let (mut names, mut ids) = (Map::new(), Map::new());
+        for (id, label) in classes.labels().iter().enumerate() {
+            names.insert(id.to_string(), json!(label.as_str()));
+            ids.insert(label.as_str().into(), json!(id));
+        }
+        all.insert("id2label".into(), names.into());
+        all.insert("label2id".into(), ids.into());
+        all.remove("num_labels");
     }
     let mut text = serde_json::to_vec_pretty(&all).expect("it was JSON before");
     text.push(b'\n');
@@ -217,24 +262,36 @@ mod tests {
 
     #[test]
     fn configurations() {
-        let check = |name: &str, text: Value, expected: Result<(usize, i64), &str>| {
+        let check = |name: &str, text: Value, expected: Result<(usize, &[i64]), &str>| {
             let parsed = TransformerConfig::parse(text.to_string().as_bytes());
-            let found = parsed.as_ref().map(|it| (it.shape(8).layers, it.negative()));
+            let found = parsed.as_ref().map(|it| (it.shape(8).layers, it.outputs()));
             match (found, expected) {
-                (Ok(found), Ok(expected)) => assert_eq!(found, expected, "{name}"),
+                (Ok((layers, outputs)), Ok(expected)) => {
+                    assert_eq!((layers, outputs.as_slice()), expected, "{name}");
+                }
                 (Err(error), Err(expected)) => assert!(error.contains(expected), "{name}: {error}"),
                 (found, _) => panic!("{name}: {found:?}"),
             }
         };
         let labels = |a: &str, b: &str| json!({"0": a, "1": b});
-        check("published", json!({"model_type": "distilbert"}), Ok((6, 0)));
-        check("ours", json!({"model_type": "bert", "num_hidden_layers": 3}), Ok((3, 0)));
+        check("published", json!({"model_type": "distilbert"}), Ok((6, &[0, 1])));
+        check("ours", json!({"model_type": "bert", "num_hidden_layers": 3}), Ok((3, &[0, 1])));
         let turned = json!({"model_type": "bert", "id2label": labels("positive", "negative")});
-        check("labels turned", turned, Ok((12, 1)));
+        check("labels turned", turned, Ok((12, &[1, 0])));
         let unnamed = json!({"model_type": "bert", "id2label": labels("LABEL_0", "LABEL_1")});
-        check("labels unnamed", unnamed, Ok((12, 0)));
+        check("labels unnamed", unnamed, Ok((12, &[0, 1])));
+        let three = json!({"0": "positive", "1": "neutral", "2": "negative"});
+        let three = json!({"model_type": "bert", "id2label": three});
+        check("three labels", three.clone(), Ok((12, &[2, 1, 0])));
+        let config = TransformerConfig::parse(three.to_string().as_bytes()).unwrap();
+        assert_eq!(
+            (config.classes(), config.with_classes(Classes::Two).outputs()),
+            (Classes::Three, vec![0, 1])
+        );
+        let four = json!({"0": "neg", "1": "neu", "2": "pos", "3": "pos"});
+        check("four labels", json!({"model_type": "bert", "id2label": four}), Err("its labels"));
         let stars = json!({"model_type": "bert", "id2label": labels("1 star", "5 stars")});
-        check("other labels", stars, Err("begins with"));
+        check("other labels", stars, Err("its labels"));
         check("another kind", json!({"model_type": "roberta"}), Err("\"roberta\""));
         check("no kind", json!({}), Err("model_type"));
         let relative =

@@ -147,7 +147,7 @@ impl InferenceTransformer {
         }
     }
 
-    /// Logits of the classes, shape [rows, 2].
+    /// Logits of the classes, shape [rows, classes], in the order of `config.json`.
     pub(super) fn classes(&self, rows: &Padded) -> Tensor {
         let (count, longest) = rows.ids.size2().expect("rows of ids");
         let words = Tensor::embedding(&self.words, &rows.ids, -1, false, false);

@@ -1,4 +1,4 @@
-//! BERT and DistilBERT with two classes, in Hugging Face's folder layout.
+//! BERT and DistilBERT with two or three classes, in Hugging Face's folder layout.
 //!
 //! **Invariant.** Padding is masked, so a row's score depends on its own tokens alone.
 //! Methods: Vaswani et al. 2017; Devlin et al. 2019; Sanh et al. 2019; the layers are
@@ -18,6 +18,7 @@ use tch::nn::{Init, VarStore};
 use tch::{Device, Kind, Tensor};
 
 use inference::InferenceTransformer;
+use monitor_core::domain::Classes;
 
 use super::network::{Network, Padded};
 use super::{Weights, WeightsError};
@@ -60,8 +61,9 @@ pub struct TransformerShape {
 /// The layers.
 pub struct Transformer {
     shape: TransformerShape,
-    /// Index of the negative class.
-    negative: i64,
+    classes: Classes,
+    /// Index of the output of each class.
+    outputs: Vec<i64>,
     variables: VarStore,
     layers: Layers,
     /// The same layers for inference; `None` during training.
@@ -89,7 +91,8 @@ impl Transformer {
         };
         Self {
             shape: config.shape(tokens_max),
-            negative: config.negative(),
+            classes: config.classes(),
+            outputs: config.outputs(),
             variables,
             layers,
             inference: None,
@@ -136,8 +139,8 @@ impl Transformer {
         self.inference = Some(tch::no_grad(|| InferenceTransformer::new(config, &self.variables)));
     }
 
-    /// Logits of both classes, shape [rows, 2], in the order of the labels.
-    fn classes(&self, rows: &Padded, train: bool) -> Tensor {
+    /// Logits of the classes, shape [rows, classes], in the order of `config.json`.
+    fn outputs(&self, rows: &Padded, train: bool) -> Tensor {
         let (ids, mask) = (Some(&rows.ids), rows.mask());
         let logits = match &self.layers {
             _ if let Some(inference) = &self.inference => inference.classes(rows),
@@ -164,10 +167,15 @@ impl Network for Transformer {
         self.shape.vocabulary
     }
 
+    fn classes(&self) -> Classes {
+        self.classes
+    }
+
     /// In training, `config.json` gives the dropout rates, as for Python's transformers.
     fn logits(&self, rows: &Padded, dropout: f64) -> Tensor {
-        let classes = self.classes(rows, dropout > 0.0);
-        classes.select(1, self.negative) - classes.select(1, 1 - self.negative)
+        let outputs = self.outputs(rows, dropout > 0.0);
+        let columns: Vec<Tensor> = self.outputs.iter().map(|at| outputs.select(1, *at)).collect();
+        Tensor::stack(&columns, 1)
     }
 }
 

@@ -11,9 +11,11 @@ use tch::Device;
 
 use monitor_core::hash::sha256_hex;
 
+use monitor_core::domain::Classes;
+
 use super::config::{self, TransformerConfig};
 use super::{Transformer, WordPieces};
-use crate::artifact::{ArtifactError, at, read_file};
+use crate::artifact::{ArtifactError, at, read_file, read_manifest};
 use crate::{Source, Weights, WeightsError};
 
 /// A pretrained transformer, the start of a training.
@@ -75,9 +77,13 @@ impl Pretrained {
         })
     }
 
-    /// The name of a folder in manifests: its last part, or, in the cache of the model hub
-    /// (`models--owner--name/snapshots/<commit>`), the model's name there.
+    /// The name of a folder in manifests: `name@version` of a registered model; in the cache of
+    /// the model hub (`models--owner--name/snapshots/<commit>`), the model's name there; else its
+    /// last part.
     pub fn name(folder: &Path) -> String {
+        if let Ok(manifest) = read_manifest(folder) {
+            return manifest.id().to_string();
+        }
         let last =
             |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let snapshots = folder.parent().filter(|parent| last(parent) == "snapshots");
@@ -120,21 +126,29 @@ impl Pretrained {
     }
 
     /// `config.json` of the classifier that is trained from it.
-    pub fn classifier_config(&self) -> Vec<u8> {
-        config::of_classifier(&self.config_json).expect("it was read before")
+    pub fn classifier_config(&self, classes: Classes) -> Vec<u8> {
+        config::of_classifier(&self.config_json, classes).expect("it was read before")
     }
 
-    /// The layers to train, with a new head if it has none.
+    /// The layers to train, with a new head if it has none or one for other classes.
     ///
     /// # Errors
     /// Arrays are missing, unexpected, or have another shape than `config.json` says.
-    pub fn network(&self, tokens_max: usize, device: Device) -> Result<Transformer, ArtifactError> {
-        Transformer::begin(&self.config, self.weights.clone(), tokens_max, device).map_err(
-            |source: WeightsError| ArtifactError::Weights {
-                path: self.weights_path.clone(),
-                source,
-            },
-        )
+    pub fn network(
+        &self,
+        classes: Classes,
+        tokens_max: usize,
+        device: Device,
+    ) -> Result<Transformer, ArtifactError> {
+        let (mut config, mut weights) = (self.config.clone(), self.weights.clone());
+        if config.classes() != classes {
+            config = config.with_classes(classes);
+            let keep = |name: &str| (!name.starts_with("classifier.")).then(|| name.to_owned());
+            weights = weights.rename(keep);
+        }
+        Transformer::begin(&config, weights, tokens_max, device).map_err(|source: WeightsError| {
+            ArtifactError::Weights { path: self.weights_path.clone(), source }
+        })
     }
 }
 

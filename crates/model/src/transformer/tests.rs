@@ -23,7 +23,10 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn network(name: &str) -> Transformer {
-    Pretrained::read(&fixture(name)).unwrap().network(TOKENS_MAX, Device::Cpu).unwrap()
+    Pretrained::read(&fixture(name))
+        .unwrap()
+        .network(Classes::Two, TOKENS_MAX, Device::Cpu)
+        .unwrap()
 }
 
 fn in_bf16(name: &str) -> Transformer {
@@ -57,14 +60,14 @@ fn logits_are_those_of_transformers() {
         for (rows, expected) in ids.chunks(10).zip(expected.chunks(10)) {
             let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
             let rows = Padded::new(&rows, Device::Cpu);
-            let classes = tch::no_grad(|| network.classes(&rows, false));
+            let classes = tch::no_grad(|| network.outputs(&rows, false));
             let logits = tch::no_grad(|| network.logits(&rows, 0.0));
             for (row, [negative, positive]) in expected.iter().enumerate() {
                 let found = |class| classes.double_value(&[row as i64, class]) as f32;
                 let apart = (found(0) - negative).abs().max((found(1) - positive).abs());
                 furthest = furthest.max(apart);
-                let logit = logits.double_value(&[row as i64]) as f32;
-                assert!((logit - (found(0) - found(1))).abs() < 1e-5, "{name}, row {row}");
+                let logit = logits.double_value(&[row as i64, 0]) as f32;
+                assert!((logit - found(0)).abs() < 1e-5, "{name}, row {row}");
             }
         }
         assert!(furthest < tolerance, "{name}: {furthest} apart");
@@ -106,13 +109,13 @@ fn distilbert_has_its_known_size() {
 #[test]
 fn labels_may_be_swapped() {
     let base = Pretrained::read(&fixture("bert")).unwrap();
-    let config = String::from_utf8(base.classifier_config()).unwrap();
+    let config = String::from_utf8(base.classifier_config(Classes::Two)).unwrap();
     let turned = config.replace("\"0\": \"NEGATIVE\"", "\"0\": \"POSITIVE\"");
     let turned = turned.replace("\"1\": \"POSITIVE\"", "\"1\": \"NEGATIVE\"");
     let turned = TransformerConfig::parse(turned.as_bytes()).unwrap();
     let weights = network("bert").weights();
     let turned = Transformer::begin(&turned, weights, TOKENS_MAX, Device::Cpu).unwrap();
     let rows = Padded::new(&[&[2, 30, 31, 3]], Device::Cpu);
-    let logit = |network: &Transformer| network.logits(&rows, 0.0).double_value(&[0]);
-    assert_eq!(logit(&turned), -logit(&network("bert")));
+    let logit = |network: &Transformer| network.logits(&rows, 0.0);
+    assert_eq!(logit(&turned), logit(&network("bert")).flip([1]));
 }

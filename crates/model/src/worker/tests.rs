@@ -8,7 +8,7 @@ use super::*;
 struct Fake;
 
 impl Classifier for Fake {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
         let has = |id| batch.iter().any(|row| row.ids.contains(&id));
         if has(13) {
             return Err(ClassifyError::new(batch.len(), "unlucky"));
@@ -19,7 +19,7 @@ impl Classifier for Fake {
         }
         assert!(!has(14), "boom");
         let mut scores: Vec<_> = (batch.iter())
-            .map(|row| Probability::new(row.ids[0] as f32 / 100.0).unwrap())
+            .map(|row| Probabilities::new(row.ids[0] as f32 / 100.0, 0.0).unwrap())
             .collect();
         if has(15) {
             scores.pop();
@@ -40,7 +40,7 @@ struct Stepped {
 }
 
 impl Classifier for Stepped {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
         self.batches.lock().unwrap().push(batch.iter().map(|row| row.ids[0]).collect());
         self.steps.lock().unwrap().recv().unwrap();
         Fake.classify(batch)
@@ -70,7 +70,7 @@ fn check_scores(name: &str, ids: &[u32], scores: Vec<RowScore>) {
     assert_eq!(scores.len(), ids.len(), "{name}");
     for (id, score) in ids.iter().zip(scores) {
         match score {
-            Ok(score) => assert_eq!(score.get(), *id as f32 / 100.0, "{name}"),
+            Ok(score) => assert_eq!(score.negative().get(), *id as f32 / 100.0, "{name}"),
             Err(error) => {
                 assert!((13..=15).contains(id), "{name}: {id}: {error}");
                 assert_eq!(error.rows, 1, "{name}");
@@ -138,7 +138,7 @@ struct SmallMemory {
 }
 
 impl Classifier for SmallMemory {
-    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probability>, ClassifyError> {
+    fn classify(&mut self, batch: &[&Encoding]) -> Result<Vec<Probabilities>, ClassifyError> {
         self.batches.lock().unwrap().push(batch.iter().map(|row| row.ids[0]).collect());
         if batch.len() > self.fits {
             self.tokens_max /= 2;
@@ -205,7 +205,7 @@ async fn many_senders_get_their_own_answers() {
             let handle = handle.clone();
             tokio::spawn(async move {
                 let scores = handle.classify(vec![Encoding::new(vec![id])]).await.unwrap();
-                assert_eq!(scores[0].as_ref().unwrap().get(), id as f32 / 100.0);
+                assert_eq!(scores[0].as_ref().unwrap().negative().get(), id as f32 / 100.0);
             })
         })
         .collect();

@@ -212,7 +212,7 @@ fn stored(row: &ScoredTweet) -> StoredTweet {
         tweet_id: row.tweet.id.as_str().to_owned(),
         created_at: row.tweet.created_at,
         text: row.tweet.text.clone(),
-        negative: row.score.negative.get(),
+        negative: row.score.probabilities.negative().get(),
         is_negative: row.score.label == Label::Negative,
         truncated: row.truncated,
         author: row.tweet.reach.author.clone(),

@@ -14,6 +14,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (2, "incidents", include_str!("../../../../migrations/0002_incidents.sql")),
     (3, "truncated", include_str!("../../../../migrations/0003_truncated.sql")),
     (4, "suppressed", include_str!("../../../../migrations/0004_suppressed.sql")),
+    (5, "neutral", include_str!("../../../../migrations/0005_neutral.sql")),
 ];
 
 /// All migrations, oldest first.

@@ -187,14 +187,14 @@ async fn insert_scores(connection: &mut PgConnection, batch: &Batch) -> Result<u
     let new: i64 = sqlx::query_scalar(
         "WITH fresh AS (
              INSERT INTO scores (tweet_id, created_at, brands, text, negative, label, model,
-                                 author, followers, retweets, retweet_of, truncated)
-             SELECT tweet_id, created_at, string_to_array(brands, $13), text, negative, label,
-                    model, author, followers, retweets, retweet_of, truncated
+                                 author, followers, retweets, retweet_of, truncated, neutral)
+             SELECT tweet_id, created_at, string_to_array(brands, $14), text, negative, label,
+                    model, author, followers, retweets, retweet_of, truncated, neutral
              FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::real[],
                          $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
-                         $11::text[], $12::bool[])
+                         $11::text[], $12::bool[], $13::real[])
                   AS r (tweet_id, created_at, brands, text, negative, label, model,
-                        author, followers, retweets, retweet_of, truncated)
+                        author, followers, retweets, retweet_of, truncated, neutral)
              ON CONFLICT (tweet_id) DO NOTHING
              RETURNING created_at, brands, label
          ), counted AS (
@@ -212,7 +212,7 @@ async fn insert_scores(connection: &mut PgConnection, batch: &Batch) -> Result<u
     .bind(scores.iter().map(|s| s.tweet.created_at).collect::<Vec<_>>())
     .bind(scores.iter().map(|s| s.brands.join(UNIT_SEPARATOR)).collect::<Vec<_>>())
     .bind(scores.iter().map(|s| s.tweet.text.as_str()).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.score.negative.get()).collect::<Vec<_>>())
+    .bind(scores.iter().map(|s| s.score.probabilities.negative().get()).collect::<Vec<_>>())
     .bind(scores.iter().map(|s| s.score.label.as_str()).collect::<Vec<_>>())
     .bind(scores.iter().map(|s| s.model.as_str()).collect::<Vec<_>>())
     .bind(reach().map(|r| r.author.as_deref()).collect::<Vec<_>>())
@@ -220,6 +220,7 @@ async fn insert_scores(connection: &mut PgConnection, batch: &Batch) -> Result<u
     .bind(reach().map(|r| r.retweets.map(bigint)).collect::<Vec<_>>())
     .bind(reach().map(|r| r.retweet_of.as_ref().map(TweetId::as_str)).collect::<Vec<_>>())
     .bind(scores.iter().map(|s| s.truncated).collect::<Vec<_>>())
+    .bind(scores.iter().map(|s| s.score.probabilities.neutral().get()).collect::<Vec<_>>())
     .bind(UNIT_SEPARATOR)
     .fetch_one(connection.acquire().await?)
     .await?;

@@ -6,16 +6,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
 use sha2::{Digest, Sha256};
 
+use monitor_core::domain::{Classes, Label};
 use monitor_core::hash::hex;
 use monitor_core::text::unit_interval;
 
-use super::{DatasetError, LabelledReader, ReadReport, Target, file_name};
+use super::{DatasetError, LabelledReader, ReadReport, file_name};
 
 /// Name of the held-out rows in manifests.
 pub const HELD_OUT: &str = "held out";
@@ -23,8 +24,12 @@ pub const HELD_OUT: &str = "held out";
 /// One labelled tweet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// Whether its label is negative; if not, positive (or neutral, with [`read_targets`]).
-    pub negative: bool,
+    /// What a person says of it, or its emoticons.
+    pub label: Label,
+    /// The classes that its file tells apart. With two, nobody said that it is not neutral.
+    pub classes: Classes,
+    /// Which of the training files it comes from, from 0.
+    pub source: usize,
     /// Its author; empty if unknown.
     pub user: String,
     /// When it was written, if known.
@@ -36,10 +41,15 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row of weight 1 without author and time.
-    pub fn new(negative: bool, text: impl Into<String>) -> Self {
+    /// A row of weight 1 without author and time, of a file with two classes.
+    pub fn new(label: Label, text: impl Into<String>) -> Self {
         let (user, created_at, text) = (String::new(), None, text.into());
-        Self { negative, user, created_at, weight: 1.0, text }
+        Self { label, classes: Classes::Two, source: 0, user, created_at, weight: 1.0, text }
+    }
+
+    /// Whether its label is negative.
+    pub fn is_negative(&self) -> bool {
+        self.label == Label::Negative
     }
 }
 
@@ -50,6 +60,8 @@ pub struct Dataset {
     pub file: String,
     /// SHA-256 of the file as stored (packed); of the first file.
     pub sha256: String,
+    /// Three if the file has neutral rows.
+    pub classes: Classes,
     /// In the order of the file.
     pub rows: Vec<Row>,
     /// What was read and left out.
@@ -67,20 +79,31 @@ impl Dataset {
         }
     }
 
+    /// Leaves out the neutral rows, for a model of two classes, and counts them.
+    pub fn leave_out_neutral(&mut self) {
+        let before = self.rows.len();
+        self.rows.retain(|row| row.label != Label::Neutral);
+        self.rows.iter_mut().for_each(|row| row.classes = Classes::Two);
+        self.report.neutral += before - self.rows.len();
+        self.classes = Classes::Two;
+    }
+
     /// Adds the rows of another source with their weights multiplied by `weight`, and returns
     /// how many were added. Texts that are already present are left out; if the two sources
     /// label a text differently, both rows are removed. The report counts both cases. Read
     /// `other` with the same `exclude` file.
     pub fn add(&mut self, other: Self, weight: f32) -> usize {
-        let own: HashMap<u64, bool> =
-            self.rows.iter().map(|row| (text_hash(&row.text), row.negative)).collect();
+        let own: HashMap<u64, Label> =
+            self.rows.iter().map(|row| (text_hash(&row.text), row.label)).collect();
+        let source = 1 + self.rows.iter().map(|row| row.source).max().unwrap_or(0);
+        self.classes = self.classes.max(other.classes);
         let mut conflicting = HashSet::new();
         let mut added = Vec::new();
         for row in other.rows {
             let hash = text_hash(&row.text);
             match own.get(&hash) {
-                None => added.push(Row { weight: row.weight * weight, ..row }),
-                Some(negative) if *negative == row.negative => self.report.duplicate += 1,
+                None => added.push(Row { weight: row.weight * weight, source, ..row }),
+                Some(label) if *label == row.label => self.report.duplicate += 1,
                 Some(_) => {
                     conflicting.insert(hash);
                 }
@@ -94,54 +117,60 @@ impl Dataset {
     }
 }
 
-/// Reads the negative and positive rows of `path`, without the texts of `exclude` (compared
-/// regardless of case, white space and HTML entities).
+/// Reads the rows of `path`.
 ///
 /// # Errors
 /// [`DatasetError`]: unreadable, empty, of unknown layout, or more than 1 % of the rows
 /// malformed.
-pub fn read(path: &Path, exclude: Option<&Path>) -> Result<Dataset, DatasetError> {
+pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
+    read_excluding(path, &[])
+}
+
+/// Reads the rows of `path`, without the texts of the files `exclude` (compared regardless of
+/// case, white space and HTML entities).
+///
+/// # Errors
+/// As [`read`].
+pub fn read_excluding(path: &Path, exclude: &[PathBuf]) -> Result<Dataset, DatasetError> {
     let mut unwanted = HashSet::new();
-    if let Some(exclude) = exclude {
-        unwanted.extend(read_targets(exclude)?.iter().map(|(_, row)| loose_hash(&row.text)));
+    for exclude in exclude {
+        unwanted.extend(read_all(exclude)?.iter().map(|row| loose_hash(&row.text)));
     }
     let (rows, mut report, sha256) = parse(path)?;
+    let has_neutral = rows.iter().any(|row| row.label == Label::Neutral);
+    let classes = if has_neutral { Classes::Three } else { Classes::Two };
 
-    let mut labels: HashMap<u64, (bool, bool)> = HashMap::new();
-    for (target, row) in &rows {
-        let seen = labels.entry(text_hash(&row.text)).or_default();
-        seen.0 |= *target == Target::Negative;
-        seen.1 |= *target == Target::Positive;
+    let mut labels: HashMap<u64, Option<Label>> = HashMap::new();
+    for row in &rows {
+        let label = labels.entry(text_hash(&row.text)).or_insert(Some(row.label));
+        *label = label.filter(|label| *label == row.label);
     }
     let mut seen = HashSet::new();
     let mut kept = Vec::with_capacity(rows.len());
-    for (target, row) in rows {
+    for row in rows {
         let hash = text_hash(&row.text);
         if !unwanted.is_empty() && unwanted.contains(&loose_hash(&row.text)) {
             report.excluded += 1;
-        } else if target == Target::Neutral {
-            report.neutral += 1;
-        } else if labels[&hash] == (true, true) {
+        } else if labels[&hash].is_none() {
             report.conflicting += 1;
         } else if !seen.insert(hash) {
             report.duplicate += 1;
         } else {
-            kept.push(row);
+            kept.push(Row { classes, ..row });
         }
     }
-    Ok(Dataset { file: file_name(path), sha256, rows: kept, report })
+    Ok(Dataset { file: file_name(path), sha256, classes, rows: kept, report })
 }
 
-/// Reads all valid rows of `path` with their targets, including neutral rows and duplicates, in
-/// the order of the file.
+/// Reads all valid rows of `path`, duplicates included, in the order of the file.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_targets(path: &Path) -> Result<Vec<(Target, Row)>, DatasetError> {
+pub fn read_all(path: &Path) -> Result<Vec<Row>, DatasetError> {
     parse(path).map(|(rows, ..)| rows)
 }
 
-type Parsed = (Vec<(Target, Row)>, ReadReport, String);
+type Parsed = (Vec<Row>, ReadReport, String);
 
 fn parse(path: &Path) -> Result<Parsed, DatasetError> {
     let mut reader = LabelledReader::open(path)?;
@@ -157,16 +186,23 @@ fn parse(path: &Path) -> Result<Parsed, DatasetError> {
 pub fn rows_sha256(rows: &[&Row]) -> String {
     let mut hash = Sha256::new();
     for row in rows {
-        hash.update([u8::from(row.negative)]);
+        // The first form of this hash knew negative and positive alone, as 1 and 0.
+        let label: u8 = match row.label {
+            Label::Positive => 0,
+            Label::Negative => 1,
+            Label::Neutral => 2,
+        };
+        hash.update([label]);
         hash.update((row.text.len() as u64).to_le_bytes());
         hash.update(&row.text);
     }
     hex(&hash.finalize())
 }
 
-/// Whether there are negative and other rows.
-pub(crate) fn has_both_labels(rows: &[&Row]) -> bool {
-    rows.iter().any(|row| row.negative) && rows.iter().any(|row| !row.negative)
+/// Whether there are rows of each class.
+pub(crate) fn has_labels(rows: &[&Row], classes: Classes) -> bool {
+    let has = |label: &Label| rows.iter().any(|row| row.label == *label);
+    classes.labels().iter().all(has)
 }
 
 /// Hash of a text without leading and trailing white space. A collision among two million texts
@@ -193,7 +229,6 @@ mod tests {
     use super::*;
     use crate::data::Layout;
     use std::io::Write;
-    use std::path::PathBuf;
 
     fn line(target: &str, user: &str, text: &str) -> String {
         format!("\"{target}\",\"1\",\"today\",\"NO_QUERY\",\"{user}\",\"{text}\"\n")
@@ -206,7 +241,7 @@ mod tests {
     }
 
     fn texts(dataset: &Dataset) -> Vec<(bool, &str)> {
-        dataset.rows.iter().map(|row| (row.negative, row.text.as_str())).collect()
+        dataset.rows.iter().map(|row| (row.is_negative(), row.text.as_str())).collect()
     }
 
     #[test]
@@ -229,13 +264,17 @@ mod tests {
         let test = line("2", "x", "hand LABELLED &amp;lt;3 at last ");
         let test = file(folder.path(), "test.csv", test.as_bytes());
         let plain = file(folder.path(), "a.csv", &content);
-        let found = read(&plain, Some(&test)).unwrap();
-        let expected =
-            [(true, "it broke, \"again\""), (false, "lovely"), (false, "café"), (false, "café ♫")];
+        let found = read_excluding(&plain, std::slice::from_ref(&test)).unwrap();
+        let expected = [
+            (true, "it broke, \"again\""),
+            (false, "lovely"),
+            (false, "a table"),
+            (false, "café"),
+            (false, "café ♫"),
+        ];
         assert_eq!(texts(&found), expected);
         let expected = ReadReport {
             read: 9,
-            neutral: 1,
             duplicate: 1,
             conflicting: 2,
             excluded: 1,
@@ -245,11 +284,11 @@ mod tests {
         assert_eq!(found.file, "a.csv");
         assert_eq!(
             found.report.to_string(),
-            "9 rows of sentiment140 read; left out 1 neutral, 1 duplicate, 2 conflicting, 1 of the \
+            "9 rows of sentiment140 read; left out 0 neutral, 1 duplicate, 2 conflicting, 1 of the \
              test file"
         );
-        let all: Vec<Target> = read_targets(&plain).unwrap().iter().map(|(t, _)| *t).collect();
-        use Target::*;
+        let all: Vec<Label> = read_all(&plain).unwrap().iter().map(|row| row.label).collect();
+        use Label::*;
         let expected = [
             Negative, Positive, Positive, Negative, Positive, Neutral, Positive, Positive, Positive,
         ];
@@ -258,7 +297,7 @@ mod tests {
         let mut packed = liblzma::write::XzEncoder::new(Vec::new(), 1);
         packed.write_all(&content).unwrap();
         let packed = file(folder.path(), "a.csv.xz", &packed.finish().unwrap());
-        let unpacked = read(&packed, Some(&test)).unwrap();
+        let unpacked = read_excluding(&packed, std::slice::from_ref(&test)).unwrap();
         assert_eq!(unpacked.rows, found.rows);
         assert_ne!(unpacked.sha256, found.sha256, "of the file as it lies there");
     }
@@ -266,17 +305,16 @@ mod tests {
     #[test]
     fn reads_each_layout() {
         let folder = tempfile::tempdir().unwrap();
-        let check = |name: &str, content: &str, layout: Layout, expected: &[(Target, Row)]| {
+        let check = |name: &str, content: &str, layout: Layout, expected: &[Row]| {
             let path = file(folder.path(), "data", content.as_bytes());
             let (rows, report, _) = parse(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!((report.layout, report.malformed), (layout, 0), "{name}");
             assert_eq!(rows, expected, "{name}");
         };
-        use Target::*;
-        let row = |target: Target, user: &str, at: &str, text: &str| {
+        use Label::*;
+        let row = |label: Label, user: &str, at: &str, text: &str| {
             let created_at = at.parse().ok();
-            let user = user.to_owned();
-            (target, Row { user, created_at, ..Row::new(target == Negative, text) })
+            Row { user: user.to_owned(), created_at, ..Row::new(label, text) }
         };
         check(
             "sentiment140",
@@ -380,7 +418,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let check = |name: &str, content: &[u8], expected: &str| {
             let path = file(folder.path(), "bad.csv", content);
-            let error = read(&path, None).unwrap_err().to_string();
+            let error = read(&path).unwrap_err().to_string();
             assert!(error.contains(expected) && error.contains("bad.csv"), "{name}: {error}");
         };
         check("empty", b"", "is empty");
@@ -400,7 +438,7 @@ mod tests {
         check("Latin-1", b"label,text\n0,caf\xe9\n", "1 not UTF-8 (line 2)");
         check("binary", &[0, 1, 2, 255, 254, 10, 0, 0], "laid out in no way known here");
         check("cut short", b"\xFD7zXZ\0\0", "cut short");
-        let error = read(&folder.path().join("none.csv"), None).unwrap_err().to_string();
+        let error = read(&folder.path().join("none.csv")).unwrap_err().to_string();
         assert!(error.contains("cannot read") && error.contains("none.csv"), "{error}");
     }
 
@@ -408,10 +446,11 @@ mod tests {
     fn adding_a_source_keeps_its_weight_and_adds_no_text_twice() {
         let folder = tempfile::tempdir().unwrap();
         let one = "label,text\n0,sad\n1,glad\n1,so so\n";
-        let mut one = read(&file(folder.path(), "one.csv", one.as_bytes()), None).unwrap();
+        let mut one = read(&file(folder.path(), "one.csv", one.as_bytes())).unwrap();
         let two = "label,text\n0,late\n1,glad \n0,so so\n0,kept out\n";
         let test = file(folder.path(), "test.csv", b"label,text\n1,Kept  out\n");
-        let two = read(&file(folder.path(), "two.csv", two.as_bytes()), Some(&test)).unwrap();
+        let two = file(folder.path(), "two.csv", two.as_bytes());
+        let two = read_excluding(&two, &[test]).unwrap();
         assert_eq!(two.report.excluded, 1);
         assert_eq!(one.add(two, 2.5), 1);
         assert_eq!(texts(&one), [(true, "sad"), (false, "glad"), (true, "late")]);

@@ -5,41 +5,7 @@
 
 use std::collections::BTreeSet;
 
-/// The sentiment of a tweet, as labelled by a person or by its emoticons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Target {
-    /// Negative sentiment.
-    Negative,
-    /// Neither negative nor positive.
-    Neutral,
-    /// Positive sentiment.
-    Positive,
-}
-
-impl Target {
-    /// All of them, from negative to positive.
-    pub const ALL: [Self; 3] = [Self::Negative, Self::Neutral, Self::Positive];
-
-    /// In lower case.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Negative => "negative",
-            Self::Neutral => "neutral",
-            Self::Positive => "positive",
-        }
-    }
-
-    /// Reads `negative` or `neg`, `neutral` or `neu`, `positive` or `pos`, in any case.
-    pub fn of_word(label: &str) -> Option<Self> {
-        let is = |words: [&str; 2]| words.iter().any(|word| label.eq_ignore_ascii_case(word));
-        match label {
-            _ if is(["negative", "neg"]) => Some(Self::Negative),
-            _ if is(["neutral", "neu"]) => Some(Self::Neutral),
-            _ if is(["positive", "pos"]) => Some(Self::Positive),
-            _ => None,
-        }
-    }
-}
+use monitor_core::domain::Label;
 
 /// What the numbers of a column mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +31,14 @@ impl Numbers {
         }
     }
 
-    pub(super) fn target(self, number: i8) -> Option<Target> {
+    pub(super) fn label(self, number: i8) -> Option<Label> {
         match (self, number) {
             (Self::ZeroOne | Self::ZeroTwoFour, 0) | (Self::MinusOneToOne, -1) => {
-                Some(Target::Negative)
+                Some(Label::Negative)
             }
-            (Self::ZeroTwoFour, 2) | (Self::MinusOneToOne, 0) => Some(Target::Neutral),
+            (Self::ZeroTwoFour, 2) | (Self::MinusOneToOne, 0) => Some(Label::Neutral),
             (Self::ZeroOne | Self::MinusOneToOne, 1) | (Self::ZeroTwoFour, 4) => {
-                Some(Target::Positive)
+                Some(Label::Positive)
             }
             _ => None,
         }
@@ -97,8 +63,8 @@ mod tests {
                 None => "open".to_owned(),
                 Some(numbers) => labels
                     .split(' ')
-                    .map(|label| number(label).and_then(|number| numbers.target(number)))
-                    .map(|target| target.map_or("?", Target::as_str)[..1].to_owned())
+                    .map(|label| number(label).and_then(|number| numbers.label(number)))
+                    .map(|label| label.map_or("?", Label::word)[..1].to_owned())
                     .collect::<Vec<_>>()
                     .join(" "),
             };
@@ -115,20 +81,10 @@ mod tests {
         check("another", "0 1 3", "n p ?");
         check("three from zero", "0 1 2", "open");
         assert_eq!(
-            Numbers::ZeroTwoFour.target(2),
-            Some(Target::Neutral),
+            Numbers::ZeroTwoFour.label(2),
+            Some(Label::Neutral),
             "two words begin with an n"
         );
-        assert_eq!(Numbers::MinusOneToOne.target(0), Some(Target::Neutral));
-    }
-
-    #[test]
-    fn words_in_any_case() {
-        let check = |label, expected| assert_eq!(Target::of_word(label), expected, "{label}");
-        check("NEG", Some(Target::Negative));
-        check("Neutral", Some(Target::Neutral));
-        check("positive", Some(Target::Positive));
-        check("mixed", None);
-        check("", None);
+        assert_eq!(Numbers::MinusOneToOne.label(0), Some(Label::Neutral));
     }
 }

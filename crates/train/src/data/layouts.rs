@@ -6,8 +6,10 @@
 
 use chrono::{DateTime, Utc};
 
+use monitor_core::domain::Label;
+
 use super::labels::{self, Numbers};
-use super::{Fields, ROW_BYTES_MAX, Row, RowEnd, Target};
+use super::{Fields, ROW_BYTES_MAX, Row, RowEnd};
 
 /// Characters of a text at most: a longer one is several rows joined by a missing quote.
 const TEXT_CHARS_MAX: usize = 2_000;
@@ -27,7 +29,7 @@ pub enum Layout {
     /// Columns named in a header, in UTF-8.
     Csv,
     /// Tab-separated id, label, text, in UTF-8 (SemEval 2013 to 2017, Task 4 A); a fourth
-    /// column, empty or a date, may follow.
+    /// column, empty or a date, may follow, or a topic stand before the label (Task 4 B to D).
     SemEval,
 }
 
@@ -146,7 +148,7 @@ impl Format {
     }
 
     /// Reads a row.
-    pub(super) fn row(self, fields: &mut Fields, record: &[u8]) -> Result<(Target, Row), Fault> {
+    pub(super) fn row(self, fields: &mut Fields, record: &[u8]) -> Result<Row, Fault> {
         if record.len() > ROW_BYTES_MAX {
             return Err(Fault::Long);
         }
@@ -158,22 +160,21 @@ impl Format {
     }
 }
 
-fn sentiment140(fields: &mut Fields, record: &[u8]) -> Result<(Target, Row), Fault> {
+fn sentiment140(fields: &mut Fields, record: &[u8]) -> Result<Row, Fault> {
     if fields.split(record) != 6 {
         return Err(Fault::Columns);
     }
-    let target = match fields.get(0).trim_ascii() {
-        b"0" => Target::Negative,
-        b"2" => Target::Neutral,
-        b"4" => Target::Positive,
+    let label = match fields.get(0).trim_ascii() {
+        b"0" => Label::Negative,
+        b"2" => Label::Neutral,
+        b"4" => Label::Positive,
         _ => return Err(Fault::Label),
     };
-    let row = Row {
+    Ok(Row {
         user: latin1(fields.get(4).trim_ascii()),
         created_at: std::str::from_utf8(fields.get(2)).ok().and_then(time),
-        ..Row::new(target == Target::Negative, checked(latin1(fields.get(5)))?)
-    };
-    Ok((target, row))
+        ..Row::new(label, checked(latin1(fields.get(5)))?)
+    })
 }
 
 fn csv(
@@ -181,39 +182,37 @@ fn csv(
     record: &[u8],
     columns: Columns,
     numbers: Numbers,
-) -> Result<(Target, Row), Fault> {
+) -> Result<Row, Fault> {
     if fields.split(record) != columns.count {
         return Err(Fault::Columns);
     }
     let text = |column: usize| std::str::from_utf8(fields.get(column)).map_err(|_| Fault::Encoding);
-    let label = text(columns.label)?.trim();
-    let target = Target::of_word(label)
-        .or_else(|| numbers.target(labels::number(label)?))
+    let word = text(columns.label)?.trim();
+    let label = Label::of_word(word)
+        .or_else(|| numbers.label(labels::number(word)?))
         .ok_or(Fault::Label)?;
-    let row = Row {
+    Ok(Row {
         user: columns.user.map_or(Ok(""), text)?.trim().to_owned(),
         created_at: columns.date.map(text).transpose()?.and_then(time),
-        ..Row::new(target == Target::Negative, checked(text(columns.text)?.to_owned())?)
-    };
-    Ok((target, row))
+        ..Row::new(label, checked(text(columns.text)?.to_owned())?)
+    })
 }
 
-fn semeval(record: &[u8]) -> Result<(Target, Row), Fault> {
+fn semeval(record: &[u8]) -> Result<Row, Fault> {
     let record = std::str::from_utf8(record).map_err(|_| Fault::Encoding)?;
     let columns: Vec<&str> = record.trim_end_matches(['\r', '\n']).split('\t').collect();
     let (label, text, date) = match columns[..] {
         [_, label, text] => (label, text, ""),
+        [_, _topic, label, text] if Label::of_word(label.trim()).is_some() => (label, text, ""),
         [_, label, text, date] => (label, text, date),
         _ => return Err(Fault::Columns),
     };
-    let target = Target::of_word(label.trim()).ok_or(Fault::Label)?;
+    let label = Label::of_word(label.trim()).ok_or(Fault::Label)?;
     let text = decode_escapes(&without_quotes(text.trim()));
     if text == "Not Available" {
         return Err(Fault::Unavailable);
     }
-    let row =
-        Row { created_at: time(date), ..Row::new(target == Target::Negative, checked(text)?) };
-    Ok((target, row))
+    Ok(Row { created_at: time(date), ..Row::new(label, checked(text)?) })
 }
 
 fn checked(text: String) -> Result<String, Fault> {

@@ -32,10 +32,9 @@ mod word_lists;
 
 use std::path::Path;
 
-pub use dataset::{Dataset, HELD_OUT, Row, read, read_targets, rows_sha256};
+pub use dataset::{Dataset, HELD_OUT, Row, read, read_all, read_excluding, rows_sha256};
 pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use fields::Fields;
-pub use labels::Target;
 pub use layouts::{Fault, Layout};
 pub use profile::{Place, Profile, Quantiles, picture, profile};
 pub use read_report::{DatasetError, Faulty, ReadReport};
@@ -45,7 +44,7 @@ pub use split::{Split, SplitBy, split};
 pub use tweet_file::{RowCounts, TIME_NAMES, TweetColumns, TweetFile, TweetFileError, TweetRow};
 pub use word_lists::{WordListError, find as find_word_lists};
 
-pub(crate) use dataset::{has_both_labels, text_hash};
+pub(crate) use dataset::{has_labels, text_hash};
 pub(crate) use selection::select_to_fit;
 pub(crate) use split::{halves, split_with_further_rows};
 

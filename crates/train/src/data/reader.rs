@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::labels::{self, Numbers};
 use super::layouts::{Columns, Format};
 use super::packed::{self, Packed};
-use super::{DatasetError, Fault, Fields, ReadReport, Records, Row, RowEnd, Target};
+use super::{DatasetError, Fault, Fields, ReadReport, Records, Row, RowEnd};
 
 /// A file with a larger share of malformed rows is rejected.
 const MALFORMED_SHARE_MAX: f64 = 0.01;
@@ -47,7 +47,7 @@ impl LabelledReader {
     }
 
     /// The next valid row; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(Target, Row)>, DatasetError> {
+    pub(super) fn next(&mut self) -> Result<Option<Row>, DatasetError> {
         loop {
             let record = self.records.next(self.format.ends());
             let record = record.map_err(|source| failed(&self.path, source))?;

@@ -129,7 +129,7 @@ pub fn select<'a>(
     if rows.is_empty() {
         let reason = if data.rows.is_empty() {
             format!(
-                "of {} rows, {} are neutral, {} have conflicting labels, {} are malformed",
+                "of {} rows, {} are neutral and left out, {} have conflicting labels, {} are malformed",
                 data.report.read,
                 data.report.neutral,
                 data.report.conflicting,
@@ -192,7 +192,11 @@ fn unseen<'a>(
     let same = |source: &Source| source.sha256 == data.sha256 || named(&source.file);
     let (validation, held_out) = if model.data.also.iter().any(same) {
         (Vec::new(), Vec::new())
-    } else if model.data.sha256 == data.sha256 || named(&model.data.file) || same_rows {
+    } else if model.data.sha256 == data.sha256
+        || named(&model.data.file)
+        || model.data.more.iter().any(same)
+        || same_rows
+    {
         if by == SplitBy::Time && !same_rows && asked != Some(Part::All) {
             return Err(SelectionError::Lost {
                 file: data.file.clone(),

@@ -54,6 +54,13 @@ pub struct Split<'a> {
     pub held_out: Vec<&'a Row>,
 }
 
+impl<'a> Split<'a> {
+    /// The held-out rows of one of the training files.
+    pub fn held_out_of(&self, source: usize) -> Vec<&'a Row> {
+        self.held_out.iter().copied().filter(|row| row.source == source).collect()
+    }
+}
+
 /// Splits rows: 20 % held out, 5 % of the rest for validation. With the split by time, of the
 /// rows that have a date.
 pub fn split(rows: &[Row], by: SplitBy, seed: u64) -> Split<'_> {
@@ -119,18 +126,19 @@ pub(crate) fn halves<'a>(rows: impl IntoIterator<Item = &'a Row>) -> (Vec<&'a Ro
 
 #[cfg(test)]
 mod tests {
+    use monitor_core::domain::Label;
+
     use super::*;
 
     fn rows() -> Vec<Row> {
         (0..20_000)
             .map(|n| Row {
-                negative: n % 2 == 0,
                 user: if n % 3 == 0 { String::new() } else { format!("user{}", n % 4_000) },
                 text: format!("text {n}"),
                 created_at: (n % 4 > 0).then(|| {
                     DateTime::from_timestamp(1_240_000_000 + n * 7_919 % 20_000, 0).unwrap()
                 }),
-                weight: 1.0,
+                ..Row::new(if n % 2 == 0 { Label::Negative } else { Label::Positive }, "")
             })
             .collect()
     }

@@ -86,7 +86,9 @@ impl Adam {
         tch::no_grad(|| {
             let gradients: Vec<Gradient> =
                 self.parameters.iter().map(|parameter| Gradient::of(&parameter.used)).collect();
-            let norm: f64 = gradients.iter().map(Gradient::square_sum).sum::<f64>().sqrt();
+            // One number leaves the device: each copy waits for a GPU to finish.
+            let norms: Vec<Tensor> = gradients.iter().map(|it| it.values.norm()).collect();
+            let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
             let scale = (norm_max / (norm + 1e-6)).min(1.0);
             self.steps += 1;
             let kept = 1.0 - rate * decay;
@@ -122,10 +124,6 @@ impl Gradient {
         } else {
             Self { rows: None, values: gradient.to_kind(Kind::Float) }
         }
-    }
-
-    fn square_sum(&self) -> f64 {
-        self.values.norm().double_value(&[]).powi(2)
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use tch::Tensor;
 
+use monitor_core::domain::Classes;
 use monitor_core::hash::sha256_hex;
 use monitor_core::text::{Ngrams, Preset, Vocabulary};
 use monitor_model::{
@@ -18,7 +19,7 @@ use super::checkpoint::Checkpoint;
 use super::linear::{self, HashModel, Settings, TFIDF_LENGTHS, TfidfModel};
 use super::trainer::{self, Epoch, Example, Recipe};
 use super::vectors::{self, Fitting, Vectors};
-use super::{FitError, TrainingRequest};
+use super::{FitError, Target, TrainingRequest};
 use crate::data::{Row, Split, rows_sha256};
 use crate::provenance::LIBTORCH;
 
@@ -148,23 +149,26 @@ pub(crate) struct Trained {
 pub(crate) fn fit(
     request: &TrainingRequest<'_>,
     split: &Split<'_>,
-    targets: &[f32],
+    targets: &[Target],
 ) -> Result<Trained, FitError> {
     let TrainingRequest { seed, threads, stop, .. } = *request;
-    let settings = Settings { analyzer: &request.analyzer, seed, threads, stop };
+    let classes = request.classes;
+    let settings = Settings { analyzer: &request.analyzer, classes, seed, threads, stop };
     match request.family {
         Family::LogisticHash => {
             let fitted = linear::fit_hash(&split.train, settings);
             let HashModel { shape, weights } = fitted.ok_or(FitError::Abandoned)?;
             let architecture = Architecture::LogisticHash(shape);
-            let parameters = (1 << shape.buckets_log2) + 1;
+            let decisions = classes.count() - 1;
+            let parameters = decisions * ((1 << shape.buckets_log2) + 1);
             Ok(linear_model(architecture, weights, None, (parameters, parameters)))
         }
         Family::LogisticTfidf => {
             let fitted = linear::fit_tfidf(&split.train, TFIDF_LENGTHS, settings);
             let TfidfModel { shape, weights, ngrams } = fitted.ok_or(FitError::Abandoned)?;
             let architecture = Architecture::LogisticTfidf(shape);
-            let parameters = (2 * shape.ngrams + 1, shape.ngrams + 1);
+            let trained = (classes.count() - 1) * (shape.ngrams + 1);
+            let parameters = (shape.ngrams + trained, trained);
             Ok(linear_model(architecture, weights, Some(ngrams), parameters))
         }
         Family::Dense => neural(request, split, targets, Neural::Dense),
@@ -201,7 +205,7 @@ enum Neural {
 fn neural(
     request: &TrainingRequest<'_>,
     split: &Split<'_>,
-    targets: &[f32],
+    targets: &[Target],
     family: Neural,
 ) -> Result<Trained, FitError> {
     let study = request.analyzer.preset() == Preset::Study;
@@ -223,7 +227,7 @@ fn neural(
                 hidden: request.hidden.unwrap_or(DENSE_HIDDEN),
                 sequence,
             };
-            let network = Dense::new(shape, purpose, request.device);
+            let network = Dense::new(shape, request.classes, purpose, request.device);
             (Box::new(network), Architecture::Dense(shape), DENSE_RECIPE)
         }
         Neural::Lstm => {
@@ -235,7 +239,7 @@ fn neural(
                 pooling: if study { Pooling::Last } else { Pooling::Max },
                 sequence,
             };
-            let network = Lstm::new(shape, purpose, request.device);
+            let network = Lstm::new(shape, request.classes, purpose, request.device);
             (Box::new(network), Architecture::Lstm(shape), LSTM_RECIPE)
         }
     };
@@ -244,8 +248,8 @@ fn neural(
     }
     let recipe = if study { STUDY_RECIPE } else { recipe };
     let encoder = WordIds::new(request.analyzer.clone(), vocabulary.clone(), sequence);
-    let train = encode(&encoder, &split.train, Some(targets));
-    let validation = encode(&encoder, &split.validation, None);
+    let train = encode(&encoder, &split.train, request.classes, Some(targets));
+    let validation = encode(&encoder, &split.validation, request.classes, None);
     let sources = vectors.map_or_else(Vec::new, |vectors| vectors.sources);
     let training =
         NetworkTraining { sources: &sources, recipe, unknown: vocabulary.unknown(), half: false };
@@ -296,7 +300,8 @@ fn train_network(
         ..recipe
     };
     // Part of the fingerprint: a teacher of the same name may give other targets.
-    let targets: Vec<u8> = train.iter().flat_map(|row| row.target.to_le_bytes()).collect();
+    let targets: Vec<u8> =
+        (train.iter()).flat_map(|row| row.target.classes.map(f32::to_le_bytes).concat()).collect();
     let checkpoint = checkpoint(request, split, sources, &sha256_hex(&targets));
     let run = trainer::Run {
         name: &request.name,
@@ -334,12 +339,13 @@ fn checkpoint(
 fn transformer(
     request: &TrainingRequest<'_>,
     split: &Split<'_>,
-    targets: &[f32],
+    targets: &[Target],
 ) -> Result<Trained, FitError> {
     let base = request.base.as_deref().ok_or(FitError::NoBase)?;
     let base = Pretrained::read(base)?;
     let positions = base.config().positions();
-    let mut train = encode(&base.tokenizer(positions)?, &split.train, Some(targets));
+    let mut train =
+        encode(&base.tokenizer(positions)?, &split.train, request.classes, Some(targets));
     let mut lengths: Vec<usize> = train.iter().map(|row| row.ids.len()).collect();
     lengths.sort_unstable();
     let quantile = lengths[(lengths.len() - 1) * 95 / 100];
@@ -350,8 +356,8 @@ fn transformer(
             example.ids = tokenizer.encode(&row.text).ids;
         }
     }
-    let validation = encode(&tokenizer, &split.validation, None);
-    let mut network = base.network(tokens_max, request.device)?;
+    let validation = encode(&tokenizer, &split.validation, request.classes, None);
+    let mut network = base.network(request.classes, tokens_max, request.device)?;
     let sources = vec![base.source().clone()];
     let training = NetworkTraining {
         sources: &sources,
@@ -367,7 +373,7 @@ fn transformer(
         vocabulary: None,
         ngrams: None,
         transformer: Some(TransformerFiles {
-            config: base.classifier_config(),
+            config: base.classifier_config(request.classes),
             tokenizer: tokenizer.to_json(),
             tokenizer_config: tokenizer.config_json(),
         }),
@@ -402,10 +408,15 @@ fn words(
 }
 
 /// Encodes rows; without `targets`, the labels are the targets.
-fn encode(encoder: &dyn Encoder, rows: &[&Row], targets: Option<&[f32]>) -> Vec<Example> {
+fn encode(
+    encoder: &dyn Encoder,
+    rows: &[&Row],
+    classes: Classes,
+    targets: Option<&[Target]>,
+) -> Vec<Example> {
     let example = |(place, row): (usize, &&Row)| Example {
         ids: encoder.encode(&row.text).ids,
-        target: targets.map_or(f32::from(u8::from(row.negative)), |targets| targets[place]),
+        target: targets.map_or_else(|| Target::of(row, classes), |targets| targets[place]),
         weight: row.weight,
     };
     rows.iter().enumerate().map(example).collect()

@@ -12,6 +12,7 @@
 
 use rustc_hash::FxHashMap;
 
+use monitor_core::domain::{Classes, Label};
 use monitor_core::text::{Analyzer, NgramKind, NgramLengths, Ngrams};
 use monitor_model::{
     Encoder, HashedWords, KnownNgrams, LogisticShape, TfidfShape, Weights, features,
@@ -47,6 +48,8 @@ const CHUNK_ROWS: usize = 4_096;
 pub struct Settings<'a> {
     /// From texts to words.
     pub analyzer: &'a Analyzer,
+    /// The classes to tell apart.
+    pub classes: Classes,
     /// Seed of the order of the rows.
     pub seed: u64,
     /// Threads to use.
@@ -82,8 +85,9 @@ pub fn fit_hash(rows: &[&Row], settings: Settings<'_>) -> Option<HashModel> {
         let value = 1.0 / (ids.len() as f32).sqrt();
         ids.iter().map(|id| (*id, value)).collect()
     });
-    let linear = fit("logistic-hash", rows, &encoded, 1 << HASH.buckets_log2, HASH_C, settings)?;
-    Some(HashModel { shape: HASH, weights: weights(&linear) })
+    let features = 1 << HASH.buckets_log2;
+    let weights = fit("logistic-hash", rows, &encoded, features, HASH_C, settings)?;
+    Some(HashModel { shape: HASH, weights })
 }
 
 /// Fits `logistic-tfidf` on n-grams of these lengths; `None` if stopped.
@@ -96,12 +100,13 @@ pub fn fit_tfidf(
     let shape = TfidfShape { ngrams: ngrams.ids(), lengths, words_max: TFIDF_WORDS_MAX };
     let encoder = KnownNgrams::new(settings.analyzer.clone(), ngrams.clone(), shape);
     let encoded = encode(&encoder, rows, settings.threads, |ids| features(ids, &scale));
-    let linear = fit("logistic-tfidf", rows, &encoded, shape.ngrams, TFIDF_C, settings)?;
-    let mut weights = weights(&linear);
+    let mut weights = fit("logistic-tfidf", rows, &encoded, shape.ngrams, TFIDF_C, settings)?;
     weights.insert("scale", &[scale.len()], scale);
     Some(TfidfModel { shape, weights, ngrams })
 }
 
+/// Fits the decisions of a model: negative or not; with three classes also positive or neutral,
+/// on the rows that people called one of the two.
 fn fit(
     name: &str,
     rows: &[&Row],
@@ -109,21 +114,36 @@ fn fit(
     features: usize,
     c: f64,
     settings: Settings<'_>,
-) -> Option<Linear> {
-    let Settings { seed, threads, stop, .. } = settings;
-    let negative: Vec<bool> = rows.iter().map(|row| row.negative).collect();
-    let row_weights: Vec<f32> = rows.iter().map(|row| row.weight).collect();
-    let problem =
-        Problem { rows: encoded, negative: &negative, row_weights: &row_weights, features };
-    logistic::fit(name, problem, Solver { c, seed, threads, stop })
+) -> Option<Weights> {
+    let Settings { classes, seed, threads, stop, .. } = settings;
+    let decide = |name: &str, rows: &[&Row], encoded: &SparseRows, label: Label| {
+        let is_it: Vec<bool> = rows.iter().map(|row| row.label == label).collect();
+        let row_weights: Vec<f32> = rows.iter().map(|row| row.weight).collect();
+        let problem =
+            Problem { rows: encoded, negative: &is_it, row_weights: &row_weights, features };
+        logistic::fit(name, problem, Solver { c, seed, threads, stop })
+    };
+    let mut weights = Weights::default();
+    insert(&mut weights, "", &decide(name, rows, encoded, Label::Negative)?);
+    if classes == Classes::Three {
+        let (mut others, mut of_others) = (Vec::new(), SparseRows::default());
+        for (at, row) in rows.iter().enumerate() {
+            if row.classes == Classes::Three && row.label != Label::Negative {
+                others.push(*row);
+                of_others.push(encoded.features(at));
+            }
+        }
+        let name = format!("{name}, positive or neutral");
+        let linear = decide(&name, &others, &of_others, Label::Positive)?;
+        insert(&mut weights, "positive.", &linear);
+    }
+    Some(weights)
 }
 
-fn weights(linear: &Linear) -> Weights {
-    let mut weights = Weights::default();
+fn insert(weights: &mut Weights, prefix: &str, linear: &Linear) {
     let weight: Vec<f32> = linear.weight.iter().map(|weight| *weight as f32).collect();
-    weights.insert("weight", &[weight.len()], weight);
-    weights.insert("bias", &[1], vec![linear.bias as f32]);
-    weights
+    weights.insert(&format!("{prefix}weight"), &[weight.len()], weight);
+    weights.insert(&format!("{prefix}bias"), &[1], vec![linear.bias as f32]);
 }
 
 /// Rows as the model will see them.

@@ -65,6 +65,13 @@ impl SparseRows {
         self.ends.len()
     }
 
+    /// The features of a row and their values.
+    pub(super) fn features(&self, at: usize) -> impl Iterator<Item = (u32, f32)> {
+        let range = at.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[at];
+        let values = self.values[range.clone()].iter().copied();
+        self.features[range].iter().copied().zip(values)
+    }
+
     fn row(&self, at: usize) -> impl Iterator<Item = (usize, f64)> + Clone {
         let range = at.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[at];
         let features = self.features[range.clone()].iter().map(|feature| *feature as usize);

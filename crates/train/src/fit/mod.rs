@@ -25,11 +25,12 @@ pub use checkpoint::{CheckpointError, is_unfinished};
 pub use error::FitError;
 pub use families::{Family, LSTM_RECIPE};
 pub use request::TrainingRequest;
-pub use scores::scores;
+pub use scores::{Prediction, classes_of, scores};
 pub use trainer::Recipe;
 
 pub(crate) use band::{Band, CascadeRow, fit as fit_band};
-pub(crate) use calibrate::{Goal, Pair, apply, temperature, threshold};
+pub(crate) use calibrate::{Goal, Pair, binary, three_classes, threshold};
 pub(crate) use families::fit;
+pub use teacher::Target;
 pub(crate) use teacher::training_targets;
 pub(crate) use trainer::Epoch;

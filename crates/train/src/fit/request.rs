@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use monitor_core::domain::Classes;
 use monitor_core::text::Analyzer;
 use tch::Device;
 
@@ -12,6 +13,8 @@ use crate::data::SplitBy;
 pub struct TrainingRequest<'a> {
     /// The family.
     pub family: Family,
+    /// The classes that the model tells apart.
+    pub classes: Classes,
     /// The model's name.
     pub name: String,
     /// Splits texts into words; the `study` preset also selects the study's network shape.

@@ -10,19 +10,39 @@
 
 use std::collections::BTreeSet;
 
-use monitor_core::domain::Precision;
+use monitor_core::domain::{Classes, Label, Precision};
 use monitor_model::{self as classifier, OpenOptions, Source};
 
 use super::{FitError, TrainingRequest, scores};
-use crate::data::{HELD_OUT, Split, rows_sha256};
+use crate::data::{HELD_OUT, Row, Split, rows_sha256};
 
 /// Share of the teacher's score in a target; the rest is the label.
 const SHARE: f32 = 0.8;
 
+/// What a row teaches: the probability of each class, in the order of [`Label::ALL`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    /// They sum to 1.
+    pub classes: [f32; 3],
+    /// Whether the row says nothing of "neutral": then the loss compares negative and positive
+    /// alone.
+    pub masked: bool,
+}
+
+impl Target {
+    /// What the row's label teaches a model of `classes`.
+    pub(crate) fn of(row: &Row, classes: Classes) -> Self {
+        let class = |label: Label| f32::from(u8::from(row.label == label));
+        Self {
+            classes: Label::ALL.map(class),
+            masked: classes == Classes::Three && row.classes == Classes::Two,
+        }
+    }
+}
+
 /// Targets of the training set, in its order.
 pub(crate) struct TrainingTargets {
-    /// Probability of "negative".
-    pub(crate) values: Vec<f32>,
+    pub(crate) values: Vec<Target>,
     /// The teacher, if any, for the manifest.
     pub(crate) teacher: Option<Source>,
 }
@@ -36,7 +56,7 @@ pub(crate) fn training_targets(
     split: &Split<'_>,
     also: &[Source],
 ) -> Result<TrainingTargets, FitError> {
-    let labels = split.train.iter().map(|row| f32::from(u8::from(row.negative)));
+    let labels = split.train.iter().map(|row| Target::of(row, request.classes));
     let Some(name) = &request.teacher else {
         return Ok(TrainingTargets { values: labels.collect(), teacher: None });
     };
@@ -46,7 +66,7 @@ pub(crate) fn training_targets(
     let files = |sources: &[Source]| -> BTreeSet<String> {
         sources.iter().map(|source| source.sha256.clone()).collect()
     };
-    let same_rows = manifest.rows_sha256.get(HELD_OUT) == Some(&rows_sha256(&split.held_out));
+    let same_rows = manifest.rows_sha256.get(HELD_OUT) == Some(&rows_sha256(&split.held_out_of(0)));
     if !same_rows || files(&manifest.data.also) != files(also) {
         return Err(FitError::OtherTeacher { teacher: id });
     }
@@ -59,8 +79,13 @@ pub(crate) fn training_targets(
     };
     let mut model = classifier::open(&options, &id)?;
     let taught = scores(&mut model, &split.train)?;
-    let targets =
-        labels.zip(taught).map(|(label, (score, _))| SHARE * score.get() + (1.0 - SHARE) * label);
+    let three = model.classes == Classes::Three;
+    let targets = labels.zip(taught).map(|(label, taught)| {
+        let taught = Label::ALL.map(|label| taught.probabilities.of(label).get());
+        let mix = |at: usize| SHARE * taught[at] + (1.0 - SHARE) * label.classes[at];
+        // A teacher of three classes also says how neutral a row is whose label does not.
+        Target { classes: [mix(0), mix(1), mix(2)], masked: label.masked && !three }
+    });
     let about = format!("its scores make up {SHARE} of what is taught");
     Ok(TrainingTargets {
         values: targets.collect(),

@@ -1,7 +1,8 @@
 //! The training loop, one for every neural family.
 //!
 //! Each epoch: shuffle, form batches of rows of similar length, and for each batch compute
-//! the logits, the binary cross-entropy against the targets, and one step of Adam. The
+//! the logits, the cross-entropy against the targets, and one step of Adam. Rows whose label
+//! cannot be neutral teach only negative against positive. The
 //! learning rate warms up linearly, then stays constant or falls linearly to zero. A batch too
 //! large for one pass is computed in several passes whose gradients are summed. After each
 //! epoch the validation loss is computed and the weights with the lowest one are kept. Too
@@ -17,13 +18,14 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
+use monitor_core::domain::{Classes, Label};
 use monitor_model::{Network, Padded};
 
-use super::FitError;
 use super::adam::Adam;
 use super::checkpoint::Checkpoint;
+use super::{FitError, Target};
 use crate::progress::Progress;
 
 /// Rows are sorted by length within groups of this many batches, so that a batch holds rows
@@ -35,6 +37,8 @@ const EPOCH_STEPS_MIN: usize = 32;
 const CHECKPOINT_EVERY_S: f64 = 120.0;
 /// Ids of one pass at most, padding included.
 const PASS_IDS_MAX: usize = 32 * 1024;
+/// In place of a logit that does not take part; its probability is 0 in single precision.
+const MASKED_LOGIT: f64 = -1e4;
 /// Rows of one pass when measuring the validation loss.
 const VALIDATION_BATCH_ROWS: usize = 256;
 
@@ -42,8 +46,7 @@ const VALIDATION_BATCH_ROWS: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Example {
     pub(super) ids: Vec<u32>,
-    /// Target probability: 1 for negative, 0 for others; in between with a teacher.
-    pub(super) target: f32,
+    pub(super) target: Target,
     /// Weight of the row in the loss; usually 1.
     pub(super) weight: f32,
 }
@@ -264,13 +267,8 @@ fn step(
     for (ids, rows) in ids.chunks(pass_rows).zip(rows.chunks(pass_rows)) {
         let weights = Tensor::from_slice(&rows.iter().map(|row| row.weight).collect::<Vec<_>>());
         let logits = network.logits(&Padded::new(ids, device), run.recipe.dropout);
-        let losses = logits.binary_cross_entropy_with_logits::<Tensor>(
-            &targets(rows).to_device(device),
-            Some(weights.to_device(device)),
-            None,
-            Reduction::Sum,
-        );
-        let loss = losses / weight;
+        let losses = losses(&logits, rows, network.classes());
+        let loss = (losses * weights.to_device(device)).sum(Kind::Float) / weight;
         loss.backward();
         sum += loss.double_value(&[]);
     }
@@ -298,27 +296,58 @@ fn batches(rows: &[Example], batch_rows: usize, random: &mut ChaCha8Rng) -> Vec<
     batches
 }
 
-/// Targets of the rows, shape [rows].
-fn targets(rows: &[&Example]) -> Tensor {
-    Tensor::from_slice(&rows.iter().map(|row| row.target).collect::<Vec<_>>())
+/// The cross-entropy of each row, shape [rows], from logits of shape [rows, classes]. Without
+/// "neutral" in a row's target, its logit does not take part.
+fn losses(logits: &Tensor, rows: &[&Example], classes: Classes) -> Tensor {
+    let (targets, masks): (Vec<f32>, Vec<bool>) = (rows.iter())
+        .flat_map(|row| {
+            let of = |label: &Label| row.target.classes[*label as usize];
+            let masked = |label: &Label| row.target.masked && *label == Label::Neutral;
+            classes.labels().iter().map(move |label| (of(label), masked(label)))
+        })
+        .unzip();
+    let shaped = |flat: Tensor| flat.view_as(logits).to_device(logits.device());
+    let mut logits = logits.shallow_clone();
+    if masks.contains(&true) {
+        logits = logits.masked_fill(&shaped(Tensor::from_slice(&masks)), MASKED_LOGIT);
+    }
+    let targets = shaped(Tensor::from_slice(&targets));
+    -(targets * logits.log_softmax(-1, Kind::Float)).sum_dim_intlist(-1, false, Kind::Float)
 }
 
-/// Mean loss and accuracy against labels, without dropout; all rows have the same weight.
+/// Mean loss and accuracy against labels, without dropout, weighted like the training.
 fn validate(network: &dyn Network, rows: &[Example]) -> (f64, f64) {
     let device = network.variables().device();
     let mut order: Vec<&Example> = rows.iter().collect();
     order.sort_by_key(|row| row.ids.len());
-    let (mut loss, mut right) = (0.0, 0.0);
+    let (mut loss, mut right, mut weight) = (0.0, 0.0, 0.0);
     for batch in order.chunks(VALIDATION_BATCH_ROWS) {
         let ids: Vec<&[u32]> = batch.iter().map(|row| row.ids.as_slice()).collect();
-        let targets = targets(batch).to_device(device);
-        let logits = tch::no_grad(|| network.logits(&Padded::new(&ids, device), 0.0));
-        let sum =
-            logits.binary_cross_entropy_with_logits::<Tensor>(&targets, None, None, Reduction::Sum);
-        loss += sum.to_kind(Kind::Double).double_value(&[]);
-        right += logits.ge(0.0).eq_tensor(&targets).sum(Kind::Double).double_value(&[]);
+        let _no_grad = tch::no_grad_guard();
+        let logits = network.logits(&Padded::new(&ids, device), 0.0);
+        let each = losses(&logits, batch, network.classes());
+        let each = Vec::<f64>::try_from(each.to_kind(Kind::Double)).expect("a flat array");
+        let labels = network.classes().labels();
+        let values =
+            Vec::<f32>::try_from(logits.to_kind(Kind::Float).flatten(0, -1)).expect("a flat array");
+        for ((row, own), logits) in batch.iter().zip(each).zip(values.chunks(labels.len())) {
+            let own_weight = f64::from(row.weight);
+            weight += own_weight;
+            loss += own * own_weight;
+            right += own_weight * f64::from(u8::from(is_right(row, labels, logits)));
+        }
     }
-    (loss / rows.len() as f64, right / rows.len() as f64)
+    (loss / weight, right / weight)
+}
+
+/// Whether the greatest logit is that of the most probable class of the target.
+fn is_right(row: &Example, labels: &[Label], logits: &[f32]) -> bool {
+    let takes_part = |label: &Label| !(row.target.masked && *label == Label::Neutral);
+    let target = |label: &Label| row.target.classes[*label as usize];
+    let each = || labels.iter().zip(logits).filter(|(label, _)| takes_part(label));
+    let predicted = each().max_by(|a, b| a.1.total_cmp(b.1)).map(|(label, _)| *label);
+    let wanted = each().max_by(|a, b| target(a.0).total_cmp(&target(b.0))).map(|(label, _)| *label);
+    predicted == wanted
 }
 
 /// Copies of the parameters, in the optimiser's order.
@@ -352,10 +381,32 @@ mod tests {
     use crate::fit::families::TRANSFORMER_RECIPE;
     use monitor_model::Pretrained;
 
+    fn target(negative: f32) -> Target {
+        Target { classes: [negative, 0.0, 1.0 - negative], masked: false }
+    }
+
+    #[test]
+    fn a_masked_row_says_nothing_of_neutral() {
+        let example = |classes: [f32; 3], masked| Example {
+            ids: vec![1],
+            target: Target { classes, masked },
+            weight: 1.0,
+        };
+        let (masked, whole) = (example([1.0, 0.0, 0.0], true), example([1.0, 0.0, 0.0], false));
+        let logits = Tensor::from_slice2(&[[1.0f32, 5.0, 1.0], [1.0, 5.0, 1.0]]);
+        let found = losses(&logits, &[&masked, &whole], Classes::Three);
+        let found = Vec::<f64>::try_from(found.to_kind(Kind::Double)).unwrap();
+        assert!((found[0] - 2f64.ln()).abs() < 1e-6, "{found:?}: one of two");
+        let sum = 2.0 * 1f64.exp() + 5f64.exp();
+        assert!((found[1] - (sum.ln() - 1.0)).abs() < 1e-5, "{found:?}");
+        assert!(!is_right(&whole, &Label::ALL, &[1.0, 5.0, 0.0]));
+        assert!(is_right(&masked, &Label::ALL, &[1.0, 5.0, 0.0]), "neutral does not take part");
+    }
+
     #[test]
     fn batches_hold_each_row_once_and_similar_lengths() {
         let rows: Vec<Example> = (0..1_000)
-            .map(|n| Example { ids: vec![1; 1 + n * 7 % 40], target: 0.0, weight: 1.0 })
+            .map(|n| Example { ids: vec![1; 1 + n * 7 % 40], target: target(0.0), weight: 1.0 })
             .collect();
         let mut random = random(1, 1);
         let cut = batches(&rows, 32, &mut random);
@@ -375,7 +426,7 @@ mod tests {
         let rows: Vec<Example> = (0..1_500u32)
             .map(|n| Example {
                 ids: (0..2 + n % 40).map(|place| (n * 31 + place * 7) % 400).collect(),
-                target: (n % 3) as f32 / 2.0,
+                target: target((n % 3) as f32 / 2.0),
                 weight: 1.0 + (n % 2) as f32,
             })
             .collect();
@@ -398,7 +449,7 @@ mod tests {
         };
         // After the first step, Adam's mean is a tenth of the gradient.
         let means = |step: &dyn Fn(&dyn Network, &mut Adam) -> f64| {
-            let mut network = base.network(48, Device::Cpu).unwrap();
+            let mut network = base.network(Classes::Two, 48, Device::Cpu).unwrap();
             let mut adam = Adam::new(network.variables_mut(), false);
             let loss = step(&network, &mut adam);
             let mean = |it: &super::super::adam::Parameter| it.mean.flatten(0, -1);
@@ -409,11 +460,14 @@ mod tests {
             let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
             let logits = network.logits(&Padded::new(&ids, Device::Cpu), 0.0);
             let weights: Vec<f32> = rows.iter().map(|row| row.weight).collect();
+            // The softmax of two logits is the logistic function of their difference.
+            let logits = logits.select(1, 0) - logits.select(1, 1);
+            let negative: Vec<f32> = rows.iter().map(|row| row.target.classes[0]).collect();
             let loss = logits.binary_cross_entropy_with_logits::<Tensor>(
-                &targets(&rows),
+                &Tensor::from_slice(&negative),
                 Some(Tensor::from_slice(&weights)),
                 None,
-                Reduction::Sum,
+                tch::Reduction::Sum,
             ) / f64::from(weights.iter().sum::<f32>());
             adam.begin();
             loss.backward();

@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use monitor_core::domain::Classes;
 use monitor_model::{
     Architecture, Calibration, CascadeShape, Manifest, Pooling, Sequence, Source, TransformerKind,
 };
@@ -29,11 +30,15 @@ fn listed<'a>(what: &str, items: impl IntoIterator<Item = &'a Source>) -> String
 
 /// A sentence that says which model of a cascade scores a tweet.
 fn cascade(shape: &CascadeShape) -> String {
-    let CascadeShape { cheap, costly, low, high } = shape;
+    let CascadeShape { cheap, costly, low, high, certainty } = shape;
     let (cheap, costly) = (&cheap.model, &costly.model);
+    let answers = match certainty {
+        Some(certainty) => format!("it is more than {certainty:.4} certain of the label"),
+        None => format!("its probability lies outside {low:.4} to {high:.4}"),
+    };
     format!(
-        "A cascade: {cheap} scores every tweet, and answers where its probability lies outside \
-         {low:.4} to {high:.4}; {costly} scores the others. It has no weights of its own."
+        "A cascade: {cheap} scores every tweet, and answers where {answers}; {costly} scores the \
+         others. It has no weights of its own."
     )
 }
 
@@ -57,15 +62,14 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
             shape.words_max
         ),
         Architecture::Dense(shape) => format!(
-            "The mean of word vectors ({} words of {} numbers), a dense layer of {}, two \
-             classes.{}",
+            "The mean of word vectors ({} words of {} numbers), a dense layer of {}.{}",
             shape.vocabulary,
             shape.embedding,
             shape.hidden,
             read(shape.sequence)
         ),
         Architecture::Lstm(shape) => format!(
-            "LSTM in {} of {} units over word vectors ({} words of {} numbers), {}, two classes.{}",
+            "LSTM in {} of {} units over word vectors ({} words of {} numbers), {}.{}",
             if shape.directions == 2 { "both directions" } else { "one direction" },
             shape.hidden,
             shape.vocabulary,
@@ -95,7 +99,18 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
     };
     let data = &manifest.data;
     let is_cascade = matches!(manifest.architecture, Architecture::Cascade(_));
-    let Calibration { temperature, threshold } = manifest.calibration;
+    let Calibration { temperature, threshold, positive } = manifest.calibration;
+    let positive = positive.map_or(String::new(), |it| {
+        format!(
+            " Of the others, a tweet is positive rather than neutral from {:.2} upwards, at \
+             temperature {:.2}.",
+            it.threshold, it.temperature
+        )
+    });
+    let tells = match manifest.classes {
+        Classes::Two => "Tells negative tweets from others, in English.",
+        Classes::Three => "Tells negative, neutral and positive tweets apart, in English.",
+    };
     let weights = if is_cascade {
         String::new()
     } else {
@@ -111,8 +126,8 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
     };
     write!(
         out,
-        "# {id}\n\nTells negative tweets from others, in English.\n\n{shape}{weights} Scores are taken at temperature \
-         {temperature:.2}; a tweet is negative from a probability of {threshold:.2} upwards.\n\n\
+        "# {id}\n\n{tells}\n\n{shape}{weights} Scores are taken at temperature \
+         {temperature:.2}; a tweet is negative from a probability of {threshold:.2} upwards.{positive}\n\n\
          ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
          duplicate, {} with conflicting labels and {} that stand in the test file were left \
          out. {} rows to learn from, {} to {}, {} held out; {split}.{}{}{}{}\n\n\
@@ -130,7 +145,7 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
         data.rows_validation,
         if is_cascade { "fit the band on" } else { "decide when to stop" },
         data.rows_held_out,
-        listed(" Among them:", &data.also),
+        listed(" Split likewise:", &data.more) + &listed(" Among them:", &data.also),
         listed(" Begun with:", &data.embeddings),
         listed(" Taught by", &data.teacher),
         listed(" Calibrated on:", &data.calibrate),
@@ -148,33 +163,49 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
     for (name, figures) in &manifest.metrics {
         let figure = |key: &str| figures.get(key).map_or("-".to_owned(), |v| format!("{v:.4}"));
         let count = |key: &str| figures.get(key).map_or(0.0, |v| *v);
+        let between = |key: &str| {
+            format!(
+                "{} ({} to {})",
+                figure(key),
+                figure(&format!("{key}_low")),
+                figure(&format!("{key}_high"))
+            )
+        };
+        write!(out, "\n### {name}\n\n{} rows: accuracy {}", count("rows"), between("accuracy"))
+            .expect("writing to a String cannot fail");
+        let of_three = figures.contains_key("macro_recall");
+        if of_three {
+            write!(
+                out,
+                ", macro recall {}, F1 of negative and positive {}, neutral called negative {}",
+                between("macro_recall"),
+                figure("f1_pn"),
+                figure("neutral_called_negative"),
+            )
+            .expect("writing to a String cannot fail");
+        }
         write!(
             out,
-            "\n### {name}\n\n{} rows: accuracy {} ({} to {}), ROC AUC {} ({} to {}), calibration \
-             error {}.\n\n\
+            ", ROC AUC {}, calibration error {}.\n\n\
              | class | precision | recall | F1 | right | wrong |\n\
-             | --- | --- | --- | --- | --- | --- |\n\
-             | negative | {} | {} | {} | {} | {} |\n| positive | {} | {} | {} | {} | {} |\n",
-            count("rows"),
-            figure("accuracy"),
-            figure("accuracy_low"),
-            figure("accuracy_high"),
-            figure("roc_auc"),
-            figure("roc_auc_low"),
-            figure("roc_auc_high"),
+             | --- | --- | --- | --- | --- | --- |\n",
+            between("roc_auc"),
             figure("calibration_error"),
-            figure("negative_precision"),
-            figure("negative_recall"),
-            figure("negative_f1"),
-            count("negative_found"),
-            count("negative_missed"),
-            figure("positive_precision"),
-            figure("positive_recall"),
-            figure("positive_f1"),
-            count("positive_found"),
-            count("positive_missed"),
         )
         .expect("writing to a String cannot fail");
+        let classes = if of_three { Classes::Three } else { Classes::Two };
+        for class in classes.labels().iter().map(|label| label.word()) {
+            writeln!(
+                out,
+                "| {class} | {} | {} | {} | {} | {} |",
+                figure(&format!("{class}_precision")),
+                figure(&format!("{class}_recall")),
+                figure(&format!("{class}_f1")),
+                count(&format!("{class}_found")),
+                count(&format!("{class}_missed")),
+            )
+            .expect("writing to a String cannot fail");
+        }
         if figures.contains_key("escalated_share") {
             write!(
                 out,
@@ -189,9 +220,16 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
     }
     out.push_str(
         "\n## Limits\n\nsentiment140's labels come from emoticons, of 2009, and are noisy; its \
-         tweets are of the general public, not addressed to brands. There is no neutral class: \
-         a neutral tweet gets a probability in between, on either side of the threshold. Irony, \
-         other languages and words younger than the data are not understood. Meant for shares \
+         tweets are of the general public, not addressed to brands. ",
+    );
+    if manifest.classes == Classes::Two {
+        out.push_str(
+            "There is no neutral class: a neutral tweet gets a probability in between, on either \
+             side of the threshold. ",
+        );
+    }
+    out.push_str(
+        "Irony, other languages and words younger than the data are not understood. Meant for shares \
          over many tweets, not for verdicts on one person's.\n",
     );
     out

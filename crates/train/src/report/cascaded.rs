@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Metrics, Scored, Speed, pairs};
-use monitor_core::domain::Probability;
+use super::{Scored, Speed, figures, predictions};
+use monitor_core::domain::LabelThresholds;
 use monitor_core::format::percent_tenths;
 use monitor_model::CascadeShape;
 
@@ -17,8 +17,8 @@ use monitor_model::CascadeShape;
 pub struct Found<'a> {
     /// Its scores.
     pub scored: &'a [Scored<'a>],
-    /// Its own threshold.
-    pub threshold: Probability,
+    /// Its own thresholds.
+    pub thresholds: LabelThresholds,
     /// Its speed.
     pub speed: Speed,
 }
@@ -52,9 +52,12 @@ impl Cascaded {
         found: Found<'_>,
         [cheap, costly]: [Found<'_>; 2],
     ) -> Self {
-        let escalated = cheap.scored.iter().filter(|row| shape.escalates(row.score)).count();
+        let escalates =
+            |row: &&Scored<'_>| shape.escalates(row.prediction.probabilities, cheap.thresholds);
+        let escalated = cheap.scored.iter().filter(escalates).count();
         let accuracy = |found: Found<'_>| {
-            Metrics::of(&pairs(found.scored), found.threshold).accuracy().unwrap_or(0.0)
+            let figures = figures(&predictions(found.scored), found.thresholds);
+            figures.get("accuracy").copied().unwrap_or(0.0)
         };
         Self {
             cascade,

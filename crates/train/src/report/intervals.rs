@@ -17,6 +17,21 @@ fn around(value: f64, standard_error: f64) -> Interval {
     Interval { low: (value - half).max(0.0), high: (value + half).min(1.0) }
 }
 
+/// Interval of the mean of the recalls of classes, each given with its rows; the recalls are
+/// independent shares. `None` if a class has no row.
+pub(super) fn of_macro_recall(recalls: &[(f64, usize)]) -> Option<Interval> {
+    let count = recalls.len() as f64;
+    let mut variance = 0.0;
+    for (recall, rows) in recalls {
+        if *rows == 0 {
+            return None;
+        }
+        variance += recall * (1.0 - recall) / *rows as f64;
+    }
+    let mean = recalls.iter().map(|(recall, _)| recall).sum::<f64>() / count;
+    Some(around(mean, variance.sqrt() / count))
+}
+
 /// Area under the ROC curve: the probability that a negative row scores above a positive
 /// one, ties counted half (Mann and Whitney 1947). `None` if one class is missing.
 ///

@@ -11,6 +11,7 @@ mod cards;
 mod cascaded;
 mod classification;
 mod comparison;
+mod figures;
 #[cfg(test)]
 mod fixture;
 mod intervals;
@@ -25,13 +26,14 @@ mod summary;
 pub use cascaded::{Cascaded, Found};
 pub use classification::{ClassReport, ClassificationReport, Figures};
 pub use comparison::{Compared, Comparison, Published};
+pub use figures::{classification, figures};
 pub use measure::measure;
 pub use metrics::{Confusion, Metrics};
 pub use pictures::{comparison_svg, evaluation_svg};
 pub use reliability::Reliability;
 pub use running::{Scored, Speed, score, speeds};
 pub use slices::{Slice, slices};
-pub use summary::{Evaluation, Measured, pairs};
+pub use summary::{Evaluation, Measured, pairs, predictions};
 
 pub(crate) use cards::card;
 pub(crate) use measure::record;

@@ -9,11 +9,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::Probability;
 use monitor_model::{ClassifyError, Model};
 
 use crate::data::Row;
-use crate::fit::scores;
+use crate::fit::{Prediction, scores};
 
 /// Texts scored at once.
 const BATCH_ROWS: usize = 2_048;
@@ -29,17 +28,8 @@ const SPEED_ROWS_MAX: usize = 8_192;
 pub struct Scored<'a> {
     /// The text as written.
     pub text: &'a str,
-    /// Probability of "negative".
-    pub score: Probability,
-    /// Its label.
-    pub negative: bool,
-}
-
-impl Scored<'_> {
-    /// Whether the predicted class is the label.
-    pub fn is_right(&self, threshold: Probability) -> bool {
-        (self.score >= threshold) == self.negative
-    }
+    /// The model's probabilities, and its label.
+    pub prediction: Prediction,
 }
 
 /// Scores rows, in order.
@@ -48,7 +38,7 @@ impl Scored<'_> {
 /// The model failed on a row.
 pub fn score<'a>(model: &mut Model, rows: &[&'a Row]) -> Result<Vec<Scored<'a>>, ClassifyError> {
     let scored = scores(model, rows)?.into_iter().zip(rows);
-    Ok(scored.map(|((score, negative), row)| Scored { text: &row.text, score, negative }).collect())
+    Ok(scored.map(|(prediction, row)| Scored { text: &row.text, prediction }).collect())
 }
 
 /// The speed of a model.

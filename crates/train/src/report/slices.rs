@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use super::{Scored, intervals};
-use monitor_core::domain::{Interval, Probability};
+use monitor_core::domain::{Classes, Interval, Label, LabelThresholds};
 use monitor_core::text::Analyzer;
 
 /// Most words of a text that are analysed.
@@ -40,15 +40,19 @@ pub struct Slice {
     pub accuracy_95: Interval,
 }
 
-/// All slices, by kind; a row is negative from `threshold` upwards.
-pub fn slices(rows: &[Scored<'_>], threshold: Probability) -> Vec<Slice> {
+/// All slices, by kind; `classes` are those of the data.
+pub fn slices(rows: &[Scored<'_>], thresholds: LabelThresholds, classes: Classes) -> Vec<Slice> {
     let traits: Vec<Traits> = rows.iter().map(|row| Traits::of(row.text)).collect();
     let mut found = Vec::new();
     let mut cut = |by: &'static str, slice: String, belongs: &dyn Fn(&Traits) -> bool| {
         let chosen = || rows.iter().zip(&traits).filter(|(_, traits)| belongs(traits));
         let count = chosen().count();
-        let negatives = chosen().filter(|(row, _)| row.negative).count();
-        let right = chosen().filter(|(row, _)| row.is_right(threshold)).count();
+        let is_negative = |row: &Scored<'_>| row.prediction.label == Label::Negative;
+        let is_right = |row: &Scored<'_>| {
+            row.prediction.predicted(thresholds, classes) == row.prediction.label
+        };
+        let negatives = chosen().filter(|(row, _)| is_negative(row)).count();
+        let right = chosen().filter(|(row, _)| is_right(row)).count();
         // Without rows there is no interval, and no slice.
         let Some(accuracy_95) = intervals::of_share(right, count) else { return };
         found.push(Slice {
@@ -120,7 +124,10 @@ fn is_emoji(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use monitor_core::domain::{Probabilities, Probability};
+
     use super::*;
+    use crate::fit::Prediction;
 
     #[test]
     fn finds_traits_of_texts() {
@@ -160,11 +167,13 @@ mod tests {
         let scored: Vec<Scored<'_>> = (rows.iter())
             .map(|(text, score, negative)| Scored {
                 text,
-                score: Probability::new(*score).unwrap(),
-                negative: *negative,
+                prediction: Prediction {
+                    probabilities: Probabilities::two(Probability::new(*score).unwrap()),
+                    label: if *negative { Label::Negative } else { Label::Positive },
+                },
             })
             .collect();
-        let found = slices(&scored, Probability::new(0.5).unwrap());
+        let found = slices(&scored, Probability::HALF.into(), Classes::Two);
         for by in ["words", "link", "mention", "negation", "hashtag", "emoji"] {
             let of_kind: Vec<&Slice> = found.iter().filter(|slice| slice.by == by).collect();
             assert_eq!(of_kind.iter().map(|slice| slice.rows).sum::<usize>(), 40, "{by}");

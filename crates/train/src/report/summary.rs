@@ -8,11 +8,14 @@ use std::fmt;
 
 use serde::Serialize;
 
-use monitor_core::domain::{Interval, Probability};
+use monitor_core::domain::{Classes, Interval, LabelThresholds, Probability};
 use monitor_model::Manifest;
 
-use super::{Cascaded, ClassificationReport, Metrics, Scored, Slice, Speed, slices};
+use super::{
+    Cascaded, ClassificationReport, Scored, Slice, Speed, classification, figures, slices,
+};
 use crate::data::{Dataset, Part, ReadReport, Selection};
+use crate::fit::{Prediction, classes_of};
 
 /// One model, measured on one file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,13 +24,16 @@ pub struct Evaluation {
     pub model: String,
     /// Its family.
     pub family: String,
-    /// Threshold: a row is predicted negative from this probability upwards.
+    /// A row is predicted negative from this probability upwards.
     pub threshold: f32,
+    /// Among the other rows, positive from this probability upwards; with three classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positive_threshold: Option<f32>,
     /// The evaluated rows.
     pub data: Measured,
-    /// Figures of the binary summary, by the names that manifests use.
+    /// All figures, by the names that manifests use.
     pub figures: BTreeMap<String, f64>,
-    /// Figures of both classes.
+    /// Figures of each class.
     pub report: ClassificationReport,
     /// Accuracy by kind of tweet.
     pub slices: Vec<Slice>,
@@ -93,34 +99,43 @@ impl fmt::Display for Measured {
 }
 
 impl Evaluation {
-    /// Computes all figures from the scores; a row is negative from `threshold` upwards.
+    /// Computes all figures from the scores.
     pub fn of(
         model: &Manifest,
         data: Measured,
         scored: &[Scored<'_>],
-        threshold: Probability,
+        thresholds: LabelThresholds,
         speed: Speed,
     ) -> Self {
-        let class = |negative: bool| usize::from(!negative);
-        let truth: Vec<usize> = scored.iter().map(|row| class(row.negative)).collect();
-        let found: Vec<usize> = scored.iter().map(|row| class(row.score >= threshold)).collect();
+        let rows = predictions(scored);
+        let classes = classes_of(&rows);
         Self {
             model: model.id().to_string(),
             family: model.architecture.family().to_owned(),
-            threshold: threshold.get(),
+            threshold: thresholds.negative.get(),
+            positive_threshold: (model.classes == Classes::Three)
+                .then_some(thresholds.positive.get()),
             data,
-            figures: Metrics::of(&pairs(scored), threshold).figures(),
-            report: ClassificationReport::of(&["negative", "positive"], &truth, &found),
-            slices: slices(scored, threshold),
+            figures: figures(&rows, thresholds),
+            report: classification(&rows, thresholds, classes),
+            slices: slices(scored, thresholds, classes),
             speed,
             cascade: None,
         }
     }
 }
 
-/// The pairs of score and label for [`Metrics::of`].
+/// What the model says of each row, and what is true.
+pub fn predictions(scored: &[Scored<'_>]) -> Vec<Prediction> {
+    scored.iter().map(|row| row.prediction).collect()
+}
+
+/// The score of "negative" against the other classes of the data, and whether it is true; for
+/// [`Metrics::of`](super::Metrics::of).
 pub fn pairs(scored: &[Scored<'_>]) -> Vec<(Probability, bool)> {
-    scored.iter().map(|row| (row.score, row.negative)).collect()
+    let rows = predictions(scored);
+    let classes = classes_of(&rows);
+    rows.into_iter().map(|row| row.negative_or_not(classes)).collect()
 }
 
 impl fmt::Display for Evaluation {
@@ -133,30 +148,37 @@ impl fmt::Display for Evaluation {
         writeln!(f, "{}", self.report.confusion_table())?;
         for (name, key, method) in [
             ("accuracy", "accuracy", "Wilson"),
+            ("macro recall", "macro_recall", "normal approximation"),
+            ("F1 of neg. and pos.", "f1_pn", ""),
+            ("neutral called neg.", "neutral_called_negative", ""),
+            ("positive called neg.", "positive_called_negative", ""),
             ("ROC AUC", "roc_auc", "DeLong"),
             ("calibration error", "calibration_error", ""),
             ("Brier score", "brier", ""),
             ("log loss", "log_loss", ""),
         ] {
             let figure = |end: &str| self.figures.get(&format!("{key}{end}"));
+            let of_three =
+                !matches!(key, "accuracy" | "roc_auc" | "calibration_error" | "brier" | "log_loss");
             match figure("") {
-                None => write!(f, "{name:<18} not defined: there is one class only")?,
-                Some(value) => write!(f, "{name:<18} {value:.4}")?,
+                None if of_three => continue,
+                None => write!(f, "{name:<20} not defined: there is one class only")?,
+                Some(value) => write!(f, "{name:<20} {value:.4}")?,
             }
             match figure("_low").zip(figure("_high")) {
                 None => writeln!(f)?,
                 Some((low, high)) => writeln!(f, "  95 % {low:.4} to {high:.4} ({method})")?,
             }
         }
-        writeln!(f, "{:<18} {:.2} upwards", "negative from", self.threshold)?;
+        writeln!(f, "{:<20} {:.2} upwards", "negative from", self.threshold)?;
         let Speed { tweets_per_s, threads, rounds } = self.speed;
         writeln!(
             f,
-            "{:<18} {tweets_per_s:.0} tweets/s (libtorch threads: {threads}; median of {rounds} rounds)",
+            "{:<20} {tweets_per_s:.0} tweets/s (libtorch threads: {threads}; median of {rounds} rounds)",
             "speed"
         )?;
         if let Some(cascade) = &self.cascade {
-            writeln!(f, "{:<18} {cascade}", "cascade")?;
+            writeln!(f, "{:<20} {cascade}", "cascade")?;
         }
         writeln!(f)?;
         let columns = ["rows", "negative", "accuracy", "95 %"];

@@ -15,9 +15,10 @@ use std::path::Path;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
+use monitor_core::domain::Label;
 use monitor_core::text::Analyzer;
 
-use super::{DatasetError, LabelledReader, ReadReport, Row, Target, file_name, text_hash};
+use super::{DatasetError, LabelledReader, ReadReport, Row, file_name, text_hash};
 
 pub use picture::picture;
 
@@ -38,11 +39,11 @@ pub struct Balance {
 }
 
 impl Balance {
-    fn add(&mut self, target: Target) {
+    fn add(&mut self, target: Label) {
         match target {
-            Target::Negative => self.negative += 1,
-            Target::Neutral => self.neutral += 1,
-            Target::Positive => self.positive += 1,
+            Label::Negative => self.negative += 1,
+            Label::Neutral => self.neutral += 1,
+            Label::Positive => self.positive += 1,
         }
     }
 
@@ -53,11 +54,11 @@ impl Balance {
     }
 
     /// Rows of one target.
-    pub fn of(self, target: Target) -> u64 {
+    pub fn of(self, target: Label) -> u64 {
         match target {
-            Target::Negative => self.negative,
-            Target::Neutral => self.neutral,
-            Target::Positive => self.positive,
+            Label::Negative => self.negative,
+            Label::Neutral => self.neutral,
+            Label::Positive => self.positive,
         }
     }
 
@@ -199,8 +200,8 @@ pub struct Place {
 pub fn profile(path: &Path, mut progress: impl FnMut(Place)) -> Result<Profile, DatasetError> {
     let mut reader = LabelledReader::open(path)?;
     let mut profiler = Profiler::default();
-    while let Some((target, row)) = reader.next()? {
-        profiler.add(target, &row);
+    while let Some(row) = reader.next()? {
+        profiler.add(&row);
         let rows = profiler.balance.total();
         if rows.is_multiple_of(TELL_ROWS) {
             let (bytes, bytes_total) = reader.place();
@@ -233,7 +234,8 @@ struct Seen {
 }
 
 impl Profiler {
-    fn add(&mut self, target: Target, row: &Row) {
+    fn add(&mut self, row: &Row) {
+        let target = row.label;
         self.balance.add(target);
         let seen = self.texts.entry(text_hash(&row.text)).or_default();
         seen.rows += 1;
@@ -347,18 +349,18 @@ fn quantiles(counts: &[u64]) -> Quantiles {
 mod tests {
     use super::*;
 
-    fn folded(rows: &[(Target, Row)]) -> Profile {
+    fn folded(rows: &[Row]) -> Profile {
         let mut profiler = Profiler::default();
-        rows.iter().for_each(|(target, row)| profiler.add(*target, row));
+        rows.iter().for_each(|row| profiler.add(row));
         profiler.end("a.csv".into(), "00".into(), &ReadReport::default())
     }
 
     #[test]
     fn figures_match_hand_computed_values() {
-        use Target::*;
+        use Label::*;
         let row = |target, user: &str, at: &str, text: &str| {
             let (user, created_at) = (user.to_owned(), at.parse().ok());
-            (target, Row { user, created_at, ..Row::new(target == Negative, text) })
+            Row { user, created_at, ..Row::new(target, text) }
         };
         let found = folded(&[
             row(Negative, "Ann", "2009-04-07T05:19:45Z", "so sad"),
@@ -430,9 +432,8 @@ mod tests {
     fn lists_the_authors_with_the_most_rows() {
         // user0 writes once, user1 twice, ... user49 fifty times, all at once and in turns.
         let turns = (0..50).flat_map(|turn| (turn..50).map(|user| format!("user{user}")));
-        let rows: Vec<_> = turns
-            .map(|user| (Target::Positive, Row { user, ..Row::new(false, "hello") }))
-            .collect();
+        let rows: Vec<_> =
+            turns.map(|user| Row { user, ..Row::new(Label::Positive, "hello") }).collect();
         let users = folded(&rows).users;
         assert_eq!(users.distinct, 50);
         let found: Vec<_> = users.most_prolific.iter().map(|a| (a.user.as_str(), a.rows)).collect();
@@ -443,7 +444,7 @@ mod tests {
 
     #[test]
     fn draws_a_picture_of_any_profile() {
-        let check = |name: &str, rows: &[(Target, Row)], expected: &[&str]| {
+        let check = |name: &str, rows: &[Row], expected: &[&str]| {
             let svg = picture(&folded(rows));
             assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"), "{name}");
             for part in expected {
@@ -452,7 +453,7 @@ mod tests {
         };
         let row = |at: &str| {
             let created_at = at.parse().ok();
-            (Target::Negative, Row { created_at, ..Row::new(true, "so very sad") })
+            Row { created_at, ..Row::new(Label::Negative, "so very sad") }
         };
         check("nothing", &[], &["a.csv", "No row says when"]);
         check("no time", &[row("")], &["1 (100.0 %)", "95 % have 3 words", "No row says when"]);

@@ -11,7 +11,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use monitor_core::format::percent_tenths;
 
 use super::{Balance, Profile};
-use crate::data::Target;
+use monitor_core::domain::Label;
 
 const SIZE: (u32, u32) = (1000, 1080);
 const PANEL: u32 = 330;
@@ -47,11 +47,11 @@ fn draw(profile: &Profile, svg: &mut String) -> Drawn {
     area.present()
 }
 
-fn colour(target: Target) -> RGBColor {
+fn colour(target: Label) -> RGBColor {
     match target {
-        Target::Negative => RGBColor(192, 57, 43),
-        Target::Neutral => RGBColor(127, 140, 141),
-        Target::Positive => RGBColor(31, 119, 180),
+        Label::Negative => RGBColor(192, 57, 43),
+        Label::Neutral => RGBColor(127, 140, 141),
+        Label::Positive => RGBColor(31, 119, 180),
     }
 }
 
@@ -62,7 +62,7 @@ fn anchored(side: HPos) -> TextStyle<'static> {
 /// Rows by target; also the legend of the other panels.
 fn balance(profile: &Profile, area: &Area<'_>) -> Drawn {
     let (balance, total) = (profile.balance, profile.balance.total().max(1));
-    let highest = Target::ALL.map(|target| balance.of(target)).into_iter().max().unwrap_or(1);
+    let highest = Label::ALL.map(|target| balance.of(target)).into_iter().max().unwrap_or(1);
     let mut chart = ChartBuilder::on(area)
         .caption("Rows by target", ("sans-serif", 17))
         .margin(12)
@@ -75,12 +75,12 @@ fn balance(profile: &Profile, area: &Area<'_>) -> Drawn {
         .light_line_style(TRANSPARENT)
         .x_labels(3)
         .x_label_formatter(&|x: &f64| {
-            let target = Target::ALL.get(x.round() as usize);
-            target.map_or("", |target| target.as_str()).to_owned()
+            let target = Label::ALL.get(x.round() as usize);
+            target.map_or("", |target| target.word()).to_owned()
         })
         .y_label_formatter(&|y: &f64| format!("{y:.0}"))
         .draw()?;
-    for (x, target) in Target::ALL.into_iter().enumerate() {
+    for (x, target) in Label::ALL.into_iter().enumerate() {
         let (x, rows) = (x as f64, balance.of(target));
         chart.draw_series([Rectangle::new(
             [(x - 0.3, 0.0), (x + 0.3, rows as f64)],
@@ -158,7 +158,7 @@ fn stacked(
         .y_label_formatter(&|y: &f64| format!("{y:.0}"))
         .draw()?;
     let mut floor = vec![0; bars.len()];
-    for target in Target::ALL {
+    for target in Label::ALL {
         let drawn = bars.iter().zip(&mut floor).enumerate().filter_map(|(x, (bar, floor))| {
             let (x, from) = (x as f64, *floor);
             *floor += bar.of(target);
