@@ -1,3 +1,5 @@
+mod files;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -5,12 +7,13 @@ use anyhow::Context;
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
+use files::{Read, WeightedFile, weighted_file};
+
 use super::signals::stop_on_signals;
 use monitor_config::Settings;
-use monitor_core::domain::Classes;
 use monitor_core::text::Analyzer;
-use monitor_model::{self as classifier, ArtifactError, Pretrained, Source};
-use monitor_train::data::{self, Dataset, SplitBy};
+use monitor_model::{self as classifier, ArtifactError, Pretrained};
+use monitor_train::data::{self, SplitBy};
 use monitor_train::fit::{self, Family, FitError};
 use monitor_train::hub;
 use monitor_train::{Registered, TrainingError, TrainingRequest, TrainingRows};
@@ -43,8 +46,8 @@ pub struct Args {
     /// with a header (label,text) or SemEval's lines; plain, .xz, .gz or .zip. May be repeated;
     /// each file is split into training, validation and held-out rows. The calibration of a model
     /// of three classes is fitted on validation rows of the first file with neutral rows
-    #[arg(long, required = true, value_name = "FILE[=WEIGHT]", value_parser = also)]
-    data: Vec<Also>,
+    #[arg(long, required = true, value_name = "FILE[=WEIGHT]", value_parser = weighted_file)]
+    data: Vec<WeightedFile>,
 
     /// Hand-labelled tweets: excluded from training, measured on at the end. May be repeated
     #[arg(long, value_name = "FILE")]
@@ -58,8 +61,8 @@ pub struct Args {
 
     /// Further labelled tweets for training, such as user feedback, each row with this weight
     /// [default: 1]; none of them is held out. May be repeated
-    #[arg(long, value_name = "FILE[=WEIGHT]", value_parser = also)]
-    also: Vec<Also>,
+    #[arg(long, value_name = "FILE[=WEIGHT]", value_parser = weighted_file)]
+    also: Vec<WeightedFile>,
 
     /// Human-labelled tweets to fit a temperature and a threshold on: models trained on labels
     /// from emoticons are biased towards "positive" on other tweets. One half is fitted on, the
@@ -183,47 +186,6 @@ enum Precision {
 enum Preset {
     Tweet,
     Study,
-}
-
-/// Adds the rows of a further file; returns it with what became of its rows, and their number.
-fn add(data: &mut Dataset, other: Dataset, weight: f32) -> (Source, usize) {
-    let (file, sha256, read) = (other.file.clone(), other.sha256.clone(), other.rows.len());
-    let added = data.add(other, weight);
-    let about = format!("{added} of {read} rows added, each counting {weight} times");
-    eprintln!("{file}: {about}");
-    (Source { file, sha256, about }, added)
-}
-
-/// A file, and the weight of its rows.
-#[derive(Debug, Clone)]
-struct Also {
-    file: PathBuf,
-    weight: f32,
-}
-
-impl Also {
-    /// As in a command.
-    fn words(&self) -> String {
-        let file = data::file_name(&self.file);
-        if self.weight == 1.0 { file } else { format!("{file}={}", self.weight) }
-    }
-}
-
-/// Weight of a row of a further source at most.
-const WEIGHT_MAX: f32 = 1000.0;
-
-fn also(text: &str) -> Result<Also, String> {
-    let Some((file, weight)) = text.rsplit_once('=') else {
-        return Ok(Also { file: text.into(), weight: 1.0 });
-    };
-    match weight.parse::<f32>() {
-        Ok(weight) if weight > 0.0 && weight <= WEIGHT_MAX => {
-            Ok(Also { file: file.into(), weight })
-        }
-        _ => Err(format!(
-            "{weight:?} is not a weight above 0, up to {WEIGHT_MAX}; give FILE or FILE=WEIGHT"
-        )),
-    }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -381,71 +343,7 @@ fn is_logistic(family: Family) -> bool {
     matches!(family, Family::LogisticHash | Family::LogisticTfidf)
 }
 
-/// What a training reads.
-struct Read {
-    data: Dataset,
-    more: Vec<Source>,
-    also: Vec<Source>,
-    also_rows: usize,
-    tests: Vec<Dataset>,
-    calibrate: Option<Dataset>,
-    classes: Classes,
-}
-
 impl Args {
-    /// Reads all files of labelled tweets.
-    fn read(&self) -> anyhow::Result<Read> {
-        let mut files = Vec::with_capacity(self.data.len());
-        for Also { file, weight } in &self.data {
-            let read = data::read_excluding(file, &self.test)?;
-            eprintln!("{}: {}; {} left", read.file, read.report, read.rows.len());
-            files.push((read, *weight));
-        }
-        let has_neutral = files.iter().any(|(file, _)| file.classes == Classes::Three);
-        let classes = match self.classes {
-            Some(2) => Classes::Two,
-            Some(_) => {
-                anyhow::ensure!(
-                    has_neutral,
-                    "--classes 3: no file of --data has neutral rows: add one that people labelled"
-                );
-                Classes::Three
-            }
-            None if has_neutral => Classes::Three,
-            None => Classes::Two,
-        };
-        let fit = |mut data: Dataset| {
-            if classes == Classes::Two {
-                data.leave_out_neutral();
-            }
-            data
-        };
-        let mut files = files.into_iter().map(|(file, weight)| (fit(file), weight));
-        let (mut data, weight) = files.next().expect("one is required");
-        data.rows.iter_mut().for_each(|row| row.weight *= weight);
-        let mut more = Vec::new();
-        for (other, weight) in files {
-            more.push(add(&mut data, other, weight).0);
-        }
-        if let Some(rows) = self.rows {
-            data.draw(rows as usize, self.seed);
-        }
-        let (mut also, mut also_rows) = (Vec::new(), 0);
-        for Also { file, weight } in &self.also {
-            let (source, added) =
-                add(&mut data, fit(data::read_excluding(file, &self.test)?), *weight);
-            also.push(source);
-            also_rows += added;
-        }
-        let tests = self.test.iter().map(|path| Ok(fit(data::read(path)?)));
-        let tests = tests.collect::<anyhow::Result<_>>()?;
-        let calibrate = match &self.calibrate {
-            Some(path) => Some(fit(data::read_excluding(path, &self.test)?)),
-            None => None,
-        };
-        Ok(Read { data, more, also, also_rows, tests, calibrate, classes })
-    }
-
     fn name_of(&self, family: Family) -> String {
         let study = if self.preset == Preset::Study { "-study" } else { "" };
         self.name.clone().unwrap_or_else(|| format!("{}{study}", family.as_str()))

@@ -65,7 +65,16 @@ fn row(target: &str, text: &str) -> String {
 #[test]
 fn text_and_json_have_the_same_figures() {
     for model in FAMILIES {
-        let arguments = ["evaluate", "--set", models(), "--model", model, "--data", MANUAL];
+        let arguments = [
+            "evaluate",
+            "--set",
+            models(),
+            "--model",
+            model,
+            "--data",
+            MANUAL,
+            "--without-neutral",
+        ];
         let (text, json) = (text(&arguments), json(&arguments));
         assert_eq!(json["data"]["rows"], 4, "{model}");
         assert_eq!(json["data"]["left_out"]["neutral"], 1, "{model}");
@@ -215,7 +224,8 @@ fn prints_the_table() {
     assert_eq!(models.len(), 2);
     let number = |value: &Value| value.as_f64().unwrap();
     for model in models {
-        assert_eq!(model["figures"]["rows"], 4.0, "{model}");
+        assert_eq!(model["figures"]["rows"], 5.0, "{model}");
+        assert!(model["figures"]["neutral_called_negative"].is_number(), "{model}");
         let rate = number(&model["speed"]["tweets_per_s"]);
         let cost = number(&model["cost_per_million"]);
         assert!((cost * rate * 3600.0 / 1e6 - 0.5).abs() < 1e-9, "{model}");
@@ -256,7 +266,7 @@ fn one_class_has_no_auc() {
     let picture = folder.path().join("sad.svg");
     let arguments = ["evaluate", "--set", models(), "--model", QUICK, "--data", &data];
     let found = text(&[&arguments[..], &["--picture", picture.to_str().unwrap()]].concat());
-    assert!(found.contains("ROC AUC            not defined: there is one class only"), "{found}");
+    assert!(found.contains("ROC AUC              not defined: there is one class only"), "{found}");
     assert!(found.contains("positive: recall"), "{found}");
     assert!(fs::read_to_string(picture).unwrap().contains("one class only"));
 }
@@ -283,7 +293,10 @@ fn names_what_is_wrong_with_the_input() {
     for command in ["evaluate", "compare"] {
         check(&[command, "--data", "none.csv"], &["none.csv", "cannot read"]);
         check(&[command, "--data", &empty], &["empty.csv is empty"]);
-        check(&[command, "--data", &neutral], &["neutral.csv has no row", "1 are neutral"]);
+        check(
+            &[command, "--data", &neutral, "--without-neutral"],
+            &["neutral.csv has no row", "1 are neutral"],
+        );
         check(
             &[command, "--data", MANUAL, "--split", "held-out"],
             &["no rows of manual.csv", "leave --split out"],

@@ -31,5 +31,6 @@ mod serve;
 mod store_contract;
 mod support;
 mod takeover;
+mod three_classes;
 mod transformer;
 mod word_lists;

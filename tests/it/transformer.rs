@@ -155,8 +155,15 @@ fn edit_json(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
     fs::write(path, value.to_string()).unwrap();
 }
 
-/// The first step of a training.
+/// The first step of a training. Draws random numbers, which must not change a training in
+/// another test.
 fn begin(folder: &Path) -> Result<Weights, ArtifactError> {
+    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    begin_alone(folder)
+}
+
+/// [`begin`] for a caller that holds the lock.
+fn begin_alone(folder: &Path) -> Result<Weights, ArtifactError> {
     let base = Pretrained::read(folder)?;
     base.tokenizer(TOKENS_MAX)?;
     Ok(base.network(Classes::Two, TOKENS_MAX, Device::Cpu)?.weights())
@@ -442,7 +449,7 @@ fn a_body_without_a_head_can_be_trained() {
     let seeded = |seed| {
         let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
         tch::manual_seed(seed);
-        begin(folder.path()).unwrap()
+        begin_alone(folder.path()).unwrap()
     };
     let head = ["classifier.weight", "bert.pooler.dense.weight"];
     let shapes: [&[usize]; 2] = [&[2, 32], &[32, 32]];

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn two_classes_leave_neutral_aside() {
         use Label::*;
-        let rows = rows(&[(0.3, 0.6, Negative), (0.1, 0.8, Positive), (0.1, 0.6, Positive)]);
+        let rows = rows(&[(0.3, 0.6, Negative), (0.05, 0.8, Positive), (0.1, 0.6, Positive)]);
         let found = figures(&rows, Probability::HALF.into());
         assert_eq!((found["accuracy"], found["roc_auc"]), (1.0, 1.0));
         assert!(!found.contains_key("macro_recall"));

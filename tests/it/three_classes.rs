@@ -1,0 +1,152 @@
+//! Models that tell negative, neutral and positive tweets apart, from training to the labels.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::support;
+
+/// Emoticon labels: negative and positive alone.
+const TWO: &str = "tests/fixtures/sentiment.csv";
+
+fn monitor(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_monitor"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
+    command.output().unwrap()
+}
+
+fn text(arguments: &[&str]) -> String {
+    let output = monitor(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(&text(arguments)).unwrap()
+}
+
+/// A file with all three labels, 600 rows.
+fn three(folder: &Path) -> String {
+    let [subjects, times] = [
+        ["my phone", "the shop", "this song", "our train"],
+        ["today", "at eight", "on monday", "this week"],
+    ];
+    let words = [
+        ("negative", ["is terrible", "is awful", "made me sad"]),
+        ("neutral", ["opens", "is listed", "is at the station"]),
+        ("positive", ["is lovely", "is wonderful", "made me happy"]),
+    ];
+    let mut rows = String::from("label,text\n");
+    for n in 0..200 {
+        for (label, said) in words {
+            let (subject, time) = (subjects[n % 4], times[n / 4 % 4]);
+            writeln!(rows, "{label},{subject} {} {time} no {n}", said[n / 16 % 3]).unwrap();
+        }
+    }
+    let path = folder.join("three.csv");
+    fs::write(&path, rows).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn every_family_learns_neutral_from_people_and_words_from_emoticons() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, data) = (folder.path().to_str().unwrap(), three(folder.path()));
+    let base = tempfile::tempdir().unwrap();
+    support::tiny_distilbert(base.path());
+    let weighted = format!("{TWO}=0.5");
+    let setting = format!("model.directory={output}");
+    for family in ["logistic-hash", "logistic-tfidf", "dense", "lstm", "transformer"] {
+        let arguments =
+            ["retrain", family, "--data", &data, "--data", &weighted, "--output", output];
+        let more: &[&str] = match family {
+            "transformer" => &[
+                "--base",
+                base.path().to_str().unwrap(),
+                "--learning-rate",
+                "3e-3",
+                "--epochs",
+                "8",
+            ],
+            "dense" | "lstm" => &["--epochs", "6"],
+            _ => &[],
+        };
+        text(&[&arguments, more].concat());
+
+        let manifest = fs::read_to_string(folder.path().join(family).join("1/manifest.json"));
+        let manifest: Value = serde_json::from_str(&manifest.unwrap()).unwrap();
+        assert_eq!(manifest["classes"], 3, "{family}");
+        assert!(manifest["calibration"]["positive"]["threshold"].is_number(), "{family}");
+        assert_eq!(manifest["data"]["more"][0]["file"], "sentiment.csv", "{family}");
+        let figures = &manifest["metrics"]["held out"];
+        let recall = figures["macro_recall"].as_f64().unwrap();
+        // A transformer of this size that begins at random learns little.
+        let begins_at_random = family == "transformer";
+        let least = if begins_at_random { 0.5 } else { 0.8 };
+        assert!(recall > least, "{family}: {figures}");
+        let of_two = &manifest["metrics"]["held out of sentiment.csv"];
+        let accuracy = of_two["accuracy"].as_f64().unwrap();
+        assert!(begins_at_random || accuracy > 0.7, "{family}: {of_two}");
+        assert!(of_two["macro_recall"].is_null(), "{family}: {of_two}");
+
+        // Words that only the emoticons know count too.
+        for (said, label) in [
+            ("the shop opens on monday", "NEUTRAL"),
+            ("my phone is wonderful this week", "POSITIVE"),
+            ("our train is awful today", "NEGATIVE"),
+        ] {
+            let found = text(&["score", said, "--model", family, "--set", &setting]);
+            let is_it = found.starts_with(label) || begins_at_random;
+            assert!(is_it, "{family}: {said}: {found}");
+        }
+        let found =
+            json(&["evaluate", "--json", "--set", &setting, "--model", family, "--data", &data]);
+        assert_eq!(found["data"]["part"], "held-out", "{family}");
+        assert_eq!(found["figures"]["macro_recall"], figures["macro_recall"], "{family}");
+        assert_eq!(found["report"]["classes"].as_array().unwrap().len(), 3, "{family}");
+        // The second file was split too: none of its training rows is measured.
+        let found =
+            json(&["evaluate", "--json", "--set", &setting, "--model", family, "--data", TWO]);
+        assert_eq!(found["data"]["part"], "held-out", "{family}");
+        assert_eq!(found["figures"]["accuracy"], of_two["accuracy"], "{family}");
+    }
+
+    let cascade = ["models", "cascade", "--cheap", "logistic-hash", "--costly", "lstm"];
+    let more = ["--name", "both", "--data", &data, "--set", &setting];
+    text(&[&cascade[..], &more].concat());
+    let found = text(&["score", "the shop opens on monday", "--model", "both", "--set", &setting]);
+    assert!(found.starts_with("NEUTRAL"), "{found}");
+
+    let two = ["retrain", "logistic-hash", "--classes", "2", "--name", "two", "--data", &data];
+    text(&[&two[..], &["--output", output]].concat());
+    let mixed = ["models", "cascade", "--cheap", "two", "--costly", "lstm", "--name", "mixed"];
+    let error = monitor(&[&mixed[..], &["--data", &data, "--set", &setting]].concat());
+    let error = String::from_utf8_lossy(&error.stderr).into_owned();
+    assert!(error.contains("do not tell the same classes apart"), "{error}");
+    // A model of two classes calls every neutral row one or the other.
+    let found = json(&["evaluate", "--json", "--set", &setting, "--model", "two", "--data", &data]);
+    assert_eq!(found["figures"]["neutral_recall"], 0.0);
+    assert!(found["figures"]["neutral_called_negative"].is_number());
+}
+
+#[test]
+fn says_what_three_classes_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().to_str().unwrap();
+    let check = |arguments: &[&str], expected: &str| {
+        let found =
+            monitor(&[&["retrain", "logistic-hash", "--output", output], arguments].concat());
+        assert!(!found.status.success(), "{arguments:?}");
+        let error = String::from_utf8_lossy(&found.stderr);
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    };
+    check(&["--data", TWO, "--classes", "3"], "no file of --data has neutral rows");
+    check(&["--data", TWO, "--classes", "4"], "4 is not in 2..=3");
+    check(&["--data", "a.csv=0"], "is not a weight above 0");
+    let few = folder.path().join("few.csv");
+    fs::write(&few, "label,text\nnegative,sad\nneutral,so so\npositive,glad\n").unwrap();
+    check(&["--data", few.to_str().unwrap()], "each set needs rows of each class");
+}
