@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 
 mod coverage;
+mod quapy;
 
 fn counts(total: u64, negative: u64) -> Counts {
     Counts { total, negative }
