@@ -14,6 +14,7 @@ pub mod hash;
 mod keywords;
 pub mod logit;
 pub mod notification;
+pub mod quantify;
 mod secret;
 pub mod stats;
 pub mod text;
