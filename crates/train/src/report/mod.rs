@@ -20,6 +20,7 @@ mod metrics;
 mod pictures;
 mod reliability;
 mod running;
+mod share;
 mod slices;
 mod summary;
 
@@ -32,6 +33,7 @@ pub use metrics::{Confusion, Metrics};
 pub use pictures::{comparison_svg, evaluation_svg};
 pub use reliability::Reliability;
 pub use running::{Scored, Speed, score, speeds};
+pub use share::{NegativeShare, rates};
 pub use slices::{Slice, slices};
 pub use summary::{Evaluation, Measured, pairs, predictions};
 

@@ -12,7 +12,8 @@ use monitor_core::domain::{Classes, Interval, LabelThresholds, Probability};
 use monitor_model::Manifest;
 
 use super::{
-    Cascaded, ClassificationReport, Scored, Slice, Speed, classification, figures, slices,
+    Cascaded, ClassificationReport, NegativeShare, Scored, Slice, Speed, classification, figures,
+    slices,
 };
 use crate::data::{Dataset, Part, ReadReport, Selection};
 use crate::fit::{Prediction, classes_of};
@@ -33,6 +34,9 @@ pub struct Evaluation {
     pub data: Measured,
     /// All figures, by the names that manifests use.
     pub figures: BTreeMap<String, f64>,
+    /// The share of negative rows, raw and corrected; for data of three classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_share: Option<NegativeShare>,
     /// Figures of each class.
     pub report: ClassificationReport,
     /// Accuracy by kind of tweet.
@@ -117,6 +121,7 @@ impl Evaluation {
                 .then_some(thresholds.positive.get()),
             data,
             figures: figures(&rows, thresholds),
+            negative_share: NegativeShare::of(model, &rows, thresholds),
             report: classification(&rows, thresholds, classes),
             slices: slices(scored, thresholds, classes),
             speed,
@@ -169,6 +174,9 @@ impl fmt::Display for Evaluation {
                 None => writeln!(f)?,
                 Some((low, high)) => writeln!(f, "  95 % {low:.4} to {high:.4} ({method})")?,
             }
+        }
+        if let Some(share) = &self.negative_share {
+            writeln!(f, "{:<20} {share}", "share of negative")?;
         }
         writeln!(f, "{:<20} {:.2} upwards", "negative from", self.threshold)?;
         let Speed { tweets_per_s, threads, rounds } = self.speed;
