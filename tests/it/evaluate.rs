@@ -2,28 +2,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use serde_json::Value;
+
+use crate::support::{monitor, printed as text};
 
 /// The families to train, which takes a second or two.
 const FAMILIES: [&str; 2] = ["dense", "lstm"];
 const QUICK: &str = FAMILIES[0];
 const TRAINING: &str = "tests/fixtures/sentiment.csv";
 const MANUAL: &str = "tests/fixtures/manual.csv";
-
-fn monitor(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_monitor"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
-    command.output().unwrap()
-}
-
-fn text(arguments: &[&str]) -> String {
-    let output = monitor(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 fn json(arguments: &[&str]) -> Value {
     let text = text(&[arguments, &["--json"]].concat());

@@ -251,3 +251,17 @@ pub fn tiny_tokenizer() -> Vec<u8> {
     let vocabulary = tiny_vocabulary().join("\n") + "\n";
     WordPieces::of_vocabulary(&vocabulary, true, 64).unwrap().to_json()
 }
+
+/// Runs the program in the project's folder.
+pub fn monitor(arguments: &[&str]) -> std::process::Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_monitor"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
+    command.output().unwrap()
+}
+
+/// What the program prints; it must succeed.
+pub fn printed(arguments: &[&str]) -> String {
+    let output = monitor(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -3,26 +3,13 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support;
+use crate::support::{self, monitor, printed as text};
 
 /// Emoticon labels: negative and positive alone.
 const TWO: &str = "tests/fixtures/sentiment.csv";
-
-fn monitor(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_monitor"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
-    command.output().unwrap()
-}
-
-fn text(arguments: &[&str]) -> String {
-    let output = monitor(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
 
 fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&text(arguments)).unwrap()

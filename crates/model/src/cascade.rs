@@ -147,7 +147,7 @@ impl Classifier for Cascade {
 
 /// The probabilities with the log-odds of both decisions shifted by the differences of the
 /// thresholds: the label by `to` is the one that `score` has by `from`.
-pub fn moved(score: Probabilities, from: LabelThresholds, to: LabelThresholds) -> Probabilities {
+fn moved(score: Probabilities, from: LabelThresholds, to: LabelThresholds) -> Probabilities {
     let negative = shifted(score.negative(), from.negative, to.negative);
     if score.neutral() == Probability::ZERO {
         return Probabilities::two(negative);

@@ -44,7 +44,7 @@ use monitor_core::text::SourceText;
 
 pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
 pub use calibration::{BinaryCalibration, Calibration};
-pub use cascade::{Cascade, CascadeShape, Member, certainty, moved};
+pub use cascade::{Cascade, CascadeShape, Member, certainty};
 pub use dense::{Dense, DenseShape};
 pub use device::{Compute, DeviceError, device};
 pub use logistic::{HashedWords, Logistic, LogisticShape};

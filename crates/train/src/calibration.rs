@@ -69,9 +69,10 @@ impl<'a> HumanLabelled<'a> {
 }
 
 /// Sets the manifest's calibration and returns the one fitted on validation rows. With two
-/// classes it maximises accuracy; with three, it calls as many rows negative
-/// as are negative, on the rows of the first file that people labelled. With further human-labelled rows, it is fitted on one half of them,
-/// for balanced recall, and figures before and after are recorded on the other half.
+/// classes it maximises accuracy; with three, it calls as many rows negative as are negative, on
+/// the rows of the first file that people labelled. With further human-labelled rows, the
+/// manifest's is fitted on one half of them (with two classes for balanced accuracy), and figures
+/// before and after are recorded on the other half.
 pub(crate) fn calibrate(
     model: &mut Model,
     manifest: &mut Manifest,

@@ -62,6 +62,8 @@ pub struct Dataset {
     pub sha256: String,
     /// Three if the file has neutral rows.
     pub classes: Classes,
+    /// Number of files in it, also of those without a row that was added.
+    pub sources: usize,
     /// In the order of the file.
     pub rows: Vec<Row>,
     /// What was read and left out.
@@ -95,7 +97,8 @@ impl Dataset {
     pub fn add(&mut self, other: Self, weight: f32) -> usize {
         let own: HashMap<u64, Label> =
             self.rows.iter().map(|row| (text_hash(&row.text), row.label)).collect();
-        let source = 1 + self.rows.iter().map(|row| row.source).max().unwrap_or(0);
+        let source = self.sources;
+        self.sources += 1;
         self.classes = self.classes.max(other.classes);
         let mut conflicting = HashSet::new();
         let mut added = Vec::new();
@@ -159,7 +162,7 @@ pub fn read_excluding(path: &Path, exclude: &[PathBuf]) -> Result<Dataset, Datas
             kept.push(Row { classes, ..row });
         }
     }
-    Ok(Dataset { file: file_name(path), sha256, classes, rows: kept, report })
+    Ok(Dataset { file: file_name(path), sha256, classes, sources: 1, rows: kept, report })
 }
 
 /// Reads all valid rows of `path`, duplicates included, in the order of the file.
