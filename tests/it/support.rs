@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use monitor::settings::open_options;
@@ -13,8 +13,8 @@ use monitor_config as config;
 use monitor_core::text::Analyzer;
 use monitor_embedded::{Nisshi, Postgres, PostgresOptions, Storage, with_database};
 use monitor_model::{
-    self as classifier, ArtifactError, Manifest, Model, ModelId, Network, NewArtifact, OpenOptions,
-    StoredPrecision, Transformer, TransformerConfig, Weights, WordPieces,
+    self as classifier, ArtifactError, GENERATOR, Manifest, Model, ModelId, Network, NewArtifact,
+    OpenOptions, StoredPrecision, Transformer, TransformerConfig, Weights, WordPieces,
 };
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -238,7 +238,10 @@ pub fn tiny_distilbert(folder: &Path) {
     });
     let config = serde_json::to_vec_pretty(&config).unwrap();
     let parsed = TransformerConfig::parse(&config).unwrap();
+    // A training in another test draws from the same generator.
+    let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     let weights = Transformer::new(&parsed, 64, Device::Cpu).weights();
+    drop(alone);
     std::fs::write(folder.join("config.json"), config).unwrap();
     std::fs::write(folder.join("model.safetensors"), weights.to_bytes(StoredPrecision::Single))
         .unwrap();
