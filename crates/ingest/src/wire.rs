@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::timestamp::parse_timestamp;
-use monitor_core::domain::{InvalidTweet, Reach, Tweet, TweetId};
+use monitor_core::domain::{InvalidTweet, Language, Reach, Tweet, TweetId};
 
 /// WireLimits for a record to be accepted as a tweet.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +88,9 @@ struct Fields {
     note_tweet: Option<Note>,
     #[serde(default)]
     rule_tags: Vec<String>,
+    /// The language that X found, under this name in X API v1.1, v2 and flat JSON.
+    #[serde(default)]
+    lang: Value,
     // Reach, in X API v2 ...
     #[serde(default)]
     author_id: Value,
@@ -127,6 +130,11 @@ impl Fields {
                 .and_then(|id| TweetId::new(id).ok()),
         }
     }
+}
+
+/// A language, given as a code; `None` for X's codes that stand for no language, such as "und".
+fn language(value: &Value) -> Option<Language> {
+    value.as_str()?.parse().ok()
 }
 
 /// The elements of an array; nothing if the value is not an array.
@@ -196,6 +204,7 @@ pub fn decode(
         Wire::Flat(fields) => (fields, Vec::new(), Value::Null),
     };
     let reach = fields.reach(&includes);
+    let language = language(&fields.lang);
     rule_tags.extend(fields.rule_tags);
     let id = match fields.id {
         Id::Text(id) => TweetId::new(id)?,
@@ -212,7 +221,8 @@ pub fn decode(
         return Err(Rejected::Future { at: created_at, max_s: limits.future_max.num_seconds() });
     }
     let text = fields.note_tweet.map_or(fields.text, |note| note.text);
-    Ok(Tweet::new(id, text, created_at, rule_tags)?.with_reach(reach))
+    let tweet = Tweet::new(id, text, created_at, rule_tags)?;
+    Ok(tweet.with_reach(reach).with_language(language))
 }
 
 /// Finds out what is wrong with the payload: the error of an untagged enum only says that no
@@ -394,6 +404,33 @@ mod tests {
             ),
             (None, None, None, None),
         );
+    }
+
+    #[test]
+    fn reads_the_language_if_present() {
+        let check = |name: &str, payload: &str, expected: Option<&str>| {
+            let tweet = read(payload).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(tweet.language.as_ref().map(Language::as_str), expected, "{name}");
+        };
+        let flat = |lang: &str| format!(r#"{{"id":"7","text":"hi","lang":{lang}}}"#);
+        check("absent", r#"{"id":"7","text":"hi"}"#, None);
+        check("flat", &flat(r#""fr""#), Some("fr"));
+        check("X API v2", r#"{"data":{"id":"7","text":"hi","lang":"fr"}}"#, Some("fr"));
+        check(
+            "X API v1.1",
+            r#"{"id":7,"id_str":"7","text":"hi","truncated":false,"user":{"lang":"de"},
+               "created_at":"Tue Feb 24 19:35:52 +0000 2015","lang":"fr"}"#,
+            Some("fr"),
+        );
+        check("beside the tweet", r#"{"data":{"id":"7","text":"hi"},"lang":"fr"}"#, None);
+        check("Hebrew's old code", &flat(r#""iw""#), Some("he"));
+        check("a region", &flat(r#""zh-tw""#), Some("zh"));
+        for unknown in ["und", "qme", "qht", "qam", "qst", "qct", "zxx", "art", "", "English"] {
+            check(unknown, &flat(&format!("{unknown:?}")), None);
+        }
+        for unreadable in ["null", "7", "[\"fr\"]", "{}", "true"] {
+            check(unreadable, &flat(unreadable), None);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The terms of this project: tweet, score, checkpoint, counts, evidence, incident, silence.
+//! The terms of this project: tweet, language, score, checkpoint, counts, evidence, incident, silence.
 //!
 //! **Invariant.** Plain data and arithmetic on it. Constructors enforce ranges, so every value
 //! is valid. Types whose JSON is stored or sent (evidence, counts) have one JSON form, and
@@ -8,6 +8,7 @@ mod checkpoint;
 mod counts;
 mod evidence;
 mod incident;
+mod language;
 mod precision;
 mod score;
 mod silence;
@@ -20,6 +21,7 @@ pub use evidence::{
     window_minutes,
 };
 pub use incident::{Acknowledgement, Incident, IncidentId, Notified, STREAM, Transition};
+pub use language::{InvalidLanguage, Language};
 pub use precision::Precision;
 pub use score::{
     Classes, InvalidProbability, Label, LabelThresholds, Probabilities, Probability, Score,

@@ -2,6 +2,8 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
+use super::Language;
+
 /// Longest tweet id accepted, in characters; X's own ids have 19 digits.
 pub const TWEET_ID_CHARS_MAX: usize = 128;
 
@@ -86,11 +88,14 @@ pub struct Tweet {
     pub rule_tags: Vec<String>,
     /// Its author and reach.
     pub reach: Reach,
+    /// Its language, if the stream names it.
+    pub language: Option<Language>,
 }
 
 impl Tweet {
-    /// A tweet with a non-empty text and unknown reach; see [`Tweet::with_reach`]. NUL
-    /// characters, which Postgres cannot store in text, become U+FFFD.
+    /// A tweet with a non-empty text, of unknown reach and language; see [`Tweet::with_reach`]
+    /// and [`Tweet::with_language`]. NUL characters, which Postgres cannot store in text,
+    /// become U+FFFD.
     pub fn new(
         id: TweetId,
         text: impl Into<String>,
@@ -104,11 +109,16 @@ impl Tweet {
         if text.contains('\0') {
             text = text.replace('\0', "\u{FFFD}");
         }
-        Ok(Self { id, text, created_at, rule_tags, reach: Reach::default() })
+        Ok(Self { id, text, created_at, rule_tags, reach: Reach::default(), language: None })
     }
 
     /// The same tweet with this reach.
     pub fn with_reach(self, reach: Reach) -> Self {
         Self { reach, ..self }
+    }
+
+    /// The same tweet with the language that the stream names.
+    pub fn with_language(self, language: Option<Language>) -> Self {
+        Self { language, ..self }
     }
 }

@@ -1,4 +1,4 @@
-//! Text processing: canonical form, words, vocabulary, feature hashing, brand matching.
+//! Text processing: canonical form, words, vocabulary, feature hashing, brand matching, language.
 //!
 //! **Invariant.** Everything here is a pure function of its arguments, and training and
 //! serving call the same functions: a model's manifest names its [`Preset`], so a text
@@ -9,6 +9,7 @@
 mod analyzer;
 mod brands;
 mod hashing;
+pub mod language;
 mod lexicon;
 mod ngrams;
 mod study;
