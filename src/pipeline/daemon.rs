@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::PipelineError;
 use super::evaluator::Evaluator;
-use super::models;
+use super::models::{self, ModelsError};
 use super::positions::StoredPositions;
 use super::stages::{Pipeline, Settings};
 use monitor_config as config;
@@ -19,7 +19,6 @@ use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::Clock;
 use monitor_core::text::{BrandError, BrandMatcher, BrandRule};
 use monitor_ingest::{KafkaSource, SourceError, WireLimits};
-use monitor_model::{ArtifactError, ModelHandle};
 use monitor_notify::heartbeat::Heartbeat;
 use monitor_notify::{Dispatcher, NotifyError};
 use monitor_serve as serve;
@@ -36,9 +35,9 @@ const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// Why the daemon could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The model cannot be opened.
+    /// A model cannot be opened.
     #[error(transparent)]
-    Model(#[from] ArtifactError),
+    Models(#[from] ModelsError),
     /// The store's settings or schema are invalid.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -107,12 +106,11 @@ impl Daemon {
         ));
         let server_guard = stop_server.drop_guard();
 
-        let model = tokio::select! {
-            loaded = models::load(&settings.model, &settings.model.name) => loaded??,
+        let loaded = tokio::select! {
+            loaded = models::load(&settings.model) => loaded??,
             () = shutdown.cancelled() => return Ok(()),
         };
-        tracing::info!(model = %model.id, "model loaded");
-        let (promoted, model) = watch::channel(ModelHandle::spawn(model));
+        let (promoted, models) = watch::channel(loaded);
         readiness.set("model", Ok(()));
         let every = Duration::from_secs(settings.model.reload_s);
         let follow = models::follow(settings.model.clone(), every, promoted);
@@ -147,7 +145,7 @@ impl Daemon {
                 drain_max: DRAIN_MAX,
             },
             store.clone(),
-            model,
+            models,
             brands,
             clock.clone(),
         );

@@ -25,7 +25,7 @@ mod stages;
 pub use daemon::{Daemon, DaemonError, brand_rules};
 pub use error::PipelineError;
 pub use evaluator::{Evaluator, audience, reason};
-pub use models::follow;
+pub use models::{ModelsError, ScoringModels, follow, open_models};
 pub use positions::StoredPositions;
 pub use routes::{policy, routes, surge_policy, thresholds};
 pub use stages::{Pipeline, Settings};

@@ -7,16 +7,19 @@
 //! | score | sends batches to the model's thread | pass: rows of several batches, chosen there by tokens and length |
 //! | commit | stores | the same batch |
 //!
-//! **Invariant.** A batch is scored by the model whose encoder encoded it, and stored with
-//! that model's id; a new model takes over between two batches. Batches are scored together
-//! and leave in the order in which they came. Deliberately absent: choosing the rows of a
+//! **Invariant.** A tweet is scored by the model of its language whose encoder encoded it, and
+//! stored with that model's id; without such a model it is stored without a score. A new model
+//! takes over between two batches. Batches are scored together and leave in the order in which
+//! they came. Deliberately absent: choosing the rows of a
 //! pass (see `monitor_model::ModelHandle`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt, stream};
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
@@ -25,15 +28,17 @@ use tracing::Instrument;
 use monitor_core::batching::{BatchPolicy, Batcher};
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Score, Tweet};
+use monitor_core::text::language::detect_in;
 use monitor_core::text::{BrandMatcher, SourceText};
 use monitor_ingest::{self as ingest, Event, Record, Source, WireLimits};
-use monitor_model::{Encoder, Encoding, ModelHandle};
-use monitor_store::{DeadLetter, ScoredTweet, Store};
+use monitor_model::Encoding;
+use monitor_store::{DeadLetter, ModelScore, ScoredTweet, Store};
 use monitor_telemetry as telemetry;
 
 use super::commit::Committer;
 use super::error::PipelineError;
 use super::flow::{Item, Origin, Row};
+use super::models::{ModelSlot, ScoringModels};
 
 /// Batches between two stages: one in progress, one ready.
 const BATCHES_AHEAD: usize = 2;
@@ -67,31 +72,36 @@ struct Prepared {
 
 /// A batch that has been decoded and encoded.
 struct Encoded {
-    /// The model whose encoder was used.
-    model: ModelHandle,
-    /// Tweets have an encoding, dead letters have none.
-    rows: Vec<(Prepared, Option<Encoding>)>,
+    models: ScoringModels,
+    rows: Vec<(Prepared, Option<ToScore>)>,
+}
+
+/// A tweet whose language a model knows.
+struct ToScore {
+    /// Of the batch's models, the one whose encoder was used.
+    slot: ModelSlot,
+    encoding: Encoding,
 }
 
 /// The stages from a source to the store.
 pub struct Pipeline {
     settings: Settings,
     store: Arc<dyn Store>,
-    model: watch::Receiver<ModelHandle>,
+    models: watch::Receiver<ScoringModels>,
     brands: Arc<BrandMatcher>,
     clock: Arc<dyn Clock>,
 }
 
 impl Pipeline {
-    /// Each batch uses the model that `model` holds when the batch is encoded.
+    /// Each batch uses the models that `models` holds when the batch is encoded.
     pub fn new(
         settings: Settings,
         store: Arc<dyn Store>,
-        model: watch::Receiver<ModelHandle>,
+        models: watch::Receiver<ScoringModels>,
         brands: BrandMatcher,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { settings, store, model, brands: Arc::new(brands), clock }
+        Self { settings, store, models, brands: Arc::new(brands), clock }
     }
 
     /// Runs until the source ends or `stop` resolves, then stores the batches in flight.
@@ -216,12 +226,12 @@ impl Pipeline {
     async fn encode(self: Arc<Self>, records: Vec<Record>) -> Result<Encoded, PipelineError> {
         let span = tracing::debug_span!("prepare", rows = records.len());
         // Batches arrive here in order, so a new model takes over exactly once.
-        let model = self.model.borrow().clone();
+        let models = self.models.borrow().clone();
         let work = move || {
             let _entered = span.entered();
-            let (encoder, now) = (model.encoder(), self.clock.now());
-            let prepare = |record| self.prepare_one(record, now, &*encoder);
-            Encoded { rows: records.into_iter().map(prepare).collect(), model }
+            let now = self.clock.now();
+            let prepare = |record| self.prepare_one(record, now, &models);
+            Encoded { rows: records.into_iter().map(prepare).collect(), models }
         };
         let encoded = tokio::task::spawn_blocking(work).await;
         encoded.map_err(|error| PipelineError::Stage(error.to_string()))
@@ -231,8 +241,8 @@ impl Pipeline {
         &self,
         record: Record,
         now: DateTime<Utc>,
-        encoder: &dyn Encoder,
-    ) -> (Prepared, Option<Encoding>) {
+        models: &ScoringModels,
+    ) -> (Prepared, Option<ToScore>) {
         let decoded = ingest::decode(
             &record.payload,
             record.payload_bytes,
@@ -249,17 +259,21 @@ impl Pipeline {
             payload_bytes: record.payload_bytes,
             _weight: record.weight,
         };
-        let (outcome, encoding) = match decoded {
+        let (outcome, to_score) = match decoded {
             Ok(tweet) => {
                 let text = SourceText::new(&tweet.text);
                 let brands = self.brands.matches_in(&text, &tweet.rule_tags);
-                let encoding = encoder.encode_text(&text);
-                counter!(telemetry::TRUNCATED).increment(u64::from(encoding.truncated));
-                (Ok((tweet, brands)), Some(encoding))
+                let language = tweet.language.or_else(|| detect_in(&text));
+                let to_score = models.slot_of(language).map(|slot| {
+                    let encoding = models.get(slot).encoder().encode_text(&text);
+                    counter!(telemetry::TRUNCATED).increment(u64::from(encoding.truncated));
+                    ToScore { slot, encoding }
+                });
+                (Ok((tweet.with_language(language), brands)), to_score)
             }
             Err(rejected) => (Err(origin.dead_letter(&rejected.to_string())), None),
         };
-        (Prepared { origin, outcome }, encoding)
+        (Prepared { origin, outcome }, to_score)
     }
 
     /// Scores batches, several at a time, and forwards them in order.
@@ -285,34 +299,48 @@ impl Pipeline {
 }
 
 impl Encoded {
-    /// Scores the batch with its model. A row that cannot be scored becomes a dead letter.
+    /// Scores the batch with its models. A row that cannot be scored becomes a dead letter.
     async fn score(self) -> Result<Vec<Row>, PipelineError> {
-        let Self { model, rows } = self;
-        let id = model.id().to_string();
+        let Self { models, rows } = self;
         histogram!(telemetry::BATCH_ROWS).record(rows.len() as f64);
-        let span = tracing::debug_span!("score", rows = rows.len(), model = %id);
-        let (rows, encodings): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        let encodings: Vec<_> = encodings.into_iter().flatten().collect();
-        let truncated: Vec<bool> = encodings.iter().map(|encoding| encoding.truncated).collect();
-        let scores = model.classify(encodings).instrument(span).await;
-        let scores = scores.map_err(|error| PipelineError::Stage(error.to_string()))?;
-        let mut scores = scores.into_iter().zip(truncated);
-        let finish = |Prepared { origin, outcome }| {
+        let mut encodings: BTreeMap<ModelSlot, Vec<Encoding>> = BTreeMap::new();
+        let mut prepared = Vec::with_capacity(rows.len());
+        for (row, to_score) in rows {
+            let of_model = to_score.map(|ToScore { slot, encoding }| {
+                let truncated = encoding.truncated;
+                encodings.entry(slot).or_default().push(encoding);
+                (slot, truncated)
+            });
+            prepared.push((row, of_model));
+        }
+        let scores = encodings.into_iter().map(async |(slot, encodings)| {
+            let model = models.get(slot);
+            let span = tracing::debug_span!("score", rows = encodings.len(), model = %model.id());
+            let scores = model.classify(encodings).instrument(span).await;
+            Ok((slot, scores.map_err(|error| PipelineError::Stage(error.to_string()))?.into_iter()))
+        });
+        let mut scores: BTreeMap<_, _> = try_join_all(scores).await?.into_iter().collect();
+        let finish = |(Prepared { origin, outcome }, of_model): (_, Option<(ModelSlot, bool)>)| {
             let outcome = outcome.and_then(|(tweet, brands)| {
-                match scores.next().expect("one score per encoding") {
-                    (Ok(probabilities), truncated) => Ok(ScoredTweet {
-                        tweet,
-                        brands,
-                        score: Score::new(probabilities, model.thresholds()),
-                        truncated,
-                        model: id.clone(),
-                    }),
-                    (Err(error), _) => Err(origin.dead_letter(&error.to_string())),
-                }
+                let Some((slot, truncated)) = of_model else {
+                    return Ok(ScoredTweet { tweet, brands, score: None });
+                };
+                let of_slot = scores.get_mut(&slot).expect("each model has scored its rows");
+                let probabilities = of_slot
+                    .next()
+                    .expect("one score per encoding")
+                    .map_err(|error| origin.dead_letter(&error.to_string()))?;
+                let model = models.get(slot);
+                let score = ModelScore {
+                    score: Score::new(probabilities, model.thresholds()),
+                    truncated,
+                    model: model.id().to_string(),
+                };
+                Ok(ScoredTweet { tweet, brands, score: Some(score) })
             });
             Row { origin, outcome }
         };
-        Ok(rows.into_iter().map(finish).collect())
+        Ok(prepared.into_iter().map(finish).collect())
     }
 }
 

@@ -18,7 +18,9 @@ use monitor_core::domain::{
     TopicPartition, Tweet, TweetId,
 };
 use monitor_core::text::BrandMatcher;
-use monitor_store::{Advance, Batch, Claim, MemoryStore, PostgresStore, ScoredTweet, Store};
+use monitor_store::{
+    Advance, Batch, Claim, MemoryStore, ModelScore, PostgresStore, ScoredTweet, Store,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -57,12 +59,13 @@ fn scored(
     ScoredTweet {
         tweet: Tweet::new(TweetId::new(id).unwrap(), text, at, Vec::new()).unwrap(),
         brands,
-        score: Score::new(
-            Probabilities::two(probability(if negative { 0.9 } else { 0.1 })),
-            Probability::HALF.into(),
-        ),
-        truncated: false,
-        model: "test@1".into(),
+        score: Some(ModelScore::new(
+            Score::new(
+                Probabilities::two(probability(if negative { 0.9 } else { 0.1 })),
+                Probability::HALF.into(),
+            ),
+            "test@1",
+        )),
     }
 }
 

@@ -11,7 +11,9 @@ use monitor_core::domain::{
     Acknowledgement, Cause, Offset, Probabilities, Probability, STREAM, Score, Severity, StartAt,
     TopicPartition, Tweet, TweetId,
 };
-use monitor_store::{Advance, Batch, Claim, Decision, MemoryStore, ScoredTweet, Silence, Store};
+use monitor_store::{
+    Advance, Batch, Claim, Decision, MemoryStore, ModelScore, ScoredTweet, Silence, Store,
+};
 
 use crate::notify::rig;
 
@@ -55,9 +57,10 @@ impl World {
             ScoredTweet {
                 tweet: Tweet::new(id, format!("acme {n}"), at, Vec::new()).expect("a tweet"),
                 brands: vec!["acme".into()],
-                score: Score::new(Probabilities::two(p), Probability::HALF.into()),
-                truncated: false,
-                model: "any@1".into(),
+                score: Some(ModelScore::new(
+                    Score::new(Probabilities::two(p), Probability::HALF.into()),
+                    "any@1",
+                )),
             }
         };
         let scores: Vec<_> = (self.hours * 120..hours * 120).map(tweet).collect();

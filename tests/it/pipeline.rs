@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor::pipeline::{Pipeline, Settings, StoredPositions};
+use monitor::pipeline::{Pipeline, ScoringModels, Settings, StoredPositions};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probabilities, Resume,
-    StartAt, TopicPartition,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Probabilities,
+    Resume, StartAt, TopicPartition,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};
-use monitor_model::{Classifier, ClassifyError, Encoding, Fault, Model, ModelHandle};
+use monitor_model::{Classifier, ClassifyError, Encoding, Fault, Model};
 use monitor_store::{
     Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, MemoryStore,
     OutboxRow, OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
@@ -107,10 +107,11 @@ struct Superstitious {
 
 impl Superstitious {
     fn model(fault: Fault) -> Model {
-        let Model { id, classes, thresholds, encoder, classifier: inner } = Model::null();
+        let Model { id, classes, languages, thresholds, encoder, classifier: inner } =
+            Model::null();
         let word = encoder.encode("thirteen").ids[0];
         let classifier = Box::new(Self { inner, word, fault });
-        Model { id, classes, thresholds, encoder, classifier }
+        Model { id, classes, languages, thresholds, encoder, classifier }
     }
 }
 
@@ -187,7 +188,7 @@ async fn marks_a_text_longer_than_the_model_reads() {
         MemorySource::new("tweets", vec![texts.into_iter().enumerate().map(record).collect()]);
     let store = Arc::new(MemoryStore::default());
     let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
-    let model = watch::channel(ModelHandle::spawn(Model::null())).1;
+    let model = watch::channel(ScoringModels::one(Model::null())).1;
     let clock = Arc::new(SystemClock::new());
     let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
     pipeline.run(source.start(positions, 64), std::future::pending()).await.unwrap();
@@ -210,7 +211,7 @@ async fn a_device_failure_dead_letters_no_tweet() {
     let run = async |model| {
         let source = MemorySource::new("tweets", vec![(0..60).map(record).collect()]);
         let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
-        let model = watch::channel(ModelHandle::spawn(model)).1;
+        let model = watch::channel(ScoringModels::one(model)).1;
         let clock = Arc::new(SystemClock::new());
         let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
         pipeline.run(source.start(positions, 64), std::future::pending()).await
@@ -239,7 +240,7 @@ async fn counts_every_tweet_once_under_all_store_failures() {
         let pipeline = Pipeline::new(
             settings(),
             store.clone(),
-            watch::channel(ModelHandle::spawn(model)).1,
+            watch::channel(ScoringModels::one(model)).1,
             brands(),
             Arc::new(SystemClock::new()),
         );

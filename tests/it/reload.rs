@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use monitor::pipeline::{Pipeline, Settings, follow};
+use monitor::pipeline::{Pipeline, ScoringModels, Settings, follow, open_models};
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
@@ -20,7 +20,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::tiny_model;
-use monitor::settings::open_options;
 
 fn settings(directory: &Path, name: &str) -> config::Model {
     let directory = directory.to_owned();
@@ -31,8 +30,13 @@ fn promote(directory: &Path, id: &str) {
     classifier::promote(directory, &id.parse().unwrap(), SystemClock::new().now()).unwrap();
 }
 
-fn handle(directory: &Path, name: &str) -> ModelHandle {
-    ModelHandle::spawn(classifier::open(&open_options(&settings(directory, name)), name).unwrap())
+fn models(directory: &Path, name: &str) -> ScoringModels {
+    ScoringModels::spawn(open_models(&settings(directory, name)).unwrap())
+}
+
+/// The model of tweets whose language is unknown.
+fn current(models: &ScoringModels) -> &ModelHandle {
+    models.get(models.slot_of(None).unwrap())
 }
 
 /// A folder of models whose versions differ in their bias; `m` opens `m@1`.
@@ -87,8 +91,8 @@ async fn scores_every_tweet_once_with_the_current_model() {
     let folder = versions(4);
     let directory = folder.path();
     fs::write(directory.join("m/3/weights.safetensors"), "damaged").unwrap();
-    let (promoted, mut model) = watch::channel(handle(directory, "m"));
-    let first = Arc::downgrade(&model.borrow().encoder());
+    let (promoted, mut model) = watch::channel(models(directory, "m"));
+    let first = Arc::downgrade(&current(&model.borrow()).encoder());
     let follower = follow(settings(directory, "m"), Duration::from_millis(5), promoted);
     let follower = tokio::spawn(follower);
 
@@ -134,7 +138,7 @@ async fn scores_every_tweet_once_with_the_current_model() {
             flow(300).await;
         }
         promote(directory, next);
-        model.wait_for(|model| model.id().to_string() == next).await.unwrap();
+        model.wait_for(|models| current(models).id().to_string() == next).await.unwrap();
         switches.push((next, before, sent.load(Ordering::SeqCst)));
         flow(200).await;
     }
@@ -149,6 +153,7 @@ async fn scores_every_tweet_once_with_the_current_model() {
     let mut last = 1;
     for offset in 0..sent {
         let row = &scores[&offset.to_string()];
+        let row = row.score.as_ref().unwrap();
         let version: u32 = row.model.strip_prefix("m@").unwrap().parse().unwrap();
         let computed = row.score.probabilities.negative().get();
         let own = 1.0 / (1.0 + (-(version as f32)).exp());
@@ -176,17 +181,17 @@ const LONG: Duration = Duration::from_secs(60);
 async fn follows_the_promoted_version() {
     let folder = versions(4);
     let directory = folder.path();
-    let (sender, model) = watch::channel(handle(directory, "m"));
+    let (sender, model) = watch::channel(models(directory, "m"));
     let follower = tokio::spawn(follow(settings(directory, "m"), EVERY, sender));
     let takes = async |step: &str, expected: &str| {
         let mut model = model.clone();
-        let taken = model.wait_for(|model| model.id().to_string() == expected);
+        let taken = model.wait_for(|models| current(models).id().to_string() == expected);
         let taken = tokio::time::timeout(LONG, taken).await;
         assert!(taken.is_ok_and(|taken| taken.is_ok()), "{step}");
     };
     let stays = async |step: &str, expected: &str| {
         tokio::time::sleep(20 * EVERY).await;
-        assert_eq!(model.borrow().id().to_string(), expected, "{step}");
+        assert_eq!(current(&model.borrow()).id().to_string(), expected, "{step}");
     };
     stays("nothing new", "m@1").await;
     promote(directory, "m@2");
@@ -215,7 +220,7 @@ async fn follows_the_promoted_version() {
     takes("one after the other", "m@3").await;
     promote(directory, "m@4");
     stays("a third would be one too many", "m@3").await;
-    let scores = waiting.classify(vec![Encoding::new(vec![0])]).await.unwrap();
+    let scores = current(&waiting).classify(vec![Encoding::new(vec![0])]).await.unwrap();
     assert!(
         (scores[0].as_ref().unwrap().negative().get() - 0.8808).abs() < 1e-3,
         "m@2 still answers"
@@ -231,7 +236,7 @@ async fn returns_if_the_version_cannot_change() {
     let folder = versions(1);
     for (case, name, every) in [("a version", "m@1", EVERY), ("switched off", "m", Duration::ZERO)]
     {
-        let (sender, _model) = watch::channel(handle(folder.path(), name));
+        let (sender, _model) = watch::channel(models(folder.path(), name));
         let follower = follow(settings(folder.path(), name), every, sender);
         tokio::time::timeout(LONG, follower).await.expect(case);
     }

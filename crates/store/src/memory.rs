@@ -23,8 +23,8 @@ use super::{
     StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt,
-    TopicPartition,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Resume,
+    StartAt, TopicPartition,
 };
 
 /// A [`Store`] in memory; its content is lost when it is dropped.
@@ -39,6 +39,7 @@ struct Tables {
     checkpoints: BTreeMap<TopicPartition, scores::Checkpoint>,
     scores: HashMap<String, ScoredTweet>,
     minute_counts: BTreeMap<(String, Minute), Counts>,
+    not_judged_counts: BTreeMap<(String, Minute, Language), u64>,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
     watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,
