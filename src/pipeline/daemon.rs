@@ -13,6 +13,7 @@ use super::error::PipelineError;
 use super::evaluator::Evaluator;
 use super::models::{self, ModelsError};
 use super::positions::StoredPositions;
+use super::recorded;
 use super::stages::{Pipeline, Settings};
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
@@ -125,6 +126,8 @@ impl Daemon {
             migrated = migrate(&postgres, retry_wait_max) => migrated?,
             () = shutdown.cancelled() => return Ok(()),
         }
+        let record = recorded::record(store.clone(), settings.model.clone(), models.clone());
+        let _record = AbortOnDropHandle::new(tokio::spawn(record));
         let start_at = settings.kafka.start_at;
         let positions = Arc::new(StoredPositions::new(store.clone(), start_at));
         let source =

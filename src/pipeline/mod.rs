@@ -19,6 +19,7 @@ mod evaluator;
 mod flow;
 mod models;
 mod positions;
+mod recorded;
 mod routes;
 mod stages;
 
@@ -27,5 +28,6 @@ pub use error::PipelineError;
 pub use evaluator::{Evaluator, audience, reason};
 pub use models::{ModelsError, ScoringModels, follow, open_models};
 pub use positions::StoredPositions;
+pub use recorded::stored_model;
 pub use routes::{policy, routes, surge_policy, thresholds};
 pub use stages::{Pipeline, Settings};

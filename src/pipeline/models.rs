@@ -125,6 +125,11 @@ impl ScoringModels {
         .copied()
     }
 
+    /// The id of each model.
+    pub fn ids(&self) -> impl Iterator<Item = String> {
+        self.models.iter().map(|model| model.id().to_string())
+    }
+
     /// A model.
     pub fn get(&self, slot: ModelSlot) -> &ModelHandle {
         &self.models[slot.0]

@@ -10,8 +10,8 @@ use monitor::pipeline::{Pipeline, ScoringModels, Settings, StoredPositions};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Probabilities,
-    Resume, StartAt, TopicPartition,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset,
+    Probabilities, Resume, StartAt, TopicPartition,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};

@@ -12,11 +12,17 @@
 
 mod bounded;
 mod calls;
+mod corrected;
+mod error;
+mod labels;
 mod memory;
 mod outbox;
 mod postgres;
 
 pub use bounded::Bounded;
+pub use corrected::{corrected_share, labelled, rates};
+pub use error::StoreError;
+pub use labels::{Correction, Sample, SampleRequest, SampledTweet, StoredModel};
 pub use memory::MemoryStore;
 pub use monitor_core::alerting::{Delivery, Step, Suppressed};
 pub use monitor_core::domain::Silence;
@@ -30,8 +36,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Notified, Offset,
-    Resume, Score, Severity, StartAt, TopicPartition, Tweet, resume_position,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Notified,
+    Offset, Resume, Score, Severity, StartAt, TopicPartition, Tweet, resume_position,
 };
 
 /// A partition just assigned to this daemon, with the offsets that the broker has.
@@ -263,65 +269,6 @@ pub struct Totals {
     pub outbox_dead: u64,
 }
 
-/// Errors of a store.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The partition's checkpoint is not at this reader's position: another reader has
-    /// moved it. Drop the batches in flight and claim the partition again.
-    #[error("{partition}: this reader stood at {held:?}, the stored checkpoint is {stored:?}")]
-    Fenced {
-        /// The partition.
-        partition: TopicPartition,
-        /// The reader's position.
-        held: Offset,
-        /// The checkpoint; `None` if there is none.
-        stored: Option<Offset>,
-    },
-    /// Another daemon has evaluated this brand meanwhile; read the state again.
-    #[error("brand {brand:?} has been evaluated by another daemon in the meantime")]
-    Overtaken {
-        /// The brand.
-        brand: String,
-    },
-    /// The first connection to Postgres failed.
-    #[error("cannot connect to Postgres at {place} (store.url): {source}")]
-    Connect {
-        /// Host, port and database.
-        place: String,
-        /// Why.
-        source: sqlx::Error,
-    },
-    /// Postgres cannot be reached or is not ready; the same call may succeed later.
-    #[error("Postgres is not available: {0}")]
-    Unavailable(#[source] sqlx::Error),
-    /// Postgres refused the statement; the same call would fail again.
-    #[error("Postgres refused: {0}")]
-    Refused(#[source] sqlx::Error),
-    /// The schema could not be brought up to date.
-    #[error("cannot migrate the database: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
-}
-
-impl StoreError {
-    /// Whether the same call may succeed later.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Unavailable(_) => true,
-            Self::Connect { source, .. } => postgres::is_transient(source),
-            Self::Migrate(
-                sqlx::migrate::MigrateError::Execute(error)
-                | sqlx::migrate::MigrateError::ExecuteMigration(error, _),
-            ) => postgres::is_transient(error),
-            _ => false,
-        }
-    }
-
-    /// Whether the content of a row caused the error, so that other rows may succeed.
-    pub fn is_about_the_rows(&self) -> bool {
-        matches!(self, Self::Refused(error) if postgres::is_about_the_rows(error))
-    }
-}
-
 /// Stores everything that must outlive the process. One contract suite
 /// (`tests/it/store_contract.rs`) runs on every implementation.
 #[async_trait]
@@ -431,6 +378,38 @@ pub trait Store: Send + Sync + 'static {
         to: Minute,
         limit: u32,
     ) -> Result<Vec<StoredTweet>, StoreError>;
+
+    /// Records a model that scores from now on, or what has changed about it.
+    async fn record_model(&self, model: &StoredModel) -> Result<(), StoreError>;
+
+    /// The models that have been recorded, by name.
+    async fn models(&self) -> Result<Vec<StoredModel>, StoreError>;
+
+    /// Draws a random sample of tweets to label, and stores which were drawn.
+    async fn draw_sample(&self, request: &SampleRequest) -> Result<Sample, StoreError>;
+
+    /// All samples, by number.
+    async fn samples(&self) -> Result<Vec<Sample>, StoreError>;
+
+    /// The tweets of a sample that are still stored, by place; none if there is no such sample.
+    async fn sampled_tweets(&self, sample: i64) -> Result<Vec<SampledTweet>, StoreError>;
+
+    /// Stores people's labels of tweets of a sample, each with its place; a later label replaces
+    /// an earlier one. Returns how many labels are new or different.
+    async fn record_labels(
+        &self,
+        sample: i64,
+        labels: &[(u32, Label)],
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<u64, StoreError>;
+
+    /// Stores what a person says of a tweet, in place of what was said before. Returns whether the
+    /// tweet is stored.
+    async fn correct(&self, correction: &Correction) -> Result<bool, StoreError>;
+
+    /// All corrections, oldest first.
+    async fn corrections(&self) -> Result<Vec<Correction>, StoreError>;
 
     /// Leader election: whether the holder of this store is the leader. Takes the lead if it
     /// is free, and keeps it until the connection ends.

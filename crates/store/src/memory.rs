@@ -6,6 +6,7 @@
 //! Deliberately absent: durability, and any limit on memory.
 
 mod incidents;
+mod labels;
 mod outbox;
 mod scores;
 
@@ -18,12 +19,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Batch, Claim, Committed, DeadLetter, DeadNotification, Decision, DetectorState, Event,
-    OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store, StoreError,
-    StoredTweet, Totals,
+    Batch, Claim, Committed, Correction, DeadLetter, DeadNotification, Decision, DetectorState,
+    Event, OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store, StoreError,
+    StoredModel, StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Resume,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
     StartAt, TopicPartition,
 };
 
@@ -40,6 +41,9 @@ struct Tables {
     scores: HashMap<String, ScoredTweet>,
     minute_counts: BTreeMap<(String, Minute), Counts>,
     not_judged_counts: BTreeMap<(String, Minute, Language), u64>,
+    models: BTreeMap<String, StoredModel>,
+    samples: Vec<labels::SampleRecord>,
+    corrections: BTreeMap<String, Correction>,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
     watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,
