@@ -113,6 +113,7 @@ impl Daemon {
         };
         tracing::info!(model = %model.id, "model loaded");
         let (promoted, model) = watch::channel(ModelHandle::spawn(model));
+        let explaining = model.clone();
         readiness.set("model", Ok(()));
         let every = Duration::from_secs(settings.model.reload_s);
         let follow = models::follow(settings.model.clone(), every, promoted);
@@ -156,7 +157,7 @@ impl Daemon {
         // resulting notifications are sent if their receivers are available.
         let stop_evaluator = CancellationToken::new();
         let stop_dispatcher = CancellationToken::new();
-        let evaluator = Evaluator::new(store, &settings, clock);
+        let evaluator = Evaluator::new(store, &settings, clock).explaining(explaining);
         let mut evaluator = tokio::spawn(evaluator.run(readiness.clone(), stop_evaluator.clone()));
         let mut dispatcher = tokio::spawn(dispatcher.run(stop_dispatcher.clone()));
         let stop_pipeline = shutdown.child_token();

@@ -24,7 +24,7 @@ use monitor_store::{
 use fixtures::*;
 use incidents::*;
 use notifications::*;
-use tweets::{keeps_whether_a_text_was_truncated, stores_reach};
+use tweets::{finds_a_tweet_by_its_id, keeps_whether_a_text_was_truncated, stores_reach};
 
 #[tokio::test]
 async fn memory_store_keeps_the_contract() {
@@ -78,6 +78,8 @@ checks![
     samples_a_window,
     returns_totals,
     stores_reach,
+    keeps_the_examples_of_an_incident,
+    finds_a_tweet_by_its_id,
     keeps_whether_a_text_was_truncated,
     decides_once,
     lets_one_of_two_deciders_win,

@@ -213,6 +213,8 @@ pub struct StoredTweet {
     pub retweets: Option<u64>,
     /// Id of the tweet that it retweets.
     pub retweet_of: Option<String>,
+    /// `name@version` of the model that gave the score.
+    pub model: String,
 }
 
 /// A dead notification: its delivery was given up.
@@ -405,6 +407,9 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StoredTweet>, StoreError>;
 
+    /// One tweet by its id; `None` if it is not stored.
+    async fn tweet(&self, id: &str) -> Result<Option<StoredTweet>, StoreError>;
+
     /// Leader election: whether the holder of this store is the leader. Takes the lead if it
     /// is free, and keeps it until the connection ends.
     async fn lead(&self) -> Result<bool, StoreError>;
@@ -432,6 +437,10 @@ pub trait Store: Send + Sync + 'static {
         now: DateTime<Utc>,
         state: &OutboxState,
     ) -> Result<(), StoreError>;
+
+    /// The example tweets of an incident's first notification; empty if nobody was notified of it
+    /// in its own row.
+    async fn examples(&self, id: IncidentId) -> Result<Vec<Example>, StoreError>;
 
     /// The dead notifications, oldest first.
     async fn dead_notifications(&self, limit: u32) -> Result<Vec<DeadNotification>, StoreError>;

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Batch, Claim, Committed, DeadLetter, DeadNotification, Decision, DetectorState, Event,
+    Batch, Claim, Committed, DeadLetter, DeadNotification, Decision, DetectorState, Event, Example,
     OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store, StoreError,
     StoredTweet, Totals,
 };

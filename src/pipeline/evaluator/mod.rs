@@ -7,6 +7,7 @@
 //! Deliberately absent: statistics and the incident's states (`alerting`), sending (`notify`).
 
 mod brand;
+mod explain;
 mod report;
 mod stream;
 mod words;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, gauge};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::words::reason;
@@ -34,6 +36,7 @@ use monitor_core::clock::Clock;
 use monitor_core::domain::{
     Cause, Evidence, Incident, Minute, Severity, Silence, Transition, silenced,
 };
+use monitor_model::ModelHandle;
 use monitor_store::{
     Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError,
 };
@@ -110,6 +113,13 @@ impl Evaluator {
             store,
             clock,
         }
+    }
+
+    /// Lets notifications say which words made their example tweets negative, as the current
+    /// model of `models` has it.
+    pub fn explaining(mut self, models: watch::Receiver<ModelHandle>) -> Self {
+        self.reporter.explain_with(models);
+        self
     }
 
     /// Evaluates every tick until `shutdown`, and once more then; sets `readiness`.

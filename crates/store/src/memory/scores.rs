@@ -200,6 +200,10 @@ impl Tables {
         found.sort_by_key(|row| (row.tweet.created_at, &row.tweet.id));
         Ok(found.into_iter().map(stored).collect())
     }
+
+    pub(super) fn tweet(&self, id: &str) -> Result<Option<StoredTweet>, StoreError> {
+        Ok(self.scores.get(id).map(stored))
+    }
 }
 
 /// The largest number that Postgres can store.
@@ -219,5 +223,6 @@ fn stored(row: &ScoredTweet) -> StoredTweet {
         followers: row.tweet.reach.followers.map(bigint),
         retweets: row.tweet.reach.retweets.map(bigint),
         retweet_of: row.tweet.reach.retweet_of.as_ref().map(|id| id.as_str().to_owned()),
+        model: row.model.clone(),
     }
 }
