@@ -128,7 +128,7 @@ pub fn example(text: &str) -> Example {
         author: None,
         reach: None,
         alike: 1,
-        words: word_weights(text, [(0..1, 0.5)]),
+        words: word_weights(text, [(0..text.len(), 0.5)]),
     }
 }
 
