@@ -6,7 +6,7 @@ use monitor_config::Settings;
 use monitor_core::domain::{LabelThresholds, Probability};
 use monitor_model::{self as classifier, Architecture, Member, Model};
 use monitor_train::data::{self, Dataset, Part};
-use monitor_train::report::{self, Cascaded, Evaluation, Found, Measured};
+use monitor_train::report::{self, Cascaded, Evaluation, Faithfulness, Found, Measured};
 
 use super::evaluate_provider::{self, ProviderArgs};
 use super::output::{print, print_json, write_whole};
@@ -29,6 +29,10 @@ use crate::settings::open_options;
 ///
 /// On the file that the model was trained on, only held-out rows are measured, unless --split
 /// all is given.
+///
+/// With --faithfulness N the words that `monitor explain` names are tested instead, on N rows
+/// that the model calls negative: by how much the probability of negative drops without them,
+/// compared with words at random.
 ///
 /// With --provider a paid service is measured instead, on tweets drawn from the file. The
 /// command prints the cost and asks before it spends money.
@@ -63,6 +67,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE.svg")]
     picture: Option<PathBuf>,
 
+    /// Test explanations on up to N rows that the model calls negative
+    #[arg(long, value_name = "N", conflicts_with_all = ["picture", "threshold", "provider"],
+          value_parser = clap::value_parser!(u32).range(1..))]
+    faithfulness: Option<u32>,
+
     #[command(flatten)]
     provider: ProviderArgs,
 }
@@ -82,6 +91,14 @@ impl From<Split> for Part {
             Split::All => Self::All,
         }
     }
+}
+
+/// The JSON of --faithfulness.
+#[derive(serde::Serialize)]
+struct Faithful {
+    data: Measured,
+    #[serde(flatten)]
+    faithfulness: Faithfulness,
 }
 
 fn probability(text: &str) -> Result<Probability, String> {
@@ -119,6 +136,18 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let all: Vec<_> = manifests.iter().collect();
     let selection = data::select(&data, &all, args.split.map(Part::from))?;
 
+    if let Some(rows_max) = args.faithfulness {
+        let (rows, rows_max) = (&selection.rows, rows_max as usize);
+        let found = report::faithfulness(&mut models[0], rows, rows_max)?;
+        let found = found.with_context(|| format!("{} calls no row negative", models[0].id))?;
+        let measured = Measured::of(&data, &selection);
+        return if args.json {
+            eprintln!("{}", selection.note);
+            print_json(&Faithful { data: measured, faithfulness: found })
+        } else {
+            print(&format!("{measured}\n{found}"))
+        };
+    }
     let own = models[0].thresholds;
     let thresholds = LabelThresholds { negative: args.threshold.unwrap_or(own.negative), ..own };
     let score = |model: &mut Model| report::score(model, &selection.rows);

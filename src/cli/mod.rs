@@ -11,6 +11,7 @@ mod data;
 mod demo;
 mod evaluate;
 mod evaluate_provider;
+mod explain;
 mod incidents;
 mod labels;
 mod migrate;
@@ -66,6 +67,7 @@ enum Command {
     Demo(demo::Args),
     Replay(replay::Args),
     Score(score::Args),
+    Explain(explain::Args),
     Backtest(backtest::Args),
     Retrain(retrain::Args),
     Models(models::Args),
@@ -148,6 +150,7 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, cli.set),
         Command::Replay(args) => replay::run(args, read()?),
         Command::Score(args) => score::run(args, read()?),
+        Command::Explain(args) => explain::run(args, read()?),
         Command::Backtest(args) => backtest::run(&args, cli.config.as_deref(), &cli.set),
         Command::Retrain(args) => retrain::run(args, read()?, commit),
         Command::Models(args) => models::run(args, read()?, commit),

@@ -112,6 +112,7 @@ impl Daemon {
             () = shutdown.cancelled() => return Ok(()),
         };
         let (promoted, models) = watch::channel(loaded);
+        let explaining = models.clone();
         readiness.set("model", Ok(()));
         let every = Duration::from_secs(settings.model.reload_s);
         let follow = models::follow(settings.model.clone(), every, promoted);
@@ -157,7 +158,7 @@ impl Daemon {
         // resulting notifications are sent if their receivers are available.
         let stop_evaluator = CancellationToken::new();
         let stop_dispatcher = CancellationToken::new();
-        let evaluator = Evaluator::new(store, &settings, clock);
+        let evaluator = Evaluator::new(store, &settings, clock).explaining(explaining);
         let mut evaluator = tokio::spawn(evaluator.run(readiness.clone(), stop_evaluator.clone()));
         let mut dispatcher = tokio::spawn(dispatcher.run(stop_dispatcher.clone()));
         let stop_pipeline = shutdown.child_token();

@@ -130,6 +130,11 @@ impl ScoringModels {
         self.models.iter().map(|model| model.id().to_string())
     }
 
+    /// The model with this id, if it scores now.
+    pub fn find(&self, id: &str) -> Option<&ModelHandle> {
+        self.models.iter().find(|model| model.id().to_string() == id)
+    }
+
     /// A model.
     pub fn get(&self, slot: ModelSlot) -> &ModelHandle {
         &self.models[slot.0]

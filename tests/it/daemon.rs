@@ -460,6 +460,10 @@ async fn ten_kills_lose_and_duplicate_nothing() {
         sqlx::query_scalar("SELECT key FROM outbox").fetch_all(&rig.pool).await.unwrap();
     let received = rig.mail_keys();
     println!("mails: {received:?}");
+    let explained = "SELECT count(*) FROM outbox,
+                         jsonb_array_elements(notification -> 'examples') AS example
+                     WHERE jsonb_array_length(example -> 'words') > 0";
+    assert!(rig.count(explained).await > 0, "example tweets have their words");
     assert_eq!(
         received.keys().cloned().collect::<BTreeSet<_>>(),
         notified.into_iter().collect::<BTreeSet<_>>(),

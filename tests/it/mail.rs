@@ -61,6 +61,7 @@ fn row(transition: &str) -> OutboxRow {
         author: None,
         reach: None,
         alike: 1,
+        words: Vec::new(),
     };
     OutboxRow {
         id: 1,

@@ -15,6 +15,7 @@ mod docs;
 mod embedded;
 mod evaluate;
 mod evaluator;
+mod explain;
 mod fixture;
 mod hub;
 mod incidents;

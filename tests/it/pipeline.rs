@@ -17,8 +17,9 @@ use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};
 use monitor_model::{Classifier, ClassifyError, Encoding, Fault, Model};
 use monitor_store::{
-    Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, MemoryStore,
-    OutboxRow, OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
+    Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, Example,
+    MemoryStore, OutboxRow, OutboxState, PartitionProgress, Silence, Store, StoreError,
+    StoredTweet, Totals,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -27,7 +27,8 @@ use incidents::*;
 use labels::{corrects_a_share, draws_samples_and_keeps_labels, records_models};
 use notifications::*;
 use tweets::{
-    counts_tweets_without_a_score_apart, keeps_whether_a_text_was_truncated, stores_reach,
+    counts_tweets_without_a_score_apart, finds_a_tweet_by_its_id,
+    keeps_whether_a_text_was_truncated, stores_reach,
 };
 
 #[tokio::test]
@@ -89,6 +90,8 @@ checks![
     samples_a_window,
     returns_totals,
     stores_reach,
+    keeps_the_examples_of_an_incident,
+    finds_a_tweet_by_its_id,
     keeps_whether_a_text_was_truncated,
     counts_tweets_without_a_score_apart,
     draws_samples_and_keeps_labels,

@@ -16,7 +16,7 @@ use monitor_core::domain::{
 };
 use monitor_notify::Dispatcher;
 use monitor_store::{
-    Advance, Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event,
+    Advance, Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, Example,
     MemoryStore, ModelScore, OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence,
     Store, StoreError, StoredTweet, Totals,
 };

@@ -18,5 +18,6 @@ pub mod quantify;
 mod secret;
 pub mod stats;
 pub mod text;
+pub mod words;
 
 pub use secret::Secret;

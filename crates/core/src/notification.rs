@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Cause, Evidence};
+use crate::words::WordWeight;
 
 /// A notification about an incident; stored as JSON in the outbox, and the `data` of
 /// the webhook (`docs/webhook.schema.json`). Fields are only ever added.
@@ -128,6 +129,10 @@ pub struct Example {
     pub reach: Option<u64>,
     /// Tweets of the window that say the same, this one included.
     pub alike: u64,
+    /// What each word of the text added to the log-odds of negative, in their order. Empty if it
+    /// is not known: the model that scored the tweet is gone, or took too long.
+    #[serde(default)]
+    pub words: Vec<WordWeight>,
 }
 
 /// Counts of a stretch of time, for the curve.

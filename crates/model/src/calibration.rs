@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use monitor_core::domain::{InvalidProbability, LabelThresholds, Probabilities, Probability};
 use monitor_core::logit::{logit_f32, sigmoid};
 
-use super::{Classifier, ClassifyError, Encoding, Model};
+use super::{Classifier, ClassifyError, Encoding, Linear, Model};
 
 /// From the network's probabilities to the stored ones, and to a label.
 ///
@@ -107,6 +107,11 @@ impl Classifier for Calibrated {
 
     fn tokens_max(&self) -> Option<usize> {
         self.inner.tokens_max()
+    }
+
+    fn linear(&self, row: &Encoding) -> Option<Linear> {
+        let temperature = f64::from(self.calibration.temperature);
+        self.inner.linear(row).map(|linear| linear.divided_by(temperature))
     }
 }
 

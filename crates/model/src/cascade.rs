@@ -144,6 +144,16 @@ impl Classifier for Cascade {
         let budgets = [&self.cheap, &self.costly].map(|model| model.classifier.tokens_max());
         budgets.into_iter().flatten().min()
     }
+
+    fn member(&mut self, text: &str) -> Result<Option<(&mut Model, f64)>, ClassifyError> {
+        let score = self.cheap.score(&[text])?[0];
+        let (from, to) = (self.cheap.thresholds, self.costly.thresholds);
+        if self.shape.escalates(score, from) {
+            return Ok(Some((&mut self.costly, 0.0)));
+        }
+        let shift = logit_f32(to.negative.get()) - logit_f32(from.negative.get());
+        Ok(Some((&mut self.cheap, shift)))
+    }
 }
 
 /// The probabilities with the log-odds of both decisions shifted by the differences of the

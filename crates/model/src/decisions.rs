@@ -9,7 +9,7 @@ use monitor_core::domain::{Classes, Probabilities, Probability};
 use monitor_core::logit::sigmoid_f32;
 
 use super::weights::WeightsError;
-use super::{ClassifyError, Weights};
+use super::{ClassifyError, Linear, Weights};
 
 /// One binary decision: its logit is the bias plus the sum of weights times features.
 #[derive(Debug)]
@@ -51,6 +51,13 @@ impl Decisions {
     /// Number of features.
     pub(super) fn features(&self) -> usize {
         self.negative.weight.len()
+    }
+
+    /// The log-odds of negative as a sum; `row` gives ids and values of its features.
+    pub(super) fn linear(&self, row: impl Iterator<Item = (u32, f64)>) -> Linear {
+        let Decision { weight, bias } = &self.negative;
+        let term = |(id, value): (u32, f64)| (id, f64::from(weight[id as usize]) * value);
+        Linear { bias: f64::from(*bias), terms: row.map(term).collect() }
     }
 
     /// Probabilities of a row; `sum` gives the sum of weights times features of a decision.

@@ -20,6 +20,7 @@ mod cascade;
 mod decisions;
 mod dense;
 mod device;
+mod explain;
 mod logistic;
 mod lstm;
 mod manifest;
@@ -47,6 +48,7 @@ pub use calibration::{BinaryCalibration, Calibration};
 pub use cascade::{Cascade, CascadeShape, Member, certainty};
 pub use dense::{Dense, DenseShape};
 pub use device::{Compute, DeviceError, device};
+pub use explain::{Explanation, Linear, Method, SPANS_MAX, Span, Trace};
 pub use logistic::{HashedWords, Logistic, LogisticShape};
 pub use lstm::{Lstm, LstmShape, Pooling};
 pub use manifest::{Architecture, Data, Manifest, Source};
@@ -98,6 +100,12 @@ pub trait Encoder: Send + Sync {
     fn encode(&self, text: &str) -> Encoding {
         self.encode_text(&SourceText::new(text))
     }
+
+    /// The words that each id of a text stands for, if ids are n-grams of words with a known
+    /// place in the text.
+    fn trace(&self, _text: &str) -> Option<Trace> {
+        None
+    }
 }
 
 /// Turns ids into probabilities; owned by one thread.
@@ -113,6 +121,21 @@ pub trait Classifier: Send {
     /// out. `None` if the classifier does not pad.
     fn tokens_max(&self) -> Option<usize> {
         None
+    }
+
+    /// The log-odds of negative of a row as a sum over its ids, if the classifier computes them
+    /// so.
+    fn linear(&self, _row: &Encoding) -> Option<Linear> {
+        None
+    }
+
+    /// Of several models, the one that answers for `text`, and what is added to its log-odds of
+    /// negative. `None` if there is only one model.
+    ///
+    /// # Errors
+    /// [`ClassifyError`] if it could not be found out.
+    fn member(&mut self, _text: &str) -> Result<Option<(&mut Model, f64)>, ClassifyError> {
+        Ok(None)
     }
 }
 

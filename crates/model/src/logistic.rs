@@ -10,7 +10,7 @@ use monitor_core::text::{Analyzer, Buckets, SourceText};
 
 use super::decisions::Decisions;
 use super::weights::WeightsError;
-use super::{Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids};
+use super::{Classifier, ClassifyError, Encoder, Encoding, Linear, Trace, Weights, check_ids};
 
 /// The shape of the weights, and how texts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -46,6 +46,11 @@ impl Encoder for HashedWords {
         words.truncate(words_max);
         Encoding { ids: self.buckets.ids(&words), truncated, text: None }
     }
+
+    fn trace(&self, text: &str) -> Option<Trace> {
+        let placed = self.analyzer.placed_words(text, self.words_max)?;
+        Some(Trace::new(placed, |words, visit| self.buckets.for_each(words, visit)))
+    }
 }
 
 /// The weights in memory.
@@ -77,6 +82,11 @@ impl Classifier for Logistic {
             })
         };
         batch.iter().map(score).collect()
+    }
+
+    fn linear(&self, row: &Encoding) -> Option<Linear> {
+        let length = (row.ids.len() as f64).sqrt();
+        Some(self.0.linear(row.ids.iter().map(|id| (*id, 1.0 / length))))
     }
 }
 

@@ -14,7 +14,7 @@ use monitor_core::text::{Analyzer, NgramLengths, Ngrams, SourceText};
 
 use super::decisions::Decisions;
 use super::weights::WeightsError;
-use super::{Classifier, ClassifyError, Encoder, Encoding, Weights, check_ids};
+use super::{Classifier, ClassifyError, Encoder, Encoding, Linear, Trace, Weights, check_ids};
 
 /// The shape of the weights, and how texts are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -58,6 +58,17 @@ impl Encoder for KnownNgrams {
         }
         ids.sort_unstable();
         Encoding { ids, truncated, text: None }
+    }
+
+    fn trace(&self, text: &str) -> Option<Trace> {
+        let placed = self.analyzer.placed_words(text, self.shape.words_max)?;
+        Some(Trace::new(placed, |words, visit| {
+            self.shape.lengths.for_each(words, |ngram| {
+                if let Some(id) = self.ngrams.id(ngram.hash) {
+                    visit(id, ngram.first, ngram.words);
+                }
+            });
+        }))
     }
 }
 
@@ -106,6 +117,11 @@ impl Classifier for Tfidf {
                 .classify(|weight| row.iter().map(|(id, value)| weight[*id as usize] * value).sum())
         };
         batch.iter().map(score).collect()
+    }
+
+    fn linear(&self, row: &Encoding) -> Option<Linear> {
+        let row = features(&row.ids, &self.scale);
+        Some(self.decisions.linear(row.into_iter().map(|(id, value)| (id, f64::from(value)))))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Callers hand in batches of encoded rows. All rows wait in one [`PassQueue`], which chooses
 //! the rows of each pass by tokens, length and age. Rows leave the queue when they have a
-//! score; if memory runs out, they stay, and the queue plans smaller passes.
+//! score; if memory runs out, they stay, and the queue plans smaller passes. Texts to explain
+//! are few and do not wait in it: they are computed between two passes.
 //!
 //! **Invariant.** Every row gets its own answer, in order, independent of the other callers'
 //! rows. A pass that fails or panics is bisected until the failing rows are alone, and the
@@ -27,8 +28,8 @@ use monitor_core::domain::{LabelThresholds, Language, Probabilities};
 use monitor_telemetry as telemetry;
 
 use super::{
-    Classifier, ClassifyError, Encoder, Encoding, Fault, Model, ModelId, has_less, knows,
-    panic_message,
+    Classifier, ClassifyError, Encoder, Encoding, Explanation, Fault, Model, ModelId, explain,
+    has_less, knows, panic_message,
 };
 
 /// Jobs that wait in the channel; a further caller waits.
@@ -50,6 +51,21 @@ struct Job {
     answer: oneshot::Sender<Vec<RowScore>>,
 }
 
+/// The texts of one caller who wants them explained.
+struct Question {
+    texts: Vec<String>,
+    /// Of the handle.
+    id: ModelId,
+    encoder: Arc<dyn Encoder>,
+    answer: oneshot::Sender<Vec<Result<Explanation, ClassifyError>>>,
+}
+
+/// What callers hand in.
+enum Request {
+    Score(Job),
+    Explain(Question),
+}
+
 /// The model's thread has ended. While a handle exists, only a device failure or a bug ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the model's thread has ended; its last log line says why")]
@@ -64,14 +80,14 @@ pub struct ModelHandle {
     thresholds: LabelThresholds,
     encoder: Arc<dyn Encoder>,
     clock: SystemClock,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Request>,
 }
 
 impl ModelHandle {
     /// Moves the model to a new thread.
     pub fn spawn(model: Model) -> Self {
         let Model { id, languages, thresholds, encoder, classifier, .. } = model;
-        let (jobs, coming) = mpsc::channel::<Job>(CALLERS_MAX);
+        let (jobs, coming) = mpsc::channel::<Request>(CALLERS_MAX);
         let clock = SystemClock::new();
         thread::Builder::new()
             .name("model".into())
@@ -108,7 +124,24 @@ impl ModelHandle {
     pub async fn classify(&self, rows: Vec<Encoding>) -> Result<Vec<RowScore>, WorkerGone> {
         let (answer, answered) = oneshot::channel();
         let since = self.clock.elapsed();
-        self.jobs.send(Job { rows, since, answer }).await.map_err(|_| WorkerGone)?;
+        let job = Request::Score(Job { rows, since, answer });
+        self.jobs.send(job).await.map_err(|_| WorkerGone)?;
+        answered.await.map_err(|_| WorkerGone)
+    }
+
+    /// What each word of each text adds to the log-odds of negative, or why that text has no
+    /// explanation; in order. Dropping the future cancels the texts that have not begun.
+    ///
+    /// # Errors
+    /// [`WorkerGone`] if the model's thread has ended.
+    pub async fn explain(
+        &self,
+        texts: Vec<String>,
+    ) -> Result<Vec<Result<Explanation, ClassifyError>>, WorkerGone> {
+        let (answer, answered) = oneshot::channel();
+        let (id, encoder) = (self.id.clone(), self.encoder());
+        let question = Request::Explain(Question { texts, id, encoder, answer });
+        self.jobs.send(question).await.map_err(|_| WorkerGone)?;
         answered.await.map_err(|_| WorkerGone)
     }
 }
@@ -151,28 +184,70 @@ impl Worker {
         Self { classifier, clock, queue, overflow: VecDeque::new(), open: BTreeMap::new(), jobs: 0 }
     }
 
-    fn run(mut self, mut coming: mpsc::Receiver<Job>) {
+    fn run(mut self, mut coming: mpsc::Receiver<Request>) {
+        if let Err(error) = self.work(&mut coming) {
+            tracing::error!(
+                %error,
+                "the device failed, not the rows: check it (nvidia-smi), or set \
+                 model.device = \"cpu\", and restart; nothing is lost"
+            );
+        }
+    }
+
+    /// Works until the last handle is gone.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn work(&mut self, coming: &mut mpsc::Receiver<Request>) -> Result<(), ClassifyError> {
         loop {
             if self.open.is_empty() {
-                let Some(job) = coming.blocking_recv() else { return };
-                self.accept(job);
+                let Some(request) = coming.blocking_recv() else { return Ok(()) };
+                self.take(request)?;
             }
             while self.overflow.is_empty()
-                && let Ok(job) = coming.try_recv()
+                && let Ok(request) = coming.try_recv()
             {
-                self.accept(job);
+                self.take(request)?;
             }
             self.drop_cancelled();
-            if let Err(error) = self.compute() {
-                tracing::error!(
-                    %error,
-                    "the device failed, not the rows: check it (nvidia-smi), or set \
-                     model.device = \"cpu\", and restart; nothing is lost"
-                );
-                return;
-            }
+            self.compute()?;
             self.fill_queue();
         }
+    }
+
+    fn take(&mut self, request: Request) -> Result<(), ClassifyError> {
+        match request {
+            Request::Score(job) => {
+                self.accept(job);
+                Ok(())
+            }
+            Request::Explain(question) => self.answer(question),
+        }
+    }
+
+    /// Explains texts, until the caller has cancelled.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn answer(&mut self, question: Question) -> Result<(), ClassifyError> {
+        let Question { texts, id, encoder, answer } = question;
+        let mut found = Vec::with_capacity(texts.len());
+        for text in &texts {
+            if answer.is_closed() {
+                return Ok(());
+            }
+            let classifier = self.classifier.as_mut();
+            let explained = AssertUnwindSafe(|| explain::explain(&id, &*encoder, classifier, text));
+            let explained = catch_unwind(explained).unwrap_or_else(|panic| {
+                Err(ClassifyError::new(1, format!("panic: {}", panic_message(panic.as_ref()))))
+            });
+            match explained {
+                Err(error) if error.fault == Fault::Device => return Err(error),
+                explained => found.push(explained),
+            }
+        }
+        let _ = answer.send(found);
+        Ok(())
     }
 
     fn accept(&mut self, job: Job) {

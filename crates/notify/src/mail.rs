@@ -20,10 +20,11 @@ use monitor_core::domain::{
     Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, SurgeEvidence,
 };
 use monitor_core::format::{percent, percent_interval, thousands};
+use monitor_core::words::Piece;
 use monitor_store::{Also, Drivers, Example, Notification};
 
 use super::curve::{self, Curve, Shows};
-use super::words::{line, moment};
+use super::words::{line, marked_text, moment};
 use words::{count, last, length, sentence, times};
 
 /// A rendered mail.
@@ -87,6 +88,8 @@ struct Content<'a> {
     repeats: Option<String>,
     /// Tweets to read.
     examples: Vec<Quote>,
+    /// What the marks in them mean; absent without marks.
+    legend: Option<&'static str>,
     /// Incidents of other brands.
     also: Vec<String>,
     /// The command that acknowledges the incident.
@@ -121,7 +124,8 @@ struct Driver {
 }
 
 struct Quote {
-    text: String,
+    /// The words that made the tweet negative are marked.
+    text: Vec<Piece>,
     caption: String,
 }
 
@@ -144,6 +148,7 @@ const URL_CHARS_MAX: usize = 2000;
 /// Repetitions of one tweet are mentioned from this share on.
 const REPEATS_MIN: f64 = 0.1;
 
+const LEGEND: &str = "Marked: the words that made the model call the tweet negative.";
 const TEST: &str = "This is a test of the receiver. Nothing has happened.";
 const MODEL_NOTE: &str =
     "A model classified each tweet and makes mistakes, so read some tweets before you act.";
@@ -181,6 +186,8 @@ impl<'a> Content<'a> {
         let numbers: Vec<_> =
             figures.iter().map(|f| format!("{}: {} ({})", f.title, f.number, f.detail)).collect();
         let headline = headline(n);
+        let examples: Vec<Quote> = n.examples.iter().take(EXAMPLES_MAX).map(quote).collect();
+        let is_marked = examples.iter().flat_map(|quote| &quote.text).any(|piece| piece.marked);
         Self {
             level,
             preview: format!("{}. {}.", sentence(&badge), numbers.join(", ")),
@@ -194,7 +201,8 @@ impl<'a> Content<'a> {
             measure: measure(&n.evidence),
             drivers: drivers(&n.drivers),
             repeats: repeats(&n.drivers),
-            examples: n.examples.iter().take(EXAMPLES_MAX).map(quote).collect(),
+            examples,
+            legend: is_marked.then_some(LEGEND),
             also: n.also.iter().take(ALSO_MAX).map(also).collect(),
             hint: (!over && !n.test).then(|| format!("monitor incidents ack {}", n.incident_id)),
             link: n.url.as_deref().map(|url| line(url, URL_CHARS_MAX)),
@@ -429,7 +437,7 @@ fn quote(example: &Example) -> Quote {
     if example.alike > 1 {
         let _ = write!(caption, ", posted {} times", thousands(example.alike));
     }
-    Quote { text: line(&example.text, TWEET_CHARS_MAX), caption }
+    Quote { text: marked_text(example, TWEET_CHARS_MAX), caption }
 }
 
 fn also(also: &Also) -> String {

@@ -10,6 +10,7 @@ use monitor_core::domain::{
     Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, SurgeEvidence,
 };
 use monitor_core::format::percent;
+use monitor_core::words::{Piece, marked, marked_line};
 use monitor_store::{Also, Example, Notification};
 
 /// Example tweets, at most.
@@ -165,17 +166,12 @@ pub fn also(n: &Notification) -> Vec<String> {
 
 /// One line of at most `max` characters; control and direction characters become blanks.
 pub fn line(text: &str, max: usize) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let clean: String = text.chars().map(|c| if hidden(c) { ' ' } else { c }).collect();
-    let words: Vec<_> = clean.split_whitespace().collect();
-    let joined = words.join(" ");
-    if joined.chars().count() <= max {
-        return joined;
-    }
-    joined.chars().take(max.saturating_sub(1)).chain(['…']).collect()
+    marked_line(text, &[], max).into_iter().map(|piece| piece.text).collect()
+}
+
+/// The text of an example as [`line`], in pieces: the words that made it negative are marked.
+pub fn marked_text(example: &Example, max: usize) -> Vec<Piece> {
+    marked_line(&example.text, &marked(&example.text, &example.words), max)
 }
 
 /// A date and time: "23 Feb 2015, 14:05 UTC".

@@ -10,6 +10,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use monitor_core::domain::{Evidence, Incident, Minute};
 use monitor_core::format::{percent, thousands};
 use monitor_core::text::language::name;
+use monitor_core::words::{marked, marked_line};
+use monitor_store::Example;
 
 use super::view::{BrandView, View};
 use super::{Ready, chart};
@@ -28,6 +30,10 @@ setInterval(async () => {
 
 /// Languages without a model that a brand's card names.
 const LANGUAGES_NAMED_MAX: usize = 3;
+/// Tweets shown of an open incident, at most.
+const EXAMPLES_MAX: usize = 3;
+/// Characters shown of a tweet, at most.
+const TWEET_CHARS_MAX: usize = 400;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -94,7 +100,7 @@ fn body(view: &View) -> Markup {
         (t.outbox_dead, "dead notifications"),
     ];
     html! {
-        @for incident in view.open() { (open_incident(incident)) }
+        @for incident in view.open() { (open_incident(incident, view.examples.get(&incident.id.0))) }
         section class="totals" {
             @for (number, label) in totals {
                 div { b { (thousands(number)) } (label) }
@@ -117,7 +123,8 @@ fn body(view: &View) -> Markup {
     }
 }
 
-fn open_incident(incident: &Incident) -> Markup {
+fn open_incident(incident: &Incident, examples: Option<&Vec<Example>>) -> Markup {
+    let examples = examples.map_or(&[][..], Vec::as_slice);
     html! {
         section class="alarm" {
             h2 { (incident.brand) ": " (headline(&incident.evidence)) }
@@ -128,6 +135,32 @@ fn open_incident(incident: &Incident) -> Markup {
                 @if let Some(a) = &incident.acknowledged {
                     " Acknowledged by " (a.by) " at " (a.at.format("%H:%M UTC")) "."
                 }
+            }
+            @if !examples.is_empty() {
+                h3 { "Tweets when it opened" }
+                @for example in examples.iter().take(EXAMPLES_MAX) { (tweet(example)) }
+                @if examples.iter().any(|it| !marked(&it.text, &it.words).is_empty()) {
+                    p class="quiet" {
+                        "Marked: the words that made the model call the tweet negative."
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A tweet in which the words that made it negative are marked.
+fn tweet(example: &Example) -> Markup {
+    let marks = marked(&example.text, &example.words);
+    html! {
+        blockquote {
+            @for piece in marked_line(&example.text, &marks, TWEET_CHARS_MAX) {
+                @if piece.marked { mark { (piece.text) } } @else { (piece.text) }
+            }
+            span class="quiet" {
+                @if let Some(author) = &example.author { "@" (author.trim_start_matches('@')) ", " }
+                (example.created_at.format("%-d %b %Y, %H:%M"))
+                @if example.alike > 1 { ", posted " (thousands(example.alike)) " times" }
             }
         }
     }

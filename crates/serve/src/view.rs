@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use monitor_core::domain::{Cause, Counts, Evidence, Incident, Language, Minute};
-use monitor_store::{Store, StoreError, Totals};
+use monitor_store::{Example, Store, StoreError, Totals};
 
 /// The hours that a brand's chart covers, at most.
 const HOURS_MAX: i64 = 8 * 24;
@@ -18,6 +18,9 @@ const INCIDENTS_MAX: u32 = 1000;
 /// Resolved incidents listed, at most.
 const RESOLVED_MAX: usize = 50;
 
+/// Open incidents whose tweets are read, at most.
+const WITH_EXAMPLES_MAX: usize = 10;
+
 /// Everything the page shows.
 #[derive(Debug)]
 pub struct View {
@@ -25,6 +28,8 @@ pub struct View {
     pub brands: Vec<BrandView>,
     /// Newest first.
     pub latest: Vec<Incident>,
+    /// Tweets of the latest open incidents, by the incident's number.
+    pub examples: BTreeMap<i64, Vec<Example>>,
 }
 
 /// One brand.
@@ -65,7 +70,12 @@ impl View {
             resolved += usize::from(incident.resolved.is_some());
             incident.resolved.is_none() || resolved <= RESOLVED_MAX
         });
-        Ok(Self { totals: store.totals().await?, brands: views, latest })
+        let mut examples = BTreeMap::new();
+        let open = latest.iter().filter(|incident| incident.resolved.is_none());
+        for incident in open.take(WITH_EXAMPLES_MAX) {
+            examples.insert(incident.id.0, store.examples(incident.id).await?);
+        }
+        Ok(Self { totals: store.totals().await?, brands: views, latest, examples })
     }
 
     /// The incidents that are open, newest first.

@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
 use super::{
-    Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, OutboxRow,
+    Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, Example, OutboxRow,
     OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
 };
 use monitor_core::domain::{

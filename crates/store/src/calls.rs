@@ -27,6 +27,7 @@ macro_rules! each_store_call {
                 first_minute(brand: &str) -> Option<Minute>;
                 last_minute(brand: &str) -> Option<Minute>;
                 window_tweets(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<StoredTweet>;
+                tweet(id: &str) -> Option<StoredTweet>;
             }
             labels {
                 record_model(model: &$crate::StoredModel) -> ();
@@ -60,6 +61,7 @@ macro_rules! each_store_call {
                 outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32, resting: &[String])
                     -> Vec<OutboxRow>;
                 outbox_record(row: i64, now: DateTime<Utc>, state: &OutboxState) -> ();
+                examples(id: IncidentId) -> Vec<Example>;
                 dead_notifications(limit: u32) -> Vec<DeadNotification>;
                 requeue(row: Option<i64>, receiver: Option<&str>) -> u64;
             }

@@ -235,6 +235,8 @@ pub struct StoredTweet {
     pub retweets: Option<u64>,
     /// Id of the tweet that it retweets.
     pub retweet_of: Option<String>,
+    /// `name@version` of the model that gave the score.
+    pub model: String,
 }
 
 /// A dead notification: its delivery was given up.
@@ -379,6 +381,9 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StoredTweet>, StoreError>;
 
+    /// One scored tweet by its id; `None` if it is not stored, or has no score.
+    async fn tweet(&self, id: &str) -> Result<Option<StoredTweet>, StoreError>;
+
     /// Records a model that scores from now on, or what has changed about it.
     async fn record_model(&self, model: &StoredModel) -> Result<(), StoreError>;
 
@@ -438,6 +443,10 @@ pub trait Store: Send + Sync + 'static {
         now: DateTime<Utc>,
         state: &OutboxState,
     ) -> Result<(), StoreError>;
+
+    /// The example tweets of an incident's first notification; empty if nobody was notified of it
+    /// in its own row.
+    async fn examples(&self, id: IncidentId) -> Result<Vec<Example>, StoreError>;
 
     /// The dead notifications, oldest first.
     async fn dead_notifications(&self, limit: u32) -> Result<Vec<DeadNotification>, StoreError>;

@@ -20,8 +20,8 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Batch, Claim, Committed, Correction, DeadLetter, DeadNotification, Decision, DetectorState,
-    Event, OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store, StoreError,
-    StoredModel, StoredTweet, Totals,
+    Event, Example, OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store,
+    StoreError, StoredModel, StoredTweet, Totals,
 };
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,

@@ -25,7 +25,7 @@ use sqlx::{Connection, PgConnection, Row};
 use tokio::sync::Mutex;
 
 use super::{
-    Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, OutboxRow,
+    Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, Example, OutboxRow,
     OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
 };
 use monitor_config as config;

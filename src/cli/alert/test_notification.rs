@@ -48,6 +48,7 @@ pub fn build(
         author: Some("example".into()),
         reach: Some(1200),
         alike,
+        words: Vec::new(),
     };
     let driver = |term: &str, kind: &str, tweets, z| Driver {
         term: term.into(),

@@ -7,6 +7,7 @@
 //! Deliberately absent: statistics and the incident's states (`alerting`), sending (`notify`).
 
 mod brand;
+mod explain;
 mod report;
 mod stream;
 mod words;
@@ -19,11 +20,13 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use metrics::{counter, gauge};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::words::reason;
 
 use self::report::{Content, Reporter, Subject};
+use super::models::ScoringModels;
 use super::routes::{policy, surge_policy, thresholds};
 use monitor_config as config;
 use monitor_core::alerting::{
@@ -110,6 +113,13 @@ impl Evaluator {
             store,
             clock,
         }
+    }
+
+    /// Lets notifications say which words made their example tweets negative, as the current
+    /// model of `models` has it.
+    pub fn explaining(mut self, models: watch::Receiver<ScoringModels>) -> Self {
+        self.reporter.explain_with(models);
+        self
     }
 
     /// Evaluates every tick until `shutdown`, and once more then; sets `readiness`.

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use super::super::models::ScoringModels;
+use super::explain::Explainer;
 use monitor_config as config;
-use monitor_core::alerting::{DriverLimits, Drivers, TweetView, drivers};
+use monitor_core::alerting::{DriverLimits, Drivers, Example as FoundExample, TweetView, drivers};
 use monitor_core::domain::{Counts, Evidence, Minute, Severity, Transition};
 use monitor_store::{CurvePoint, Driver, Example, Notification, Store, StoreError, StoredTweet};
 
@@ -25,6 +29,8 @@ pub(super) struct Reporter {
     public_url: Option<String>,
     /// By brand, its own names: never drivers of its incidents.
     names: BTreeMap<String, Vec<String>>,
+    /// Finds the words of examples; `None` if nobody can.
+    explainer: Option<Explainer>,
 }
 
 /// The content of a notification.
@@ -59,7 +65,13 @@ impl Reporter {
             store,
             public_url: url.map(|url| url.trim_end_matches('/').to_owned()),
             names: names.collect(),
+            explainer: None,
         }
+    }
+
+    /// Explains examples with the current model of `models`.
+    pub fn explain_with(&mut self, models: watch::Receiver<ScoringModels>) {
+        self.explainer = Some(Explainer::new(models));
     }
 
     /// Reads the content of an incident at `minute`; empty for incidents of the stream.
@@ -80,12 +92,20 @@ impl Reporter {
         let before = self.store.window_tweets(brand, before.0, before.1, TWEETS_MAX).await?;
         let own = self.names.get(brand).cloned().unwrap_or_default();
         // Takes up to a second if tweets are long and similar.
-        let work =
-            move || drivers(&views(&tweets), &views(&before), &own, &DriverLimits::default());
+        let work = move || {
+            let found = drivers(&views(&tweets), &views(&before), &own, &DriverLimits::default());
+            let examples: Vec<_> = found.examples.iter().map(|it| example(it, &tweets)).collect();
+            (found, examples)
+        };
         let found = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
             tracing::error!(%error, brand, "the search for the drivers of the incident failed");
-            Drivers::default()
+            (Drivers::default(), Vec::new())
         });
+        let (found, examples) = found;
+        let examples = match &self.explainer {
+            Some(explainer) => explainer.explained(examples).await,
+            None => examples.into_iter().map(|(example, _)| example).collect(),
+        };
         let from = minute.plus(1 - CURVE_HOURS * 60).min(since.plus(-120));
         let counts = self.store.minute_counts(brand, from, minute).await?;
         let curve_minutes = point_minutes(&counts);
@@ -93,19 +113,7 @@ impl Reporter {
             reach: found.followers,
             curve: curve(&counts, from, minute, curve_minutes),
             curve_minutes: u32::try_from(curve_minutes).unwrap_or(60),
-            examples: found
-                .examples
-                .iter()
-                .map(|example| Example {
-                    tweet_id: example.id.clone(),
-                    text: example.text.clone(),
-                    created_at: example.created_at,
-                    negative: example.negative,
-                    author: example.author.clone(),
-                    reach: example.reach,
-                    alike: u64::from(example.tweets),
-                })
-                .collect(),
+            examples,
             drivers: to_drivers(&found),
         })
     }
@@ -160,6 +168,22 @@ fn views(tweets: &[StoredTweet]) -> Vec<TweetView<'_>> {
             retweet_of: tweet.retweet_of.as_deref(),
         })
         .collect()
+}
+
+/// An example without its words, and the model that scored it.
+fn example(found: &FoundExample, tweets: &[StoredTweet]) -> (Example, String) {
+    let of_tweet = tweets.iter().find(|tweet| tweet.tweet_id == found.id);
+    let example = Example {
+        tweet_id: found.id.clone(),
+        text: found.text.clone(),
+        created_at: found.created_at,
+        negative: found.negative,
+        author: found.author.clone(),
+        reach: found.reach,
+        alike: u64::from(found.tweets),
+        words: Vec::new(),
+    };
+    (example, of_tweet.map_or(String::new(), |tweet| tweet.model.clone()))
 }
 
 fn to_drivers(found: &Drivers) -> monitor_store::Drivers {

@@ -103,6 +103,7 @@ impl Rig {
             author: None,
             reach: None,
             alike: 1,
+            words: Vec::new(),
         };
         let notification = Notification {
             incident_id: 0,

@@ -9,9 +9,10 @@ use monitor_core::domain::{
     Probability, QuietEvidence, Score, Severity, ShareEvidence, StartAt, SurgeEvidence,
     TopicPartition, Transition, Tweet, TweetId,
 };
+use monitor_core::words::word_weights;
 use monitor_store::{
-    Advance, Batch, Claim, DeadLetter, Decision, Delivery, DetectorState, Drivers, ModelScore,
-    Notification, OutboxRow, OutboxState, ScoredTweet, Step, Store, Suppressed,
+    Advance, Batch, Claim, DeadLetter, Decision, Delivery, DetectorState, Drivers, Example,
+    ModelScore, Notification, OutboxRow, OutboxState, ScoredTweet, Step, Store, Suppressed,
 };
 use serde_json::json;
 
@@ -119,6 +120,19 @@ pub fn evidence(cause: Cause) -> Evidence {
     }
 }
 
+pub fn example(text: &str) -> Example {
+    Example {
+        tweet_id: "1".into(),
+        text: text.into(),
+        created_at: minute(59).start(),
+        negative: 0.9,
+        author: None,
+        reach: None,
+        alike: 1,
+        words: word_weights(text, [(0..text.len(), 0.5)]),
+    }
+}
+
 pub fn notification(brand: &str, cause: Cause, transition: Transition) -> Notification {
     Notification {
         incident_id: 0,
@@ -131,7 +145,7 @@ pub fn notification(brand: &str, cause: Cause, transition: Transition) -> Notifi
         reason: format!("because of {brand}"),
         evidence: evidence(cause),
         drivers: Drivers::default(),
-        examples: Vec::new(),
+        examples: vec![example(brand)],
         curve: Vec::new(),
         curve_minutes: 60,
         also: Vec::new(),

@@ -512,3 +512,23 @@ pub async fn takes_and_keeps_the_lead(store: &dyn Store) {
     assert!(store.lead().await.expect("asked"), "no other holder");
     assert!(store.lead().await.expect("asked"), "and keeps it");
 }
+
+/// Those that it opened with, even if a later step has others.
+pub async fn keeps_the_examples_of_an_incident(store: &dyn Store) {
+    let with = |mut decision: Decision, text: &str| {
+        let step = decision.step.as_mut().expect("a step");
+        step.notification.examples = vec![example(text)];
+        decision
+    };
+    let opened = with(decision("united", None, 10, Some(Opened)), "é late");
+    let id = decide(store, opened).await.expect("an incident");
+    decide(store, with(decision("united", Some(10), 11, Some(Updated)), "later")).await;
+    let other = decide(store, decision("delta", None, 10, Some(Opened))).await.expect("another");
+    send_all(store).await;
+    assert_eq!(store.examples(id).await.expect("examples"), [example("é late")]);
+    assert_eq!(store.examples(other).await.expect("examples"), [example("delta")]);
+    assert_eq!(store.examples(IncidentId(99)).await.expect("examples"), []);
+    let silent = notifying(decision("klm", None, 10, Some(Opened)), Vec::new());
+    let silent = decide(store, silent).await.expect("an incident");
+    assert_eq!(store.examples(silent).await.expect("examples"), [], "nobody was notified");
+}

@@ -85,3 +85,17 @@ pub async fn stores_reach(store: &dyn Store) {
     check(2, "whole", (Some("ann"), Some(12), Some(0), Some("a")));
     assert_eq!(found.len(), 3);
 }
+
+pub async fn finds_a_tweet_by_its_id(store: &dyn Store) {
+    claim_empty(store, 1).await;
+    let mut row = tweet("a'b", &["united"], 0.9);
+    row.score.as_mut().expect("a score").model = "other@7".into();
+    let rows = vec![row, tweet("second", &[], 0.2)];
+    store.commit(&batch(rows, vec![advance(0, 0, 2)])).await.expect("committed");
+    let found = store.tweet("a'b").await.expect("an answer").expect("the tweet");
+    assert_eq!((found.tweet_id.as_str(), found.model.as_str()), ("a'b", "other@7"));
+    assert_eq!((found.negative, found.is_negative), (0.9, true));
+    let of_no_brand = store.tweet("second").await.expect("an answer").expect("the tweet");
+    assert!(!of_no_brand.is_negative);
+    assert_eq!(store.tweet("third").await.expect("an answer"), None);
+}

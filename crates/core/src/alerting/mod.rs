@@ -24,7 +24,7 @@ mod volume;
 mod watermark;
 
 pub use backtest::{Alert, Backtest, Hour, backtest};
-pub use drivers::{DriverLimits, Drivers, OneTweet, Term, TermKind, TweetView, drivers};
+pub use drivers::{DriverLimits, Drivers, Example, OneTweet, Term, TermKind, TweetView, drivers};
 pub use lifecycle::Audience;
 pub use outbox::{
     ALSO_MAX, Delivery, OutboxPlan, OutboxWrite, PendingRow, Step, plan as plan_outbox,

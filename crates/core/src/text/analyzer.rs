@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Lexicon, SourceText, study, tweet};
+use super::{Lexicon, PlacedWord, SourceText, places, study, tweet};
 
 /// Rules that turn a text into words. Manifests contain their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,15 @@ impl Analyzer {
         match &self.rules {
             Rules::Tweet => tweet::words(text, words_max),
             Rules::Study(lexicon) => study::words(text.raw(), lexicon, words_max),
+        }
+    }
+
+    /// The words of [`Analyzer::words`] with their places in `text`. `None` with the study's
+    /// rules, which join and remove parts of words.
+    pub fn placed_words(&self, text: &str, words_max: usize) -> Option<Vec<PlacedWord>> {
+        match &self.rules {
+            Rules::Tweet => Some(places::placed_words(text, words_max)),
+            Rules::Study(_) => None,
         }
     }
 }

@@ -59,16 +59,22 @@ impl Buckets {
             return vec![Self::NOTHING];
         }
         let mut ids = Vec::with_capacity(words.len() * 2);
-        for (index, word) in words.iter().enumerate() {
-            let hash = fnv1a_64(word.as_bytes());
-            ids.push(self.bucket(hash));
-            if let Some(next) = words.get(index + 1) {
-                ids.push(self.bucket(extend(extend(hash, &[JOIN]), next.as_bytes())));
-            }
-        }
+        self.for_each(words, |id, _, _| ids.push(id));
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// Calls `visit` with the id of each word and of each pair of adjacent words, the index of
+    /// its first word and its number of words.
+    pub fn for_each(self, words: &[String], mut visit: impl FnMut(u32, usize, usize)) {
+        for (index, word) in words.iter().enumerate() {
+            let hash = fnv1a_64(word.as_bytes());
+            visit(self.bucket(hash), index, 1);
+            if let Some(next) = words.get(index + 1) {
+                visit(self.bucket(extend(extend(hash, &[JOIN]), next.as_bytes())), index, 2);
+            }
+        }
     }
 
     fn bucket(self, hash: u64) -> u32 {

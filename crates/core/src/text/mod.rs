@@ -12,6 +12,7 @@ mod hashing;
 pub mod language;
 mod lexicon;
 mod ngrams;
+mod places;
 mod study;
 mod tokens;
 mod tweet;
@@ -27,6 +28,7 @@ pub use brands::{BrandError, BrandMatcher, BrandRule};
 pub use hashing::{Buckets, fnv1a_64, unit_interval};
 pub use lexicon::{Lexicon, LexiconError, LexiconSources};
 pub use ngrams::{Ngram, NgramKind, NgramLengths, Ngrams, NgramsError};
+pub use places::{PlacedWord, visible_words, without};
 pub use tokens::{Token, TokenKind, tokens};
 pub use vocabulary::{PADDING, UNKNOWN, Vocabulary, VocabularyError};
 

@@ -59,6 +59,10 @@ pub struct Ngram<'a> {
     pub kind: NgramKind,
     /// Its text.
     pub text: &'a str,
+    /// Index of its first word.
+    pub first: usize,
+    /// Number of words; one, for characters.
+    pub words: usize,
     /// 64-bit hash of kind and text.
     pub hash: u64,
 }
@@ -77,7 +81,7 @@ impl NgramLengths {
         for (first, word) in words.iter().enumerate() {
             let mut end = start;
             let mut hash = NgramKind::Words.seed();
-            for next in words[first..].iter().take(self.words_max) {
+            for (more, next) in words[first..].iter().take(self.words_max).enumerate() {
                 if end > start {
                     hash = extend(hash, b" ");
                     end += 1;
@@ -87,16 +91,18 @@ impl NgramLengths {
                 visit(Ngram {
                     kind: NgramKind::Words,
                     text: &text[start..end],
+                    first,
+                    words: more + 1,
                     hash: fmix64(hash),
                 });
             }
-            self.characters(&text[start - 1..=start + word.len()], &mut visit);
+            self.characters(first, &text[start - 1..=start + word.len()], &mut visit);
             start += word.len() + 1;
         }
     }
 
-    /// N-grams of characters in one word between its spaces.
-    fn characters(self, word: &str, visit: &mut impl FnMut(Ngram<'_>)) {
+    /// N-grams of characters in the word of index `first` between its spaces.
+    fn characters(self, first: usize, word: &str, visit: &mut impl FnMut(Ngram<'_>)) {
         for (start, _) in word.char_indices() {
             let mut hash = NgramKind::Characters.seed();
             let rest = &word[start..];
@@ -107,6 +113,8 @@ impl NgramLengths {
                     visit(Ngram {
                         kind: NgramKind::Characters,
                         text: &rest[..end],
+                        first,
+                        words: 1,
                         hash: fmix64(hash),
                     });
                 }

@@ -4,6 +4,8 @@
 //! Deliberately absent: removal of negations or stop words, and rules for words in capitals;
 //! the models learn which words matter.
 
+use std::ops::Range;
+
 use super::{SourceText, is_selector, is_word, link_length};
 
 /// Largest number of characters of a word; longer words are cut, because they are noise.
@@ -14,10 +16,15 @@ const REPEATS_MAX: usize = 2;
 /// The first `words_max` words of `text`, read from its first
 /// [`TEXT_BYTES_MAX`](super::TEXT_BYTES_MAX) bytes.
 pub(super) fn words(text: &SourceText<'_>, words_max: usize) -> Vec<String> {
-    let text = text.canonical_beginning();
-    let mut scan = Scan { rest: &text, words: Vec::new(), words_max };
+    placed(&text.canonical_beginning(), words_max).0
+}
+
+/// The first `words_max` words of a text in canonical form, and for each the bytes of `text` that
+/// it was read from. The words of one hashtag, or of one drawn-out word, have the same bytes.
+pub(super) fn placed(text: &str, words_max: usize) -> (Vec<String>, Vec<Range<usize>>) {
+    let mut scan = Scan { rest: text, words: Vec::new(), places: Vec::new(), words_max };
     scan.run();
-    scan.words
+    (scan.words, scan.places)
 }
 
 /// Emoticons and their words. The labels of large tweet collections were often derived from
@@ -55,19 +62,25 @@ const EMOJI: [(&str, &str); 11] = [
 struct Scan<'a> {
     rest: &'a str,
     words: Vec<String>,
+    /// The bytes of each word, counted from the beginning of the text.
+    places: Vec<Range<usize>>,
     words_max: usize,
 }
 
 impl Scan<'_> {
     fn run(&mut self) {
         let mut before = ' ';
+        let mut at = 0;
         while self.words.len() < self.words_max {
             let Some(c) = self.rest.chars().next() else { break };
             let length = if c.is_whitespace() { c.len_utf8() } else { self.token(c, before) };
             before = self.rest[..length].chars().next_back().unwrap_or(' ');
             self.rest = &self.rest[length..];
+            self.places.resize(self.words.len(), at..at + length);
+            at += length;
         }
         self.words.truncate(self.words_max);
+        self.places.truncate(self.words_max);
     }
 
     /// Reads the token that starts with `c`; returns its length in bytes.

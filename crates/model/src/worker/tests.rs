@@ -213,3 +213,31 @@ async fn many_senders_get_their_own_answers() {
         task.await.unwrap();
     }
 }
+
+/// The numbers of a text; 0 if there is none.
+struct Numbers;
+
+impl Encoder for Numbers {
+    fn encode_text(&self, text: &monitor_core::text::SourceText<'_>) -> Encoding {
+        let ids: Vec<u32> = text.raw().split_whitespace().flat_map(str::parse).collect();
+        Encoding::new(if ids.is_empty() { vec![0] } else { ids })
+    }
+}
+
+#[tokio::test]
+async fn explains_texts_between_passes() {
+    let model =
+        || Model { encoder: Arc::new(Numbers), classifier: Box::new(Fake), ..Model::null() };
+    let worker = ModelHandle::spawn(model());
+    let texts = ["60 5", "13", "14", "40"].map(str::to_owned).to_vec();
+    let found = worker.explain(texts).await.unwrap();
+    assert_eq!(found.len(), 4);
+    assert_eq!(found[0].as_ref().unwrap(), &model().explain("60 5").unwrap());
+    assert!(found[1].as_ref().unwrap_err().reason.contains("unlucky"));
+    assert!(found[2].as_ref().unwrap_err().reason.contains("boom"));
+    assert!(found[3].is_ok(), "a text that fails does not take the others with it");
+    let scores = worker.classify(rows(&[7])).await.unwrap();
+    check_scores("still scores", &[7], scores);
+    assert!(worker.explain(vec!["12".into()]).await.is_err(), "the device failed");
+    assert!(worker.classify(rows(&[7])).await.is_err());
+}

@@ -6,6 +6,7 @@ use monitor_core::domain::{
     Cause, Counts, Evidence, Interval, LagEvidence, Minute, QuietEvidence, ShareEvidence,
     SurgeEvidence,
 };
+use monitor_core::words::{WordWeight, word_weights};
 use monitor_store::{Also, CurvePoint, Driver, Drivers, Example, Notification, OutboxRow};
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -38,6 +39,7 @@ fn example(text: &str, created_at: &str, negative: f32) -> Example {
         author: None,
         reach: None,
         alike: 1,
+        words: Vec::new(),
     }
 }
 
@@ -146,17 +148,34 @@ fn drivers() -> Drivers {
     }
 }
 
+const LOST: &str = "@united lost my bag AGAIN & nobody answers. <3 hours on hold.\nNever again!";
+
+/// What a model might say of [`LOST`].
+fn words() -> Vec<WordWeight> {
+    let weights = [
+        ("@united", 0.1),
+        ("lost", 1.4),
+        ("my", 0.05),
+        ("bag", 0.9),
+        ("AGAIN", 0.6),
+        ("nobody", 0.5),
+        ("answers", -0.1),
+        ("<3", -1.1),
+        ("hold", 0.2),
+        ("Never", 0.8),
+    ];
+    let place = |word: &str| LOST.find(word).map(|at| at..at + word.len()).expect("a word of it");
+    word_weights(LOST, weights.map(|(word, weight)| (place(word), weight)))
+}
+
 fn examples() -> Vec<Example> {
     vec![
         Example {
             author: Some("frequentflyer".into()),
             reach: Some(128_400),
             alike: 29,
-            ..example(
-                "@united lost my bag AGAIN & nobody answers. <3 hours on hold.\nNever again!",
-                "2015-02-23T13:58:12Z",
-                0.98,
-            )
+            words: words(),
+            ..example(LOST, "2015-02-23T13:58:12Z", 0.98)
         },
         example(
             "stuck on the tarmac for two hours, no water, no word",

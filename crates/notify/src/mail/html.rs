@@ -21,6 +21,9 @@ const BADGE: &str = "color:#ffffff;font-size:12px;font-weight:600;letter-spacing
     text-transform:uppercase;padding:2px 8px;border-radius:3px";
 const COMMAND: &str = "background:#eceff1;border-radius:4px;padding:8px 12px;margin-top:6px;\
     font-family:Menlo,Consolas,monospace;font-size:14px";
+/// Bold, underlined and shaded: visible without colour too. Contrast of the text 13 to 1.
+const MARK: &str = "font-weight:600;background:#fde2df;color:#212121;text-decoration:underline;\
+    border-radius:2px";
 const BUTTON: &str = "background:#263238;color:#ffffff;text-decoration:none;padding:12px 22px;\
     border-radius:4px;display:inline-block;font-weight:600";
 
@@ -85,6 +88,9 @@ fn frame(content: &Content<'_>, colour: &str) -> Markup {
             @if !content.examples.is_empty() {
                 (section("Tweets to read", html! {
                     @for example in &content.examples { (quote(example)) }
+                    @if let Some(legend) = content.legend {
+                        div style={ (small()) ";padding-top:10px" } { (Text(legend)) }
+                    }
                 }))
             }
             @if !content.also.is_empty() {
@@ -217,7 +223,10 @@ fn quote(quote: &Quote) -> Markup {
     html! {
         div style="border-left:3px solid #b0bec5;margin-top:12px;padding:0 0 0 12px;\
             word-break:break-word" {
-            (Text(&quote.text))
+            @for piece in &quote.text {
+                @if piece.marked { b style=(MARK) { (Text(&piece.text)) } }
+                @else { (Text(&piece.text)) }
+            }
             div style={ (small()) ";padding-top:2px" } { (Text(&quote.caption)) }
         }
         "\n"

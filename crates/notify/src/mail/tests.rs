@@ -1,5 +1,6 @@
 use super::*;
 use monitor_core::domain::{Cause, Evidence, ShareEvidence};
+use monitor_core::words::word_weights;
 
 #[test]
 fn renders_all_causes_and_transitions() {
@@ -62,7 +63,10 @@ fn escapes_strings_from_outside() {
             let mut n = fixtures::notification(cause, transition);
             let tags = |html: &str| html.matches('<').count();
             n.also = fixtures::also();
-            n.examples.iter_mut().for_each(|example| example.author = Some("someone".into()));
+            for example in &mut n.examples {
+                example.author = Some("someone".into());
+                example.words = word_weights(&example.text, [(0..4, 2.0)]);
+            }
             let plain = Mail::of(&n);
             n.brand = evil.into();
             n.severity = evil.into();
@@ -76,6 +80,7 @@ fn escapes_strings_from_outside() {
             }
             for example in &mut n.examples {
                 example.text = evil.into();
+                example.words = word_weights(evil, [(0..evil.len(), 2.0)]);
                 example.author = Some(evil.into());
             }
             for term in &mut n.drivers.terms {
@@ -135,4 +140,20 @@ fn describes_the_picture_in_words() {
          on, 84 % now; expected 55 % (51 to 59 %).",
     );
     check("lag", Cause::Lag, "opened", "(no picture)");
+}
+
+/// Examples of before words were stored, and those that could not be explained.
+#[test]
+fn examples_without_words_have_no_marks() {
+    let mut json =
+        serde_json::to_value(fixtures::notification(Cause::Share, "opened")).expect("JSON");
+    for example in json["examples"].as_array_mut().expect("examples") {
+        example.as_object_mut().expect("an example").remove("words").expect("words");
+    }
+    let old = serde_json::from_value(json).expect("a notification");
+    let mail = Mail::of(&old);
+    assert!(mail.text.contains("“@united lost my bag AGAIN & nobody answers."), "{}", mail.text);
+    for mark in [LEGEND, "<b ", "*"] {
+        assert!(!mail.text.contains(mark) && !mail.html.contains(mark), "{mark}");
+    }
 }

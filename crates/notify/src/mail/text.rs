@@ -62,8 +62,16 @@ pub fn render(content: &Content<'_>) -> String {
     }
     for quote in &content.examples {
         line("");
-        line(&format!("  “{}”", quote.text));
+        let pieces = quote.text.iter().map(|piece| match piece.marked {
+            true => format!("*{}*", piece.text),
+            false => piece.text.clone(),
+        });
+        line(&format!("  “{}”", pieces.collect::<String>()));
         line(&format!("  {}", quote.caption));
+    }
+    if let Some(legend) = content.legend {
+        line("");
+        line(&format!("  {legend}"));
     }
     if !content.also.is_empty() {
         line("");

@@ -4,6 +4,7 @@ use monitor_core::domain::{
     Acknowledgement, Counts, IncidentId, Interval, LagEvidence, QuietEvidence, Severity,
     ShareEvidence, SurgeEvidence,
 };
+use monitor_core::words::word_weights;
 use monitor_store::Totals;
 
 const EVIL: &str = "<script>alert('a & \"b\"')</script>";
@@ -98,6 +99,21 @@ fn view() -> View {
             brand("delta", 0, Vec::new()),
         ],
         latest,
+        examples: [(5, vec![example(EVIL, 0..8), example("so late again", 3..7)])].into(),
+    }
+}
+
+/// A tweet of which the words at `negative` are to be marked.
+fn example(text: &str, negative: std::ops::Range<usize>) -> Example {
+    Example {
+        tweet_id: "1".into(),
+        text: text.into(),
+        created_at: START.start(),
+        negative: 0.9,
+        author: Some(EVIL.into()),
+        reach: None,
+        alike: 1_200,
+        words: word_weights(text, [(negative, 1.0)]),
     }
 }
 
@@ -128,6 +144,10 @@ fn renders_brands_incidents_and_totals() {
         "No tweet yet.",
         "still open",
         "ended 17 Feb 2015, 15:00",
+        "<mark>&lt;script&gt;</mark>alert",
+        "so <mark>late</mark> again",
+        "posted 1,200 times",
+        "Marked: ",
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
@@ -139,6 +159,15 @@ fn escapes_brands_names_and_errors() {
         assert!(!page.contains("<script>alert"), "{page}");
         assert!(page.contains("&lt;script&gt;alert"), "{page}");
     }
+}
+
+#[test]
+fn tweets_without_words_have_no_marks() {
+    let mut view = view();
+    view.examples.values_mut().flatten().for_each(|example| example.words.clear());
+    let page = page(Ok(&view));
+    assert!(page.contains("so late again") && !page.contains("<mark>"), "{page}");
+    assert!(!page.contains("Marked: "), "{page}");
 }
 
 /// The content security policy contains the hash of [`SCRIPT`].

@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Tables;
-use crate::{DeadNotification, Notification, OutboxRow, OutboxState, StoreError};
-use monitor_core::domain::Transition;
+use crate::{DeadNotification, Example, Notification, OutboxRow, OutboxState, StoreError};
+use monitor_core::domain::{IncidentId, Transition};
 
 #[derive(Debug)]
 pub(super) struct Queued {
@@ -27,6 +27,14 @@ pub(super) enum QueuedState {
 }
 
 impl Tables {
+    pub(super) fn examples(&self, id: IncidentId) -> Result<Vec<Example>, StoreError> {
+        let is_first = |row: &&Queued| {
+            row.notification.incident_id == id.0 && row.notification.thread == row.key
+        };
+        let first = self.outbox.iter().find(is_first);
+        Ok(first.map_or_else(Vec::new, |row| row.notification.examples.clone()))
+    }
+
     pub(super) fn outbox_lease(
         &mut self,
         now: DateTime<Utc>,

@@ -236,6 +236,11 @@ impl Tables {
         found.sort_by_key(|(row, _)| (row.tweet.created_at, &row.tweet.id));
         Ok(found.into_iter().map(|(row, score)| stored(row, score)).collect())
     }
+
+    pub(super) fn tweet(&self, id: &str) -> Result<Option<StoredTweet>, StoreError> {
+        let row = self.scores.get(id);
+        Ok(row.and_then(|row| Some(stored(row, row.score.as_ref()?))))
+    }
 }
 
 /// The brands of a tweet, each with its language; none if the language is unknown.
@@ -261,5 +266,6 @@ fn stored(row: &ScoredTweet, of: &ModelScore) -> StoredTweet {
         followers: row.tweet.reach.followers.map(bigint),
         retweets: row.tweet.reach.retweets.map(bigint),
         retweet_of: row.tweet.reach.retweet_of.as_ref().map(|id| id.as_str().to_owned()),
+        model: of.model.clone(),
     }
 }

@@ -115,7 +115,7 @@ pub(super) async fn window_tweets(
     let rows = sqlx::query(
         r#"SELECT * FROM (
                SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative,
-                      truncated, author, followers, retweets, retweet_of
+                      truncated, author, followers, retweets, retweet_of, model
                FROM scores
                WHERE created_at >= $2 AND created_at < $3 AND brands @> ARRAY[$1]
                  AND label IS NOT NULL
@@ -129,20 +129,36 @@ pub(super) async fn window_tweets(
     .bind(i64::from(limit))
     .fetch_all(&store.pool)
     .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(StoredTweet {
-                tweet_id: row.try_get("tweet_id")?,
-                created_at: row.try_get("created_at")?,
-                text: row.try_get("text")?,
-                negative: row.try_get("negative")?,
-                is_negative: row.try_get("is_negative")?,
-                truncated: row.try_get("truncated")?,
-                author: row.try_get("author")?,
-                followers: row.try_get::<Option<i64>, _>("followers")?.map(i64::unsigned_abs),
-                retweets: row.try_get::<Option<i64>, _>("retweets")?.map(i64::unsigned_abs),
-                retweet_of: row.try_get("retweet_of")?,
-            })
-        })
-        .collect()
+    rows.iter().map(stored).collect()
+}
+
+pub(super) async fn tweet(
+    store: &PostgresStore,
+    id: &str,
+) -> Result<Option<StoredTweet>, StoreError> {
+    let row = sqlx::query(
+        "SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative, \
+                truncated, author, followers, retweets, retweet_of, model \
+         FROM scores WHERE tweet_id = $1 AND label IS NOT NULL",
+    )
+    .bind(id)
+    .fetch_optional(&store.pool)
+    .await?;
+    row.as_ref().map(stored).transpose()
+}
+
+fn stored(row: &PgRow) -> Result<StoredTweet, StoreError> {
+    Ok(StoredTweet {
+        tweet_id: row.try_get("tweet_id")?,
+        created_at: row.try_get("created_at")?,
+        text: row.try_get("text")?,
+        negative: row.try_get("negative")?,
+        is_negative: row.try_get("is_negative")?,
+        truncated: row.try_get("truncated")?,
+        author: row.try_get("author")?,
+        followers: row.try_get::<Option<i64>, _>("followers")?.map(i64::unsigned_abs),
+        retweets: row.try_get::<Option<i64>, _>("retweets")?.map(i64::unsigned_abs),
+        retweet_of: row.try_get("retweet_of")?,
+        model: row.try_get("model")?,
+    })
 }

@@ -8,7 +8,8 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
 use super::PostgresStore;
-use crate::{DeadNotification, OutboxRow, OutboxState, StoreError};
+use crate::{DeadNotification, Example, OutboxRow, OutboxState, StoreError};
+use monitor_core::domain::IncidentId;
 
 /// If a receiver got `resolved` before `opened`, it would show the incident as open. So a
 /// `resolved` waits until all earlier rows of its thread are sent or dead. An update does not
@@ -62,6 +63,24 @@ fn outbox_row(row: &PgRow) -> Result<OutboxRow, sqlx::Error> {
         notification: row.try_get::<Json<_>, _>("notification")?.0,
         attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
     })
+}
+
+/// Each step has the key of the first one as its thread, and keys are indexed.
+pub(super) async fn examples(
+    store: &PostgresStore,
+    id: IncidentId,
+) -> Result<Vec<Example>, StoreError> {
+    let row = sqlx::query(
+        "SELECT first.notification -> 'examples' AS examples
+         FROM incident_receivers AS r JOIN outbox AS first ON first.key = r.thread_key
+         WHERE r.incident_id = $1 AND (first.notification ->> 'incident_id')::bigint = $1
+         ORDER BY first.id LIMIT 1",
+    )
+    .bind(id.0)
+    .fetch_optional(&store.pool)
+    .await?;
+    let Some(row) = row else { return Ok(Vec::new()) };
+    Ok(row.try_get::<Json<_>, _>("examples")?.0)
 }
 
 pub(super) async fn outbox_record(

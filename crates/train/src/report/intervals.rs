@@ -32,6 +32,19 @@ pub(super) fn of_macro_recall(recalls: &[(f64, usize)]) -> Option<Interval> {
     Some(around(mean, variance.sqrt() / count))
 }
 
+/// The mean of values of independent rows, and its interval by the normal approximation. No
+/// interval with fewer than two rows.
+pub(super) fn of_mean(values: impl Iterator<Item = f64>) -> (f64, Option<Interval>) {
+    let mut spread = Spread::default();
+    values.for_each(|value| spread.add(value, 1));
+    let mean = spread.mean();
+    let interval = spread.variance_of_mean().map(|variance| {
+        let half = Z_95 * variance.sqrt();
+        Interval { low: mean - half, high: mean + half }
+    });
+    (mean, interval)
+}
+
 /// Area under the ROC curve: the probability that a negative row scores above a positive
 /// one, ties counted half (Mann and Whitney 1947). `None` if one class is missing.
 ///
@@ -130,6 +143,15 @@ mod tests {
         assert!((area - expected.roc_auc).abs() < 1e-12, "{area}");
         close("by the definition", interval, expected.roc_auc_delong, 1e-9);
         close("20,000 bootstrap samples", interval, expected.roc_auc_bootstrap, 0.003);
+    }
+
+    #[test]
+    fn mean_agrees_with_scipy() {
+        // scipy.stats.norm.interval(0.95, np.mean(x), scipy.stats.sem(x))
+        let (mean, interval) = of_mean([0.1, -0.3, 0.5, 0.9].into_iter());
+        assert!((mean - 0.3).abs() < 1e-12);
+        close("four", interval, (-0.206_060_524_9, 0.806_060_524_9), 1e-6);
+        assert_eq!(of_mean([2.0].into_iter()), (2.0, None));
     }
 
     #[test]

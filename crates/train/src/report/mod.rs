@@ -4,13 +4,15 @@
 //! compare scores with labels; [`Evaluation`] has all figures of one model, [`Comparison`] is
 //! the table of several.
 //!
-//! **Invariant.** Pure functions of labels and scores, except `running.rs` and `measure.rs`;
+//! **Invariant.** Pure functions of labels and scores, except `running.rs`,
+//! `measure.rs` and `faithfulness.rs`;
 //! the positive class is "negative sentiment". Deliberately absent: reading files, and training.
 
 mod cards;
 mod cascaded;
 mod classification;
 mod comparison;
+mod faithfulness;
 mod figures;
 #[cfg(test)]
 mod fixture;
@@ -27,6 +29,7 @@ mod summary;
 pub use cascaded::{Cascaded, Found};
 pub use classification::{ClassReport, ClassificationReport, Figures};
 pub use comparison::{Compared, Comparison, Published};
+pub use faithfulness::{Faithfulness, Mean, faithfulness};
 pub use figures::{classification, figures};
 pub use measure::measure;
 pub use metrics::{Confusion, Metrics};

@@ -1,7 +1,7 @@
 //! Scores rows with a model and measures its speed.
 //!
-//! **Invariant.** With `measure.rs` the only file here that uses a model; the only one with a
-//! clock. Deliberately absent: the daemon's batching and threads; the measured rate is that of one
+//! **Invariant.** With `measure.rs` and `faithfulness.rs` the only file here that uses a model; the
+//! only one with a clock. Deliberately absent: the daemon's batching and threads; the measured rate is that of one
 //! caller who encodes and scores in turn.
 
 use std::time::Duration;
