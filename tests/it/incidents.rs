@@ -124,6 +124,7 @@ async fn decide(
         opened_at: opened.start(),
         reason: format!("{} of {brand} has {}", cause.as_str(), transition.as_str()),
         evidence,
+        corrected: None,
         drivers: Drivers::default(),
         examples: Vec::new(),
         curve: Vec::new(),

@@ -91,6 +91,7 @@ fn row(transition: &str) -> OutboxRow {
                 threshold: 20.0,
                 dispersion: 1.0,
             }),
+            corrected: None,
             drivers: Drivers::default(),
             examples: vec![example],
             curve: vec![CurvePoint { at: since, total: 120, negative: 94 }],

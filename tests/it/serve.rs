@@ -137,6 +137,7 @@ async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i6
         opened_at: minute.start(),
         reason: "because".into(),
         evidence,
+        corrected: None,
         drivers: Drivers::default(),
         examples: Vec::new(),
         curve: Vec::new(),

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Cause, Evidence};
+use crate::quantify::Estimate;
 use crate::words::WordWeight;
 
 /// A notification about an incident; stored as JSON in the outbox, and the `data` of
@@ -31,6 +32,10 @@ pub struct Notification {
     pub reason: String,
     /// What the verdict rests on; its `kind` is the cause.
     pub evidence: Evidence,
+    /// The observed share of a share incident, corrected for the model's errors: what people would
+    /// call negative. `None` if it cannot be corrected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected: Option<Estimate>,
     /// What marks the incident's negative tweets off.
     pub drivers: Drivers,
     /// Negative tweets to read, widest reach and most typical first.

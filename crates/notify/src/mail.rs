@@ -20,6 +20,7 @@ use monitor_core::domain::{
     Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, SurgeEvidence,
 };
 use monitor_core::format::{percent, percent_interval, thousands};
+use monitor_core::quantify::Estimate;
 use monitor_core::words::Piece;
 use monitor_store::{Also, Drivers, Example, Notification};
 
@@ -291,7 +292,7 @@ fn figures(n: &Notification) -> Vec<Figure> {
             ..
         }) => {
             let interval = percent_interval(observed_interval.low, observed_interval.high);
-            vec![
+            let mut figures = vec![
                 figure(
                     format!("Negative since {}", clock(since.start(), n.at)),
                     percent(observed.share().unwrap_or(0.0)),
@@ -314,7 +315,13 @@ fn figures(n: &Notification) -> Vec<Figure> {
                     ),
                     false,
                 ),
-            ]
+            ];
+            figures.extend(n.corrected.map(|Estimate { share, interval, .. }| {
+                let interval = percent_interval(interval.low, interval.high);
+                let detail = format!("likely {interval}; what people would call negative");
+                figure("Corrected".into(), percent(share), detail, false)
+            }));
+            figures
         }
         Evidence::Surge(SurgeEvidence { since, observed, expected, .. }) => vec![
             figure(

@@ -10,6 +10,7 @@ use monitor_core::domain::{
     Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, SurgeEvidence,
 };
 use monitor_core::format::percent;
+use monitor_core::quantify::Estimate;
 use monitor_core::words::{Piece, marked, marked_line};
 use monitor_store::{Also, Example, Notification};
 
@@ -116,6 +117,10 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
             format!("{behind_minutes} minutes, alert from {limit_minutes}"),
         )),
     }
+    facts.extend(n.corrected.map(|Estimate { share, interval, .. }| {
+        let [share, low, high] = [share, interval.low, interval.high].map(percent);
+        ("Corrected", format!("{share} ({low} to {high}): what people would call negative"))
+    }));
     facts
 }
 

@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use monitor_core::domain::{Evidence, Incident, Minute};
-use monitor_core::format::{percent, thousands};
+use monitor_core::format::{percent, percent_interval, thousands};
+use monitor_core::quantify::Estimate;
 use monitor_core::text::language::name;
 use monitor_core::words::{marked, marked_line};
 use monitor_store::Example;
@@ -209,6 +210,12 @@ fn brand_card(brand: &BrandView) -> Markup {
                 p {
                     b { (percent(share)) } " negative of " (thousands(brand.day.total))
                     " tweets in the 24 hours to " (moment(newest))
+                }
+                @if let Some(Estimate { share, interval, .. }) = brand.corrected {
+                    p class="quiet" {
+                        "Corrected for the model's errors: " b { (percent(share)) } " (likely "
+                        (percent_interval(interval.low, interval.high)) ")"
+                    }
                 }
                 @if let Some(not_judged) = not_judged(brand) { p class="quiet" { (not_judged) } }
                 (chart::draw(brand))

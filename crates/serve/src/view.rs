@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use monitor_core::domain::{Cause, Counts, Evidence, Incident, Language, Minute};
+use monitor_core::quantify::Estimate;
 use monitor_store::{Example, Store, StoreError, Totals};
 
 /// The hours that a brand's chart covers, at most.
@@ -42,6 +43,9 @@ pub struct BrandView {
     pub day: Counts,
     /// The tweets of those 24 hours without a score, by language, most first.
     pub not_judged: Vec<(Language, u64)>,
+    /// The share of those 24 hours, corrected for the model's errors; `None` if it cannot be
+    /// corrected, or if several models have scored them.
+    pub corrected: Option<Estimate>,
     /// The newest minute with a tweet.
     pub newest: Option<Minute>,
     /// The share incidents that overlap the hours shown, oldest first.
@@ -100,6 +104,7 @@ impl View {
                     name: b.name.clone(),
                     newest_minute: b.newest.map(Minute::start),
                     last_24_hours: b.day.into(),
+                    corrected_24_hours: b.corrected,
                     not_judged_24_hours: b.not_judged.iter().copied().collect(),
                     open_incident: b.open().map(|incident| incident.id.0),
                 })
@@ -117,6 +122,7 @@ impl BrandView {
             hours: Vec::new(),
             day: Counts::default(),
             not_judged: Vec::new(),
+            corrected: None,
             newest: store.last_minute(brand).await?,
             incidents: Vec::new(),
         };
@@ -172,6 +178,8 @@ struct BrandJson {
     name: String,
     newest_minute: Option<DateTime<Utc>>,
     last_24_hours: CountsJson,
+    /// Null if it cannot be corrected.
+    corrected_24_hours: Option<Estimate>,
     not_judged_24_hours: BTreeMap<Language, u64>,
     open_incident: Option<i64>,
 }

@@ -10,7 +10,10 @@ use super::explain::Explainer;
 use monitor_config as config;
 use monitor_core::alerting::{DriverLimits, Drivers, Example as FoundExample, TweetView, drivers};
 use monitor_core::domain::{Counts, Evidence, Minute, Severity, Transition};
-use monitor_store::{CurvePoint, Driver, Example, Notification, Store, StoreError, StoredTweet};
+use monitor_core::quantify::Estimate;
+use monitor_store::{
+    CurvePoint, Driver, Example, Notification, Store, StoreError, StoredTweet, corrected_share,
+};
 
 /// Tweets read for drivers and examples, at most: of the incident, and again of the time before.
 const TWEETS_MAX: u32 = 4000;
@@ -37,6 +40,7 @@ pub(super) struct Reporter {
 pub(super) struct Content {
     /// Followers of the authors of its negative tweets, if the stream gives them.
     pub reach: Option<u64>,
+    corrected: Option<Estimate>,
     drivers: monitor_store::Drivers,
     examples: Vec<Example>,
     curve: Vec<CurvePoint>,
@@ -88,6 +92,7 @@ impl Reporter {
         };
         let since = since.max(minute.plus(-INCIDENT_MINUTES));
         let tweets = self.store.window_tweets(brand, since, minute, TWEETS_MAX).await?;
+        let corrected = self.corrected(brand, evidence, minute, &tweets).await?;
         let before = (since.plus(-BEFORE_MINUTES), since.plus(-1));
         let before = self.store.window_tweets(brand, before.0, before.1, TWEETS_MAX).await?;
         let own = self.names.get(brand).cloned().unwrap_or_default();
@@ -111,11 +116,28 @@ impl Reporter {
         let curve_minutes = point_minutes(&counts);
         Ok(Content {
             reach: found.followers,
+            corrected,
             curve: curve(&counts, from, minute, curve_minutes),
             curve_minutes: u32::try_from(curve_minutes).unwrap_or(60),
             examples,
             drivers: to_drivers(&found),
         })
+    }
+
+    /// The observed share, corrected; `None` if several models have scored the tweets.
+    async fn corrected(
+        &self,
+        brand: &str,
+        evidence: &Evidence,
+        minute: Minute,
+        tweets: &[StoredTweet],
+    ) -> Result<Option<Estimate>, StoreError> {
+        let (Some(e), Some(first)) = (evidence.share(), tweets.first()) else { return Ok(None) };
+        if tweets.iter().any(|tweet| tweet.model != first.model) {
+            return Ok(None);
+        }
+        let of = (brand, first.model.as_str());
+        corrected_share(&*self.store, of, (e.since, minute), e.observed, e.dispersion).await
     }
 
     /// The notification; the store fills in the incident's number and thread.
@@ -130,6 +152,7 @@ impl Reporter {
             opened_at: s.opened.start(),
             reason,
             evidence: *s.evidence,
+            corrected: content.corrected,
             drivers: content.drivers,
             examples: content.examples,
             curve: content.curve,
@@ -145,6 +168,7 @@ impl Content {
     pub fn empty() -> Self {
         Self {
             reach: None,
+            corrected: None,
             drivers: monitor_store::Drivers::default(),
             examples: Vec::new(),
             curve: Vec::new(),

@@ -115,6 +115,7 @@ impl Rig {
             opened_at,
             reason: "chance does not explain it".into(),
             evidence,
+            corrected: None,
             drivers: Drivers::default(),
             examples: vec![example],
             curve: vec![CurvePoint { at, total: 120, negative: 94 }],

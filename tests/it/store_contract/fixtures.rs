@@ -144,6 +144,7 @@ pub fn notification(brand: &str, cause: Cause, transition: Transition) -> Notifi
         opened_at: minute(60).start(),
         reason: format!("because of {brand}"),
         evidence: evidence(cause),
+        corrected: None,
         drivers: Drivers::default(),
         examples: vec![example(brand)],
         curve: Vec::new(),

@@ -33,6 +33,7 @@ fn model(
     Model {
         id: format!("{name}@1").parse().expect("an id"),
         classes: Classes::Two,
+        languages: Vec::new(),
         thresholds: Probability::HALF.into(),
         encoder: Arc::new(encoder),
         classifier: Box::new(classifier),

@@ -6,6 +6,7 @@ use monitor_core::domain::{
     Cause, Counts, Evidence, Interval, LagEvidence, Minute, QuietEvidence, ShareEvidence,
     SurgeEvidence,
 };
+use monitor_core::quantify::{Estimate, Method};
 use monitor_core::words::{WordWeight, word_weights};
 use monitor_store::{Also, CurvePoint, Driver, Drivers, Example, Notification, OutboxRow};
 
@@ -117,6 +118,11 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
         opened_at,
         reason: reason.into(),
         evidence,
+        corrected: (cause == Cause::Share).then_some(Estimate {
+            share: 0.71,
+            interval: Interval { low: 0.62, high: 0.79 },
+            method: Method::AdjustedCount,
+        }),
         drivers: if cause == Cause::Share { drivers() } else { Drivers::default() },
         examples: if of_a_brand { examples() } else { Vec::new() },
         curve: if of_a_brand { curve(end, since) } else { Vec::new() },

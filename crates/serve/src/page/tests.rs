@@ -4,6 +4,7 @@ use monitor_core::domain::{
     Acknowledgement, Counts, IncidentId, Interval, LagEvidence, QuietEvidence, Severity,
     ShareEvidence, SurgeEvidence,
 };
+use monitor_core::quantify::Method;
 use monitor_core::words::word_weights;
 use monitor_store::Totals;
 
@@ -78,6 +79,11 @@ fn view() -> View {
         name: name.to_owned(),
         hours: hours(count),
         day: hours(count.min(24)).iter().fold(Counts::default(), |sum, hour| sum + hour.counts),
+        corrected: (count > 0).then_some(Estimate {
+            share: 0.31,
+            interval: Interval { low: 0.26, high: 0.37 },
+            method: Method::AdjustedCount,
+        }),
         not_judged: vec![
             ("fr".parse().expect("a code"), 1_200),
             ("es".parse().expect("a code"), 3),
@@ -134,6 +140,7 @@ fn renders_brands_incidents_and_totals() {
     assert_eq!(page.matches("class=\"row open\"").count(), 2, "two open incidents");
     for part in [
         "<title>(2) Monitor</title>",
+        "Corrected for the model's errors: <b>31 %</b> (likely 26 to 37 %)",
         "Not judged, no model for it: 1,203 (1,200 French, 3 Spanish)",
         "<b>1,234,567</b>tweets scored",
         "<b>78 %</b> negative, expected 55 %",

@@ -260,6 +260,7 @@ mod tests {
         Model {
             id: "words@1".parse().unwrap(),
             classes: Classes::Two,
+            languages: Vec::new(),
             thresholds: Probability::new(0.6).unwrap().into(),
             encoder: Arc::new(Words),
             classifier: Box::new(Words),

@@ -26,6 +26,7 @@ fn step(transition: Transition, deliveries: Vec<Delivery>) -> Step {
             opened_at: at(1),
             reason: "because".into(),
             evidence,
+            corrected: None,
             drivers: Drivers::default(),
             examples: Vec::new(),
             curve: Vec::new(),
