@@ -18,6 +18,7 @@ mod evaluator;
 mod fixture;
 mod hub;
 mod incidents;
+mod learned;
 mod logistic;
 mod mail;
 mod models;

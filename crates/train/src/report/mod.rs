@@ -7,6 +7,7 @@
 //! **Invariant.** Pure functions of labels and scores, except `running.rs` and `measure.rs`;
 //! the positive class is "negative sentiment". Deliberately absent: reading files, and training.
 
+mod by_column;
 mod cards;
 mod cascaded;
 mod classification;
@@ -18,12 +19,15 @@ mod intervals;
 mod measure;
 mod metrics;
 mod pictures;
+mod precision_recall;
 mod reliability;
 mod running;
 mod share;
 mod slices;
 mod summary;
 
+pub use crate::fit::classes_of;
+pub use by_column::{ByColumn, CorrectedErrors, OfValue, ShareErrors};
 pub use cascaded::{Cascaded, Found};
 pub use classification::{ClassReport, ClassificationReport, Figures};
 pub use comparison::{Compared, Comparison, Published};
@@ -31,6 +35,7 @@ pub use figures::{classification, figures};
 pub use measure::measure;
 pub use metrics::{Confusion, Metrics};
 pub use pictures::{comparison_svg, evaluation_svg};
+pub use precision_recall::{PrecisionRecall, PrecisionRecallPoint};
 pub use reliability::Reliability;
 pub use running::{Scored, Speed, score, speeds};
 pub use share::{NegativeShare, rates};
