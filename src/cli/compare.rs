@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use super::evaluate::{Split, read};
 use super::output::{print, print_json, write_whole};
 use monitor_config::Settings;
-use monitor_model::{self as classifier, Architecture, Manifest, Model, ModelId};
+use monitor_model::{self as classifier, Architecture, Known, Manifest, Model, ModelId};
 use monitor_train::data::{self, Part};
 use monitor_train::report::{self, Cascaded, Compared, Comparison, Found, Measured};
 
@@ -19,8 +19,8 @@ use monitor_train::report::{self, Cascaded, Compared, Comparison, Found, Measure
 /// time, tweets per second, size, and the cost of training and scoring at a price per hour;
 /// below it, the figures that the study published, measured on other rows.
 ///
-/// Training rows of any of the models are left out, unless --split all is given. Promoted versions
-/// that are damaged or missing are left out, too. For a cascade, both of its models are measured.
+/// Rows that any of the models learned from are recognised in any file and left out, unless
+/// --split all is given. Promoted versions that are damaged or missing are left out, too. For a cascade, both of its models are measured.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Names or name@version [default: the promoted version of each name]
@@ -36,8 +36,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "models")]
     all: bool,
 
-    /// Which rows to measure on [default: those held out from each model that was trained on
-    /// this file, else all]
+    /// Which rows to measure on [default: those that none of the models learned from]
     #[arg(long, value_name = "PART")]
     split: Option<Split>,
 
@@ -72,10 +71,9 @@ fn price(text: &str) -> Result<f64, String> {
 /// Scores the rows with every model, measures their speed in turn, and prints the table.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let threads = settings.model.threads;
-    let (manifests, mut models) = open(&args, &open_options(&settings.model))?;
+    let (known, mut models) = open(&args, &open_options(&settings.model))?;
     let data = read(&args.data, args.without_neutral)?;
-    let selection =
-        data::select(&data, &manifests.iter().collect::<Vec<_>>(), args.split.map(Part::from))?;
+    let selection = data::select(&data, &known, args.split.map(Part::from))?;
     eprintln!("{}", selection.note);
 
     let mut scored = Vec::with_capacity(models.len());
@@ -91,7 +89,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         })
         .collect();
     let (mut compared, mut cascades) = (Vec::with_capacity(models.len()), Vec::new());
-    for manifest in &manifests {
+    for Known { manifest, .. } in &known {
         let id = manifest.id();
         let Found { scored, thresholds, speed } = found[&id];
         let figures = report::figures(&report::predictions(scored), thresholds);
@@ -139,15 +137,16 @@ fn ids(args: &Args, directory: &Path) -> anyhow::Result<Vec<ModelId>> {
 }
 
 /// Opens all models. Damaged ones that were not named are left out, with a message.
-fn open(args: &Args, options: &OpenOptions) -> anyhow::Result<(Vec<Manifest>, Vec<Model>)> {
+fn open(args: &Args, options: &OpenOptions) -> anyhow::Result<(Vec<Known>, Vec<Model>)> {
     let directory = &options.directory;
-    let (mut manifests, mut models) = (Vec::new(), Vec::new());
+    let (mut all, mut models) = (Vec::new(), Vec::new());
     for id in ids(args, directory)? {
         let name = id.to_string();
-        let manifest = classifier::read_manifest(directory, &name);
-        match manifest.and_then(|it| Ok((it, classifier::open(options, &name)?))) {
-            Ok((manifest, model)) => {
-                manifests.push(manifest);
+        // The models of a cascade are among the ids.
+        let known = classifier::known(directory, &name);
+        match known.and_then(|it| Ok((it, classifier::open(options, &name)?))) {
+            Ok((known, model)) => {
+                all.extend(known.into_iter().take(1));
                 models.push(model);
             }
             Err(error) if args.models.is_empty() => eprintln!("{id} is left out: {error}"),
@@ -159,7 +158,7 @@ fn open(args: &Args, options: &OpenOptions) -> anyhow::Result<(Vec<Manifest>, Ve
         "there is no model to compare in {}: train one (monitor retrain)",
         directory.display()
     );
-    Ok((manifests, models))
+    Ok((all, models))
 }
 
 /// Bytes of the files that a model reads, including those of a cascade's models.

@@ -1,12 +1,16 @@
+mod rows;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use monitor_config::Settings;
 use monitor_core::domain::{LabelThresholds, Probability};
-use monitor_model::{self as classifier, Architecture, Member, Model};
+use monitor_model::{self as classifier, Architecture, Known, Model};
 use monitor_train::data::{self, Dataset, Part};
-use monitor_train::report::{self, Cascaded, Evaluation, Faithfulness, Found, Measured};
+use monitor_train::report::{self, ByColumn, Cascaded, Evaluation, Faithfulness, Found, Measured};
+
+use rows::ScoredRows;
 
 use super::evaluate_provider::{self, ProviderArgs};
 use super::output::{print, print_json, write_whole};
@@ -27,8 +31,12 @@ use crate::settings::open_options;
 /// A cascade is measured together with both of its models: the share of rows that it escalates,
 /// and its speed relative to the costly model alone.
 ///
-/// On the file that the model was trained on, only held-out rows are measured, unless --split
-/// all is given.
+/// Rows that the model learned from are recognised in any file and left out, unless --split all
+/// is given; on the file that it was trained on, exactly the rows held out are measured.
+///
+/// --errors and --predictions write the rows with the model's probabilities; --by COLUMN prints
+/// the figures for each value of a column, such as an airline or a topic, and how far the share of
+/// negative rows is from the labels there, as called and corrected.
 ///
 /// With --faithfulness N the words that `monitor explain` names are tested instead, on N rows
 /// that the model calls negative: by how much the probability of negative drops without them,
@@ -47,7 +55,7 @@ pub struct Args {
     #[arg(long, short, value_name = "NAME")]
     model: Option<String>,
 
-    /// Which rows to measure on [default: held-out of the model's training file, all of another]
+    /// Which rows to measure on [default: those that the model did not learn from]
     #[arg(long, value_name = "PART")]
     split: Option<Split>,
 
@@ -63,9 +71,23 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Draw ROC curve, reliability diagram and scores by class
+    /// Draw ROC curve, precision-recall curve, reliability diagram and scores by class
     #[arg(long, value_name = "FILE.svg")]
     picture: Option<PathBuf>,
+
+    /// Write the rows that are called wrong as CSV, the most confident ones first: text, label,
+    /// called, probabilities, other columns of the file
+    #[arg(long, value_name = "FILE.csv")]
+    errors: Option<PathBuf>,
+
+    /// Write all measured rows as CSV, with the columns of --errors
+    #[arg(long, value_name = "FILE.csv")]
+    predictions: Option<PathBuf>,
+
+    /// Figures for each value of this column of the file; values with fewer than 50 rows are put
+    /// together. May be repeated. SemEval's lines have the columns id, topic and date
+    #[arg(long, value_name = "COLUMN")]
+    by: Vec<String>,
 
     /// Test explanations on up to N rows that the model calls negative
     #[arg(long, value_name = "N", conflicts_with_all = ["picture", "threshold", "provider"],
@@ -78,9 +100,9 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum Split {
-    /// Rows held out from training
+    /// Rows that no model learned from; an error if none of the file's rows was used
     HeldOut,
-    /// All rows, including the training set
+    /// All rows, including those learned from
     All,
 }
 
@@ -108,11 +130,26 @@ fn probability(text: &str) -> Result<Probability, String> {
 
 /// Reads a labelled file, without its neutral rows if asked for.
 pub(super) fn read(path: &Path, without_neutral: bool) -> anyhow::Result<Dataset> {
-    let mut data = data::read(path)?;
+    Ok(fit(data::read(path)?, without_neutral))
+}
+
+fn fit(mut data: Dataset, without_neutral: bool) -> Dataset {
     if without_neutral {
         data.leave_out_neutral();
     }
-    Ok(data)
+    data
+}
+
+/// The position of a column of the file, by its name in any case.
+fn column(data: &Dataset, name: &str) -> anyhow::Result<usize> {
+    let position = data.columns.iter().position(|column| column.eq_ignore_ascii_case(name));
+    position.with_context(|| {
+        format!(
+            "--by: {} has no column {name:?}; beside label and text it has {}",
+            data.file,
+            if data.columns.is_empty() { "none".into() } else { data.columns.join(", ") }
+        )
+    })
 }
 
 /// Scores the rows and prints the figures.
@@ -123,18 +160,15 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let data = args.data.as_deref().context("no tweets: give --data FILE")?;
     let name = args.model.as_deref().unwrap_or(&settings.model.name);
     let (directory, threads) = (&settings.model.directory, settings.model.threads);
-    let manifest = classifier::read_manifest(directory, name)?;
-    let data = read(data, args.without_neutral)?;
-    let mut models = vec![classifier::open(&open_options(&settings.model), name)?];
-    let mut manifests = vec![manifest];
     // A cascade is measured together with both of its models.
-    for Member { model, .. } in manifests[0].architecture.clone().members() {
-        let name = model.to_string();
-        manifests.push(classifier::read_manifest(directory, &name)?);
-        models.push(classifier::open(&open_options(&settings.model), &name)?);
-    }
-    let all: Vec<_> = manifests.iter().collect();
-    let selection = data::select(&data, &all, args.split.map(Part::from))?;
+    let known = classifier::known(directory, name)?;
+    let data = fit(data::read_with_columns(data)?, args.without_neutral);
+    let by = args.by.iter().map(|name| column(&data, name)).collect::<Result<Vec<_>, _>>()?;
+    let open = |known: &Known| {
+        classifier::open(&open_options(&settings.model), &known.manifest.id().to_string())
+    };
+    let mut models = known.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let selection = data::select(&data, &known, args.split.map(Part::from))?;
 
     if let Some(rows_max) = args.faithfulness {
         let (rows, rows_max) = (&selection.rows, rows_max as usize);
@@ -154,7 +188,7 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
     let scored = models.iter_mut().map(score).collect::<Result<Vec<_>, _>>()?;
     let speeds = report::speeds(&mut models, &selection.rows, threads)?;
     let measured = Measured::of(&data, &selection);
-    let manifest = &manifests[0];
+    let manifest = &known[0].manifest;
     let mut evaluation = Evaluation::of(manifest, measured, &scored[0], thresholds, speeds[0]);
     if let Architecture::Cascade(shape) = &manifest.architecture {
         let found = |at: usize| Found {
@@ -166,6 +200,25 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
         evaluation.cascade = Some(Cascaded::of(evaluation.model.clone(), shape, found(0), alone));
     }
     let scored = &scored[0];
+    for at in by {
+        let rows = scored.iter().zip(&selection.rows);
+        let rows: Vec<_> =
+            rows.map(|(scored, row)| (scored.prediction, row.columns[at].as_str())).collect();
+        evaluation.by.push(ByColumn::of(&data.columns[at], manifest, &rows, thresholds));
+    }
+    let rows = ScoredRows {
+        data: &data,
+        rows: &selection.rows,
+        scored,
+        thresholds,
+        classes: report::classes_of(&report::predictions(scored)),
+    };
+    if let Some(path) = &args.predictions {
+        write_whole(path, &rows.predictions_csv()?)?;
+    }
+    if let Some(path) = &args.errors {
+        write_whole(path, &rows.errors_csv()?)?;
+    }
     if let Some(path) = &args.picture {
         write_whole(path, &report::evaluation_svg(&evaluation, scored, thresholds.negative))?;
     }

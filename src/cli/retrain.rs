@@ -31,8 +31,8 @@ const BASE: &str = "distilbert-base-uncased";
 /// held-out rows, and writes it as the next version of its name: manifest, weights,
 /// vocabulary, and a model card with the figures. Progress goes to standard error.
 ///
-/// Promotes the new version unless it is worse than the one promoted now (see `monitor models
-/// promote --help`); a running daemon then loads it.
+/// Promotes the new version unless it is worse than the one promoted now, or is the first and no
+/// better than chance (see `monitor models promote --help`); a running daemon then loads it.
 ///
 /// Ctrl-C keeps the progress; the same command with --resume continues from there and ends with
 /// the same weights as an uninterrupted training.
@@ -133,7 +133,8 @@ pub struct Args {
     teacher: Option<String>,
 
     /// Precision in which a transformer computes as student or teacher: single, half (bfloat16;
-    /// weights are updated in single precision), or auto: half on a GPU, single on a CPU
+    /// weights are updated in single precision), or auto: half on a GPU and on a processor that
+    /// multiplies bfloat16, else single
     #[arg(long, value_enum, default_value = "auto")]
     precision: Precision,
 
@@ -251,6 +252,13 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
         _ => families,
     };
     let device = classifier::device(&args.device).context("--device")?;
+    let half = match args.precision {
+        Precision::Auto => classifier::is_half_fast(device),
+        precision => precision == Precision::Half,
+    };
+    if args.precision == Precision::Auto && (base.is_some() || teacher.is_some()) {
+        eprintln!("{}", classifier::auto_precision(device));
+    }
     let analyzer = match args.preset {
         Preset::Tweet => Analyzer::tweet(),
         Preset::Study => {
@@ -295,10 +303,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
             batch_rows: args.batch.map(|rows| rows as usize),
             learning_rate: args.learning_rate,
             base: base.clone(),
-            half: match args.precision {
-                Precision::Auto => device.is_cuda(),
-                precision => precision == Precision::Half,
-            },
+            half,
             teacher: teacher.clone().filter(|_| !is_logistic(family)),
             seed: args.seed,
             threads: settings.model.threads,

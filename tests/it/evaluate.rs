@@ -166,6 +166,17 @@ fn handles_rows_split_by_time_and_calibration_rows() {
     let content = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(TRAINING)).unwrap();
     let later = row("0", "a later row").replace("today", "Sat May 11 03:00:01 UTC 2019");
     let later = write(elsewhere.path(), "sentiment.csv", [&content[..], later.as_bytes()].concat());
+    let found = json(&arguments(&later));
+    assert_eq!(found["data"]["part"], "held-out", "{}", found["data"]);
+    let rows = found["data"]["rows"].as_u64().unwrap();
+    // One row more, and those that are near to rows held out, which it did not learn from.
+    assert!((latest + 1..latest + 20).contains(&rows), "{rows}, not {latest} and one");
+
+    // A version of before lists were kept cannot tell.
+    let path = models.path().join(QUICK).join("1/manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest["files"].as_object_mut().unwrap().remove("learned.filter").unwrap();
+    fs::write(&path, manifest.to_string()).unwrap();
     let output = monitor(&arguments(&later));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("cannot be identified"), "{error}");
@@ -299,4 +310,95 @@ fn names_what_is_wrong_with_the_input() {
     let output = monitor(&["compare", "--data", MANUAL, "--set", &no_models]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("no model to compare"), "{error}");
+}
+
+#[test]
+fn writes_rows_and_figures_by_column() {
+    let folder = tempfile::tempdir().unwrap();
+    // 60 rows of each of two topics, and one of a third; label and words disagree in every fourth.
+    let rows: String = (0..121)
+        .map(|n| {
+            let topic = ["denver", "boston", "rare"][if n == 120 { 2 } else { n % 2 }];
+            let word = ["terrible", "happy", "awful"][n / 2 % 3];
+            let label = ["negative", "positive", "neutral", "negative"][n / 2 % 4];
+            format!("{n},\"a, \"\"{topic}\"\"\",{label},this made me {word} no {n}\n")
+        })
+        .collect();
+    let data = write(folder.path(), "topics.csv", format!("id,Topic,label,text\n{rows}"));
+    let [errors, all, picture] =
+        ["errors.csv", "all.csv", "p.svg"].map(|name| folder.path().join(name));
+    let arguments = ["evaluate", "--set", models(), "--model", QUICK, "--data", &data];
+    let more = [
+        "--by",
+        "topic",
+        "--errors",
+        errors.to_str().unwrap(),
+        "--predictions",
+        all.to_str().unwrap(),
+        "--picture",
+        picture.to_str().unwrap(),
+    ];
+    let found = json(&[&arguments[..], &more].concat());
+
+    let read = |path: &Path| -> Vec<csv::StringRecord> {
+        let mut csv = csv::Reader::from_path(path).unwrap();
+        let header = csv.headers().unwrap().iter().collect::<Vec<_>>().join(",");
+        assert_eq!(header, "text,label,called,negative,neutral,positive,id,Topic");
+        csv.records().map(Result::unwrap).collect()
+    };
+    let (all, errors) = (read(&all), read(&errors));
+    assert_eq!((all.len(), &all[7][6], &all[7][7]), (121, "7", "a, \"boston\""));
+    assert_eq!(&all[7][0], "this made me terrible no 7");
+    let wrong = all.iter().filter(|row| row[1] != row[2]).count();
+    assert!(wrong > 20, "{wrong}");
+    assert_eq!(errors.len(), wrong);
+    let right = 1.0 - wrong as f64 / 121.0;
+    assert!((found["report"]["accuracy"].as_f64().unwrap() - right).abs() < 1e-9);
+    let certainty = |row: &csv::StringRecord| -> f64 {
+        let column = ["negative", "neutral", "positive"].iter().position(|it| *it == &row[2]);
+        row[3 + column.unwrap()].parse().unwrap()
+    };
+    assert!(errors.windows(2).all(|pair| certainty(&pair[0]) >= certainty(&pair[1])));
+
+    let by = &found["by"][0];
+    assert_eq!(by["column"], "Topic");
+    let values: Vec<(&Value, u64)> = (by["values"].as_array().unwrap().iter())
+        .map(|value| (&value["value"], value["rows"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(values.iter().map(|(_, rows)| *rows).collect::<Vec<_>>(), [60, 60, 1]);
+    assert_eq!((values[2].0, &by["values_together"]), (&Value::Null, &1.into()));
+    assert_eq!(by["share_errors"]["values"], 2);
+    let curve = found["precision_recall"]["points"].as_array().unwrap();
+    assert_eq!(curve.last().unwrap()["recall"], 1.0);
+    let average = found["figures"]["average_precision"].as_f64().unwrap();
+    let of_curve = found["precision_recall"]["average_precision"].as_f64().unwrap();
+    assert!((average - of_curve).abs() < 1e-4, "{average} {of_curve}");
+    assert!(fs::read_to_string(picture).unwrap().contains("Precision and recall, average"));
+    let text = text(&[&arguments[..], &["--by", "TOPIC"]].concat());
+    assert!(text.contains("(1 smaller ones)") && text.contains("a, \"denver\""), "{text}");
+
+    let output = monitor(&[&arguments[..], &["--by", "airline"]].concat());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("no column \"airline\"") && error.contains("id, Topic"), "{error}");
+}
+
+#[test]
+fn a_first_version_no_better_than_chance_is_not_promoted() {
+    let folder = tempfile::tempdir().unwrap();
+    // The labels do not depend on the texts.
+    let rows: String = (0..400)
+        .map(|n| format!("{},word{} word{}\n", ["negative", "positive"][n / 7 % 2], n % 40, n % 37))
+        .collect();
+    let data = write(folder.path(), "noise.csv", format!("label,text\n{rows}"));
+    let set = setting(folder.path());
+    let said = text(&["retrain", "logistic-hash", "--data", &data, "--set", &set]);
+    assert!(said.contains("registered, but not promoted"), "{said}");
+    assert!(said.contains("no better than chance: ROC AUC 0."), "{said}");
+    assert!(!folder.path().join("promoted.json").exists());
+    let promote = ["models", "promote", "logistic-hash@1", "--set", &set];
+    let output = monitor(&promote);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("no better than chance"), "{error}");
+    let force = text(&[&promote[..], &["--force"]].concat());
+    assert!(force.contains("logistic-hash@1 is promoted"), "{force}");
 }

@@ -21,6 +21,7 @@ mod hub;
 mod incidents;
 mod labels;
 mod languages;
+mod learned;
 mod logistic;
 mod mail;
 mod models;

@@ -41,20 +41,54 @@ impl Compute {
         Self { device, bf16: false, tokens_max }
     }
 
-    /// The device and number format of the options; `auto` precision is bfloat16 on a GPU and
-    /// single on a CPU.
+    /// The device and number format of the options; `auto` precision is bfloat16 where
+    /// [`is_half_fast`].
     ///
     /// # Errors
     /// [`DeviceError`] if the device is unknown or missing.
     pub fn of(options: &OpenOptions) -> Result<Self, DeviceError> {
         let device = device(&options.device)?;
         let bf16 = match options.precision {
-            Precision::Auto => device.is_cuda(),
+            Precision::Auto => is_half_fast(device),
             Precision::Single => false,
             Precision::Bf16 => true,
         };
         let tokens_max = options.tokens_max.unwrap_or(Self::single(device).tokens_max);
         Ok(Self { device, bf16, tokens_max })
+    }
+}
+
+/// Whether a device multiplies bfloat16 itself: a GPU, or a processor with such instructions
+/// (AVX-512 BF16 or AMX on x86, BF16 on ARM). Others imitate it, several times as slowly as single
+/// precision.
+pub fn is_half_fast(device: Device) -> bool {
+    device.is_cuda() || processor_multiplies_bf16()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn processor_multiplies_bf16() -> bool {
+    // Every processor with AMX has AVX-512 BF16 too.
+    std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn processor_multiplies_bf16() -> bool {
+    std::arch::is_aarch64_feature_detected!("bf16")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn processor_multiplies_bf16() -> bool {
+    false
+}
+
+/// Which precision `auto` chooses on a device, and why, for people.
+pub fn auto_precision(device: Device) -> &'static str {
+    match (device.is_cuda(), is_half_fast(device)) {
+        (true, _) => "precision auto: half (bfloat16), on a GPU",
+        (false, true) => "precision auto: half (bfloat16), which this processor multiplies",
+        (false, false) => {
+            "precision auto: single; this processor has no instructions for half (bfloat16)"
+        }
     }
 }
 
@@ -119,6 +153,25 @@ pub fn device(name: &str) -> Result<Device, DeviceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn auto_is_half_where_the_processor_multiplies_it() {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let has = cpu.split_whitespace().any(|word| matches!(word, "avx512_bf16" | "bf16"));
+        assert_eq!(is_half_fast(Device::Cpu), has);
+        assert!(is_half_fast(Device::Cuda(0)));
+        let options = |precision| OpenOptions {
+            directory: "models".into(),
+            threads: 1,
+            device: "cpu".into(),
+            precision,
+            tokens_max: None,
+        };
+        let bf16 = |precision| Compute::of(&options(precision)).unwrap().bf16;
+        assert_eq!(bf16(Precision::Auto), has);
+        assert!(bf16(Precision::Bf16) && !bf16(Precision::Single));
+        assert_eq!(auto_precision(Device::Cpu).contains("half (bfloat16), which"), has);
+    }
 
     #[test]
     fn devices() {

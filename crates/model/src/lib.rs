@@ -21,6 +21,7 @@ mod decisions;
 mod dense;
 mod device;
 mod explain;
+mod learned;
 mod logistic;
 mod lstm;
 mod manifest;
@@ -47,16 +48,17 @@ pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
 pub use calibration::{BinaryCalibration, Calibration};
 pub use cascade::{Cascade, CascadeShape, Member, certainty};
 pub use dense::{Dense, DenseShape};
-pub use device::{Compute, DeviceError, device};
+pub use device::{Compute, DeviceError, auto_precision, device, is_half_fast};
 pub use explain::{Explanation, Linear, Method, SPANS_MAX, Span, Trace};
+pub use learned::{Filters, Known, LearnedRows, filters_of_base, known, learned_filter};
 pub use logistic::{HashedWords, Logistic, LogisticShape};
 pub use lstm::{Lstm, LstmShape, Pooling};
-pub use manifest::{Architecture, Data, Manifest, Source};
+pub use manifest::{Architecture, Data, HELD_OUT, Manifest, NearDuplicates, Source};
 pub use network::{GENERATOR, Network, Padded, Purpose};
 pub use registry::{
-    BEFORE_CALIBRATION, Comparison, Entry, FileState, OpenOptions, Promotion, RegistryError,
-    comparable, folder, history, member, open, promote, promote_checked, promoted, read_manifest,
-    ready, register, registered, remove, resolve, rollback, verify,
+    BEFORE_CALIBRATION, ChanceFigure, Comparison, Entry, FileState, OpenOptions, Promotion,
+    RegistryError, comparable, folder, history, member, open, promote, promote_checked, promoted,
+    read_manifest, ready, register, registered, remove, resolve, rollback, verify,
 };
 pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
 pub use transformer::{

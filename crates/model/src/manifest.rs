@@ -11,13 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use monitor_core::domain::{Classes, Language};
 
+use super::learned::FILTER;
 use super::{
     Calibration, CascadeShape, DenseShape, LogisticShape, LstmShape, Member, ModelId, TfidfShape,
     TransformerShape,
 };
 
-/// File name endings of files for people, which no model reads.
-const FOR_PEOPLE: [&str; 3] = [".md", ".csv", ".svg"];
+/// File name endings of files that no model reads to score: those for people, and the filters of
+/// the rows it learned from.
+const NOT_TO_SCORE: [&str; 4] = [".md", ".csv", ".svg", FILTER];
+
+/// Name of the held-out rows in [`Manifest::metrics`].
+pub const HELD_OUT: &str = "held out";
 
 /// A kind of model, with the shape of its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -131,6 +136,9 @@ pub struct Data {
     pub rows_validation: usize,
     /// Rows of the held-out test set.
     pub rows_held_out: usize,
+    /// Rows left out of the training and validation sets as near-duplicates.
+    #[serde(default, skip_serializing_if = "NearDuplicates::is_none")]
+    pub near_duplicates: NearDuplicates,
     /// How the rows were split: `user`, `random` or `time`.
     pub split: String,
     /// Further files that were split like this one.
@@ -148,6 +156,36 @@ pub struct Data {
     /// A teacher model, whose scores it learned from in addition to the labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<Source>,
+}
+
+/// Numbers of rows that were left out of training because they are nearly the same as rows that
+/// measure the model; each row counts once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NearDuplicates {
+    /// Near to rows of the test files.
+    pub of_tests: usize,
+    /// Near to rows held out.
+    pub of_held_out: usize,
+    /// Near to rows of the validation set.
+    pub of_validation: usize,
+}
+
+impl NearDuplicates {
+    /// Whether no row was left out.
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for NearDuplicates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { of_tests, of_held_out, of_validation } = self;
+        write!(
+            f,
+            "{of_tests} rows nearly the same as rows of the test files, {of_held_out} as rows held out, \
+             {of_validation} as validation rows"
+        )
+    }
 }
 
 /// A file that was used to train a model.
@@ -173,9 +211,9 @@ impl Manifest {
         ModelId { name: self.name.clone(), version: self.version }
     }
 
-    /// The files that a model reads, with their SHA-256; the others are for people.
+    /// The files that a model reads to score, with their SHA-256.
     pub fn files_read(&self) -> impl Iterator<Item = (&String, &String)> {
-        let is_read = |name: &str| !FOR_PEOPLE.iter().any(|ending| name.ends_with(ending));
+        let is_read = |name: &str| !NOT_TO_SCORE.iter().any(|ending| name.ends_with(ending));
         self.files.iter().filter(move |(name, _)| is_read(name))
     }
 }

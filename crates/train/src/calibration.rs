@@ -5,9 +5,10 @@
 use std::collections::HashSet;
 
 use monitor_core::domain::Classes;
+use monitor_core::text::identity_key;
 use monitor_model::{BEFORE_CALIBRATION, Calibration, ClassifyError, Manifest, Model};
 
-use crate::data::{Dataset, Row, halves, rows_sha256, text_hash};
+use crate::data::{Dataset, NearRows, Row, halves, rows_sha256};
 use crate::fit::{Goal, Pair, Prediction, binary, scores, three_classes, threshold};
 use crate::report::record;
 
@@ -42,20 +43,23 @@ pub(crate) struct HumanLabelled<'a> {
 }
 
 impl<'a> HumanLabelled<'a> {
-    /// Splits the rows of `human` whose text is not in `learned` into two halves.
+    /// Splits the rows of `human` whose text is not in `learned` into two halves; `tests` and what
+    /// is near to them is not fitted on.
     ///
     /// # Errors
     /// Too few rows are left.
     pub(crate) fn new(
         human: &'a Dataset,
         learned: &Dataset,
+        tests: &NearRows,
         classes: Classes,
     ) -> Result<Self, TooFewToCalibrate> {
-        let known: HashSet<u64> = learned.rows.iter().map(|row| text_hash(&row.text)).collect();
-        let unknown = |row: &&Row| !known.contains(&text_hash(&row.text));
+        let known: HashSet<u64> = learned.rows.iter().map(|row| identity_key(&row.text)).collect();
+        let unknown = |row: &&Row| !known.contains(&identity_key(&row.text));
         let rows: Vec<&Row> = human.rows.iter().filter(unknown).collect();
         let left = rows.len();
-        let (fit, report) = halves(rows);
+        let (mut fit, report) = halves(rows);
+        tests.leave_out_of(&mut fit);
         let class = |rows: &[&Row], class| rows.iter().filter(|row| row.label == class).count();
         let enough = |rows: &&Vec<&Row>| {
             classes.labels().iter().all(|label| class(rows, *label) >= CALIBRATION_ROWS_MIN)

@@ -11,7 +11,7 @@ use monitor_core::domain::{Classes, LabelThresholds};
 use monitor_core::text::Analyzer;
 use monitor_model::{
     self as classifier, Architecture, BinaryCalibration, Calibration, CascadeShape, Data, Member,
-    NewArtifact, OpenOptions, Source, Weights, certainty,
+    NewArtifact, OpenOptions, Source, Weights, certainty, learned_filter,
 };
 
 use crate::data::{Dataset, HELD_OUT, has_labels, rows_sha256, select_to_fit};
@@ -54,7 +54,8 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
     let (cheap, costly): (Member, Member) = (cheap?, costly?);
     let read = |member: &Member| classifier::read_manifest(directory, &member.model.to_string());
     let (cheap_manifest, costly_manifest) = (read(&cheap)?, read(&costly)?);
-    let (to_fit, held_out) = select_to_fit(data, &[&cheap_manifest, &costly_manifest])?;
+    let known = |member: &Member| classifier::known(directory, &member.model.to_string());
+    let (to_fit, held_out) = select_to_fit(data, &[known(&cheap)?, known(&costly)?].concat())?;
     let classes = cheap_manifest.classes;
     if classes != costly_manifest.classes {
         return Err(TrainingError::OtherClasses { cheap: cheap.model, costly: costly.model });
@@ -134,7 +135,7 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
         analyzer: Analyzer::tweet(),
         ngrams: None,
         transformer: None,
-        extra: BTreeMap::new(),
+        extra: learned_filter(to_fit.iter().map(|row| row.text.as_str())).into_iter().collect(),
     };
     let device =
         classifier::device(&request.models.device).map_err(classifier::ArtifactError::from)?;
@@ -168,7 +169,7 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
 /// calibration data, so that later evaluations know that the band was fitted on it.
 fn data_section(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Data {
     if data.sha256 == costly.sha256 {
-        let Data { file, sha256, split, more, also, .. } = costly;
+        let Data { file, sha256, split, near_duplicates, more, also, .. } = costly;
         let (rows_train, rows_validation, rows_held_out) = (0, fit, held_out);
         let (calibrate, embeddings) = (None, Vec::new());
         return Data {
@@ -178,6 +179,7 @@ fn data_section(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Da
             rows_validation,
             rows_held_out,
             split,
+            near_duplicates,
             more,
             also,
             calibrate,

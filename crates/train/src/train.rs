@@ -13,15 +13,16 @@ use tch::Device;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_model::{
     self as classifier, ArtifactError, BEFORE_CALIBRATION, Calibration, ClassifyError, Data,
-    GENERATOR, Manifest, ModelId, NewArtifact, Promotion, Source,
+    GENERATOR, Manifest, ModelId, NearDuplicates, NewArtifact, Pretrained, Promotion, Source,
+    filters_of_base, learned_filter,
 };
 
 use crate::calibration::{HumanLabelled, TooFewToCalibrate, calibrate};
 use crate::data::{
-    Dataset, DatasetError, HELD_OUT, SelectionError, has_labels, rows_sha256,
+    Dataset, DatasetError, HELD_OUT, NearRows, SelectionError, Split, has_labels, rows_sha256,
     split_with_further_rows,
 };
-use crate::fit::{Epoch, FitError, TrainingRequest, fit, scores, training_targets};
+use crate::fit::{Epoch, Family, FitError, TrainingRequest, fit, scores, training_targets};
 use crate::progress::threads;
 use crate::provenance::{LIBTORCH, TCH};
 use crate::report::{card, record};
@@ -138,15 +139,17 @@ pub fn train(
     classifier::ready(&request.output, &request.name)?;
     let data = rows.data;
     let (own, also) = data.rows.split_at(data.rows.len().saturating_sub(rows.also_rows));
-    let split = split_with_further_rows(own, also, request.split, request.seed);
+    let mut split = split_with_further_rows(own, also, request.split, request.seed);
+    let tests = near_tests(rows.tests);
+    let near_duplicates = leave_out_near_duplicates(&mut split, &tests);
     let counts = (split.train.len(), split.validation.len(), split.held_out.len());
     let sets = [&split.train, &split.validation, &split.held_out];
     if !sets.into_iter().all(|set| has_labels(set, request.classes)) {
         let (train, validation, held_out) = counts;
         return Err(TrainingError::TooFew { train, validation, held_out });
     }
-    let human =
-        rows.calibrate.map(|human| HumanLabelled::new(human, data, request.classes)).transpose()?;
+    let human = |human| HumanLabelled::new(human, data, &tests, request.classes);
+    let human = rows.calibrate.map(human).transpose()?;
     let clock = SystemClock::new();
     // Before the lock: opening the teacher takes the same lock.
     let targets = training_targets(request, &split, rows.also)?;
@@ -160,6 +163,23 @@ pub fn train(
     let before: f64 = trained.history.iter().map(|epoch| epoch.seconds).sum();
     let seconds = before.max(clock.elapsed().as_secs_f64());
 
+    let fitted_on = human.iter().flat_map(|human| &human.fit);
+    let learned = split.train.iter().chain(&split.validation).chain(fitted_on);
+    let mut filters = learned_filter(learned.map(|row| row.text.as_str()));
+    if let Some(base) = &request.base
+        && request.family == Family::Transformer
+    {
+        let of_base = filters_of_base(base)?;
+        let name = Pretrained::name(base);
+        if of_base.is_empty() && name.contains('@') {
+            eprintln!(
+                "{name} keeps no list of the rows it learned from (trained before lists were kept): an \
+                 evaluation of {} will not recognise those",
+                request.name
+            );
+        }
+        filters.extend(of_base);
+    }
     let (parameters, trainable) = trained.parameters;
     let manifest = Manifest {
         name: request.name.clone(),
@@ -179,6 +199,7 @@ pub fn train(
             rows_train: counts.0,
             rows_validation: counts.1,
             rows_held_out: counts.2,
+            near_duplicates,
             split: request.split.as_str().to_owned(),
             more: rows.more.to_vec(),
             also: rows.also.to_vec(),
@@ -210,7 +231,7 @@ pub fn train(
         analyzer: request.analyzer.clone(),
         ngrams: trained.ngrams,
         transformer: trained.transformer,
-        extra: course(&trained.history),
+        extra: course(&trained.history).into_iter().chain(filters).collect(),
     };
     let registered =
         classifier::register(&request.output, artifact, request.device, |mut model, manifest| {
@@ -241,6 +262,30 @@ pub fn train(
     let id = registered.id();
     let promotion = request.promote.then(|| promote(&request.output, &id, clock.now()));
     Ok(Registered { manifest: registered, promotion: promotion.transpose()? })
+}
+
+/// The rows of the test files.
+fn near_tests(tests: &[Dataset]) -> NearRows {
+    let mut near = NearRows::default();
+    tests.iter().for_each(|test| near.add(&test.rows));
+    near
+}
+
+/// Leaves rows out of the training and validation sets that are near to a row of a test file or
+/// of a later set, and returns their numbers.
+fn leave_out_near_duplicates(split: &mut Split<'_>, tests: &NearRows) -> NearDuplicates {
+    let (mut held_out, mut validation) = (NearRows::default(), NearRows::default());
+    held_out.add(split.held_out.iter().copied());
+    let of_tests = tests.leave_out_of(&mut split.train) + tests.leave_out_of(&mut split.validation);
+    let of_held_out =
+        held_out.leave_out_of(&mut split.train) + held_out.leave_out_of(&mut split.validation);
+    validation.add(split.validation.iter().copied());
+    let of_validation = validation.leave_out_of(&mut split.train);
+    let found = NearDuplicates { of_tests, of_held_out, of_validation };
+    if found != NearDuplicates::default() {
+        eprintln!("left out of training: {found}");
+    }
+    found
 }
 
 /// Promotes a new version, unless its figures are worse than those of the promoted one.

@@ -4,7 +4,8 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// [`Precision::Bf16`] on a GPU, [`Precision::Single`] on a CPU.
+    /// [`Precision::Bf16`] on a GPU and on a processor that multiplies it, else
+    /// [`Precision::Single`].
     Auto,
     /// 32 bits, 24 of them significant.
     Single,

@@ -8,6 +8,7 @@
 //! under another name.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -16,9 +17,11 @@ use std::path::Path;
 use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 
+use monitor_core::domain::Classes;
+
 use super::{RegistryError, folder, load, lock, registered, resolve, sync};
 use crate::artifact::{self, ArtifactError, at};
-use crate::{Compute, Manifest, ModelId, is_name};
+use crate::{Compute, HELD_OUT, Manifest, ModelId, is_name};
 
 const FILE: &str = "promoted.json";
 /// The default of `model.directory`.
@@ -68,6 +71,41 @@ impl Comparison {
     }
 }
 
+/// A figure of the held-out rows whose 95 % interval does not lie above chance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChanceFigure {
+    /// Its name: ROC AUC, or macro recall with three classes.
+    pub figure: &'static str,
+    /// Its value.
+    pub value: f64,
+    /// Low end of its interval.
+    pub low: f64,
+    /// Its value for a model that guesses.
+    pub chance: f64,
+}
+
+impl ChanceFigure {
+    /// The figure of a model that is no better than chance; `None` if it is, or was not measured.
+    fn of(manifest: &Manifest) -> Option<Self> {
+        let figures = manifest.metrics.get(HELD_OUT)?;
+        let (figure, key, chance) = match manifest.classes {
+            Classes::Two => ("ROC AUC", "roc_auc", 0.5),
+            Classes::Three => ("macro recall", "macro_recall", 1.0 / 3.0),
+        };
+        let value = *figures.get(key)?;
+        // Scores that separate all rows have no interval.
+        let low = *figures.get(&format!("{key}_low")).unwrap_or(&value);
+        (low <= chance).then_some(Self { figure, value, low, chance })
+    }
+}
+
+impl fmt::Display for ChanceFigure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { figure, value, low, chance } = self;
+        write!(f, "{figure} {value:.4}, at 95 % perhaps {low:.4}, where guessing has {chance:.4}")
+    }
+}
+
 /// The outcome of an attempt to promote a version.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Promotion {
@@ -82,6 +120,8 @@ pub enum Promotion {
         /// Metrics of both on the same rows.
         figures: Vec<Comparison>,
     },
+    /// Not promoted: its name opened no version before, and it is no better than chance.
+    Chance(ChanceFigure),
     /// Not promoted: it is worse on at least one data set.
     Worse {
         /// The version that the name still opens.
@@ -130,6 +170,11 @@ impl Promotion {
         match self {
             Self::First => format!("{id} is promoted, the first version of its name"),
             Self::Already => format!("{id} was already promoted"),
+            Self::Chance(figure) => format!(
+                "{id} is registered, but not promoted: on the rows held out it is no better than \
+                 chance: {figure}; train it on more rows or for longer; to promote it anyway: \
+                 {to_promote} --force{set}"
+            ),
             Self::Promoted { current, figures } => {
                 format!("{id} is promoted in place of {current}: {}", list(figures))
             }
@@ -213,7 +258,8 @@ pub fn promote(directory: &Path, id: &ModelId, now: DateTime<Utc>) -> Result<(),
     all.push(directory, id, now)
 }
 
-/// Promotes `id` unless it is worse than the current version.
+/// Promotes `id` unless it is worse than the current version, or is the first of its name and no
+/// better than chance on its held-out rows.
 ///
 /// `compare` gets the manifests of the current and of the new version and returns metrics of
 /// both on the same rows: those of [`comparable`], or new measurements. Other processes that
@@ -232,7 +278,10 @@ pub fn promote_checked<E: From<ArtifactError>>(
     let all = Promotions::read(directory)?;
     load(directory, id, Compute::CPU)?;
     let outcome = match all.current(&id.name) {
-        None => Promotion::First,
+        None => {
+            let manifest = artifact::read_manifest(&folder(directory, id))?;
+            ChanceFigure::of(&manifest).map_or(Promotion::First, Promotion::Chance)
+        }
         Some(current) if current == *id => Promotion::Already,
         Some(current) => {
             let read = |id: &ModelId| artifact::read_manifest(&folder(directory, id));

@@ -14,12 +14,11 @@ use sha2::{Digest, Sha256};
 
 use monitor_core::domain::{Classes, Label};
 use monitor_core::hash::hex;
-use monitor_core::text::unit_interval;
+use monitor_core::text::{identity_key, unit_interval};
 
 use super::{DatasetError, LabelledReader, ReadReport, file_name};
 
-/// Name of the held-out rows in manifests.
-pub const HELD_OUT: &str = "held out";
+pub use monitor_model::HELD_OUT;
 
 /// One labelled tweet.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,13 +37,16 @@ pub struct Row {
     pub weight: f32,
     /// The text as written.
     pub text: String,
+    /// The values of [`Dataset::columns`]; empty unless they were asked for.
+    pub columns: Vec<String>,
 }
 
 impl Row {
     /// A row of weight 1 without author and time, of a file with two classes.
     pub fn new(label: Label, text: impl Into<String>) -> Self {
         let (user, created_at, text) = (String::new(), None, text.into());
-        Self { label, classes: Classes::Two, source: 0, user, created_at, weight: 1.0, text }
+        let (classes, columns) = (Classes::Two, Vec::new());
+        Self { label, classes, source: 0, user, created_at, weight: 1.0, text, columns }
     }
 
     /// Whether its label is negative.
@@ -68,6 +70,8 @@ pub struct Dataset {
     pub rows: Vec<Row>,
     /// What was read and left out.
     pub report: ReadReport,
+    /// Names of the columns beside label and text; empty unless they were asked for.
+    pub columns: Vec<String>,
 }
 
 impl Dataset {
@@ -129,17 +133,29 @@ pub fn read(path: &Path) -> Result<Dataset, DatasetError> {
     read_excluding(path, &[])
 }
 
-/// Reads the rows of `path`, without the texts of the files `exclude` (compared regardless of
-/// case, white space and HTML entities).
+/// Reads the rows of `path`, without the tweets of the files `exclude`, however they are written
+/// there ([`identity_key`]).
 ///
 /// # Errors
 /// As [`read`].
 pub fn read_excluding(path: &Path, exclude: &[PathBuf]) -> Result<Dataset, DatasetError> {
+    read_as(path, exclude, false)
+}
+
+/// Reads the rows of `path` with all their columns.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with_columns(path: &Path) -> Result<Dataset, DatasetError> {
+    read_as(path, &[], true)
+}
+
+fn read_as(path: &Path, exclude: &[PathBuf], columns: bool) -> Result<Dataset, DatasetError> {
     let mut unwanted = HashSet::new();
     for exclude in exclude {
-        unwanted.extend(read_all(exclude)?.iter().map(|row| loose_hash(&row.text)));
+        unwanted.extend(read_all(exclude)?.iter().map(|row| identity_key(&row.text)));
     }
-    let (rows, mut report, sha256) = parse(path)?;
+    let Parsed { rows, mut report, sha256, columns } = parse(path, columns)?;
     let has_neutral = rows.iter().any(|row| row.label == Label::Neutral);
     let classes = if has_neutral { Classes::Three } else { Classes::Two };
 
@@ -152,7 +168,7 @@ pub fn read_excluding(path: &Path, exclude: &[PathBuf]) -> Result<Dataset, Datas
     let mut kept = Vec::with_capacity(rows.len());
     for row in rows {
         let hash = text_hash(&row.text);
-        if !unwanted.is_empty() && unwanted.contains(&loose_hash(&row.text)) {
+        if !unwanted.is_empty() && unwanted.contains(&identity_key(&row.text)) {
             report.excluded += 1;
         } else if labels[&hash].is_none() {
             report.conflicting += 1;
@@ -162,7 +178,8 @@ pub fn read_excluding(path: &Path, exclude: &[PathBuf]) -> Result<Dataset, Datas
             kept.push(Row { classes, ..row });
         }
     }
-    Ok(Dataset { file: file_name(path), sha256, classes, sources: 1, rows: kept, report })
+    let (file, rows) = (file_name(path), kept);
+    Ok(Dataset { file, sha256, classes, sources: 1, rows, report, columns })
 }
 
 /// Reads all valid rows of `path`, duplicates included, in the order of the file.
@@ -170,19 +187,25 @@ pub fn read_excluding(path: &Path, exclude: &[PathBuf]) -> Result<Dataset, Datas
 /// # Errors
 /// As [`read`].
 pub fn read_all(path: &Path) -> Result<Vec<Row>, DatasetError> {
-    parse(path).map(|(rows, ..)| rows)
+    parse(path, false).map(|parsed| parsed.rows)
 }
 
-type Parsed = (Vec<Row>, ReadReport, String);
+struct Parsed {
+    rows: Vec<Row>,
+    report: ReadReport,
+    sha256: String,
+    columns: Vec<String>,
+}
 
-fn parse(path: &Path) -> Result<Parsed, DatasetError> {
+fn parse(path: &Path, columns: bool) -> Result<Parsed, DatasetError> {
     let mut reader = LabelledReader::open(path)?;
+    let columns = if columns { reader.keep_columns()? } else { Vec::new() };
     let mut rows = Vec::new();
     while let Some(row) = reader.next()? {
         rows.push(row);
     }
     let (report, sha256) = reader.finish()?;
-    Ok((rows, report, sha256))
+    Ok(Parsed { rows, report, sha256, columns })
 }
 
 /// SHA-256 over labels and texts, in their order.
@@ -210,20 +233,9 @@ pub(crate) fn has_labels(rows: &[&Row], classes: Classes) -> bool {
 
 /// Hash of a text without leading and trailing white space. A collision among two million texts
 /// happens once in ten million files.
-pub(crate) fn text_hash(text: &str) -> u64 {
-    hash(text.trim())
-}
-
-/// Hash of a text regardless of case, white space and HTML entities (also escaped twice).
-fn loose_hash(text: &str) -> u64 {
-    let once = html_escape::decode_html_entities(text);
-    let folded = html_escape::decode_html_entities(&once).to_lowercase();
-    hash(&folded.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-fn hash(text: &str) -> u64 {
+pub(super) fn text_hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    text.trim().hash(&mut hasher);
     hasher.finish()
 }
 
@@ -310,7 +322,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let check = |name: &str, content: &str, layout: Layout, expected: &[Row]| {
             let path = file(folder.path(), "data", content.as_bytes());
-            let (rows, report, _) = parse(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let parsed = parse(&path, false).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let Parsed { rows, report, .. } = parsed;
             assert_eq!((report.layout, report.malformed), (layout, 0), "{name}");
             assert_eq!(rows, expected, "{name}");
         };
@@ -375,7 +388,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let check = |name: &str, content: &str, sound: usize, expected: &str| {
             let path = file(folder.path(), "few.csv", content.as_bytes());
-            let (rows, report, _) = parse(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let parsed = parse(&path, false).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let Parsed { rows, report, .. } = parsed;
             assert_eq!((rows.len(), report.faults().as_str()), (sound, expected), "{name}");
         };
         let good: String = (0..500).map(|n| line("0", "u", &format!("text {n}"))).collect();

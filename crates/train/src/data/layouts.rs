@@ -13,6 +13,8 @@ use super::{Fields, ROW_BYTES_MAX, Row, RowEnd};
 
 /// Characters of a text at most: a longer one is several rows joined by a missing quote.
 const TEXT_CHARS_MAX: usize = 2_000;
+/// Columns of a row with a topic before the label.
+const SEMEVAL_TOPIC_COLUMNS: usize = 4;
 /// Accepted names of the columns of a CSV, in lower case; the first one that exists is used.
 const LABEL_NAMES: [&str; 5] = ["label", "sentiment", "target", "airline_sentiment", "polarity"];
 const TEXT_NAMES: [&str; 2] = ["text", "tweet"];
@@ -147,6 +149,13 @@ impl Format {
         }
     }
 
+    /// Whether the second of these columns is a topic: the label follows it.
+    pub(super) fn has_topic(self, columns: &[&str]) -> bool {
+        self == Self::SemEval
+            && columns.len() == SEMEVAL_TOPIC_COLUMNS
+            && Label::of_word(columns[2].trim()).is_some()
+    }
+
     /// Reads a row.
     pub(super) fn row(self, fields: &mut Fields, record: &[u8]) -> Result<Row, Fault> {
         if record.len() > ROW_BYTES_MAX {
@@ -203,7 +212,7 @@ fn semeval(record: &[u8]) -> Result<Row, Fault> {
     let columns: Vec<&str> = record.trim_end_matches(['\r', '\n']).split('\t').collect();
     let (label, text, date) = match columns[..] {
         [_, label, text] => (label, text, ""),
-        [_, _topic, label, text] if Label::of_word(label.trim()).is_some() => (label, text, ""),
+        [_, _topic, label, text] if Format::SemEval.has_topic(&columns) => (label, text, ""),
         [_, label, text, date] => (label, text, date),
         _ => return Err(Fault::Columns),
     };
@@ -295,14 +304,30 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
         .map(|at| at.with_timezone(&Utc))
 }
 
+/// The names in the header of a CSV, as written.
+fn header_names(fields: &mut Fields, header: &[u8]) -> Vec<String> {
+    let header = header.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(header);
+    let count = fields.split(header);
+    (0..count)
+        .map(|column| String::from_utf8_lossy(fields.get(column)).into_owned())
+        .map(|name| name.trim_matches([' ', '"', '\r', '\n']).to_owned())
+        .collect()
+}
+
 impl Columns {
+    /// All names in `header`, as written.
+    pub(super) fn names(self, header: &[u8]) -> Vec<String> {
+        header_names(&mut Fields::default(), header)
+    }
+
+    pub(super) fn is_label_or_text(self, column: usize) -> bool {
+        column == self.label || column == self.text
+    }
+
     fn find(fields: &mut Fields, header: &[u8]) -> Option<Self> {
-        let header = header.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(header);
-        let count = fields.split(header);
-        let names: Vec<String> = (0..count)
-            .map(|column| String::from_utf8_lossy(fields.get(column)).to_lowercase())
-            .map(|name| name.trim_matches([' ', '"', '\r', '\n']).to_owned())
-            .collect();
+        let names = header_names(fields, header).into_iter().map(|name| name.to_lowercase());
+        let names: Vec<String> = names.collect();
+        let count = names.len();
         let find = |wanted: &[&str]| {
             wanted.iter().find_map(|wanted| names.iter().position(|name| name == wanted))
         };

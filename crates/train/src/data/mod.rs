@@ -9,17 +9,20 @@
 //! [`TweetRow`] has unparsed text, because replay forwards JSON lines unchanged and backtest applies
 //! the checks of the stream.
 //!
-//! `split.rs` draws the training, validation and held-out sets; `selection.rs` reconstructs the
+//! `split.rs` draws the training, validation and held-out sets, `near.rs` leaves out of the first what is
+//! near to the others; `selection.rs` reconstructs the
 //! held-out set of a trained model. `profile` describes a file.
 //!
 //! **Invariant.** Nothing here knows a network, a training or a report. Deliberately absent:
 //! cleaning of texts; `monitor_core::text` does that, in training and in the daemon alike.
 
+mod columns;
 mod dataset;
 pub mod embeddings;
 mod fields;
 mod labels;
 mod layouts;
+mod near;
 pub mod packed;
 mod profile;
 mod read_report;
@@ -32,7 +35,9 @@ mod word_lists;
 
 use std::path::Path;
 
-pub use dataset::{Dataset, HELD_OUT, Row, read, read_all, read_excluding, rows_sha256};
+pub use dataset::{
+    Dataset, HELD_OUT, Row, read, read_all, read_excluding, read_with_columns, rows_sha256,
+};
 pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use fields::Fields;
 pub use layouts::{Fault, Layout};
@@ -44,10 +49,12 @@ pub use split::{Split, SplitBy, split};
 pub use tweet_file::{RowCounts, TIME_NAMES, TweetColumns, TweetFile, TweetFileError, TweetRow};
 pub use word_lists::{WordListError, find as find_word_lists};
 
-pub(crate) use dataset::{has_labels, text_hash};
+pub(crate) use dataset::has_labels;
+pub(crate) use near::NearRows;
 pub(crate) use selection::select_to_fit;
 pub(crate) use split::{halves, split_with_further_rows};
 
+use dataset::text_hash;
 use reader::LabelledReader;
 
 /// The last part of a path, as manifests name files.

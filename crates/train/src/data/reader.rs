@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::columns::OtherColumns;
 use super::labels::{self, Numbers};
 use super::layouts::{Columns, Format};
 use super::packed::{self, Packed};
@@ -25,6 +26,7 @@ pub(super) struct LabelledReader {
     format: Format,
     fields: Fields,
     report: ReadReport,
+    others: Option<OtherColumns>,
 }
 
 impl LabelledReader {
@@ -38,7 +40,19 @@ impl LabelledReader {
             skip_header(&mut records).map_err(|source| failed(path, source))?;
         }
         let report = ReadReport { layout: format.layout(), ..ReadReport::default() };
-        Ok(Self { path: path.to_owned(), records, format, fields: Fields::default(), report })
+        let (path, fields) = (path.to_owned(), Fields::default());
+        Ok(Self { path, records, format, fields, report, others: None })
+    }
+
+    /// Keeps the other columns in the rows read from now on, and returns their names.
+    pub(super) fn keep_columns(&mut self) -> Result<Vec<String>, DatasetError> {
+        let (mut records, _) = begin(&self.path)?;
+        let lines = records.peek(PEEK_LINES).map_err(|source| failed(&self.path, source))?;
+        let header = lines.into_iter().find(|line| !line.trim_ascii().is_empty());
+        let others = OtherColumns::of(self.format, header.unwrap_or_default());
+        let names = others.names.clone();
+        self.others = Some(others);
+        Ok(names)
     }
 
     /// Bytes of the file read so far (approximately), and its size.
@@ -63,7 +77,12 @@ impl LabelledReader {
             };
             self.report.read += 1;
             match outcome {
-                Ok(sound) => return Ok(Some(sound)),
+                Ok(mut sound) => {
+                    if let Some(others) = &self.others {
+                        sound.columns = others.values(self.format, &self.fields, record.bytes);
+                    }
+                    return Ok(Some(sound));
+                }
                 Err(fault) => {
                     self.report.add_fault(fault, line);
                     // An extra quote joins rows: read each of their lines separately.

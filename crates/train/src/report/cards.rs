@@ -8,7 +8,8 @@ use std::fmt::Write;
 use monitor_core::domain::Classes;
 use monitor_core::text::language;
 use monitor_model::{
-    Architecture, Calibration, CascadeShape, Manifest, Pooling, Sequence, Source, TransformerKind,
+    Architecture, Calibration, CascadeShape, Manifest, NearDuplicates, Pooling, Sequence, Source,
+    TransformerKind,
 };
 
 use crate::data::ReadReport;
@@ -122,6 +123,11 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
             manifest.parameters, manifest.trainable
         )
     };
+    let near = if data.near_duplicates == NearDuplicates::default() {
+        String::new()
+    } else {
+        format!("Also left out of training: {}. ", data.near_duplicates)
+    };
     let split = match data.split.as_str() {
         "user" => "no known author is in two sets (rows without an author are split by their text)",
         "time" => "those held out are the latest",
@@ -133,7 +139,7 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
          {temperature:.2}; a tweet is negative from a probability of {threshold:.2} upwards.{positive}\n\n\
          ## Trained on\n\n`{}` (SHA-256 `{}`): {} rows read, of which {} malformed, {} neutral, {} \
          duplicate, {} with conflicting labels and {} that stand in the test file were left \
-         out. {} rows to learn from, {} to {}, {} held out; {split}.{}{}{}{}\n\n\
+         out. {}{} rows to learn from, {} to {}, {} held out; {split}.{}{}{}{}\n\n\
          `{}`, {} on {}.\n\n\
          ## Measured\n\nOn the files of this very version; in brackets 95 % intervals.\n",
         data.file,
@@ -144,6 +150,7 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
         report.duplicate,
         report.conflicting,
         report.excluded,
+        near,
         data.rows_train,
         data.rows_validation,
         if is_cascade { "fit the band on" } else { "decide when to stop" },

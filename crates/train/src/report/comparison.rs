@@ -300,6 +300,8 @@ mod tests {
             note: "all rows are measured".into(),
             read: 100,
             left_out: BTreeMap::from([("neutral", 10), ("malformed", 0)]),
+            learned_from: 0,
+            learned_by_mistake: 0.0,
         };
         let models =
             vec![compared("slow@1", 0.81, 12.0, 1_234.5), compared("fast@2", 0.79, 0.012, 1e6)];

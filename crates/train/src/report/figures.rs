@@ -66,6 +66,7 @@ pub fn figures(rows: &[Prediction], thresholds: LabelThresholds) -> BTreeMap<Str
     add_interval("macro_recall", Some(report.macro_average.recall), macro_recall);
     add_interval("roc_auc", binary.auc, binary.auc_interval);
     add("rows", Some(rows.len() as f64));
+    add("average_precision", binary.average_precision);
     let reliability = binary.reliability;
     add("calibration_error", reliability.map(|it| it.error));
     add("brier", reliability.map(|it| it.brier));

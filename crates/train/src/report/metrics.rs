@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::intervals;
+use super::precision_recall::PrecisionRecall;
 use super::reliability::Reliability;
 use monitor_core::domain::{Interval, Probability};
 
@@ -43,6 +44,8 @@ pub struct Metrics {
     pub auc: Option<f64>,
     /// 95 % confidence interval of the area (DeLong).
     pub auc_interval: Option<Interval>,
+    /// Average precision of "negative".
+    pub average_precision: Option<f64>,
     /// How well the scores are calibrated.
     pub reliability: Option<Reliability>,
 }
@@ -65,6 +68,7 @@ impl Metrics {
             confusion,
             auc,
             auc_interval: auc_interval.flatten(),
+            average_precision: PrecisionRecall::of(pairs).map(|it| it.average_precision),
             reliability: Reliability::of(pairs),
         }
     }
@@ -112,6 +116,7 @@ impl Metrics {
             ("roc_auc", self.auc),
             ("roc_auc_low", auc.map(|interval| interval.low)),
             ("roc_auc_high", auc.map(|interval| interval.high)),
+            ("average_precision", self.average_precision),
             ("calibration_error", self.reliability.map(|c| c.error)),
             ("brier", self.reliability.map(|c| c.brier)),
             ("log_loss", self.reliability.map(|c| c.log_loss)),

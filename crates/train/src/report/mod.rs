@@ -8,6 +8,7 @@
 //! `measure.rs` and `faithfulness.rs`;
 //! the positive class is "negative sentiment". Deliberately absent: reading files, and training.
 
+mod by_column;
 mod cards;
 mod cascaded;
 mod classification;
@@ -20,12 +21,15 @@ mod intervals;
 mod measure;
 mod metrics;
 mod pictures;
+mod precision_recall;
 mod reliability;
 mod running;
 mod share;
 mod slices;
 mod summary;
 
+pub use crate::fit::classes_of;
+pub use by_column::{ByColumn, CorrectedErrors, OfValue, ShareErrors};
 pub use cascaded::{Cascaded, Found};
 pub use classification::{ClassReport, ClassificationReport, Figures};
 pub use comparison::{Compared, Comparison, Published};
@@ -34,6 +38,7 @@ pub use figures::{classification, figures};
 pub use measure::measure;
 pub use metrics::{Confusion, Metrics};
 pub use pictures::{comparison_svg, evaluation_svg};
+pub use precision_recall::{PrecisionRecall, PrecisionRecallPoint};
 pub use reliability::Reliability;
 pub use running::{Scored, Speed, score, speeds};
 pub use share::{NegativeShare, rates};

@@ -11,7 +11,10 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::comparison::thousands;
 use super::reliability::{Reliability, bins};
-use super::{Comparison, Evaluation, Metrics, Scored, intervals, pairs};
+use super::{
+    Comparison, Evaluation, Metrics, PrecisionRecall, PrecisionRecallPoint, Scored, intervals,
+    pairs,
+};
 use crate::progress::training_time;
 use monitor_core::domain::{Interval, Probability};
 
@@ -33,7 +36,7 @@ const SMALL: i32 = 14;
 /// Smallest distance between two labels, in pixels.
 const LABEL_GAP: i32 = 16;
 
-/// ROC curve, reliability diagram, and scores by class.
+/// ROC curve, precision-recall curve, reliability diagram, and scores by class.
 pub fn evaluation_svg(
     evaluation: &Evaluation,
     scored: &[Scored<'_>],
@@ -46,11 +49,12 @@ pub fn evaluation_svg(
         evaluation.data.file,
         thousands(evaluation.data.rows as f64)
     );
-    svg((1260, 460), &title, |area| {
-        let panels = area.split_evenly((1, 3));
+    svg((1680, 460), &title, |area| {
+        let panels = area.split_evenly((1, 4));
         roc_panel(&panels[0], &pairs, threshold)?;
-        reliability_panel(&panels[1], &pairs)?;
-        scores_panel(&panels[2], &pairs, threshold)
+        precision_recall_panel(&panels[1], evaluation.precision_recall.as_ref(), threshold)?;
+        reliability_panel(&panels[2], &pairs)?;
+        scores_panel(&panels[3], &pairs, threshold)
     })
 }
 
@@ -143,6 +147,29 @@ fn roc(pairs: &[(Probability, bool)]) -> Vec<(f64, f64)> {
         points.push((wrong / positives, found / negatives));
     }
     points
+}
+
+fn precision_recall_panel(
+    area: &Area<'_>,
+    curve: Option<&PrecisionRecall>,
+    threshold: Probability,
+) -> Drawn {
+    let caption = match curve {
+        Some(curve) => format!("Precision and recall, average {:.4}", curve.average_precision),
+        None => "Precision and recall: no negative row".to_owned(),
+    };
+    let mut chart = unit_chart!(area, caption, "recall of negative", "precision of negative", 1.0);
+    let Some(PrecisionRecall { points, .. }) = curve else { return Ok(()) };
+    let all = points[points.len() - 1].precision;
+    chart.draw_series(DashedLineSeries::new([(0.0, all), (1.0, all)], 4, 4, GREY.into()))?;
+    let line = points.iter().map(|point| (point.recall, point.precision));
+    chart.draw_series(LineSeries::new(line, NEGATIVE.stroke_width(2)))?;
+    let called = |point: &&PrecisionRecallPoint| point.threshold >= f64::from(threshold.get());
+    if let Some(point) = points.iter().rev().find(called) {
+        let at = (point.recall, point.precision);
+        chart.draw_series([Circle::new(at, 5, NEGATIVE.filled())])?;
+    }
+    Ok(())
 }
 
 fn reliability_panel(area: &Area<'_>, pairs: &[(Probability, bool)]) -> Drawn {

@@ -36,9 +36,15 @@ impl NegativeShare {
         rows: &[Prediction],
         thresholds: LabelThresholds,
     ) -> Option<Self> {
-        if classes_of(rows) == Classes::Two {
-            return None;
-        }
+        (classes_of(rows) == Classes::Three).then(|| Self::of_part(manifest, rows, thresholds))
+    }
+
+    /// Of some rows of data of three classes.
+    pub(super) fn of_part(
+        manifest: &Manifest,
+        rows: &[Prediction],
+        thresholds: LabelThresholds,
+    ) -> Self {
         let count = |is_it: &dyn Fn(&Prediction) -> bool| {
             rows.iter().filter(|row| is_it(row)).count() as u64
         };
@@ -48,7 +54,7 @@ impl NegativeShare {
         let share = |part: u64| part as f64 / total.max(1) as f64;
         let rates = rates(manifest);
         let corrected = rates.and_then(|it| adjusted_count(Counts { total, negative }, &it, 1.0));
-        Some(Self { labelled: share(labelled), called: share(negative), corrected })
+        Self { labelled: share(labelled), called: share(negative), corrected }
     }
 }
 

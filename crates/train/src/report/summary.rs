@@ -12,8 +12,8 @@ use monitor_core::domain::{Classes, Interval, LabelThresholds, Probability};
 use monitor_model::Manifest;
 
 use super::{
-    Cascaded, ClassificationReport, NegativeShare, Scored, Slice, Speed, classification, figures,
-    slices,
+    ByColumn, Cascaded, ClassificationReport, NegativeShare, PrecisionRecall, Scored, Slice, Speed,
+    classification, figures, slices,
 };
 use crate::data::{Dataset, Part, ReadReport, Selection};
 use crate::fit::{Prediction, classes_of};
@@ -37,10 +37,16 @@ pub struct Evaluation {
     /// The share of negative rows, raw and corrected; for data of three classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub negative_share: Option<NegativeShare>,
+    /// Precision and recall of "negative" at each threshold; absent without a negative row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision_recall: Option<PrecisionRecall>,
     /// Figures of each class.
     pub report: ClassificationReport,
     /// Accuracy by kind of tweet.
     pub slices: Vec<Slice>,
+    /// Figures by the values of columns, as asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<ByColumn>,
     /// Its speed.
     pub speed: Speed,
     /// Comparison with its two models, if it is a cascade.
@@ -49,7 +55,7 @@ pub struct Evaluation {
 }
 
 /// The source of the evaluated rows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measured {
     /// The file's name, without folders.
     pub file: String,
@@ -65,6 +71,10 @@ pub struct Measured {
     pub read: usize,
     /// Rows left out, by reason.
     pub left_out: BTreeMap<&'static str, usize>,
+    /// Rows of the file that a model is known to have learned from, by the lists of the versions.
+    pub learned_from: usize,
+    /// How many rows are expected to be among those by mistake.
+    pub learned_by_mistake: f64,
 }
 
 impl Measured {
@@ -85,6 +95,8 @@ impl Measured {
                 ("conflicting", conflicting),
                 ("not held out", data.rows.len() - selection.rows.len()),
             ]),
+            learned_from: selection.learned,
+            learned_by_mistake: (selection.mistaken * 1e4).round() / 1e4,
         }
     }
 }
@@ -121,9 +133,11 @@ impl Evaluation {
                 .then_some(thresholds.positive.get()),
             data,
             figures: figures(&rows, thresholds),
+            precision_recall: PrecisionRecall::of(&pairs(scored)),
             negative_share: NegativeShare::of(model, &rows, thresholds),
             report: classification(&rows, thresholds, classes),
             slices: slices(scored, thresholds, classes),
+            by: Vec::new(),
             speed,
             cascade: None,
         }
@@ -158,13 +172,20 @@ impl fmt::Display for Evaluation {
             ("neutral called neg.", "neutral_called_negative", ""),
             ("positive called neg.", "positive_called_negative", ""),
             ("ROC AUC", "roc_auc", "DeLong"),
+            ("average precision", "average_precision", ""),
             ("calibration error", "calibration_error", ""),
             ("Brier score", "brier", ""),
             ("log loss", "log_loss", ""),
         ] {
             let figure = |end: &str| self.figures.get(&format!("{key}{end}"));
-            let of_three =
-                !matches!(key, "accuracy" | "roc_auc" | "calibration_error" | "brier" | "log_loss");
+            let of_three = matches!(
+                key,
+                "macro_recall"
+                    | "f1_pn"
+                    | "neutral_called_negative"
+                    | "positive_called_negative"
+                    | "average_precision"
+            );
             match figure("") {
                 None if of_three => continue,
                 None => write!(f, "{name:<20} not defined: there is one class only")?,
@@ -203,6 +224,6 @@ impl fmt::Display for Evaluation {
             )?;
             before = by;
         }
-        Ok(())
+        self.by.iter().try_for_each(|by| write!(f, "\n{by}"))
     }
 }
