@@ -21,7 +21,7 @@ use anyhow::{Context, ensure};
 use chrono::TimeDelta;
 use clap::Parser;
 use common::{Output, Report, spread};
-use monitor::pipeline::{Pipeline, Settings, StoredPositions};
+use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor::settings::open_options;
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
@@ -371,7 +371,7 @@ impl Bench {
         let pipeline = Pipeline::new(
             settings,
             store.clone(),
-            watch::channel(ModelHandle::spawn(model)).1,
+            watch::Sender::new(Lineup::of(ModelHandle::spawn(model))),
             brands()?,
             self.clock.clone(),
         );

@@ -11,7 +11,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::PipelineError;
 use super::evaluator::Evaluator;
-use super::models;
+use super::lineup::Lineup;
+use super::models::{self, FollowSettings};
 use super::positions::StoredPositions;
 use super::stages::{Pipeline, Settings};
 use monitor_config as config;
@@ -112,11 +113,9 @@ impl Daemon {
             () = shutdown.cancelled() => return Ok(()),
         };
         tracing::info!(model = %model.id, "model loaded");
-        let (promoted, model) = watch::channel(ModelHandle::spawn(model));
+        let opened = model.id.to_string();
+        let lineup = watch::Sender::new(Lineup::of(ModelHandle::spawn(model)));
         readiness.set("model", Ok(()));
-        let every = Duration::from_secs(settings.model.reload_s);
-        let follow = models::follow(settings.model.clone(), every, promoted);
-        let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let _heartbeat = heartbeat.map(|heartbeat| {
             let beat = heartbeat.run(readiness.clone(), shutdown.child_token());
             AbortOnDropHandle::new(tokio::spawn(beat))
@@ -124,9 +123,18 @@ impl Daemon {
 
         let retry_wait_max = Duration::from_millis(settings.store.retry_wait_ms_max);
         tokio::select! {
-            migrated = migrate(&postgres, retry_wait_max) => migrated?,
+            migrated = migrate(&postgres, &opened, retry_wait_max) => migrated?,
             () = shutdown.cancelled() => return Ok(()),
         }
+        let follow = FollowSettings {
+            model: settings.model.clone(),
+            every: Duration::from_secs(settings.model.reload_s),
+            topic: settings.kafka.topic.clone(),
+            lateness: lateness(&settings),
+            rows_per_s_max: settings.promotion.rows_per_s_max,
+        };
+        let follow = models::follow(follow, store.clone(), lineup.clone(), readiness.clone());
+        let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let start_at = settings.kafka.start_at;
         let positions = Arc::new(StoredPositions::new(store.clone(), start_at));
         let source =
@@ -147,7 +155,7 @@ impl Daemon {
                 drain_max: DRAIN_MAX,
             },
             store.clone(),
-            model,
+            lineup,
             brands,
             clock.clone(),
         );
@@ -191,11 +199,25 @@ impl Daemon {
     }
 }
 
-/// Waits for Postgres, then migrates the schema.
-async fn migrate(store: &PostgresStore, retry_wait_max: Duration) -> Result<(), StoreError> {
+/// How long tweets of a minute are waited for.
+pub(super) fn lateness(settings: &config::Settings) -> TimeDelta {
+    let seconds = settings.alerting.lateness_s;
+    TimeDelta::seconds(i64::try_from(seconds).unwrap_or(i64::MAX / 1000))
+}
+
+/// Waits for Postgres, then migrates the schema, and records the first model of the stream.
+async fn migrate(
+    store: &PostgresStore,
+    model: &str,
+    retry_wait_max: Duration,
+) -> Result<(), StoreError> {
     let mut wait = Duration::from_millis(100);
     loop {
-        match store.migrate().await {
+        let ready = async {
+            store.migrate().await?;
+            store.begin_with(model).await.map(drop)
+        };
+        match ready.await {
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, retry_ms = wait.as_millis(), "waiting for Postgres");
                 tokio::time::sleep(wait).await;

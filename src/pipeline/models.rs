@@ -1,29 +1,40 @@
-//! Loads a newly promoted version of the model while the daemon runs.
+//! Loads the models that score the stream now and from the next switch on.
 //!
-//! **Invariant.** The pipeline always has a model: the next version is loaded and verified
-//! before it takes over, and a version that cannot be loaded changes nothing. At most two
-//! models are in memory: the next one is not loaded while batches still wait for the one
-//! before the current. Deliberately absent: a change of the model's name, which is a setting
-//! and needs a restart.
+//! **Invariant.** Which model scores is what Postgres says (`model_switches`), never what a file
+//! says: a version that is promoted in the folder changes nothing by itself. A version that cannot
+//! be loaded lets the tweets of its minutes wait, and nothing else. At most two models are in
+//! memory: the next one is not loaded while batches still wait for one that was dropped.
+//! Deliberately absent: making a switch (see `monitor models promote`).
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio_util::task::AbortOnDropHandle;
 
 use monitor_config as config;
-use monitor_model::{self as classifier, ArtifactError, Encoder, Model, ModelHandle, ModelId};
-use monitor_telemetry as telemetry;
+use monitor_core::alerting::{Progress, watermark};
+use monitor_core::domain::{Minute, ModelSwitch};
+use monitor_model::{self as classifier, ArtifactError, Encoder, Model, ModelHandle};
+use monitor_store::{Store, StoreError};
+use monitor_telemetry::{self as telemetry, Readiness};
 
 use super::PipelineError;
+use super::lineup::Lineup;
+use crate::promotion::fill_gap;
 use crate::settings::open_options;
 
 /// A version that could not be loaded is tried again after this time, or after
 /// [`RETRY_CHECKS_MAX`] checks if that is sooner: the copy of its files may be incomplete.
 const RETRY_WAIT: Duration = Duration::from_secs(60);
 const RETRY_CHECKS_MAX: u128 = 12;
+/// Wait after a change, so that changes in a row cost one check.
+const CHANGE_WAIT: Duration = Duration::from_millis(50);
+/// How long to wait for a change if `model.reload_s` is 0.
+const NEVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// Opens the model `name` outside the async threads.
 pub(super) async fn load(
@@ -35,102 +46,191 @@ pub(super) async fn load(
     opened.map_err(|error| PipelineError::Stage(error.to_string()))
 }
 
-/// Checks at this interval which version `settings.name` opens, and gives the pipeline a new
-/// version as soon as it is loaded, until the pipeline ends. Returns at once if the version
-/// cannot change: `every` is zero, or the name includes a version.
-pub async fn follow(settings: config::Model, every: Duration, models: watch::Sender<ModelHandle>) {
-    gauge!(telemetry::MODEL, "model" => models.borrow().id().to_string()).set(1.0);
-    if every.is_zero() || settings.name.parse::<ModelId>().is_ok() {
-        return;
-    }
+/// What [`follow`] needs to know of the settings.
+#[derive(Debug, Clone)]
+pub struct FollowSettings {
+    /// The folder of models, and the name that the settings ask for.
+    pub model: config::Model,
+    /// Time between two checks; zero: only when a commit was refused.
+    pub every: Duration,
+    /// The topic whose event time counts.
+    pub topic: String,
+    /// How long tweets of a minute are waited for.
+    pub lateness: TimeDelta,
+    /// Most tweets scored again in a second, to fill the gap before a switch; 0 is no limit.
+    pub rows_per_s_max: u32,
+}
+
+/// Checks which models the stream needs, loads them and drops the others; never ends. If this daemon is the leader, also has the minutes before a switch scored again that
+/// the preparation of the switch could not know yet.
+pub async fn follow(
+    settings: FollowSettings,
+    store: Arc<dyn Store>,
+    lineup: watch::Sender<Lineup>,
+    readiness: Arc<Readiness>,
+) {
+    let every = if settings.every.is_zero() { NEVER } else { settings.every };
     let retry_checks = (RETRY_WAIT.as_nanos() / every.as_nanos()).clamp(1, RETRY_CHECKS_MAX);
+    let mut changes = lineup.subscribe();
     let mut follower = Follower {
         settings,
-        models,
+        store,
+        lineup,
+        readiness,
         retry_checks,
-        before: None,
+        dropped: Vec::new(),
         failed: None,
         reported: String::new(),
+        gap: None,
     };
     loop {
-        tokio::select! {
-            () = follower.models.closed() => return,
-            () = tokio::time::sleep(every) => {}
-        }
+        changes.mark_unchanged();
         if let Err(error) = follower.check().await {
             follower.report(error.to_string());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            // A commit was refused, or this task has changed something itself.
+            _ = changes.changed() => tokio::time::sleep(CHANGE_WAIT.min(every)).await,
         }
     }
 }
 
 struct Follower {
-    settings: config::Model,
-    models: watch::Sender<ModelHandle>,
+    settings: FollowSettings,
+    store: Arc<dyn Store>,
+    lineup: watch::Sender<Lineup>,
+    readiness: Arc<Readiness>,
     /// Checks between two attempts to load a version.
     retry_checks: u128,
-    /// The encoder of the model before the current one; alive while a batch waits for it.
-    before: Option<Weak<dyn Encoder>>,
+    /// The encoders of models that were dropped; alive while a batch waits for them.
+    dropped: Vec<Weak<dyn Encoder>>,
     /// A version that could not be loaded, and the number of checks since.
-    failed: Option<(ModelId, u128)>,
-    /// The last reported failure; the same failure is not logged again.
+    failed: Option<(String, u128)>,
+    /// The last reported problem; the same one is not logged again.
     reported: String,
+    /// The task that fills the gap before a switch, and that switch's minute.
+    gap: Option<(Minute, AbortOnDropHandle<()>)>,
 }
 
 impl Follower {
     async fn check(&mut self) -> Result<(), PipelineError> {
-        let (directory, name) = (self.settings.directory.clone(), self.settings.name.clone());
-        let found = spawn_blocking(move || classifier::resolve(&directory, &name)).await;
-        let id = match found.map_err(|error| PipelineError::Stage(error.to_string()))? {
-            Ok(id) => id,
-            Err(error) => {
-                self.report(error.to_string());
+        if let Err(error) = self.read().await {
+            tracing::debug!(%error, "cannot read which model scores");
+        }
+        let needed = self.lineup.borrow().needed();
+        self.dropped.retain(|encoder| encoder.strong_count() > 0);
+        for switch in &needed {
+            if self.lineup.borrow().loaded(&switch.model).is_none() {
+                if self.dropped.is_empty() {
+                    self.load(switch).await?;
+                }
                 return Ok(());
             }
-        };
-        if id == *self.models.borrow().id() {
-            (self.failed, self.reported) = (None, String::new());
-            return Ok(());
         }
+        (self.failed, self.reported) = (None, String::new());
+        self.readiness.set("model", Ok(()));
+        if let Some(newest) = needed.last() {
+            self.fill_gap_before(newest);
+            self.compare(&newest.model).await;
+        }
+        Ok(())
+    }
+
+    /// Reads the switches and how far event time has come.
+    async fn read(&mut self) -> Result<(), StoreError> {
+        let switches = self.store.switches().await?;
+        let partitions = self.store.progress(&self.settings.topic).await?;
+        let progress: Vec<_> = partitions
+            .iter()
+            .map(|p| Progress { event_time_max: p.event_time_max, at_end: p.at_end })
+            .collect();
+        let time = watermark(&progress, self.settings.lateness);
+        let minute = time.map_or(Minute(i64::MIN), Minute::of);
+        let mut dropped = Vec::new();
+        self.lineup.send_if_modified(|lineup| {
+            let switched = *lineup.switches() != switches;
+            lineup.set_switches(switches);
+            let advanced = lineup.advance_to(minute);
+            dropped = lineup.drop_unneeded();
+            switched || advanced || !dropped.is_empty()
+        });
+        if let Some(current) = self.lineup.borrow().needed().first() {
+            gauge!(telemetry::MODEL, "model" => current.model.clone()).set(1.0);
+        }
+        for model in dropped {
+            tracing::info!(model = %model.id(), "a model scores no more");
+            gauge!(telemetry::MODEL, "model" => model.id().to_string()).set(0.0);
+            self.dropped.push(Arc::downgrade(&model.encoder()));
+        }
+        Ok(())
+    }
+
+    async fn load(&mut self, switch: &ModelSwitch) -> Result<(), PipelineError> {
+        let id = &switch.model;
         if let Some((failed, checks)) = &mut self.failed
-            && *failed == id
+            && failed == id
         {
             *checks += 1;
             if *checks % self.retry_checks != 0 {
                 return Ok(());
             }
         }
-        if self.before.as_ref().is_some_and(|encoder| encoder.strong_count() > 0) {
-            return Ok(());
-        }
-        match load(&self.settings, &id.to_string()).await? {
-            Ok(model) => self.switch_to(model),
+        match load(&self.settings.model, id).await? {
+            Ok(model) => {
+                tracing::info!(model = %id, from = %switch.from.start(), "loaded the model of a switch");
+                counter!(telemetry::MODEL_RELOADS, "outcome" => "loaded").increment(1);
+                self.lineup.send_modify(|lineup| lineup.add(ModelHandle::spawn(model)));
+                (self.failed, self.reported) = (None, String::new());
+            }
             Err(error) => {
-                self.report(format!("{id}: {error}"));
-                if self.failed.as_ref().is_none_or(|(failed, _)| *failed != id) {
-                    self.failed = Some((id, 0));
+                self.report(format!(
+                    "{id} scores the stream from {} on: {error}; its tweets wait until it can be \
+                     loaded, or `monitor models rollback` switches back",
+                    switch.from.start()
+                ));
+                counter!(telemetry::MODEL_RELOADS, "outcome" => "failed").increment(1);
+                if self.failed.as_ref().is_none_or(|(failed, _)| failed != id) {
+                    self.failed = Some((id.clone(), 0));
                 }
             }
         }
         Ok(())
     }
 
-    /// Gives the pipeline the model, from the next batch on.
-    fn switch_to(&mut self, model: Model) {
-        let new = model.id.clone();
-        let old = self.models.send_replace(ModelHandle::spawn(model));
-        tracing::info!(old = %old.id(), %new, "a new model scores from the next batch on");
-        gauge!(telemetry::MODEL, "model" => old.id().to_string()).set(0.0);
-        gauge!(telemetry::MODEL, "model" => new.to_string()).set(1.0);
-        counter!(telemetry::MODEL_RELOADS, "outcome" => "loaded").increment(1);
-        self.before = Some(Arc::downgrade(&old.encoder()));
-        (self.failed, self.reported) = (None, String::new());
+    /// Starts to fill the gap before a switch, once for each.
+    fn fill_gap_before(&mut self, switch: &ModelSwitch) {
+        if switch.gap_from >= switch.from
+            || self.gap.as_ref().is_some_and(|(known, _)| *known == switch.from)
+        {
+            return;
+        }
+        let Some(model) = self.lineup.borrow().loaded(&switch.model).cloned() else { return };
+        let FollowSettings { topic, lateness, rows_per_s_max, .. } = self.settings.clone();
+        let task =
+            fill_gap(self.store.clone(), model, switch.clone(), topic, lateness, rows_per_s_max);
+        self.gap = Some((switch.from, AbortOnDropHandle::new(tokio::spawn(task))));
+    }
+
+    /// Says once if `model.name` opens another version than the one that scores.
+    async fn compare(&mut self, scores: &str) {
+        let (directory, name) =
+            (self.settings.model.directory.clone(), self.settings.model.name.clone());
+        let found = spawn_blocking(move || classifier::resolve(&directory, &name)).await;
+        let Ok(Ok(id)) = found else { return };
+        if id.to_string() != scores {
+            let note = format!("{id} is opened by model.name, but {scores} scores the stream");
+            if self.reported != note {
+                tracing::warn!("{note}; to switch without a jump: monitor models promote {id}");
+                self.reported = note;
+            }
+        }
     }
 
     fn report(&mut self, error: String) {
         if self.reported != error {
-            let model = self.models.borrow().id().to_string();
-            tracing::error!(error, "cannot load the promoted model; {model} stays in use");
-            counter!(telemetry::MODEL_RELOADS, "outcome" => "failed").increment(1);
+            tracing::error!("{error}");
+            self.readiness.set("model", Err(error.clone()));
             self.reported = error;
         }
     }

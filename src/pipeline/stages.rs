@@ -7,16 +7,15 @@
 //! | score | sends batches to the model's thread | pass: rows of several batches, chosen there by tokens and length |
 //! | commit | stores | the same batch |
 //!
-//! **Invariant.** A batch is scored by the model whose encoder encoded it, and stored with
-//! that model's id; a new model takes over between two batches. Batches are scored together
-//! and leave in the order in which they came. Deliberately absent: choosing the rows of a
+//! **Invariant.** A tweet is scored by the model in force in its minute (see [`Lineup`]), whose
+//! encoder encoded it, and stored with that model's id; a batch waits until its models are
+//! loaded. Batches are scored together and leave in the order in which they came. Deliberately absent: choosing the rows of a
 //! pass (see `monitor_model::ModelHandle`).
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
@@ -24,16 +23,17 @@ use tracing::Instrument;
 
 use monitor_core::batching::{BatchPolicy, Batcher};
 use monitor_core::clock::Clock;
-use monitor_core::domain::{Score, Tweet};
+use monitor_core::domain::{Minute, Score, Tweet};
 use monitor_core::text::{BrandMatcher, SourceText};
 use monitor_ingest::{self as ingest, Event, Record, Source, WireLimits};
-use monitor_model::{Encoder, Encoding, ModelHandle};
+use monitor_model::{Encoding, ModelHandle};
 use monitor_store::{DeadLetter, ScoredTweet, Store};
 use monitor_telemetry as telemetry;
 
 use super::commit::Committer;
 use super::error::PipelineError;
 use super::flow::{Item, Origin, Row};
+use super::lineup::Lineup;
 
 /// Batches between two stages: one in progress, one ready.
 const BATCHES_AHEAD: usize = 2;
@@ -67,31 +67,32 @@ struct Prepared {
 
 /// A batch that has been decoded and encoded.
 struct Encoded {
-    /// The model whose encoder was used.
-    model: ModelHandle,
-    /// Tweets have an encoding, dead letters have none.
-    rows: Vec<(Prepared, Option<Encoding>)>,
+    /// The models whose encoders were used; two in a batch that lies across a switch.
+    models: Vec<ModelHandle>,
+    /// Tweets have an encoding and the place of its model, dead letters have none.
+    rows: Vec<(Prepared, Option<(usize, Encoding)>)>,
 }
 
 /// The stages from a source to the store.
 pub struct Pipeline {
     settings: Settings,
     store: Arc<dyn Store>,
-    model: watch::Receiver<ModelHandle>,
+    lineup: watch::Sender<Lineup>,
     brands: Arc<BrandMatcher>,
     clock: Arc<dyn Clock>,
 }
 
 impl Pipeline {
-    /// Each batch uses the model that `model` holds when the batch is encoded.
+    /// Each tweet uses the model that `lineup` has for its minute when its batch is encoded. If
+    /// a commit is refused because of a switch, `lineup` gets the new switches.
     pub fn new(
         settings: Settings,
         store: Arc<dyn Store>,
-        model: watch::Receiver<ModelHandle>,
+        lineup: watch::Sender<Lineup>,
         brands: BrandMatcher,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { settings, store, model, brands: Arc::new(brands), clock }
+        Self { settings, store, lineup, brands: Arc::new(brands), clock }
     }
 
     /// Runs until the source ends or `stop` resolves, then stores the batches in flight.
@@ -114,7 +115,9 @@ impl Pipeline {
 
         let prepare = tokio::spawn(this.clone().prepare(raw, prepared));
         let score = tokio::spawn(Self::score(ready, finished));
-        let committer = Committer::new(this.store.clone(), control, this.settings.retry_wait_max);
+        let retry_wait_max = this.settings.retry_wait_max;
+        let committer =
+            Committer::new(this.store.clone(), control, retry_wait_max, this.lineup.clone());
         let mut commit = tokio::spawn(committer.run(scored));
 
         // Stopping drops intake with its incomplete batch, because that batch must not overtake
@@ -212,54 +215,78 @@ impl Pipeline {
     }
 
     /// Decodes the records, finds their brands and encodes their texts, outside the async
-    /// threads.
-    async fn encode(self: Arc<Self>, records: Vec<Record>) -> Result<Encoded, PipelineError> {
-        let span = tracing::debug_span!("prepare", rows = records.len());
-        // Batches arrive here in order, so a new model takes over exactly once.
-        let model = self.model.borrow().clone();
-        let work = move || {
-            let _entered = span.entered();
-            let (encoder, now) = (model.encoder(), self.clock.now());
-            let prepare = |record| self.prepare_one(record, now, &*encoder);
-            Encoded { rows: records.into_iter().map(prepare).collect(), model }
-        };
-        let encoded = tokio::task::spawn_blocking(work).await;
-        encoded.map_err(|error| PipelineError::Stage(error.to_string()))
+    /// threads. Waits for a model that is not loaded yet.
+    async fn encode(self: Arc<Self>, mut records: Vec<Record>) -> Result<Encoded, PipelineError> {
+        let mut changes = self.lineup.subscribe();
+        loop {
+            let lineup = changes.borrow_and_update().clone();
+            let span = tracing::debug_span!("prepare", rows = records.len());
+            let this = self.clone();
+            let work = move || {
+                let _entered = span.entered();
+                this.encode_with(records, &lineup)
+            };
+            let encoded = tokio::task::spawn_blocking(work).await;
+            match encoded.map_err(|error| PipelineError::Stage(error.to_string()))? {
+                Ok(encoded) => return Ok(encoded),
+                Err(waiting) => records = waiting,
+            }
+            // The pipeline owns a sender, so this ends with the pipeline only.
+            let _ = changes.changed().await;
+        }
     }
 
-    fn prepare_one(
-        &self,
-        record: Record,
-        now: DateTime<Utc>,
-        encoder: &dyn Encoder,
-    ) -> (Prepared, Option<Encoding>) {
-        let decoded = ingest::decode(
-            &record.payload,
-            record.payload_bytes,
-            record.timestamp,
-            &self.settings.limits,
-            now,
-        );
-        let origin = Origin {
-            partition: record.partition,
-            offset: record.offset,
-            // A timestamp in the future comes from a producer's wrong clock.
-            record_time: record.timestamp.map(|at| at.min(now)),
-            payload: record.payload,
-            payload_bytes: record.payload_bytes,
-            _weight: record.weight,
+    /// `Err` with the records if a model is missing.
+    fn encode_with(&self, records: Vec<Record>, lineup: &Lineup) -> Result<Encoded, Vec<Record>> {
+        let now = self.clock.now();
+        let decode = |record: &Record| {
+            let (payload, limits) = (&record.payload, &self.settings.limits);
+            ingest::decode(payload, record.payload_bytes, record.timestamp, limits, now)
         };
-        let (outcome, encoding) = match decoded {
-            Ok(tweet) => {
-                let text = SourceText::new(&tweet.text);
-                let brands = self.brands.matches_in(&text, &tweet.rule_tags);
-                let encoding = encoder.encode_text(&text);
-                counter!(telemetry::TRUNCATED).increment(u64::from(encoding.truncated));
-                (Ok((tweet, brands)), Some(encoding))
+        let decoded: Vec<_> = records.iter().map(decode).collect();
+        let mut models: Vec<ModelHandle> = Vec::new();
+        let mut places = Vec::with_capacity(records.len());
+        for tweet in &decoded {
+            let Ok(tweet) = tweet else {
+                places.push(None);
+                continue;
+            };
+            let Some(model) = lineup.model_for(Minute::of(tweet.created_at)) else {
+                return Err(records);
+            };
+            let known = models.iter().position(|known| known.id() == model.id());
+            places.push(Some(known.unwrap_or(models.len())));
+            if known.is_none() {
+                models.push(model.clone());
             }
-            Err(rejected) => (Err(origin.dead_letter(&rejected.to_string())), None),
-        };
-        (Prepared { origin, outcome }, encoding)
+        }
+        let encoders: Vec<_> = models.iter().map(ModelHandle::encoder).collect();
+        let rows = records.into_iter().zip(decoded).zip(places).map(|((record, tweet), place)| {
+            let origin = Origin {
+                partition: record.partition,
+                offset: record.offset,
+                // A timestamp in the future comes from a producer's wrong clock.
+                record_time: record.timestamp.map(|at| at.min(now)),
+                payload: record.payload,
+                payload_bytes: record.payload_bytes,
+                _weight: record.weight,
+            };
+            match (tweet, place) {
+                (Ok(tweet), Some(place)) => {
+                    let text = SourceText::new(&tweet.text);
+                    let brands = self.brands.matches_in(&text, &tweet.rule_tags);
+                    let encoding = encoders[place].encode_text(&text);
+                    counter!(telemetry::TRUNCATED).increment(u64::from(encoding.truncated));
+                    (Prepared { origin, outcome: Ok((tweet, brands)) }, Some((place, encoding)))
+                }
+                (Ok(_), None) => unreachable!("each tweet has a place"),
+                (Err(rejected), _) => {
+                    let letter = origin.dead_letter(&rejected.to_string());
+                    (Prepared { origin, outcome: Err(letter) }, None)
+                }
+            }
+        });
+        Ok(Encoded { rows: rows.collect(), models })
     }
 
     /// Scores batches, several at a time, and forwards them in order.
@@ -285,29 +312,42 @@ impl Pipeline {
 }
 
 impl Encoded {
-    /// Scores the batch with its model. A row that cannot be scored becomes a dead letter.
+    /// Scores each row with its model. A row that cannot be scored becomes a dead letter.
     async fn score(self) -> Result<Vec<Row>, PipelineError> {
-        let Self { model, rows } = self;
-        let id = model.id().to_string();
+        let Self { models, rows } = self;
         histogram!(telemetry::BATCH_ROWS).record(rows.len() as f64);
-        let span = tracing::debug_span!("score", rows = rows.len(), model = %id);
-        let (rows, encodings): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        let encodings: Vec<_> = encodings.into_iter().flatten().collect();
-        let truncated: Vec<bool> = encodings.iter().map(|encoding| encoding.truncated).collect();
-        let scores = model.classify(encodings).instrument(span).await;
-        let scores = scores.map_err(|error| PipelineError::Stage(error.to_string()))?;
-        let mut scores = scores.into_iter().zip(truncated);
-        let finish = |Prepared { origin, outcome }| {
+        let mut encodings: Vec<Vec<Encoding>> = models.iter().map(|_| Vec::new()).collect();
+        let rows: Vec<_> = rows
+            .into_iter()
+            .map(|(prepared, encoded)| {
+                let scored_by = encoded.map(|(place, encoding)| {
+                    let truncated = encoding.truncated;
+                    encodings[place].push(encoding);
+                    (place, truncated)
+                });
+                (prepared, scored_by)
+            })
+            .collect();
+        let mut scores = Vec::new();
+        for (model, encodings) in models.iter().zip(encodings) {
+            let span = tracing::debug_span!("score", rows = encodings.len(), model = %model.id());
+            let scored = model.classify(encodings).instrument(span).await;
+            let scored = scored.map_err(|error| PipelineError::Stage(error.to_string()))?;
+            scores.push(scored.into_iter());
+        }
+        let finish = |(Prepared { origin, outcome }, scored_by): (Prepared, Option<_>)| {
             let outcome = outcome.and_then(|(tweet, brands)| {
-                match scores.next().expect("one score per encoding") {
-                    (Ok(probabilities), truncated) => Ok(ScoredTweet {
+                let (place, truncated): (usize, bool) = scored_by.expect("a tweet has an encoding");
+                let model = &models[place];
+                match scores[place].next().expect("one score per encoding") {
+                    Ok(probabilities) => Ok(ScoredTweet {
                         tweet,
                         brands,
                         score: Score::new(probabilities, model.thresholds()),
                         truncated,
-                        model: id.clone(),
+                        model: model.id().to_string(),
                     }),
-                    (Err(error), _) => Err(origin.dead_letter(&error.to_string())),
+                    Err(error) => Err(origin.dead_letter(&error.to_string())),
                 }
             });
             Row { origin, outcome }

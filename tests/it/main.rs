@@ -20,6 +20,7 @@ mod hub;
 mod incidents;
 mod logistic;
 mod mail;
+mod model_switch;
 mod models;
 mod models_cli;
 mod nab;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor::pipeline::{Pipeline, Settings, StoredPositions};
+use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
@@ -187,7 +187,7 @@ async fn marks_a_text_longer_than_the_model_reads() {
         MemorySource::new("tweets", vec![texts.into_iter().enumerate().map(record).collect()]);
     let store = Arc::new(MemoryStore::default());
     let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
-    let model = watch::channel(ModelHandle::spawn(Model::null())).1;
+    let model = watch::Sender::new(Lineup::of(ModelHandle::spawn(Model::null())));
     let clock = Arc::new(SystemClock::new());
     let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
     pipeline.run(source.start(positions, 64), std::future::pending()).await.unwrap();
@@ -210,7 +210,7 @@ async fn a_device_failure_dead_letters_no_tweet() {
     let run = async |model| {
         let source = MemorySource::new("tweets", vec![(0..60).map(record).collect()]);
         let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
-        let model = watch::channel(ModelHandle::spawn(model)).1;
+        let model = watch::Sender::new(Lineup::of(ModelHandle::spawn(model)));
         let clock = Arc::new(SystemClock::new());
         let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
         pipeline.run(source.start(positions, 64), std::future::pending()).await
@@ -239,7 +239,7 @@ async fn counts_every_tweet_once_under_all_store_failures() {
         let pipeline = Pipeline::new(
             settings(),
             store.clone(),
-            watch::channel(ModelHandle::spawn(model)).1,
+            watch::Sender::new(Lineup::of(ModelHandle::spawn(model))),
             brands(),
             Arc::new(SystemClock::new()),
         );

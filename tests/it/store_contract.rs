@@ -7,6 +7,7 @@ mod fixtures;
 mod incidents;
 mod notifications;
 mod postgres;
+mod switches;
 mod tweets;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use monitor_store::{
 use fixtures::*;
 use incidents::*;
 use notifications::*;
+use switches::*;
 use tweets::{keeps_whether_a_text_was_truncated, stores_reach};
 
 #[tokio::test]
@@ -63,6 +65,8 @@ macro_rules! checks {
 }
 
 checks![
+    refuses_a_model_whose_time_is_over,
+    scores_stored_tweets_again_once,
     claims_partitions,
     commits_and_fences,
     refuses_a_stale_batch_as_a_whole,

@@ -53,8 +53,8 @@ pub use manifest::{Architecture, Data, Manifest, Source};
 pub use network::{GENERATOR, Network, Padded, Purpose};
 pub use registry::{
     BEFORE_CALIBRATION, Comparison, Entry, FileState, OpenOptions, Promotion, RegistryError,
-    comparable, folder, history, member, open, promote, promote_checked, promoted, read_manifest,
-    ready, register, registered, remove, resolve, rollback, verify,
+    comparable, folder, history, judge, member, open, promote, promote_checked, promoted,
+    read_manifest, ready, register, registered, remove, resolve, rollback, verify,
 };
 pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
 pub use transformer::{

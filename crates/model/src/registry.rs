@@ -26,7 +26,7 @@ use super::artifact::{self, ArtifactError, NewArtifact, at};
 use super::{Compute, Manifest, Member, Model, ModelId, is_name, panic_message};
 
 pub use promotions::{
-    BEFORE_CALIBRATION, Comparison, Entry, Promotion, comparable, history, promote,
+    BEFORE_CALIBRATION, Comparison, Entry, Promotion, comparable, history, judge, promote,
     promote_checked, promoted, rollback,
 };
 

@@ -5,24 +5,29 @@
 //! **Invariant.** [`Store::commit`] writes a batch's scores, the counts of the rows that
 //! were new, its dead letters and its checkpoints in one transaction, and refuses
 //! ([`StoreError::Fenced`]) a batch whose starting position is not the stored one, so
-//! every record counts exactly once, even if a daemon dies at any point. [`Store::decide`]
+//! every record counts exactly once, even if a daemon dies at any point. It also refuses
+//! ([`StoreError::Switched`]) tweets that a model of before has scored. [`Store::decide`]
 //! writes an incident and its outbox rows in one transaction, and refuses a decision based
 //! on a detector state that another daemon has changed since.
 //! Deliberately absent: decisions. `monitor_core::alerting` takes them.
 
 mod bounded;
 mod calls;
+mod error;
 mod memory;
 mod outbox;
 mod postgres;
+mod switches;
 
 pub use bounded::Bounded;
+pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use monitor_core::alerting::{Delivery, Step, Suppressed};
-pub use monitor_core::domain::Silence;
+pub use monitor_core::domain::{Silence, Switches};
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
 pub use postgres::{PostgresStore, is_postgres_url};
+pub use switches::{Pairs, Rescored, StoredText};
 
 use std::time::Duration;
 
@@ -245,65 +250,6 @@ pub struct Totals {
     pub outbox_dead: u64,
 }
 
-/// Errors of a store.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The partition's checkpoint is not at this reader's position: another reader has
-    /// moved it. Drop the batches in flight and claim the partition again.
-    #[error("{partition}: this reader stood at {held:?}, the stored checkpoint is {stored:?}")]
-    Fenced {
-        /// The partition.
-        partition: TopicPartition,
-        /// The reader's position.
-        held: Offset,
-        /// The checkpoint; `None` if there is none.
-        stored: Option<Offset>,
-    },
-    /// Another daemon has evaluated this brand meanwhile; read the state again.
-    #[error("brand {brand:?} has been evaluated by another daemon in the meantime")]
-    Overtaken {
-        /// The brand.
-        brand: String,
-    },
-    /// The first connection to Postgres failed.
-    #[error("cannot connect to Postgres at {place} (store.url): {source}")]
-    Connect {
-        /// Host, port and database.
-        place: String,
-        /// Why.
-        source: sqlx::Error,
-    },
-    /// Postgres cannot be reached or is not ready; the same call may succeed later.
-    #[error("Postgres is not available: {0}")]
-    Unavailable(#[source] sqlx::Error),
-    /// Postgres refused the statement; the same call would fail again.
-    #[error("Postgres refused: {0}")]
-    Refused(#[source] sqlx::Error),
-    /// The schema could not be brought up to date.
-    #[error("cannot migrate the database: {0}")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
-}
-
-impl StoreError {
-    /// Whether the same call may succeed later.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Unavailable(_) => true,
-            Self::Connect { source, .. } => postgres::is_transient(source),
-            Self::Migrate(
-                sqlx::migrate::MigrateError::Execute(error)
-                | sqlx::migrate::MigrateError::ExecuteMigration(error, _),
-            ) => postgres::is_transient(error),
-            _ => false,
-        }
-    }
-
-    /// Whether the content of a row caused the error, so that other rows may succeed.
-    pub fn is_about_the_rows(&self) -> bool {
-        matches!(self, Self::Refused(error) if postgres::is_about_the_rows(error))
-    }
-}
-
 /// Stores everything that must outlive the process. One contract suite
 /// (`tests/it/store_contract.rs`) runs on every implementation.
 #[async_trait]
@@ -439,6 +385,67 @@ pub trait Store: Send + Sync + 'static {
     /// Requeues dead notifications under their old keys: one, or all of a receiver, or (with
     /// neither) all. Returns how many.
     async fn requeue(&self, row: Option<i64>, receiver: Option<&str>) -> Result<u64, StoreError>;
+
+    /// Which model scores the stream, and since when.
+    async fn switches(&self) -> Result<Switches, StoreError>;
+
+    /// Records the model of the first minute, unless there are switches already; returns them.
+    async fn begin_with(&self, model: &str) -> Result<Switches, StoreError>;
+
+    /// Switches the stream to `model` ([`Switches::fence`] says from which minute on) and returns
+    /// all switches. The model has scored again what is stored before `gap_from`. No batch is
+    /// committed meanwhile.
+    async fn switch_to(&self, model: &str, gap_from: Minute) -> Result<Switches, StoreError>;
+
+    /// As [`Store::minute_counts`], of one model: of its own scores, and of those tweets of other
+    /// models that it has scored again.
+    async fn model_counts(
+        &self,
+        model: &str,
+        brand: &str,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Minute, Counts)>, StoreError>;
+
+    /// As [`Store::hour_counts`], of one model and brand.
+    async fn model_hour_counts(
+        &self,
+        model: &str,
+        brand: &str,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Minute, Counts)>, StoreError>;
+
+    /// The minutes of `from..=to` with tweets about brands that `model` has neither scored nor
+    /// scored again, newest first, and how many. A tweet about two brands counts twice.
+    async fn unscored(
+        &self,
+        model: &str,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Minute, u64)>, StoreError>;
+
+    /// The tweets about brands of these minutes that other models have scored, in order of time
+    /// and id, at most `limit`; those behind `after`, the last one of the call before.
+    async fn texts_to_rescore(
+        &self,
+        model: &str,
+        minutes: &[Minute],
+        after: Option<&StoredText>,
+        limit: u32,
+    ) -> Result<Vec<StoredText>, StoreError>;
+
+    /// Stores what `model` says of whole minutes, in place of what it said of them before.
+    async fn put_rescored(&self, model: &str, rows: &[Rescored]) -> Result<(), StoreError>;
+
+    /// By brand, the tweets from `from` on that `instead_of` has scored and `model` has scored
+    /// again.
+    async fn pairs(
+        &self,
+        model: &str,
+        instead_of: &str,
+        from: Minute,
+    ) -> Result<Vec<(String, Pairs)>, StoreError>;
 
     /// Numbers for the page and for metrics.
     async fn totals(&self) -> Result<Totals, StoreError>;

@@ -8,6 +8,7 @@
 mod incidents;
 mod outbox;
 mod scores;
+mod switches;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +20,12 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Batch, Claim, Committed, DeadLetter, DeadNotification, Decision, DetectorState, Event,
-    OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store, StoreError,
+    OutboxRow, OutboxState, Pairs, PartitionProgress, ScoredTweet, Silence, Store, StoreError,
     StoredTweet, Totals,
 };
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt,
-    TopicPartition,
+    Switches, TopicPartition,
 };
 
 /// A [`Store`] in memory; its content is lost when it is dropped.
@@ -38,7 +39,11 @@ pub struct MemoryStore {
 struct Tables {
     checkpoints: BTreeMap<TopicPartition, scores::Checkpoint>,
     scores: HashMap<String, ScoredTweet>,
-    minute_counts: BTreeMap<(String, Minute), Counts>,
+    /// By brand, minute and model.
+    minute_counts: BTreeMap<(String, Minute, String), Counts>,
+    /// By model, brand, minute, and the model whose scores are stored.
+    rescored: BTreeMap<(String, String, Minute, String), Pairs>,
+    switches: Switches,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
     watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,

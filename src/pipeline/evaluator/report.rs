@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::brand::counts_of;
 use monitor_config as config;
 use monitor_core::alerting::{DriverLimits, Drivers, TweetView, drivers};
 use monitor_core::domain::{Counts, Evidence, Minute, Severity, Transition};
@@ -62,12 +63,14 @@ impl Reporter {
         }
     }
 
-    /// Reads the content of an incident at `minute`; empty for incidents of the stream.
+    /// Reads the content of an incident at `minute`, with the curve of `model`'s counts; empty for
+    /// incidents of the stream.
     pub async fn content(
         &self,
         brand: &str,
         evidence: &Evidence,
         minute: Minute,
+        model: Option<&str>,
     ) -> Result<Content, StoreError> {
         let since = match evidence {
             Evidence::Share(e) => e.since,
@@ -87,7 +90,7 @@ impl Reporter {
             Drivers::default()
         });
         let from = minute.plus(1 - CURVE_HOURS * 60).min(since.plus(-120));
-        let counts = self.store.minute_counts(brand, from, minute).await?;
+        let counts = counts_of(&*self.store, model, brand, from, minute).await?;
         let curve_minutes = point_minutes(&counts);
         Ok(Content {
             reach: found.followers,

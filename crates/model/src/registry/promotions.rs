@@ -213,6 +213,39 @@ pub fn promote(directory: &Path, id: &ModelId, now: DateTime<Utc>) -> Result<(),
     all.push(directory, id, now)
 }
 
+/// Whether `id` would be promoted; changes nothing. `compare` as in [`promote_checked`].
+///
+/// # Errors
+/// As [`promote_checked`].
+pub fn judge<E: From<ArtifactError>>(
+    directory: &Path,
+    id: &ModelId,
+    compare: impl FnOnce(&Manifest, &Manifest) -> Result<Vec<Comparison>, E>,
+) -> Result<Promotion, E> {
+    resolve(directory, &id.to_string())?;
+    judge_in(&Promotions::read(directory)?, directory, id, compare)
+}
+
+fn judge_in<E: From<ArtifactError>>(
+    all: &Promotions,
+    directory: &Path,
+    id: &ModelId,
+    compare: impl FnOnce(&Manifest, &Manifest) -> Result<Vec<Comparison>, E>,
+) -> Result<Promotion, E> {
+    load(directory, id, Compute::CPU)?;
+    Ok(match all.current(&id.name) {
+        None => Promotion::First,
+        Some(current) if current == *id => Promotion::Already,
+        Some(current) => {
+            let read = |id: &ModelId| artifact::read_manifest(&folder(directory, id));
+            match read(&current) {
+                Ok(manifest) => Promotion::decide(current, compare(&manifest, &read(id)?)?),
+                Err(_) => Promotion::Unreadable { current },
+            }
+        }
+    })
+}
+
 /// Promotes `id` unless it is worse than the current version.
 ///
 /// `compare` gets the manifests of the current and of the new version and returns metrics of
@@ -230,18 +263,7 @@ pub fn promote_checked<E: From<ArtifactError>>(
     resolve(directory, &id.to_string())?;
     let _alone = lock(directory, FILE)?;
     let all = Promotions::read(directory)?;
-    load(directory, id, Compute::CPU)?;
-    let outcome = match all.current(&id.name) {
-        None => Promotion::First,
-        Some(current) if current == *id => Promotion::Already,
-        Some(current) => {
-            let read = |id: &ModelId| artifact::read_manifest(&folder(directory, id));
-            match read(&current) {
-                Ok(manifest) => Promotion::decide(current, compare(&manifest, &read(id)?)?),
-                Err(_) => Promotion::Unreadable { current },
-            }
-        }
-    };
+    let outcome = judge_in(&all, directory, id, compare)?;
     if matches!(outcome, Promotion::First | Promotion::Promoted { .. }) {
         all.push(directory, id, now)?;
     }
