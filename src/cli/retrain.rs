@@ -31,7 +31,7 @@ const BASE: &str = "distilbert-base-uncased";
 /// vocabulary, and a model card with the figures. Progress goes to standard error.
 ///
 /// Promotes the new version unless it is worse than the one promoted now (see `monitor models
-/// promote --help`); a running daemon then loads it.
+/// promote --help`); `monitor models promote` switches a stream to it.
 ///
 /// Ctrl-C keeps the progress; the same command with --resume continues from there and ends with
 /// the same weights as an uninterrupted training.

@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use metrics::counter;
 use monitor_core::alerting::{Progress, watermark};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Label, Minute, ModelSwitch, Score};
 use monitor_core::text::SourceText;
 use monitor_model::{Encoding, ModelHandle, WorkerGone};
 use monitor_store::{Pairs, Rescored, Store, StoreError, StoredText};
+use monitor_telemetry as telemetry;
 use tokio::task::{JoinError, spawn_blocking};
 
 pub use jump::{Jump, jumps, table};
@@ -121,6 +123,7 @@ impl Rescorer {
                 }
             }
             *rows += read as u64;
+            counter!(telemetry::RESCORED).increment(read as u64);
             self.keep_pace(*rows, started).await;
             last = page.pop();
             if read < PAGE_ROWS as usize {

@@ -142,25 +142,26 @@ fn switched(switches: &Switches) -> String {
     )
 }
 
-/// The switches, or why the stream cannot be switched; an error if the database is broken.
+/// The switches, or why the stream cannot be switched.
 fn reach(settings: &Settings) -> anyhow::Result<Result<Switches, String>> {
-    let place = PostgresStore::place(&settings.store);
     let reached = tokio::runtime::Runtime::new()?
         .block_on(async { PostgresStore::connect(&settings.store)?.reach().await });
-    if let Err(error) = reached {
-        return Ok(Err(format!(
-            "no stream is switched and no stored tweet scored again: {error}; where the daemon's \
-             database can be reached, run this again"
-        )));
-    }
-    let switches = with_store(settings, async |store| store.switches().await)?;
-    if switches.newest().is_none() {
-        return Ok(Err(format!(
+    let switches = match reached {
+        Ok(()) => with_store(settings, async |store| store.switches().await),
+        Err(error) => Err(error.into()),
+    };
+    let place = PostgresStore::place(&settings.store);
+    Ok(match switches {
+        Ok(switches) if switches.newest().is_some() => Ok(switches),
+        Ok(_) => Err(format!(
             "no daemon has used the database {place} yet: the first one begins with what \
              model.name opens"
-        )));
-    }
-    Ok(Ok(switches))
+        )),
+        Err(error) => Err(format!(
+            "no stream is switched and no stored tweet is scored again: {error:#}; once the daemon's \
+             database can be used, run this again"
+        )),
+    })
 }
 
 /// Scores the stored tweets again, and refuses a version that would move a share too far.

@@ -198,7 +198,7 @@ pub fn history(directory: &Path, name: &str) -> Result<Vec<Entry>, ArtifactError
     Ok(Promotions::read(directory)?.0.remove(name).unwrap_or_default())
 }
 
-/// Promotes `id` without a comparison. A running daemon switches to it between two batches.
+/// Promotes `id` without a comparison. Daemons that run keep the model of their stream.
 ///
 /// # Errors
 /// The version does not exist or is damaged, or `promoted.json` cannot be read or replaced.
