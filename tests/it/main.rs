@@ -26,6 +26,7 @@ mod models_cli;
 mod nab;
 mod notify;
 mod pipeline;
+mod promotion;
 mod reload;
 mod score;
 mod serve;
