@@ -32,8 +32,8 @@ use monitor_core::domain::{
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_embedded::{MockBroker, Nisshi, Postgres, Storage};
 use monitor_ingest::{KafkaSource, WireLimits, decode};
-use monitor_model::{self as classifier, Model, ModelHandle};
-use monitor_store::{Advance, Batch, Claim, PostgresStore, ScoredTweet, Store};
+use monitor_model::{self as classifier, Model};
+use monitor_store::{Advance, Batch, Claim, ModelScore, PostgresStore, ScoredTweet, Store};
 use monitor_telemetry::Readiness;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -313,12 +313,10 @@ impl Bench {
                 Ok(ScoredTweet {
                     brands: brands.matches(&tweet.text, &[]),
                     tweet,
-                    score: Score {
-                        probabilities: Probabilities::two(half),
-                        label: Label::Negative,
-                    },
-                    truncated: false,
-                    model: "null@1".into(),
+                    score: Some(ModelScore::new(
+                        Score { probabilities: Probabilities::two(half), label: Label::Negative },
+                        "null@1",
+                    )),
                 })
             })
             .collect::<anyhow::Result<_>>()?;

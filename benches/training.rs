@@ -19,7 +19,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use common::{Output, Report, spread};
-use monitor_core::domain::Classes;
+use monitor_core::domain::{Classes, Language};
 use monitor_core::text::{Analyzer, Vocabulary};
 use monitor_model::{Architecture, Encoder, Manifest, Pooling, Weights, WordIds};
 use monitor_train::data::{self, Dataset, Row, SplitBy};
@@ -203,6 +203,7 @@ fn train(
 ) -> anyhow::Result<Manifest> {
     let request = TrainingRequest {
         classes: Classes::Two,
+        languages: vec![Language::ENGLISH],
         commit: None,
         family: Family::Lstm,
         name: form.name.to_owned(),

@@ -8,7 +8,8 @@ use monitor_config::Settings;
 use monitor_core::alerting::Stretch;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Counts, Label, Minute, TweetId};
-use monitor_core::text::BrandMatcher;
+use monitor_core::text::language::detect_in;
+use monitor_core::text::{BrandMatcher, SourceText};
 use monitor_model::{self as classifier, ArtifactError, ClassifyError, Model};
 
 use super::report::{FileRead, Source};
@@ -118,7 +119,7 @@ pub fn count(
     };
     let mut seen: HashSet<TweetId> = HashSet::new();
     let mut waiting: Vec<Waiting> = Vec::with_capacity(BATCH_ROWS);
-    let (mut about, mut duplicates, mut printed_s) = (0_u64, 0_u64, 0.0);
+    let (mut about, mut not_judged, mut duplicates, mut printed_s) = (0_u64, 0_u64, 0_u64, 0.0);
     while let Some(row) = tweets.next()? {
         let minute = Minute::of(row.tweet.created_at);
         if from.is_some_and(|from| minute < from) || to.is_some_and(|to| minute > to) {
@@ -135,6 +136,11 @@ pub fn count(
         }
         about += 1;
         if let Scorer::Model(model) = &mut scorer {
+            let text = SourceText::new(&row.tweet.text);
+            if !model.knows(row.tweet.language.or_else(|| detect_in(&text))) {
+                not_judged += 1;
+                continue;
+            }
             waiting.push(Waiting { text: row.tweet.text, minute, brands: found });
             if waiting.len() == BATCH_ROWS {
                 score(model, &mut waiting, &mut add)?;
@@ -171,6 +177,7 @@ pub fn count(
             rows: read.rows,
             bad_rows: read.bad,
             tweets: about,
+            not_judged,
             duplicates,
         }),
     })

@@ -37,6 +37,8 @@ pub struct FileRead {
     pub bad_rows: u64,
     /// Distinct tweets about the brands, in the requested time range.
     pub tweets: u64,
+    /// Those of them in a language that the model does not know: they are not counted.
+    pub not_judged: u64,
     pub duplicates: u64,
 }
 
@@ -101,9 +103,15 @@ pub fn text(source: &Source, trials: &[Trial]) -> String {
     if let Source::File(read) = source {
         let _ = writeln!(
             out,
-            "{}: {} rows, {} tweets about these brands, {} duplicates, {} bad rows left out; scored \
-             by {}\n",
-            read.file, read.rows, read.tweets, read.duplicates, read.bad_rows, read.scored_by
+            "{}: {} rows, {} tweets about these brands ({} in other languages, not judged), {} \
+             duplicates, {} bad rows left out; scored by {}\n",
+            read.file,
+            read.rows,
+            read.tweets,
+            read.not_judged,
+            read.duplicates,
+            read.bad_rows,
+            read.scored_by
         );
     }
     for trial in trials {

@@ -4,11 +4,11 @@ use chrono::DateTime;
 
 use super::output::print;
 use crate::pipeline;
-use crate::settings::open_options;
 use monitor_config::{Endpoint, Receiver, Settings, Stream};
 use monitor_core::alerting::{self, QuietHours, Route};
-use monitor_core::domain::{Cause, STREAM, Severity, Transition};
-use monitor_model as classifier;
+use monitor_core::domain::{Cause, Language, STREAM, Severity, Transition};
+use monitor_core::text::language;
+use monitor_model::Model;
 use monitor_notify::{self as notify, heartbeat::Heartbeat};
 use monitor_store::PostgresStore;
 
@@ -23,19 +23,31 @@ pub struct Args {}
 
 pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
     super::run::require_brands(&settings)?;
-    let model = classifier::open(&open_options(&settings.model), &settings.model.name)?;
+    let models = pipeline::open_models(&settings.model)?;
     notify::notifiers(&settings.receivers, settings.delivery)?;
     Heartbeat::new(&settings.heartbeat)?;
-    print(&summary(&settings, &model.id.to_string()))
+    print(&summary(&settings, &models))
 }
 
-fn summary(settings: &Settings, model: &str) -> String {
+fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> String {
     let mut out = String::from("settings are valid\n");
     let mut line = |text: String| writeln!(out, "{text}").expect("writing to a string cannot fail");
     let s = settings;
     line(format!("kafka: topic {} at {}, group {}", s.kafka.topic, s.kafka.brokers, s.kafka.group));
     line(format!("store: {}", PostgresStore::place(&s.store)));
-    line(format!("model: {model} from {}", s.model.directory.display()));
+    for (model, languages) in models {
+        for language in languages {
+            let scores = match language {
+                Some(language) => language::name(language).to_owned(),
+                None => {
+                    let known: Vec<_> = model.languages.iter().map(language::name).collect();
+                    format!("{} and unknown languages", known.join(", "))
+                }
+            };
+            let (model, folder) = (&model.id, s.model.directory.display());
+            line(format!("model: {model} from {folder}, for tweets in {scores}"));
+        }
+    }
     line(format!("http: {}", s.http.listen));
     for (name, brand) in &s.brands {
         let terms = [

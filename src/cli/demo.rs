@@ -84,9 +84,10 @@ fn show(event: DemoEvent<'_>, line: &mut ProgressLine) {
         DemoEvent::CaughtUp { sent, totals, elapsed, incidents } => {
             line.clear();
             println!(
-                "  {} tweets sent, {} distinct stored, {} dead letters, in {:.0} s\n",
+                "  {} tweets sent; {} distinct scored, {} in other languages, {} dead letters, in {:.0} s\n",
                 sent.sent,
                 totals.scores,
+                totals.not_judged,
                 totals.dead_letters,
                 elapsed.as_secs_f64()
             );

@@ -16,6 +16,7 @@ use super::retrain::{self, model_name};
 use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::format::percent_tenths;
+use monitor_core::text::language;
 use monitor_model::{self as classifier, Entry, FileState, Manifest, ModelId};
 use monitor_train::data::{self, HELD_OUT};
 use monitor_train::{CascadeRequest, training_time};
@@ -362,6 +363,7 @@ fn text(shown: &Shown) -> anyhow::Result<String> {
         "classes",
         manifest.classes.labels().iter().map(|it| it.word()).collect::<Vec<_>>().join(", "),
     );
+    line("languages", manifest.languages.iter().map(language::name).collect::<Vec<_>>().join(", "));
     line("data", format!("{} (SHA-256 {})", data.file, data.sha256));
     data.more.iter().for_each(|more| line("split likewise", more.to_string()));
     data.also.iter().for_each(|also| line("also", also.to_string()));

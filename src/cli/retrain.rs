@@ -11,6 +11,7 @@ use files::{Read, WeightedFile, weighted_file};
 
 use super::signals::stop_on_signals;
 use monitor_config::Settings;
+use monitor_core::domain::Language;
 use monitor_core::text::Analyzer;
 use monitor_model::{self as classifier, ArtifactError, Pretrained};
 use monitor_train::data::{self, SplitBy};
@@ -58,6 +59,11 @@ pub struct Args {
     /// sentiment140, teach a model of 3 classes negative against positive alone
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(2..=3))]
     classes: Option<u8>,
+
+    /// A language of the rows, by its code of ISO 639-1. May be repeated. The daemon gives the
+    /// model no tweet of another language
+    #[arg(long, value_name = "CODE", default_value = "en")]
+    language: Vec<Language>,
 
     /// Further labelled tweets for training, such as user feedback, each row with this weight
     /// [default: 1]; none of them is held out. May be repeated
@@ -269,6 +275,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
         let request = TrainingRequest {
             family,
             classes,
+            languages: args.language.clone(),
             commit: commit.map(str::to_owned),
             command: args.command(
                 family,
@@ -412,6 +419,9 @@ impl Args {
         self.test.iter().for_each(|path| add("test", file(path)));
         self.calibrate.iter().for_each(|path| add("calibrate", file(path)));
         self.classes.iter().for_each(|classes| add("classes", classes.to_string()));
+        if self.language != [Language::ENGLISH] {
+            self.language.iter().for_each(|language| add("language", language.to_string()));
+        }
         self.also.iter().for_each(|also| add("also", also.words()));
         self.embeddings.iter().for_each(|path| add("embeddings", file(path)));
         if self.preset == Preset::Study {

@@ -152,10 +152,12 @@ impl Committer {
                     let took = self.clock.elapsed() - started;
                     histogram!(telemetry::COMMIT_SECONDS).record(took.as_secs_f64());
                     counter!(telemetry::SCORES_NEW).increment(committed.new);
+                    counter!(telemetry::NOT_JUDGED).increment(committed.not_judged);
                     counter!(telemetry::SCORES_DUPLICATE).increment(committed.duplicate);
                     counter!(telemetry::DEAD_LETTERS).increment(batch.dead_letters.len() as u64);
                     tracing::debug!(
                         new = committed.new,
+                        not_judged = committed.not_judged,
                         duplicate = committed.duplicate,
                         dead_letters = batch.dead_letters.len(),
                         took_ms = took.as_millis(),

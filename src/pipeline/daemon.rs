@@ -11,8 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::PipelineError;
 use super::evaluator::Evaluator;
-use super::lineup::Lineup;
-use super::models::{self, FollowSettings};
+use super::models::{self, FollowSettings, ModelsError};
 use super::positions::StoredPositions;
 use super::stages::{Pipeline, Settings};
 use monitor_config as config;
@@ -20,11 +19,10 @@ use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::Clock;
 use monitor_core::text::{BrandError, BrandMatcher, BrandRule};
 use monitor_ingest::{KafkaSource, SourceError, WireLimits};
-use monitor_model::{ArtifactError, ModelHandle};
 use monitor_notify::heartbeat::Heartbeat;
 use monitor_notify::{Dispatcher, NotifyError};
 use monitor_serve as serve;
-use monitor_store::{Bounded, PostgresStore, Store, StoreError};
+use monitor_store::{Bounded, PostgresStore, Store, StoreError, Switches};
 use monitor_telemetry::{self as telemetry, Readiness};
 
 /// How long storing the rows in flight may take after SIGTERM.
@@ -37,9 +35,9 @@ const ANSWER_GRACE: Duration = Duration::from_secs(5);
 /// Why the daemon could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The model cannot be opened.
+    /// A model cannot be opened.
     #[error(transparent)]
-    Model(#[from] ArtifactError),
+    Models(#[from] ModelsError),
     /// The store's settings or schema are invalid.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -108,13 +106,12 @@ impl Daemon {
         ));
         let server_guard = stop_server.drop_guard();
 
-        let model = tokio::select! {
-            loaded = models::load(&settings.model, &settings.model.name) => loaded??,
+        let loaded = tokio::select! {
+            loaded = models::load_all(&settings.model) => loaded??,
             () = shutdown.cancelled() => return Ok(()),
         };
-        tracing::info!(model = %model.id, "model loaded");
-        let opened = model.id.to_string();
-        let lineup = watch::Sender::new(Lineup::of(ModelHandle::spawn(model)));
+        let opened = loaded.main_id();
+        let lineup = watch::Sender::new(loaded);
         readiness.set("model", Ok(()));
         let _heartbeat = heartbeat.map(|heartbeat| {
             let beat = heartbeat.run(readiness.clone(), shutdown.child_token());
@@ -123,7 +120,11 @@ impl Daemon {
 
         let retry_wait_max = Duration::from_millis(settings.store.retry_wait_ms_max);
         tokio::select! {
-            migrated = migrate(&postgres, &opened, retry_wait_max) => migrated?,
+            migrated = migrate(&postgres, &opened, retry_wait_max) => {
+                // Before the first batch: another model than that of the settings may be in force.
+                let switches = migrated?;
+                lineup.send_modify(|lineup| lineup.set_switches(switches));
+            }
             () = shutdown.cancelled() => return Ok(()),
         }
         let follow = FollowSettings {
@@ -210,12 +211,12 @@ async fn migrate(
     store: &PostgresStore,
     model: &str,
     retry_wait_max: Duration,
-) -> Result<(), StoreError> {
+) -> Result<Switches, StoreError> {
     let mut wait = Duration::from_millis(100);
     loop {
         let ready = async {
             store.migrate().await?;
-            store.begin_with(model).await.map(drop)
+            store.begin_with(model).await
         };
         match ready.await {
             Err(error) if error.is_transient() => {

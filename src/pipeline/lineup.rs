@@ -1,11 +1,14 @@
-//! The models in memory, and which of them scores which minute.
+//! The models in memory, and which of them scores which tweet.
 //!
-//! **Invariant.** A tweet is scored by the model in force in its minute (see
-//! [`Switches`]). If that model is not loaded yet, the tweet waits. Deliberately absent: loading
-//! (see `models.rs`).
+//! **Invariant.** A tweet is scored by the model that the settings name for its language; other
+//! tweets by the main model that is in force in their minute (see [`Switches`]), if it knows
+//! their language. If the main model is not loaded yet, the tweet waits. Deliberately absent:
+//! loading (see `models.rs`).
 
-use monitor_core::domain::{Minute, ModelSwitch, Switches};
-use monitor_model::ModelHandle;
+use std::collections::BTreeMap;
+
+use monitor_core::domain::{Language, Minute, ModelSwitch, Switches};
+use monitor_model::{Model, ModelHandle};
 
 /// The models in memory, and the switches of the stream.
 #[derive(Clone)]
@@ -14,23 +17,74 @@ pub struct Lineup {
     /// Tweets of earlier minutes are late, and are scored as those of this minute.
     since: Minute,
     loaded: Vec<ModelHandle>,
+    /// The models of single languages; fixed until a restart.
+    languages: BTreeMap<Language, ModelHandle>,
+}
+
+/// Which model scores a tweet.
+pub enum Choice<'a> {
+    /// This one.
+    Model {
+        /// The model.
+        model: &'a ModelHandle,
+        /// Whether the settings name it for the tweet's language.
+        of_language: bool,
+    },
+    /// None: no model knows its language.
+    NotJudged,
+    /// One that is not loaded yet.
+    Waits,
 }
 
 impl Lineup {
-    /// One model that scores everything until switches are known.
-    pub fn of(model: ModelHandle) -> Self {
-        Self { switches: Switches::default(), since: Minute(i64::MIN), loaded: vec![model] }
+    /// One model for all tweets whose language it knows or nobody knows.
+    pub fn of(main: ModelHandle) -> Self {
+        let (since, loaded) = (Minute(i64::MIN), vec![main]);
+        Self { switches: Switches::default(), since, loaded, languages: BTreeMap::new() }
     }
 
-    /// The model for a tweet of `minute`; `None` while that model is not loaded.
-    pub fn model_for(&self, minute: Minute) -> Option<&ModelHandle> {
+    /// Moves each model of [`open_models`](super::open_models) to its own thread.
+    pub fn spawn(models: Vec<(Model, Vec<Option<Language>>)>) -> Self {
+        let (mut loaded, mut of_languages) = (Vec::new(), BTreeMap::new());
+        for (model, languages) in models {
+            let handle = ModelHandle::spawn(model);
+            if languages.contains(&None) {
+                loaded.push(handle);
+            } else {
+                let languages = languages.into_iter().flatten();
+                of_languages.extend(languages.map(|language| (language, handle.clone())));
+            }
+        }
+        let (switches, since) = (Switches::default(), Minute(i64::MIN));
+        Self { switches, since, loaded, languages: of_languages }
+    }
+
+    /// The id of the main model that was opened first; empty if there is none.
+    pub(super) fn main_id(&self) -> String {
+        self.loaded.first().map_or_else(String::new, |model| model.id().to_string())
+    }
+
+    /// The model for a tweet of `minute` in this language; `None` is an unknown one.
+    pub fn choose(&self, minute: Minute, language: Option<Language>) -> Choice<'_> {
+        if let Some(own) = language.and_then(|language| self.languages.get(&language)) {
+            return Choice::Model { model: own, of_language: true };
+        }
+        match self.main_for(minute) {
+            Some(main) if main.knows(language) => Choice::Model { model: main, of_language: false },
+            Some(_) => Choice::NotJudged,
+            None => Choice::Waits,
+        }
+    }
+
+    /// The main model for a tweet of `minute`; `None` while that model is not loaded.
+    pub fn main_for(&self, minute: Minute) -> Option<&ModelHandle> {
         match self.switches.at(minute.max(self.since)) {
             Some(switch) => self.loaded(&switch.model),
             None => self.loaded.last(),
         }
     }
 
-    /// The model with this id, if it is loaded.
+    /// The main model with this id, if it is loaded.
     pub fn loaded(&self, id: &str) -> Option<&ModelHandle> {
         self.loaded.iter().find(|model| model.id().to_string() == id)
     }
@@ -38,6 +92,11 @@ impl Lineup {
     /// The switches, as far as they are known here.
     pub fn switches(&self) -> &Switches {
         &self.switches
+    }
+
+    /// The models of single languages.
+    pub(super) fn language_models(&self) -> impl Iterator<Item = &ModelHandle> {
+        self.languages.values()
     }
 
     /// The switches whose models score tweets now or later, the one in force first.

@@ -27,7 +27,7 @@ pub use daemon::{Daemon, DaemonError, brand_rules};
 pub use error::PipelineError;
 pub use evaluator::{Evaluator, audience, reason};
 pub use lineup::Lineup;
-pub use models::{FollowSettings, follow};
+pub use models::{FollowSettings, ModelsError, follow, open_models};
 pub use positions::StoredPositions;
 pub use routes::{policy, routes, surge_policy, thresholds};
 pub use stages::{Pipeline, Settings};

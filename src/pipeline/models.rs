@@ -1,11 +1,13 @@
-//! Loads the models that score the stream now and from the next switch on.
+//! Opens the models of the settings, and loads those that switches of the stream name.
 //!
 //! **Invariant.** Which model scores is what Postgres says (`model_switches`), never what a file
 //! says: a version that is promoted in the folder changes nothing by itself. A version that cannot
 //! be loaded lets the tweets of its minutes wait, and nothing else. At most two models are in
 //! memory: the next one is not loaded while batches still wait for one that was dropped.
-//! Deliberately absent: making a switch (see `monitor models promote`).
+//! Deliberately absent: making a switch (see `monitor models promote`), and switches of the models of
+//! single languages, which are those of the settings until the daemon starts again.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,8 +19,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use monitor_config as config;
 use monitor_core::alerting::{Progress, watermark};
-use monitor_core::domain::{Minute, ModelSwitch};
-use monitor_model::{self as classifier, ArtifactError, Encoder, Model, ModelHandle};
+use monitor_core::domain::{Language, Minute, ModelSwitch};
+use monitor_core::text::language::name;
+use monitor_model::{self as classifier, ArtifactError, Encoder, Model, ModelHandle, ModelId};
 use monitor_store::{Store, StoreError};
 use monitor_telemetry::{self as telemetry, Readiness};
 
@@ -36,13 +39,89 @@ const CHANGE_WAIT: Duration = Duration::from_millis(50);
 /// How long to wait for a change if `model.reload_s` is 0.
 const NEVER: Duration = Duration::from_secs(365 * 86_400);
 
-/// Opens the model `name` outside the async threads.
-pub(super) async fn load(
+/// Why the models of the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelsError {
+    /// A model cannot be opened.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// A model does not know the language whose tweets it should score.
+    #[error(
+        "model.by_language.{language}: {model} does not know {}; name a model that was trained \
+         with `monitor retrain --language {language}`",
+        name(.language)
+    )]
+    UnknownLanguage {
+        /// The language of the setting.
+        language: Language,
+        /// The model.
+        model: ModelId,
+    },
+}
+
+/// The models of the settings: each name once, with the languages whose tweets it scores.
+/// `None` stands for the tweets of all other languages that the model knows, and for those whose
+/// language is unknown.
+fn names(settings: &config::Model) -> BTreeMap<&str, Vec<Option<Language>>> {
+    let mut names: BTreeMap<&str, Vec<Option<Language>>> = BTreeMap::new();
+    names.entry(&settings.name).or_default().push(None);
+    for (language, name) in &settings.by_language {
+        names.entry(name).or_default().push(Some(*language));
+    }
+    names
+}
+
+/// Opens a model and checks that it knows `languages`.
+fn open(
     settings: &config::Model,
     name: &str,
-) -> Result<Result<Model, ArtifactError>, PipelineError> {
-    let (options, name) = (open_options(settings), name.to_owned());
-    let opened = spawn_blocking(move || classifier::open(&options, &name)).await;
+    languages: &[Option<Language>],
+) -> Result<Model, ModelsError> {
+    let model = classifier::open(&open_options(settings), name)?;
+    match languages.iter().flatten().find(|language| !model.knows(Some(**language))) {
+        Some(&language) => Err(ModelsError::UnknownLanguage { language, model: model.id }),
+        None => Ok(model),
+    }
+}
+
+/// Opens the models of the settings, each with the languages whose tweets it scores; `None` as
+/// the language stands for the tweets that no other model scores.
+///
+/// # Errors
+/// [`ModelsError`].
+pub fn open_models(
+    settings: &config::Model,
+) -> Result<Vec<(Model, Vec<Option<Language>>)>, ModelsError> {
+    let open =
+        |(name, languages): (&str, Vec<_>)| Ok((open(settings, name, &languages)?, languages));
+    names(settings).into_iter().map(open).collect()
+}
+
+/// Opens the models of the settings outside the async threads, and starts their threads.
+pub(super) async fn load_all(
+    settings: &config::Model,
+) -> Result<Result<Lineup, ModelsError>, PipelineError> {
+    let settings = settings.clone();
+    let opened = spawn_blocking(move || open_models(&settings)).await;
+    let opened = opened.map_err(|error| PipelineError::Stage(error.to_string()))?;
+    Ok(opened.map(|models| {
+        for (model, languages) in &models {
+            let languages: Vec<&str> = languages.iter().flatten().map(name).collect();
+            tracing::info!(model = %model.id, languages = languages.join(", "), "model loaded");
+        }
+        Lineup::spawn(models)
+    }))
+}
+
+/// Opens the main model `id` outside the async threads.
+async fn load(
+    settings: &config::Model,
+    id: &str,
+) -> Result<Result<Model, ModelsError>, PipelineError> {
+    let (settings, id) = (settings.clone(), id.to_owned());
+    // The languages whose tweets the settings leave to the main model by its name.
+    let languages = names(&settings).remove(settings.name.as_str()).unwrap_or_default();
+    let opened = spawn_blocking(move || open(&settings, &id, &languages)).await;
     opened.map_err(|error| PipelineError::Stage(error.to_string()))
 }
 
@@ -71,6 +150,9 @@ pub async fn follow(
 ) {
     let every = if settings.every.is_zero() { NEVER } else { settings.every };
     let retry_checks = (RETRY_WAIT.as_nanos() / every.as_nanos()).clamp(1, RETRY_CHECKS_MAX);
+    for model in lineup.borrow().language_models() {
+        gauge!(telemetry::MODEL, "model" => model.id().to_string()).set(1.0);
+    }
     let mut changes = lineup.subscribe();
     let mut follower = Follower {
         settings,

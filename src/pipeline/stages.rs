@@ -7,15 +7,16 @@
 //! | score | sends batches to the model's thread | pass: rows of several batches, chosen there by tokens and length |
 //! | commit | stores | the same batch |
 //!
-//! **Invariant.** A tweet is scored by the model in force in its minute (see [`Lineup`]), whose
-//! encoder encoded it, and stored with that model's id; a batch waits until its models are
-//! loaded. Batches are scored together and leave in the order in which they came. Deliberately absent: choosing the rows of a
+//! **Invariant.** A tweet is scored by the model of its language and minute (see [`Lineup`]), whose
+//! encoder encoded it, and stored with that model's id; without such a model it is stored without
+//! a score. A batch waits until its models are loaded. Batches are scored together and leave in the order in which they came. Deliberately absent: choosing the rows of a
 //! pass (see `monitor_model::ModelHandle`).
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt, stream};
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
@@ -24,16 +25,17 @@ use tracing::Instrument;
 use monitor_core::batching::{BatchPolicy, Batcher};
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Minute, Score, Tweet};
+use monitor_core::text::language::detect_in;
 use monitor_core::text::{BrandMatcher, SourceText};
 use monitor_ingest::{self as ingest, Event, Record, Source, WireLimits};
 use monitor_model::{Encoding, ModelHandle};
-use monitor_store::{DeadLetter, ScoredTweet, Store};
+use monitor_store::{DeadLetter, ModelScore, ScoredTweet, Store};
 use monitor_telemetry as telemetry;
 
 use super::commit::Committer;
 use super::error::PipelineError;
 use super::flow::{Item, Origin, Row};
-use super::lineup::Lineup;
+use super::lineup::{Choice, Lineup};
 
 /// Batches between two stages: one in progress, one ready.
 const BATCHES_AHEAD: usize = 2;
@@ -67,9 +69,10 @@ struct Prepared {
 
 /// A batch that has been decoded and encoded.
 struct Encoded {
-    /// The models whose encoders were used; two in a batch that lies across a switch.
-    models: Vec<ModelHandle>,
-    /// Tweets have an encoding and the place of its model, dead letters have none.
+    /// The models whose encoders were used: more than one with models by language, and in a batch
+    /// that lies across a switch. With each, whether it is the model of a language.
+    models: Vec<(ModelHandle, bool)>,
+    /// Tweets that a model scores have an encoding and the place of the model.
     rows: Vec<(Prepared, Option<(usize, Encoding)>)>,
 }
 
@@ -239,29 +242,39 @@ impl Pipeline {
     /// `Err` with the records if a model is missing.
     fn encode_with(&self, records: Vec<Record>, lineup: &Lineup) -> Result<Encoded, Vec<Record>> {
         let now = self.clock.now();
-        let decode = |record: &Record| {
+        let mut models: Vec<(ModelHandle, bool)> = Vec::new();
+        let mut decoded = Vec::with_capacity(records.len());
+        for record in &records {
             let (payload, limits) = (&record.payload, &self.settings.limits);
-            ingest::decode(payload, record.payload_bytes, record.timestamp, limits, now)
-        };
-        let decoded: Vec<_> = records.iter().map(decode).collect();
-        let mut models: Vec<ModelHandle> = Vec::new();
-        let mut places = Vec::with_capacity(records.len());
-        for tweet in &decoded {
+            let tweet =
+                ingest::decode(payload, record.payload_bytes, record.timestamp, limits, now);
             let Ok(tweet) = tweet else {
-                places.push(None);
+                decoded.push((tweet.map(|tweet| (tweet, Vec::new())), None));
                 continue;
             };
-            let Some(model) = lineup.model_for(Minute::of(tweet.created_at)) else {
-                return Err(records);
+            let text = SourceText::new(&tweet.text);
+            let language = tweet.language.or_else(|| detect_in(&text));
+            let to_score = match lineup.choose(Minute::of(tweet.created_at), language) {
+                Choice::Waits => return Err(records),
+                Choice::NotJudged => None,
+                Choice::Model { model, of_language } => {
+                    let is = |known: &(ModelHandle, bool)| {
+                        known.0.id() == model.id() && known.1 == of_language
+                    };
+                    let known = models.iter().position(is);
+                    let place = known.unwrap_or(models.len());
+                    if known.is_none() {
+                        models.push((model.clone(), of_language));
+                    }
+                    let encoding = model.encoder().encode_text(&text);
+                    counter!(telemetry::TRUNCATED).increment(u64::from(encoding.truncated));
+                    Some((place, encoding))
+                }
             };
-            let known = models.iter().position(|known| known.id() == model.id());
-            places.push(Some(known.unwrap_or(models.len())));
-            if known.is_none() {
-                models.push(model.clone());
-            }
+            let brands = self.brands.matches_in(&text, &tweet.rule_tags);
+            decoded.push((Ok((tweet.with_language(language), brands)), to_score));
         }
-        let encoders: Vec<_> = models.iter().map(ModelHandle::encoder).collect();
-        let rows = records.into_iter().zip(decoded).zip(places).map(|((record, tweet), place)| {
+        let rows = records.into_iter().zip(decoded).map(|(record, (outcome, to_score))| {
             let origin = Origin {
                 partition: record.partition,
                 offset: record.offset,
@@ -271,20 +284,8 @@ impl Pipeline {
                 payload_bytes: record.payload_bytes,
                 _weight: record.weight,
             };
-            match (tweet, place) {
-                (Ok(tweet), Some(place)) => {
-                    let text = SourceText::new(&tweet.text);
-                    let brands = self.brands.matches_in(&text, &tweet.rule_tags);
-                    let encoding = encoders[place].encode_text(&text);
-                    counter!(telemetry::TRUNCATED).increment(u64::from(encoding.truncated));
-                    (Prepared { origin, outcome: Ok((tweet, brands)) }, Some((place, encoding)))
-                }
-                (Ok(_), None) => unreachable!("each tweet has a place"),
-                (Err(rejected), _) => {
-                    let letter = origin.dead_letter(&rejected.to_string());
-                    (Prepared { origin, outcome: Err(letter) }, None)
-                }
-            }
+            let outcome = outcome.map_err(|rejected| origin.dead_letter(&rejected.to_string()));
+            (Prepared { origin, outcome }, to_score)
         });
         Ok(Encoded { rows: rows.collect(), models })
     }
@@ -328,27 +329,29 @@ impl Encoded {
                 (prepared, scored_by)
             })
             .collect();
-        let mut scores = Vec::new();
-        for (model, encodings) in models.iter().zip(encodings) {
+        let scores = models.iter().zip(encodings).map(async |((model, _), encodings)| {
             let span = tracing::debug_span!("score", rows = encodings.len(), model = %model.id());
             let scored = model.classify(encodings).instrument(span).await;
-            let scored = scored.map_err(|error| PipelineError::Stage(error.to_string()))?;
-            scores.push(scored.into_iter());
-        }
+            Ok(scored.map_err(|error| PipelineError::Stage(error.to_string()))?.into_iter())
+        });
+        let mut scores: Vec<_> = try_join_all(scores).await?;
         let finish = |(Prepared { origin, outcome }, scored_by): (Prepared, Option<_>)| {
             let outcome = outcome.and_then(|(tweet, brands)| {
-                let (place, truncated): (usize, bool) = scored_by.expect("a tweet has an encoding");
-                let model = &models[place];
-                match scores[place].next().expect("one score per encoding") {
-                    Ok(probabilities) => Ok(ScoredTweet {
-                        tweet,
-                        brands,
-                        score: Score::new(probabilities, model.thresholds()),
-                        truncated,
-                        model: model.id().to_string(),
-                    }),
-                    Err(error) => Err(origin.dead_letter(&error.to_string())),
-                }
+                let Some((place, truncated)): Option<(usize, bool)> = scored_by else {
+                    return Ok(ScoredTweet { tweet, brands, score: None });
+                };
+                let probabilities = scores[place]
+                    .next()
+                    .expect("one score per encoding")
+                    .map_err(|error| origin.dead_letter(&error.to_string()))?;
+                let (model, of_language) = &models[place];
+                let score = ModelScore {
+                    score: Score::new(probabilities, model.thresholds()),
+                    truncated,
+                    model: model.id().to_string(),
+                    of_language: *of_language,
+                };
+                Ok(ScoredTweet { tweet, brands, score: Some(score) })
             });
             Row { origin, outcome }
         };

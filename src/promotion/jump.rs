@@ -35,7 +35,7 @@ impl Jump {
 
 /// The jump of each brand that has tweets.
 pub fn jumps(pairs: Vec<(String, Pairs)>) -> Vec<Jump> {
-    let jump = |(brand, Pairs { total, negative, gained, lost }): (String, Pairs)| {
+    let jump = |(brand, Pairs { total, negative, gained, lost, .. }): (String, Pairs)| {
         let (difference, interval) = paired_difference(total, gained, lost);
         let new = negative as f64 / total as f64;
         Jump { brand, tweets: total, old: new - difference, new, interval }
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_jump_is_the_difference_on_the_same_tweets() {
-        let pairs = Pairs { total: 1000, negative: 300, gained: 80, lost: 20 };
+        let pairs = Pairs { total: 1000, negative: 300, gained: 80, lost: 20, not_judged: 7 };
         let found = jumps(vec![("Acme".into(), pairs), ("None".into(), Pairs::default())]);
         let [jump] = &found[..] else { panic!("{found:?}") };
         assert!((jump.old - 0.24).abs() < 1e-9 && (jump.size() - 0.06).abs() < 1e-9, "{jump:?}");

@@ -18,6 +18,7 @@ use monitor_core::alerting::{Progress, watermark};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Label, Minute, ModelSwitch, Score};
 use monitor_core::text::SourceText;
+use monitor_core::text::language::detect_in;
 use monitor_model::{Encoding, ModelHandle, WorkerGone};
 use monitor_store::{Pairs, Rescored, Store, StoreError, StoredText};
 use monitor_telemetry as telemetry;
@@ -118,8 +119,11 @@ impl Rescorer {
                 let minute = Minute::of(tweet.created_at);
                 for brand in &tweet.brands {
                     let key = (brand.clone(), minute, tweet.model.clone());
-                    let is_negative = is_negative.unwrap_or(tweet.is_negative);
-                    counted.entry(key).or_default().add(tweet.is_negative, is_negative);
+                    let pairs = counted.entry(key).or_default();
+                    match is_negative {
+                        Some(is_negative) => pairs.add(tweet.is_negative, is_negative),
+                        None => pairs.not_judged += 1,
+                    }
                 }
             }
             *rows += read as u64;
@@ -142,23 +146,28 @@ impl Rescorer {
         Ok(self.store.put_rescored(&self.id, &rescored).await?)
     }
 
-    /// Whether each tweet is negative; `None` if the model fails on it alone.
+    /// Whether each tweet is negative; `None` if the model does not know its language, or fails on
+    /// it alone.
     async fn score(&self, page: &mut Vec<StoredText>) -> Result<Vec<Option<bool>>, RescoreError> {
-        let encoder = self.model.encoder();
+        let model = self.model.clone();
         let texts = std::mem::take(page);
         let work = move || {
-            let encode = |text: &StoredText| encoder.encode_text(&SourceText::new(&text.text));
-            let encodings: Vec<Encoding> = texts.iter().map(encode).collect();
+            let encode = |text: &StoredText| {
+                let source = SourceText::new(&text.text);
+                let language = text.language.or_else(|| detect_in(&source));
+                model.knows(language).then(|| model.encoder().encode_text(&source))
+            };
+            let encodings: Vec<Option<Encoding>> = texts.iter().map(encode).collect();
             (texts, encodings)
         };
         let (texts, encodings) = spawn_blocking(work).await?;
         *page = texts;
-        let scores = self.model.classify(encodings).await?;
+        let known: Vec<bool> = encodings.iter().map(Option::is_some).collect();
+        let scores = self.model.classify(encodings.into_iter().flatten().collect()).await?;
         let thresholds = self.model.thresholds();
-        Ok(scores
-            .into_iter()
-            .map(|score| Some(Score::new(score.ok()?, thresholds).label == Label::Negative))
-            .collect())
+        let is_negative = |p| Score::new(p, thresholds).label == Label::Negative;
+        let mut scores = scores.into_iter().map(|score| score.ok().map(is_negative));
+        Ok(known.into_iter().map(|known| if known { scores.next()? } else { None }).collect())
     }
 
     /// Waits until `rows` rows in the time since `started` are within the limit.

@@ -19,7 +19,8 @@ use monitor_core::domain::{
 };
 use monitor_core::text::BrandMatcher;
 use monitor_store::{
-    Advance, Batch, Claim, MemoryStore, Pairs, PostgresStore, Rescored, ScoredTweet, Store,
+    Advance, Batch, Claim, MemoryStore, ModelScore, Pairs, PostgresStore, Rescored, ScoredTweet,
+    Store,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -59,12 +60,13 @@ fn scored(
     ScoredTweet {
         tweet: Tweet::new(TweetId::new(id).unwrap(), text, at, Vec::new()).unwrap(),
         brands,
-        score: Score::new(
-            Probabilities::two(probability(if negative { 0.9 } else { 0.1 })),
-            Probability::HALF.into(),
-        ),
-        truncated: false,
-        model: "test@1".into(),
+        score: Some(ModelScore::new(
+            Score::new(
+                Probabilities::two(probability(if negative { 0.9 } else { 0.1 })),
+                Probability::HALF.into(),
+            ),
+            "test@1",
+        )),
     }
 }
 
@@ -221,7 +223,8 @@ async fn daemon_and_backtest_agree_across_a_switch_of_the_model() {
                     n += 1;
                     let brands = vec!["acme".to_owned()];
                     let row = scored(n.to_string(), minute.start(), "hm", brands, k < negative);
-                    scores.push(ScoredTweet { model: model.into(), ..row });
+                    let score = row.score.map(|score| ModelScore { model: model.into(), ..score });
+                    scores.push(ScoredTweet { score, ..row });
                 }
             }
             at = commit(&*store, scores, at).await;

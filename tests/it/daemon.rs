@@ -19,7 +19,7 @@ use monitor_core::domain::{
     Label, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
 };
 use monitor_embedded::{MailServer, Nisshi, Postgres, Storage};
-use monitor_store::{Advance, Batch, Claim, MemoryStore, ScoredTweet, Store};
+use monitor_store::{Advance, Batch, Claim, MemoryStore, ModelScore, ScoredTweet, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rdkafka::ClientConfig;
@@ -315,7 +315,7 @@ impl Rig {
                 probabilities: Probabilities::two(Probability::new(negative).unwrap()),
                 label,
             };
-            ScoredTweet { tweet, brands, score, truncated: false, model: "any@1".into() }
+            ScoredTweet { tweet, brands, score: Some(ModelScore::new(score, "any@1")) }
         };
         let scores = rows.into_iter().map(scored).collect();
         let store = Arc::new(MemoryStore::new());

@@ -13,7 +13,8 @@ use monitor_core::domain::{
     StartAt, TopicPartition, Tweet, TweetId,
 };
 use monitor_store::{
-    Advance, Batch, Claim, Decision, MemoryStore, Pairs, Rescored, ScoredTweet, Silence, Store,
+    Advance, Batch, Claim, Decision, MemoryStore, ModelScore, Pairs, Rescored, ScoredTweet,
+    Silence, Store,
 };
 
 use crate::notify::rig;
@@ -69,9 +70,10 @@ impl World {
             ScoredTweet {
                 tweet: Tweet::new(id, format!("acme {n}"), at, Vec::new()).expect("a tweet"),
                 brands: vec!["acme".into()],
-                score: Score::new(Probabilities::two(p), Probability::HALF.into()),
-                truncated: false,
-                model: self.model.into(),
+                score: Some(ModelScore::new(
+                    Score::new(Probabilities::two(p), Probability::HALF.into()),
+                    self.model,
+                )),
             }
         };
         let scores: Vec<_> = (self.hours * 120..hours * 120).map(tweet).collect();

@@ -18,6 +18,7 @@ mod evaluator;
 mod fixture;
 mod hub;
 mod incidents;
+mod languages;
 mod logistic;
 mod mail;
 mod model_switch;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{Classes, Label};
+use monitor_core::domain::{Classes, Label, Language};
 use monitor_core::text::Analyzer;
 use monitor_model::{self as classifier, Manifest, Model};
 use monitor_train::data::{self, Dataset, HELD_OUT, SplitBy};
@@ -32,6 +32,7 @@ pub fn request(family: Family, output: &Path, seed: u64) -> TrainingRequest<'sta
         commit: None,
         family,
         classes: Classes::Two,
+        languages: vec![Language::ENGLISH],
         name: family.as_str().into(),
         analyzer: Analyzer::tweet(),
         embeddings: Vec::new(),

@@ -5,12 +5,15 @@ use std::process::Command;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor_config as config;
-use monitor_core::domain::{Label, Minute, Offset, Score, StartAt, TopicPartition, Tweet, TweetId};
-use monitor_store::{Advance, Batch, Claim, PostgresStore, ScoredTweet, Store};
+use monitor_core::domain::{
+    Label, Language, Minute, Offset, Score, StartAt, TopicPartition, Tweet, TweetId,
+};
+use monitor_store::{Advance, Batch, Claim, ModelScore, PostgresStore, ScoredTweet, Store};
 
 use crate::support::{fresh_database, models_in, tiny_model};
 
 const TWEETS: i64 = 1500;
+const ENGLISH: Option<Language> = Some(Language::ENGLISH);
 
 /// Stores tweets about "acme" that `m@1` has scored, from `n` on. Of each ten, two are negative by
 /// both models, two more by `m@2` alone, and one by `m@1` alone.
@@ -30,11 +33,9 @@ async fn store_tweets(store: &PostgresStore, directory: &Path, ns: std::ops::Ran
     let scores = ns.clone().zip(texts).zip(probabilities).map(|((n, text), probabilities)| {
         let (id, at) = (TweetId::new(n.to_string()).unwrap(), start + TimeDelta::seconds(7 * n));
         ScoredTweet {
-            tweet: Tweet::new(id, text, at, Vec::new()).unwrap(),
+            tweet: Tweet::new(id, text, at, Vec::new()).unwrap().with_language(ENGLISH),
             brands: vec!["acme".into()],
-            score: Score::new(probabilities, model.thresholds),
-            truncated: false,
-            model: "m@1".into(),
+            score: Some(ModelScore::new(Score::new(probabilities, model.thresholds), "m@1")),
         }
     });
     let scores: Vec<_> = scores.collect();
@@ -46,7 +47,10 @@ async fn store_tweets(store: &PostgresStore, directory: &Path, ns: std::ops::Ran
         event_time_max: scores.iter().map(|score| score.tweet.created_at).max(),
         record_time_max: None,
     };
-    let negative = scores.iter().filter(|s| s.score.label == Label::Negative).count();
+    let negative = scores
+        .iter()
+        .filter(|s| s.score.as_ref().is_some_and(|s| s.score.label == Label::Negative))
+        .count();
     assert_eq!(negative * 10, scores.len() * 3, "the first model says so");
     let batch = Batch { scores, dead_letters: Vec::new(), advances: vec![advance] };
     store.commit(&batch).await.unwrap();

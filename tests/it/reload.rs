@@ -201,14 +201,15 @@ async fn each_minute_is_scored_by_the_model_in_force() {
     let mut of_before = 0;
     for row in scores.values() {
         let (id, minute) = (&row.tweet.id, Minute::of(row.tweet.created_at));
-        let version: u32 = row.model.strip_prefix("m@").unwrap().parse().unwrap();
-        let computed = row.score.probabilities.negative().get();
+        let score = row.score.as_ref().unwrap();
+        let version: u32 = score.model.strip_prefix("m@").unwrap().parse().unwrap();
+        let computed = score.score.probabilities.negative().get();
         let own = 1.0 / (1.0 + (-(version as f32)).exp());
-        assert!((computed - own).abs() < 1e-3, "{id}: {} computed {computed}", row.model);
+        assert!((computed - own).abs() < 1e-3, "{id}: {} computed {computed}", score.model);
         let in_force = switches.at(minute).unwrap();
-        if row.model != in_force.model {
+        if score.model != in_force.model {
             // A late one: the model of its minute is gone.
-            assert!(switches.allow(&row.model, minute), "{id} of {minute:?} by {}", row.model);
+            assert!(switches.allow(&score.model, minute), "{id} of {minute:?} by {}", score.model);
             assert_eq!(id.as_str().parse::<i64>().unwrap() % 7, 0, "{id} is not late");
             of_before += 1;
         }
@@ -220,7 +221,7 @@ async fn each_minute_is_scored_by_the_model_in_force() {
 
 /// The encoder of the only model.
 fn handle_encoder(lineup: &watch::Sender<Lineup>) -> Arc<dyn classifier::Encoder> {
-    lineup.borrow().model_for(Minute(0)).unwrap().encoder()
+    lineup.borrow().main_for(Minute(0)).unwrap().encoder()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,12 +242,12 @@ async fn follows_the_switches_and_not_the_folder() {
     let takes = async |step: &str, at: Minute, expected: &str| {
         let mut lineup = lineup.subscribe();
         let is = |lineup: &Lineup| {
-            lineup.model_for(at).is_some_and(|model| model.id().to_string() == expected)
+            lineup.main_for(at).is_some_and(|model| model.id().to_string() == expected)
         };
         let taken = tokio::time::timeout(LONG, lineup.wait_for(is)).await;
         assert!(taken.is_ok_and(|taken| taken.is_ok()), "{step}");
     };
-    let model_for = |at: Minute| lineup.borrow().model_for(at).map(|model| model.id().to_string());
+    let model_for = |at: Minute| lineup.borrow().main_for(at).map(|model| model.id().to_string());
     fs::write(directory.join("promoted.json"), r#"{"m": "m@2"}"#).unwrap();
     tokio::time::sleep(20 * EVERY).await;
     assert_eq!(model_for(minute).as_deref(), Some("m@1"), "a promotion switches nothing");
@@ -282,7 +283,7 @@ async fn follows_the_switches_and_not_the_folder() {
     takes("its files have arrived", fence, "m@3").await;
 
     // A batch still waits for a model that scores no more.
-    let waiting = lineup.borrow().model_for(minute).unwrap().clone();
+    let waiting = lineup.borrow().main_for(minute).unwrap().clone();
     assert_eq!(waiting.id().to_string(), "m@2");
     advance(2, fence.start() + TimeDelta::minutes(3)).await;
     takes("the third", minute, "m@3").await;

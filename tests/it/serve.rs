@@ -10,8 +10,8 @@ use monitor_core::domain::{
 };
 use monitor_serve::{ServeContext, serve};
 use monitor_store::{
-    Advance, Batch, Claim, Decision, Delivery, Drivers, MemoryStore, Notification, ScoredTweet,
-    Step, Store,
+    Advance, Batch, Claim, Decision, Delivery, Drivers, MemoryStore, ModelScore, Notification,
+    ScoredTweet, Step, Store,
 };
 use monitor_telemetry::{self as telemetry, Readiness};
 use tokio::net::TcpListener;
@@ -93,9 +93,10 @@ async fn week(store: &MemoryStore, brand: &str, per_hour: f64, share: f64, storm
             batch.scores.push(ScoredTweet {
                 tweet: Tweet::new(id, "a tweet", created, Vec::new()).expect("a tweet"),
                 brands: vec![brand.to_owned()],
-                score: Score::new(Probabilities::two(p), Probability::HALF.into()),
-                truncated: false,
-                model: "test@1".into(),
+                score: Some(ModelScore::new(
+                    Score::new(Probabilities::two(p), Probability::HALF.into()),
+                    "test@1",
+                )),
             });
         }
     }

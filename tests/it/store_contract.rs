@@ -26,7 +26,9 @@ use fixtures::*;
 use incidents::*;
 use notifications::*;
 use switches::*;
-use tweets::{keeps_whether_a_text_was_truncated, stores_reach};
+use tweets::{
+    counts_tweets_without_a_score_apart, keeps_whether_a_text_was_truncated, stores_reach,
+};
 
 #[tokio::test]
 async fn memory_store_keeps_the_contract() {
@@ -83,6 +85,7 @@ checks![
     returns_totals,
     stores_reach,
     keeps_whether_a_text_was_truncated,
+    counts_tweets_without_a_score_apart,
     decides_once,
     lets_one_of_two_deciders_win,
     opens_updates_and_resolves,
@@ -146,7 +149,7 @@ async fn commits_and_fences(store: &dyn Store) {
     claim_empty(store, 1).await;
     let first = batch(vec![tweet("a", &["united"], 0.9)], vec![advance(0, 0, 3)]);
     let committed = store.commit(&first).await.expect("committed");
-    assert_eq!(committed, Committed { new: 1, duplicate: 0 });
+    assert_eq!(committed, Committed { new: 1, not_judged: 0, duplicate: 0 });
 
     let stale = batch(vec![tweet("z", &["united"], 0.9)], vec![advance(0, 0, 2)]);
     match store.commit(&stale).await {
@@ -186,7 +189,7 @@ async fn counts_a_tweet_once(store: &dyn Store) {
     let commit = async |name, ids: &[&str], advance, new, duplicate| {
         let scores = ids.iter().map(|id| tweet(id, &["united"], 0.9)).collect();
         let found = store.commit(&batch(scores, vec![advance])).await.expect("committed");
-        assert_eq!(found, Committed { new, duplicate }, "{name}");
+        assert_eq!(found, Committed { new, not_judged: 0, duplicate }, "{name}");
     };
     commit("within a batch", &["a", "b", "a", "a"], advance(0, 0, 4), 2, 2).await;
     commit("across batches", &["b", "c"], advance(0, 4, 6), 1, 1).await;
@@ -222,7 +225,9 @@ async fn counts_equal_the_sum_of_the_scores(store: &dyn Store) {
                     let key = (brand.clone(), Minute::of(row.tweet.created_at));
                     *expected.entry(key).or_default() += Counts {
                         total: 1,
-                        negative: u64::from(row.score.label == Label::Negative),
+                        negative: u64::from(
+                            row.score.as_ref().expect("a score").score.label == Label::Negative,
+                        ),
                     };
                 }
             }
@@ -426,6 +431,7 @@ async fn returns_totals(store: &dyn Store) {
     store.commit(&batch).await.expect("committed");
     open(store, "united", 10).await;
     let totals = store.totals().await.expect("totals");
-    let expected = Totals { scores: 2, dead_letters: 1, outbox_pending: 2, outbox_dead: 0 };
+    let expected =
+        Totals { scores: 2, not_judged: 0, dead_letters: 1, outbox_pending: 2, outbox_dead: 0 };
     assert_eq!(totals, expected, "a tweet without a brand, or with two, is one score");
 }

@@ -11,14 +11,14 @@ use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Probabilities,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Probabilities,
     Probability, Resume, Score, StartAt, TopicPartition, Tweet, TweetId,
 };
 use monitor_notify::Dispatcher;
 use monitor_store::{
     Advance, Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event,
-    MemoryStore, OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store,
-    StoreError, StoredTweet, Totals,
+    MemoryStore, ModelScore, OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence,
+    Store, StoreError, StoredTweet, Totals,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -104,9 +104,10 @@ async fn days_with_a_rise() -> Arc<MemoryStore> {
         ScoredTweet {
             tweet: Tweet::new(id, format!("acme, number {n}"), at, Vec::new()).expect("a tweet"),
             brands: vec!["acme".into()],
-            score: Score::new(Probabilities::two(p), Probability::HALF.into()),
-            truncated: false,
-            model: "any@1".into(),
+            score: Some(ModelScore::new(
+                Score::new(Probabilities::two(p), Probability::HALF.into()),
+                "any@1",
+            )),
         }
     };
     let scores: Vec<_> = (0..48 * 120).map(tweet).collect();

@@ -44,6 +44,7 @@ impl Default for Model {
     fn default() -> Self {
         Self {
             name: "lstm".into(),
+            by_language: BTreeMap::new(),
             directory: "models".into(),
             threads: 2,
             device: "auto".into(),

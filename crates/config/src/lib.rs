@@ -18,7 +18,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use monitor_core::Secret;
-use monitor_core::domain::{Precision, StartAt};
+use monitor_core::domain::{Language, Precision, StartAt};
 use serde::Deserialize;
 
 pub use address::is_public;
@@ -152,6 +152,8 @@ impl fmt::Debug for Store {
 pub struct Model {
     /// The name of a model (for its promoted version), or `name@version`.
     pub name: String,
+    /// Further models, each for the tweets of one language.
+    pub by_language: BTreeMap<Language, String>,
     /// Folder of the model registry.
     pub directory: PathBuf,
     /// Threads that libtorch may use.

@@ -138,6 +138,14 @@ impl Settings {
             &quoted(&self.model.name),
             "name a model such as \"lstm\", or a version such as \"lstm@1\"",
         );
+        for (language, name) in &self.model.by_language {
+            check(
+                !name.trim().is_empty(),
+                &format!("model.by_language.{language}"),
+                &quoted(name),
+                "name a model, or remove the line: tweets of this language are not scored then",
+            );
+        }
         check(
             (1..=256).contains(&self.model.threads),
             "model.threads",

@@ -280,6 +280,7 @@ pub(super) fn load(
         }
     };
     let Manifest { classes, calibration, .. } = manifest;
+    let languages = manifest.languages.clone();
     if !calibration.has_valid_temperatures() {
         return Err(refuse("a temperature is not above zero".into()));
     }
@@ -384,7 +385,7 @@ pub(super) fn load(
             return Ok(Cascade::model(id, shape, cheap, costly));
         }
     };
-    let model = Model { id, classes, thresholds, encoder, classifier };
+    let model = Model { id, classes, languages, thresholds, encoder, classifier };
     Ok(model.calibrated(calibration, thresholds))
 }
 

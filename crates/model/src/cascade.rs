@@ -93,6 +93,7 @@ impl Cascade {
         Model {
             id,
             classes: costly.classes,
+            languages: costly.languages.clone(),
             thresholds: costly.thresholds,
             encoder: Arc::new(WithText(Arc::clone(&cheap.encoder))),
             classifier: Box::new(Self { shape, cheap, costly }),
@@ -171,7 +172,7 @@ fn shifted(score: Probability, from: Probability, to: Probability) -> Probabilit
 
 #[cfg(test)]
 mod tests {
-    use monitor_core::domain::Classes;
+    use monitor_core::domain::{Classes, Language};
 
     use super::*;
 
@@ -231,6 +232,7 @@ mod tests {
         let member = |threshold, classifier| Model {
             id: id.clone(),
             classes: Classes::Two,
+            languages: vec![Language::ENGLISH],
             thresholds: p(threshold).into(),
             encoder: Arc::new(Fake),
             classifier,

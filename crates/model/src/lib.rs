@@ -39,7 +39,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use monitor_core::batching::{PassLimits, plan_passes};
-use monitor_core::domain::{Classes, LabelThresholds, Probabilities, Score};
+use monitor_core::domain::{Classes, LabelThresholds, Language, Probabilities, Score};
 use monitor_core::text::SourceText;
 
 pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
@@ -204,6 +204,8 @@ pub struct Model {
     pub id: ModelId,
     /// The classes that it tells apart.
     pub classes: Classes,
+    /// The languages that it knows; none: any language.
+    pub languages: Vec<Language>,
     /// From probabilities to labels.
     pub thresholds: LabelThresholds,
     /// The part that runs on any thread.
@@ -218,7 +220,18 @@ impl fmt::Debug for Model {
     }
 }
 
+/// Whether a model of these languages scores texts of `language`; see [`Model::knows`].
+fn knows(languages: &[Language], language: Option<Language>) -> bool {
+    languages.is_empty() || language.is_none_or(|language| languages.contains(&language))
+}
+
 impl Model {
+    /// Whether the model scores texts of this language: it was trained on it, or the language is
+    /// unknown.
+    pub fn knows(&self, language: Option<Language>) -> bool {
+        knows(&self.languages, language)
+    }
+
     /// The score of one text, on this thread.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use monitor_core::domain::Classes;
+use monitor_core::domain::{Classes, Language};
 
 use super::{
     Calibration, CascadeShape, DenseShape, LogisticShape, LstmShape, Member, ModelId, TfidfShape,
@@ -74,6 +74,9 @@ pub struct Manifest {
     /// The classes that it tells apart: 2 or 3.
     #[serde(default = "two_classes")]
     pub classes: Classes,
+    /// The languages that it was trained on. The daemon gives it no tweet of another one.
+    #[serde(default = "english")]
+    pub languages: Vec<Language>,
     /// From the network's probabilities to the stored ones.
     pub calibration: Calibration,
     /// Number of parameters.
@@ -108,6 +111,11 @@ pub struct Manifest {
 /// Manifests of before there were three classes do not name them.
 fn two_classes() -> Classes {
     Classes::Two
+}
+
+/// Manifests of before there were languages do not name theirs.
+fn english() -> Vec<Language> {
+    vec![Language::ENGLISH]
 }
 
 /// The source of the rows, and how they were split.

@@ -25,6 +25,7 @@ impl Model {
         Self {
             id: ModelId { name: "null".into(), version: 1 },
             classes: Classes::Two,
+            languages: Vec::new(),
             thresholds: Probability::HALF.into(),
             encoder: Arc::new(
                 HashedWords::new(Analyzer::tweet(), shape).expect("18 bits are in range"),

@@ -23,11 +23,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use monitor_core::batching::{PassLimits, PassPolicy, PassQueue};
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{LabelThresholds, Probabilities};
+use monitor_core::domain::{LabelThresholds, Language, Probabilities};
 use monitor_telemetry as telemetry;
 
 use super::{
-    Classifier, ClassifyError, Encoder, Encoding, Fault, Model, ModelId, has_less, panic_message,
+    Classifier, ClassifyError, Encoder, Encoding, Fault, Model, ModelId, has_less, knows,
+    panic_message,
 };
 
 /// Jobs that wait in the channel; a further caller waits.
@@ -59,6 +60,7 @@ pub struct WorkerGone;
 #[derive(Clone)]
 pub struct ModelHandle {
     id: ModelId,
+    languages: Arc<[Language]>,
     thresholds: LabelThresholds,
     encoder: Arc<dyn Encoder>,
     clock: SystemClock,
@@ -68,19 +70,24 @@ pub struct ModelHandle {
 impl ModelHandle {
     /// Moves the model to a new thread.
     pub fn spawn(model: Model) -> Self {
-        let Model { id, thresholds, encoder, classifier, .. } = model;
+        let Model { id, languages, thresholds, encoder, classifier, .. } = model;
         let (jobs, coming) = mpsc::channel::<Job>(CALLERS_MAX);
         let clock = SystemClock::new();
         thread::Builder::new()
             .name("model".into())
             .spawn(move || Worker::new(classifier, clock).run(coming))
             .expect("the system can start a thread");
-        Self { id, thresholds, encoder, clock, jobs }
+        Self { id, languages: languages.into(), thresholds, encoder, clock, jobs }
     }
 
     /// The model's id.
     pub fn id(&self) -> &ModelId {
         &self.id
+    }
+
+    /// As [`Model::knows`].
+    pub fn knows(&self, language: Option<Language>) -> bool {
+        knows(&self.languages, language)
     }
 
     /// From probabilities to labels.

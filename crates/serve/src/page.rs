@@ -9,6 +9,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use monitor_core::domain::{Evidence, Incident, Minute};
 use monitor_core::format::{percent, thousands};
+use monitor_core::text::language::name;
 
 use super::view::{BrandView, View};
 use super::{Ready, chart};
@@ -24,6 +25,9 @@ setInterval(async () => {
   } catch { document.querySelector('#age').textContent = 'no answer from the daemon'; }
 }, 5000);
 ";
+
+/// Languages without a model that a brand's card names.
+const LANGUAGES_NAMED_MAX: usize = 3;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -84,6 +88,7 @@ fn body(view: &View) -> Markup {
     let t = view.totals;
     let totals = [
         (t.scores, "tweets scored"),
+        (t.not_judged, "tweets in other languages"),
         (t.dead_letters, "records that are not tweets"),
         (t.outbox_pending, "notifications waiting"),
         (t.outbox_dead, "dead notifications"),
@@ -172,12 +177,25 @@ fn brand_card(brand: &BrandView) -> Markup {
                     b { (percent(share)) } " negative of " (thousands(brand.day.total))
                     " tweets in the 24 hours to " (moment(newest))
                 }
+                @if let Some(not_judged) = not_judged(brand) { p class="quiet" { (not_judged) } }
                 (chart::draw(brand))
             } @else {
                 p class="quiet" { "No tweet yet." }
             }
         }
     }
+}
+
+/// How many tweets of the day have no score, and their languages.
+fn not_judged(brand: &BrandView) -> Option<String> {
+    let total: u64 = brand.not_judged.iter().map(|(_, tweets)| tweets).sum();
+    let named: Vec<String> = (brand.not_judged.iter().take(LANGUAGES_NAMED_MAX))
+        .map(|(language, tweets)| format!("{} {}", thousands(*tweets), name(language)))
+        .collect();
+    let others = if brand.not_judged.len() > LANGUAGES_NAMED_MAX { " and others" } else { "" };
+    (total > 0).then(|| {
+        format!("Not judged, no model for it: {} ({}{others})", thousands(total), named.join(", "))
+    })
 }
 
 fn incident_list(latest: &[Incident]) -> Markup {

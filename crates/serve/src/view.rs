@@ -3,10 +3,12 @@
 //! **Invariant.** The JSON types are part of the API: fields are added, never changed or
 //! removed. Shares are in 0..=1, times are event times in UTC.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use monitor_core::domain::{Cause, Counts, Evidence, Incident, Minute};
+use monitor_core::domain::{Cause, Counts, Evidence, Incident, Language, Minute};
 use monitor_store::{Store, StoreError, Totals};
 
 /// The hours that a brand's chart covers, at most.
@@ -33,6 +35,8 @@ pub struct BrandView {
     pub hours: Vec<Hour>,
     /// The 24 hours up to the newest minute.
     pub day: Counts,
+    /// The tweets of those 24 hours without a score, by language, most first.
+    pub not_judged: Vec<(Language, u64)>,
     /// The newest minute with a tweet.
     pub newest: Option<Minute>,
     /// The share incidents that overlap the hours shown, oldest first.
@@ -74,6 +78,7 @@ impl View {
         Status {
             totals: TotalsJson {
                 scores: self.totals.scores,
+                not_judged: self.totals.not_judged,
                 dead_letters: self.totals.dead_letters,
                 outbox_pending: self.totals.outbox_pending,
                 outbox_dead: self.totals.outbox_dead,
@@ -85,6 +90,7 @@ impl View {
                     name: b.name.clone(),
                     newest_minute: b.newest.map(Minute::start),
                     last_24_hours: b.day.into(),
+                    not_judged_24_hours: b.not_judged.iter().copied().collect(),
                     open_incident: b.open().map(|incident| incident.id.0),
                 })
                 .collect(),
@@ -100,6 +106,7 @@ impl BrandView {
             name: brand.to_owned(),
             hours: Vec::new(),
             day: Counts::default(),
+            not_judged: Vec::new(),
             newest: store.last_minute(brand).await?,
             incidents: Vec::new(),
         };
@@ -121,6 +128,7 @@ impl BrandView {
                 view.day += counts;
             }
         }
+        view.not_judged = store.not_judged(brand, newest.plus(-1439), newest).await?;
         view.incidents = store.incidents_since(brand, Cause::Share, from).await?;
         Ok(view)
     }
@@ -143,6 +151,7 @@ pub struct Status {
 #[derive(Debug, Serialize)]
 struct TotalsJson {
     scores: u64,
+    not_judged: u64,
     dead_letters: u64,
     outbox_pending: u64,
     outbox_dead: u64,
@@ -153,6 +162,7 @@ struct BrandJson {
     name: String,
     newest_minute: Option<DateTime<Utc>>,
     last_24_hours: CountsJson,
+    not_judged_24_hours: BTreeMap<Language, u64>,
     open_incident: Option<i64>,
 }
 

@@ -20,8 +20,8 @@ use super::{
     OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt,
-    TopicPartition,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Resume,
+    StartAt, TopicPartition,
 };
 
 /// A [`Store`] with a time limit for each call.

@@ -35,8 +35,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Notified, Offset, Resume, Score,
-    Severity, StartAt, TopicPartition, Tweet, resume_position,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Notified, Offset,
+    Resume, Score, Severity, StartAt, TopicPartition, Tweet, resume_position,
 };
 
 /// A partition just assigned to this daemon, with the offsets that the broker has.
@@ -64,19 +64,35 @@ impl Claim {
     }
 }
 
-/// A scored tweet to store.
+/// A tweet to store, with its score.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredTweet {
     /// The tweet.
     pub tweet: Tweet,
     /// The brands it is about, sorted, without repeats; may be empty.
     pub brands: Vec<String>,
-    /// The score.
+    /// The score; `None` if no model knows the tweet's language.
+    pub score: Option<ModelScore>,
+}
+
+/// The score that a model gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelScore {
+    /// Probabilities and label.
     pub score: Score,
     /// Whether the text was longer than the model reads.
     pub truncated: bool,
-    /// `name@version` of the model that gave the score.
+    /// `name@version` of the model.
     pub model: String,
+    /// Whether the settings name the model for the tweet's language; no switch concerns it then.
+    pub of_language: bool,
+}
+
+impl ModelScore {
+    /// A score by the main model of a text that was not truncated.
+    pub fn new(score: Score, model: impl Into<String>) -> Self {
+        Self { score, truncated: false, model: model.into(), of_language: false }
+    }
 }
 
 /// A record that is not a tweet, with the reason.
@@ -112,7 +128,7 @@ pub struct Advance {
 /// What one transaction writes.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// Scored tweets, in any order; a tweet id may repeat.
+    /// Tweets, in any order; a tweet id may repeat.
     pub scores: Vec<ScoredTweet>,
     /// Records that are not tweets.
     pub dead_letters: Vec<DeadLetter>,
@@ -125,7 +141,9 @@ pub struct Batch {
 pub struct Committed {
     /// Scores of new tweets.
     pub new: u64,
-    /// Scores of tweets stored before; they change nothing.
+    /// New tweets without a score.
+    pub not_judged: u64,
+    /// Tweets stored before; they change nothing.
     pub duplicate: u64,
 }
 
@@ -242,6 +260,8 @@ pub struct DeadNotification {
 pub struct Totals {
     /// Distinct tweets scored.
     pub scores: u64,
+    /// Distinct tweets stored without a score, because no model knows their language.
+    pub not_judged: u64,
     /// Records stored as dead letters.
     pub dead_letters: u64,
     /// Notifications not yet delivered.
@@ -293,10 +313,19 @@ pub trait Store: Send + Sync + 'static {
         to: Minute,
     ) -> Result<Vec<(Minute, Counts)>, StoreError>;
 
-    /// The first minute in which a brand has a tweet.
+    /// A brand's tweets of the minutes `from..=to` that have no score, by language, most tweets
+    /// first.
+    async fn not_judged(
+        &self,
+        brand: &str,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Language, u64)>, StoreError>;
+
+    /// The first minute in which a brand has a scored tweet.
     async fn first_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
 
-    /// The last minute in which a brand has a tweet.
+    /// The last minute in which a brand has a scored tweet.
     async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
 
     /// The detector state of a brand and cause; `None` before its first evaluation.
@@ -341,7 +370,7 @@ pub trait Store: Send + Sync + 'static {
     /// silence of this number existed and had not ended.
     async fn end_silence(&self, id: i64, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
-    /// A brand's tweets of `from..=to`, at most `limit`, ascending by time. If there are more,
+    /// A brand's scored tweets of `from..=to`, at most `limit`, ascending by time. If there are more,
     /// a sample that is the same at every call and does not depend on time or score.
     async fn window_tweets(
         &self,
@@ -397,8 +426,9 @@ pub trait Store: Send + Sync + 'static {
     /// committed meanwhile.
     async fn switch_to(&self, model: &str, gap_from: Minute) -> Result<Switches, StoreError>;
 
-    /// As [`Store::minute_counts`], of one model: of its own scores, and of those tweets of other
-    /// models that it has scored again.
+    /// As [`Store::minute_counts`], as if `model` had scored all along: of its own scores, of those
+    /// tweets of other models that it has scored again, and of the models that no switch names,
+    /// which are those of single languages.
     async fn model_counts(
         &self,
         model: &str,
@@ -416,8 +446,9 @@ pub trait Store: Send + Sync + 'static {
         to: Minute,
     ) -> Result<Vec<(Minute, Counts)>, StoreError>;
 
-    /// The minutes of `from..=to` with tweets about brands that `model` has neither scored nor
-    /// scored again, newest first, and how many. A tweet about two brands counts twice.
+    /// The minutes of `from..=to` with tweets about brands that another model of the switches has
+    /// scored and `model` has not scored again, newest first, and how many. A tweet about two
+    /// brands counts twice.
     async fn unscored(
         &self,
         model: &str,
@@ -425,7 +456,8 @@ pub trait Store: Send + Sync + 'static {
         to: Minute,
     ) -> Result<Vec<(Minute, u64)>, StoreError>;
 
-    /// The tweets about brands of these minutes that other models have scored, in order of time
+    /// The tweets about brands of these minutes that other models of the switches have scored, in
+    /// order of time
     /// and id, at most `limit`; those behind `after`, the last one of the call before.
     async fn texts_to_rescore(
         &self,

@@ -24,8 +24,8 @@ use super::{
     StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt,
-    Switches, TopicPartition,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Resume,
+    StartAt, Switches, TopicPartition,
 };
 
 /// A [`Store`] in memory; its content is lost when it is dropped.
@@ -44,6 +44,7 @@ struct Tables {
     /// By model, brand, minute, and the model whose scores are stored.
     rescored: BTreeMap<(String, String, Minute, String), Pairs>,
     switches: Switches,
+    not_judged_counts: BTreeMap<(String, Minute, Language), u64>,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
     watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,

@@ -30,8 +30,8 @@ use super::{
 };
 use monitor_config as config;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Minute, Offset, Resume, StartAt,
-    TopicPartition,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Resume,
+    StartAt, TopicPartition,
 };
 
 pub(super) use errors::{is_about_the_rows, is_transient};

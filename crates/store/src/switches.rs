@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use monitor_core::domain::{Minute, Switches};
+use monitor_core::domain::{Language, Minute, Switches};
 
 use crate::{Batch, StoreError};
 
@@ -11,8 +11,11 @@ impl Batch {
     pub(crate) fn check_models(&self, switches: &Switches) -> Result<(), StoreError> {
         for row in &self.scores {
             let minute = Minute::of(row.tweet.created_at);
-            if !switches.allow(&row.model, minute) {
-                let (model, switches) = (row.model.clone(), switches.clone());
+            let Some(score) = row.score.as_ref().filter(|score| !score.of_language) else {
+                continue;
+            };
+            if !switches.allow(&score.model, minute) {
+                let (model, switches) = (score.model.clone(), switches.clone());
                 return Err(StoreError::Switched { model, minute, switches });
             }
         }
@@ -31,6 +34,8 @@ pub struct StoredText {
     pub brands: Vec<String>,
     /// Its text.
     pub text: String,
+    /// Its language, if it is stored.
+    pub language: Option<Language>,
     /// Whether it is stored as negative.
     pub is_negative: bool,
     /// `name@version` of the model that said so.
@@ -53,7 +58,7 @@ pub struct Rescored {
 /// Counts of tweets that two models have scored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pairs {
-    /// All tweets.
+    /// The tweets that both have scored.
     pub total: u64,
     /// Negative by the new model.
     pub negative: u64,
@@ -61,6 +66,8 @@ pub struct Pairs {
     pub gained: u64,
     /// Negative by the old model, not by the new one.
     pub lost: u64,
+    /// Further tweets, in a language that the new model does not know; in none of the others.
+    pub not_judged: u64,
 }
 
 impl Pairs {

@@ -14,8 +14,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// Kafka records taken from the broker.
 pub const RECORDS: &str = "monitor_records_total";
-/// Tweets stored for the first time.
+/// Tweets stored for the first time, with a score.
 pub const SCORES_NEW: &str = "monitor_scores_new_total";
+/// Tweets stored without a score, because no model knows their language.
+pub const NOT_JUDGED: &str = "monitor_not_judged_total";
 /// Tweets that were already stored.
 pub const SCORES_DUPLICATE: &str = "monitor_scores_duplicate_total";
 /// Records that are not tweets.
@@ -146,6 +148,7 @@ pub fn init_metrics() -> PrometheusHandle {
             for name in [
                 RECORDS,
                 SCORES_NEW,
+                NOT_JUDGED,
                 SCORES_DUPLICATE,
                 DEAD_LETTERS,
                 OFFSETS_LOST,
@@ -169,7 +172,11 @@ pub fn init_metrics() -> PrometheusHandle {
 
 fn describe() {
     describe_counter!(RECORDS, "Kafka records taken from the broker");
-    describe_counter!(SCORES_NEW, "Tweets stored for the first time");
+    describe_counter!(SCORES_NEW, "Tweets stored for the first time, with a score");
+    describe_counter!(
+        NOT_JUDGED,
+        "Tweets stored for the first time without a score: no model knows their language"
+    );
     describe_counter!(SCORES_DUPLICATE, "Tweets that were already stored");
     describe_counter!(DEAD_LETTERS, "Records that are not tweets");
     describe_counter!(OFFSETS_LOST, "Offsets the broker deleted before they were read");

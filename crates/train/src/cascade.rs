@@ -59,6 +59,12 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
     if classes != costly_manifest.classes {
         return Err(TrainingError::OtherClasses { cheap: cheap.model, costly: costly.model });
     }
+    let languages: Vec<_> = (cheap_manifest.languages.iter().copied())
+        .filter(|language| costly_manifest.languages.contains(language))
+        .collect();
+    if languages.is_empty() {
+        return Err(TrainingError::OtherLanguages { cheap: cheap.model, costly: costly.model });
+    }
     if !(has_labels(&to_fit, classes) && has_labels(&held_out, classes)) {
         let (file, fit, held_out) = (data.file.clone(), to_fit.len(), held_out.len());
         return Err(TrainingError::TooFewForCascade { file, fit, held_out });
@@ -93,6 +99,7 @@ pub fn cascade(request: &CascadeRequest<'_>, data: &Dataset) -> Result<Registere
         version: 0,
         architecture: Architecture::Cascade(shape.clone()),
         classes,
+        languages,
         preset: cheap_manifest.preset,
         calibration: Calibration {
             threshold: thresholds.negative.get(),

@@ -103,6 +103,17 @@ pub enum TrainingError {
         /// The other.
         costly: ModelId,
     },
+    /// The models of a cascade know no language in common.
+    #[error(
+        "{cheap} and {costly} know no language in common (`monitor models show`): a cascade scores \
+         the tweets of the languages that both know"
+    )]
+    OtherLanguages {
+        /// One of them.
+        cheap: ModelId,
+        /// The other.
+        costly: ModelId,
+    },
     /// The model could not be fitted.
     #[error(transparent)]
     Fit(#[from] FitError),
@@ -155,6 +166,7 @@ pub fn train(
         version: 0,
         architecture: trained.architecture,
         classes: request.classes,
+        languages: request.languages.clone(),
         preset: request.analyzer.preset().as_str().to_owned(),
         calibration: Calibration::NONE,
         parameters,

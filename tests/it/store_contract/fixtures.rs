@@ -10,8 +10,8 @@ use monitor_core::domain::{
     TopicPartition, Transition, Tweet, TweetId,
 };
 use monitor_store::{
-    Advance, Batch, Claim, DeadLetter, Decision, Delivery, DetectorState, Drivers, Notification,
-    OutboxRow, OutboxState, ScoredTweet, Step, Store, Suppressed,
+    Advance, Batch, Claim, DeadLetter, Decision, Delivery, DetectorState, Drivers, ModelScore,
+    Notification, OutboxRow, OutboxState, ScoredTweet, Step, Store, Suppressed,
 };
 use serde_json::json;
 
@@ -39,12 +39,13 @@ pub fn scored(
     ScoredTweet {
         tweet: Tweet::new(id, text, created_at, Vec::new()).expect("a tweet"),
         brands: brands.iter().map(|&b| b.to_owned()).collect(),
-        score: Score::new(
-            Probabilities::two(Probability::new(p).expect("p")),
-            Probability::HALF.into(),
-        ),
-        truncated: false,
-        model: "test@1".into(),
+        score: Some(ModelScore::new(
+            Score::new(
+                Probabilities::two(Probability::new(p).expect("p")),
+                Probability::HALF.into(),
+            ),
+            "test@1",
+        )),
     }
 }
 

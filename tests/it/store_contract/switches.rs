@@ -1,13 +1,17 @@
 //! Switches of the model, and tweets that another model scores again.
 
 use monitor_core::domain::{Counts, Minute};
-use monitor_store::{Advance, Pairs, Rescored, ScoredTweet, Store, StoreError, StoredText};
+use monitor_store::{
+    Advance, ModelScore, Pairs, Rescored, ScoredTweet, Store, StoreError, StoredText,
+};
 
 use super::fixtures::*;
 
 fn by(model: &str, id: &str, brands: &[&str], at: i64, p: f32) -> ScoredTweet {
     let row = scored(id, &format!("text of {id}"), minute(at).start(), brands, p);
-    ScoredTweet { model: model.into(), ..row }
+    let of_language = model == "french@1";
+    let score = row.score.map(|score| ModelScore { model: model.into(), of_language, ..score });
+    ScoredTweet { score, ..row }
 }
 
 async fn store_rows(
@@ -48,15 +52,18 @@ pub async fn refuses_a_model_whose_time_is_over(store: &dyn Store) {
         by("old@1", "2", &["united"], 6, 0.9),
         by("new@1", "3", &["united"], 7, 0.9),
         by("new@1", "4", &["united"], 2, 0.9),
+        by("french@1", "5", &["united"], 4, 0.9),
     ];
     store_rows(store, 1, rows).await.expect("the fence allows these");
     let total = async |model: &str| {
         let counts = store.model_counts(model, "united", minute(0), minute(60)).await;
         counts.expect("counts").iter().map(|(minute, c)| (minute.0, c.total)).collect::<Vec<_>>()
     };
-    assert_eq!(total("old@1").await, [(minute(5).0, 1), (minute(6).0, 1)]);
-    assert_eq!(total("new@1").await, [(minute(2).0, 1), (minute(7).0, 1)]);
-    assert_eq!(all_counts(store, "united").await.len(), 4, "of all models");
+    // No switch names the model of a language: it goes with each.
+    let (old, new) = (total("old@1").await, total("new@1").await);
+    assert_eq!(old, [4, 5, 6].map(|at| (minute(at).0, 1)));
+    assert_eq!(new, [2, 4, 7].map(|at| (minute(at).0, 1)));
+    assert_eq!(all_counts(store, "united").await.len(), 5, "of all models");
 
     // Back, while the next switch is still ahead.
     let ahead = store.switch_to("newer@1", Minute(0)).await.expect("switched");
@@ -67,7 +74,9 @@ pub async fn refuses_a_model_whose_time_is_over(store: &dyn Store) {
 
 pub async fn scores_stored_tweets_again_once(store: &dyn Store) {
     claim_empty(store, 1).await;
+    store.begin_with("old@1").await.expect("begun");
     let rows = vec![
+        by("french@1", "f1", &["delta"], 2, 0.9),
         by("old@1", "a", &["united"], 1, 0.9),
         by("old@1", "b", &["united", "delta"], 1, 0.1),
         by("new@1", "c", &["united"], 1, 0.9),
@@ -92,7 +101,8 @@ pub async fn scores_stored_tweets_again_once(store: &dyn Store) {
     assert_eq!((found[1].text.as_str(), found[1].model.as_str()), ("text of b", "old@1"));
     assert_eq!(found[1].brands, ["united", "delta"]);
 
-    let pairs = |total, negative, gained, lost| Pairs { total, negative, gained, lost };
+    let pairs =
+        |total, negative, gained, lost| Pairs { total, negative, gained, lost, not_judged: 0 };
     let rescored = |brand: &str, at: i64, pairs| Rescored {
         brand: brand.into(),
         minute: minute(at),
@@ -105,15 +115,19 @@ pub async fn scores_stored_tweets_again_once(store: &dyn Store) {
         store.put_rescored("new@1", &of_minute_1).await.expect("stored");
     }
     assert_eq!(unscored().await, [(minute(3), 1)], "what is left after a kill");
+    let unknown = Pairs { not_judged: 1, ..Pairs::default() };
+    store.put_rescored("new@1", &[rescored("delta", 3, unknown)]).await.expect("stored");
+    assert_eq!(unscored().await, [], "a language that it does not know is done too");
+    let of_delta = store.model_counts("new@1", "delta", minute(0), minute(60)).await;
+    assert_eq!(of_delta.expect("counts").len(), 2, "minutes 1 and 2");
     store.put_rescored("new@1", &[rescored("delta", 3, pairs(1, 0, 0, 1))]).await.expect("stored");
-    assert_eq!(unscored().await, []);
     let counts = async |brand: &str| {
         store.model_counts("new@1", brand, minute(0), minute(60)).await.expect("counts")
     };
     let united = Counts { total: 3, negative: 2 };
     assert_eq!(counts("united").await, [(minute(1), united)], "its own and those scored again");
     let hours = store.model_hour_counts("new@1", "delta", minute(30), minute(30)).await;
-    assert_eq!(hours.expect("hours"), [(minute(0), Counts { total: 2, negative: 1 })]);
+    assert_eq!(hours.expect("hours"), [(minute(0), Counts { total: 3, negative: 2 })]);
     let sums = async |from| store.pairs("new@1", "old@1", minute(from)).await.expect("pairs");
     assert_eq!(
         sums(0).await,

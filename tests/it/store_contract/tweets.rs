@@ -1,18 +1,57 @@
 //! The stored fields of a tweet.
 
-use monitor_core::domain::{Reach, TweetId};
-use monitor_store::{ScoredTweet, Store};
+use monitor_core::domain::{Counts, Reach, TweetId};
+use monitor_store::{Committed, ScoredTweet, Store};
 
 use super::fixtures::*;
 
 pub async fn keeps_whether_a_text_was_truncated(store: &dyn Store) {
     claim_empty(store, 1).await;
-    let long = ScoredTweet { truncated: true, ..tweet("long", &["united"], 0.9) };
+    let mut long = tweet("long", &["united"], 0.9);
+    long.score.as_mut().expect("a score").truncated = true;
     let rows = vec![long, tweet("short", &["united"], 0.9)];
     store.commit(&batch(rows, vec![advance(0, 0, 2)])).await.expect("committed");
     let found = store.window_tweets("united", minute(0), minute(9), 9).await.expect("tweets");
     let found: Vec<_> = found.iter().map(|it| (it.tweet_id.as_str(), it.truncated)).collect();
     assert_eq!(found, [("long", true), ("short", false)]);
+}
+
+/// Tweets without a score are stored once, and counted by language and in no share.
+pub async fn counts_tweets_without_a_score_apart(store: &dyn Store) {
+    let without = |id: &str, brands: &[&str], language: &str| {
+        let row = tweet(id, brands, 0.9);
+        let tweet = row.tweet.with_language(Some(language.parse().expect("a code")));
+        ScoredTweet { tweet, score: None, ..row }
+    };
+    claim_empty(store, 1).await;
+    let rows = vec![
+        without("1", &["united", "delta"], "fr"),
+        without("2", &["united"], "es"),
+        without("3", &["united"], "fr"),
+        without("4", &[], "fr"),
+        tweet("5", &["united"], 0.9),
+    ];
+    let committed = store.commit(&batch(rows, vec![advance(0, 0, 5)])).await.expect("committed");
+    assert_eq!(committed, Committed { new: 1, not_judged: 4, duplicate: 0 });
+    let again = vec![without("1", &["united"], "fr"), tweet("2", &["united"], 0.9)];
+    let committed = store.commit(&batch(again, vec![advance(0, 5, 7)])).await.expect("committed");
+    assert_eq!(committed, Committed { new: 0, not_judged: 0, duplicate: 2 });
+
+    let languages = async |brand: &str, from, to| {
+        let found = store.not_judged(brand, minute(from), minute(to)).await.expect("counts");
+        let text = |(language, tweets)| format!("{language} {tweets}");
+        found.into_iter().map(text).collect::<Vec<_>>()
+    };
+    assert_eq!(languages("united", 0, 9).await, ["fr 2", "es 1"]);
+    assert_eq!(languages("delta", 5, 5).await, ["fr 1"]);
+    assert_eq!(languages("united", 6, 9).await, [""; 0]);
+    let counts = store.minute_counts("united", minute(0), minute(9)).await.expect("counts");
+    assert_eq!(counts, [(minute(5), Counts { total: 1, negative: 1 })]);
+    assert_eq!(store.last_minute("delta").await.expect("an answer"), None);
+    let shown = store.window_tweets("united", minute(0), minute(9), 9).await.expect("tweets");
+    assert_eq!(shown.iter().map(|it| it.tweet_id.as_str()).collect::<Vec<_>>(), ["5"]);
+    let totals = store.totals().await.expect("totals");
+    assert_eq!((totals.scores, totals.not_judged), (1, 4));
 }
 
 pub async fn stores_reach(store: &dyn Store) {

@@ -1,4 +1,5 @@
-//! Which model scores the stream, and since which minute of event time.
+//! Which model scores the stream, and since which minute of event time. Tweets of languages that
+//! have models of their own are not meant.
 
 use super::Minute;
 
@@ -50,11 +51,10 @@ impl Switches {
 
     /// Whether a tweet of `minute` may be stored with the score of `model`: the model in force
     /// then, or one of later. A tweet that arrives late is thus scored by the model of today, but
-    /// never by one whose time is over.
+    /// never by one whose time is over. Not to be asked of models of single languages.
     pub fn allow(&self, model: &str, minute: Minute) -> bool {
-        let Some(current) = self.at(minute) else { return true };
-        current.model == model
-            || self.0.iter().any(|switch| switch.from > minute && switch.model == model)
+        let in_force = self.at(minute).is_none_or(|current| current.model == model);
+        in_force || self.0.iter().any(|s| s.from > minute && s.model == model)
     }
 
     /// The first minute of a switch that is made now; `newest` is the newest minute that has a

@@ -11,6 +11,7 @@
 //! Deliberately absent: Hindi and Arabic in Latin letters, which neither detector knows, and
 //! texts in several languages.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use whatlang::{Detector, Lang, Script};
@@ -105,6 +106,15 @@ fn in_other_script(words: &str) -> Option<Lang> {
         Script::Hebrew => Lang::Heb,
         _ => found.lang(),
     })
+}
+
+/// The English name of a language, or its code if the name is not known.
+pub fn name(language: &Language) -> &str {
+    static NAMES: LazyLock<HashMap<Language, &str>> = LazyLock::new(|| {
+        let code = |lang: &Lang| lang.code().parse().expect("whatlang has ISO 639-3 codes");
+        Lang::all().iter().map(|lang| (code(lang), lang.eng_name())).collect()
+    });
+    NAMES.get(language).copied().unwrap_or(language.as_str())
 }
 
 /// The words of `text` from which [`detect`] reads the language, in lower case with single
@@ -202,6 +212,14 @@ mod tests {
         check("digits and signs", "100 % :( !!! 😡😡", None);
         check("mentions and links", "@united @delta https://t.co/abc http", None);
         check("one letter of another script", "ツ", None);
+    }
+
+    #[test]
+    fn names() {
+        let check = |code: &str, expected| assert_eq!(name(&code.parse().unwrap()), expected);
+        check("fr", "French");
+        check("en", "English");
+        check("ckb", "ckb");
     }
 
     /// Each English tweet that is called another language is a tweet that is not scored.

@@ -77,11 +77,21 @@ fn view() -> View {
         name: name.to_owned(),
         hours: hours(count),
         day: hours(count.min(24)).iter().fold(Counts::default(), |sum, hour| sum + hour.counts),
+        not_judged: vec![
+            ("fr".parse().expect("a code"), 1_200),
+            ("es".parse().expect("a code"), 3),
+        ],
         newest: (count > 0).then(|| START.plus(count * 60 - 1)),
         incidents,
     };
     View {
-        totals: Totals { scores: 1_234_567, dead_letters: 12, outbox_pending: 3, outbox_dead: 1 },
+        totals: Totals {
+            scores: 1_234_567,
+            not_judged: 1_203,
+            dead_letters: 12,
+            outbox_pending: 3,
+            outbox_dead: 1,
+        },
         brands: vec![
             brand(EVIL, 30, vec![taken]),
             brand("united", 100, vec![latest[4].clone()]),
@@ -108,6 +118,7 @@ fn renders_brands_incidents_and_totals() {
     assert_eq!(page.matches("class=\"row open\"").count(), 2, "two open incidents");
     for part in [
         "<title>(2) Monitor</title>",
+        "Not judged, no model for it: 1,203 (1,200 French, 3 Spanish)",
         "<b>1,234,567</b>tweets scored",
         "<b>78 %</b> negative, expected 55 %",
         "<b>1,234,567</b> tweets, expected 512",

@@ -1,5 +1,6 @@
 //! Checkpoints, scores and counts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
 
@@ -9,9 +10,12 @@ use sha2::{Digest, Sha256};
 use super::Tables;
 use super::outbox::QueuedState;
 use crate::{
-    Batch, Claim, Committed, PartitionProgress, ScoredTweet, StoreError, StoredTweet, Totals,
+    Batch, Claim, Committed, ModelScore, PartitionProgress, ScoredTweet, StoreError, StoredTweet,
+    Totals,
 };
-use monitor_core::domain::{Counts, Label, Minute, Offset, Resume, StartAt, TopicPartition};
+use monitor_core::domain::{
+    Counts, Label, Language, Minute, Offset, Resume, StartAt, TopicPartition,
+};
 
 #[derive(Debug)]
 pub(super) struct Checkpoint {
@@ -83,14 +87,24 @@ impl Tables {
                 committed.duplicate += 1;
                 continue;
             };
-            committed.new += 1;
             let minute = Minute::of(row.tweet.created_at);
-            for brand in &row.brands {
-                *self
-                    .minute_counts
-                    .entry((brand.clone(), minute, row.model.clone()))
-                    .or_default() +=
-                    Counts { total: 1, negative: u64::from(row.score.label == Label::Negative) };
+            match &row.score {
+                Some(ModelScore { score, model, .. }) => {
+                    committed.new += 1;
+                    let negative = u64::from(score.label == Label::Negative);
+                    for brand in &row.brands {
+                        let key = (brand.clone(), minute, model.clone());
+                        *self.minute_counts.entry(key).or_default() +=
+                            Counts { total: 1, negative };
+                    }
+                }
+                None => {
+                    committed.not_judged += 1;
+                    for (brand, language) in brands_and_language(row) {
+                        let key = (brand.clone(), minute, language);
+                        *self.not_judged_counts.entry(key).or_default() += 1;
+                    }
+                }
             }
             place.insert(row.clone());
         }
@@ -131,7 +145,8 @@ impl Tables {
             self.outbox.iter().filter(|row| wanted(&row.state)).count() as u64
         };
         Ok(Totals {
-            scores: self.scores.len() as u64,
+            scores: self.scores.values().filter(|row| row.score.is_some()).count() as u64,
+            not_judged: self.scores.values().filter(|row| row.score.is_none()).count() as u64,
             dead_letters: self.dead_letters.len() as u64,
             outbox_pending: in_state(|s| matches!(s, QueuedState::Pending { .. })),
             outbox_dead: in_state(|s| matches!(s, QueuedState::Dead { .. })),
@@ -178,6 +193,23 @@ impl Tables {
         Ok(hours.into_iter().collect())
     }
 
+    pub(super) fn not_judged(
+        &self,
+        brand: &str,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Language, u64)>, StoreError> {
+        let mut tweets: BTreeMap<Language, u64> = BTreeMap::new();
+        for ((of, minute, language), count) in &self.not_judged_counts {
+            if of == brand && (from..=to).contains(minute) {
+                *tweets.entry(*language).or_default() += count;
+            }
+        }
+        let mut tweets: Vec<_> = tweets.into_iter().collect();
+        tweets.sort_by_key(|(language, tweets)| (Reverse(*tweets), *language));
+        Ok(tweets)
+    }
+
     pub(super) fn first_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError> {
         let counts = self.minute_counts(brand, Minute(i64::MIN), Minute(i64::MAX))?;
         Ok(counts.first().map(|(minute, _)| *minute))
@@ -200,12 +232,19 @@ impl Tables {
             .values()
             .filter(|row| row.brands.iter().any(|b| b == brand))
             .filter(|row| (from..=to).contains(&Minute::of(row.tweet.created_at)))
+            .filter_map(|row| Some((row, row.score.as_ref()?)))
             .collect();
-        found.sort_by_cached_key(|row| Sha256::digest(row.tweet.id.as_str()));
+        found.sort_by_cached_key(|(row, _)| Sha256::digest(row.tweet.id.as_str()));
         found.truncate(limit as usize);
-        found.sort_by_key(|row| (row.tweet.created_at, &row.tweet.id));
-        Ok(found.into_iter().map(stored).collect())
+        found.sort_by_key(|(row, _)| (row.tweet.created_at, &row.tweet.id));
+        Ok(found.into_iter().map(|(row, score)| stored(row, score)).collect())
     }
+}
+
+/// The brands of a tweet, each with its language; none if the language is unknown.
+fn brands_and_language(row: &ScoredTweet) -> impl Iterator<Item = (&String, Language)> {
+    let language = row.tweet.language;
+    row.brands.iter().filter_map(move |brand| Some((brand, language?)))
 }
 
 /// The largest number that Postgres can store.
@@ -213,14 +252,14 @@ fn bigint(count: u64) -> u64 {
     count.min(i64::MAX.unsigned_abs())
 }
 
-fn stored(row: &ScoredTweet) -> StoredTweet {
+fn stored(row: &ScoredTweet, of: &ModelScore) -> StoredTweet {
     StoredTweet {
         tweet_id: row.tweet.id.as_str().to_owned(),
         created_at: row.tweet.created_at,
         text: row.tweet.text.clone(),
-        negative: row.score.probabilities.negative().get(),
-        is_negative: row.score.label == Label::Negative,
-        truncated: row.truncated,
+        negative: of.score.probabilities.negative().get(),
+        is_negative: of.score.label == Label::Negative,
+        truncated: of.truncated,
         author: row.tweet.reach.author.clone(),
         followers: row.tweet.reach.followers.map(bigint),
         retweets: row.tweet.reach.retweets.map(bigint),

@@ -7,6 +7,11 @@ use crate::{Pairs, Rescored, StoreError, StoredText};
 use monitor_core::domain::{Counts, Label, Minute, ModelSwitch, Switches};
 
 impl Tables {
+    /// Whether a switch names the model.
+    fn is_main(&self, model: &str) -> bool {
+        self.switches.as_slice().iter().any(|switch| switch.model == model)
+    }
+
     pub(super) fn switches(&self) -> Result<Switches, StoreError> {
         Ok(self.switches.clone())
     }
@@ -40,12 +45,14 @@ impl Tables {
     ) -> Result<Vec<(Minute, Counts)>, StoreError> {
         let mut sums: BTreeMap<Minute, Counts> = BTreeMap::new();
         for ((of, minute, by), counts) in &self.minute_counts {
-            if of == brand && by == model && (from..=to).contains(minute) {
+            let counted = by == model || !self.is_main(by);
+            if of == brand && counted && (from..=to).contains(minute) {
                 *sums.entry(*minute).or_default() += *counts;
             }
         }
         for ((by, of, minute, _), pairs) in &self.rescored {
-            if of == brand && by == model && (from..=to).contains(minute) {
+            let counted = by == model && pairs.total > 0;
+            if of == brand && counted && (from..=to).contains(minute) {
                 let counts = Counts { total: pairs.total, negative: pairs.negative };
                 *sums.entry(*minute).or_default() += counts;
             }
@@ -76,7 +83,7 @@ impl Tables {
     ) -> Result<Vec<(Minute, u64)>, StoreError> {
         let mut open: BTreeMap<Minute, BTreeMap<&str, u64>> = BTreeMap::new();
         for ((brand, minute, by), counts) in &self.minute_counts {
-            if by != model && (from..=to).contains(minute) {
+            if by != model && self.is_main(by) && (from..=to).contains(minute) {
                 *open.entry(*minute).or_default().entry(brand).or_default() += counts.total;
             }
         }
@@ -84,7 +91,7 @@ impl Tables {
             if by == model
                 && let Some(total) = open.get_mut(minute).and_then(|of| of.get_mut(brand.as_str()))
             {
-                *total = total.saturating_sub(pairs.total);
+                *total = total.saturating_sub(pairs.total + pairs.not_judged);
             }
         }
         let sums = open.into_iter().rev().map(|(minute, of)| (minute, of.values().sum()));
@@ -103,15 +110,19 @@ impl Tables {
         let mut found: Vec<_> = self
             .scores
             .values()
-            .filter(|row| row.model != model && !row.brands.is_empty())
             .filter(|row| minutes.contains(&Minute::of(row.tweet.created_at)))
-            .map(|row| StoredText {
+            .filter_map(|row| Some((row, row.score.as_ref()?)))
+            .filter(|(row, score)| {
+                score.model != model && self.is_main(&score.model) && !row.brands.is_empty()
+            })
+            .map(|(row, score)| StoredText {
                 tweet_id: row.tweet.id.as_str().to_owned(),
                 created_at: row.tweet.created_at,
                 brands: row.brands.clone(),
                 text: row.tweet.text.clone(),
-                is_negative: row.score.label == Label::Negative,
-                model: row.model.clone(),
+                language: row.tweet.language,
+                is_negative: score.score.label == Label::Negative,
+                model: score.model.clone(),
             })
             .filter(|text| after.as_ref().is_none_or(|after| place(text) > *after))
             .collect();
@@ -146,6 +157,7 @@ impl Tables {
                 sum.negative += pairs.negative;
                 sum.gained += pairs.gained;
                 sum.lost += pairs.lost;
+                sum.not_judged += pairs.not_judged;
             }
         }
         Ok(sums.into_iter().collect())

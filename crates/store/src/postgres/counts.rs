@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 
 use super::{PostgresStore, count};
 use crate::{StoreError, StoredTweet};
-use monitor_core::domain::{Counts, Minute};
+use monitor_core::domain::{Counts, Language, Minute};
 
 pub(super) async fn minute_counts(
     store: &PostgresStore,
@@ -55,6 +55,31 @@ pub(super) fn counts(row: &PgRow) -> Result<(Minute, Counts), StoreError> {
     Ok((Minute::of(row.try_get("minute")?), counts))
 }
 
+pub(super) async fn not_judged(
+    store: &PostgresStore,
+    brand: &str,
+    from: Minute,
+    to: Minute,
+) -> Result<Vec<(Language, u64)>, StoreError> {
+    let rows = sqlx::query(
+        r#"SELECT language, sum(tweets)::bigint AS tweets FROM not_judged_counts
+           WHERE brand = $1 AND minute BETWEEN $2 AND $3
+           GROUP BY 1 ORDER BY 2 DESC, language COLLATE "C""#,
+    )
+    .bind(brand)
+    .bind(from.start())
+    .bind(to.start())
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let language = row.try_get::<String, _>("language")?.parse::<Language>();
+            let language = language.map_err(|error| sqlx::Error::Decode(error.into()))?;
+            Ok((language, count(row, "tweets")?))
+        })
+        .collect()
+}
+
 pub(super) async fn first_minute(
     store: &PostgresStore,
     brand: &str,
@@ -94,6 +119,7 @@ pub(super) async fn window_tweets(
                       truncated, author, followers, retweets, retweet_of
                FROM scores
                WHERE created_at >= $2 AND created_at < $3 AND brands @> ARRAY[$1]
+                 AND label IS NOT NULL
                ORDER BY sha256(convert_to(tweet_id, 'UTF8')) LIMIT $4
            ) AS sample
            ORDER BY created_at, tweet_id COLLATE "C""#,

@@ -15,6 +15,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (3, "truncated", include_str!("../../../../migrations/0003_truncated.sql")),
     (4, "suppressed", include_str!("../../../../migrations/0004_suppressed.sql")),
     (5, "neutral", include_str!("../../../../migrations/0005_neutral.sql")),
+    (6, "language", include_str!("../../../../migrations/0006_language.sql")),
     (7, "counts by model", include_str!("../../../../migrations/0007_counts_by_model.sql")),
 ];
 

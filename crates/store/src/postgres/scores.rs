@@ -56,7 +56,7 @@ pub(super) async fn commit(store: &PostgresStore, batch: &Batch) -> Result<Commi
     if !batch.scores.is_empty() {
         batch.check_models(&switches::hold_still(&mut tx).await?)?;
     }
-    let new = insert_scores(&mut tx, batch).await?;
+    let (new, not_judged) = insert_scores(&mut tx, batch).await?;
     let letters = insert_dead_letters(&mut tx, batch).await?;
     sqlx::query(
         r#"UPDATE checkpoints AS c
@@ -79,18 +79,22 @@ pub(super) async fn commit(store: &PostgresStore, batch: &Batch) -> Result<Commi
     if let Some(first) = advances.first() {
         // The partition does not matter: only the sum is used.
         sqlx::query(
-            r#"UPDATE checkpoints SET scores = scores + $3, dead_letters = dead_letters + $4
+            r#"UPDATE checkpoints
+               SET scores = scores + $3, dead_letters = dead_letters + $4,
+                   not_judged = not_judged + $5
                WHERE topic = $1 AND "partition" = $2"#,
         )
         .bind(&*first.partition.topic)
         .bind(first.partition.partition)
         .bind(new.cast_signed())
         .bind(letters.cast_signed())
+        .bind(not_judged.cast_signed())
         .execute(&mut *tx)
         .await?;
     }
     tx.commit().await?;
-    Ok(Committed { new, duplicate: batch.scores.len() as u64 - new })
+    let duplicate = batch.scores.len() as u64 - new - not_judged;
+    Ok(Committed { new, not_judged, duplicate })
 }
 
 pub(super) async fn mark_at_end(
@@ -139,6 +143,7 @@ pub(super) async fn progress(
 pub(super) async fn totals(store: &PostgresStore) -> Result<Totals, StoreError> {
     let row = sqlx::query(
         "SELECT (SELECT coalesce(sum(scores), 0)::bigint FROM checkpoints) AS scores,
+                (SELECT coalesce(sum(not_judged), 0)::bigint FROM checkpoints) AS not_judged,
                 (SELECT coalesce(sum(dead_letters), 0)::bigint FROM checkpoints)
                     AS dead_letters,
                 count(*) FILTER (WHERE state = 'pending') AS pending,
@@ -149,6 +154,7 @@ pub(super) async fn totals(store: &PostgresStore) -> Result<Totals, StoreError> 
     .await?;
     Ok(Totals {
         scores: count(&row, "scores")?,
+        not_judged: count(&row, "not_judged")?,
         dead_letters: count(&row, "dead_letters")?,
         outbox_pending: count(&row, "pending")?,
         outbox_dead: count(&row, "dead")?,
@@ -176,58 +182,74 @@ async fn checkpoint_for_update(
     Ok(position.map(Offset))
 }
 
-/// Inserts the scores whose tweet is new and adds them to their minutes' counts; returns
-/// how many were new.
-async fn insert_scores(connection: &mut PgConnection, batch: &Batch) -> Result<u64, StoreError> {
+/// Inserts the tweets that are new and adds them to their minutes' counts; returns how many
+/// were new with a score and without one.
+async fn insert_scores(
+    connection: &mut PgConnection,
+    batch: &Batch,
+) -> Result<(u64, u64), StoreError> {
     if batch.scores.is_empty() {
-        return Ok(0);
+        return Ok((0, 0));
     }
     let mut scores: Vec<_> = batch.scores.iter().collect();
     scores.sort_by(|a, b| a.tweet.id.cmp(&b.tweet.id));
     let reach = || scores.iter().map(|s| &s.tweet.reach);
     // Larger numbers than Postgres can store exceed the number of people.
     let bigint = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let new: i64 = sqlx::query_scalar(
+    let of_model = || scores.iter().map(|s| s.score.as_ref());
+    let probabilities = || of_model().map(|s| s.map(|s| s.score.probabilities));
+    let (new, not_judged): (i64, i64) = sqlx::query_as(
         "WITH fresh AS (
              INSERT INTO scores (tweet_id, created_at, brands, text, negative, label, model,
-                                 author, followers, retweets, retweet_of, truncated, neutral)
-             SELECT tweet_id, created_at, string_to_array(brands, $14), text, negative, label,
-                    model, author, followers, retweets, retweet_of, truncated, neutral
+                                 author, followers, retweets, retweet_of, truncated, neutral,
+                                 language)
+             SELECT tweet_id, created_at, string_to_array(brands, $15), text, negative, label,
+                    model, author, followers, retweets, retweet_of, truncated, neutral, language
              FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::real[],
                          $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
-                         $11::text[], $12::bool[], $13::real[])
+                         $11::text[], $12::bool[], $13::real[], $14::text[])
                   AS r (tweet_id, created_at, brands, text, negative, label, model,
-                        author, followers, retweets, retweet_of, truncated, neutral)
+                        author, followers, retweets, retweet_of, truncated, neutral, language)
              ON CONFLICT (tweet_id) DO NOTHING
-             RETURNING created_at, brands, label, model
+             RETURNING created_at, brands, label, model, language
+         ), not_judged AS (
+             INSERT INTO not_judged_counts AS n (brand, minute, language, tweets)
+             SELECT brand, date_trunc('minute', created_at, 'UTC'), language, count(*)
+             FROM fresh, unnest(brands) AS brand
+             WHERE label IS NULL AND language IS NOT NULL
+             GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+             ON CONFLICT (brand, minute, language) DO UPDATE
+             SET tweets = n.tweets + excluded.tweets
          ), counted AS (
              INSERT INTO minute_counts AS m (brand, minute, model, total, negative)
              SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute, model,
                     count(*), count(*) FILTER (WHERE label = 'NEGATIVE')
              FROM fresh, unnest(brands) AS brand
+             WHERE label IS NOT NULL
              GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
              ON CONFLICT (brand, minute, model) DO UPDATE
              SET total = m.total + excluded.total, negative = m.negative + excluded.negative
          )
-         SELECT count(*) FROM fresh",
+         SELECT count(label), count(*) - count(label) FROM fresh",
     )
     .bind(scores.iter().map(|s| s.tweet.id.as_str()).collect::<Vec<_>>())
     .bind(scores.iter().map(|s| s.tweet.created_at).collect::<Vec<_>>())
     .bind(scores.iter().map(|s| s.brands.join(UNIT_SEPARATOR)).collect::<Vec<_>>())
     .bind(scores.iter().map(|s| s.tweet.text.as_str()).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.score.probabilities.negative().get()).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.score.label.as_str()).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.model.as_str()).collect::<Vec<_>>())
+    .bind(probabilities().map(|p| p.map(|p| p.negative().get())).collect::<Vec<_>>())
+    .bind(of_model().map(|s| s.map(|s| s.score.label.as_str())).collect::<Vec<_>>())
+    .bind(of_model().map(|s| s.map(|s| s.model.as_str())).collect::<Vec<_>>())
     .bind(reach().map(|r| r.author.as_deref()).collect::<Vec<_>>())
     .bind(reach().map(|r| r.followers.map(bigint)).collect::<Vec<_>>())
     .bind(reach().map(|r| r.retweets.map(bigint)).collect::<Vec<_>>())
     .bind(reach().map(|r| r.retweet_of.as_ref().map(TweetId::as_str)).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.truncated).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.score.probabilities.neutral().get()).collect::<Vec<_>>())
+    .bind(of_model().map(|s| s.is_some_and(|s| s.truncated)).collect::<Vec<_>>())
+    .bind(probabilities().map(|p| p.map(|p| p.neutral().get())).collect::<Vec<_>>())
+    .bind(scores.iter().map(|s| s.tweet.language.map(|it| it.to_string())).collect::<Vec<_>>())
     .bind(UNIT_SEPARATOR)
     .fetch_one(connection.acquire().await?)
     .await?;
-    Ok(new.unsigned_abs())
+    Ok((new.unsigned_abs(), not_judged.unsigned_abs()))
 }
 
 /// Inserts the dead letters; returns how many were new.

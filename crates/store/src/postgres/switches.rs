@@ -109,8 +109,15 @@ async fn sums(
     let rows = sqlx::query(
         "SELECT date_trunc($5, minute, 'UTC') AS minute, sum(total)::bigint AS total,
                 sum(negative)::bigint AS negative
-         FROM model_counts
-         WHERE model = $1 AND brand = $2 AND minute BETWEEN $3 AND $4 GROUP BY 1 ORDER BY 1",
+         FROM (
+             SELECT minute, total, negative FROM minute_counts
+             WHERE brand = $2 AND minute BETWEEN $3 AND $4
+               AND (model = $1 OR model NOT IN (SELECT model FROM model_switches))
+             UNION ALL
+             SELECT minute, total, negative FROM rescored_counts
+             WHERE model = $1 AND brand = $2 AND minute BETWEEN $3 AND $4 AND total > 0
+         ) AS counts
+         GROUP BY 1 ORDER BY 1",
     )
     .bind(model)
     .bind(brand)
@@ -132,10 +139,11 @@ pub(super) async fn unscored(
         "SELECT minute, sum(total - done)::bigint AS rows
          FROM (
              SELECT m.minute, sum(m.total) AS total, coalesce((
-                 SELECT sum(r.total) FROM rescored_counts AS r
+                 SELECT sum(r.total + r.not_judged) FROM rescored_counts AS r
                  WHERE r.model = $1 AND r.brand = m.brand AND r.minute = m.minute), 0) AS done
              FROM minute_counts AS m
-             WHERE m.model <> $1 AND m.minute BETWEEN $2 AND $3
+             WHERE m.model <> $1 AND m.model IN (SELECT model FROM model_switches)
+               AND m.minute BETWEEN $2 AND $3
              GROUP BY m.brand, m.minute
          ) AS minutes
          WHERE total > done GROUP BY minute ORDER BY minute DESC",
@@ -159,9 +167,11 @@ pub(super) async fn texts_to_rescore(
         return Ok(Vec::new());
     };
     let rows = sqlx::query(
-        r#"SELECT tweet_id, created_at, brands, text, label = 'NEGATIVE' AS is_negative, model
+        r#"SELECT tweet_id, created_at, brands, text, label = 'NEGATIVE' AS is_negative, model,
+                  language
            FROM scores
            WHERE created_at >= $2 AND created_at < $3 AND model <> $1 AND brands <> '{}'
+             AND model IN (SELECT model FROM model_switches)
              AND date_trunc('minute', created_at, 'UTC') = ANY($4)
              AND (created_at, tweet_id COLLATE "C") > ($5, $6)
            ORDER BY created_at, tweet_id COLLATE "C" LIMIT $7"#,
@@ -182,6 +192,9 @@ pub(super) async fn texts_to_rescore(
                 created_at: row.try_get("created_at")?,
                 brands: row.try_get("brands")?,
                 text: row.try_get("text")?,
+                language: row
+                    .try_get::<Option<String>, _>("language")?
+                    .and_then(|code| code.parse().ok()),
                 is_negative: row.try_get("is_negative")?,
                 model: row.try_get("model")?,
             })
@@ -201,12 +214,12 @@ pub(super) async fn put_rescored(
     };
     sqlx::query(
         "INSERT INTO rescored_counts
-             (model, brand, minute, instead_of, total, negative, gained, lost)
+             (model, brand, minute, instead_of, total, negative, gained, lost, not_judged)
          SELECT $1, * FROM unnest($2::text[], $3::timestamptz[], $4::text[], $5::bigint[],
-                                  $6::bigint[], $7::bigint[], $8::bigint[])
+                                  $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[])
          ON CONFLICT (model, brand, minute, instead_of) DO UPDATE
          SET total = excluded.total, negative = excluded.negative, gained = excluded.gained,
-             lost = excluded.lost",
+             lost = excluded.lost, not_judged = excluded.not_judged",
     )
     .bind(model)
     .bind(rows.iter().map(|row| row.brand.as_str()).collect::<Vec<_>>())
@@ -216,6 +229,7 @@ pub(super) async fn put_rescored(
     .bind(numbers(|pairs| pairs.negative))
     .bind(numbers(|pairs| pairs.gained))
     .bind(numbers(|pairs| pairs.lost))
+    .bind(numbers(|pairs| pairs.not_judged))
     .execute(&store.pool)
     .await?;
     Ok(())
@@ -229,7 +243,8 @@ pub(super) async fn pairs(
 ) -> Result<Vec<(String, Pairs)>, StoreError> {
     let rows = sqlx::query(
         "SELECT brand, sum(total)::bigint AS total, sum(negative)::bigint AS negative,
-                sum(gained)::bigint AS gained, sum(lost)::bigint AS lost
+                sum(gained)::bigint AS gained, sum(lost)::bigint AS lost,
+                sum(not_judged)::bigint AS not_judged
          FROM rescored_counts WHERE model = $1 AND instead_of = $2 AND minute >= $3
          GROUP BY brand ORDER BY brand COLLATE \"C\"",
     )
@@ -245,6 +260,7 @@ pub(super) async fn pairs(
                 negative: count(row, "negative")?,
                 gained: count(row, "gained")?,
                 lost: count(row, "lost")?,
+                not_judged: count(row, "not_judged")?,
             };
             Ok((row.try_get("brand")?, pairs))
         })

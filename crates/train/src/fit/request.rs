@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use monitor_core::domain::Classes;
+use monitor_core::domain::{Classes, Language};
 use monitor_core::text::Analyzer;
 use tch::Device;
 
@@ -15,6 +15,8 @@ pub struct TrainingRequest<'a> {
     pub family: Family,
     /// The classes that the model tells apart.
     pub classes: Classes,
+    /// The languages of the rows.
+    pub languages: Vec<Language>,
     /// The model's name.
     pub name: String,
     /// Splits texts into words; the `study` preset also selects the study's network shape.

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use monitor_core::domain::Classes;
+use monitor_core::text::language;
 use monitor_model::{
     Architecture, Calibration, CascadeShape, Manifest, Pooling, Sequence, Source, TransformerKind,
 };
@@ -108,9 +109,11 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
         )
     });
     let tells = match manifest.classes {
-        Classes::Two => "Tells negative tweets from others, in English.",
-        Classes::Three => "Tells negative, neutral and positive tweets apart, in English.",
+        Classes::Two => "Tells negative tweets from others",
+        Classes::Three => "Tells negative, neutral and positive tweets apart",
     };
+    let languages: Vec<&str> = manifest.languages.iter().map(language::name).collect();
+    let tells = format!("{tells}, in {}.", languages.join(", "));
     let weights = if is_cascade {
         String::new()
     } else {
