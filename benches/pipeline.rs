@@ -32,7 +32,7 @@ use monitor_core::domain::{
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_embedded::{MockBroker, Nisshi, Postgres, Storage};
 use monitor_ingest::{KafkaSource, WireLimits, decode};
-use monitor_model::{self as classifier, Model};
+use monitor_model::{self as classifier, Model, ModelHandle};
 use monitor_store::{Advance, Batch, Claim, ModelScore, PostgresStore, ScoredTweet, Store};
 use monitor_telemetry::Readiness;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};

@@ -12,6 +12,7 @@ mod demo;
 mod evaluate;
 mod evaluate_provider;
 mod incidents;
+mod labels;
 mod migrate;
 mod models;
 mod output;
@@ -72,6 +73,7 @@ enum Command {
     Compare(compare::Args),
     Data(data::Args),
     Incidents(incidents::Args),
+    Labels(labels::Args),
     Silence(silence::Args),
     Alert(alert::Args),
     Migrate(migrate::Args),
@@ -153,6 +155,7 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Compare(args) => compare::run(args, read()?),
         Command::Data(args) => data::run(args),
         Command::Incidents(args) => incidents::run(args, read()?),
+        Command::Labels(args) => labels::run(args, read()?),
         Command::Silence(args) => silence::run(args, read()?),
         Command::Alert(args) => alert::run(args, read()?),
         Command::Migrate(args) => migrate::run(args, read()?),

@@ -13,6 +13,7 @@ use super::error::PipelineError;
 use super::evaluator::Evaluator;
 use super::models::{self, FollowSettings, ModelsError};
 use super::positions::StoredPositions;
+use super::recorded;
 use super::stages::{Pipeline, Settings};
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
@@ -136,6 +137,8 @@ impl Daemon {
         };
         let follow = models::follow(follow, store.clone(), lineup.clone(), readiness.clone());
         let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
+        let record = recorded::record(store.clone(), settings.model.clone(), lineup.subscribe());
+        let _record = AbortOnDropHandle::new(tokio::spawn(record));
         let start_at = settings.kafka.start_at;
         let positions = Arc::new(StoredPositions::new(store.clone(), start_at));
         let source =

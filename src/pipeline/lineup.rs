@@ -89,6 +89,11 @@ impl Lineup {
         self.loaded.iter().find(|model| model.id().to_string() == id)
     }
 
+    /// The id of each model.
+    pub(super) fn ids(&self) -> impl Iterator<Item = String> {
+        self.loaded.iter().chain(self.languages.values()).map(|model| model.id().to_string())
+    }
+
     /// The switches, as far as they are known here.
     pub fn switches(&self) -> &Switches {
         &self.switches

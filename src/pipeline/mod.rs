@@ -20,6 +20,7 @@ mod flow;
 mod lineup;
 mod models;
 mod positions;
+mod recorded;
 mod routes;
 mod stages;
 
@@ -29,5 +30,6 @@ pub use evaluator::{Evaluator, audience, reason};
 pub use lineup::Lineup;
 pub use models::{FollowSettings, ModelsError, follow, open_models};
 pub use positions::StoredPositions;
+pub use recorded::stored_model;
 pub use routes::{policy, routes, surge_policy, thresholds};
 pub use stages::{Pipeline, Settings};

@@ -211,7 +211,7 @@ async fn daemon_and_backtest_agree_across_a_switch_of_the_model() {
                     let (instead_of, minute, brand) = ("test@1".into(), *minute, "acme".into());
                     let Counts { total, negative } = by_another(*of_first);
                     let gained = negative - of_first.negative;
-                    let pairs = Pairs { total, negative, gained, lost: 0 };
+                    let pairs = Pairs { total, negative, gained, ..Pairs::default() };
                     if total > 0 {
                         again.push(Rescored { brand, minute, instead_of, pairs });
                     }

@@ -270,7 +270,8 @@ impl Rig {
                 "SELECT count(*) FROM (
                      SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute, model,
                             count(*) AS total, count(*) FILTER (WHERE label = 'NEGATIVE') AS negative
-                     FROM scores, unnest(brands) AS brand GROUP BY 1, 2, 3
+                     FROM scores, unnest(brands) AS brand
+                     WHERE label IS NOT NULL GROUP BY 1, 2, 3
                  ) AS fold
                  FULL JOIN minute_counts AS m USING (brand, minute, model, total, negative)
                  WHERE fold.total IS NULL OR m.brand IS NULL",
@@ -293,7 +294,8 @@ impl Rig {
     async fn incidents_of_one_evaluation(&self) -> Vec<(String, String, i64, i64)> {
         type Row = (String, DateTime<Utc>, Vec<String>, String, f32, String);
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT tweet_id, created_at, brands, text, negative, label FROM scores",
+            "SELECT tweet_id, created_at, brands, text, negative, label FROM scores
+             WHERE label IS NOT NULL",
         )
         .fetch_all(&self.pool)
         .await
@@ -541,10 +543,11 @@ async fn loads_promoted_models_and_loses_no_tweet() {
     rig.until("all records are read", 3 * SOON, async || rig.read().await == WEEK_ROWS as i64)
         .await;
     rig.assert_week_is_complete().await;
-    let versions: Vec<String> = sqlx::query_scalar("SELECT DISTINCT model FROM scores ORDER BY 1")
-        .fetch_all(&rig.pool)
-        .await
-        .unwrap();
+    let versions: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT model FROM scores WHERE model IS NOT NULL ORDER BY 1")
+            .fetch_all(&rig.pool)
+            .await
+            .unwrap();
     assert_eq!(versions, ["lstm@1", "lstm@2"]);
     rig.assert_metrics(&[
         r#"monitor_model_info{model="lstm@1"} 0"#,

@@ -35,7 +35,7 @@ fn monitor(settings: &[String], arguments: &str) -> (bool, String) {
     call(settings, &arguments)
 }
 
-fn call(settings: &[String], arguments: &[&str]) -> (bool, String) {
+pub fn call(settings: &[String], arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_monitor"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(settings.iter().flat_map(|setting| ["--set", setting.as_str()]))
@@ -50,7 +50,7 @@ fn call(settings: &[String], arguments: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8(printed).unwrap())
 }
 
-fn settings(url: &str) -> Vec<String> {
+pub fn settings(url: &str) -> Vec<String> {
     let brand = |name: &str| format!("brands.{name}.keywords=[\"{name}\"]");
     vec![format!("store.url={url}"), brand("acme"), brand("globex")]
 }

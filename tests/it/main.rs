@@ -18,6 +18,7 @@ mod evaluator;
 mod fixture;
 mod hub;
 mod incidents;
+mod labels;
 mod languages;
 mod logistic;
 mod mail;

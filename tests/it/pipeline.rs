@@ -10,12 +10,12 @@ use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Probabilities,
-    Resume, StartAt, TopicPartition,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset,
+    Probabilities, Resume, StartAt, TopicPartition,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};
-use monitor_model::{Classifier, ClassifyError, Encoding, Fault, Model};
+use monitor_model::{Classifier, ClassifyError, Encoding, Fault, Model, ModelHandle};
 use monitor_store::{
     Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, MemoryStore,
     OutboxRow, OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,

@@ -5,6 +5,7 @@
 
 mod fixtures;
 mod incidents;
+mod labels;
 mod notifications;
 mod postgres;
 mod switches;
@@ -24,6 +25,7 @@ use monitor_store::{
 
 use fixtures::*;
 use incidents::*;
+use labels::{corrects_a_share, draws_samples_and_keeps_labels, records_models};
 use notifications::*;
 use switches::*;
 use tweets::{
@@ -33,6 +35,13 @@ use tweets::{
 #[tokio::test]
 async fn memory_store_keeps_the_contract() {
     contract(async || MemoryStore::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_corrects_as_the_program_does() {
+    let store = on_postgres(fresh_database().await);
+    store.migrate().await.unwrap();
+    labels::sql_corrects_as_the_program_does(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,6 +95,9 @@ checks![
     stores_reach,
     keeps_whether_a_text_was_truncated,
     counts_tweets_without_a_score_apart,
+    draws_samples_and_keeps_labels,
+    records_models,
+    corrects_a_share,
     decides_once,
     lets_one_of_two_deciders_win,
     opens_updates_and_resolves,

@@ -11,8 +11,8 @@ use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Probabilities,
-    Probability, Resume, Score, StartAt, TopicPartition, Tweet, TweetId,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset,
+    Probabilities, Probability, Resume, Score, StartAt, TopicPartition, Tweet, TweetId,
 };
 use monitor_notify::Dispatcher;
 use monitor_store::{

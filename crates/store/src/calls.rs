@@ -43,6 +43,17 @@ macro_rules! each_store_call {
                 put_rescored(model: &str, rows: &[$crate::Rescored]) -> ();
                 pairs(model: &str, instead_of: &str, from: Minute) -> Vec<(String, $crate::Pairs)>;
             }
+            labels {
+                record_model(model: &$crate::StoredModel) -> ();
+                models() -> Vec<$crate::StoredModel>;
+                draw_sample(request: &$crate::SampleRequest) -> $crate::Sample;
+                samples() -> Vec<$crate::Sample>;
+                sampled_tweets(sample: i64) -> Vec<$crate::SampledTweet>;
+                record_labels(sample: i64, labels: &[(u32, Label)], by: &str, at: DateTime<Utc>)
+                    -> u64;
+                correct(correction: &$crate::Correction) -> bool;
+                corrections() -> Vec<$crate::Correction>;
+            }
             lead {
                 lead() -> bool;
             }

@@ -11,16 +11,22 @@
 //! on a detector state that another daemon has changed since.
 //! Deliberately absent: decisions. `monitor_core::alerting` takes them.
 
+mod batch;
 mod bounded;
 mod calls;
+mod corrected;
 mod error;
+mod labels;
 mod memory;
 mod outbox;
 mod postgres;
 mod switches;
 
+pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, ScoredTweet};
 pub use bounded::Bounded;
+pub use corrected::{corrected_share, labelled, rates};
 pub use error::StoreError;
+pub use labels::{Correction, Sample, SampleRequest, SampledTweet, StoredModel};
 pub use memory::MemoryStore;
 pub use monitor_core::alerting::{Delivery, Step, Suppressed};
 pub use monitor_core::domain::{Silence, Switches};
@@ -35,8 +41,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Notified, Offset,
-    Resume, Score, Severity, StartAt, TopicPartition, Tweet, resume_position,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Notified,
+    Offset, Resume, Severity, StartAt, TopicPartition, resume_position,
 };
 
 /// A partition just assigned to this daemon, with the offsets that the broker has.
@@ -62,89 +68,6 @@ impl Claim {
         };
         resume_position(stored, self.low, high, start_at)
     }
-}
-
-/// A tweet to store, with its score.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ScoredTweet {
-    /// The tweet.
-    pub tweet: Tweet,
-    /// The brands it is about, sorted, without repeats; may be empty.
-    pub brands: Vec<String>,
-    /// The score; `None` if no model knows the tweet's language.
-    pub score: Option<ModelScore>,
-}
-
-/// The score that a model gave.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelScore {
-    /// Probabilities and label.
-    pub score: Score,
-    /// Whether the text was longer than the model reads.
-    pub truncated: bool,
-    /// `name@version` of the model.
-    pub model: String,
-    /// Whether the settings name the model for the tweet's language; no switch concerns it then.
-    pub of_language: bool,
-}
-
-impl ModelScore {
-    /// A score by the main model of a text that was not truncated.
-    pub fn new(score: Score, model: impl Into<String>) -> Self {
-        Self { score, truncated: false, model: model.into(), of_language: false }
-    }
-}
-
-/// A record that is not a tweet, with the reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its partition.
-    pub partition: TopicPartition,
-    /// Its offset.
-    pub offset: Offset,
-    /// What is wrong with it, as text for people.
-    pub reason: String,
-    /// The beginning of its payload.
-    pub payload: Vec<u8>,
-    /// Length of the whole payload, in bytes.
-    pub payload_bytes: u64,
-}
-
-/// How far a batch advances one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advance {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The position held before the batch; must equal the stored checkpoint.
-    pub from: Offset,
-    /// The position after it.
-    pub to: Offset,
-    /// Newest event time in the batch, if it has a tweet.
-    pub event_time_max: Option<DateTime<Utc>>,
-    /// When the newest record of the batch was written to Kafka, if known.
-    pub record_time_max: Option<DateTime<Utc>>,
-}
-
-/// What one transaction writes.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    /// Tweets, in any order; a tweet id may repeat.
-    pub scores: Vec<ScoredTweet>,
-    /// Records that are not tweets.
-    pub dead_letters: Vec<DeadLetter>,
-    /// One entry for each partition.
-    pub advances: Vec<Advance>,
-}
-
-/// What one transaction wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Committed {
-    /// Scores of new tweets.
-    pub new: u64,
-    /// New tweets without a score.
-    pub not_judged: u64,
-    /// Tweets stored before; they change nothing.
-    pub duplicate: u64,
 }
 
 /// The progress of one partition.
@@ -379,6 +302,38 @@ pub trait Store: Send + Sync + 'static {
         to: Minute,
         limit: u32,
     ) -> Result<Vec<StoredTweet>, StoreError>;
+
+    /// Records a model that scores from now on, or what has changed about it.
+    async fn record_model(&self, model: &StoredModel) -> Result<(), StoreError>;
+
+    /// The models that have been recorded, by name.
+    async fn models(&self) -> Result<Vec<StoredModel>, StoreError>;
+
+    /// Draws a random sample of tweets to label, and stores which were drawn.
+    async fn draw_sample(&self, request: &SampleRequest) -> Result<Sample, StoreError>;
+
+    /// All samples, by number.
+    async fn samples(&self) -> Result<Vec<Sample>, StoreError>;
+
+    /// The tweets of a sample that are still stored, by place; none if there is no such sample.
+    async fn sampled_tweets(&self, sample: i64) -> Result<Vec<SampledTweet>, StoreError>;
+
+    /// Stores people's labels of tweets of a sample, each with its place; a later label replaces
+    /// an earlier one. Returns how many labels are new or different.
+    async fn record_labels(
+        &self,
+        sample: i64,
+        labels: &[(u32, Label)],
+        by: &str,
+        at: DateTime<Utc>,
+    ) -> Result<u64, StoreError>;
+
+    /// Stores what a person says of a tweet, in place of what was said before. Returns whether the
+    /// tweet is stored.
+    async fn correct(&self, correction: &Correction) -> Result<bool, StoreError>;
+
+    /// All corrections, oldest first.
+    async fn corrections(&self) -> Result<Vec<Correction>, StoreError>;
 
     /// Leader election: whether the holder of this store is the leader. Takes the lead if it
     /// is free, and keeps it until the connection ends.

@@ -6,6 +6,7 @@
 //! Deliberately absent: durability, and any limit on memory.
 
 mod incidents;
+mod labels;
 mod outbox;
 mod scores;
 mod switches;
@@ -19,12 +20,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Batch, Claim, Committed, DeadLetter, DeadNotification, Decision, DetectorState, Event,
-    OutboxRow, OutboxState, Pairs, PartitionProgress, ScoredTweet, Silence, Store, StoreError,
-    StoredTweet, Totals,
+    Batch, Claim, Committed, Correction, DeadLetter, DeadNotification, Decision, DetectorState,
+    Event, OutboxRow, OutboxState, Pairs, PartitionProgress, ScoredTweet, Silence, Store,
+    StoreError, StoredModel, StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Resume,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
     StartAt, Switches, TopicPartition,
 };
 
@@ -45,6 +46,9 @@ struct Tables {
     rescored: BTreeMap<(String, String, Minute, String), Pairs>,
     switches: Switches,
     not_judged_counts: BTreeMap<(String, Minute, Language), u64>,
+    models: BTreeMap<String, StoredModel>,
+    samples: Vec<labels::SampleRecord>,
+    corrections: BTreeMap<String, Correction>,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
     watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,

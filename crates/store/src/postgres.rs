@@ -9,6 +9,7 @@ mod counts;
 mod decide;
 mod errors;
 mod incidents;
+mod labels;
 mod lead;
 mod migrations;
 mod outbox;
@@ -30,7 +31,7 @@ use super::{
 };
 use monitor_config as config;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Language, Minute, Offset, Resume,
+    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
     StartAt, TopicPartition,
 };
 

@@ -9,7 +9,7 @@ use crate::support::models_in;
 
 /// Rows of `lstm@1` between the fences, of `lstm@2` behind the second one, and so on: tweets that
 /// were scored by a model whose time was over.
-const STALE: &str = "SELECT count(*) FROM scores AS s WHERE NOT EXISTS (
+const STALE: &str = "SELECT count(*) FROM scores AS s WHERE model IS NOT NULL AND NOT EXISTS (
         SELECT FROM model_switches AS m
         WHERE m.model = s.model
           AND m.minute >= (SELECT max(minute) FROM model_switches WHERE minute <= s.created_at))";

@@ -79,11 +79,12 @@ pub async fn scores_stored_tweets_again_once(store: &dyn Store) {
         by("french@1", "f1", &["delta"], 2, 0.9),
         by("old@1", "a", &["united"], 1, 0.9),
         by("old@1", "b", &["united", "delta"], 1, 0.1),
-        by("new@1", "c", &["united"], 1, 0.9),
         by("old@1", "d", &[], 1, 0.9),
         by("old@1", "e", &["delta"], 3, 0.9),
     ];
     store_rows(store, 0, rows).await.expect("stored");
+    store.switch_to("new@1", Minute(0)).await.expect("switched");
+    store_rows(store, 1, vec![by("new@1", "c", &["united"], 1, 0.9)]).await.expect("stored");
     let unscored = async || store.unscored("new@1", minute(0), minute(60)).await.expect("minutes");
     assert_eq!(unscored().await, [(minute(3), 1), (minute(1), 3)]);
     assert_eq!(store.unscored("new@1", minute(2), minute(3)).await.expect("minutes").len(), 1);
@@ -136,7 +137,7 @@ pub async fn scores_stored_tweets_again_once(store: &dyn Store) {
     assert_eq!(sums(2).await, [("delta".to_owned(), pairs(1, 0, 0, 1))]);
 
     // A late tweet opens its minute again, and the minute replaces what was stored of it.
-    store_rows(store, 1, vec![by("old@1", "f", &["united"], 1, 0.1)]).await.expect("stored");
+    store_rows(store, 2, vec![by("old@1", "f", &["united"], 1, 0.1)]).await.expect("stored");
     assert_eq!(unscored().await, [(minute(1), 1)]);
     store.put_rescored("new@1", &[rescored("united", 1, pairs(3, 1, 1, 1))]).await.expect("stored");
     assert_eq!(counts("united").await, [(minute(1), Counts { total: 4, negative: 2 })]);

@@ -51,6 +51,16 @@ impl Rates {
         self.false_positive
     }
 
+    /// The labelled negative rows, and those of them that the model calls negative.
+    pub fn negative_rows(&self) -> Counts {
+        counts(self.negatives, self.true_positive)
+    }
+
+    /// The other labelled rows, and those of them that the model calls negative.
+    pub fn other_rows(&self) -> Counts {
+        counts(self.others, self.false_positive)
+    }
+
     /// Number of negative rows behind T; at least 1.
     pub fn negatives(&self) -> u64 {
         self.negatives
@@ -60,6 +70,10 @@ impl Rates {
     pub fn others(&self) -> u64 {
         self.others
     }
+}
+
+fn counts(total: u64, rate: f64) -> Counts {
+    Counts { total, negative: (total as f64 * rate).round() as u64 }
 }
 
 /// The JSON of [`Rates`], not checked yet.
