@@ -16,8 +16,8 @@ use monitor_embedded::{Postgres, PostgresOptions};
 use monitor_store::PostgresStore;
 
 /// 90 days of made-up counts; on three days of each month, two hours are negative.
-const COUNTS: &str = "INSERT INTO minute_counts (brand, minute, total, negative)
-    SELECT 'United', minute, total, round(total * greatest(0, least(1, share + noise)))
+const COUNTS: &str = "INSERT INTO minute_counts (brand, minute, model, total, negative)
+    SELECT 'United', minute, 'made@1', total, round(total * greatest(0, least(1, share + noise)))
     FROM (SELECT minute, 60 + (random() * 80)::int AS total, (random() - 0.5) * 0.15 AS noise,
                  CASE WHEN extract(day FROM minute) IN (9, 17, 25)
                       AND extract(hour FROM minute) IN (9, 10) THEN 0.4 ELSE 0.2 END AS share

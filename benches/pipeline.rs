@@ -21,7 +21,7 @@ use anyhow::{Context, ensure};
 use chrono::TimeDelta;
 use clap::Parser;
 use common::{Output, Report, spread};
-use monitor::pipeline::{Pipeline, ScoringModels, Settings, StoredPositions};
+use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor::settings::open_options;
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
@@ -32,7 +32,7 @@ use monitor_core::domain::{
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_embedded::{MockBroker, Nisshi, Postgres, Storage};
 use monitor_ingest::{KafkaSource, WireLimits, decode};
-use monitor_model::{self as classifier, Model};
+use monitor_model::{self as classifier, Model, ModelHandle};
 use monitor_store::{Advance, Batch, Claim, ModelScore, PostgresStore, ScoredTweet, Store};
 use monitor_telemetry::Readiness;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -369,7 +369,7 @@ impl Bench {
         let pipeline = Pipeline::new(
             settings,
             store.clone(),
-            watch::channel(ScoringModels::one(model)).1,
+            watch::Sender::new(Lineup::of(ModelHandle::spawn(model))),
             brands()?,
             self.clock.clone(),
         );

@@ -17,5 +17,6 @@ pub mod cli;
 #[cfg(feature = "embedded")]
 pub mod demo;
 pub mod pipeline;
+pub mod promotion;
 pub mod replay;
 pub mod settings;

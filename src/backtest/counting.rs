@@ -5,6 +5,7 @@ use std::path::Path;
 
 use chrono::TimeDelta;
 use monitor_config::Settings;
+use monitor_core::alerting::Stretch;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Counts, Label, Minute, TweetId};
 use monitor_core::text::language::detect_in;
@@ -25,7 +26,26 @@ const PROGRESS_EVERY_S: f64 = 2.0;
 /// Counts and their source.
 pub struct Counted {
     pub by_brand: ByBrand,
+    /// All counts of each model that scored the stream, and the first minute that it scored, in
+    /// order; empty if there was one model.
+    pub by_model: Vec<(Minute, ByBrand)>,
     pub source: Source,
+}
+
+impl Counted {
+    /// The counts that the detector reads, one model after the other.
+    pub fn stretches(&self, brand: &str) -> Vec<Stretch<'_>> {
+        if self.by_model.is_empty() {
+            return vec![Stretch { from: Minute(i64::MIN), counts: &self.by_brand[brand] }];
+        }
+        self.by_model
+            .iter()
+            .map(|(from, of_model)| Stretch {
+                from: *from,
+                counts: of_model.get(brand).map_or(&[], Vec::as_slice),
+            })
+            .collect()
+    }
 }
 
 /// What decides whether a tweet is negative.
@@ -150,6 +170,7 @@ pub fn count(
     let by_brand = counts.into_iter().map(|(brand, of)| (brand, of.into_iter().collect()));
     Ok(Counted {
         by_brand: by_brand.collect(),
+        by_model: Vec::new(),
         source: Source::File(FileRead {
             file: file.display().to_string(),
             scored_by: scorer.name(),

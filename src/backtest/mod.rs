@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use monitor_config as config;
-use monitor_core::alerting::{SharePolicy, backtest};
+use monitor_core::alerting::{SharePolicy, backtest_switched};
 use monitor_core::domain::{Counts, Minute};
 use monitor_core::format::utc_minute;
 use monitor_core::text::BrandError;
@@ -87,20 +87,29 @@ pub async fn stored(
     from: Option<Minute>,
     to: Option<Minute>,
 ) -> Result<Counted, StoreError> {
-    let mut by_brand = ByBrand::new();
+    let switches = store.switches().await?;
+    let switches = switches.as_slice();
+    let (mut by_brand, mut by_model) = (ByBrand::new(), Vec::new());
+    if switches.len() > 1 {
+        by_model.extend(switches.iter().map(|switch| (switch.from, ByBrand::new())));
+    }
     for brand in brands {
         let bounds = (store.first_minute(brand).await?, store.last_minute(brand).await?);
         let counts = match bounds {
             (Some(first), Some(last)) => {
                 let first = from.map_or(first, |from| from.max(first));
                 let last = to.map_or(last, |to| to.min(last));
+                for ((_, of_model), switch) in by_model.iter_mut().zip(switches) {
+                    let counts = store.model_counts(&switch.model, brand, first, last).await?;
+                    of_model.insert(brand.clone(), counts);
+                }
                 store.minute_counts(brand, first, last).await?
             }
             _ => Vec::new(),
         };
         by_brand.insert(brand.clone(), counts);
     }
-    Ok(Counted { by_brand, source: Source::Store })
+    Ok(Counted { by_brand, by_model, source: Source::Store })
 }
 
 /// The minutes to report of each brand, and the brands without a tweet in the range.
@@ -146,7 +155,13 @@ pub fn evaluate(
             brand: brand.clone(),
             from: *from,
             to: *to,
-            outcome: backtest(&policy, surge.as_ref(), &counted.by_brand[brand], *from, *to),
+            outcome: backtest_switched(
+                &policy,
+                surge.as_ref(),
+                &counted.stretches(brand),
+                *from,
+                *to,
+            ),
         })
         .collect()
 }

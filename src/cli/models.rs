@@ -1,13 +1,13 @@
 mod fetch;
+mod promote;
 
 use crate::settings::open_options;
-use monitor_model::OpenOptions;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use chrono::SubsecRound;
 use serde::Serialize;
 
@@ -17,19 +17,15 @@ use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::format::percent_tenths;
 use monitor_core::text::language;
-use monitor_model::{
-    self as classifier, Comparison, Entry, FileState, Manifest, ModelId, NearDuplicates,
-    promote_checked,
-};
+use monitor_model::{self as classifier, Entry, FileState, Manifest, ModelId, NearDuplicates};
 use monitor_train::data::{self, HELD_OUT};
-use monitor_train::{CascadeRequest, report, training_time};
+use monitor_train::{CascadeRequest, training_time};
 
 /// List, show, promote and remove models; fetch pretrained ones
 ///
 /// Models are stored in model.directory of the settings as <name>/<version>/. A name (lstm)
-/// means its promoted version; name@version (lstm@2) means that version. A running daemon whose
-/// model.name has no version switches to a newly promoted version between two batches, and
-/// stores the version with every score.
+/// means its promoted version; name@version (lstm@2) means that version. Which version scores the
+/// stream is recorded in the database; promote and rollback switch it for all daemons at once.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -53,11 +49,19 @@ enum Command {
     /// its held-out rows: the 95 % interval of ROC AUC lies above 0.5 (with three classes: of macro
     /// recall, above 1/3). A version with damaged files is
     /// never promoted.
-    Promote(Promote),
+    ///
+    /// If model.name of the settings names it and the database can be reached, the stream is
+    /// switched too: the new version scores the stored tweets again that the baselines are learned
+    /// from ([promotion] in the settings limits how many, and how fast), prints by how much each
+    /// brand's share will jump, and is refused if that is more than promotion.jump_max. Then all
+    /// daemons switch at the same minute of event time. It may be stopped at any point; run it
+    /// again to continue.
+    Promote(promote::Promote),
     /// Promote the previously promoted version again
     ///
-    /// Repeat it to go further back. Removed versions are skipped.
-    Rollback(Rollback),
+    /// Repeat it to go further back. Removed versions are skipped. If the withdrawn version scores
+    /// the stream, all daemons switch back at the same minute, within seconds.
+    Rollback(promote::Rollback),
     /// Combine a cheap and a costly model: the cheap one scores the tweets it is sure of
     ///
     /// Fits a band of the cheap model's probabilities on rows outside both training sets: rows
@@ -89,28 +93,6 @@ struct Show {
     /// Print JSON: model, folder, bytes, files, promotions and manifest
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, clap::Args)]
-struct Promote {
-    /// Which version, as name@version
-    #[arg(value_name = "ID")]
-    id: ModelId,
-
-    /// Promote it regardless of the figures
-    #[arg(long)]
-    force: bool,
-
-    /// Measure both versions now on these labelled tweets (except rows that either learned from),
-    /// and compare only those figures
-    #[arg(long, value_name = "FILE", conflicts_with = "force")]
-    data: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-struct Rollback {
-    /// The model's name
-    name: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -165,23 +147,8 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     match args.command {
         Command::List(args) => list(directory, args.json),
         Command::Show(args) => show(directory, &args.name, args.json),
-        Command::Promote(Promote { id, force: true, .. }) => {
-            classifier::promote(directory, &id, now)?;
-            print(&format!("{id} is promoted\n"))
-        }
-        Command::Promote(Promote { id, data, .. }) => {
-            let promotion = promote_checked(directory, &id, now, |current, new| match &data {
-                None => Ok(classifier::comparable(current, new)),
-                Some(file) => measure(&open_options(&settings.model), file, [current, new]),
-            })?;
-            let words = promotion.words(&id, directory);
-            ensure!(promotion.is_promoted(), words);
-            print(&format!("{words}\n"))
-        }
-        Command::Rollback(Rollback { name }) => {
-            let (from, to) = classifier::rollback(directory, &name, now)?;
-            print(&format!("{name} opens {to} again instead of {from}\n"))
-        }
+        Command::Promote(args) => promote::promote(&args, &settings),
+        Command::Rollback(args) => promote::rollback(&args, &settings),
         Command::Cascade(args) => cascade(args, &settings, commit),
         Command::Rm(Rm { id, force }) => {
             if settings.model.name == id.to_string() && !force {
@@ -195,32 +162,6 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
         }
         Command::Fetch(args) => fetch::run(&args),
     }
-}
-
-/// Measures both versions on the same labelled rows, outside both training sets.
-fn measure(
-    options: &OpenOptions,
-    file: &Path,
-    manifests: [&Manifest; 2],
-) -> anyhow::Result<Vec<Comparison>> {
-    let data = data::read(file)?;
-    // What a cascade's models learned from it knows too.
-    let known =
-        |manifest: &Manifest| classifier::known(&options.directory, &manifest.id().to_string());
-    let known = [known(manifests[0])?, known(manifests[1])?].concat();
-    let selection = data::select(&data, &known, None)?;
-    eprintln!("{}", selection.note);
-    let rows = selection.rows;
-    let [current, new] = manifests.map(|manifest| {
-        let mut model = classifier::open(options, &manifest.id().to_string())?;
-        let figures = report::measure(&mut model, &rows)?;
-        figures
-            .get("roc_auc")
-            .copied()
-            .with_context(|| format!("{} needs both negative and positive rows", file.display()))
-    });
-    let (data, rows) = (data.file.clone(), rows.len());
-    Ok(vec![Comparison { data, rows, current: current?, new: new? }])
 }
 
 /// A line of the list.

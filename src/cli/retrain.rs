@@ -32,7 +32,8 @@ const BASE: &str = "distilbert-base-uncased";
 /// vocabulary, and a model card with the figures. Progress goes to standard error.
 ///
 /// Promotes the new version unless it is worse than the one promoted now, or is the first and no
-/// better than chance (see `monitor models promote --help`); a running daemon then loads it.
+/// better than chance (see `monitor models promote --help`); `monitor models promote` switches a
+/// stream to it.
 ///
 /// Ctrl-C keeps the progress; the same command with --resume continues from there and ends with
 /// the same weights as an uninterrupted training.

@@ -3,18 +3,19 @@
 //! **Invariant.** Only this stage knows the positions of the held partitions. A batch advances a
 //! partition from its position to the one after the batch's last row, or not at all. If the store
 //! has a different position for the partition, its rows are dropped and the partition is claimed
-//! again.
+//! again. So it is if the stream's model was switched and the rows have the scores of the old one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
 use super::error::PipelineError;
 use super::flow::{Item, Row};
+use super::lineup::Lineup;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Offset, TopicPartition};
 use monitor_ingest::Control;
@@ -35,17 +36,25 @@ pub(super) struct Committer {
     held: BTreeMap<TopicPartition, Offset>,
     /// Partitions whose end has not yet been reported to the store.
     ended: BTreeSet<TopicPartition>,
+    /// Gets the switches that refuse a batch.
+    lineup: watch::Sender<Lineup>,
     clock: SystemClock,
 }
 
 impl Committer {
-    pub fn new(store: Arc<dyn Store>, control: Arc<dyn Control>, retry_wait_max: Duration) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        control: Arc<dyn Control>,
+        retry_wait_max: Duration,
+        lineup: watch::Sender<Lineup>,
+    ) -> Self {
         Self {
             store,
             control,
             retry_wait_max,
             held: BTreeMap::new(),
             ended: BTreeSet::new(),
+            lineup,
             clock: SystemClock::new(),
         }
     }
@@ -162,6 +171,17 @@ impl Committer {
                     counter!(telemetry::FENCED).increment(1);
                     self.held.remove(&partition);
                     self.control.reclaim(&partition);
+                }
+                Err(StoreError::Switched { model, minute, switches }) => {
+                    tracing::warn!(model, minute = %minute.start(), "the stream's model was switched; reading these tweets again, for the new one");
+                    counter!(telemetry::FENCED).increment(1);
+                    // First of all: whoever reads the tweets again must know.
+                    self.lineup.send_modify(|lineup| lineup.set_switches(switches));
+                    for advance in batch.advances {
+                        self.held.remove(&advance.partition);
+                        self.control.reclaim(&advance.partition);
+                    }
+                    return Ok(());
                 }
                 Err(StoreError::Unavailable(error)) => {
                     tracing::warn!(%error, retry_ms = wait.as_millis(), "Postgres is not available; nothing is lost, trying again");

@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::PipelineError;
 use super::evaluator::Evaluator;
-use super::models::{self, ModelsError};
+use super::models::{self, FollowSettings, ModelsError};
 use super::positions::StoredPositions;
 use super::recorded;
 use super::stages::{Pipeline, Settings};
@@ -23,7 +23,7 @@ use monitor_ingest::{KafkaSource, SourceError, WireLimits};
 use monitor_notify::heartbeat::Heartbeat;
 use monitor_notify::{Dispatcher, NotifyError};
 use monitor_serve as serve;
-use monitor_store::{Bounded, PostgresStore, Store, StoreError};
+use monitor_store::{Bounded, PostgresStore, Store, StoreError, Switches};
 use monitor_telemetry::{self as telemetry, Readiness};
 
 /// How long storing the rows in flight may take after SIGTERM.
@@ -108,15 +108,13 @@ impl Daemon {
         let server_guard = stop_server.drop_guard();
 
         let loaded = tokio::select! {
-            loaded = models::load(&settings.model) => loaded??,
+            loaded = models::load_all(&settings.model) => loaded??,
             () = shutdown.cancelled() => return Ok(()),
         };
-        let (promoted, models) = watch::channel(loaded);
-        let explaining = models.clone();
+        let opened = loaded.main_id();
+        let lineup = watch::Sender::new(loaded);
+        let explaining = lineup.subscribe();
         readiness.set("model", Ok(()));
-        let every = Duration::from_secs(settings.model.reload_s);
-        let follow = models::follow(settings.model.clone(), every, promoted);
-        let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let _heartbeat = heartbeat.map(|heartbeat| {
             let beat = heartbeat.run(readiness.clone(), shutdown.child_token());
             AbortOnDropHandle::new(tokio::spawn(beat))
@@ -124,10 +122,23 @@ impl Daemon {
 
         let retry_wait_max = Duration::from_millis(settings.store.retry_wait_ms_max);
         tokio::select! {
-            migrated = migrate(&postgres, retry_wait_max) => migrated?,
+            migrated = migrate(&postgres, &opened, retry_wait_max) => {
+                // Before the first batch: another model than that of the settings may be in force.
+                let switches = migrated?;
+                lineup.send_modify(|lineup| lineup.set_switches(switches));
+            }
             () = shutdown.cancelled() => return Ok(()),
         }
-        let record = recorded::record(store.clone(), settings.model.clone(), models.clone());
+        let follow = FollowSettings {
+            model: settings.model.clone(),
+            every: Duration::from_secs(settings.model.reload_s),
+            topic: settings.kafka.topic.clone(),
+            lateness: lateness(&settings),
+            rows_per_s_max: settings.promotion.rows_per_s_max,
+        };
+        let follow = models::follow(follow, store.clone(), lineup.clone(), readiness.clone());
+        let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
+        let record = recorded::record(store.clone(), settings.model.clone(), lineup.subscribe());
         let _record = AbortOnDropHandle::new(tokio::spawn(record));
         let start_at = settings.kafka.start_at;
         let positions = Arc::new(StoredPositions::new(store.clone(), start_at));
@@ -149,7 +160,7 @@ impl Daemon {
                 drain_max: DRAIN_MAX,
             },
             store.clone(),
-            models,
+            lineup,
             brands,
             clock.clone(),
         );
@@ -193,11 +204,25 @@ impl Daemon {
     }
 }
 
-/// Waits for Postgres, then migrates the schema.
-async fn migrate(store: &PostgresStore, retry_wait_max: Duration) -> Result<(), StoreError> {
+/// How long tweets of a minute are waited for.
+pub(super) fn lateness(settings: &config::Settings) -> TimeDelta {
+    let seconds = settings.alerting.lateness_s;
+    TimeDelta::seconds(i64::try_from(seconds).unwrap_or(i64::MAX / 1000))
+}
+
+/// Waits for Postgres, then migrates the schema, and records the first model of the stream.
+async fn migrate(
+    store: &PostgresStore,
+    model: &str,
+    retry_wait_max: Duration,
+) -> Result<Switches, StoreError> {
     let mut wait = Duration::from_millis(100);
     loop {
-        match store.migrate().await {
+        let ready = async {
+            store.migrate().await?;
+            store.begin_with(model).await
+        };
+        match ready.await {
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, retry_ms = wait.as_millis(), "waiting for Postgres");
                 tokio::time::sleep(wait).await;

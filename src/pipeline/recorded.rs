@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::models::ScoringModels;
+use super::lineup::Lineup;
 use monitor_config as config;
 use monitor_core::domain::InvalidProbability;
 use monitor_model::{self as classifier, Manifest};
@@ -38,7 +38,7 @@ pub fn stored_model(manifest: &Manifest) -> Result<StoredModel, InvalidProbabili
 pub(super) async fn record(
     store: Arc<dyn Store>,
     settings: config::Model,
-    mut models: watch::Receiver<ScoringModels>,
+    mut models: watch::Receiver<Lineup>,
 ) {
     let mut known = BTreeSet::new();
     loop {

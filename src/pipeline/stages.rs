@@ -7,18 +7,15 @@
 //! | score | sends batches to the model's thread | pass: rows of several batches, chosen there by tokens and length |
 //! | commit | stores | the same batch |
 //!
-//! **Invariant.** A tweet is scored by the model of its language whose encoder encoded it, and
-//! stored with that model's id; without such a model it is stored without a score. A new model
-//! takes over between two batches. Batches are scored together and leave in the order in which
-//! they came. Deliberately absent: choosing the rows of a
+//! **Invariant.** A tweet is scored by the model of its language and minute (see [`Lineup`]), whose
+//! encoder encoded it, and stored with that model's id; without such a model it is stored without
+//! a score. A batch waits until its models are loaded. Batches are scored together and leave in the order in which they came. Deliberately absent: choosing the rows of a
 //! pass (see `monitor_model::ModelHandle`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, stream};
 use metrics::{counter, histogram};
@@ -27,18 +24,18 @@ use tracing::Instrument;
 
 use monitor_core::batching::{BatchPolicy, Batcher};
 use monitor_core::clock::Clock;
-use monitor_core::domain::{Score, Tweet};
+use monitor_core::domain::{Minute, Score, Tweet};
 use monitor_core::text::language::detect_in;
 use monitor_core::text::{BrandMatcher, SourceText};
 use monitor_ingest::{self as ingest, Event, Record, Source, WireLimits};
-use monitor_model::Encoding;
+use monitor_model::{Encoding, ModelHandle};
 use monitor_store::{DeadLetter, ModelScore, ScoredTweet, Store};
 use monitor_telemetry as telemetry;
 
 use super::commit::Committer;
 use super::error::PipelineError;
 use super::flow::{Item, Origin, Row};
-use super::models::{ModelSlot, ScoringModels};
+use super::lineup::{Choice, Lineup};
 
 /// Batches between two stages: one in progress, one ready.
 const BATCHES_AHEAD: usize = 2;
@@ -72,36 +69,33 @@ struct Prepared {
 
 /// A batch that has been decoded and encoded.
 struct Encoded {
-    models: ScoringModels,
-    rows: Vec<(Prepared, Option<ToScore>)>,
-}
-
-/// A tweet whose language a model knows.
-struct ToScore {
-    /// Of the batch's models, the one whose encoder was used.
-    slot: ModelSlot,
-    encoding: Encoding,
+    /// The models whose encoders were used: more than one with models by language, and in a batch
+    /// that lies across a switch. With each, whether it is the model of a language.
+    models: Vec<(ModelHandle, bool)>,
+    /// Tweets that a model scores have an encoding and the place of the model.
+    rows: Vec<(Prepared, Option<(usize, Encoding)>)>,
 }
 
 /// The stages from a source to the store.
 pub struct Pipeline {
     settings: Settings,
     store: Arc<dyn Store>,
-    models: watch::Receiver<ScoringModels>,
+    lineup: watch::Sender<Lineup>,
     brands: Arc<BrandMatcher>,
     clock: Arc<dyn Clock>,
 }
 
 impl Pipeline {
-    /// Each batch uses the models that `models` holds when the batch is encoded.
+    /// Each tweet uses the model that `lineup` has for its minute when its batch is encoded. If
+    /// a commit is refused because of a switch, `lineup` gets the new switches.
     pub fn new(
         settings: Settings,
         store: Arc<dyn Store>,
-        models: watch::Receiver<ScoringModels>,
+        lineup: watch::Sender<Lineup>,
         brands: BrandMatcher,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { settings, store, models, brands: Arc::new(brands), clock }
+        Self { settings, store, lineup, brands: Arc::new(brands), clock }
     }
 
     /// Runs until the source ends or `stop` resolves, then stores the batches in flight.
@@ -124,7 +118,9 @@ impl Pipeline {
 
         let prepare = tokio::spawn(this.clone().prepare(raw, prepared));
         let score = tokio::spawn(Self::score(ready, finished));
-        let committer = Committer::new(this.store.clone(), control, this.settings.retry_wait_max);
+        let retry_wait_max = this.settings.retry_wait_max;
+        let committer =
+            Committer::new(this.store.clone(), control, retry_wait_max, this.lineup.clone());
         let mut commit = tokio::spawn(committer.run(scored));
 
         // Stopping drops intake with its incomplete batch, because that batch must not overtake
@@ -222,58 +218,76 @@ impl Pipeline {
     }
 
     /// Decodes the records, finds their brands and encodes their texts, outside the async
-    /// threads.
-    async fn encode(self: Arc<Self>, records: Vec<Record>) -> Result<Encoded, PipelineError> {
-        let span = tracing::debug_span!("prepare", rows = records.len());
-        // Batches arrive here in order, so a new model takes over exactly once.
-        let models = self.models.borrow().clone();
-        let work = move || {
-            let _entered = span.entered();
-            let now = self.clock.now();
-            let prepare = |record| self.prepare_one(record, now, &models);
-            Encoded { rows: records.into_iter().map(prepare).collect(), models }
-        };
-        let encoded = tokio::task::spawn_blocking(work).await;
-        encoded.map_err(|error| PipelineError::Stage(error.to_string()))
+    /// threads. Waits for a model that is not loaded yet.
+    async fn encode(self: Arc<Self>, mut records: Vec<Record>) -> Result<Encoded, PipelineError> {
+        let mut changes = self.lineup.subscribe();
+        loop {
+            let lineup = changes.borrow_and_update().clone();
+            let span = tracing::debug_span!("prepare", rows = records.len());
+            let this = self.clone();
+            let work = move || {
+                let _entered = span.entered();
+                this.encode_with(records, &lineup)
+            };
+            let encoded = tokio::task::spawn_blocking(work).await;
+            match encoded.map_err(|error| PipelineError::Stage(error.to_string()))? {
+                Ok(encoded) => return Ok(encoded),
+                Err(waiting) => records = waiting,
+            }
+            // The pipeline owns a sender, so this ends with the pipeline only.
+            let _ = changes.changed().await;
+        }
     }
 
-    fn prepare_one(
-        &self,
-        record: Record,
-        now: DateTime<Utc>,
-        models: &ScoringModels,
-    ) -> (Prepared, Option<ToScore>) {
-        let decoded = ingest::decode(
-            &record.payload,
-            record.payload_bytes,
-            record.timestamp,
-            &self.settings.limits,
-            now,
-        );
-        let origin = Origin {
-            partition: record.partition,
-            offset: record.offset,
-            // A timestamp in the future comes from a producer's wrong clock.
-            record_time: record.timestamp.map(|at| at.min(now)),
-            payload: record.payload,
-            payload_bytes: record.payload_bytes,
-            _weight: record.weight,
-        };
-        let (outcome, to_score) = match decoded {
-            Ok(tweet) => {
-                let text = SourceText::new(&tweet.text);
-                let brands = self.brands.matches_in(&text, &tweet.rule_tags);
-                let language = tweet.language.or_else(|| detect_in(&text));
-                let to_score = models.slot_of(language).map(|slot| {
-                    let encoding = models.get(slot).encoder().encode_text(&text);
+    /// `Err` with the records if a model is missing.
+    fn encode_with(&self, records: Vec<Record>, lineup: &Lineup) -> Result<Encoded, Vec<Record>> {
+        let now = self.clock.now();
+        let mut models: Vec<(ModelHandle, bool)> = Vec::new();
+        let mut decoded = Vec::with_capacity(records.len());
+        for record in &records {
+            let (payload, limits) = (&record.payload, &self.settings.limits);
+            let tweet =
+                ingest::decode(payload, record.payload_bytes, record.timestamp, limits, now);
+            let Ok(tweet) = tweet else {
+                decoded.push((tweet.map(|tweet| (tweet, Vec::new())), None));
+                continue;
+            };
+            let text = SourceText::new(&tweet.text);
+            let language = tweet.language.or_else(|| detect_in(&text));
+            let to_score = match lineup.choose(Minute::of(tweet.created_at), language) {
+                Choice::Waits => return Err(records),
+                Choice::NotJudged => None,
+                Choice::Model { model, of_language } => {
+                    let is = |known: &(ModelHandle, bool)| {
+                        known.0.id() == model.id() && known.1 == of_language
+                    };
+                    let known = models.iter().position(is);
+                    let place = known.unwrap_or(models.len());
+                    if known.is_none() {
+                        models.push((model.clone(), of_language));
+                    }
+                    let encoding = model.encoder().encode_text(&text);
                     counter!(telemetry::TRUNCATED).increment(u64::from(encoding.truncated));
-                    ToScore { slot, encoding }
-                });
-                (Ok((tweet.with_language(language), brands)), to_score)
-            }
-            Err(rejected) => (Err(origin.dead_letter(&rejected.to_string())), None),
-        };
-        (Prepared { origin, outcome }, to_score)
+                    Some((place, encoding))
+                }
+            };
+            let brands = self.brands.matches_in(&text, &tweet.rule_tags);
+            decoded.push((Ok((tweet.with_language(language), brands)), to_score));
+        }
+        let rows = records.into_iter().zip(decoded).map(|(record, (outcome, to_score))| {
+            let origin = Origin {
+                partition: record.partition,
+                offset: record.offset,
+                // A timestamp in the future comes from a producer's wrong clock.
+                record_time: record.timestamp.map(|at| at.min(now)),
+                payload: record.payload,
+                payload_bytes: record.payload_bytes,
+                _weight: record.weight,
+            };
+            let outcome = outcome.map_err(|rejected| origin.dead_letter(&rejected.to_string()));
+            (Prepared { origin, outcome }, to_score)
+        });
+        Ok(Encoded { rows: rows.collect(), models })
     }
 
     /// Scores batches, several at a time, and forwards them in order.
@@ -299,48 +313,49 @@ impl Pipeline {
 }
 
 impl Encoded {
-    /// Scores the batch with its models. A row that cannot be scored becomes a dead letter.
+    /// Scores each row with its model. A row that cannot be scored becomes a dead letter.
     async fn score(self) -> Result<Vec<Row>, PipelineError> {
         let Self { models, rows } = self;
         histogram!(telemetry::BATCH_ROWS).record(rows.len() as f64);
-        let mut encodings: BTreeMap<ModelSlot, Vec<Encoding>> = BTreeMap::new();
-        let mut prepared = Vec::with_capacity(rows.len());
-        for (row, to_score) in rows {
-            let of_model = to_score.map(|ToScore { slot, encoding }| {
-                let truncated = encoding.truncated;
-                encodings.entry(slot).or_default().push(encoding);
-                (slot, truncated)
-            });
-            prepared.push((row, of_model));
-        }
-        let scores = encodings.into_iter().map(async |(slot, encodings)| {
-            let model = models.get(slot);
+        let mut encodings: Vec<Vec<Encoding>> = models.iter().map(|_| Vec::new()).collect();
+        let rows: Vec<_> = rows
+            .into_iter()
+            .map(|(prepared, encoded)| {
+                let scored_by = encoded.map(|(place, encoding)| {
+                    let truncated = encoding.truncated;
+                    encodings[place].push(encoding);
+                    (place, truncated)
+                });
+                (prepared, scored_by)
+            })
+            .collect();
+        let scores = models.iter().zip(encodings).map(async |((model, _), encodings)| {
             let span = tracing::debug_span!("score", rows = encodings.len(), model = %model.id());
-            let scores = model.classify(encodings).instrument(span).await;
-            Ok((slot, scores.map_err(|error| PipelineError::Stage(error.to_string()))?.into_iter()))
+            let scored = model.classify(encodings).instrument(span).await;
+            Ok(scored.map_err(|error| PipelineError::Stage(error.to_string()))?.into_iter())
         });
-        let mut scores: BTreeMap<_, _> = try_join_all(scores).await?.into_iter().collect();
-        let finish = |(Prepared { origin, outcome }, of_model): (_, Option<(ModelSlot, bool)>)| {
+        let mut scores: Vec<_> = try_join_all(scores).await?;
+        let finish = |(Prepared { origin, outcome }, scored_by): (Prepared, Option<_>)| {
             let outcome = outcome.and_then(|(tweet, brands)| {
-                let Some((slot, truncated)) = of_model else {
+                let Some((place, truncated)): Option<(usize, bool)> = scored_by else {
                     return Ok(ScoredTweet { tweet, brands, score: None });
                 };
-                let of_slot = scores.get_mut(&slot).expect("each model has scored its rows");
-                let probabilities = of_slot
+                let probabilities = scores[place]
                     .next()
                     .expect("one score per encoding")
                     .map_err(|error| origin.dead_letter(&error.to_string()))?;
-                let model = models.get(slot);
+                let (model, of_language) = &models[place];
                 let score = ModelScore {
                     score: Score::new(probabilities, model.thresholds()),
                     truncated,
                     model: model.id().to_string(),
+                    of_language: *of_language,
                 };
                 Ok(ScoredTweet { tweet, brands, score: Some(score) })
             });
             Row { origin, outcome }
         };
-        Ok(prepared.into_iter().map(finish).collect())
+        Ok(rows.into_iter().map(finish).collect())
     }
 }
 

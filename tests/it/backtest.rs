@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use monitor::pipeline::{Evaluator, brand_rules, policy, surge_policy};
 use monitor::settings;
 use monitor_config::{self as config, Settings};
-use monitor_core::alerting::backtest;
+use monitor_core::alerting::{Stretch, backtest, backtest_switched};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Cause, Counts, Evidence, Minute, Offset, Probabilities, Probability, Score, StartAt,
@@ -19,7 +19,8 @@ use monitor_core::domain::{
 };
 use monitor_core::text::BrandMatcher;
 use monitor_store::{
-    Advance, Batch, Claim, MemoryStore, ModelScore, PostgresStore, ScoredTweet, Store,
+    Advance, Batch, Claim, MemoryStore, ModelScore, Pairs, PostgresStore, Rescored, ScoredTweet,
+    Store,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -171,6 +172,88 @@ async fn daemon_and_backtest_agree() {
         expected.sort();
         assert_eq!(found, expected, "a look every {minutes_a_look} minutes");
         assert!(found.len() >= 4, "rise, new normal, surge, and one more rise: {found:#?}");
+    }
+}
+
+/// What a second model says of a minute that the first one has counted.
+fn by_another(counts: Counts) -> Counts {
+    Counts { negative: counts.negative + (counts.total - counts.negative) / 3, ..counts }
+}
+
+#[tokio::test]
+async fn daemon_and_backtest_agree_across_a_switch_of_the_model() {
+    let mut settings = Settings::default();
+    let brand = config::Brand { handles: vec!["acme".into()], ..config::Brand::default() };
+    settings.brands.insert("acme".into(), brand);
+    let counts = nine_days();
+    let others: Vec<_> = counts.iter().map(|(minute, c)| (*minute, by_another(*c))).collect();
+    let policy = policy(&settings.alerting);
+    let (first, last) = (counts[0].0, counts[counts.len() - 1].0);
+    let alone = backtest(&policy, None, &counts, first, last).alerts;
+    let open = alone.iter().find(|alert| alert.resolved.is_some()).expect("a resolved alert");
+    let while_open = Minute(i64::midpoint(open.opened.0, open.resolved.expect("resolved").0.0));
+
+    for switched_after in [while_open, Minute(i64::midpoint(first.0, last.0))] {
+        let store = Arc::new(MemoryStore::new());
+        claim(&*store).await;
+        store.begin_with("test@1").await.unwrap();
+        let judge =
+            Evaluator::new(store.clone(), &settings, Arc::new(SimulatedClock::at(first.start())));
+        let (mut at, mut closed, mut n) = (Offset(0), None, 0_u64);
+        let mut fence = Minute(i64::MAX);
+        for part in counts.chunk_by(|a, b| a.0.0 / 61 == b.0.0 / 61) {
+            if fence.0 == i64::MAX && part[0].0 > switched_after {
+                fence = store.switch_to("test@2", first).await.unwrap().newest().unwrap().from;
+            }
+            let (mut scores, mut again) = (Vec::new(), Vec::new());
+            for (minute, of_first) in part {
+                let (model, negative) = if *minute < fence {
+                    let (instead_of, minute, brand) = ("test@1".into(), *minute, "acme".into());
+                    let Counts { total, negative } = by_another(*of_first);
+                    let gained = negative - of_first.negative;
+                    let pairs = Pairs { total, negative, gained, ..Pairs::default() };
+                    if total > 0 {
+                        again.push(Rescored { brand, minute, instead_of, pairs });
+                    }
+                    ("test@1", of_first.negative)
+                } else {
+                    ("test@2", by_another(*of_first).negative)
+                };
+                for k in 0..of_first.total {
+                    n += 1;
+                    let brands = vec!["acme".to_owned()];
+                    let row = scored(n.to_string(), minute.start(), "hm", brands, k < negative);
+                    let score = row.score.map(|score| ModelScore { model: model.into(), ..score });
+                    scores.push(ScoredTweet { score, ..row });
+                }
+            }
+            at = commit(&*store, scores, at).await;
+            store.put_rescored("test@2", &again).await.unwrap();
+            closed = judge.evaluate().await.unwrap();
+        }
+        assert!(fence < last, "there was a switch");
+        let incidents = store.incidents(1000).await.unwrap();
+        let mut found: Vec<String> = incidents
+            .iter()
+            .map(|i| describe(i.cause(), i.opened, i.resolved, &i.evidence))
+            .collect();
+        found.sort();
+        let stretches = [
+            Stretch { from: Minute(i64::MIN), counts: &counts },
+            Stretch { from: fence, counts: &others },
+        ];
+        let closed = closed.expect("minutes were closed");
+        let outcome = backtest_switched(&policy, None, &stretches, first, closed);
+        let mut expected: Vec<String> = outcome
+            .alerts
+            .iter()
+            .map(|a| {
+                describe(a.opening.cause(), a.opened, a.resolved.map(|(at, _)| at), &a.opening)
+            })
+            .collect();
+        expected.sort();
+        assert_eq!(found, expected, "switched after {switched_after:?}");
+        assert!(found.len() >= 2, "{found:#?}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! The evaluator through the steps of an incident, with the in-memory store and a simulated clock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
-    Acknowledgement, Cause, Offset, Probabilities, Probability, STREAM, Score, Severity, StartAt,
-    TopicPartition, Tweet, TweetId,
+    Acknowledgement, Cause, Minute, Offset, Probabilities, Probability, STREAM, Score, Severity,
+    StartAt, TopicPartition, Tweet, TweetId,
 };
 use monitor_store::{
-    Advance, Batch, Claim, Decision, MemoryStore, ModelScore, ScoredTweet, Silence, Store,
+    Advance, Batch, Claim, Decision, MemoryStore, ModelScore, Pairs, Rescored, ScoredTweet,
+    Silence, Store,
 };
 
 use crate::notify::rig;
@@ -27,6 +29,16 @@ struct World {
     clock: Arc<SimulatedClock>,
     settings: Settings,
     hours: i64,
+    /// Hour from which on the share is normal again.
+    calm_from: i64,
+    model: &'static str,
+}
+
+/// Whether a model calls tweet `n` negative. `all@1` says so of 30 % of the tweets more than
+/// `any@1`.
+fn is_negative(model: &str, n: i64, calm_from: i64) -> bool {
+    let risen = (42 * 120..calm_from.saturating_mul(120)).contains(&n);
+    n % 10 < if risen { 7 } else { 2 } || model == "all@1" && n % 10 >= 7
 }
 
 impl World {
@@ -42,7 +54,8 @@ impl World {
         let hook = rig::webhook_at("http://127.0.0.1:1/hook".into());
         settings.receivers.insert("hook".into(), Receiver::Webhook(hook));
         let clock = Arc::new(SimulatedClock::at(start()));
-        let mut world = Self { store, clock, settings, hours: 0 };
+        let (calm_from, model) = (i64::MAX, "any@1");
+        let mut world = Self { store, clock, settings, hours: 0, calm_from, model };
         world.advance_to(hours).await;
         world
     }
@@ -50,7 +63,7 @@ impl World {
     /// Stores the tweets up to this hour, and advances the clock to it.
     async fn advance_to(&mut self, hours: i64) {
         let tweet = |n: i64| {
-            let negative = n % 10 < if n >= 42 * 120 { 7 } else { 2 };
+            let negative = is_negative(self.model, n, self.calm_from);
             let at = start() + TimeDelta::seconds(n * 30);
             let id = TweetId::new(n.to_string()).expect("an id");
             let p = Probability::new(if negative { 0.9 } else { 0.1 }).expect("p");
@@ -59,7 +72,7 @@ impl World {
                 brands: vec!["acme".into()],
                 score: Some(ModelScore::new(
                     Score::new(Probabilities::two(p), Probability::HALF.into()),
-                    "any@1",
+                    self.model,
                 )),
             }
         };
@@ -252,4 +265,65 @@ async fn a_quiet_stream_is_notified_and_so_is_its_return() {
         world.clock.advance(Duration::from_secs(60));
     }
     assert_eq!(keys, ["incident-1-resolved-hook"]);
+}
+
+impl World {
+    /// Switches to `all@1`, which has scored again what is stored.
+    async fn switch(&mut self) {
+        let open = self.store.unscored("all@1", Minute(0), Minute(i64::MAX)).await.unwrap();
+        let minutes: Vec<_> = open.iter().map(|(minute, _)| *minute).collect();
+        let texts = self.store.texts_to_rescore("all@1", &minutes, None, u32::MAX).await.unwrap();
+        let mut rows: BTreeMap<Minute, Rescored> = BTreeMap::new();
+        for text in texts {
+            let minute = Minute::of(text.created_at);
+            let row = rows.entry(minute).or_insert_with(|| Rescored {
+                brand: "acme".into(),
+                minute,
+                instead_of: text.model.clone(),
+                pairs: Pairs::default(),
+            });
+            let n = text.tweet_id.parse().unwrap();
+            row.pairs.add(text.is_negative, is_negative("all@1", n, self.calm_from));
+        }
+        let rows: Vec<_> = rows.into_values().collect();
+        self.store.put_rescored("all@1", &rows).await.unwrap();
+        self.store.switch_to("all@1", Minute::of(start())).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_switch_moves_the_baseline_with_the_share() {
+    let mut world = World::up_to(41).await;
+    world.store.begin_with("any@1").await.unwrap();
+    let evaluator = world.evaluator();
+    evaluator.evaluate().await.unwrap();
+    world.switch().await;
+    let fence = world.store.switches().await.unwrap().newest().unwrap().from;
+    world.model = "all@1";
+    world.calm_from = 0;
+    world.advance_to(48).await;
+    evaluator.evaluate().await.unwrap();
+    let state = world.store.detector_state("acme", Cause::Share).await.unwrap().unwrap();
+    assert!(state.evaluated > fence.plus(300), "the minutes after the switch are evaluated");
+    assert_eq!(world.store.incidents(10).await.unwrap(), [], "50 % instead of 20 %, and no rise");
+}
+
+#[tokio::test]
+async fn an_open_incident_goes_on_with_another_model() {
+    let mut world = World::up_to(43).await;
+    world.store.begin_with("any@1").await.unwrap();
+    let evaluator = world.evaluator();
+    assert_eq!(world.notified(&evaluator).await, ["incident-1-opened-hook"]);
+    let opened = world.acme().await;
+    world.switch().await;
+    world.model = "all@1";
+    world.calm_from = 45;
+    world.advance_to(45).await;
+    assert_eq!(world.notified(&evaluator).await, [""; 0], "neither resolved nor opened again");
+    let same = world.acme().await;
+    assert_eq!((same.id, same.opened, same.resolved), (opened.id, opened.opened, None));
+    // Calm for the new model is 50 %, which the old baseline of 20 % would call a rise.
+    world.advance_to(47).await;
+    assert_eq!(world.notified(&evaluator).await, ["incident-1-resolved-hook"]);
+    assert_eq!(world.store.incidents(10).await.unwrap().len(), 1);
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use monitor::pipeline::{Pipeline, ScoringModels, Settings, StoredPositions, open_models};
+use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions, open_models};
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
@@ -79,7 +79,7 @@ async fn each_tweet_goes_to_the_model_of_its_language() {
     let store = Arc::new(MemoryStore::default());
     let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
     let settings = settings(folder.path(), &[("fr", "romance"), ("es", "romance")]);
-    let models = watch::channel(ScoringModels::spawn(open_models(&settings).unwrap())).1;
+    let models = watch::Sender::new(Lineup::spawn(open_models(&settings).unwrap()));
     let air =
         BrandRule { name: "air".into(), keywords: vec!["air".into()], ..BrandRule::default() };
     let pipeline = Pipeline::new(

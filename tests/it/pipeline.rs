@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor::pipeline::{Pipeline, ScoringModels, Settings, StoredPositions};
+use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
@@ -15,7 +15,7 @@ use monitor_core::domain::{
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};
-use monitor_model::{Classifier, ClassifyError, Encoding, Fault, Model};
+use monitor_model::{Classifier, ClassifyError, Encoding, Fault, Model, ModelHandle};
 use monitor_store::{
     Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, Example,
     MemoryStore, OutboxRow, OutboxState, PartitionProgress, Silence, Store, StoreError,
@@ -189,7 +189,7 @@ async fn marks_a_text_longer_than_the_model_reads() {
         MemorySource::new("tweets", vec![texts.into_iter().enumerate().map(record).collect()]);
     let store = Arc::new(MemoryStore::default());
     let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
-    let model = watch::channel(ScoringModels::one(Model::null())).1;
+    let model = watch::Sender::new(Lineup::of(ModelHandle::spawn(Model::null())));
     let clock = Arc::new(SystemClock::new());
     let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
     pipeline.run(source.start(positions, 64), std::future::pending()).await.unwrap();
@@ -212,7 +212,7 @@ async fn a_device_failure_dead_letters_no_tweet() {
     let run = async |model| {
         let source = MemorySource::new("tweets", vec![(0..60).map(record).collect()]);
         let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
-        let model = watch::channel(ScoringModels::one(model)).1;
+        let model = watch::Sender::new(Lineup::of(ModelHandle::spawn(model)));
         let clock = Arc::new(SystemClock::new());
         let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
         pipeline.run(source.start(positions, 64), std::future::pending()).await
@@ -241,7 +241,7 @@ async fn counts_every_tweet_once_under_all_store_failures() {
         let pipeline = Pipeline::new(
             settings(),
             store.clone(),
-            watch::channel(ScoringModels::one(model)).1,
+            watch::Sender::new(Lineup::of(ModelHandle::spawn(model))),
             brands(),
             Arc::new(SystemClock::new()),
         );

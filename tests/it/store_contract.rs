@@ -8,6 +8,7 @@ mod incidents;
 mod labels;
 mod notifications;
 mod postgres;
+mod switches;
 mod tweets;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use fixtures::*;
 use incidents::*;
 use labels::{corrects_a_share, draws_samples_and_keeps_labels, records_models};
 use notifications::*;
+use switches::*;
 use tweets::{
     counts_tweets_without_a_score_apart, finds_a_tweet_by_its_id,
     keeps_whether_a_text_was_truncated, stores_reach,
@@ -75,6 +77,8 @@ macro_rules! checks {
 }
 
 checks![
+    refuses_a_model_whose_time_is_over,
+    scores_stored_tweets_again_once,
     claims_partitions,
     commits_and_fences,
     refuses_a_stale_batch_as_a_whole,

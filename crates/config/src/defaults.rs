@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use monitor_core::domain::{Precision, Severity, StartAt};
 
 use super::{
-    Alerting, Assignment, Batching, Delivery, Heartbeat, Http, Kafka, Log, LogFormat, Model, Route,
-    Rule, Store, Stream,
+    Alerting, Assignment, Batching, Delivery, Heartbeat, Http, Kafka, Log, LogFormat, Model,
+    Promotion, Route, Rule, Store, Stream,
 };
 
 impl Default for Kafka {
@@ -52,6 +52,12 @@ impl Default for Model {
             tokens_max: None,
             reload_s: 5,
         }
+    }
+}
+
+impl Default for Promotion {
+    fn default() -> Self {
+        Self { jump_max: 0.1, history_days: 57, rows_per_s_max: 2000 }
     }
 }
 

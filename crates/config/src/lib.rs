@@ -37,6 +37,8 @@ pub struct Settings {
     pub store: Store,
     /// The model that scores the tweets.
     pub model: Model,
+    /// How another model takes over.
+    pub promotion: Promotion,
     /// When a batch closes.
     pub batching: Batching,
     /// The brands that tweets are about, by name.
@@ -162,8 +164,21 @@ pub struct Model {
     pub precision: Precision,
     /// Most tokens of one forward pass, including padding; `None` depends on the device.
     pub tokens_max: Option<usize>,
-    /// How often the daemon checks for a newly promoted version; 0 is never.
+    /// How often the daemon checks whether the stream's model was switched; 0 is only when it
+    /// must.
     pub reload_s: u64,
+}
+
+/// `[promotion]`
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Promotion {
+    /// Largest jump of a brand's share that a promotion may cause, in 0..=1.
+    pub jump_max: f64,
+    /// Days of stored tweets that the new model scores before it takes over.
+    pub history_days: u32,
+    /// Most stored tweets scored in a second; 0 is no limit.
+    pub rows_per_s_max: u32,
 }
 
 /// `[batching]`

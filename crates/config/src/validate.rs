@@ -164,7 +164,20 @@ impl Settings {
             self.model.reload_s <= 86_400,
             "model.reload_s",
             &self.model.reload_s,
-            "choose at most 86400 s; 0 is never",
+            "choose at most 86400 s; 0 is only when it must",
+        );
+        let p = &self.promotion;
+        check(
+            (0.0..=1.0).contains(&p.jump_max),
+            "promotion.jump_max",
+            &p.jump_max,
+            "choose between 0 and 1, such as 0.1 for 10 points",
+        );
+        check(
+            (8..=365).contains(&p.history_days),
+            "promotion.history_days",
+            &p.history_days,
+            "choose between 8 (what a baseline needs) and 365 days",
         );
         check(
             (1..=65_536).contains(&self.batching.rows_max),

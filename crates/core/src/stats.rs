@@ -31,9 +31,41 @@ pub fn wilson_with(share: f64, n: f64, z: f64) -> Interval {
     Interval { low: (middle - half).max(0.0), high: (middle + half).min(1.0) }
 }
 
+/// The difference of two proportions of the same `n` observations, and its 95 % confidence
+/// interval: `gained` observations are in the second proportion only, `lost` in the first only.
+/// Without observations the difference is 0 and the interval -1 to 1.
+///
+/// Source: Agresti and Min, "Simple improved confidence intervals for comparing matched
+/// proportions", Statistics in Medicine 24 (2005): Wald's interval after half an observation is
+/// added to each cell of the table.
+pub fn paired_difference(n: u64, gained: u64, lost: u64) -> (f64, Interval) {
+    if n == 0 {
+        return (0.0, Interval { low: -1.0, high: 1.0 });
+    }
+    let (gained, lost) = (gained as f64, lost as f64);
+    let (b, c, all) = (gained + 0.5, lost + 0.5, n as f64 + 2.0);
+    let middle = (b - c) / all;
+    let half = Z_95 * (b + c - (b - c).powi(2) / all).sqrt() / all;
+    let interval = Interval { low: (middle - half).max(-1.0), high: (middle + half).min(1.0) };
+    ((gained - lost) / n as f64, interval)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_paired_difference_has_the_interval_of_agresti_and_min() {
+        // Table 1 of the paper: 1600 people, of whom 150 changed one way and 86 the other.
+        let (difference, interval) = paired_difference(1600, 150, 86);
+        assert!((difference - 0.04).abs() < 1e-12, "{difference}");
+        let expected = |x: f64| (x * 1e4).round() / 1e4;
+        assert_eq!((expected(interval.low), expected(interval.high)), (0.0212, 0.0588));
+        assert_eq!(paired_difference(0, 0, 0).1, Interval { low: -1.0, high: 1.0 });
+        let (none, interval) = paired_difference(100, 0, 0);
+        assert_eq!(none, 0.0);
+        assert!(interval.low < 0.0 && interval.high > 0.0 && interval.high < 0.03, "{interval:?}");
+    }
 
     #[test]
     fn wilson_agrees_with_r() {

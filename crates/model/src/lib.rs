@@ -57,8 +57,8 @@ pub use manifest::{Architecture, Data, HELD_OUT, Manifest, NearDuplicates, Sourc
 pub use network::{GENERATOR, Network, Padded, Purpose};
 pub use registry::{
     BEFORE_CALIBRATION, ChanceFigure, Comparison, Entry, FileState, OpenOptions, Promotion,
-    RegistryError, comparable, folder, history, member, open, promote, promote_checked, promoted,
-    read_manifest, ready, register, registered, remove, resolve, rollback, verify,
+    RegistryError, comparable, folder, history, judge, member, open, promote, promote_checked,
+    promoted, read_manifest, ready, register, registered, remove, resolve, rollback, verify,
 };
 pub use tfidf::{KnownNgrams, Tfidf, TfidfShape, features};
 pub use transformer::{

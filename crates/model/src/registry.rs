@@ -26,8 +26,8 @@ use super::artifact::{self, ArtifactError, NewArtifact, at};
 use super::{Compute, Manifest, Member, Model, ModelId, is_name, panic_message};
 
 pub use promotions::{
-    BEFORE_CALIBRATION, ChanceFigure, Comparison, Entry, Promotion, comparable, history, promote,
-    promote_checked, promoted, rollback,
+    BEFORE_CALIBRATION, ChanceFigure, Comparison, Entry, Promotion, comparable, history, judge,
+    promote, promote_checked, promoted, rollback,
 };
 
 /// Name prefix of a folder that is being written.

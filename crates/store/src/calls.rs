@@ -29,6 +29,21 @@ macro_rules! each_store_call {
                 window_tweets(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<StoredTweet>;
                 tweet(id: &str) -> Option<StoredTweet>;
             }
+            switches {
+                switches() -> $crate::Switches;
+                begin_with(model: &str) -> $crate::Switches;
+                switch_to(model: &str, gap_from: Minute) -> $crate::Switches;
+                model_counts(model: &str, brand: &str, from: Minute, to: Minute)
+                    -> Vec<(Minute, Counts)>;
+                model_hour_counts(model: &str, brand: &str, from: Minute, to: Minute)
+                    -> Vec<(Minute, Counts)>;
+                unscored(model: &str, from: Minute, to: Minute) -> Vec<(Minute, u64)>;
+                texts_to_rescore(
+                    model: &str, minutes: &[Minute], after: Option<&$crate::StoredText>, limit: u32
+                ) -> Vec<$crate::StoredText>;
+                put_rescored(model: &str, rows: &[$crate::Rescored]) -> ();
+                pairs(model: &str, instead_of: &str, from: Minute) -> Vec<(String, $crate::Pairs)>;
+            }
             labels {
                 record_model(model: &$crate::StoredModel) -> ();
                 models() -> Vec<$crate::StoredModel>;

@@ -1,6 +1,6 @@
 //! Errors of a store.
 
-use monitor_core::domain::{Offset, TopicPartition};
+use monitor_core::domain::{Minute, Offset, Switches, TopicPartition};
 
 use crate::postgres;
 
@@ -23,6 +23,17 @@ pub enum StoreError {
     Overtaken {
         /// The brand.
         brand: String,
+    },
+    /// The batch has tweets that a model of before has scored: the stream's model was switched.
+    /// Drop the batches in flight, claim their partitions again, and obey the switches.
+    #[error("{model} no longer scores the minute {}: the stream's model was switched", .minute.start())]
+    Switched {
+        /// The model that scored a tweet.
+        model: String,
+        /// The tweet's minute.
+        minute: Minute,
+        /// The switches now.
+        switches: Switches,
     },
     /// The first connection to Postgres failed.
     #[error("cannot connect to Postgres at {place} (store.url): {source}")]

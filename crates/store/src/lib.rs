@@ -5,11 +5,13 @@
 //! **Invariant.** [`Store::commit`] writes a batch's scores, the counts of the rows that
 //! were new, its dead letters and its checkpoints in one transaction, and refuses
 //! ([`StoreError::Fenced`]) a batch whose starting position is not the stored one, so
-//! every record counts exactly once, even if a daemon dies at any point. [`Store::decide`]
+//! every record counts exactly once, even if a daemon dies at any point. It also refuses
+//! ([`StoreError::Switched`]) tweets that a model of before has scored. [`Store::decide`]
 //! writes an incident and its outbox rows in one transaction, and refuses a decision based
 //! on a detector state that another daemon has changed since.
 //! Deliberately absent: decisions. `monitor_core::alerting` takes them.
 
+mod batch;
 mod bounded;
 mod calls;
 mod corrected;
@@ -18,17 +20,20 @@ mod labels;
 mod memory;
 mod outbox;
 mod postgres;
+mod switches;
 
+pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, ScoredTweet};
 pub use bounded::Bounded;
 pub use corrected::{corrected_share, labelled, rates};
 pub use error::StoreError;
 pub use labels::{Correction, Sample, SampleRequest, SampledTweet, StoredModel};
 pub use memory::MemoryStore;
 pub use monitor_core::alerting::{Delivery, Step, Suppressed};
-pub use monitor_core::domain::Silence;
+pub use monitor_core::domain::{Silence, Switches};
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
 pub use postgres::{PostgresStore, is_postgres_url};
+pub use switches::{Pairs, Rescored, StoredText};
 
 use std::time::Duration;
 
@@ -37,7 +42,7 @@ use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Notified,
-    Offset, Resume, Score, Severity, StartAt, TopicPartition, Tweet, resume_position,
+    Offset, Resume, Severity, StartAt, TopicPartition, resume_position,
 };
 
 /// A partition just assigned to this daemon, with the offsets that the broker has.
@@ -63,87 +68,6 @@ impl Claim {
         };
         resume_position(stored, self.low, high, start_at)
     }
-}
-
-/// A tweet to store, with its score.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ScoredTweet {
-    /// The tweet.
-    pub tweet: Tweet,
-    /// The brands it is about, sorted, without repeats; may be empty.
-    pub brands: Vec<String>,
-    /// The score; `None` if no model knows the tweet's language.
-    pub score: Option<ModelScore>,
-}
-
-/// The score that a model gave.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelScore {
-    /// Probabilities and label.
-    pub score: Score,
-    /// Whether the text was longer than the model reads.
-    pub truncated: bool,
-    /// `name@version` of the model.
-    pub model: String,
-}
-
-impl ModelScore {
-    /// A score of a text that was not truncated.
-    pub fn new(score: Score, model: impl Into<String>) -> Self {
-        Self { score, truncated: false, model: model.into() }
-    }
-}
-
-/// A record that is not a tweet, with the reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// Its partition.
-    pub partition: TopicPartition,
-    /// Its offset.
-    pub offset: Offset,
-    /// What is wrong with it, as text for people.
-    pub reason: String,
-    /// The beginning of its payload.
-    pub payload: Vec<u8>,
-    /// Length of the whole payload, in bytes.
-    pub payload_bytes: u64,
-}
-
-/// How far a batch advances one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advance {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The position held before the batch; must equal the stored checkpoint.
-    pub from: Offset,
-    /// The position after it.
-    pub to: Offset,
-    /// Newest event time in the batch, if it has a tweet.
-    pub event_time_max: Option<DateTime<Utc>>,
-    /// When the newest record of the batch was written to Kafka, if known.
-    pub record_time_max: Option<DateTime<Utc>>,
-}
-
-/// What one transaction writes.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    /// Tweets, in any order; a tweet id may repeat.
-    pub scores: Vec<ScoredTweet>,
-    /// Records that are not tweets.
-    pub dead_letters: Vec<DeadLetter>,
-    /// One entry for each partition.
-    pub advances: Vec<Advance>,
-}
-
-/// What one transaction wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Committed {
-    /// Scores of new tweets.
-    pub new: u64,
-    /// New tweets without a score.
-    pub not_judged: u64,
-    /// Tweets stored before; they change nothing.
-    pub duplicate: u64,
 }
 
 /// The progress of one partition.
@@ -454,6 +378,70 @@ pub trait Store: Send + Sync + 'static {
     /// Requeues dead notifications under their old keys: one, or all of a receiver, or (with
     /// neither) all. Returns how many.
     async fn requeue(&self, row: Option<i64>, receiver: Option<&str>) -> Result<u64, StoreError>;
+
+    /// Which model scores the stream, and since when.
+    async fn switches(&self) -> Result<Switches, StoreError>;
+
+    /// Records the model of the first minute, unless there are switches already; returns them.
+    async fn begin_with(&self, model: &str) -> Result<Switches, StoreError>;
+
+    /// Switches the stream to `model` ([`Switches::fence`] says from which minute on) and returns
+    /// all switches. The model has scored again what is stored before `gap_from`. No batch is
+    /// committed meanwhile.
+    async fn switch_to(&self, model: &str, gap_from: Minute) -> Result<Switches, StoreError>;
+
+    /// As [`Store::minute_counts`], as if `model` had scored all along: of its own scores, of those
+    /// tweets of other models that it has scored again, and of the models that no switch names,
+    /// which are those of single languages.
+    async fn model_counts(
+        &self,
+        model: &str,
+        brand: &str,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Minute, Counts)>, StoreError>;
+
+    /// As [`Store::hour_counts`], of one model and brand.
+    async fn model_hour_counts(
+        &self,
+        model: &str,
+        brand: &str,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Minute, Counts)>, StoreError>;
+
+    /// The minutes of `from..=to` with tweets about brands that another model of the switches has
+    /// scored and `model` has not scored again, newest first, and how many. A tweet about two
+    /// brands counts twice.
+    async fn unscored(
+        &self,
+        model: &str,
+        from: Minute,
+        to: Minute,
+    ) -> Result<Vec<(Minute, u64)>, StoreError>;
+
+    /// The tweets about brands of these minutes that other models of the switches have scored, in
+    /// order of time
+    /// and id, at most `limit`; those behind `after`, the last one of the call before.
+    async fn texts_to_rescore(
+        &self,
+        model: &str,
+        minutes: &[Minute],
+        after: Option<&StoredText>,
+        limit: u32,
+    ) -> Result<Vec<StoredText>, StoreError>;
+
+    /// Stores what `model` says of whole minutes, in place of what it said of them before.
+    async fn put_rescored(&self, model: &str, rows: &[Rescored]) -> Result<(), StoreError>;
+
+    /// By brand, the tweets from `from` on that `instead_of` has scored and `model` has scored
+    /// again.
+    async fn pairs(
+        &self,
+        model: &str,
+        instead_of: &str,
+        from: Minute,
+    ) -> Result<Vec<(String, Pairs)>, StoreError>;
 
     /// Numbers for the page and for metrics.
     async fn totals(&self) -> Result<Totals, StoreError>;

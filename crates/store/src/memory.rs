@@ -9,6 +9,7 @@ mod incidents;
 mod labels;
 mod outbox;
 mod scores;
+mod switches;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,12 +21,12 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Batch, Claim, Committed, Correction, DeadLetter, DeadNotification, Decision, DetectorState,
-    Event, Example, OutboxRow, OutboxState, PartitionProgress, ScoredTweet, Silence, Store,
+    Event, Example, OutboxRow, OutboxState, Pairs, PartitionProgress, ScoredTweet, Silence, Store,
     StoreError, StoredModel, StoredTweet, Totals,
 };
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
-    StartAt, TopicPartition,
+    StartAt, Switches, TopicPartition,
 };
 
 /// A [`Store`] in memory; its content is lost when it is dropped.
@@ -39,7 +40,11 @@ pub struct MemoryStore {
 struct Tables {
     checkpoints: BTreeMap<TopicPartition, scores::Checkpoint>,
     scores: HashMap<String, ScoredTweet>,
-    minute_counts: BTreeMap<(String, Minute), Counts>,
+    /// By brand, minute and model.
+    minute_counts: BTreeMap<(String, Minute, String), Counts>,
+    /// By model, brand, minute, and the model whose scores are stored.
+    rescored: BTreeMap<(String, String, Minute, String), Pairs>,
+    switches: Switches,
     not_judged_counts: BTreeMap<(String, Minute, Language), u64>,
     models: BTreeMap<String, StoredModel>,
     samples: Vec<labels::SampleRecord>,

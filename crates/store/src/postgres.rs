@@ -14,6 +14,7 @@ mod lead;
 mod migrations;
 mod outbox;
 mod scores;
+mod switches;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,13 +101,21 @@ impl PostgresStore {
     /// [`StoreError::Connect`] if Postgres cannot be reached, [`StoreError::Migrate`] if a
     /// migration fails.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        // The pool reports only a timeout; a single connection reports the cause.
-        let connection = PgConnection::connect_with(&self.pool.connect_options()).await;
-        connection
-            .map_err(|source| StoreError::Connect { place: self.place.clone(), source })?
-            .close()
-            .await?;
+        self.reach().await?;
         Ok(migrations::migrator().run(&self.pool).await?)
+    }
+
+    /// Connects once. The pool reports only a timeout; a single connection reports the cause.
+    ///
+    /// # Errors
+    /// [`StoreError::Connect`] if Postgres cannot be reached.
+    pub async fn reach(&self) -> Result<(), StoreError> {
+        let connect = |source| StoreError::Connect { place: self.place.clone(), source };
+        let options = self.pool.connect_options();
+        let connection = PgConnection::connect_with(&options);
+        let connection = tokio::time::timeout(ACQUIRE_TIMEOUT, connection).await;
+        let connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(connect)?;
+        Ok(connection.close().await?)
     }
 
     /// The pool, for queries of tests and tools.

@@ -60,6 +60,8 @@ pub const WATERMARK: &str = "monitor_watermark_seconds";
 pub const MODEL: &str = "monitor_model_info";
 /// Models reloaded while the daemon runs, by outcome (loaded, failed).
 pub const MODEL_RELOADS: &str = "monitor_model_reloads_total";
+/// Stored tweets that another model has scored again.
+pub const RESCORED: &str = "monitor_rescored_total";
 /// 1 if a part of the daemon can do its work, else 0, by part.
 pub const READY: &str = "monitor_ready";
 /// 1 while this daemon is the leader, which evaluates the minutes, else 0.
@@ -153,6 +155,7 @@ pub fn init_metrics() -> PrometheusHandle {
                 FENCED,
                 STORE_RETRIES,
                 TRUNCATED,
+                RESCORED,
             ] {
                 counter!(name).absolute(0);
             }
@@ -206,6 +209,7 @@ fn describe() {
     describe_gauge!(WATERMARK, Unit::Seconds, "Event time up to which minutes are closed");
     describe_gauge!(MODEL, "1 for the model that scores, 0 for earlier models");
     describe_counter!(MODEL_RELOADS, "Models reloaded while the daemon runs, by outcome");
+    describe_counter!(RESCORED, "Stored tweets that another model has scored again");
     describe_gauge!(READY, "1 for each part of the daemon that can do its work, else 0");
     describe_gauge!(
         LEADER,

@@ -1,11 +1,11 @@
 //! Evaluates the closed minutes of a brand: its negative share and its volume.
 
-use super::{Evaluator, Finding, Pass, state, to_json};
+use super::{Evaluator, Finding, LearnedBaseline, Pass, state, to_json};
 use monitor_core::alerting::{
-    Baseline, Series, ShareState, ShareVerdict, VolumeState, VolumeVerdict,
+    Baseline, Series, ShareState, ShareVerdict, VolumeState, VolumeVerdict, replay,
 };
 use monitor_core::domain::{Cause, Counts, Evidence, Minute};
-use monitor_store::{Decision, DetectorState, StoreError};
+use monitor_store::{Decision, DetectorState, Store, StoreError};
 
 /// Minutes evaluated at once, at most; bounds memory after a long absence.
 const MINUTES_AT_ONCE: i64 = 2 * 1440;
@@ -31,22 +31,15 @@ impl Evaluator {
         else {
             return Ok(false);
         };
+        // All minutes at once are of one model.
+        let switch = pass.switches.at(first);
+        let model = switch.map(|switch| switch.model.as_str());
+        let last = pass.switches.after(first).map_or(last, |next| last.min(next.from.plus(-1)));
+        let switch = switch.map(|switch| switch.from);
         // A baseline is learned from the data before its hour, even if it is learned later.
-        let hour = Minute(first.0.div_euclid(60) * 60);
+        let hour = first.hour_start();
         let history = hour.plus(-self.policy.history_minutes());
         let season = hour.plus(-self.policy.season_minutes());
-        let counts = self.store.minute_counts(brand, history, last).await?;
-        let excluded: Vec<_> = self
-            .store
-            .incidents_since(brand, Cause::Share, season)
-            .await?
-            .iter()
-            .filter_map(|incident| {
-                let since = incident.evidence.share()?.since;
-                Some(self.policy.excluded(since, incident.opened, incident.resolved?))
-            })
-            .collect();
-        let series = Series::new(history, last, &counts, &excluded);
         let mut detector: ShareState = state(brand, Cause::Share, stored.as_ref());
         match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.open()) {
             (Some(incident), None) => {
@@ -56,22 +49,33 @@ impl Evaluator {
             (None, Some(_)) => detector = ShareState::default(),
             _ => {}
         }
-        let mut known = self.baseline(brand);
+        let before = stored.as_ref().and_then(|stored| pass.switches.at(stored.evaluated));
+        if before.map(|before| before.from) != switch && stored.is_some() {
+            detector = self.change_model(brand, model, detector, first).await?;
+        }
+        let incidents = self.store.incidents_since(brand, Cause::Share, season).await?;
+        let excluded = detector.excluded(incidents.iter().filter_map(|incident| {
+            let (since, resolved) = (incident.evidence.share()?.since, incident.resolved?);
+            Some((resolved, self.policy.excluded(since, incident.opened, resolved)))
+        }));
+        let counts = counts_of(&*self.store, model, brand, history, last).await?;
+        let series = Series::new(history, last, &counts, &excluded);
+        let mut known = self.baseline(brand).filter(|known| known.switch == switch);
         let mut hours: Option<Vec<(Minute, Counts)>> = None;
         let mut step = None;
         let mut evaluated = last;
         for minute in (first.0..=last.0).map(Minute) {
             let hour = minute.0.div_euclid(60);
-            if known.as_ref().is_none_or(|(of, _)| *of != hour) {
+            if known.as_ref().is_none_or(|known| known.hour != hour) {
                 if hours.is_none() {
-                    hours = Some(self.store.hour_counts(Some(brand), season, last).await?);
+                    hours = Some(hours_of(&*self.store, model, brand, season, last).await?);
                 }
                 let hours = hours.as_deref().unwrap_or_default();
                 let start = Minute(hour * 60);
-                let learned = Baseline::learn(&self.policy, hours, &excluded, &series, start);
-                known = Some((hour, learned));
+                let baseline = Baseline::learn(&self.policy, hours, &excluded, &series, start);
+                known = Some(LearnedBaseline { hour, switch, baseline });
             }
-            let baseline = known.as_ref().and_then(|(_, baseline)| baseline.as_ref());
+            let baseline = known.as_ref().and_then(|known| known.baseline.as_ref());
             let (after, verdict) = self.policy.evaluate(&series, baseline, &detector, minute);
             detector = after;
             let finding = match verdict {
@@ -178,15 +182,70 @@ impl Evaluator {
         Ok((first <= closed).then_some((first, last)))
     }
 
-    fn baseline(&self, brand: &str) -> Option<(i64, Option<Baseline>)> {
+    /// The detector state with which another model goes on at `minute`; see
+    /// [`SharePolicy::change_model`](monitor_core::alerting::SharePolicy::change_model).
+    async fn change_model(
+        &self,
+        brand: &str,
+        model: Option<&str>,
+        detector: ShareState,
+        minute: Minute,
+    ) -> Result<ShareState, StoreError> {
+        let season = self.policy.season_minutes();
+        let hour = detector.open().map_or(minute, |open| open.opened()).hour_start();
+        let counts = counts_of(&*self.store, model, brand, hour.plus(-season), minute).await?;
+        let hours = hours_of(&*self.store, model, brand, hour.plus(-season), hour).await?;
+        let policy = self.policy;
+        // Evaluates weeks of minutes, which takes a moment.
+        let work = move || {
+            let replay = replay(&policy, &counts, minute.plus(-1));
+            let history = hour.plus(-policy.history_minutes());
+            let series = Series::new(history, minute, &counts, &replay.excluded);
+            let baseline = Baseline::learn(&policy, &hours, &replay.excluded, &series, hour);
+            policy.change_model(detector, replay, minute, &series, baseline)
+        };
+        let state = tokio::task::spawn_blocking(work).await.expect("the replay does not panic");
+        tracing::info!(brand, model, from = %minute.start(), "the brand is evaluated on the counts of another model");
+        Ok(state)
+    }
+
+    fn baseline(&self, brand: &str) -> Option<LearnedBaseline> {
         self.baselines.lock().expect("no holder of this lock panics").get(brand).cloned()
     }
 
-    fn keep_baseline(&self, brand: &str, known: Option<(i64, Option<Baseline>)>) {
+    fn keep_baseline(&self, brand: &str, known: Option<LearnedBaseline>) {
         let mut baselines = self.baselines.lock().expect("no holder of this lock panics");
         match known {
             Some(known) => baselines.insert(brand.to_owned(), known),
             None => baselines.remove(brand),
         };
+    }
+}
+
+/// Counts of a brand's minutes: those of `model`, or all if the stream has no switches.
+pub(super) async fn counts_of(
+    store: &dyn Store,
+    model: Option<&str>,
+    brand: &str,
+    from: Minute,
+    to: Minute,
+) -> Result<Vec<(Minute, Counts)>, StoreError> {
+    match model {
+        Some(model) => store.model_counts(model, brand, from, to).await,
+        None => store.minute_counts(brand, from, to).await,
+    }
+}
+
+/// The same by hour.
+async fn hours_of(
+    store: &dyn Store,
+    model: Option<&str>,
+    brand: &str,
+    from: Minute,
+    to: Minute,
+) -> Result<Vec<(Minute, Counts)>, StoreError> {
+    match model {
+        Some(model) => store.model_hour_counts(model, brand, from, to).await,
+        None => store.hour_counts(Some(brand), from, to).await,
     }
 }

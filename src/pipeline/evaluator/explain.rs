@@ -16,19 +16,19 @@ use monitor_core::words::word_weights;
 use monitor_model::{Explanation, WorkerGone};
 use monitor_store::Example;
 
-use super::super::models::ScoringModels;
+use super::super::lineup::Lineup;
 
 /// A notification waits at most this long for the words of its examples.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Explains examples with the current models.
 pub(super) struct Explainer {
-    models: watch::Receiver<ScoringModels>,
+    models: watch::Receiver<Lineup>,
     wait_max: Duration,
 }
 
 impl Explainer {
-    pub fn new(models: watch::Receiver<ScoringModels>) -> Self {
+    pub fn new(models: watch::Receiver<Lineup>) -> Self {
         Self { models, wait_max: WAIT_MAX }
     }
 
@@ -85,7 +85,7 @@ mod tests {
     use monitor_core::clock::{Clock, SystemClock};
     use monitor_core::domain::{Classes, Probabilities, Probability};
     use monitor_core::text::SourceText;
-    use monitor_model::{Classifier, ClassifyError, Encoder, Encoding, Model};
+    use monitor_model::{Classifier, ClassifyError, Encoder, Encoding, Model, ModelHandle};
 
     use super::*;
 
@@ -119,7 +119,10 @@ mod tests {
             encoder: Arc::new(Late(gate.clone())),
             classifier: Box::new(Late(gate)),
         };
-        Explainer { wait_max, ..Explainer::new(watch::channel(ScoringModels::one(model)).1) }
+        Explainer {
+            wait_max,
+            ..Explainer::new(watch::channel(Lineup::of(ModelHandle::spawn(model))).1)
+        }
     }
 
     fn example(text: &str, model: &str) -> (Example, String) {

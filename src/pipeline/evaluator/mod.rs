@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::words::reason;
 
 use self::report::{Content, Reporter, Subject};
-use super::models::ScoringModels;
+use super::daemon::lateness;
+use super::lineup::Lineup;
 use super::routes::{policy, surge_policy, thresholds};
 use monitor_config as config;
 use monitor_core::alerting::{
@@ -35,7 +36,7 @@ use monitor_core::alerting::{
 };
 use monitor_core::clock::Clock;
 use monitor_core::domain::{
-    Cause, Evidence, Incident, Minute, Severity, Silence, Transition, silenced,
+    Cause, Evidence, Incident, Minute, Severity, Silence, Switches, Transition, silenced,
 };
 use monitor_store::{
     Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError,
@@ -57,11 +58,16 @@ pub struct Evaluator {
     thresholds: Thresholds,
     audience: Audience,
     reporter: Reporter,
-    /// By brand: the hour of event time, and the baseline learned for it.
-    baselines: Mutex<HashMap<String, (i64, Option<Baseline>)>>,
+    baselines: Mutex<HashMap<String, LearnedBaseline>>,
+    /// The latest switch of the model that evaluation has come to.
+    gate: Mutex<Option<Gate>>,
     /// Whether the incidents without a detector have been closed.
     unwatched_closed: AtomicBool,
 }
+
+/// Longest wait, by the clock, for the tweets before a switch to be scored by the new model. They
+/// matter little: a baseline leaves out the last hours.
+const GAP_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Number of the latest incidents searched for open ones without a detector.
 const INCIDENTS_MAX: u32 = 1000;
@@ -70,6 +76,25 @@ const INCIDENTS_MAX: u32 = 1000;
 struct Pass {
     now: DateTime<Utc>,
     silences: Vec<Silence>,
+    switches: Switches,
+}
+
+/// The baseline of a brand for an hour of event time.
+#[derive(Clone)]
+struct LearnedBaseline {
+    hour: i64,
+    /// The switch of the model whose counts it was learned from.
+    switch: Option<Minute>,
+    baseline: Option<Baseline>,
+}
+
+/// A switch of the model: the minutes from it on are evaluated when the new model has counted all
+/// minutes before it, or after [`GAP_WAIT_MAX`].
+#[derive(Clone, Copy)]
+struct Gate {
+    switch: Minute,
+    since: Duration,
+    open: bool,
 }
 
 /// The verdict of a detector for a minute.
@@ -91,7 +116,7 @@ impl Evaluator {
             [(Cause::Quiet, stream.quiet_minutes_max), (Cause::Lag, stream.lag_minutes_max)];
         Self {
             topic: settings.kafka.topic.clone(),
-            lateness: TimeDelta::seconds(i64::try_from(a.lateness_s).unwrap_or(i64::MAX / 1000)),
+            lateness: lateness(settings),
             tick: Duration::from_millis(a.tick_ms),
             brands: settings.brands.keys().cloned().collect(),
             policy: policy(a),
@@ -109,6 +134,7 @@ impl Evaluator {
             audience: audience(settings),
             reporter: Reporter::new(store.clone(), settings),
             baselines: Mutex::default(),
+            gate: Mutex::default(),
             unwatched_closed: AtomicBool::new(false),
             store,
             clock,
@@ -117,7 +143,7 @@ impl Evaluator {
 
     /// Lets notifications say which words made their example tweets negative, as the current
     /// model of `models` has it.
-    pub fn explaining(mut self, models: watch::Receiver<ScoringModels>) -> Self {
+    pub fn explaining(mut self, models: watch::Receiver<Lineup>) -> Self {
         self.reporter.explain_with(models);
         self
     }
@@ -163,12 +189,16 @@ impl Evaluator {
             return Ok(None);
         }
         let now = self.clock.now();
-        let pass = Pass { now, silences: self.store.silences(now).await? };
+        let (silences, switches) = (self.store.silences(now).await?, self.store.switches().await?);
+        let pass = Pass { now, silences, switches };
         self.close_all_unwatched(&pass).await?;
         let partitions = self.store.progress(&self.topic).await?;
         // The stream comes first: brands may have much to catch up on.
         let mut failed = self.evaluate_stream(&partitions, &pass).await.err();
-        let closed = self.closed(&partitions);
+        let closed = match self.closed(&partitions) {
+            Some(closed) => Some(self.gated(closed, &pass).await?),
+            None => None,
+        };
         if let Some(closed) = closed {
             for brand in &self.brands {
                 // An error of one brand must not stop the brands after it.
@@ -233,6 +263,27 @@ impl Evaluator {
         Some(Minute::of(time).plus(-1))
     }
 
+    /// `closed`, or the last minute before a switch of the model that is not ready yet.
+    async fn gated(&self, closed: Minute, pass: &Pass) -> Result<Minute, StoreError> {
+        let Some(switch) = pass.switches.at(closed).filter(|s| s.gap_from < s.from) else {
+            return Ok(closed);
+        };
+        let known = *self.gate.lock().expect("no holder of this lock panics");
+        let mut gate = known.filter(|gate| gate.switch == switch.from).unwrap_or(Gate {
+            switch: switch.from,
+            since: self.clock.elapsed(),
+            open: false,
+        });
+        if !gate.open {
+            let last = switch.from.plus(-1);
+            let left = self.store.unscored(&switch.model, switch.gap_from, last).await?;
+            let waited = self.clock.elapsed().saturating_sub(gate.since);
+            gate.open = left.is_empty() || waited >= GAP_WAIT_MAX;
+            *self.gate.lock().expect("no holder of this lock panics") = Some(gate);
+        }
+        Ok(if gate.open { closed } else { switch.from.plus(-1).min(closed) })
+    }
+
     /// The step of a minute, with the receivers to notify; `None` if nothing has changed and no
     /// receiver is due.
     async fn step(
@@ -279,7 +330,8 @@ impl Evaluator {
         }
         let opened = open.map_or(minute, |incident| incident.opened);
         // A notification without examples is better than none.
-        let content = self.reporter.content(brand, evidence, minute).await;
+        let model = pass.switches.at(minute).map(|switch| switch.model.as_str());
+        let content = self.reporter.content(brand, evidence, minute, model).await;
         let content = content.unwrap_or_else(|error| {
             tracing::warn!(%error, brand, "cannot read the incident's tweets; notifying without them");
             Content::empty()

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::super::models::ScoringModels;
+use super::super::lineup::Lineup;
+use super::brand::counts_of;
 use super::explain::Explainer;
 use monitor_config as config;
 use monitor_core::alerting::{DriverLimits, Drivers, Example as FoundExample, TweetView, drivers};
@@ -74,16 +75,18 @@ impl Reporter {
     }
 
     /// Explains examples with the current model of `models`.
-    pub fn explain_with(&mut self, models: watch::Receiver<ScoringModels>) {
+    pub fn explain_with(&mut self, models: watch::Receiver<Lineup>) {
         self.explainer = Some(Explainer::new(models));
     }
 
-    /// Reads the content of an incident at `minute`; empty for incidents of the stream.
+    /// Reads the content of an incident at `minute`, with the curve of `model`'s counts; empty for
+    /// incidents of the stream.
     pub async fn content(
         &self,
         brand: &str,
         evidence: &Evidence,
         minute: Minute,
+        model: Option<&str>,
     ) -> Result<Content, StoreError> {
         let since = match evidence {
             Evidence::Share(e) => e.since,
@@ -112,7 +115,7 @@ impl Reporter {
             None => examples.into_iter().map(|(example, _)| example).collect(),
         };
         let from = minute.plus(1 - CURVE_HOURS * 60).min(since.plus(-120));
-        let counts = self.store.minute_counts(brand, from, minute).await?;
+        let counts = counts_of(&*self.store, model, brand, from, minute).await?;
         let curve_minutes = point_minutes(&counts);
         Ok(Content {
             reach: found.followers,

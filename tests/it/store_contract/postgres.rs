@@ -283,6 +283,11 @@ async fn a_database_of_the_first_schema_is_upgraded() {
     let closed = &rows[2].notification;
     assert_eq!((closed.transition.as_str(), closed.at), ("resolved", minute(240).start()));
 
+    // What was counted before is the newest tweet's model's.
+    let switches = store.switches().await.unwrap();
+    assert_eq!(switches.as_slice().len(), 1);
+    assert_eq!(switches.at(minute(0)).unwrap().model, "test@1");
+
     let progress = store.progress("tweets").await.unwrap();
     assert_eq!((progress[0].position.0, progress[0].record_time_max), (41, None));
     let tweets = store.window_tweets("united", minute(0), minute(600), 9).await.unwrap();

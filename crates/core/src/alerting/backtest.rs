@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Baseline, QuietReason, ResolveReason, Series, SharePolicy, ShareState, ShareVerdict, VolumeEnd,
-    VolumePolicy, VolumeState, VolumeVerdict,
+    Baseline, QuietReason, Replay, ResolveReason, Series, SharePolicy, ShareState, ShareVerdict,
+    VolumeEnd, VolumePolicy, VolumeState, VolumeVerdict,
 };
 use crate::domain::{Counts, Evidence, Interval, Minute};
 
@@ -80,51 +80,141 @@ pub fn backtest(
     from: Minute,
     to: Minute,
 ) -> Backtest {
-    let Some((first, _)) = counts.first() else { return Backtest::default() };
-    let mut found = shares(policy, counts, *first, from, to);
-    found.tweets = between(counts, from, to).iter().fold(Counts::default(), |sum, (_, c)| sum + *c);
+    let stretch = Stretch { from: Minute(i64::MIN), counts };
+    backtest_switched(policy, surge, &[stretch], from, to)
+}
+
+/// One model's counts of a brand, and the minute from which that model scored the stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Stretch<'a> {
+    /// The first minute that is evaluated on these counts.
+    pub from: Minute,
+    /// The model's counts, in ascending order, also of the time before `from`, which the model
+    /// was given to score again.
+    pub counts: &'a [(Minute, Counts)],
+}
+
+/// As [`backtest`], of a stream that several models scored one after the other. `stretches` is in
+/// ascending order; the first one begins at or before the first minute of its counts.
+pub fn backtest_switched(
+    policy: &SharePolicy,
+    surge: Option<&VolumePolicy>,
+    stretches: &[Stretch],
+    from: Minute,
+    to: Minute,
+) -> Backtest {
+    let Some((first, _)) = stretches.first().and_then(|s| s.counts.first()) else {
+        return Backtest::default();
+    };
+    let live = live_counts(stretches, to);
+    let (mut found, _) = shares(policy, stretches, *first, from, to);
+    found.tweets = between(&live, from, to).iter().fold(Counts::default(), |sum, (_, c)| sum + *c);
     if let Some(surge) = surge {
-        found.alerts.extend(surges(surge, counts, *first, to));
+        found.alerts.extend(surges(surge, &live, *first, to));
     }
     found.alerts.retain(|alert| alert.opened >= from);
     found.alerts.sort_by_key(|alert| alert.opened);
     found
 }
 
+/// What a detector remembers that has seen these counts up to and including `to`.
+pub fn replay(policy: &SharePolicy, counts: &[(Minute, Counts)], to: Minute) -> Replay {
+    let Some((first, _)) = counts.first() else { return Replay::default() };
+    let stretch = Stretch { from: Minute(i64::MIN), counts };
+    shares(policy, &[stretch], *first, to.plus(1), to).1
+}
+
+/// The counts of each minute by the model that scored it.
+fn live_counts(stretches: &[Stretch], to: Minute) -> Vec<(Minute, Counts)> {
+    let ends = stretches.iter().skip(1).map(|next| next.from.plus(-1)).chain([to]);
+    stretches
+        .iter()
+        .zip(ends)
+        .flat_map(|(s, end)| between(s.counts, s.from, end))
+        .copied()
+        .collect()
+}
+
+/// A model's counts by minute and hour.
+struct Known<'a> {
+    counts: &'a [(Minute, Counts)],
+    hours: Vec<(Minute, Counts)>,
+    /// The hours that overlap no past incident.
+    calm_hours: Vec<(Minute, Counts)>,
+}
+
+impl<'a> Known<'a> {
+    fn new(counts: &'a [(Minute, Counts)], excluded: &[(Minute, Minute)]) -> Self {
+        let hours = hourly(counts);
+        let mut known = Self { counts, calm_hours: hours.clone(), hours };
+        excluded.iter().for_each(|period| known.exclude(*period));
+        known
+    }
+
+    fn exclude(&mut self, (from, to): (Minute, Minute)) {
+        self.calm_hours.retain(|(start, _)| from > start.plus(59) || *start > to);
+    }
+
+    fn series(
+        &self,
+        policy: &SharePolicy,
+        hour: Minute,
+        last: Minute,
+        excluded: &[(Minute, Minute)],
+    ) -> Series {
+        let history = hour.plus(-policy.history_minutes());
+        Series::new(history, last, between(self.counts, history, last), excluded)
+    }
+
+    fn baseline(&self, policy: &SharePolicy, series: &Series, hour: Minute) -> Option<Baseline> {
+        let hours = between(&self.calm_hours, hour.plus(-policy.season_minutes()), hour);
+        Baseline::learn(policy, hours, &[], series, hour)
+    }
+}
+
 fn shares(
     policy: &SharePolicy,
-    counts: &[(Minute, Counts)],
+    stretches: &[Stretch],
     first: Minute,
     from: Minute,
     to: Minute,
-) -> Backtest {
+) -> (Backtest, Replay) {
     let mut found = Backtest::default();
-    let hours = hourly(counts);
-    let mut calm_hours = hours.clone();
     let mut excluded = Vec::new();
+    let mut model = Known::new(stretches[0].counts, &excluded);
+    let mut later = stretches[1..].iter().peekable();
     let mut state = ShareState::default();
     let mut known: Option<(Minute, Option<Baseline>)> = None;
     let mut current: Option<(Minute, Series)> = None;
     for minute in (first.0..=to.0).map(Minute) {
         let hour = minute.hour_start();
+        if let Some(next) = later.next_if(|next| next.from <= minute) {
+            let replay = replay(policy, next.counts, minute.plus(-1));
+            excluded.clone_from(&replay.excluded);
+            model = Known::new(next.counts, &excluded);
+            (known, current) = (None, None);
+            let opened = state.open().map_or(minute, |open| open.opened()).hour_start();
+            let series = model.series(policy, opened, minute, &excluded);
+            let baseline = model.baseline(policy, &series, opened);
+            state = policy.change_model(state, replay, minute, &series, baseline);
+        }
         if current.as_ref().is_none_or(|(last, _)| *last < minute) {
             let last = to.min(minute.plus(SERIES_MINUTES - 1));
-            let history = hour.plus(-policy.history_minutes());
-            let counts = between(counts, history, last);
-            current = Some((last, Series::new(history, last, counts, &excluded)));
+            current = Some((last, model.series(policy, hour, last, &excluded)));
         }
         let (_, series) = current.as_ref().expect("set above");
         // The baseline of an open incident is frozen.
         if state.open().is_none() && known.as_ref().is_none_or(|(of, _)| *of != hour) {
-            let hours = between(&calm_hours, hour.plus(-policy.season_minutes()), hour);
-            known = Some((hour, Baseline::learn(policy, hours, &[], series, hour)));
+            known = Some((hour, model.baseline(policy, series, hour)));
         }
         let baseline = known.as_ref().and_then(|(_, baseline)| baseline.as_ref());
         if minute >= from && (minute == hour || found.hours.is_empty()) {
             let middle = hour.plus(30);
             found.hours.push(Hour {
                 start: hour,
-                counts: between(&hours, hour, hour).first().map_or(Counts::default(), |h| h.1),
+                counts: between(&model.hours, hour, hour)
+                    .first()
+                    .map_or(Counts::default(), |h| h.1),
                 expected: baseline.map(|b| (b.expected(middle), b.interval(middle))),
             });
         }
@@ -150,13 +240,13 @@ fn shares(
                 let alert = found.alerts.last().expect("only an open alert resolves");
                 let since = alert.opening.share().map_or(alert.opened, |opening| opening.since);
                 let period = policy.excluded(since, alert.opened, minute);
-                calm_hours.retain(|(start, _)| period.0 > start.plus(59) || *start > period.1);
+                model.exclude(period);
                 excluded.push(period);
                 (known, current) = (None, None);
             }
         }
     }
-    found
+    (found, Replay { state, excluded })
 }
 
 fn surges(

@@ -23,7 +23,7 @@ mod suppression;
 mod volume;
 mod watermark;
 
-pub use backtest::{Alert, Backtest, Hour, backtest};
+pub use backtest::{Alert, Backtest, Hour, Stretch, backtest, backtest_switched, replay};
 pub use drivers::{DriverLimits, Drivers, Example, OneTweet, Term, TermKind, TweetView, drivers};
 pub use lifecycle::Audience;
 pub use outbox::{
@@ -33,8 +33,8 @@ pub use routing::{QuietHours, Recipient, Route, RouteMismatch, When, route};
 pub use series::Series;
 pub use severity::{Thresholds, severity};
 pub use share::{
-    Baseline, OpenRise, QuietReason, ResolveReason, RiseStatus, SharePolicy, ShareRule, ShareState,
-    ShareVerdict,
+    Baseline, OpenRise, QuietReason, Replay, ResolveReason, RiseStatus, SharePolicy, ShareRule,
+    ShareState, ShareVerdict,
 };
 pub use stream::{
     StreamPolicy, StreamReason, StreamSnapshot, StreamState, StreamVerdict, expected_tweets,

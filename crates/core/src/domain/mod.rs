@@ -1,4 +1,5 @@
-//! The terms of this project: tweet, language, score, checkpoint, counts, evidence, incident, silence.
+//! The terms of this project: tweet, language, score, checkpoint, counts, evidence, incident, silence,
+//! switches of the model.
 //!
 //! **Invariant.** Plain data and arithmetic on it. Constructors enforce ranges, so every value
 //! is valid. Types whose JSON is stored or sent (evidence, counts) have one JSON form, and
@@ -12,6 +13,7 @@ mod language;
 mod precision;
 mod score;
 mod silence;
+mod switches;
 mod tweet;
 
 pub use checkpoint::{Offset, Resume, ResumeReason, StartAt, TopicPartition, resume_position};
@@ -27,4 +29,5 @@ pub use score::{
     Classes, InvalidProbability, Label, LabelThresholds, Probabilities, Probability, Score,
 };
 pub use silence::{Silence, silenced};
+pub use switches::{ModelSwitch, Switches};
 pub use tweet::{InvalidTweet, Reach, TWEET_ID_CHARS_MAX, Tweet, TweetId};

@@ -243,7 +243,7 @@ pub fn history(directory: &Path, name: &str) -> Result<Vec<Entry>, ArtifactError
     Ok(Promotions::read(directory)?.0.remove(name).unwrap_or_default())
 }
 
-/// Promotes `id` without a comparison. A running daemon switches to it between two batches.
+/// Promotes `id` without a comparison. Daemons that run keep the model of their stream.
 ///
 /// # Errors
 /// The version does not exist or is damaged, or `promoted.json` cannot be read or replaced.
@@ -256,6 +256,42 @@ pub fn promote(directory: &Path, id: &ModelId, now: DateTime<Utc>) -> Result<(),
         return Ok(());
     }
     all.push(directory, id, now)
+}
+
+/// Whether `id` would be promoted; changes nothing. `compare` as in [`promote_checked`].
+///
+/// # Errors
+/// As [`promote_checked`].
+pub fn judge<E: From<ArtifactError>>(
+    directory: &Path,
+    id: &ModelId,
+    compare: impl FnOnce(&Manifest, &Manifest) -> Result<Vec<Comparison>, E>,
+) -> Result<Promotion, E> {
+    resolve(directory, &id.to_string())?;
+    judge_in(&Promotions::read(directory)?, directory, id, compare)
+}
+
+fn judge_in<E: From<ArtifactError>>(
+    all: &Promotions,
+    directory: &Path,
+    id: &ModelId,
+    compare: impl FnOnce(&Manifest, &Manifest) -> Result<Vec<Comparison>, E>,
+) -> Result<Promotion, E> {
+    load(directory, id, Compute::CPU)?;
+    Ok(match all.current(&id.name) {
+        None => {
+            let manifest = artifact::read_manifest(&folder(directory, id))?;
+            ChanceFigure::of(&manifest).map_or(Promotion::First, Promotion::Chance)
+        }
+        Some(current) if current == *id => Promotion::Already,
+        Some(current) => {
+            let read = |id: &ModelId| artifact::read_manifest(&folder(directory, id));
+            match read(&current) {
+                Ok(manifest) => Promotion::decide(current, compare(&manifest, &read(id)?)?),
+                Err(_) => Promotion::Unreadable { current },
+            }
+        }
+    })
 }
 
 /// Promotes `id` unless it is worse than the current version, or is the first of its name and no
@@ -276,21 +312,7 @@ pub fn promote_checked<E: From<ArtifactError>>(
     resolve(directory, &id.to_string())?;
     let _alone = lock(directory, FILE)?;
     let all = Promotions::read(directory)?;
-    load(directory, id, Compute::CPU)?;
-    let outcome = match all.current(&id.name) {
-        None => {
-            let manifest = artifact::read_manifest(&folder(directory, id))?;
-            ChanceFigure::of(&manifest).map_or(Promotion::First, Promotion::Chance)
-        }
-        Some(current) if current == *id => Promotion::Already,
-        Some(current) => {
-            let read = |id: &ModelId| artifact::read_manifest(&folder(directory, id));
-            match read(&current) {
-                Ok(manifest) => Promotion::decide(current, compare(&manifest, &read(id)?)?),
-                Err(_) => Promotion::Unreadable { current },
-            }
-        }
-    };
+    let outcome = judge_in(&all, directory, id, compare)?;
     if matches!(outcome, Promotion::First | Promotion::Promoted { .. }) {
         all.push(directory, id, now)?;
     }

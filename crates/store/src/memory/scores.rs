@@ -20,7 +20,7 @@ use monitor_core::domain::{
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     position: Offset,
-    event_time_max: Option<DateTime<Utc>>,
+    pub(super) event_time_max: Option<DateTime<Utc>>,
     record_time_max: Option<DateTime<Utc>>,
     at_end: bool,
 }
@@ -60,6 +60,7 @@ impl Tables {
                 });
             }
         }
+        batch.check_models(&self.switches)?;
         let committed = self.insert_scores(&batch.scores);
         for letter in &batch.dead_letters {
             self.dead_letters
@@ -88,13 +89,13 @@ impl Tables {
             };
             let minute = Minute::of(row.tweet.created_at);
             match &row.score {
-                Some(ModelScore { score, .. }) => {
+                Some(ModelScore { score, model, .. }) => {
                     committed.new += 1;
+                    let negative = u64::from(score.label == Label::Negative);
                     for brand in &row.brands {
-                        *self.minute_counts.entry((brand.clone(), minute)).or_default() += Counts {
-                            total: 1,
-                            negative: u64::from(score.label == Label::Negative),
-                        };
+                        let key = (brand.clone(), minute, model.clone());
+                        *self.minute_counts.entry(key).or_default() +=
+                            Counts { total: 1, negative };
                     }
                 }
                 None => {
@@ -165,11 +166,13 @@ impl Tables {
         if from > to {
             return Ok(Vec::new());
         }
-        Ok(self
-            .minute_counts
-            .range((brand.to_owned(), from)..=(brand.to_owned(), to))
-            .map(|((_, minute), counts)| (*minute, *counts))
-            .collect())
+        let mut sums: BTreeMap<Minute, Counts> = BTreeMap::new();
+        let first = (brand.to_owned(), from, String::new());
+        let all = self.minute_counts.range(first..);
+        for ((_, minute, _), counts) in all.take_while(|((of, m, _), _)| of == brand && *m <= to) {
+            *sums.entry(*minute).or_default() += *counts;
+        }
+        Ok(sums.into_iter().collect())
     }
 
     pub(super) fn hour_counts(
@@ -180,7 +183,7 @@ impl Tables {
     ) -> Result<Vec<(Minute, Counts)>, StoreError> {
         let hour = |minute: Minute| minute.plus(-minute.0.rem_euclid(60));
         let mut hours: BTreeMap<Minute, Counts> = BTreeMap::new();
-        for ((of, minute), counts) in &self.minute_counts {
+        for ((of, minute, _), counts) in &self.minute_counts {
             if brand.is_none_or(|brand| of == brand)
                 && (hour(from)..=hour(to)).contains(&hour(*minute))
             {

@@ -15,8 +15,9 @@ pub(super) async fn minute_counts(
     to: Minute,
 ) -> Result<Vec<(Minute, Counts)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT minute, total, negative FROM minute_counts
-         WHERE brand = $1 AND minute BETWEEN $2 AND $3 ORDER BY minute",
+        "SELECT minute, sum(total)::bigint AS total, sum(negative)::bigint AS negative
+         FROM minute_counts
+         WHERE brand = $1 AND minute BETWEEN $2 AND $3 GROUP BY minute ORDER BY minute",
     )
     .bind(brand)
     .bind(from.start())
@@ -49,7 +50,7 @@ pub(super) async fn hour_counts(
     rows.iter().map(counts).collect()
 }
 
-fn counts(row: &PgRow) -> Result<(Minute, Counts), StoreError> {
+pub(super) fn counts(row: &PgRow) -> Result<(Minute, Counts), StoreError> {
     let counts = Counts { total: count(row, "total")?, negative: count(row, "negative")? };
     Ok((Minute::of(row.try_get("minute")?), counts))
 }

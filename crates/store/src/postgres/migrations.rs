@@ -16,6 +16,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (4, "suppressed", include_str!("../../../../migrations/0004_suppressed.sql")),
     (5, "neutral", include_str!("../../../../migrations/0005_neutral.sql")),
     (6, "language", include_str!("../../../../migrations/0006_language.sql")),
+    (7, "counts by model", include_str!("../../../../migrations/0007_counts_by_model.sql")),
     (8, "labels", include_str!("../../../../migrations/0008_labels.sql")),
 ];
 

@@ -2,7 +2,7 @@
 
 use sqlx::{Acquire, PgConnection, Row};
 
-use super::{PostgresStore, count};
+use super::{PostgresStore, count, switches};
 use crate::{Batch, Claim, Committed, PartitionProgress, StoreError, Totals};
 use monitor_core::domain::{Offset, Resume, StartAt, TopicPartition, TweetId};
 
@@ -52,6 +52,9 @@ pub(super) async fn commit(store: &PostgresStore, batch: &Batch) -> Result<Commi
                 stored,
             });
         }
+    }
+    if !batch.scores.is_empty() {
+        batch.check_models(&switches::hold_still(&mut tx).await?)?;
     }
     let (new, not_judged) = insert_scores(&mut tx, batch).await?;
     let letters = insert_dead_letters(&mut tx, batch).await?;
@@ -208,7 +211,7 @@ async fn insert_scores(
                   AS r (tweet_id, created_at, brands, text, negative, label, model,
                         author, followers, retweets, retweet_of, truncated, neutral, language)
              ON CONFLICT (tweet_id) DO NOTHING
-             RETURNING created_at, brands, label, language
+             RETURNING created_at, brands, label, model, language
          ), not_judged AS (
              INSERT INTO not_judged_counts AS n (brand, minute, language, tweets)
              SELECT brand, date_trunc('minute', created_at, 'UTC'), language, count(*)
@@ -218,13 +221,13 @@ async fn insert_scores(
              ON CONFLICT (brand, minute, language) DO UPDATE
              SET tweets = n.tweets + excluded.tweets
          ), counted AS (
-             INSERT INTO minute_counts AS m (brand, minute, total, negative)
-             SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute,
+             INSERT INTO minute_counts AS m (brand, minute, model, total, negative)
+             SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute, model,
                     count(*), count(*) FILTER (WHERE label = 'NEGATIVE')
              FROM fresh, unnest(brands) AS brand
              WHERE label IS NOT NULL
-             GROUP BY 1, 2 ORDER BY 1, 2
-             ON CONFLICT (brand, minute) DO UPDATE
+             GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+             ON CONFLICT (brand, minute, model) DO UPDATE
              SET total = m.total + excluded.total, negative = m.negative + excluded.negative
          )
          SELECT count(label), count(*) - count(label) FROM fresh",

@@ -6,16 +6,19 @@ use crate::alerting::Series;
 use crate::domain::{Counts, Interval, Minute, ShareEvidence, window_minutes};
 
 use super::e_detector::EDetector;
+use super::switch::Past;
 use super::{Baseline, MONTH_MINUTES, SINCE_MINUTES_MAX, SharePolicy, ShareRule, share_interval};
 
 /// The detector state of a brand between two minutes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ShareState {
-    detector: EDetector,
+    pub(super) detector: EDetector,
     /// Since when all conditions to open an incident hold.
-    held_since: Option<i64>,
-    open: Option<OpenRise>,
+    pub(super) held_since: Option<i64>,
+    pub(super) open: Option<OpenRise>,
+    /// What the model of now makes of the time before it took over; see `switch.rs`.
+    pub(super) past: Option<Past>,
 }
 
 impl ShareState {
@@ -29,11 +32,11 @@ impl ShareState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenRise {
     opened: i64,
-    since: i64,
-    calm_since: Option<i64>,
+    pub(super) since: i64,
+    pub(super) calm_since: Option<i64>,
     statistic: f64,
     threshold: f64,
-    expectation: Expectation,
+    pub(super) expectation: Expectation,
 }
 
 impl OpenRise {
@@ -126,7 +129,7 @@ pub enum ShareVerdict {
 
 /// What the share is compared with; frozen while an incident is open.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Expectation {
+pub(super) enum Expectation {
     /// The brand's baseline.
     Baseline(Baseline),
     /// The share of the rule `share-above`.
@@ -212,7 +215,7 @@ impl SharePolicy {
             None => self.evaluate_closed(series, baseline, &mut next, minute),
         };
         if let ShareVerdict::Resolve(..) = verdict {
-            next = ShareState::default();
+            next = ShareState { past: next.past, ..ShareState::default() };
         }
         (next, verdict)
     }
@@ -393,7 +396,7 @@ impl SharePolicy {
     }
 
     /// The first minute of the short window that ends with `minute`.
-    fn recent_first(&self, series: &Series, minute: Minute) -> Minute {
+    pub(super) fn recent_first(&self, series: &Series, minute: Minute) -> Minute {
         first_of(minute, self.recent_minutes(series, minute))
     }
 

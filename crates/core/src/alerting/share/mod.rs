@@ -15,11 +15,13 @@ mod baseline;
 mod e_detector;
 mod evaluate;
 mod season;
+mod switch;
 #[cfg(test)]
 mod tests;
 
 pub use baseline::Baseline;
 pub use evaluate::{OpenRise, QuietReason, ResolveReason, RiseStatus, ShareState, ShareVerdict};
+pub use switch::Replay;
 
 use crate::domain::{Counts, Interval, Minute};
 use crate::stats::wilson_with;
