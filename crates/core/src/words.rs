@@ -152,6 +152,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "a list of one mark")]
     fn lines_with_marks() {
         let check = |name: &str, text: &str, marks: &[Range<usize>], max, expected: &str| {
             let pieces = marked_line(text, marks, max);
