@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use monitor_core::domain::{Cause, Counts, Evidence, Incident, Language, Minute};
 use monitor_core::quantify::Estimate;
-use monitor_store::{Example, Store, StoreError, Totals};
+use monitor_store::{Example, Store, StoreError, Totals, corrected_share};
 
 /// The hours that a brand's chart covers, at most.
 const HOURS_MAX: i64 = 8 * 24;
@@ -43,8 +43,8 @@ pub struct BrandView {
     pub day: Counts,
     /// The tweets of those 24 hours without a score, by language, most first.
     pub not_judged: Vec<(Language, u64)>,
-    /// The share of those 24 hours, corrected for the model's errors; `None` if it cannot be
-    /// corrected, or if several models have scored them.
+    /// The share of those 24 hours, corrected for the errors of the model that scores now; `None` if
+    /// it cannot be corrected.
     pub corrected: Option<Estimate>,
     /// The newest minute with a tweet.
     pub newest: Option<Minute>,
@@ -135,16 +135,24 @@ impl BrandView {
         view.hours = (first_hour..=last_hour)
             .map(|hour| Hour { start: Minute(hour * 60), counts: Counts::default() })
             .collect();
-        for (minute, counts) in store.minute_counts(brand, from, newest).await? {
+        let switches = store.switches().await?;
+        let model = switches.at(newest).map(|switch| switch.model.as_str());
+        let day = (newest.plus(-1439), newest);
+        for (minute, counts) in counts(store, brand, model, from, newest).await? {
             let place = usize::try_from(minute.0.div_euclid(60) - first_hour).ok();
             if let Some(hour) = place.and_then(|place| view.hours.get_mut(place)) {
                 hour.counts += counts;
             }
-            if minute > newest.plus(-1440) {
+            if minute >= day.0 {
                 view.day += counts;
             }
         }
-        view.not_judged = store.not_judged(brand, newest.plus(-1439), newest).await?;
+        if let Some(model) = model {
+            let own = store.model_counts(model, brand, day.0, day.1).await?;
+            let own = own.into_iter().fold(Counts::default(), |sum, (_, counts)| sum + counts);
+            view.corrected = corrected_share(store, (brand, model), day, own, 1.0).await?;
+        }
+        view.not_judged = store.not_judged(brand, day.0, day.1).await?;
         view.incidents = store.incidents_since(brand, Cause::Share, from).await?;
         Ok(view)
     }
@@ -153,6 +161,28 @@ impl BrandView {
     pub fn open(&self) -> Option<&Incident> {
         self.incidents.iter().find(|incident| incident.resolved.is_none())
     }
+}
+
+/// Counts of a brand's minutes: as `model`, which scores now, calls the tweets; of minutes in which
+/// it has not scored all, as the models of their time called them.
+async fn counts(
+    store: &dyn Store,
+    brand: &str,
+    model: Option<&str>,
+    from: Minute,
+    to: Minute,
+) -> Result<BTreeMap<Minute, Counts>, StoreError> {
+    let stored = store.minute_counts(brand, from, to).await?;
+    let mut counts: BTreeMap<Minute, Counts> = stored.into_iter().collect();
+    if let Some(model) = model {
+        for (minute, own) in store.model_counts(model, brand, from, to).await? {
+            let stored = counts.entry(minute).or_default();
+            if own.total >= stored.total {
+                *stored = own;
+            }
+        }
+    }
+    Ok(counts)
 }
 
 /// The body of `/api/status`.
