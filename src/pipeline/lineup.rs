@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use monitor_core::domain::{Language, Minute, ModelSwitch, Switches};
-use monitor_model::{Model, ModelHandle};
+use monitor_model::ModelHandle;
+
+use super::models::OpenedModel;
 
 /// The models in memory, and the switches of the stream.
 #[derive(Clone)]
@@ -44,7 +46,7 @@ impl Lineup {
     }
 
     /// Moves each model of [`open_models`](super::open_models) to its own thread.
-    pub fn spawn(models: Vec<(Model, Vec<Option<Language>>)>) -> Self {
+    pub fn spawn(models: Vec<OpenedModel>) -> Self {
         let (mut loaded, mut of_languages) = (Vec::new(), BTreeMap::new());
         for (model, languages) in models {
             let handle = ModelHandle::spawn(model);

@@ -84,14 +84,15 @@ fn open(
     }
 }
 
+/// A model, and the languages whose tweets it scores.
+pub type OpenedModel = (Model, Vec<Option<Language>>);
+
 /// Opens the models of the settings, each with the languages whose tweets it scores; `None` as
 /// the language stands for the tweets that no other model scores.
 ///
 /// # Errors
 /// [`ModelsError`].
-pub fn open_models(
-    settings: &config::Model,
-) -> Result<Vec<(Model, Vec<Option<Language>>)>, ModelsError> {
+pub fn open_models(settings: &config::Model) -> Result<Vec<OpenedModel>, ModelsError> {
     let open =
         |(name, languages): (&str, Vec<_>)| Ok((open(settings, name, &languages)?, languages));
     names(settings).into_iter().map(open).collect()

@@ -436,5 +436,5 @@ async fn names_what_is_wrong_with_the_input() {
     let away = "store.url=postgres://nobody@127.0.0.1:1/none";
     check("no Postgres", &["--set", away], &["127.0.0.1:1", "store.url", "--file"]);
     let empty = format!("store.url={}", fresh_database().await);
-    check("no tables", &["--set", &empty], &["minute_counts", "monitor migrate"]);
+    check("no tables", &["--set", &empty], &["model_switches", "monitor migrate"]);
 }
