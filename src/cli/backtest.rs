@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use monitor_config::{self as config, Settings};
 use monitor_core::domain::Minute;
 
-use super::output::{print, print_json, write_whole};
+use super::output::{print, print_json, svg_file, write_whole};
 use super::run::require_brands;
 use super::times::{show, time};
 use super::{require_brand, with_store};
@@ -79,7 +79,7 @@ pub struct Args {
     json: bool,
 
     /// Draw share, expected share, volume and alerts of each brand
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = svg_file)]
     picture: Option<PathBuf>,
 }
 

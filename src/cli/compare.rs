@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use super::evaluate::{Split, read};
-use super::output::{print, print_json, write_whole};
+use super::output::{print, print_json, svg_file, write_whole};
 use monitor_config::Settings;
 use monitor_model::{self as classifier, Architecture, Known, Manifest, Model, ModelId};
 use monitor_train::data::{self, Part};
@@ -57,7 +57,7 @@ pub struct Args {
     markdown: bool,
 
     /// Draw accuracy against speed, training time and size
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = svg_file)]
     picture: Option<PathBuf>,
 }
 

@@ -47,7 +47,7 @@ struct ProfileArgs {
     json: bool,
 
     /// Draw the distributions into this SVG file
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = super::output::svg_file)]
     picture: Option<PathBuf>,
 }
 

@@ -13,7 +13,7 @@ use monitor_train::report::{self, ByColumn, Cascaded, Evaluation, Faithfulness, 
 use rows::ScoredRows;
 
 use super::evaluate_provider::{self, ProviderArgs};
-use super::output::{print, print_json, write_whole};
+use super::output::{print, print_json, svg_file, write_whole};
 use crate::settings::open_options;
 
 /// Measure a model on labelled tweets
@@ -72,7 +72,7 @@ pub struct Args {
     json: bool,
 
     /// Draw ROC curve, precision-recall curve, reliability diagram and scores by class
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = svg_file)]
     picture: Option<PathBuf>,
 
     /// Write the rows that are called wrong as CSV, the most confident ones first: text, label,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -18,6 +18,14 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// The name of a picture to write.
+pub(super) fn svg_file(name: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(name);
+    let is_svg = path.extension().is_some_and(|it| it.eq_ignore_ascii_case("svg"));
+    let hint = "pictures are drawn as SVG: give a name that ends in .svg (browsers show it)";
+    if is_svg { Ok(path) } else { Err(hint.into()) }
 }
 
 /// Writes a file atomically: whole or not at all.

@@ -6,7 +6,8 @@ use std::thread;
 use serde::Serialize;
 
 use monitor_config::Settings;
-use monitor_core::domain::Score;
+use monitor_core::domain::{Label, Language, Score};
+use monitor_core::text::language;
 use monitor_model::{self as classifier, Encoding, Model};
 
 /// Most texts of a batch.
@@ -18,14 +19,15 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// Score a text, or each line of standard input
 ///
-/// `monitor score "we love you"` prints the label and its probability: POSITIVE 0.98.
+/// `monitor score "we love you"` prints the label and its probability: POSITIVE 0.98. A text in a
+/// language that the model does not know, and an empty one, is not judged, as in the daemon.
 ///
 /// `monitor score -` reads one text per line from standard input and writes one JSON object
 /// per line, in the same order, with text, label (NEGATIVE, NEUTRAL or POSITIVE), score
 /// (probability of that label), negative, neutral and positive (the probabilities, which sum to
-/// 1; neutral is 0 for a model of two classes) and model (name@version). Output is written
-/// whenever the input pauses. An empty line is scored as a text without words; invalid UTF-8 is
-/// replaced by U+FFFD; a line is cut at 1 MiB.
+/// 1; neutral is 0 for a model of two classes), language (found in the text; null if unknown) and
+/// model (name@version). A text that is not judged has null in place of label and numbers. Output is
+/// written whenever the input pauses. Invalid UTF-8 is replaced by U+FFFD; a line is cut at 1 MiB.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The text, or - for standard input
@@ -44,8 +46,19 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let outcome = if args.text == "-" {
         score_lines(&mut model, io::stdin(), io::stdout().lock())
     } else {
-        let score = model.label(&args.text)?;
-        writeln!(io::stdout(), "{} {:.2}", score.label, score.of_label()).map_err(Into::into)
+        let line = match verdict(&model, &args.text) {
+            Verdict::Empty => "not judged: the text is empty".to_owned(),
+            Verdict::Unknown(language) => {
+                let known: Vec<_> = model.languages.iter().map(language::name).collect();
+                let (language, known) = (language::name(&language), known.join(", "));
+                format!("not judged: {language}, and {} knows {known}", model.id)
+            }
+            Verdict::Judge(_) => {
+                let score = model.label(&args.text)?;
+                format!("{} {:.2}", score.label, score.of_label())
+            }
+        };
+        writeln!(io::stdout(), "{line}").map_err(Into::into)
     };
     match outcome {
         // The reader has closed the pipe, as in `monitor score - | head`.
@@ -59,14 +72,32 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
+/// Whether a text is scored.
+enum Verdict {
+    Empty,
+    /// The model does not know its language.
+    Unknown(Language),
+    /// Its language, if known.
+    Judge(Option<Language>),
+}
+
+fn verdict(model: &Model, text: &str) -> Verdict {
+    match language::detect(text) {
+        _ if text.trim().is_empty() => Verdict::Empty,
+        Some(language) if !model.knows(Some(language)) => Verdict::Unknown(language),
+        found => Verdict::Judge(found),
+    }
+}
+
 #[derive(Serialize)]
 struct Answer<'a> {
     text: &'a str,
-    label: &'a str,
-    score: f32,
-    negative: f32,
-    neutral: f32,
-    positive: f32,
+    label: Option<&'a str>,
+    score: Option<f32>,
+    negative: Option<f32>,
+    neutral: Option<f32>,
+    positive: Option<f32>,
+    language: Option<Language>,
     model: &'a str,
 }
 
@@ -92,14 +123,21 @@ fn score_lines(
         let rows: Vec<&Encoding> = batch.iter().map(|line| &line.encoding).collect();
         let scores = model.classify(&rows)?;
         for (line, probabilities) in batch.iter().zip(scores) {
-            let score = Score::new(probabilities, model.thresholds);
+            let (language, judged) = match verdict(model, &line.text) {
+                Verdict::Empty => (None, false),
+                Verdict::Unknown(language) => (Some(language), false),
+                Verdict::Judge(language) => (language, true),
+            };
+            let score = judged.then(|| Score::new(probabilities, model.thresholds));
+            let of = |label| judged.then(|| probabilities.of(label).get());
             let answer = Answer {
                 text: &line.text,
-                label: score.label.as_str(),
-                score: score.of_label(),
-                negative: probabilities.negative().get(),
-                neutral: probabilities.neutral().get(),
-                positive: probabilities.positive().get(),
+                label: score.map(|score| score.label.as_str()),
+                score: score.map(|score| score.of_label()),
+                negative: of(Label::Negative),
+                neutral: of(Label::Neutral),
+                positive: of(Label::Positive),
+                language,
                 model: &id,
             };
             serde_json::to_writer(&mut output, &answer).map_err(io::Error::from)?;

@@ -44,8 +44,20 @@ fn scores_one_text() {
 }
 
 #[test]
+fn a_text_that_no_model_knows_is_not_judged() {
+    let check = |text: &str, expected: &str| {
+        let output = feed(&["score", text, "--model", "logistic-tfidf"], b"");
+        assert!(output.status.success());
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{expected}\n"));
+    };
+    check("", "not judged: the text is empty");
+    let french = "@AirFrance encore un vol annulé, c'est vraiment la honte";
+    check(french, "not judged: French, and logistic-tfidf@2 knows English");
+}
+
+#[test]
 fn scores_lines_as_json() {
-    let input = b"we love you\n\nworst airline ever, lost my bag\r\nbad \xff bytes\n\"quoted\" \xf0\x9f\x98\xa1";
+    let input = b"we love you\n\nworst airline ever, lost my bag\r\nbad \xff bytes\n\"quoted\" \xf0\x9f\x98\xa1\nencore un vol annul\xc3\xa9, quelle honte\n";
     let found = answers(&feed(&["score", "-", "--model", "lstm"], input));
     let texts: Vec<&str> = found.iter().map(|a| a["text"].as_str().unwrap()).collect();
     let expected = [
@@ -54,14 +66,23 @@ fn scores_lines_as_json() {
         "worst airline ever, lost my bag",
         "bad \u{FFFD} bytes",
         "\"quoted\" 😡",
+        "encore un vol annulé, quelle honte",
     ];
     assert_eq!(texts, expected);
-    let labels: Vec<&str> = found.iter().map(|a| a["label"].as_str().unwrap()).collect();
-    assert_eq!((labels[0], labels[2]), ("POSITIVE", "NEGATIVE"));
-    for answer in &found {
+    assert_eq!((&found[0]["label"], &found[2]["label"]), (&"POSITIVE".into(), &"NEGATIVE".into()));
+    assert_eq!((&found[2]["language"], &found[5]["language"]), (&"en".into(), &"fr".into()));
+    for not_judged in [&found[1], &found[5]] {
+        for key in ["label", "score", "negative", "neutral", "positive"] {
+            assert!(not_judged[key].is_null(), "{not_judged}");
+        }
+    }
+    for answer in [0, 2, 3, 4].map(|at| &found[at]) {
         let mut keys: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
         keys.sort_unstable();
-        assert_eq!(keys, ["label", "model", "negative", "neutral", "positive", "score", "text"]);
+        assert_eq!(
+            keys,
+            ["label", "language", "model", "negative", "neutral", "positive", "score", "text",]
+        );
         let (score, negative) =
             (answer["score"].as_f64().unwrap(), answer["negative"].as_f64().unwrap());
         let of_label = match answer["label"].as_str().unwrap() {

@@ -82,7 +82,7 @@ pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Sheet> {
             (Some((sample, place)), Some(label)) if place > 0 => {
                 sheet.labels.push(LabelledRow { line, sample, place, label });
             }
-            (None | Some(_), Some(_)) => {
+            (_, Some(_)) => {
                 sheet.mistakes.push((line, format!("{key:?} is no row such as s7r12")));
             }
             (_, None) => {
