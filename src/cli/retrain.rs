@@ -315,7 +315,9 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
         };
         let trained = match args.fractions.are_given() {
             true => args.fractions.measure(&request, rows),
-            false => monitor_train::train(&request, rows).map(Trained::Registered),
+            false => {
+                monitor_train::train(&request, rows).map(|it| Trained::Registered(Box::new(it)))
+            }
         };
         match trained {
             Ok(Trained::Registered(registered)) => print(&registered, &request.output)?,
