@@ -225,6 +225,7 @@ fn train(
         threads: args.threads,
         device: Device::Cpu,
         promote: false,
+        train_share: 1.0,
         resume: false,
         stop: &|| false,
         command: String::new(),

@@ -1,4 +1,5 @@
 mod files;
+mod fractions;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use files::{Read, WeightedFile, weighted_file};
+use fractions::{Fractions, Trained};
 
 use super::signals::stop_on_signals;
 use monitor_config::Settings;
@@ -167,6 +169,9 @@ pub struct Args {
     /// Register the new version without promoting it
     #[arg(long)]
     no_promote: bool,
+
+    #[command(flatten)]
+    fractions: Fractions,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -234,6 +239,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     if let [family] = families[..] {
         args.refuse_idle_flags(family)?;
     }
+    args.fractions.check(&args, &families)?;
     let output = args.output.clone().unwrap_or_else(|| settings.model.directory.clone());
     let base = match families.contains(&Family::Transformer) {
         true => Some(args.base(&output)?),
@@ -311,11 +317,19 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
             device,
             device_name: args.device.clone(),
             promote: !args.no_promote,
+            train_share: 1.0,
             resume: args.resume && (args.family.is_some() || fit::is_unfinished(&output, &name)),
             stop: &stop,
         };
-        match monitor_train::train(&request, rows) {
-            Ok(registered) => print(&registered, &request.output)?,
+        let trained = match args.fractions.are_given() {
+            true => args.fractions.measure(&request, rows),
+            false => {
+                monitor_train::train(&request, rows).map(|it| Trained::Registered(Box::new(it)))
+            }
+        };
+        match trained {
+            Ok(Trained::Registered(registered)) => print(&registered, &request.output)?,
+            Ok(Trained::Curve(curve)) => args.fractions.print(&curve)?,
             Err(error @ TrainingError::Fit(FitError::Stopped | FitError::Abandoned)) => {
                 eprintln!("{name}: {error}");
                 std::process::exit(STOPPED);

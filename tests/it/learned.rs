@@ -169,3 +169,36 @@ fn what_is_near_to_the_test_is_not_learned() {
     let said = format!("{left_out} rows nearly the same as rows of the test files");
     assert!(card.contains(&said), "{card}");
 }
+
+#[test]
+fn more_rows_give_a_learning_curve() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = write(folder.path(), "own.csv", &rows("own", 1));
+    let picture = folder.path().join("curve.svg");
+    let set = format!("model.directory={}", folder.path().join("models").display());
+    let train = ["retrain", "logistic-tfidf", "--data", &data, "--set", &set];
+    let fractions = ["--fractions", "0.02,1,0.3"];
+    let more = ["--json", "--picture", picture.to_str().unwrap()];
+    let found = printed(&[&train[..], &fractions, &more].concat());
+    let found: Value = serde_json::from_str(&found).unwrap();
+    let points = found["points"].as_array().unwrap();
+    let column = |name: &str| -> Vec<f64> {
+        points.iter().map(|point| point[name].as_f64().unwrap()).collect()
+    };
+    assert_eq!(column("fraction"), [0.02, 0.3, 1.0], "fewest rows first");
+    let rows = column("rows");
+    assert!((0.25..0.35).contains(&(rows[1] / rows[2])), "{rows:?}");
+    let values = column("value");
+    assert!(values[0] < values[2] && values[2] > 0.8, "{values:?}");
+    assert_eq!(found["figure"], "ROC AUC");
+    assert!(found["held_out"].as_u64().unwrap() > 500, "{found}");
+    assert!(fs::read_to_string(picture).unwrap().contains("rows learned from"));
+    assert!(!folder.path().join("models/logistic-tfidf/1").exists(), "nothing is registered");
+
+    let output = monitor(&["retrain", "--data", &data, "--fractions", "0.1,1", "--set", &set]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--fractions measures one family"), "{said}");
+    let output = monitor(&[&train[..], &["--fractions", "0,1"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("is not a share above 0"), "{said}");
+}

@@ -52,6 +52,7 @@ pub fn request(family: Family, output: &Path, seed: u64) -> TrainingRequest<'sta
         threads: 2,
         device: tch::Device::Cpu,
         promote: true,
+        train_share: 1.0,
         resume: false,
         stop: &|| false,
         command: "monitor retrain".into(),

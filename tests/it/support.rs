@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use monitor::settings::open_options;
 use monitor_config as config;
+use monitor_core::domain::Precision;
 use monitor_core::text::Analyzer;
 use monitor_embedded::{Nisshi, Postgres, PostgresOptions, Storage, with_database};
 use monitor_model::{
@@ -153,9 +154,11 @@ pub async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
     assert!(created.iter().all(Result::is_ok), "{created:?}");
 }
 
-/// The default settings for a folder of models.
+/// The default settings for a folder of models, in single precision.
 pub fn models_in(directory: &Path) -> OpenOptions {
-    open_options(&config::Model { directory: directory.to_owned(), ..config::Model::default() })
+    let model = config::Model { directory: directory.to_owned(), ..config::Model::default() };
+    // The default depends on the processor.
+    OpenOptions { precision: Precision::Single, ..open_options(&model) }
 }
 
 /// Registers a tiny logistic model as the next version of `name`, with the given weights of words

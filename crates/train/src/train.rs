@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use tch::Device;
 
 use monitor_core::clock::{Clock, SystemClock};
+use monitor_core::text::unit_interval;
 use monitor_model::{
     self as classifier, ArtifactError, BEFORE_CALIBRATION, Calibration, ClassifyError, Data,
     GENERATOR, Manifest, ModelId, NearDuplicates, NewArtifact, Pretrained, Promotion, Source,
@@ -19,7 +20,7 @@ use monitor_model::{
 
 use crate::calibration::{HumanLabelled, TooFewToCalibrate, calibrate};
 use crate::data::{
-    Dataset, DatasetError, HELD_OUT, NearRows, SelectionError, Split, has_labels, rows_sha256,
+    Dataset, DatasetError, HELD_OUT, NearRows, Row, SelectionError, Split, has_labels, rows_sha256,
     split_with_further_rows,
 };
 use crate::fit::{Epoch, Family, FitError, TrainingRequest, fit, scores, training_targets};
@@ -73,6 +74,9 @@ pub enum TrainingError {
         /// Rows of the held-out set.
         held_out: usize,
     },
+    /// A folder for a moment could not be made.
+    #[error("cannot make a temporary folder: {0}")]
+    Temporary(std::io::Error),
     /// Too few human-labelled rows.
     #[error(transparent)]
     TooFewToCalibrate(#[from] TooFewToCalibrate),
@@ -142,6 +146,12 @@ pub fn train(
     let mut split = split_with_further_rows(own, also, request.split, request.seed);
     let tests = near_tests(rows.tests);
     let near_duplicates = leave_out_near_duplicates(&mut split, &tests);
+    if request.train_share < 1.0 {
+        let is_drawn = |row: &Row| {
+            unit_interval(request.seed, &format!("learn {}", row.text)) < request.train_share
+        };
+        split.train.retain(|row| is_drawn(row));
+    }
     let counts = (split.train.len(), split.validation.len(), split.held_out.len());
     let sets = [&split.train, &split.validation, &split.held_out];
     if !sets.into_iter().all(|set| has_labels(set, request.classes)) {

@@ -29,7 +29,7 @@ pub(super) struct Fractions {
 
 /// What a training gives.
 pub(super) enum Trained {
-    Registered(Registered),
+    Registered(Box<Registered>),
     Curve(LearningCurve),
 }
 

@@ -45,6 +45,8 @@ pub struct TrainingRequest<'a> {
     pub half: bool,
     /// Name or `name@version` of the teacher model, if any: targets mix its scores and labels.
     pub teacher: Option<String>,
+    /// Share of the training rows to learn from, above 0 up to 1.
+    pub train_share: f64,
     /// Seed of all random numbers.
     pub seed: u64,
     /// Threads for libtorch.

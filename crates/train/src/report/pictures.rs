@@ -12,8 +12,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::comparison::thousands;
 use super::reliability::{Reliability, bins};
 use super::{
-    Comparison, Evaluation, Metrics, PrecisionRecall, PrecisionRecallPoint, Scored, intervals,
-    pairs,
+    Comparison, CurvePoint, Evaluation, LearningCurve, Metrics, PrecisionRecall,
+    PrecisionRecallPoint, Scored, intervals, pairs,
 };
 use crate::progress::training_time;
 use monitor_core::domain::{Interval, Probability};
@@ -234,6 +234,57 @@ fn scores_panel(area: &Area<'_>, pairs: &[(Probability, bool)], threshold: Proba
         .label_font((FONT, SMALL).into_font().color(&INK))
         .background_style(WHITE.mix(0.8))
         .draw()
+}
+
+/// The figure of a learning curve with its interval, against the rows learned from.
+pub fn learning_curve_svg(curve: &LearningCurve) -> String {
+    let title = format!(
+        "{} on {} rows held out of {}",
+        curve.family,
+        thousands(curve.held_out as f64),
+        curve.file
+    );
+    svg((820, 520), &title, |area| {
+        let points = &curve.points;
+        let ends = |point: &CurvePoint| {
+            point.interval.unwrap_or(Interval { low: point.value, high: point.value })
+        };
+        let low = points.iter().map(|point| ends(point).low).fold(1.0, f64::min);
+        let high = points.iter().map(|point| ends(point).high).fold(0.0, f64::max);
+        let rows = |point: &CurvePoint| point.rows.max(1) as f64;
+        let fewest = points.iter().map(rows).fold(f64::INFINITY, f64::min);
+        let most = points.iter().map(rows).fold(1.0, f64::max);
+        let x = 10_f64.powf(fewest.log10().floor())..10_f64.powf((most * 1.1).log10().ceil());
+        let mut chart = ChartBuilder::on(area)
+            .caption(
+                format!("{} with its 95 % interval", curve.figure),
+                (FONT, 17).into_font().color(&INK),
+            )
+            .margin(12)
+            .margin_right(44)
+            .x_label_area_size(44)
+            .y_label_area_size(58)
+            .build_cartesian_2d(x.log_scale(), low - 0.02..(high + 0.02).min(1.0))?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(PALE)
+            .axis_style(GREY)
+            .label_style((FONT, SMALL).into_font().color(&INK))
+            .axis_desc_style((FONT, SMALL).into_font().color(&INK))
+            .x_label_formatter(&|value| thousands(*value))
+            .y_label_formatter(&|value| format!("{value:.2}"))
+            .x_desc("rows learned from")
+            .y_desc(curve.figure)
+            .draw()?;
+        let line = points.iter().map(|point| (rows(point), point.value));
+        chart.draw_series(LineSeries::new(line, NEGATIVE.stroke_width(1)))?;
+        chart.draw_series(points.iter().map(|point| {
+            let (Interval { low, high }, x) = (ends(point), rows(point));
+            ErrorBar::new_vertical(x, low, point.value, high, NEGATIVE.filled(), 9)
+        }))?;
+        Ok(())
+    })
 }
 
 /// Accuracy against speed, and training times.
