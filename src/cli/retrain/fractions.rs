@@ -70,6 +70,7 @@ impl Fractions {
                 train_share: *share,
                 output: folder.path().to_owned(),
                 promote: false,
+                languages: request.languages.clone(),
                 base: request.base.clone(),
                 name: request.name.clone(),
                 analyzer: request.analyzer.clone(),
