@@ -34,7 +34,7 @@ pub struct Notification {
     pub evidence: Evidence,
     /// The observed share of a share incident, corrected for the model's errors: what people would
     /// call negative. `None` if it cannot be corrected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub corrected: Option<Estimate>,
     /// What marks the incident's negative tweets off.
     pub drivers: Drivers,

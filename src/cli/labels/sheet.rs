@@ -98,7 +98,10 @@ pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Sheet> {
 mod tests {
     use super::*;
 
-    fn sheet(content: &str) -> (Vec<(i64, u32, Label)>, usize, Vec<(usize, String)>) {
+    /// Labels, rows without one, and mistakes.
+    type Read = (Vec<(i64, u32, Label)>, usize, Vec<(usize, String)>);
+
+    fn sheet(content: &str) -> Read {
         let Sheet { labels, empty, mistakes } = read(content.as_bytes()).unwrap();
         (labels.iter().map(|row| (row.sample, row.place, row.label)).collect(), empty, mistakes)
     }
