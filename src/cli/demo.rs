@@ -71,7 +71,7 @@ fn show(event: DemoEvent<'_>, line: &mut ProgressLine) {
         DemoEvent::Progress { sent, totals, mails } => {
             let at = sent.at.map_or(String::new(), |at| at.format("%a %d %b %H:%M").to_string());
             line.show(&format!(
-                "  {at}  {} tweets sent, {} distinct stored, {mails} mails",
+                "  {at}  {} tweets sent, {} distinct scored, {mails} mails",
                 sent.sent, totals.scores
             ));
         }

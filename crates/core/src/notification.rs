@@ -33,7 +33,7 @@ pub struct Notification {
     /// What the verdict rests on; its `kind` is the cause.
     pub evidence: Evidence,
     /// The observed share of a share incident, corrected for the model's errors: what people would
-    /// call negative. `None` if it cannot be corrected.
+    /// call negative. `None` if the brand has too few labels to say how often the model errs.
     #[serde(default)]
     pub corrected: Option<Estimate>,
     /// What marks the incident's negative tweets off.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use monitor_core::domain::{Cause, Counts, Evidence, Incident, Language, Minute};
 use monitor_core::quantify::Estimate;
-use monitor_store::{Example, Store, StoreError, Totals, corrected_share};
+use monitor_store::{Example, OtherRates, Store, StoreError, Totals, corrected_share};
 
 /// The hours that a brand's chart covers, at most.
 const HOURS_MAX: i64 = 8 * 24;
@@ -150,7 +150,8 @@ impl BrandView {
         if let Some(model) = model {
             let own = store.model_counts(model, brand, day.0, day.1).await?;
             let own = own.into_iter().fold(Counts::default(), |sum, (_, counts)| sum + counts);
-            view.corrected = corrected_share(store, (brand, model), day, own, 1.0).await?;
+            let of = (brand, model);
+            view.corrected = corrected_share(store, of, day, own, 1.0, OtherRates::HeldOut).await?;
         }
         view.not_judged = store.not_judged(brand, day.0, day.1).await?;
         view.incidents = store.incidents_since(brand, Cause::Share, from).await?;

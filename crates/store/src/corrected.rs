@@ -8,11 +8,22 @@ use monitor_core::quantify::{self, Estimate, LABELS_MIN, Labelled, Rates};
 
 use crate::{Sample, SampledTweet, Store, StoreError};
 
+/// Which error rates of a model may correct a share, if a brand has fewer than [`LABELS_MIN`]
+/// labels of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherRates {
+    /// Those on the rows that the model's training held out. On other streams the model may err
+    /// more or less often, and then the corrected share is no better than the raw one.
+    HeldOut,
+    /// None: there is no corrected share.
+    None,
+}
+
 /// The share of negative tweets of a brand in the minutes `from..=to`, corrected for the errors of
 /// `model`, of whose calls `counts` are; see [`quantify::corrected`].
 ///
 /// The rates are those on the brand's own random samples if at least [`LABELS_MIN`] of their tweets
-/// have a label, else those on the rows that the model's training held out.
+/// have a label, else `others`.
 ///
 /// # Errors
 /// The store cannot be read.
@@ -22,11 +33,13 @@ pub async fn corrected_share(
     (from, to): (Minute, Minute),
     counts: Counts,
     design_effect: f64,
+    others: OtherRates,
 ) -> Result<Option<Estimate>, StoreError> {
     let labelled = labelled(store, brand, model).await?;
     let all: Vec<Labelled> = labelled.iter().map(|(_, row)| *row).collect();
     let rates = match rates(&all) {
         Some(rates) if all.len() >= LABELS_MIN => Some(rates),
+        _ if others == OtherRates::None => None,
         _ => {
             let models = store.models().await?;
             models.into_iter().find(|it| it.model == model).and_then(|it| it.rates)

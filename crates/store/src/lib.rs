@@ -24,7 +24,7 @@ mod switches;
 
 pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, ScoredTweet};
 pub use bounded::Bounded;
-pub use corrected::{corrected_share, labelled, rates};
+pub use corrected::{OtherRates, corrected_share, labelled, rates};
 pub use error::StoreError;
 pub use labels::{Correction, Sample, SampleRequest, SampledTweet, StoredModel};
 pub use memory::MemoryStore;

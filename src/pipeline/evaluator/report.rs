@@ -13,7 +13,8 @@ use monitor_core::alerting::{DriverLimits, Drivers, Example as FoundExample, Twe
 use monitor_core::domain::{Counts, Evidence, Minute, Severity, Transition};
 use monitor_core::quantify::Estimate;
 use monitor_store::{
-    CurvePoint, Driver, Example, Notification, Store, StoreError, StoredTweet, corrected_share,
+    CurvePoint, Driver, Example, Notification, OtherRates, Store, StoreError, StoredTweet,
+    corrected_share,
 };
 
 /// Tweets read for drivers and examples, at most: of the incident, and again of the time before.
@@ -127,7 +128,8 @@ impl Reporter {
         })
     }
 
-    /// The observed share, corrected; `None` if several models have scored the tweets.
+    /// The observed share, corrected by people's labels of the brand's tweets; `None` if there are
+    /// too few, or if several models have scored the tweets.
     async fn corrected(
         &self,
         brand: &str,
@@ -140,7 +142,8 @@ impl Reporter {
             return Ok(None);
         }
         let of = (brand, first.model.as_str());
-        corrected_share(&*self.store, of, (e.since, minute), e.observed, e.dispersion).await
+        let (window, others) = ((e.since, minute), OtherRates::None);
+        corrected_share(&*self.store, of, window, e.observed, e.dispersion, others).await
     }
 
     /// The notification; the store fills in the incident's number and thread.

@@ -2,6 +2,7 @@
 
 use monitor_core::domain::{Classes, Counts, Interval, Label, LabelThresholds, Probability};
 use monitor_core::quantify::{LABELS_MIN, Method, Rates, adjusted_count};
+use monitor_store::OtherRates::{self, HeldOut};
 use monitor_store::{
     Correction, PostgresStore, SampleRequest, Store, StoredModel, corrected_share, labelled, rates,
 };
@@ -109,7 +110,8 @@ pub async fn corrects_a_share(store: &dyn Store) {
     let counts = Counts { total: 600, negative: 200 };
     let of = ("united", "test@1");
     let all = (minute(0), minute(59));
-    let corrected = async || corrected_share(store, of, all, counts, 1.0).await.expect("read");
+    let corrected =
+        async || corrected_share(store, of, all, counts, 1.0, HeldOut).await.expect("read");
     assert_eq!(corrected().await, None, "an unknown model");
     let rows = |total, negative| Counts { total, negative };
     let measured = Rates::measured(rows(500, 400), rows(1000, 100)).expect("rates");
@@ -117,6 +119,8 @@ pub async fn corrects_a_share(store: &dyn Store) {
     let found = corrected().await.expect("corrected");
     assert_eq!(Some(found), adjusted_count(counts, &measured, 1.0));
     assert_eq!(found.method, Method::AdjustedCount);
+    let own = corrected_share(store, of, all, counts, 1.0, OtherRates::None).await.expect("read");
+    assert_eq!(own, None, "no labels of the brand");
 
     // People call half of what the model calls negative so, and nothing else.
     let sample = store.draw_sample(&request("united", 240, "a")).await.expect("drawn");
@@ -136,7 +140,8 @@ pub async fn corrects_a_share(store: &dyn Store) {
     assert!(low < 1.0 / 6.0 && 1.0 / 6.0 < high && high - low < 0.12, "{found:?}");
 
     // In another hour than that of the labels, their rates correct the count.
-    let elsewhere = corrected_share(store, of, (minute(90), minute(99)), counts, 1.0).await;
+    let elsewhere =
+        corrected_share(store, of, (minute(90), minute(99)), counts, 1.0, OtherRates::None).await;
     let elsewhere = elsewhere.expect("read").expect("corrected");
     assert_eq!(elsewhere.method, Method::AdjustedCount);
     assert!((elsewhere.share - 1.0 / 6.0).abs() < 0.05, "{elsewhere:?}");
@@ -146,7 +151,8 @@ pub async fn corrects_a_share(store: &dyn Store) {
     assert!(own.iter().all(|row| (row.inclusion - 0.4).abs() < 1e-9), "240 of 600");
     let own = rates(&own).expect("rates");
     assert!(own.true_positive() > 0.99 && own.false_positive() < 0.3, "{own:?}");
-    let other = corrected_share(store, ("united", "m@2"), all, counts, 1.0).await.expect("read");
+    let other =
+        corrected_share(store, ("united", "m@2"), all, counts, 1.0, HeldOut).await.expect("read");
     assert_eq!(other, None, "labels of tweets that another model has called say nothing");
 }
 
