@@ -73,7 +73,8 @@ fn main() -> anyhow::Result<()> {
         for name in &names {
             let row = measure(&args.models, name, &data, by)?;
             println!("{}", line(name, &row));
-            report.row(set, json!({"model": name, "figures": row.figures, "by": row.by}));
+            let errors = row.by.as_ref().and_then(|by| by.share_errors);
+            report.row(set, json!({"model": name, "figures": row.figures, "share": errors}));
         }
     }
     println!(

@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -281,7 +281,7 @@ fn report(args: &Json, settings: &Settings) -> anyhow::Result<()> {
                     total: rows.len() as u64,
                     negative: rows.iter().filter(|row| is_it(row)).count() as u64,
                 };
-                let stream = store.minute_counts(&sample.brand, from, to.plus(-1)).await?;
+                let stream = store.model_counts(&model, &sample.brand, from, to.plus(-1)).await?;
                 let stream = stream.into_iter().fold(Counts::default(), |sum, (_, it)| sum + it);
                 let rates = monitor_store::rates(&rows);
                 findings.push(Finding {
@@ -385,9 +385,5 @@ fn export(args: &Export, settings: &Settings) -> anyhow::Result<()> {
         out.write_record([label.word(), text, &at])?;
     }
     write_whole(&args.output, &String::from_utf8(out.into_inner()?)?)?;
-    print(&format!("{} labels in {}\n", rows.len(), shown(&args.output)))
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
+    print(&format!("{} labels in {}\n", rows.len(), args.output.display()))
 }
