@@ -22,6 +22,7 @@ use monitor_core::text::{Analyzer, NgramLengths};
 use monitor_model::{Classifier, Encoder, HashedWords, KnownNgrams, Logistic, Tfidf};
 use monitor_train::data::{self, Row, SplitBy};
 use monitor_train::fit::linear::{self, Settings, TFIDF_LENGTHS};
+use monitor_train::fit::{Hyperparameters, Target};
 use monitor_train::report::Metrics;
 use serde_json::json;
 
@@ -82,6 +83,7 @@ fn main() -> anyhow::Result<()> {
     let settings = Settings {
         analyzer: &analyzer,
         classes: Classes::Two,
+        hyper: Hyperparameters::default(),
         seed: SEED,
         threads: args.threads,
         stop: &|| false,
@@ -89,8 +91,11 @@ fn main() -> anyhow::Result<()> {
     let measured = [&sides.validation, &sides.held_out];
     let mut lines = Vec::new();
 
+    let targets: Vec<Target> =
+        sides.train.iter().map(|row| Target::of(row, Classes::Two)).collect();
     let clock = SystemClock::new();
-    let mut model = linear::fit_hash(&sides.train, settings).expect("it is never stopped");
+    let mut model =
+        linear::fit_hash(&sides.train, &targets, settings).expect("it is never stopped");
     let seconds = clock.elapsed().as_secs_f64();
     let encoder = HashedWords::new(analyzer.clone(), model.shape).context("buckets")?;
     let mut classifier = Logistic::load(model.shape, Classes::Two, &mut model.weights)?;
@@ -101,7 +106,7 @@ fn main() -> anyhow::Result<()> {
     let words = NgramLengths { characters_max: 0, ..TFIDF_LENGTHS };
     for (name, lengths) in [("words 1-2", words), ("words 1-2, characters 3-5", TFIDF_LENGTHS)] {
         let clock = SystemClock::new();
-        let fitted = linear::fit_tfidf(&sides.train, lengths, settings);
+        let fitted = linear::fit_tfidf(&sides.train, &targets, lengths, settings);
         let mut model = fitted.expect("it is never stopped");
         let seconds = clock.elapsed().as_secs_f64();
         let encoder = KnownNgrams::new(analyzer.clone(), model.ngrams, model.shape);

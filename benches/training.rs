@@ -23,7 +23,7 @@ use monitor_core::domain::{Classes, Language};
 use monitor_core::text::{Analyzer, Vocabulary};
 use monitor_model::{Architecture, Encoder, Manifest, Pooling, Weights, WordIds};
 use monitor_train::data::{self, Dataset, Row, SplitBy};
-use monitor_train::fit::{Family, LSTM_RECIPE};
+use monitor_train::fit::{Family, Hyperparameters, LSTM_RECIPE};
 use monitor_train::{TrainingRequest, TrainingRows};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -211,16 +211,17 @@ fn train(
         embeddings: form.embeddings.clone(),
         frozen: form.frozen,
         directions: form.directions,
-        hidden: form.hidden,
+        hyper: Hyperparameters {
+            hidden: form.hidden,
+            epochs_max: Some(1),
+            ..Hyperparameters::default()
+        },
         split: SplitBy::User,
         output: output.to_owned(),
-        batch_rows: None,
-        learning_rate: None,
         base: None,
         half: false,
-        teacher: None,
+        teachers: Vec::new(),
         device_name: "cpu".into(),
-        epochs_max: Some(1),
         seed,
         threads: args.threads,
         device: Device::Cpu,

@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(value_name = "MODEL")]
     models: Vec<String>,
 
-    /// Labelled tweets: sentiment140's six columns, a CSV with a header (label,text) or
+    /// Labelled tweets: sentiment140's six columns, a CSV or TSV with a header (label,text) or
     /// SemEval's lines; plain, .xz, .gz or .zip
     #[arg(long, value_name = "FILE")]
     data: PathBuf,

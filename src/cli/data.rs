@@ -29,7 +29,7 @@ enum Command {
 /// Describe a file of labelled tweets
 ///
 /// Prints rows, layout, balance, authors, duplicates, rows left out and why, lengths, dates. FILE
-/// has the layout of sentiment140 (six quoted columns, Latin-1), is a CSV with a header (label
+/// has the layout of sentiment140 (six quoted columns, Latin-1), is a CSV or TSV with a header (label
 /// and text, also sentiment, target, airline_sentiment, polarity and tweet; optionally user or
 /// name, date, created_at or tweet_created) or has SemEval's tab-separated lines; plain, .xz,
 /// .gz or .zip. The layout is detected from its first lines.

@@ -46,7 +46,7 @@ use crate::settings::open_options;
 /// command prints the cost and asks before it spends money.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Labelled tweets: sentiment140's six columns, a CSV with a header (label,text) or
+    /// Labelled tweets: sentiment140's six columns, a CSV or TSV with a header (label,text) or
     /// SemEval's lines; plain, .xz, .gz or .zip
     #[arg(long, value_name = "FILE", required_unless_present = "answers")]
     data: Option<PathBuf>,

@@ -24,6 +24,7 @@ mod score;
 mod signals;
 mod silence;
 mod times;
+mod tune;
 
 use std::path::PathBuf;
 
@@ -70,6 +71,7 @@ enum Command {
     Explain(explain::Args),
     Backtest(backtest::Args),
     Retrain(Box<retrain::Args>),
+    Tune(Box<tune::Args>),
     Models(models::Args),
     Evaluate(Box<evaluate::Args>),
     Compare(compare::Args),
@@ -153,6 +155,7 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Explain(args) => explain::run(args, read()?),
         Command::Backtest(args) => backtest::run(&args, cli.config.as_deref(), &cli.set),
         Command::Retrain(args) => retrain::run(*args, read()?, commit),
+        Command::Tune(args) => tune::run(*args, read()?, commit),
         Command::Models(args) => models::run(args, read()?, commit),
         Command::Evaluate(args) => evaluate::run(&args, read()?),
         Command::Compare(args) => compare::run(args, read()?),

@@ -1,5 +1,6 @@
 mod fetch;
 mod promote;
+mod versions;
 
 use crate::settings::open_options;
 use std::collections::BTreeMap;
@@ -7,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use chrono::SubsecRound;
 use serde::Serialize;
 
@@ -34,7 +35,11 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List all models with their figures on the held-out rows
+    /// List all models with their figures on the held-out rows, or all versions of one side by side
+    ///
+    /// With a name: a column for each version, a line for each figure and each set of rows that a
+    /// version was measured on. Figures in one line are those of exactly the same rows, which the
+    /// first digits of their SHA-256 name.
     List(List),
     /// Show a model's manifest and figures, and whether its files are intact
     Show(Show),
@@ -80,6 +85,10 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct List {
+    /// The versions of this name side by side
+    #[arg(value_parser = model_name)]
+    name: Option<String>,
+
     /// Print JSON: a list of objects with model, promoted, bytes, and manifest or problem
     #[arg(long)]
     json: bool,
@@ -145,7 +154,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     let directory = &settings.model.directory;
     let now = SystemClock::new().now();
     match args.command {
-        Command::List(args) => list(directory, args.json),
+        Command::List(args) => list(directory, args.name.as_deref(), args.json),
         Command::Show(args) => show(directory, &args.name, args.json),
         Command::Promote(args) => promote::promote(&args, &settings),
         Command::Rollback(args) => promote::rollback(&args, &settings),
@@ -176,10 +185,16 @@ struct Listed {
     problem: Option<String>,
 }
 
-fn list(directory: &Path, json: bool) -> anyhow::Result<()> {
+fn list(directory: &Path, name: Option<&str>, json: bool) -> anyhow::Result<()> {
     let promoted = classifier::promoted(directory)?;
     let mut models = Vec::new();
-    for id in classifier::registered(directory)? {
+    let mut ids = classifier::registered(directory)?;
+    if let Some(name) = name {
+        ids.retain(|id| id.name == name);
+        let directory = directory.display();
+        ensure!(!ids.is_empty(), "there is no model {name:?} in {directory} (monitor models list)");
+    }
+    for id in ids {
         let model = id.to_string();
         let (manifest, problem) = match classifier::read_manifest(directory, &model) {
             Ok(manifest) => (Some(manifest), None),
@@ -194,6 +209,8 @@ fn list(directory: &Path, json: bool) -> anyhow::Result<()> {
     } else if models.is_empty() {
         let directory = directory.display();
         print(&format!("there are no models in {directory}; train one: monitor retrain\n"))
+    } else if name.is_some() {
+        print(&versions::side_by_side(&models))
     } else {
         print(&table(&models))
     }
@@ -371,7 +388,7 @@ fn text(shown: &Shown) -> anyhow::Result<String> {
     data.also.iter().for_each(|also| line("also", also.to_string()));
     data.calibrate.iter().for_each(|source| line("fitted on", source.to_string()));
     data.embeddings.iter().for_each(|source| line("begun with", source.to_string()));
-    data.teacher.iter().for_each(|teacher| line("taught by", teacher.to_string()));
+    data.teachers.iter().for_each(|teacher| line("taught by", teacher.to_string()));
     line(
         "rows",
         format!(

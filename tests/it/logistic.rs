@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use monitor_core::domain::{Classes, Label};
 use monitor_core::text::{Analyzer, NgramLengths};
-use monitor_model::{Encoder, KnownNgrams, features};
+use monitor_model::{Classifier, Encoder, KnownNgrams, Tfidf, features};
 use monitor_train::data::Row;
 use monitor_train::fit::linear::{self, Settings, TFIDF_LENGTHS, TfidfModel};
+use monitor_train::fit::{Hyperparameters, Target};
 
 const TEXTS: [&str; 8] = [
     "i love love love my cat",
@@ -20,7 +21,8 @@ const TEXTS: [&str; 8] = [
 ];
 
 fn settings(analyzer: &Analyzer, threads: usize) -> Settings<'_> {
-    Settings { analyzer, classes: Classes::Two, seed: 1, threads, stop: &|| false }
+    let hyper = Hyperparameters::default();
+    Settings { analyzer, classes: Classes::Two, hyper, seed: 1, threads, stop: &|| false }
 }
 
 fn row((at, text): (usize, &&str)) -> Row {
@@ -28,10 +30,15 @@ fn row((at, text): (usize, &&str)) -> Row {
     Row::new(label, *text)
 }
 
+fn targets(rows: &[&Row]) -> Vec<Target> {
+    rows.iter().map(|row| Target::of(row, Classes::Two)).collect()
+}
+
 fn fit(lengths: NgramLengths, threads: usize) -> TfidfModel {
     let rows: Vec<Row> = TEXTS.iter().enumerate().map(row).collect();
     let rows: Vec<&Row> = rows.iter().collect();
-    linear::fit_tfidf(&rows, lengths, settings(&Analyzer::tweet(), threads)).unwrap()
+    linear::fit_tfidf(&rows, &targets(&rows), lengths, settings(&Analyzer::tweet(), threads))
+        .unwrap()
 }
 
 /// Each known n-gram of `text` with its feature, in thousandths.
@@ -110,6 +117,30 @@ fn stops_on_request() {
     let rows: Vec<&Row> = rows.iter().collect();
     let analyzer = Analyzer::tweet();
     let settings = Settings { stop: &|| true, ..settings(&analyzer, 1) };
-    assert!(linear::fit_hash(&rows, settings).is_none());
-    assert!(linear::fit_tfidf(&rows, TFIDF_LENGTHS, settings).is_none());
+    assert!(linear::fit_hash(&rows, &targets(&rows), settings).is_none());
+    assert!(linear::fit_tfidf(&rows, &targets(&rows), TFIDF_LENGTHS, settings).is_none());
+}
+
+#[test]
+fn a_teacher_who_hesitates_is_learned_from() {
+    let rows: Vec<Row> = (0..400).map(|n| row((n, &["bad bag", "good crew"][n % 2]))).collect();
+    let rows: Vec<&Row> = rows.iter().collect();
+    let analyzer = Analyzer::tweet();
+    let score = |targets: &[Target]| {
+        let settings = settings(&analyzer, 1);
+        let mut model = linear::fit_tfidf(&rows, targets, TFIDF_LENGTHS, settings).unwrap();
+        let encoder = KnownNgrams::new(Analyzer::tweet(), model.ngrams, model.shape);
+        let mut model = Tfidf::load(model.shape, Classes::Two, &mut model.weights).unwrap();
+        let scores = model.classify(&[&encoder.encode("bad bag")]).unwrap();
+        scores[0].negative().get()
+    };
+    let labels = targets(&rows);
+    let hesitant: Vec<Target> = labels
+        .iter()
+        .map(|label| Target { classes: label.classes.map(|part| 0.2 + 0.4 * part), ..*label })
+        .map(|target| Target { classes: [target.classes[0], 0.0, target.classes[2]], ..target })
+        .collect();
+    let (sure, taught) = (score(&labels), score(&hesitant));
+    assert!(sure > 0.95, "{sure}");
+    assert!((taught - 0.75).abs() < 0.03, "{taught}: three of four");
 }

@@ -9,7 +9,7 @@ use monitor_core::domain::{Classes, Label, Language};
 use monitor_core::text::Analyzer;
 use monitor_model::{self as classifier, Manifest, Model};
 use monitor_train::data::{self, Dataset, HELD_OUT, SplitBy};
-use monitor_train::fit::{Family, FitError};
+use monitor_train::fit::{Family, FitError, Hyperparameters};
 use monitor_train::{TrainingError, TrainingRequest, TrainingRows, report};
 
 use crate::support::models_in;
@@ -38,16 +38,19 @@ pub fn request(family: Family, output: &Path, seed: u64) -> TrainingRequest<'sta
         embeddings: Vec::new(),
         frozen: None,
         directions: None,
-        hidden: Some(32),
+        hyper: Hyperparameters {
+            hidden: Some(32),
+            // It begins at random.
+            learning_rate: (family == Family::Transformer).then_some(3e-3),
+            epochs_max: Some(6),
+            ..Hyperparameters::default()
+        },
         split: SplitBy::User,
         output: output.to_owned(),
-        batch_rows: None,
-        learning_rate: (family == Family::Transformer).then_some(3e-3), // it begins at random
         base: (family == Family::Transformer).then(|| here("tests/fixtures/transformer/bert")),
         half: false,
-        teacher: None,
+        teachers: Vec::new(),
         device_name: "cpu".into(),
-        epochs_max: Some(6),
         seed,
         threads: 2,
         device: tch::Device::Cpu,
@@ -140,7 +143,8 @@ fn the_same_seed_gives_the_same_metrics() {
         // Enough for two shuffles of the rows, which must be the same too.
         let train = |seed| {
             let request = request(family, folder.path(), seed);
-            train_as(&TrainingRequest { epochs_max: Some(3), ..request }).unwrap()
+            let hyper = Hyperparameters { epochs_max: Some(3), ..request.hyper };
+            train_as(&TrainingRequest { hyper, ..request }).unwrap()
         };
         let (first, second) = (train(3), train(3));
         assert_eq!(first.metrics, second.metrics, "{family:?}");
@@ -160,17 +164,17 @@ fn a_teacher_changes_the_scores_of_its_student() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path();
     let teacher = train(Family::LogisticTfidf, output, 7);
-    let student = |name: &str, seed, teacher: Option<&str>| {
+    let student = |name: &str, seed, teachers: &[&str]| {
         train_as(&TrainingRequest {
             name: name.into(),
-            teacher: teacher.map(str::to_owned),
+            teachers: teachers.iter().map(|name| (*name).to_owned()).collect(),
             // Long enough to be more certain than the teacher about easy rows.
-            epochs_max: Some(60),
+            hyper: Hyperparameters { epochs_max: Some(60), hidden: Some(32), ..Default::default() },
             ..request(Family::Dense, output, seed)
         })
     };
-    let taught = student("taught", 7, Some("logistic-tfidf")).unwrap();
-    student("alone", 7, None).unwrap();
+    let taught = student("taught", 7, &["logistic-tfidf"]).unwrap();
+    student("alone", 7, &[]).unwrap();
     let rows = fixture("sentiment.csv").rows;
     let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
     let scores = |name: &str| -> Vec<f32> {
@@ -184,15 +188,24 @@ fn a_teacher_changes_the_scores_of_its_student() {
     let (near, far) = (distance("taught"), distance("alone"));
     assert!(near < 0.9 * far, "{near} from the teacher when taught, {far} when not");
 
-    let source = taught.data.teacher.unwrap();
-    assert_eq!(source.file, "logistic-tfidf@1");
+    let files = |manifest: &Manifest| -> Vec<String> {
+        manifest.data.teachers.iter().map(|source| source.file.clone()).collect()
+    };
+    assert_eq!(files(&taught), ["logistic-tfidf@1"]);
+    let by_two = student("by-two", 7, &["logistic-tfidf", "alone"]).unwrap();
+    assert_eq!(files(&by_two), ["logistic-tfidf@1", "alone@1"]);
+    let others = scores("alone");
+    let from = |of: &[f32], name: &str| -> f32 {
+        scores(name).iter().zip(of).map(|(a, b)| (a - b).abs()).sum()
+    };
+    assert!(from(&others, "by-two") < from(&others, "taught"), "the second one teaches too");
     let card = fs::read_to_string(output.join("taught/1/README.md")).unwrap();
     assert!(card.contains("Taught by logistic-tfidf@1 (its scores make up"), "{card}");
     assert_eq!(teacher.rows_sha256[HELD_OUT], taught.rows_sha256[HELD_OUT]);
 
-    let error = student("taught", 8, Some("logistic-tfidf")).unwrap_err().to_string();
+    let error = student("taught", 8, &["logistic-tfidf"]).unwrap_err().to_string();
     assert!(error.contains("logistic-tfidf@1 cannot teach here: it held out other"), "{error}");
-    let error = student("taught", 7, Some("nobody")).unwrap_err().to_string();
+    let error = student("taught", 7, &["nobody"]).unwrap_err().to_string();
     assert!(error.contains("there is no model \"nobody\""), "{error}");
 }
 

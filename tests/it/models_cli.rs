@@ -113,6 +113,45 @@ fn evaluates_both_versions_on_a_file() {
 }
 
 #[test]
+fn lists_the_versions_of_one_model_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path();
+    tiny_model(directory, "m", &[], 0.0, &[("held out", 1000, 0.88), ("test.csv", 50, 0.7)]);
+    tiny_model(directory, "m", &[], 0.0, &[("held out", 1000, 0.89)]);
+    tiny_model(directory, "m", &[], 0.0, &[("held out", 900, 0.91), ("test.csv", 50, 0.75)]);
+    tiny_model(directory, "n", &[], 0.0, &[("held out", 1000, 0.5)]);
+    assert!(monitor(directory, &["promote", "m@2"]).0);
+    fs::write(directory.join("m/1/manifest.json"), "{").unwrap();
+
+    let (well, said) = monitor(directory, &["list", "m"]);
+    assert!(well && !said.contains("n@1"), "{said}");
+    let line = |beginning: &str| -> Vec<&str> {
+        let line = said.lines().find(|line| line.starts_with(beginning));
+        let line = line.unwrap_or_else(|| panic!("{beginning} is not in {said}"));
+        line.split_whitespace().rev().take(3).collect()
+    };
+    assert_eq!(
+        said.lines().next().unwrap().split_whitespace().collect::<Vec<_>>(),
+        ["m@1", "m@2", "m@3"]
+    );
+    assert_eq!(line("promoted"), ["no", "yes", "no"]);
+    // The made-up SHA-256 begin with the name.
+    assert_eq!(line("ROC AUC on held out, 1000 rows held o"), ["-", "0.8900", "-"], "{said}");
+    assert_eq!(line("ROC AUC on held out, 900 rows"), ["0.9100", "-", "-"], "other rows: {said}");
+    assert_eq!(line("ROC AUC on test.csv, 50 rows"), ["0.7500", "-", "-"], "{said}");
+    assert!(!said.contains("macro recall"), "none has it: {said}");
+    assert!(said.lines().last().unwrap().contains("m/1/manifest.json: EOF"), "{said}");
+
+    let list: Value =
+        serde_json::from_str(&monitor(directory, &["list", "m", "--json"]).1).unwrap();
+    let ids: Vec<&Value> = list.as_array().unwrap().iter().map(|it| &it["model"]).collect();
+    assert_eq!(ids, ["m@1", "m@2", "m@3"]);
+    assert_eq!(list[2]["manifest"]["metrics"]["test.csv"]["roc_auc"], 0.75);
+    let (well, said) = monitor(directory, &["list", "x"]);
+    assert!(!well && said.contains("there is no model \"x\""), "{said}");
+}
+
+#[test]
 fn lists_and_shows() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path();

@@ -40,6 +40,46 @@ fn three(folder: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// The layout of multilingual benchmarks: a header, tabs, a column that says what is held out.
+#[test]
+fn a_benchmark_says_which_rows_are_held_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = [("negative", "c'est nul"), ("neutral", "à midi"), ("positive", "j'adore")];
+    let mut content = String::from("split\tlabel\ttext\n");
+    for (set, rows) in [("train", 60), ("val", 10), ("test", 25)] {
+        for n in 0..rows {
+            for (label, said) in words {
+                let quote = if n % 5 == 0 { "\"" } else { "" };
+                let text = format!("{quote}{set}{n}a {said}, {set}{n}b {}c", n * 31 % 97);
+                writeln!(content, "{set}\t{label}\t{text}").unwrap();
+            }
+        }
+    }
+    let data = folder.path().join("french.tsv");
+    fs::write(&data, content).unwrap();
+    let (data, output) = (data.to_str().unwrap(), folder.path().to_str().unwrap());
+    let train = ["retrain", "logistic-tfidf", "--data", data, "--language", "fr"];
+    text(&[&train[..], &["--split", "file", "--output", output]].concat());
+    let set = format!("model.directory={output}");
+    let manifest = json(&["models", "show", "logistic-tfidf@1", "--json", "--set", &set]);
+    let manifest = &manifest["manifest"];
+    let rows = ["rows_train", "rows_validation", "rows_held_out"].map(|it| &manifest["data"][it]);
+    assert_eq!(rows, [180, 30, 75], "{manifest}");
+    assert_eq!(manifest["data"]["split"], "file");
+    let held_out = &manifest["metrics"]["held out"];
+    assert!(held_out["macro_recall"].as_f64().unwrap() > 0.9, "{held_out}");
+
+    let evaluate = ["evaluate", "--model", "logistic-tfidf@1", "--data", data, "--set", &set];
+    let found = json(&[&evaluate[..], &["--by", "split", "--json"]].concat());
+    assert_eq!(found["data"]["rows"], 75, "{}", found["data"]);
+    let by = found["by"].to_string();
+    assert!(by.contains("test") && !by.contains("train"), "only the rows held out: {by}");
+    let by_user = [&train[..], &["--name", "own", "--output", output]].concat();
+    text(&by_user);
+    let manifest = json(&["models", "show", "own@1", "--json", "--set", &set]);
+    assert_ne!(manifest["manifest"]["data"]["rows_held_out"], 75, "unless it is asked for");
+}
+
 #[test]
 fn every_family_learns_neutral_from_people_and_words_from_emoticons() {
     let folder = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use monitor_model::{
     StoredPrecision, Weights, WordPieces,
 };
 use monitor_train::data;
-use monitor_train::fit::{Family, FitError};
+use monitor_train::fit::{Family, FitError, Hyperparameters};
 use monitor_train::{TrainingError, TrainingRequest};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -390,26 +390,35 @@ fn the_program_reports_faults() {
         let flag = flags.split(' ').next().unwrap();
         check(command.trim_end(), base, false, &[flag, &format!("means nothing to {family}")]);
     };
-    for flags in
-        ["--hidden 8", "--frozen true", "--directions 1", "--embeddings x.txt", "--preset study"]
-    {
+    for flags in [
+        "--hidden 8",
+        "--word-dropout 0.1",
+        "--l2 1",
+        "--frozen true",
+        "--directions 1",
+        "--embeddings x.txt",
+        "--preset study",
+    ] {
         refused(flags, "transformer", Some(&bert));
     }
     for family in ["lstm", "dense", "logistic-tfidf"] {
         refused("--base x", family, None);
         refused("--precision half", family, None);
     }
-    for flags in ["--batch 8", "--learning-rate 0.1", "--teacher x"] {
+    for flags in ["--batch 8", "--learning-rate 0.1", "--resume", "--word-ngrams 1"] {
         refused(flags, "logistic-hash", None);
     }
     check(
-        &format!("{retrain} --epochs 1 --batch 64 --learning-rate 1e-3 --precision half"),
+        &format!(
+            "{retrain} --epochs 1 --batch 64 --learning-rate 1e-3 --weight-decay 0 --precision half"
+        ),
         Some(&bert),
         true,
         &["transformer@2: accuracy", "on held out"],
     );
     let manifest = classifier::read_manifest(folder.path(), "transformer@2").unwrap();
-    let command = "--epochs 1 --batch 64 --learning-rate 0.001 --base bert --precision half";
+    let command = "--epochs 1 --batch 64 --learning-rate 0.001 --weight-decay 0 --base bert \
+                   --precision half";
     assert!(manifest.command.contains(command), "{}", manifest.command);
 
     let weights = folder.path().join("transformer/1/model.safetensors");
@@ -586,7 +595,10 @@ fn a_resumed_fine_tuning_equals_an_uninterrupted_one() {
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let asked = |folder: &Path| TrainingRequest {
             half,
-            epochs_max: Some(2),
+            hyper: Hyperparameters {
+                epochs_max: Some(2),
+                ..request(Family::Transformer, folder, 5).hyper
+            },
             ..request(Family::Transformer, folder, 5)
         };
         let expected = train_as(&asked(whole.path())).unwrap();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use monitor_core::domain::{Classes, Language};
 
@@ -153,9 +153,29 @@ pub struct Data {
     /// Sources of the word vectors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub embeddings: Vec<Source>,
-    /// A teacher model, whose scores it learned from in addition to the labels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub teacher: Option<Source>,
+    /// Teacher models, whose mean scores it learned from in addition to the labels. Manifests of
+    /// before there could be several have one `teacher`.
+    #[serde(
+        default,
+        alias = "teacher",
+        deserialize_with = "one_or_many",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub teachers: Vec<Source>,
+}
+
+/// Reads a source or a list of them.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(Source),
+        Many(Vec<Source>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(source) => vec![source],
+        OneOrMany::Many(sources) => sources,
+    })
 }
 
 /// Numbers of rows that were left out of training because they are nearly the same as rows that

@@ -72,6 +72,14 @@ impl<'a> HumanLabelled<'a> {
     }
 }
 
+/// The validation rows that decide: those of the first file with the classes of the model.
+pub(crate) fn deciding<'a>(validation: &[&'a Row], classes: Classes) -> Vec<&'a Row> {
+    let fits = |row: &&&Row| row.classes == classes;
+    let source = validation.iter().find(fits).map(|row| row.source);
+    let of_source = |row: &&Row| fits(&row) && Some(row.source) == source;
+    validation.iter().copied().filter(of_source).collect()
+}
+
 /// Sets the manifest's calibration and returns the one fitted on validation rows. With two
 /// classes it maximises accuracy; with three, it calls as many rows negative as are negative, on
 /// the rows of the first file that people labelled. With further human-labelled rows, the
@@ -87,11 +95,7 @@ pub(crate) fn calibrate(
     let pairs = |rows: &[Prediction]| -> Vec<Pair> {
         rows.iter().map(|row| row.negative_or_not(classes)).collect()
     };
-    let fits = |row: &&&Row| row.classes == classes;
-    let source = validation.iter().find(fits).map(|row| row.source);
-    let of_source = |row: &&Row| fits(&row) && Some(row.source) == source;
-    let rows: Vec<&Row> = validation.iter().copied().filter(of_source).collect();
-    let rows = scores(model, &rows)?;
+    let rows = scores(model, &deciding(validation, classes))?;
     let validated = match classes {
         Classes::Two => {
             let threshold = threshold(&pairs(&rows), Goal::Accuracy);

@@ -184,7 +184,7 @@ fn data_section(data: &Dataset, costly: Data, fit: usize, held_out: usize) -> Da
             also,
             calibrate,
             embeddings,
-            teacher: None,
+            teachers: Vec::new(),
         };
     }
     let calibrate = Some(Source {

@@ -23,7 +23,10 @@ use crate::data::{
     Dataset, DatasetError, HELD_OUT, NearRows, Row, SelectionError, Split, has_labels, rows_sha256,
     split_with_further_rows,
 };
-use crate::fit::{Epoch, Family, FitError, TrainingRequest, fit, scores, training_targets};
+use crate::fit::{
+    Checkpoint, Epoch, Family, FitError, Target, Trained, TrainingRequest, fit, scores,
+    training_targets,
+};
 use crate::progress::threads;
 use crate::provenance::{LIBTORCH, TCH};
 use crate::report::{card, record};
@@ -64,7 +67,7 @@ pub enum TrainingError {
     #[error(
         "{train} rows for training, {validation} for validation and {held_out} held out: each set \
          needs rows of each class; give more rows (--split time holds out only rows that \
-         have a date)"
+         have a date, --split file those that the file's column `split` calls test)"
     )]
     TooFew {
         /// Rows of the training set.
@@ -142,36 +145,16 @@ pub fn train(
 ) -> Result<Registered, TrainingError> {
     classifier::ready(&request.output, &request.name)?;
     let data = rows.data;
-    let (own, also) = data.rows.split_at(data.rows.len().saturating_sub(rows.also_rows));
-    let mut split = split_with_further_rows(own, also, request.split, request.seed);
-    let tests = near_tests(rows.tests);
-    let near_duplicates = leave_out_near_duplicates(&mut split, &tests);
-    if request.train_share < 1.0 {
-        let is_drawn = |row: &Row| {
-            unit_interval(request.seed, &format!("learn {}", row.text)) < request.train_share
-        };
-        split.train.retain(|row| is_drawn(row));
-    }
-    let counts = (split.train.len(), split.validation.len(), split.held_out.len());
-    let sets = [&split.train, &split.validation, &split.held_out];
-    if !sets.into_iter().all(|set| has_labels(set, request.classes)) {
-        let (train, validation, held_out) = counts;
-        return Err(TrainingError::TooFew { train, validation, held_out });
-    }
-    let human = |human| HumanLabelled::new(human, data, &tests, request.classes);
+    let prepared = prepare(request, rows)?;
+    let Prepared { split, tests, .. } = &prepared;
+    let human = |human| HumanLabelled::new(human, data, tests, request.classes);
     let human = rows.calibrate.map(human).transpose()?;
     let clock = SystemClock::new();
-    // Before the lock: opening the teacher takes the same lock.
-    let targets = training_targets(request, &split, rows.also)?;
-    let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
-    tch::manual_seed(request.seed as i64);
-    let trained = fit(request, &split, &targets.values)?;
-    // No more random numbers from here on; opening a transformer waits for this lock.
-    drop(alone);
+    let targets = training_targets(request, split, rows.also)?;
+    let trained = fit_alone(request, split, &targets.values)?;
     eprintln!("{}: trained; measuring", request.name);
     let before: f64 = trained.history.iter().map(|epoch| epoch.seconds).sum();
-    let seconds = before.max(clock.elapsed().as_secs_f64());
+    let minutes = before.max(clock.elapsed().as_secs_f64()) / 60.0;
 
     let fitted_on = human.iter().flat_map(|human| &human.fit);
     let learned = split.train.iter().chain(&split.validation).chain(fitted_on);
@@ -190,61 +173,17 @@ pub fn train(
         }
         filters.extend(of_base);
     }
-    let (parameters, trainable) = trained.parameters;
-    let manifest = Manifest {
-        name: request.name.clone(),
-        version: 0,
-        architecture: trained.architecture,
-        classes: request.classes,
-        languages: request.languages.clone(),
-        preset: request.analyzer.preset().as_str().to_owned(),
-        calibration: Calibration::NONE,
-        parameters,
-        trainable,
-        seed: request.seed,
-        command: request.command.clone(),
-        data: Data {
-            file: data.file.clone(),
-            sha256: data.sha256.clone(),
-            rows_train: counts.0,
-            rows_validation: counts.1,
-            rows_held_out: counts.2,
-            near_duplicates,
-            split: request.split.as_str().to_owned(),
-            more: rows.more.to_vec(),
-            also: rows.also.to_vec(),
-            calibrate: rows.calibrate.zip(human.as_ref()).map(|(data, human)| Source {
-                file: data.file.clone(),
-                sha256: data.sha256.clone(),
-                about: format!("{} rows fitted on", human.fit.len()),
-            }),
-            embeddings: trained.embeddings,
-            teacher: targets.teacher,
-        },
-        commit: request.commit.clone(),
-        libraries: BTreeMap::from([
-            ("monitor".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-            ("tch".to_owned(), TCH.to_owned()),
-            ("libtorch".to_owned(), LIBTORCH.to_owned()),
-        ]),
-        machine: machine(request),
-        trained_at: clock.now(),
-        minutes: (seconds / 60.0 * 1e3).round() / 1e3,
-        metrics: BTreeMap::new(),
-        rows_sha256: BTreeMap::new(),
-        files: BTreeMap::new(),
-    };
-    let artifact = NewArtifact {
-        manifest,
-        weights: trained.weights,
-        vocabulary: trained.vocabulary,
-        analyzer: request.analyzer.clone(),
-        ngrams: trained.ngrams,
-        transformer: trained.transformer,
-        extra: course(&trained.history).into_iter().chain(filters).collect(),
-    };
+    let extra = course(&trained.history).into_iter().chain(filters).collect();
+    let (mut new, checkpoint) = artifact(request, rows, &prepared, trained, minutes);
+    new.extra = extra;
+    new.manifest.data.teachers = targets.teachers;
+    new.manifest.data.calibrate = rows.calibrate.zip(human.as_ref()).map(|(data, human)| Source {
+        file: data.file.clone(),
+        sha256: data.sha256.clone(),
+        about: format!("{} rows fitted on", human.fit.len()),
+    });
     let registered =
-        classifier::register(&request.output, artifact, request.device, |mut model, manifest| {
+        classifier::register(&request.output, new, request.device, |mut model, manifest| {
             let validated = calibrate(&mut model, manifest, &split.validation, human.as_ref())?;
             let mut sets = vec![(HELD_OUT.to_owned(), split.held_out_of(0))];
             for (source, Source { file, .. }) in (1..).zip(rows.more) {
@@ -266,12 +205,130 @@ pub fn train(
             }
             Ok::<String, TrainingError>(card(manifest, &data.report))
         })?;
-    if let Some(checkpoint) = trained.checkpoint {
+    if let Some(checkpoint) = checkpoint {
         checkpoint.remove();
     }
     let id = registered.id();
     let promotion = request.promote.then(|| promote(&request.output, &id, clock.now()));
     Ok(Registered { manifest: registered, promotion: promotion.transpose()? })
+}
+
+/// The sets of a training.
+pub(crate) struct Prepared<'a> {
+    pub(crate) split: Split<'a>,
+    /// The rows of the test files.
+    tests: NearRows,
+    near_duplicates: NearDuplicates,
+}
+
+impl<'a> Prepared<'a> {
+    /// Sets of which nothing has to be left out.
+    pub(crate) fn of(split: Split<'a>) -> Self {
+        Self { split, tests: NearRows::default(), near_duplicates: NearDuplicates::default() }
+    }
+}
+
+/// Splits the rows, leaves near-duplicates and what exceeds the share out of the training set, and
+/// checks that each set has rows of each class.
+pub(crate) fn prepare<'a>(
+    request: &TrainingRequest<'_>,
+    rows: TrainingRows<'a>,
+) -> Result<Prepared<'a>, TrainingError> {
+    let data = rows.data;
+    let (own, also) = data.rows.split_at(data.rows.len().saturating_sub(rows.also_rows));
+    let mut split = split_with_further_rows(own, also, request.split, request.seed);
+    let tests = near_tests(rows.tests);
+    let near_duplicates = leave_out_near_duplicates(&mut split, &tests);
+    keep_share(&mut split.train, request);
+    let sets = [&split.train, &split.validation, &split.held_out];
+    if !sets.into_iter().all(|set| has_labels(set, request.classes)) {
+        let [train, validation, held_out] = sets.map(Vec::len);
+        return Err(TrainingError::TooFew { train, validation, held_out });
+    }
+    Ok(Prepared { split, tests, near_duplicates })
+}
+
+/// Keeps the requested share of the training rows. Those of a smaller share are among those of a
+/// larger one.
+pub(crate) fn keep_share(train: &mut Vec<&Row>, request: &TrainingRequest<'_>) {
+    let TrainingRequest { seed, train_share, .. } = *request;
+    if train_share < 1.0 {
+        train.retain(|row| unit_interval(seed, &format!("learn {}", row.text)) < train_share);
+    }
+}
+
+/// Fits the model while libtorch's random numbers belong to this training. A teacher must have been
+/// opened before, because that takes the same lock.
+pub(crate) fn fit_alone(
+    request: &TrainingRequest<'_>,
+    split: &Split<'_>,
+    targets: &[Target],
+) -> Result<Trained, FitError> {
+    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::set_num_threads(i32::try_from(request.threads).unwrap_or(i32::MAX).max(1));
+    tch::manual_seed(request.seed as i64);
+    fit(request, split, targets)
+}
+
+/// The version that a training gives, without figures, and its checkpoint.
+pub(crate) fn artifact(
+    request: &TrainingRequest<'_>,
+    rows: TrainingRows<'_>,
+    prepared: &Prepared<'_>,
+    trained: Trained,
+    minutes: f64,
+) -> (NewArtifact, Option<Checkpoint>) {
+    let Prepared { split, near_duplicates, .. } = prepared;
+    let (parameters, trainable) = trained.parameters;
+    let manifest = Manifest {
+        name: request.name.clone(),
+        version: 0,
+        architecture: trained.architecture,
+        classes: request.classes,
+        languages: request.languages.clone(),
+        preset: request.analyzer.preset().as_str().to_owned(),
+        calibration: Calibration::NONE,
+        parameters,
+        trainable,
+        seed: request.seed,
+        command: request.command.clone(),
+        data: Data {
+            file: rows.data.file.clone(),
+            sha256: rows.data.sha256.clone(),
+            rows_train: split.train.len(),
+            rows_validation: split.validation.len(),
+            rows_held_out: split.held_out.len(),
+            near_duplicates: *near_duplicates,
+            split: request.split.as_str().to_owned(),
+            more: rows.more.to_vec(),
+            also: rows.also.to_vec(),
+            calibrate: None,
+            embeddings: trained.embeddings,
+            teachers: Vec::new(),
+        },
+        commit: request.commit.clone(),
+        libraries: BTreeMap::from([
+            ("monitor".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("tch".to_owned(), TCH.to_owned()),
+            ("libtorch".to_owned(), LIBTORCH.to_owned()),
+        ]),
+        machine: machine(request),
+        trained_at: SystemClock::new().now(),
+        minutes: (minutes * 1e3).round() / 1e3,
+        metrics: BTreeMap::new(),
+        rows_sha256: BTreeMap::new(),
+        files: BTreeMap::new(),
+    };
+    let new = NewArtifact {
+        manifest,
+        weights: trained.weights,
+        vocabulary: trained.vocabulary,
+        analyzer: request.analyzer.clone(),
+        ngrams: trained.ngrams,
+        transformer: trained.transformer,
+        extra: BTreeMap::new(),
+    };
+    (new, trained.checkpoint)
 }
 
 /// The rows of the test files.

@@ -1,12 +1,13 @@
 //! The files of labelled tweets that a training reads, and their weights.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use monitor_core::domain::Classes;
 use monitor_model::Source;
+use monitor_train::TrainingRows;
 use monitor_train::data::{self, Dataset};
 
-use super::Args;
+use super::Training;
 
 /// Adds the rows of a further file; returns it with what became of its rows, and their number.
 fn add(data: &mut Dataset, other: Dataset, weight: f32) -> (Source, usize) {
@@ -19,16 +20,21 @@ fn add(data: &mut Dataset, other: Dataset, weight: f32) -> (Source, usize) {
 
 /// A file, and the weight of its rows.
 #[derive(Debug, Clone)]
-pub(super) struct WeightedFile {
-    pub(super) file: PathBuf,
-    pub(super) weight: f32,
+pub(in crate::cli) struct WeightedFile {
+    pub(in crate::cli) file: PathBuf,
+    /// `None` if it was not given.
+    pub(in crate::cli) weight: Option<f32>,
 }
 
 impl WeightedFile {
     /// As in a command.
-    pub(super) fn words(&self) -> String {
-        let file = data::file_name(&self.file);
-        if self.weight == 1.0 { file } else { format!("{file}={}", self.weight) }
+    pub(super) fn words(&self, name: &impl Fn(&Path) -> String) -> String {
+        let file = name(&self.file);
+        if self.weight() == 1.0 { file } else { format!("{file}={}", self.weight()) }
+    }
+
+    fn weight(&self) -> f32 {
+        self.weight.unwrap_or(1.0)
     }
 }
 
@@ -37,11 +43,11 @@ const WEIGHT_MAX: f32 = 1000.0;
 
 pub(super) fn weighted_file(text: &str) -> Result<WeightedFile, String> {
     let Some((file, weight)) = text.rsplit_once('=') else {
-        return Ok(WeightedFile { file: text.into(), weight: 1.0 });
+        return Ok(WeightedFile { file: text.into(), weight: None });
     };
     match weight.parse::<f32>() {
         Ok(weight) if weight > 0.0 && weight <= WEIGHT_MAX => {
-            Ok(WeightedFile { file: file.into(), weight })
+            Ok(WeightedFile { file: file.into(), weight: Some(weight) })
         }
         _ => Err(format!(
             "{weight:?} is not a weight above 0, up to {WEIGHT_MAX}; give FILE or FILE=WEIGHT"
@@ -50,24 +56,37 @@ pub(super) fn weighted_file(text: &str) -> Result<WeightedFile, String> {
 }
 
 /// What a training reads.
-pub(super) struct Read {
-    pub(super) data: Dataset,
-    pub(super) more: Vec<Source>,
-    pub(super) also: Vec<Source>,
-    pub(super) also_rows: usize,
-    pub(super) tests: Vec<Dataset>,
-    pub(super) calibrate: Option<Dataset>,
-    pub(super) classes: Classes,
+pub(in crate::cli) struct Read {
+    data: Dataset,
+    more: Vec<Source>,
+    also: Vec<Source>,
+    also_rows: usize,
+    tests: Vec<Dataset>,
+    calibrate: Option<Dataset>,
+    pub(in crate::cli) classes: Classes,
 }
 
-impl Args {
+impl Read {
+    pub(in crate::cli) fn rows(&self) -> TrainingRows<'_> {
+        TrainingRows {
+            data: &self.data,
+            more: &self.more,
+            also: &self.also,
+            also_rows: self.also_rows,
+            tests: &self.tests,
+            calibrate: self.calibrate.as_ref(),
+        }
+    }
+}
+
+impl Training {
     /// Reads all files of labelled tweets.
-    pub(super) fn read(&self) -> anyhow::Result<Read> {
+    pub(in crate::cli) fn read(&self) -> anyhow::Result<Read> {
         let mut files = Vec::with_capacity(self.data.len());
-        for WeightedFile { file, weight } in &self.data {
-            let read = data::read_excluding(file, &self.test)?;
+        for given in &self.data {
+            let read = data::read_excluding(&given.file, &self.test)?;
             eprintln!("{}: {}; {} left", read.file, read.report, read.rows.len());
-            files.push((read, *weight));
+            files.push((read, given.weight()));
         }
         let has_neutral = files.iter().any(|(file, _)| file.classes == Classes::Three);
         let classes = match self.classes {
@@ -99,9 +118,9 @@ impl Args {
             data.draw(rows as usize, self.seed);
         }
         let (mut also, mut also_rows) = (Vec::new(), 0);
-        for WeightedFile { file, weight } in &self.also {
-            let (source, added) =
-                add(&mut data, fit(data::read_excluding(file, &self.test)?), *weight);
+        for given in &self.also {
+            let other = fit(data::read_excluding(&given.file, &self.test)?);
+            let (source, added) = add(&mut data, other, given.weight());
             also.push(source);
             also_rows += added;
         }

@@ -50,7 +50,7 @@ impl Fractions {
         let given = self.are_given();
         ensure!(!given || families.len() == 1, "--fractions measures one family: say which");
         ensure!(
-            !given || args.teacher.is_none(),
+            !given || args.training.teacher.is_empty(),
             "--fractions trains from the labels alone: leave --teacher out"
         );
         ensure!(!given || !args.resume, "--fractions keeps no progress: leave --resume out");
@@ -70,16 +70,8 @@ impl Fractions {
                 train_share: *share,
                 output: folder.path().to_owned(),
                 promote: false,
-                languages: request.languages.clone(),
-                base: request.base.clone(),
-                name: request.name.clone(),
-                analyzer: request.analyzer.clone(),
-                embeddings: request.embeddings.clone(),
-                teacher: None,
-                device_name: request.device_name.clone(),
-                commit: request.commit.clone(),
-                command: request.command.clone(),
-                ..*request
+                teachers: Vec::new(),
+                ..request.clone()
             };
             eprintln!("{}: on {share} of the training rows", request.name);
             trained.push((*share, monitor_train::train(&part, rows)?.manifest));

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use monitor_core::domain::Label;
 
 use super::labels::{self, Numbers};
-use super::{Fields, ROW_BYTES_MAX, Row, RowEnd};
+use super::{Fields, ROW_BYTES_MAX, Row, RowEnd, RowSet};
 
 /// Characters of a text at most: a longer one is several rows joined by a missing quote.
 const TEXT_CHARS_MAX: usize = 2_000;
@@ -20,6 +20,8 @@ const LABEL_NAMES: [&str; 5] = ["label", "sentiment", "target", "airline_sentime
 const TEXT_NAMES: [&str; 2] = ["text", "tweet"];
 const USER_NAMES: [&str; 2] = ["user", "name"];
 const DATE_NAMES: [&str; 3] = ["date", "created_at", "tweet_created"];
+/// The column that says to which set a row belongs.
+const SET_NAMES: [&str; 1] = ["split"];
 
 /// How a file of labelled tweets is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,9 +30,11 @@ pub enum Layout {
     /// 2 neutral, 4 positive), id, date, query, user, text (Go, Bhayani and Huang 2009).
     #[default]
     Sentiment140,
-    /// Columns named in a header, in UTF-8.
+    /// Columns named in a header, in UTF-8 or Windows-1252.
     Csv,
-    /// Tab-separated id, label, text, in UTF-8 (SemEval 2013 to 2017, Task 4 A); a fourth
+    /// Columns named in a header, with tabs between, in UTF-8 or Windows-1252; a row is a line.
+    Tsv,
+    /// Tab-separated id, label, text, in UTF-8 or Windows-1252 (SemEval 2013 to 2017, Task 4 A); a fourth
     /// column, empty or a date, may follow, or a topic stand before the label (Task 4 B to D).
     SemEval,
 }
@@ -40,6 +44,7 @@ impl std::fmt::Display for Layout {
         f.write_str(match self {
             Self::Sentiment140 => "sentiment140",
             Self::Csv => "a CSV with a header",
+            Self::Tsv => "a TSV with a header",
             Self::SemEval => "SemEval",
         })
     }
@@ -52,7 +57,7 @@ impl Layout {
             Self::Sentiment140 => {
                 r#""0","id","date","query","user","text" with 0, 2 or 4 in front, in Latin-1"#
             }
-            Self::Csv => {
+            Self::Csv | Self::Tsv => {
                 "under a header with the columns label (or sentiment, target, airline_sentiment, \
                  polarity) and text (or tweet), in UTF-8, labels such as negative, neutral, \
                  positive or 0, 1 or -1, 0, 1 or 0, 2, 4"
@@ -75,7 +80,7 @@ pub enum Fault {
     NoText,
     /// A text longer than any tweet.
     Long,
-    /// Not UTF-8, which the layout requires.
+    /// Damaged UTF-8.
     Encoding,
     /// The tweet was deleted before the file was made ("Not Available"); not counted as malformed.
     Unavailable,
@@ -89,7 +94,7 @@ impl std::fmt::Display for Fault {
             Self::Label => "unknown label",
             Self::NoText => "no text",
             Self::Long => "text too long",
-            Self::Encoding => "not UTF-8",
+            Self::Encoding => "damaged UTF-8",
             Self::Unavailable => "tweet not available",
         })
     }
@@ -98,11 +103,14 @@ impl std::fmt::Display for Fault {
 /// Positions of the columns of a CSV.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Columns {
+    /// Whether tabs are between them.
+    tabs: bool,
     count: usize,
     pub(super) label: usize,
     text: usize,
     user: Option<usize>,
     date: Option<usize>,
+    set: Option<usize>,
 }
 
 /// A layout with its parameters.
@@ -117,10 +125,13 @@ impl Format {
     /// Finds the layout by a file's first lines: a header with label and text, else the layout
     /// that fits more lines. `None` if none fits.
     pub(super) fn find(lines: &[&[u8]]) -> Option<Self> {
-        let mut fields = Fields::default();
-        if let Some(columns) = lines.first().and_then(|header| Columns::find(&mut fields, header)) {
+        let header = lines.first()?;
+        if let Some(columns) =
+            [false, true].into_iter().find_map(|tabs| Columns::find(tabs, header))
+        {
             return Some(Self::Csv(columns, Numbers::ZeroOne));
         }
+        let mut fields = Fields::default();
         let mut fit = |format: Self| {
             lines.iter().filter(|line| format.row(&mut fields, line).is_ok()).count()
         };
@@ -135,6 +146,7 @@ impl Format {
     pub(super) fn layout(self) -> Layout {
         match self {
             Self::Sentiment140 => Layout::Sentiment140,
+            Self::Csv(Columns { tabs: true, .. }, _) => Layout::Tsv,
             Self::Csv(..) => Layout::Csv,
             Self::SemEval => Layout::SemEval,
         }
@@ -144,8 +156,16 @@ impl Format {
     pub(super) fn ends(self) -> RowEnd {
         match self {
             Self::Sentiment140 => RowEnd::QuotedLine,
-            Self::Csv(..) => RowEnd::ClosedQuotes,
-            Self::SemEval => RowEnd::Line,
+            Self::Csv(Columns { tabs: false, .. }, _) => RowEnd::ClosedQuotes,
+            Self::Csv(..) | Self::SemEval => RowEnd::Line,
+        }
+    }
+
+    /// What cuts its rows into columns.
+    pub(super) fn fields(self) -> Fields {
+        match self {
+            Self::Csv(columns, _) => columns.fields(),
+            Self::Sentiment140 | Self::SemEval => Fields::default(),
         }
     }
 
@@ -203,6 +223,7 @@ fn csv(
     Ok(Row {
         user: columns.user.map_or(Ok(""), text)?.trim().to_owned(),
         created_at: columns.date.map(text).transpose()?.and_then(time),
+        set: columns.set.map(text).transpose()?.and_then(RowSet::of_word),
         ..Row::new(label, checked(text(columns.text)?.to_owned())?)
     })
 }
@@ -306,7 +327,6 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
 
 /// The names in the header of a CSV, as written.
 fn header_names(fields: &mut Fields, header: &[u8]) -> Vec<String> {
-    let header = header.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(header);
     let count = fields.split(header);
     (0..count)
         .map(|column| String::from_utf8_lossy(fields.get(column)).into_owned())
@@ -317,26 +337,34 @@ fn header_names(fields: &mut Fields, header: &[u8]) -> Vec<String> {
 impl Columns {
     /// All names in `header`, as written.
     pub(super) fn names(self, header: &[u8]) -> Vec<String> {
-        header_names(&mut Fields::default(), header)
+        header_names(&mut self.fields(), header)
+    }
+
+    /// What cuts a row into them.
+    pub(super) fn fields(self) -> Fields {
+        if self.tabs { Fields::of_tabs() } else { Fields::default() }
     }
 
     pub(super) fn is_label_or_text(self, column: usize) -> bool {
         column == self.label || column == self.text
     }
 
-    fn find(fields: &mut Fields, header: &[u8]) -> Option<Self> {
-        let names = header_names(fields, header).into_iter().map(|name| name.to_lowercase());
+    fn find(tabs: bool, header: &[u8]) -> Option<Self> {
+        let mut fields = if tabs { Fields::of_tabs() } else { Fields::default() };
+        let names = header_names(&mut fields, header).into_iter().map(|name| name.to_lowercase());
         let names: Vec<String> = names.collect();
         let count = names.len();
         let find = |wanted: &[&str]| {
             wanted.iter().find_map(|wanted| names.iter().position(|name| name == wanted))
         };
         Some(Self {
+            tabs,
             count,
             label: find(&LABEL_NAMES)?,
             text: find(&TEXT_NAMES)?,
             user: find(&USER_NAMES),
             date: find(&DATE_NAMES),
+            set: find(&SET_NAMES),
         })
     }
 }
@@ -355,8 +383,9 @@ mod tests {
         check("sentiment140", tweet, Some(Layout::Sentiment140));
         check("after a bad line", &format!("oops\n{tweet}"), Some(Layout::Sentiment140));
         check("a header", "text,label", Some(Layout::Csv));
-        check("in any case and quoted", "\u{FEFF}id, \"Sentiment\",Tweet", Some(Layout::Csv));
+        check("in any case and quoted", "id, \"Sentiment\",Tweet", Some(Layout::Csv));
         check("a header of sentiment140", "target,ids,date,flag,user,text", Some(Layout::Csv));
+        check("tabs", "split\tlabel\ttext", Some(Layout::Tsv));
         check("SemEval", "1\tneutral\thi", Some(Layout::SemEval));
         check("SemEval with a fourth column", "1\tneutral\thi\t", Some(Layout::SemEval));
         check("a header without a text", "label,words", None);

@@ -1,6 +1,6 @@
 //! Files: labelled tweets, word lists, word embeddings; and which rows serve which purpose.
 //!
-//! `packed.rs` unpacks, `records.rs` cuts bytes into rows, `fields.rs` cuts a row into
+//! `packed.rs` unpacks, `encoding.rs` decodes, `records.rs` cuts bytes into rows, `fields.rs` cuts a row into
 //! columns. `layouts.rs` finds the layout of a labelled file, `labels.rs` interprets its
 //! labels, `reader.rs` reads it row by row, `dataset.rs` reads it whole. `tweet_file.rs` reads
 //! tweets with a time, for backtest and replay.
@@ -19,6 +19,7 @@
 mod columns;
 mod dataset;
 pub mod embeddings;
+mod encoding;
 mod fields;
 mod labels;
 mod layouts;
@@ -36,7 +37,7 @@ mod word_lists;
 use std::path::Path;
 
 pub use dataset::{
-    Dataset, HELD_OUT, Row, read, read_all, read_excluding, read_with_columns, rows_sha256,
+    Dataset, HELD_OUT, Row, RowSet, read, read_all, read_excluding, read_with_columns, rows_sha256,
 };
 pub use embeddings::{EmbeddingError, EmbeddingFault};
 pub use fields::Fields;

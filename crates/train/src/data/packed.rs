@@ -22,6 +22,8 @@ use zip::{CompressionMethod, ZipArchive};
 
 use monitor_core::hash::hex;
 
+use super::encoding;
+
 /// Unpacked size of an archive at most: 1.5 times GloVe 840B's text.
 const UNPACKED_BYTES_MAX: u64 = 8 << 30;
 /// Compression ratio at most, beyond [`FREE_BYTES`]. Tweets and vectors have ratios of 2 to 10,
@@ -112,6 +114,15 @@ pub fn open(path: &Path) -> io::Result<Packed> {
         None => u64::MAX,
     };
     Ok(Packed { decoder, kind, file, file_bytes, unpacked_bytes: 0, unpacked_bytes_max })
+}
+
+/// Opens a data file of text, as [`open`] does; UTF-16 with a byte order mark is read as UTF-8.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_text(path: &Path) -> io::Result<Packed> {
+    let packed = open(path)?;
+    Ok(Packed { decoder: encoding::without_mark(packed.decoder), ..packed })
 }
 
 impl Packed {

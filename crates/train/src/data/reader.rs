@@ -3,11 +3,13 @@
 //! **Invariant.** One row is in memory at a time. Whether too many rows were malformed is
 //! checked at the end.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::columns::OtherColumns;
+use super::encoding;
 use super::labels::{self, Numbers};
 use super::layouts::{Columns, Format};
 use super::packed::{self, Packed};
@@ -34,13 +36,14 @@ impl LabelledReader {
     /// labels depends on the whole column.
     pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
         let (mut records, mut format) = begin(path)?;
+        let ends = format.ends();
         if let Format::Csv(columns, numbers) = &mut format {
-            *numbers = numbers_of(path, records, *columns)?;
+            *numbers = numbers_of(path, records, *columns, ends)?;
             (records, _) = begin(path)?;
             skip_header(&mut records).map_err(|source| failed(path, source))?;
         }
         let report = ReadReport { layout: format.layout(), ..ReadReport::default() };
-        let (path, fields) = (path.to_owned(), Fields::default());
+        let (path, fields) = (path.to_owned(), format.fields());
         Ok(Self { path, records, format, fields, report, others: None })
     }
 
@@ -49,7 +52,8 @@ impl LabelledReader {
         let (mut records, _) = begin(&self.path)?;
         let lines = records.peek(PEEK_LINES).map_err(|source| failed(&self.path, source))?;
         let header = lines.into_iter().find(|line| !line.trim_ascii().is_empty());
-        let others = OtherColumns::of(self.format, header.unwrap_or_default());
+        let header = encoding::row(&self.path, header.unwrap_or_default());
+        let others = OtherColumns::of(self.format, &header);
         let names = others.names.clone();
         self.others = Some(others);
         Ok(names)
@@ -70,8 +74,13 @@ impl LabelledReader {
                 continue;
             }
             let line = record.line;
+            // sentiment140's layout has an encoding of its own.
+            let bytes = match self.format {
+                Format::Sentiment140 => record.bytes.into(),
+                _ => encoding::row(&self.path, record.bytes),
+            };
             let outcome = if record.closed {
-                self.format.row(&mut self.fields, record.bytes)
+                self.format.row(&mut self.fields, &bytes)
             } else {
                 Err(Fault::Quote)
             };
@@ -79,7 +88,7 @@ impl LabelledReader {
             match outcome {
                 Ok(mut sound) => {
                     if let Some(others) = &self.others {
-                        sound.columns = others.values(self.format, &self.fields, record.bytes);
+                        sound.columns = others.values(self.format, &self.fields, &bytes);
                     }
                     return Ok(Some(sound));
                 }
@@ -117,10 +126,13 @@ fn failed(path: &Path, source: io::Error) -> DatasetError {
 
 /// Opens a file and detects its layout.
 fn begin(path: &Path) -> Result<(Records<Packed>, Format), DatasetError> {
-    let mut records = Records::new(packed::open(path).map_err(|source| failed(path, source))?);
+    let mut records = Records::new(packed::open_text(path).map_err(|source| failed(path, source))?);
     let lines = records.peek(PEEK_LINES).map_err(|source| failed(path, source))?;
-    let lines: Vec<&[u8]> =
-        lines.into_iter().filter(|line| !line.trim_ascii().is_empty()).collect();
+    let lines: Vec<Cow<'_, [u8]>> = (lines.into_iter())
+        .filter(|line| !line.trim_ascii().is_empty())
+        .map(encoding::utf8)
+        .collect();
+    let lines: Vec<&[u8]> = lines.iter().map(AsRef::as_ref).collect();
     let Some(first) = lines.first() else { return Err(DatasetError::Empty(path.to_owned())) };
     match Format::find(&lines) {
         Some(format) => Ok((records, format)),
@@ -145,11 +157,10 @@ fn numbers_of(
     path: &Path,
     mut records: Records<Packed>,
     columns: Columns,
+    ends: RowEnd,
 ) -> Result<Numbers, DatasetError> {
-    let (mut fields, mut found) = (Fields::default(), BTreeSet::new());
-    while let Some(record) =
-        records.next(RowEnd::ClosedQuotes).map_err(|source| failed(path, source))?
-    {
+    let (mut fields, mut found) = (columns.fields(), BTreeSet::new());
+    while let Some(record) = records.next(ends).map_err(|source| failed(path, source))? {
         if fields.split(record.bytes) > columns.label {
             let label = String::from_utf8_lossy(fields.get(columns.label));
             found.extend(labels::number(label.trim()));

@@ -253,8 +253,8 @@ fn unseen<'a>(
     asked: Option<Part>,
 ) -> Result<Option<Unseen<'a>>, SelectionError> {
     let named = |name: &str| without_packing(name) == without_packing(&data.file);
-    let by = [SplitBy::User, SplitBy::Random, SplitBy::Time];
-    let by = by.into_iter().find(|by| by.as_str() == model.data.split).unwrap_or(SplitBy::User);
+    let by = SplitBy::ALL.into_iter().find(|by| by.as_str() == model.data.split);
+    let by = by.unwrap_or(SplitBy::User);
     let Split { validation, held_out, .. } = split(&data.rows, by, model.seed);
     let same_rows = model.rows_sha256.get(HELD_OUT) == Some(&rows_sha256(&held_out));
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use monitor_core::text::unit_interval;
 
-use super::Row;
+use super::{Row, RowSet};
 
 /// Share of rows held out.
 const HELD_OUT: f64 = 0.2;
@@ -30,15 +30,22 @@ pub enum SplitBy {
     /// The latest rows held out, those before them for validation; rows without a date are in
     /// the training set
     Time,
+    /// As the column `split` of the file says (train, val or dev, test); other rows are in the
+    /// training set
+    File,
 }
 
 impl SplitBy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::User, Self::Random, Self::Time, Self::File];
+
     /// Its name in manifests.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::Random => "random",
             Self::Time => "time",
+            Self::File => "file",
         }
     }
 }
@@ -61,8 +68,8 @@ impl<'a> Split<'a> {
     }
 }
 
-/// Splits rows: 20 % held out, 5 % of the rest for validation. With the split by time, of the
-/// rows that have a date.
+/// Splits rows: 20 % held out, 5 % of the rest for validation; with the split by time, of the
+/// rows that have a date; with that of the file, as it says.
 pub fn split(rows: &[Row], by: SplitBy, seed: u64) -> Split<'_> {
     let mut dates: Vec<DateTime<Utc>> = rows.iter().filter_map(|row| row.created_at).collect();
     dates.sort_unstable();
@@ -79,6 +86,11 @@ pub fn split(rows: &[Row], by: SplitBy, seed: u64) -> Split<'_> {
                 let later = dates.len() - dates.partition_point(|date| *date <= at);
                 later as f64 / dates.len() as f64
             }),
+            SplitBy::File => match row.set {
+                Some(RowSet::HeldOut) => 0.0,
+                Some(RowSet::Validation) => HELD_OUT,
+                Some(RowSet::Training) | None => 1.0,
+            },
         };
         if place < HELD_OUT {
             sets.held_out.push(row);
@@ -105,7 +117,7 @@ pub(crate) fn split_with_further_rows<'a>(
     let earliest = kept_back().filter_map(|row| row.created_at).min();
     let leaks = |row: &&Row| match by {
         SplitBy::User => !row.user.is_empty() && users.contains(&row.user.to_lowercase()),
-        SplitBy::Random => false,
+        SplitBy::Random | SplitBy::File => false,
         SplitBy::Time => row.created_at.zip(earliest).is_some_and(|(at, from)| at >= from),
     };
     let sound: Vec<&Row> = also.iter().filter(|row| !leaks(row)).collect();
@@ -163,6 +175,18 @@ mod tests {
             assert_eq!(split(&rows, by, 7), sets, "{by:?}: same seed, same sets");
             assert_eq!(split(&rows, by, 8) == sets, by == SplitBy::Time, "{by:?}");
         }
+    }
+
+    #[test]
+    fn the_file_may_say_it() {
+        let sets = [None, Some(RowSet::Training), Some(RowSet::Validation), Some(RowSet::HeldOut)];
+        let row = |n: usize| Row { set: sets[n % 4], ..Row::new(Label::Negative, n.to_string()) };
+        let rows: Vec<Row> = (0..40).map(row).collect();
+        let split = split(&rows, SplitBy::File, 7);
+        let of = |rows: &[&Row]| rows.iter().map(|row| row.set).collect::<HashSet<_>>();
+        assert_eq!(split.train.len(), 20, "rows of which nothing is said are learned from");
+        assert_eq!(of(&split.validation), HashSet::from([sets[2]]));
+        assert_eq!(of(&split.held_out), HashSet::from([sets[3]]));
     }
 
     #[test]

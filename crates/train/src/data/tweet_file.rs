@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::encoding;
 use super::packed::{self, Packed};
 use super::{Fields, ROW_BYTES_MAX, Records, RowEnd};
 
@@ -25,8 +26,6 @@ const FURTHER_NAMES: [(&str, &[&str]); 4] = [
     ("retweets", &["retweets", "retweet_count"]),
     ("retweet_of", &["retweet_of", "retweeted_status_id"]),
 ];
-/// The byte order mark of UTF-8.
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// Rejected rows that are kept with line and reason.
 const FAULTS_KEPT_MAX: usize = 5;
 /// Characters of a header that an error shows.
@@ -160,13 +159,13 @@ impl TweetFile {
     /// The file cannot be read, is empty, or lacks a column for text, time or labels.
     pub fn open(path: &Path, labels: Option<&str>) -> Result<Self, TweetFileError> {
         let failed = |source| TweetFileError::Read { file: path.to_owned(), source };
-        let mut records = Records::new(packed::open(path).map_err(failed)?);
+        let mut records = Records::new(packed::open_text(path).map_err(failed)?);
         let first = loop {
             let lines = records.peek(1).map_err(failed)?;
             let Some(line) = lines.first() else {
                 return Err(TweetFileError::Empty(path.to_owned()));
             };
-            let line = line.strip_prefix(BOM).unwrap_or(line).to_vec();
+            let line = encoding::row(path, line).into_owned();
             if !line.trim_ascii().is_empty() {
                 break line;
             }
@@ -237,10 +236,12 @@ impl TweetFile {
             } else {
                 match &self.layout {
                     Layout::JsonLines => {
-                        let bytes = record.bytes.strip_prefix(BOM).unwrap_or(record.bytes);
-                        Ok(TweetRow::Json(bytes.trim_ascii_end().to_owned()))
+                        Ok(TweetRow::Json(record.bytes.trim_ascii_end().to_owned()))
                     }
-                    Layout::Csv(columns) => columns.row(&mut self.fields, record.bytes, line),
+                    Layout::Csv(columns) => {
+                        let bytes = encoding::row(&self.path, record.bytes);
+                        columns.row(&mut self.fields, &bytes, line)
+                    }
                 }
             };
             match row.and_then(&mut accept) {

@@ -125,13 +125,18 @@ fn temperature(pairs: &[Pair]) -> f32 {
         };
         pairs.iter().map(row).sum::<f64>()
     };
+    best_log_temperature(loss).exp() as f32
+}
+
+/// The logarithm of the temperature at which `loss`, a function of that logarithm, is least.
+pub(crate) fn best_log_temperature(loss: impl Fn(f64) -> f64) -> f64 {
     let golden = (5f64.sqrt() - 1.0) / 2.0;
     let (mut low, mut high) = (-LOG_TEMPERATURE_MAX, LOG_TEMPERATURE_MAX);
     for _ in 0..SEARCH_STEPS {
         let (left, right) = (high - golden * (high - low), low + golden * (high - low));
         if loss(left) < loss(right) { high = right } else { low = left }
     }
-    ((low + high) / 2.0).exp() as f32
+    f64::midpoint(low, high)
 }
 
 #[cfg(test)]

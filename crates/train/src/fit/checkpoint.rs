@@ -16,7 +16,7 @@ use tch::Tensor;
 use monitor_model::{StoredPrecision, Weights, WeightsError};
 
 /// Folder of unfinished trainings in a folder of models.
-const RUNS: &str = ".runs";
+pub(crate) const RUNS: &str = ".runs";
 /// File name. Format: length of the JSON (8 bytes, little endian), JSON, arrays.
 const FILE: &str = "checkpoint";
 

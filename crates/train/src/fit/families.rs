@@ -16,10 +16,10 @@ use monitor_model::{
 };
 
 use super::checkpoint::Checkpoint;
-use super::linear::{self, HashModel, Settings, TFIDF_LENGTHS, TfidfModel};
+use super::linear::{self, HashModel, Settings, TfidfModel};
 use super::trainer::{self, Epoch, Example, Recipe};
 use super::vectors::{self, Fitting, Vectors};
-use super::{FitError, Target, TrainingRequest};
+use super::{FitError, Hyperparameters, Target, TrainingRequest};
 use crate::data::{Row, Split, rows_sha256};
 use crate::provenance::LIBTORCH;
 
@@ -51,6 +51,36 @@ impl Family {
             Self::Dense => "dense",
             Self::Lstm => "lstm",
             Self::Transformer => "transformer",
+        }
+    }
+
+    /// Whether it is a logistic regression.
+    pub fn is_logistic(self) -> bool {
+        matches!(self, Self::LogisticHash | Self::LogisticTfidf)
+    }
+
+    /// The hyperparameters of a training that sets none, with the study's preset or without. The
+    /// width of the study's LSTM is that of its word vectors, and so not among them.
+    pub fn defaults(self, study: bool) -> Hyperparameters {
+        let of = |recipe: Recipe, hidden: Option<usize>| Hyperparameters {
+            epochs_max: Some(recipe.epochs_max),
+            batch_rows: Some(recipe.batch_rows),
+            learning_rate: Some(recipe.learning_rate),
+            dropout: Some(recipe.dropout),
+            word_dropout: Some(recipe.word_dropout),
+            weight_decay: Some(recipe.weight_decay),
+            hidden,
+            ..Hyperparameters::default()
+        };
+        match self {
+            Self::LogisticHash | Self::LogisticTfidf => linear::defaults(self),
+            Self::Dense if study => of(STUDY_RECIPE, Some(DENSE_HIDDEN)),
+            Self::Lstm if study => of(STUDY_RECIPE, None),
+            Self::Dense => of(DENSE_RECIPE, Some(DENSE_HIDDEN)),
+            Self::Lstm => of(LSTM_RECIPE, Some(HIDDEN)),
+            Self::Transformer => {
+                Hyperparameters { word_dropout: None, ..of(TRANSFORMER_RECIPE, None) }
+            }
         }
     }
 }
@@ -144,8 +174,7 @@ pub(crate) struct Trained {
     pub(crate) history: Vec<Epoch>,
 }
 
-/// Fits the requested family on `split.train`. Networks fit `targets`, one per row; the logistic
-/// families fit the labels.
+/// Fits the requested family on `split.train` and `targets`, one per row.
 pub(crate) fn fit(
     request: &TrainingRequest<'_>,
     split: &Split<'_>,
@@ -153,10 +182,11 @@ pub(crate) fn fit(
 ) -> Result<Trained, FitError> {
     let TrainingRequest { seed, threads, stop, .. } = *request;
     let classes = request.classes;
-    let settings = Settings { analyzer: &request.analyzer, classes, seed, threads, stop };
+    let (analyzer, hyper) = (&request.analyzer, request.hyper);
+    let settings = Settings { analyzer, classes, hyper, seed, threads, stop };
     match request.family {
         Family::LogisticHash => {
-            let fitted = linear::fit_hash(&split.train, settings);
+            let fitted = linear::fit_hash(&split.train, targets, settings);
             let HashModel { shape, weights } = fitted.ok_or(FitError::Abandoned)?;
             let architecture = Architecture::LogisticHash(shape);
             let decisions = classes.count() - 1;
@@ -164,7 +194,7 @@ pub(crate) fn fit(
             Ok(linear_model(architecture, weights, None, (parameters, parameters)))
         }
         Family::LogisticTfidf => {
-            let fitted = linear::fit_tfidf(&split.train, TFIDF_LENGTHS, settings);
+            let fitted = linear::fit_tfidf(&split.train, targets, linear::lengths(hyper), settings);
             let TfidfModel { shape, weights, ngrams } = fitted.ok_or(FitError::Abandoned)?;
             let architecture = Architecture::LogisticTfidf(shape);
             let trained = (classes.count() - 1) * (shape.ngrams + 1);
@@ -224,7 +254,7 @@ fn neural(
             let shape = DenseShape {
                 vocabulary: vocabulary.len(),
                 embedding: width,
-                hidden: request.hidden.unwrap_or(DENSE_HIDDEN),
+                hidden: request.hyper.hidden.unwrap_or(DENSE_HIDDEN),
                 sequence,
             };
             let network = Dense::new(shape, request.classes, purpose, request.device);
@@ -234,7 +264,7 @@ fn neural(
             let shape = LstmShape {
                 vocabulary: vocabulary.len(),
                 embedding: width,
-                hidden: request.hidden.unwrap_or(if study { width } else { HIDDEN }),
+                hidden: request.hyper.hidden.unwrap_or(if study { width } else { HIDDEN }),
                 directions: request.directions.unwrap_or(if study { 1 } else { 2 }),
                 pooling: if study { Pooling::Last } else { Pooling::Max },
                 sequence,
@@ -293,12 +323,7 @@ fn train_network(
     training: NetworkTraining<'_>,
 ) -> Result<(Vec<Epoch>, Checkpoint), FitError> {
     let NetworkTraining { sources, recipe, unknown, half } = training;
-    let recipe = Recipe {
-        epochs_max: request.epochs_max.unwrap_or(recipe.epochs_max),
-        batch_rows: request.batch_rows.unwrap_or(recipe.batch_rows),
-        learning_rate: request.learning_rate.unwrap_or(recipe.learning_rate),
-        ..recipe
-    };
+    let recipe = request.hyper.recipe(recipe);
     // Part of the fingerprint: a teacher of the same name may give other targets.
     let targets: Vec<u8> =
         (train.iter()).flat_map(|row| row.target.classes.map(f32::to_le_bytes).concat()).collect();

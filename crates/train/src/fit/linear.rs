@@ -7,8 +7,8 @@
 //! validation loss than scaling words and characters to length 1 separately.
 //!
 //! **Invariant.** The encoder used in training is the one used when scoring, and nothing
-//! depends on the number of threads. Deliberately absent: a search for the constants below; each
-//! was chosen once by the loss on validation rows.
+//! depends on the number of threads. Deliberately absent: a search; the constants below were chosen
+//! by the loss on validation rows, and `tune` searches for others.
 
 use rustc_hash::FxHashMap;
 
@@ -19,6 +19,7 @@ use monitor_model::{
 };
 
 use super::logistic::{self, Linear, Problem, Solver, SparseRows, parallel};
+use super::{Family, Hyperparameters, Target};
 use crate::data::Row;
 
 const HASH: LogisticShape = LogisticShape { buckets_log2: 20, words_max: 64 };
@@ -40,6 +41,8 @@ const CHARACTERS_ROWS_MIN: u32 = 5;
 const NGRAMS_MAX: usize = 450_000;
 /// Scale of a character n-gram relative to a word n-gram.
 const CHARACTERS_SCALE: f64 = 0.3;
+/// A smaller part of a row teaches nothing.
+const PART_MIN: f32 = 1e-3;
 /// Rows encoded by one thread at a time.
 const CHUNK_ROWS: usize = 4_096;
 
@@ -50,12 +53,38 @@ pub struct Settings<'a> {
     pub analyzer: &'a Analyzer,
     /// The classes to tell apart.
     pub classes: Classes,
+    /// Strength of the penalty and scale of the characters' n-grams.
+    pub hyper: Hyperparameters,
     /// Seed of the order of the rows.
     pub seed: u64,
     /// Threads to use.
     pub threads: usize,
     /// Returns whether to stop.
     pub stop: &'a dyn Fn() -> bool,
+}
+
+/// The hyperparameters of a logistic family that sets none.
+pub(super) fn defaults(family: Family) -> Hyperparameters {
+    let none = Hyperparameters::default();
+    match family {
+        Family::LogisticTfidf => Hyperparameters {
+            l2: Some(1.0 / TFIDF_C),
+            word_ngrams: Some(TFIDF_LENGTHS.words_max),
+            character_ngrams: Some(TFIDF_LENGTHS.characters_max),
+            character_scale: Some(CHARACTERS_SCALE),
+            ..none
+        },
+        _ => Hyperparameters { l2: Some(1.0 / HASH_C), ..none },
+    }
+}
+
+/// The lengths of the n-grams of `logistic-tfidf`.
+pub(super) fn lengths(hyper: Hyperparameters) -> NgramLengths {
+    NgramLengths {
+        words_max: hyper.word_ngrams.unwrap_or(TFIDF_LENGTHS.words_max),
+        characters_max: hyper.character_ngrams.unwrap_or(TFIDF_LENGTHS.characters_max),
+        ..TFIDF_LENGTHS
+    }
 }
 
 /// A hashed model.
@@ -78,21 +107,22 @@ pub struct TfidfModel {
     pub ngrams: Ngrams,
 }
 
-/// Fits `logistic-hash`; `None` if stopped.
-pub fn fit_hash(rows: &[&Row], settings: Settings<'_>) -> Option<HashModel> {
+/// Fits `logistic-hash` on `targets`, one per row; `None` if stopped.
+pub fn fit_hash(rows: &[&Row], targets: &[Target], settings: Settings<'_>) -> Option<HashModel> {
     let encoder = HashedWords::new(settings.analyzer.clone(), HASH).expect("20 bits are in range");
     let encoded = encode(&encoder, rows, settings.threads, |ids| {
         let value = 1.0 / (ids.len() as f32).sqrt();
         ids.iter().map(|id| (*id, value)).collect()
     });
     let features = 1 << HASH.buckets_log2;
-    let weights = fit("logistic-hash", rows, &encoded, features, HASH_C, settings)?;
+    let weights = fit("logistic-hash", (rows, targets), &encoded, features, HASH_C, settings)?;
     Some(HashModel { shape: HASH, weights })
 }
 
-/// Fits `logistic-tfidf` on n-grams of these lengths; `None` if stopped.
+/// Fits `logistic-tfidf` on n-grams of these lengths and on `targets`, one per row; `None` if stopped.
 pub fn fit_tfidf(
     rows: &[&Row],
+    targets: &[Target],
     lengths: NgramLengths,
     settings: Settings<'_>,
 ) -> Option<TfidfModel> {
@@ -100,42 +130,56 @@ pub fn fit_tfidf(
     let shape = TfidfShape { ngrams: ngrams.ids(), lengths, words_max: TFIDF_WORDS_MAX };
     let encoder = KnownNgrams::new(settings.analyzer.clone(), ngrams.clone(), shape);
     let encoded = encode(&encoder, rows, settings.threads, |ids| features(ids, &scale));
+    let rows = (rows, targets);
     let mut weights = fit("logistic-tfidf", rows, &encoded, shape.ngrams, TFIDF_C, settings)?;
     weights.insert("scale", &[scale.len()], scale);
     Some(TfidfModel { shape, weights, ngrams })
 }
 
-/// Fits the decisions of a model: negative or not; with three classes also positive or neutral,
-/// on the rows that people called one of the two.
+/// Fits the decisions of a model: negative or not; with three classes also positive or neutral, on the
+/// rows that may be one of the two. A row that is partly the one and partly the other, as a teacher
+/// has it, counts as two rows with the parts as weights.
 fn fit(
     name: &str,
-    rows: &[&Row],
+    (rows, targets): (&[&Row], &[Target]),
     encoded: &SparseRows,
     features: usize,
     c: f64,
     settings: Settings<'_>,
 ) -> Option<Weights> {
-    let Settings { classes, seed, threads, stop, .. } = settings;
-    let decide = |name: &str, rows: &[&Row], encoded: &SparseRows, label: Label| {
-        let is_it: Vec<bool> = rows.iter().map(|row| row.label == label).collect();
-        let row_weights: Vec<f32> = rows.iter().map(|row| row.weight).collect();
-        let problem =
-            Problem { rows: encoded, negative: &is_it, row_weights: &row_weights, features };
-        logistic::fit(name, problem, Solver { c, seed, threads, stop })
-    };
-    let mut weights = Weights::default();
-    insert(&mut weights, "", &decide(name, rows, encoded, Label::Negative)?);
-    if classes == Classes::Three {
-        let (mut others, mut of_others) = (Vec::new(), SparseRows::default());
-        for (at, row) in rows.iter().enumerate() {
-            if row.classes == Classes::Three && row.label != Label::Negative {
-                others.push(*row);
-                of_others.push(encoded.features(at));
+    let Settings { classes, hyper, seed, threads, stop, .. } = settings;
+    let c = hyper.l2.map_or(c, |l2| 1.0 / l2);
+    let decide = |name: &str, parts: &dyn Fn(&Target) -> (f32, f32)| {
+        let (mut sides, mut is_it, mut row_weights) =
+            (SparseRows::default(), Vec::new(), Vec::new());
+        for (at, (row, target)) in rows.iter().zip(targets).enumerate() {
+            let (yes, no) = parts(target);
+            for (side, part) in [(true, yes), (false, no)] {
+                if part >= PART_MIN {
+                    sides.push(encoded.features(at));
+                    is_it.push(side);
+                    row_weights.push(row.weight * part);
+                }
             }
         }
+        let problem =
+            Problem { rows: &sides, negative: &is_it, row_weights: &row_weights, features };
+        logistic::fit(name, problem, Solver { c, seed, threads, stop })
+    };
+    let part = |target: &Target, label: Label| target.classes[label as usize];
+    let negative = |target: &Target| {
+        let others = part(target, Label::Neutral) + part(target, Label::Positive);
+        (part(target, Label::Negative), others)
+    };
+    let positive = |target: &Target| match target.masked {
+        true => (0.0, 0.0),
+        false => (part(target, Label::Positive), part(target, Label::Neutral)),
+    };
+    let mut weights = Weights::default();
+    insert(&mut weights, "", &decide(name, &negative)?);
+    if classes == Classes::Three {
         let name = format!("{name}, positive or neutral");
-        let linear = decide(&name, &others, &of_others, Label::Positive)?;
-        insert(&mut weights, "positive.", &linear);
+        insert(&mut weights, "positive.", &decide(&name, &positive)?);
     }
     Some(weights)
 }
@@ -180,7 +224,8 @@ struct Count {
 
 /// The n-grams worth keeping, most frequent first, and the scale of each id.
 fn choose(rows: &[&Row], lengths: NgramLengths, settings: Settings<'_>) -> (Ngrams, Vec<f32>) {
-    let Settings { analyzer, threads, .. } = settings;
+    let Settings { analyzer, hyper, threads, .. } = settings;
+    let characters = hyper.character_scale.unwrap_or(CHARACTERS_SCALE);
     let share = rows.len().div_ceil(threads.max(1)).max(1);
     let shares: Vec<&[&Row]> = rows.chunks(share).collect();
     let parts = parallel(shares.len(), threads, &|at| count(shares[at], lengths, analyzer));
@@ -207,7 +252,7 @@ fn choose(rows: &[&Row], lengths: NgramLengths, settings: Settings<'_>) -> (Ngra
         let idf = ((1.0 + rows.len() as f64) / (1.0 + f64::from(count.rows))).ln() + 1.0;
         let kind = match count.kind {
             NgramKind::Words => 1.0,
-            NgramKind::Characters => CHARACTERS_SCALE,
+            NgramKind::Characters => characters,
         };
         (kind * idf) as f32
     };

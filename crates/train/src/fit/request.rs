@@ -6,10 +6,11 @@ use monitor_core::domain::{Classes, Language};
 use monitor_core::text::Analyzer;
 use tch::Device;
 
-use super::Family;
+use super::{Family, Hyperparameters};
 use crate::data::SplitBy;
 
 /// Options of a training.
+#[derive(Clone)]
 pub struct TrainingRequest<'a> {
     /// The family.
     pub family: Family,
@@ -27,24 +28,19 @@ pub struct TrainingRequest<'a> {
     pub frozen: Option<bool>,
     /// Directions of an LSTM; `None`: the preset's default.
     pub directions: Option<usize>,
-    /// Width of the hidden layer; `None`: the family's default.
-    pub hidden: Option<usize>,
+    /// Hyperparameters.
+    pub hyper: Hyperparameters,
     /// How rows are split.
     pub split: SplitBy,
     /// Folder of models.
     pub output: PathBuf,
-    /// Epochs at most; `None`: the family's default.
-    pub epochs_max: Option<usize>,
-    /// Rows per optimiser step; `None`: the family's default.
-    pub batch_rows: Option<usize>,
-    /// Adam's maximum learning rate; `None`: the family's default.
-    pub learning_rate: Option<f64>,
     /// Folder of the pretrained transformer to fine-tune.
     pub base: Option<PathBuf>,
     /// Whether a transformer computes in bfloat16, as student and as teacher.
     pub half: bool,
-    /// Name or `name@version` of the teacher model, if any: targets mix its scores and labels.
-    pub teacher: Option<String>,
+    /// Names or `name@version` of the teacher models, if any: targets mix their mean scores and
+    /// labels.
+    pub teachers: Vec<String>,
     /// Share of the training rows to learn from, above 0 up to 1.
     pub train_share: f64,
     /// Seed of all random numbers.

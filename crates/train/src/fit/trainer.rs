@@ -4,9 +4,14 @@
 //! the logits, the cross-entropy against the targets, and one step of Adam. Rows whose label
 //! cannot be neutral teach only negative against positive. The
 //! learning rate warms up linearly, then stays constant or falls linearly to zero. A batch too
-//! large for one pass is computed in several passes whose gradients are summed. After each
-//! epoch the validation loss is computed and the weights with the lowest one are kept. Too
-//! many epochs without improvement end the training early (early stopping).
+//! large for one pass is computed in several passes whose gradients are summed. Rows of a small
+//! weight are not computed in each epoch: a part of them is drawn, with a larger weight.
+//!
+//! After each epoch the validation loss is computed and the weights with the lowest one are kept.
+//! Too many epochs without improvement end the training early (early stopping). It is the loss at
+//! the temperature that suits those weights best, because a temperature is fitted afterwards
+//! anyway: an overconfident epoch is not a worse one (Berta, Holzmüller, Jordan and Bach,
+//! "Rethinking Early Stopping: Refine, Then Calibrate", 2025).
 //!
 //! **Invariant.** All random numbers depend only on seed, epoch and step, so a resumed
 //! training takes the same steps as an uninterrupted one. Deliberately absent: anything
@@ -18,12 +23,13 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use monitor_core::domain::{Classes, Label};
 use monitor_model::{Network, Padded};
 
 use super::adam::Adam;
+use super::calibrate::best_log_temperature;
 use super::checkpoint::Checkpoint;
 use super::{FitError, Target};
 use crate::progress::Progress;
@@ -39,6 +45,10 @@ const CHECKPOINT_EVERY_S: f64 = 120.0;
 const PASS_IDS_MAX: usize = 32 * 1024;
 /// In place of a logit that does not take part; its probability is 0 in single precision.
 const MASKED_LOGIT: f64 = -1e4;
+/// A row that weighs less than this part of the heaviest one is drawn for an epoch with the
+/// probability `weight / part`, and then weighs as much as the part. The mean gradient is the same,
+/// for a fraction of the work.
+const WEIGHT_MIN: f32 = 0.1;
 /// Rows of one pass when measuring the validation loss.
 const VALIDATION_BATCH_ROWS: usize = 256;
 
@@ -122,6 +132,11 @@ pub(super) struct TrainerState {
     pub(super) history: Vec<Epoch>,
 }
 
+/// The least weight with which all rows of these `weights` are learned from in each epoch.
+pub(crate) fn weight_min(weights: impl Iterator<Item = f32>) -> f32 {
+    WEIGHT_MIN * weights.fold(0.0, f32::max)
+}
+
 /// Trains `network` in place, leaves it with its best weights, and returns the history.
 ///
 /// # Errors
@@ -137,7 +152,9 @@ pub(super) fn fit(
     let mut adam = Adam::new(network.variables_mut(), run.half);
     let mut best = snapshot(&adam);
     let batch_rows = recipe.batch_rows.min(train.len() / EPOCH_STEPS_MIN).max(1);
-    let steps_max = train.len().div_ceil(batch_rows) * recipe.epochs_max;
+    let floor = weight_min(train.iter().map(|row| row.weight));
+    let epoch_rows = drawn(train, floor, &mut random(run.seed, 0)).len();
+    let steps_max = epoch_rows.div_ceil(batch_rows) * recipe.epochs_max;
     let mut state = TrainerState {
         epochs: 0,
         batches: 0,
@@ -158,12 +175,14 @@ pub(super) fn fit(
     }
     while state.epochs < recipe.epochs_max && state.worse < recipe.patience {
         let epoch = state.epochs + 1;
-        let cut = batches(train, batch_rows, &mut random(run.seed, u64::MAX - epoch as u64));
+        let mut random = random(run.seed, u64::MAX - epoch as u64);
+        let rows = drawn(train, floor, &mut random);
+        let cut = batches(train, rows, batch_rows, &mut random);
         let mut done: usize = cut.iter().take(state.batches).map(Vec::len).sum();
         let mut progress = Progress::from(
             format!("{}, epoch {epoch}/{}", run.name, recipe.epochs_max),
             done,
-            train.len(),
+            epoch_rows,
         );
         let mut saved_s = 0.0;
         for batch in cut.iter().skip(state.batches) {
@@ -178,7 +197,8 @@ pub(super) fn fit(
                 return Err(FitError::Stopped);
             }
             let rate = rate(recipe, adam.steps, steps_max);
-            let rows: Vec<&Example> = batch.iter().map(|at| &train[*at]).collect();
+            let rows: Vec<(&Example, f32)> =
+                batch.iter().map(|at| (&train[*at], train[*at].weight.max(floor))).collect();
             let (loss, weight) = step(&*network, &mut adam, &rows, run, rate);
             if !loss.is_finite() {
                 return Err(FitError::Diverged { epoch, loss });
@@ -238,11 +258,12 @@ fn rate(recipe: &Recipe, steps: i32, steps_max: usize) -> f64 {
     recipe.learning_rate * share.min(1.0)
 }
 
-/// Trains on one batch; returns its mean loss and the sum of its weights.
+/// Trains on one batch, of rows with their weights; returns its mean loss and the sum of its
+/// weights.
 fn step(
     network: &dyn Network,
     adam: &mut Adam,
-    rows: &[&Example],
+    rows: &[(&Example, f32)],
     run: &Run<'_>,
     rate: f64,
 ) -> (f64, f64) {
@@ -250,7 +271,7 @@ fn step(
     tch::manual_seed(random.random());
     let device = network.variables().device();
     let hidden: Vec<Vec<u32>> = (rows.iter())
-        .map(|row| {
+        .map(|(row, _)| {
             let mut word = |id: &u32| match run.unknown {
                 Some(unknown) if random.random_bool(run.recipe.word_dropout) => unknown,
                 _ => *id,
@@ -259,15 +280,16 @@ fn step(
         })
         .collect();
     let ids: Vec<&[u32]> = hidden.iter().map(Vec::as_slice).collect();
-    let weight: f64 = rows.iter().map(|row| f64::from(row.weight)).sum();
+    let weight: f64 = rows.iter().map(|(_, weight)| f64::from(*weight)).sum();
     let longest = ids.iter().map(|ids| ids.len()).max().unwrap_or(1).max(1);
     let pass_rows = (PASS_IDS_MAX / longest).max(1);
     let mut sum = 0.0;
     adam.begin();
     for (ids, rows) in ids.chunks(pass_rows).zip(rows.chunks(pass_rows)) {
-        let weights = Tensor::from_slice(&rows.iter().map(|row| row.weight).collect::<Vec<_>>());
+        let (rows, weights): (Vec<&Example>, Vec<f32>) = rows.iter().copied().unzip();
+        let weights = Tensor::from_slice(&weights);
         let logits = network.logits(&Padded::new(ids, device), run.recipe.dropout);
-        let losses = losses(&logits, rows, network.classes());
+        let losses = losses(&logits, &rows, network.classes());
         let loss = (losses * weights.to_device(device)).sum(Kind::Float) / weight;
         loss.backward();
         sum += loss.double_value(&[]);
@@ -283,10 +305,28 @@ fn random(seed: u64, purpose: u64) -> ChaCha8Rng {
     random
 }
 
-/// Indices of `rows` in shuffled batches of similar length.
-fn batches(rows: &[Example], batch_rows: usize, random: &mut ChaCha8Rng) -> Vec<Vec<usize>> {
+/// Indices of the rows of one epoch, shuffled: all that weigh `floor` or more, and a part of the
+/// others, always the same number of rows (systematic sampling).
+fn drawn(rows: &[Example], floor: f32, random: &mut ChaCha8Rng) -> Vec<usize> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.shuffle(random);
+    // From one half, so that a rounding error cannot change the number of rows.
+    let mut sum = 0.5f64;
+    order.retain(|at| {
+        let before = sum.floor();
+        sum += f64::from(rows[*at].weight / floor).min(1.0);
+        sum.floor() > before
+    });
+    order
+}
+
+/// The rows `order` in shuffled batches of similar length.
+fn batches(
+    rows: &[Example],
+    mut order: Vec<usize>,
+    batch_rows: usize,
+    random: &mut ChaCha8Rng,
+) -> Vec<Vec<usize>> {
     let mut batches = Vec::with_capacity(rows.len() / batch_rows + 1);
     for group in order.chunks_mut(batch_rows * GROUP_BATCHES) {
         group.sort_by_key(|at| rows[*at].ids.len());
@@ -315,29 +355,40 @@ fn losses(logits: &Tensor, rows: &[&Example], classes: Classes) -> Tensor {
     -(targets * logits.log_softmax(-1, Kind::Float)).sum_dim_intlist(-1, false, Kind::Float)
 }
 
-/// Mean loss and accuracy against labels, without dropout, weighted like the training.
+/// Mean loss at the best temperature, and accuracy, without dropout, weighted like the training.
 fn validate(network: &dyn Network, rows: &[Example]) -> (f64, f64) {
+    let _no_grad = tch::no_grad_guard();
     let device = network.variables().device();
+    let classes = network.classes();
     let mut order: Vec<&Example> = rows.iter().collect();
     order.sort_by_key(|row| row.ids.len());
-    let (mut loss, mut right, mut weight) = (0.0, 0.0, 0.0);
-    for batch in order.chunks(VALIDATION_BATCH_ROWS) {
-        let ids: Vec<&[u32]> = batch.iter().map(|row| row.ids.as_slice()).collect();
-        let _no_grad = tch::no_grad_guard();
-        let logits = network.logits(&Padded::new(&ids, device), 0.0);
-        let each = losses(&logits, batch, network.classes());
-        let each = Vec::<f64>::try_from(each.to_kind(Kind::Double)).expect("a flat array");
-        let labels = network.classes().labels();
-        let values =
-            Vec::<f32>::try_from(logits.to_kind(Kind::Float).flatten(0, -1)).expect("a flat array");
-        for ((row, own), logits) in batch.iter().zip(each).zip(values.chunks(labels.len())) {
-            let own_weight = f64::from(row.weight);
-            weight += own_weight;
-            loss += own * own_weight;
-            right += own_weight * f64::from(u8::from(is_right(row, labels, logits)));
-        }
-    }
-    (loss / weight, right / weight)
+    let logits: Vec<Tensor> = (order.chunks(VALIDATION_BATCH_ROWS))
+        .map(|batch| {
+            let ids: Vec<&[u32]> = batch.iter().map(|row| row.ids.as_slice()).collect();
+            let logits = network.logits(&Padded::new(&ids, device), 0.0);
+            logits.to_kind(Kind::Float).to_device(Device::Cpu)
+        })
+        .collect();
+    let logits = Tensor::cat(&logits, 0);
+    let labels = classes.labels();
+    let values = Vec::<f32>::try_from(logits.flatten(0, -1)).expect("a flat array");
+    let weight: f64 = order.iter().map(|row| f64::from(row.weight)).sum();
+    let right: f64 = (order.iter().zip(values.chunks(labels.len())))
+        .filter(|(row, logits)| is_right(row, labels, logits))
+        .map(|(row, _)| f64::from(row.weight))
+        .sum();
+    (best_loss(&logits, &order, classes), right / weight)
+}
+
+/// The weighted mean of the losses of `rows` at the temperature with the least one.
+fn best_loss(logits: &Tensor, rows: &[&Example], classes: Classes) -> f64 {
+    let weights: Vec<f64> = rows.iter().map(|row| f64::from(row.weight)).collect();
+    let weights = Tensor::from_slice(&weights);
+    let loss = |log_temperature: f64| {
+        let losses = losses(&(logits / log_temperature.exp()), rows, classes).to_kind(Kind::Double);
+        ((losses * &weights).sum(Kind::Double) / weights.sum(Kind::Double)).double_value(&[])
+    };
+    loss(best_log_temperature(loss))
 }
 
 /// Whether the greatest logit is that of the most probable class of the target.
@@ -372,127 +423,4 @@ fn arrays(adam: &Adam, best: &[Tensor]) -> HashMap<String, Tensor> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use tch::Device;
-
-    use super::*;
-    use crate::fit::families::TRANSFORMER_RECIPE;
-    use monitor_model::Pretrained;
-
-    fn target(negative: f32) -> Target {
-        Target { classes: [negative, 0.0, 1.0 - negative], masked: false }
-    }
-
-    #[test]
-    fn a_masked_row_says_nothing_of_neutral() {
-        let example = |classes: [f32; 3], masked| Example {
-            ids: vec![1],
-            target: Target { classes, masked },
-            weight: 1.0,
-        };
-        let (masked, whole) = (example([1.0, 0.0, 0.0], true), example([1.0, 0.0, 0.0], false));
-        let logits = Tensor::from_slice2(&[[1.0f32, 5.0, 1.0], [1.0, 5.0, 1.0]]);
-        let found = losses(&logits, &[&masked, &whole], Classes::Three);
-        let found = Vec::<f64>::try_from(found.to_kind(Kind::Double)).unwrap();
-        assert!((found[0] - 2f64.ln()).abs() < 1e-6, "{found:?}: one of two");
-        let sum = 2.0 * 1f64.exp() + 5f64.exp();
-        assert!((found[1] - (sum.ln() - 1.0)).abs() < 1e-5, "{found:?}");
-        assert!(!is_right(&whole, &Label::ALL, &[1.0, 5.0, 0.0]));
-        assert!(is_right(&masked, &Label::ALL, &[1.0, 5.0, 0.0]), "neutral does not take part");
-    }
-
-    #[test]
-    fn batches_hold_each_row_once_and_similar_lengths() {
-        let rows: Vec<Example> = (0..1_000)
-            .map(|n| Example { ids: vec![1; 1 + n * 7 % 40], target: target(0.0), weight: 1.0 })
-            .collect();
-        let mut random = random(1, 1);
-        let cut = batches(&rows, 32, &mut random);
-        let mut seen: Vec<usize> = cut.iter().flatten().copied().collect();
-        seen.sort_unstable();
-        assert!(seen.into_iter().eq(0..1_000));
-        for batch in &cut {
-            let lengths = batch.iter().map(|at| rows[*at].ids.len());
-            let spread = lengths.clone().max().unwrap() - lengths.min().unwrap();
-            assert!(spread <= 4, "{spread}");
-        }
-        assert_ne!(cut, batches(&rows, 32, &mut random), "epochs differ");
-    }
-
-    #[test]
-    fn several_passes_equal_one_pass() {
-        let rows: Vec<Example> = (0..1_500u32)
-            .map(|n| Example {
-                ids: (0..2 + n % 40).map(|place| (n * 31 + place * 7) % 400).collect(),
-                target: target((n % 3) as f32 / 2.0),
-                weight: 1.0 + (n % 2) as f32,
-            })
-            .collect();
-        let rows: Vec<&Example> = rows.iter().collect();
-        assert!(rows.len() * 41 > PASS_IDS_MAX, "the test needs several passes");
-        let folder = "tests/fixtures/transformer/distilbert";
-        let base =
-            Pretrained::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder))
-                .unwrap();
-        let checkpoint = Checkpoint::new(Path::new(""), "", String::new(), String::new());
-        let run = Run {
-            name: "",
-            recipe: Recipe { dropout: 0.0, ..TRANSFORMER_RECIPE },
-            seed: 1,
-            checkpoint: &checkpoint,
-            unknown: None,
-            half: false,
-            resume: false,
-            stop: &|| false,
-        };
-        // After the first step, Adam's mean is a tenth of the gradient.
-        let means = |step: &dyn Fn(&dyn Network, &mut Adam) -> f64| {
-            let mut network = base.network(Classes::Two, 48, Device::Cpu).unwrap();
-            let mut adam = Adam::new(network.variables_mut(), false);
-            let loss = step(&network, &mut adam);
-            let mean = |it: &super::super::adam::Parameter| it.mean.flatten(0, -1);
-            (loss, Tensor::cat(&adam.parameters().iter().map(mean).collect::<Vec<_>>(), 0))
-        };
-        let found = means(&|network, adam| step(network, adam, &rows, &run, 1e-3).0);
-        let expected = means(&|network, adam| {
-            let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
-            let logits = network.logits(&Padded::new(&ids, Device::Cpu), 0.0);
-            let weights: Vec<f32> = rows.iter().map(|row| row.weight).collect();
-            // The softmax of two logits is the logistic function of their difference.
-            let logits = logits.select(1, 0) - logits.select(1, 1);
-            let negative: Vec<f32> = rows.iter().map(|row| row.target.classes[0]).collect();
-            let loss = logits.binary_cross_entropy_with_logits::<Tensor>(
-                &Tensor::from_slice(&negative),
-                Some(Tensor::from_slice(&weights)),
-                None,
-                tch::Reduction::Sum,
-            ) / f64::from(weights.iter().sum::<f32>());
-            adam.begin();
-            loss.backward();
-            adam.step(1e-3, run.recipe.gradient_norm_max, run.recipe.weight_decay);
-            loss.double_value(&[])
-        });
-        assert!((found.0 - expected.0).abs() < 1e-5, "{} {}", found.0, expected.0);
-        let longest = expected.1.abs().max().double_value(&[]);
-        let apart = (found.1 - expected.1).abs().max().double_value(&[]);
-        assert!(apart < 1e-4 * longest, "{apart} of {longest}");
-    }
-
-    #[test]
-    fn learning_rates() {
-        let recipe = Recipe { warm_up: 0.2, ..TRANSFORMER_RECIPE };
-        let check = |name: &str, recipe: Recipe, steps, expected: f64| {
-            let found = rate(&recipe, steps, 100) / recipe.learning_rate;
-            assert!((found - expected).abs() < 1e-9, "{name}: {found}");
-        };
-        check("begins low", recipe, 0, 0.05);
-        check("is warm", recipe, 19, 1.0);
-        check("begins to fall", recipe, 20, 1.0);
-        check("half way down", recipe, 60, 0.5);
-        check("ends at nothing", recipe, 100, 0.0);
-        check("falls from the start", Recipe { warm_up: 0.0, ..recipe }, 50, 0.5);
-        check("stays", Recipe { learning_rate_falls: false, warm_up: 0.0, ..recipe }, 50, 1.0);
-    }
-}
+mod tests;

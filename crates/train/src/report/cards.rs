@@ -157,7 +157,7 @@ pub(crate) fn card(manifest: &Manifest, report: &ReadReport) -> String {
         data.rows_held_out,
         listed(" Split likewise:", &data.more) + &listed(" Among them:", &data.also),
         listed(" Begun with:", &data.embeddings),
-        listed(" Taught by", &data.teacher),
+        listed(" Taught by", &data.teachers),
         listed(" Calibrated on:", &data.calibrate),
         manifest.command,
         training_time(manifest.minutes),

@@ -1,7 +1,8 @@
 //! All figures of a model on one data set, by the names that manifests use.
 //!
 //! On rows of two classes they are those of [`Metrics`]. On rows of three classes, macro recall
-//! is the measure of SemEval and TweetEval, `f1_pn` (the mean F1 of negative and positive) that
+//! is the measure of SemEval and TweetEval, macro F1 that of UMSAB (Barbieri, Espinosa Anke and
+//! Camacho-Collados 2022), `f1_pn` (the mean F1 of negative and positive) that
 //! of SemEval before 2017 (Rosenthal, Farra and Nakov 2017); ROC AUC is negative against the rest.
 //!
 //! **Invariant.** The names of two-class figures mean the same with three classes. Deliberately
@@ -71,6 +72,7 @@ pub fn figures(rows: &[Prediction], thresholds: LabelThresholds) -> BTreeMap<Str
     add("calibration_error", reliability.map(|it| it.error));
     add("brier", reliability.map(|it| it.brier));
     add("log_loss", reliability.map(|it| it.log_loss));
+    add("macro_f1", Some(report.macro_average.f1));
     let f1 = |at: usize| report.classes[at].figures.f1;
     add("f1_pn", Some((f1(0) + f1(2)) / 2.0));
     add("neutral_called_negative", share(1, 0));
@@ -124,6 +126,7 @@ mod tests {
         check("rows", 6.0);
         check("accuracy", 4.0 / 6.0);
         check("macro_recall", (0.5 + 2.0 / 3.0 + 1.0) / 3.0);
+        check("macro_f1", (0.5 + 2.0 / 3.0 + 1.0) / 3.0);
         check("f1_pn", (0.5 + 1.0) / 2.0);
         check("neutral_called_negative", 1.0 / 3.0);
         check("positive_called_negative", 0.0);

@@ -28,6 +28,7 @@ mod running;
 mod share;
 mod slices;
 mod summary;
+mod tuning;
 
 pub use crate::fit::classes_of;
 pub use by_column::{ByColumn, CorrectedErrors, OfValue, ShareErrors};
@@ -39,13 +40,14 @@ pub use figures::{classification, figures};
 pub use learning_curve::{CurvePoint, LearningCurve};
 pub use measure::measure;
 pub use metrics::{Confusion, Metrics};
-pub use pictures::{comparison_svg, evaluation_svg, learning_curve_svg};
+pub use pictures::{comparison_svg, evaluation_svg, learning_curve_svg, tuning_svg};
 pub use precision_recall::{PrecisionRecall, PrecisionRecallPoint};
 pub use reliability::Reliability;
 pub use running::{Scored, Speed, score, speeds};
 pub use share::{NegativeShare, rates};
 pub use slices::{Slice, slices};
 pub use summary::{Evaluation, Measured, pairs, predictions};
+pub use tuning::{Trial, TrialRun, TrialSettings, Tuning};
 
 pub(crate) use cards::card;
 pub(crate) use measure::record;

@@ -3,6 +3,8 @@
 //! **Invariant.** Pictures show only what the tables contain. Deliberately absent:
 //! writing files.
 
+mod tuning;
+
 use std::io;
 
 use plotters::coord::Shift;
@@ -17,6 +19,8 @@ use super::{
 };
 use crate::progress::training_time;
 use monitor_core::domain::{Interval, Probability};
+
+pub use tuning::tuning_svg;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<io::Error>>;
