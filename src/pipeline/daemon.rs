@@ -244,6 +244,7 @@ pub fn brand_rules(settings: &config::Settings) -> Vec<BrandRule> {
             handles: brand.handles.clone(),
             hashtags: brand.hashtags.clone(),
             rule_tags: brand.rule_tags.clone(),
+            plurals: brand.plurals,
         })
         .collect()
 }

@@ -203,6 +203,8 @@ pub struct Brand {
     pub hashtags: Vec<String>,
     /// Tags of the stream's rules, exact match.
     pub rule_tags: Vec<String>,
+    /// Whether keywords are also found with an English plural ending.
+    pub plurals: bool,
 }
 
 /// `[delivery]`
