@@ -11,6 +11,10 @@
 //! 0.04) and wanders around that (an AR(1) process, standard deviation 0.02, time constant
 //! six hours).
 //!
+//! A second table is about the number of negative tweets: three times as many tweets of all kinds, so
+//! that the share stays; and false alarms of both causes together, also where the volume wanders
+//! (standard deviation of its logarithm 0.25).
+//!
 //! `scripts/bench detection [--seeds 20] [--json FILE]`
 
 mod common;
@@ -19,6 +23,8 @@ mod common;
 mod rivals;
 #[path = "detection/streams.rs"]
 mod streams;
+#[path = "detection/volume.rs"]
+mod volume;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -74,12 +80,10 @@ fn main() -> anyhow::Result<()> {
     println!("{} seeds; 30 quiet days and 12 shifts of each size a seed\n", args.seeds);
     let protocol = [2.0, 20.0, 100.0]
         .into_iter()
-        .flat_map(|a_minute| [0.0, 0.02].map(|rho| Scenario { a_minute, rho, wanders: false }));
-    let wandering = [2.0, 20.0, 100.0].into_iter().map(|a_minute| Scenario {
-        a_minute,
-        rho: 0.02,
-        wanders: true,
-    });
+        .flat_map(|a_minute| [0.0, 0.02].map(|rho| Scenario::steady(a_minute, rho)));
+    let wandering = [2.0, 20.0, 100.0]
+        .into_iter()
+        .map(|a_minute| Scenario { wanders: true, ..Scenario::steady(a_minute, 0.02) });
     println!(
         "| tweets a minute | rho | detector | false alarms a month | 0.20 to 0.35: within 15 min | within 24 h | median delay | 0.20 to 0.25: within 15 min | within 24 h | median delay |"
     );
@@ -113,6 +117,7 @@ fn main() -> anyhow::Result<()> {
             );
         }
     }
+    volume::run(args.seeds, &mut report);
     report.write(&args.output)
 }
 
@@ -133,33 +138,37 @@ fn detectors() -> Vec<(&'static str, Box<dyn Detector>)> {
 }
 
 fn measure(scenario: Scenario, seeds: u64) -> Vec<Outcome> {
-    let next = AtomicU64::new(0);
-    let threads = thread::available_parallelism().map_or(1, usize::from);
     let mut all = vec![Outcome::default(); detectors().len()];
-    thread::scope(|scope| {
-        let work = || {
-            let mut found = Vec::new();
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds {
-                    return found;
-                }
-                found.push(measure_seed(scenario, seed));
-            }
-        };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            for outcomes in worker.join().expect("a worker does not panic") {
-                for (all, one) in all.iter_mut().zip(outcomes) {
-                    all.false_alarms += one.false_alarms;
-                    for (all, one) in all.delays.iter_mut().zip(one.delays) {
-                        all.extend(one);
-                    }
-                }
+    for outcomes in each_seed(seeds, |seed| measure_seed(scenario, seed)) {
+        for (all, one) in all.iter_mut().zip(outcomes) {
+            all.false_alarms += one.false_alarms;
+            for (all, one) in all.delays.iter_mut().zip(one.delays) {
+                all.extend(one);
             }
         }
-    });
+    }
     all
+}
+
+/// The results of all seeds, computed on all processors; in no particular order.
+fn each_seed<T: Send>(seeds: u64, measure: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let next = AtomicU64::new(0);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut found = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return found;
+            }
+            found.push(measure(seed));
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let found = workers.into_iter().map(|it| it.join().expect("a worker does not panic"));
+        found.flatten().collect()
+    })
 }
 
 fn measure_seed(scenario: Scenario, seed: u64) -> Vec<Outcome> {

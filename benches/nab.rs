@@ -27,7 +27,7 @@ use chrono::NaiveDateTime;
 use clap::Parser;
 use common::{Output, Report};
 use liblzma::read::XzDecoder;
-use monitor_core::alerting::{Series, VolumePolicy, VolumeState, VolumeVerdict};
+use monitor_core::alerting::{Series, Volume, VolumePolicy, VolumeState, VolumeVerdict};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Counts, Minute};
 use serde_json::{Value, json};
@@ -82,7 +82,9 @@ fn main() -> anyhow::Result<ExitCode> {
         json!({"series": companies.len(), "days": days, "labelled_windows": windows}),
     );
     let clock = SystemClock::new();
-    let ours: Vec<_> = companies.iter().map(surges).collect();
+    let surges: Vec<_> = companies.iter().map(surges).collect();
+    let ours: Vec<Vec<usize>> =
+        surges.iter().map(|surges| surges.iter().map(|surge| surge.0).collect()).collect();
     let took = clock.elapsed().as_secs_f64() / days * 90.0;
     println!("| detector | alarms | windows found | false, a brand and month | {} |", {
         PROFILES.map(|profile| profile.name).join(" | ")
@@ -112,6 +114,8 @@ fn main() -> anyhow::Result<ExitCode> {
         );
     };
     row("ours", &ours);
+    let apart: Vec<_> = surges.iter().map(|surges| a_day_apart(surges)).collect();
+    row("ours, within a day of the end of one as one", &apart);
     type Rival = fn(&[f64]) -> Vec<usize>;
     let named: [(&str, Rival); 3] = [
         ("mean + 3 sigma of two days", rivals::mean_3_sigma),
@@ -171,8 +175,8 @@ fn by_profile(scores: [f64; PROFILES.len()]) -> Value {
         .collect()
 }
 
-/// The rows in which our detector opens an incident.
-fn surges(company: &Company) -> Vec<usize> {
+/// The rows in which our detector opens an incident, and resolves it.
+fn surges(company: &Company) -> Vec<(usize, usize)> {
     let counts: Vec<_> = (0..)
         .zip(&company.values)
         .map(|(row, value)| {
@@ -182,16 +186,28 @@ fn surges(company: &Company) -> Vec<usize> {
     let first = company.first.plus(-company.first.0.rem_euclid(STEP));
     let last = first.plus(company.values.len() as i64 * STEP - 1);
     let series = Series::new(first, last, &counts, &[]);
-    let policy = VolumePolicy::default();
+    let policy = VolumePolicy::of(Volume::All);
     let (mut state, mut rows) = (VolumeState::default(), Vec::new());
     for minute in (first.0..=last.0).map(Minute) {
         let (after, verdict) = policy.evaluate(&series, state, minute);
-        if matches!(verdict, VolumeVerdict::Open(_)) {
-            rows.push(((minute.0 - first.0) / STEP) as usize);
+        let row = ((minute.0 - first.0) / STEP) as usize;
+        match verdict {
+            VolumeVerdict::Open(_) => rows.push((row, company.values.len())),
+            VolumeVerdict::Resolve(..) => {
+                rows.last_mut().expect("only an open incident resolves").1 = row;
+            }
+            _ => {}
         }
         state = after;
     }
     rows
+}
+
+/// The rows in which an incident opens that begins more than a day after the end of the one before.
+fn a_day_apart(surges: &[(usize, usize)]) -> Vec<usize> {
+    let day = (1440 / STEP) as usize;
+    let first = |at: &usize| *at == 0 || surges[*at].0 - surges[at - 1].1 > day;
+    (0..surges.len()).filter(first).map(|at| surges[at].0).collect()
 }
 
 /// Scores of random alarms, on average as many as ours; the mean of many seeds.

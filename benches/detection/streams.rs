@@ -15,6 +15,8 @@ const SHARE: f64 = 0.20;
 const DAILY: f64 = 0.04;
 const WANDER: f64 = 0.02;
 const WANDER_MINUTES: f64 = 360.0;
+/// Standard deviation of the logarithm of a wandering volume.
+const VOLUME_WANDER: f64 = 0.25;
 
 /// A kind of stream.
 #[derive(Debug, Clone, Copy)]
@@ -22,10 +24,18 @@ pub struct Scenario {
     pub a_minute: f64,
     /// Correlation between two tweets of a minute.
     pub rho: f64,
+    /// Whether the share wanders.
     pub wanders: bool,
+    /// Whether the volume wanders too.
+    pub volume_wanders: bool,
 }
 
 impl Scenario {
+    /// A share and a volume that do not wander.
+    pub fn steady(a_minute: f64, rho: f64) -> Self {
+        Self { a_minute, rho, wanders: false, volume_wanders: false }
+    }
+
     /// Days before the first evaluated one: the baseline's scatter is measured on them; four
     /// weeks if there is a season to learn.
     pub fn warm_up_days(self) -> i64 {
@@ -33,7 +43,12 @@ impl Scenario {
     }
 
     pub fn words(self) -> String {
-        format!("{}{}", self.rho, if self.wanders { ", wanders" } else { "" })
+        let wanders = match (self.wanders, self.volume_wanders) {
+            (false, _) => "",
+            (true, false) => ", wanders",
+            (true, true) => ", share and volume wander",
+        };
+        format!("{}{wanders}", self.rho)
     }
 }
 
@@ -43,12 +58,18 @@ pub struct Source {
     scenario: Scenario,
     random: ChaCha8Rng,
     wander: f64,
+    volume_wander: f64,
 }
 
 impl Source {
     pub fn new(scenario: Scenario, seed: u64) -> Self {
         let kind = (scenario.a_minute * 1000.0 + scenario.rho * 100.0) as u64;
-        Self { scenario, random: ChaCha8Rng::seed_from_u64((kind << 32) + seed), wander: 0.0 }
+        Self {
+            scenario,
+            random: ChaCha8Rng::seed_from_u64((kind << 32) + seed),
+            wander: 0.0,
+            volume_wander: 0.0,
+        }
     }
 
     /// A copy that continues with its own random numbers.
@@ -58,6 +79,11 @@ impl Source {
 
     /// The counts of a minute whose share has risen by `rise`.
     pub fn counts(&mut self, minute: Minute, rise: f64) -> Counts {
+        self.counts_of(minute, rise, 1.0)
+    }
+
+    /// The same with `times` as many tweets.
+    pub fn counts_of(&mut self, minute: Minute, rise: f64, times: f64) -> Counts {
         let day = (TAU * (minute.0 as f64 / DAY as f64 - 0.375)).sin();
         let mut share = SHARE + rise;
         if self.scenario.wanders {
@@ -66,7 +92,13 @@ impl Source {
             self.wander = left * self.wander + WANDER * (1.0 - left * left).sqrt() * noise;
             share = (share + DAILY * day + self.wander).clamp(0.01, 0.99);
         }
-        let rate = self.scenario.a_minute * (1.0 + 0.6 * day);
+        let mut rate = times * self.scenario.a_minute * (1.0 + 0.6 * day);
+        if self.scenario.volume_wanders {
+            let left = (-1.0 / WANDER_MINUTES).exp();
+            let noise: f64 = StandardNormal.sample(&mut self.random);
+            self.volume_wander = left * self.volume_wander + (1.0 - left * left).sqrt() * noise;
+            rate *= (VOLUME_WANDER * self.volume_wander - VOLUME_WANDER.powi(2) / 2.0).exp();
+        }
         let total = Poisson::new(rate).expect("a rate is positive").sample(&mut self.random) as u64;
         let rho = self.scenario.rho;
         if rho > 0.0 {

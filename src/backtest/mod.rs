@@ -8,6 +8,7 @@
 //! its settings.
 
 mod counting;
+mod episodes;
 mod picture;
 mod report;
 mod tweets;
@@ -24,9 +25,10 @@ use monitor_model::ClassifyError;
 use monitor_store::{PostgresStore, Store, StoreError};
 use monitor_train::data::TweetFileError;
 
-use crate::pipeline::{policy, surge_policy};
+use crate::pipeline::{policy, volume_policies};
 
 pub use counting::{Counted, Scorer, count};
+pub use episodes::Episode;
 pub use picture::picture;
 pub use report::{BrandOutcome, FileRead, Source, Trial, json, text};
 
@@ -147,7 +149,7 @@ pub fn evaluate(
     alerting: &config::Alerting,
     spans: &Spans,
 ) -> Vec<BrandOutcome> {
-    let (policy, surge) = (policy(alerting), surge_policy(alerting));
+    let (policy, volumes) = (policy(alerting), volume_policies(alerting));
     spans
         .by_brand
         .iter()
@@ -155,13 +157,7 @@ pub fn evaluate(
             brand: brand.clone(),
             from: *from,
             to: *to,
-            outcome: backtest_switched(
-                &policy,
-                surge.as_ref(),
-                &counted.stretches(brand),
-                *from,
-                *to,
-            ),
+            outcome: backtest_switched(&policy, &volumes, &counted.stretches(brand), *from, *to),
         })
         .collect()
 }

@@ -12,6 +12,7 @@ use monitor_core::alerting::{Alert, Backtest, ResolveReason, severity};
 use monitor_core::domain::{Evidence, Interval, Minute, Transition};
 use monitor_core::format::{percent, percent_interval, utc_minute};
 
+use super::episodes::{Detection, Episode, detect};
 use crate::pipeline::{policy, reason, thresholds};
 
 const DAY_MINUTES: f64 = 1440.0;
@@ -79,7 +80,7 @@ impl Trial {
     }
 
     /// Days on which an alert was possible, summed over all brands.
-    fn watched_days(&self) -> f64 {
+    pub(super) fn watched_days(&self) -> f64 {
         self.brands.iter().map(|result| days(result.outcome.minutes_watched())).sum()
     }
 
@@ -93,12 +94,12 @@ fn days(minutes: u64) -> f64 {
 }
 
 /// Alerts in 30 days; `None` if the time is too short.
-fn rate(alerts: usize, days: f64) -> Option<f64> {
+pub(super) fn rate(alerts: usize, days: f64) -> Option<f64> {
     (days >= RATE_DAYS_MIN).then(|| alerts as f64 * MONTH_DAYS / days)
 }
 
 /// The report as text.
-pub fn text(source: &Source, trials: &[Trial]) -> String {
+pub fn text(source: &Source, trials: &[Trial], episodes: &[Episode]) -> String {
     let mut out = String::new();
     if let Source::File(read) = source {
         let _ = writeln!(
@@ -119,6 +120,9 @@ pub fn text(source: &Source, trials: &[Trial]) -> String {
         alerts(&mut out, trial);
         brands(&mut out, trial);
         let _ = writeln!(out, "\n{}\n", verdict(trial));
+        if !episodes.is_empty() {
+            detection(&mut out, &detect(trial, episodes));
+        }
     }
     if trials.len() > 1 {
         compare(&mut out, trials);
@@ -159,6 +163,10 @@ fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
             let observed = share(e.observed_share(), e.observed_interval);
             (observed, share(e.expected_share, e.expected_interval), e.observed.total, e.since)
         }
+        Evidence::NegativeVolume(e) => {
+            let observed = format!("{} ({:.1} times)", e.observed, e.times());
+            (observed, format!("{:.0} negative", e.expected), e.tweets.total, e.since)
+        }
         Evidence::Surge(e) => {
             ("surge".to_owned(), format!("{:.0} tweets", e.expected), e.observed, e.since)
         }
@@ -166,6 +174,9 @@ fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
     };
     let numbers = match &alert.opening {
         Evidence::Share(e) => format!("{} {:.3} >= {:.3}", e.rule, e.statistic, e.threshold),
+        Evidence::NegativeVolume(e) => {
+            format!("negative-volume {:.1} >= {:.1}", e.statistic, e.threshold)
+        }
         Evidence::Surge(e) => format!("volume {:.1} >= {:.1}", e.statistic, e.threshold),
         Evidence::Quiet(_) | Evidence::Lag(_) => String::new(),
     };
@@ -179,6 +190,33 @@ fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
         utc_minute(alert.opened.start()),
         since.start().format("%m-%d %H:%M"),
     )
+}
+
+fn detection(out: &mut String, detection: &Detection) {
+    let _ = writeln!(
+        out,
+        "{:<16}  {:<16}  {:>9}  {:<15}  episode",
+        "began (UTC)", "alert", "delay", "cause"
+    );
+    for found in &detection.episodes {
+        let opened = found.opened.map_or("missed".to_owned(), utc_minute);
+        let delay = found.delay_minutes.map_or("-".to_owned(), |minutes| format!("{minutes} min"));
+        let cause = found.cause.unwrap_or("-");
+        let _ = writeln!(
+            out,
+            "{}  {opened:<16}  {delay:>9}  {cause:<15}  {}",
+            utc_minute(found.start),
+            found.name
+        );
+    }
+    let found = detection.episodes.iter().filter(|found| found.opened.is_some()).count();
+    let _ = writeln!(
+        out,
+        "\n{found} of {} episodes found; {} alerts outside of them, {} per brand in 30 days.\n",
+        detection.episodes.len(),
+        detection.false_alarms,
+        rate_text(detection.false_alarms_per_30_days),
+    );
 }
 
 fn brands(out: &mut String, trial: &Trial) {
@@ -264,8 +302,12 @@ fn share(share: f64, Interval { low, high }: Interval) -> String {
 }
 
 /// The report as JSON; `--help` describes the fields.
-pub fn json(source: &Source, trials: &[Trial]) -> impl Serialize {
-    Json { version: 1, source: source.clone(), trials: trials.iter().map(TrialJson::of).collect() }
+pub fn json(source: &Source, trials: &[Trial], episodes: &[Episode]) -> impl Serialize {
+    let trial = |trial| TrialJson {
+        detection: (!episodes.is_empty()).then(|| detect(trial, episodes)),
+        ..TrialJson::of(trial)
+    };
+    Json { version: 1, source: source.clone(), trials: trials.iter().map(trial).collect() }
 }
 
 #[derive(Serialize)]
@@ -281,6 +323,8 @@ struct TrialJson {
     kind: &'static str,
     false_alarms_per_month: Option<f64>,
     brands: Vec<BrandJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detection: Option<Detection>,
 }
 
 #[derive(Serialize)]
@@ -351,6 +395,7 @@ impl TrialJson {
             kind: rule_name(&trial.alerting),
             false_alarms_per_month: trial.budget(),
             brands: trial.brands.iter().map(brand).collect(),
+            detection: None,
         }
     }
 }

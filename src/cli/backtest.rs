@@ -1,3 +1,5 @@
+mod episodes;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
@@ -42,7 +44,9 @@ use crate::settings;
 /// budget), and brands, each with brand, from, to, tweets, negative, minutes (judged, watched:
 /// with a baseline, open: in an incident, quiet: by reason), alerts_per_30_days and alerts
 /// (cause, severity, opened, resolved or null, ended, reason, and opening and worst: the
-/// evidence as in webhooks). Later versions only add fields.
+/// evidence as in webhooks), and with --episodes detection (episodes, each with name, start, opened or
+/// null, cause and delay_minutes; false_alarms; false_alarms_per_30_days). Later versions only add
+/// fields.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A brand of the settings; may be repeated [default: all]
@@ -74,6 +78,11 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN", requires = "file", conflicts_with = "model")]
     labels: Option<String>,
 
+    /// What really happened: a CSV file with the columns start, end and name, and possibly brand. The report
+    /// then says which episodes were found and after how long, and how many alerts were false
+    #[arg(long, value_name = "FILE.csv")]
+    episodes: Option<PathBuf>,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -97,6 +106,10 @@ pub fn run(args: &Args, config: Option<&Path>, set: &[(String, String)]) -> anyh
     }
     // Scoring a file may take minutes: find errors in the rules first.
     let rules = rules(&args.rule, &settings, config, set)?;
+    let episodes = match &args.episodes {
+        Some(file) => episodes::read(file)?,
+        None => Vec::new(),
+    };
     let reach = policy(&settings.alerting);
     let counted = match &args.file {
         Some(file) => {
@@ -131,9 +144,9 @@ pub fn run(args: &Args, config: Option<&Path>, set: &[(String, String)]) -> anyh
         write_whole(path, &picture(&trials))?;
     }
     if args.json {
-        print_json(&json(&counted.source, &trials))
+        print_json(&json(&counted.source, &trials, &episodes))
     } else {
-        print(&text(&counted.source, &trials))
+        print(&text(&counted.source, &trials, &episodes))
     }
 }
 

@@ -140,8 +140,10 @@ fn forgotten(settings: &Settings, routes: &[Route]) -> Vec<String> {
         .filter(|receiver| !routes.iter().any(|route| route.receivers.contains(receiver)))
         .map(|receiver| format!("no route names receiver {receiver}: it is never notified"));
     let brands = settings.brands.keys().map(|brand| (brand.as_str(), Cause::Share));
-    let surges = settings.brands.keys().map(|brand| (brand.as_str(), Cause::Surge));
-    let surges = surges.filter(|_| settings.alerting.surge);
+    let volumes = pipeline::volume_policies(&settings.alerting);
+    let surges = volumes.iter().flat_map(|policy| {
+        settings.brands.keys().map(|brand| (brand.as_str(), policy.counted.cause()))
+    });
     let limits = settings.stream;
     let troubles = [(Cause::Quiet, limits.quiet_minutes_max), (Cause::Lag, limits.lag_minutes_max)];
     let troubles = troubles.into_iter().filter(|(_, limit)| *limit > 0);

@@ -412,6 +412,12 @@ fn evidence(evidence: &Evidence) -> Vec<(&'static str, String)> {
         |statistic: f64, threshold: f64| format!("{statistic:.2}, alerts from {threshold:.2}");
     match evidence {
         Evidence::Share(e) => share(e),
+        Evidence::NegativeVolume(e) => vec![
+            ("observed", format!("{} negative tweets since {}", e.observed, when(e.since.start()))),
+            ("expected", format!("{:.0} in the same time", e.expected)),
+            ("all tweets", e.tweets.total.to_string()),
+            ("statistic", statistic(e.statistic, e.threshold)),
+        ],
         Evidence::Surge(e) => vec![
             ("observed", format!("{} tweets since {}", e.observed, when(e.since.start()))),
             ("expected", format!("{:.0} tweets in the same time", e.expected)),

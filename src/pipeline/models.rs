@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use monitor_config as config;
 use monitor_core::alerting::{Progress, watermark};
+use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Language, Minute, ModelSwitch};
 use monitor_core::text::language::name;
 use monitor_model::{self as classifier, ArtifactError, Encoder, Model, ModelHandle, ModelId};
@@ -228,7 +229,7 @@ impl Follower {
             .iter()
             .map(|p| Progress { event_time_max: p.event_time_max, at_end: p.at_end })
             .collect();
-        let time = watermark(&progress, self.settings.lateness);
+        let time = watermark(&progress, self.settings.lateness, SystemClock::new().now());
         let minute = time.map_or(Minute(i64::MIN), Minute::of);
         let mut dropped = Vec::new();
         self.lineup.send_if_modified(|lineup| {

@@ -3,7 +3,9 @@
 use chrono::TimeDelta;
 
 use monitor_config::{self as config, Receiver, parse_quiet_hours};
-use monitor_core::alerting::{QuietHours, Route, SharePolicy, ShareRule, Thresholds, VolumePolicy};
+use monitor_core::alerting::{
+    QuietHours, Route, SharePolicy, ShareRule, Thresholds, Volume, VolumePolicy,
+};
 use monitor_core::domain::Cause;
 
 /// The routes. Alertmanager groups alerts itself, so a route with grouping becomes two routes of
@@ -61,6 +63,7 @@ pub fn thresholds(alerting: &config::Alerting) -> Thresholds {
         critical_rise: alerting.critical_rise,
         reach_followers: alerting.reach_followers,
         surge_times_min: alerting.surge_times_min,
+        negative_times_min: alerting.negative_volume_times_min,
     }
 }
 
@@ -89,14 +92,23 @@ pub fn policy(alerting: &config::Alerting) -> SharePolicy {
     }
 }
 
-/// The policy that evaluates volumes; `None` if surges are disabled.
-pub fn surge_policy(alerting: &config::Alerting) -> Option<VolumePolicy> {
-    alerting.surge.then_some(VolumePolicy {
+/// The policies that evaluate volumes; none if they are disabled.
+pub fn volume_policies(alerting: &config::Alerting) -> Vec<VolumePolicy> {
+    let policy = |counted, times_min| VolumePolicy {
+        counted,
         false_alarms_per_month: alerting.false_alarms_per_month,
-        times_min: alerting.surge_times_min,
+        times_min,
         tweets_min: alerting.tweets_min,
         resolve_minutes: alerting.resolve_minutes,
-    })
+    };
+    [
+        (alerting.negative_volume, Volume::Negative, alerting.negative_volume_times_min),
+        (alerting.surge, Volume::All, alerting.surge_times_min),
+    ]
+    .into_iter()
+    .filter(|(is_on, ..)| *is_on)
+    .map(|(_, counted, times_min)| policy(counted, times_min))
+    .collect()
 }
 
 #[cfg(test)]

@@ -229,7 +229,8 @@ async fn fill_once(
         .iter()
         .map(|p| Progress { event_time_max: p.event_time_max, at_end: p.at_end })
         .collect();
-    let passed = watermark(&progress, lateness).is_some_and(|time| time >= switch.from.start());
+    let passed = watermark(&progress, lateness, rescorer.clock.now())
+        .is_some_and(|time| time >= switch.from.start());
     let last = switch.from.plus(-1);
     rescorer.rescore(switch.gap_from, last, &mut |_, _| {}).await?;
     Ok(passed && rescorer.store.unscored(&rescorer.id, switch.gap_from, last).await?.is_empty())

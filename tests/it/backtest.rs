@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use monitor::pipeline::{Evaluator, brand_rules, policy, surge_policy};
+use monitor::pipeline::{Evaluator, brand_rules, policy, volume_policies};
 use monitor::settings;
 use monitor_config::{self as config, Settings};
 use monitor_core::alerting::{Stretch, backtest, backtest_switched};
@@ -118,7 +118,9 @@ fn nine_days() -> Vec<(Minute, Counts)> {
 fn describe(cause: Cause, opened: Minute, resolved: Option<Minute>, evidence: &Evidence) -> String {
     let what = match evidence {
         Evidence::Share(e) => format!("{:?} since {:?}", e.observed, e.since),
-        Evidence::Surge(e) => format!("{} since {:?}", e.observed, e.since),
+        Evidence::NegativeVolume(e) | Evidence::Surge(e) => {
+            format!("{} since {:?}", e.observed, e.since)
+        }
         other => format!("{other:?}"),
     };
     format!("{} {opened:?} {resolved:?} {what}", cause.as_str())
@@ -130,12 +132,14 @@ async fn daemon_and_backtest_agree() {
     let brand = config::Brand { handles: vec!["acme".into()], ..config::Brand::default() };
     settings.brands.insert("acme".into(), brand);
     settings.alerting.surge = true;
+    settings.alerting.negative_volume = true;
     let counts = nine_days();
 
-    for minutes_a_look in [433, 61 * 60] {
+    // At its first look a daemon notifies of the last two days only.
+    for minutes_a_look in [433, 47 * 60] {
         let store = Arc::new(MemoryStore::new());
         claim(&*store).await;
-        let clock = Arc::new(SimulatedClock::at(counts[0].0.start()));
+        let clock = Arc::new(SimulatedClock::at(counts[counts.len() - 1].0.plus(60).start()));
         let judge = Evaluator::new(store.clone(), &settings, clock);
         let (mut at, mut closed, mut n) = (Offset(0), None, 0_u64);
         for part in counts.chunk_by(|a, b| a.0.0 / minutes_a_look == b.0.0 / minutes_a_look) {
@@ -159,9 +163,9 @@ async fn daemon_and_backtest_agree() {
             .collect();
         found.sort();
 
-        let (policy, surge) = (policy(&settings.alerting), surge_policy(&settings.alerting));
+        let (policy, volumes) = (policy(&settings.alerting), volume_policies(&settings.alerting));
         let closed = closed.expect("minutes were closed");
-        let outcome = backtest(&policy, surge.as_ref(), &counts, counts[0].0, closed);
+        let outcome = backtest(&policy, &volumes, &counts, counts[0].0, closed);
         let mut expected: Vec<String> = outcome
             .alerts
             .iter()
@@ -187,9 +191,10 @@ async fn daemon_and_backtest_agree_across_a_switch_of_the_model() {
     settings.brands.insert("acme".into(), brand);
     let counts = nine_days();
     let others: Vec<_> = counts.iter().map(|(minute, c)| (*minute, by_another(*c))).collect();
-    let policy = policy(&settings.alerting);
+    settings.alerting.negative_volume = true;
+    let (policy, volumes) = (policy(&settings.alerting), volume_policies(&settings.alerting));
     let (first, last) = (counts[0].0, counts[counts.len() - 1].0);
-    let alone = backtest(&policy, None, &counts, first, last).alerts;
+    let alone = backtest(&policy, &volumes, &counts, first, last).alerts;
     let open = alone.iter().find(|alert| alert.resolved.is_some()).expect("a resolved alert");
     let while_open = Minute(i64::midpoint(open.opened.0, open.resolved.expect("resolved").0.0));
 
@@ -197,8 +202,11 @@ async fn daemon_and_backtest_agree_across_a_switch_of_the_model() {
         let store = Arc::new(MemoryStore::new());
         claim(&*store).await;
         store.begin_with("test@1").await.unwrap();
-        let judge =
-            Evaluator::new(store.clone(), &settings, Arc::new(SimulatedClock::at(first.start())));
+        let judge = Evaluator::new(
+            store.clone(),
+            &settings,
+            Arc::new(SimulatedClock::at(last.plus(60).start())),
+        );
         let (mut at, mut closed, mut n) = (Offset(0), None, 0_u64);
         let mut fence = Minute(i64::MAX);
         for part in counts.chunk_by(|a, b| a.0.0 / 61 == b.0.0 / 61) {
@@ -243,7 +251,7 @@ async fn daemon_and_backtest_agree_across_a_switch_of_the_model() {
             Stretch { from: fence, counts: &others },
         ];
         let closed = closed.expect("minutes were closed");
-        let outcome = backtest_switched(&policy, None, &stretches, first, closed);
+        let outcome = backtest_switched(&policy, &volumes, &stretches, first, closed);
         let mut expected: Vec<String> = outcome
             .alerts
             .iter()

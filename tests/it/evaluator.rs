@@ -327,3 +327,43 @@ async fn an_open_incident_goes_on_with_another_model() {
     assert_eq!(world.notified(&evaluator).await, ["incident-1-resolved-hook"]);
     assert_eq!(world.store.incidents(10).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_leader_whose_clock_was_ahead_does_not_silence_the_next_one() {
+    let mut world = World::up_to(41).await;
+    let right = world.clock.clone();
+    world.clock = Arc::new(SimulatedClock::at(right.now() + TimeDelta::hours(5)));
+    let (ahead, mut keys) = (world.evaluator(), Vec::new());
+    for _ in 0..40 {
+        keys.extend(world.notified(&ahead).await);
+        world.clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(keys, ["incident-1-opened-hook"], "no record for hours, by its clock");
+    world.clock = right;
+    world.notified(&world.evaluator()).await;
+    let state = world.store.detector_state(STREAM, Cause::Quiet).await.expect("read");
+    let evaluated = state.expect("evaluated").evaluated;
+    assert_eq!(evaluated, Minute::of(world.clock.now()), "evaluated by the right clock");
+}
+
+#[tokio::test]
+async fn a_tweet_with_a_date_ahead_closes_no_minute_early() {
+    let world = World::up_to(41).await;
+    let evaluator = world.evaluator();
+    let now = world.clock.now();
+    let latest = Minute::of(now - TimeDelta::minutes(1)).plus(-1);
+    assert_eq!(evaluator.evaluate().await.expect("evaluated"), Some(latest));
+    let partition = TopicPartition::new("tweets", 0);
+    let advance = Advance {
+        partition: partition.clone(),
+        from: Offset(world.hours),
+        to: Offset(world.hours + 1),
+        event_time_max: Some(now + TimeDelta::minutes(10)),
+        record_time_max: Some(now),
+    };
+    let batch = Batch { scores: Vec::new(), dead_letters: Vec::new(), advances: vec![advance] };
+    world.store.commit(&batch).await.expect("stored");
+    assert_eq!(evaluator.evaluate().await.expect("evaluated"), Some(latest), "not by its date");
+    world.clock.advance(Duration::from_secs(120));
+    assert_eq!(evaluator.evaluate().await.expect("evaluated"), Some(latest.plus(2)));
+}

@@ -15,7 +15,7 @@ use monitor_core::alerting::SuppressReason;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, QuietEvidence, STREAM, Severity,
-    ShareEvidence, SurgeEvidence, Transition,
+    ShareEvidence, Transition, VolumeEvidence,
 };
 use monitor_embedded::{MailOptions, MailServer};
 use monitor_store::{
@@ -83,10 +83,12 @@ fn share() -> Evidence {
 }
 
 fn surge() -> Evidence {
-    Evidence::Surge(SurgeEvidence {
+    Evidence::Surge(VolumeEvidence {
         since: minute(-30),
         observed: 900,
         expected: 220.4,
+        tweets: Counts { total: 900, negative: 300 },
+        usual_share: 0.3,
         statistic: 12.0,
         threshold: 8.0,
     })
@@ -234,7 +236,11 @@ async fn lists_incidents() {
                 false,
                 &["there is no brand \"acne\"; there are \"(stream)\", \"acme\", \"globex\""],
             ),
-            ("incidents list --cause anger", false, &["possible values: share, surge, quiet, lag"]),
+            (
+                "incidents list --cause anger",
+                false,
+                &["possible values: share, negative-volume, surge, quiet, lag"],
+            ),
         ],
     );
     // Incidents of a brand that the settings no longer have can still be listed.
@@ -741,7 +747,8 @@ fn prints_help() {
           --all              All incidents, without a limit
           --set <KEY=VALUE>  Set one value, such as `kafka.topic=tweets`; may be repeated
           --brand <BRAND>    Only this brand, or "(stream)"
-          --cause <CAUSE>    Only this cause [possible values: share, surge, quiet, lag]
+          --cause <CAUSE>    Only this cause [possible values: share, negative-volume, surge, quiet,
+                             lag]
           --limit <N>        At most this many [default: 20]
           --json             Print JSON: a list of objects with id, brand, cause, severity, state,
                              opened_at, resolved_at, acknowledged and evidence

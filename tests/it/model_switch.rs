@@ -63,14 +63,14 @@ fn check_brand(
     outcome: &mut Outcome,
 ) {
     let first = old[0].0;
-    let alone = |counts| backtest(policy, None, counts, first, last).alerts;
+    let alone = |counts| backtest(policy, &[], counts, first, last).alerts;
     let (by_old, by_new) = (alone(old), alone(new));
     let explained = |alert: &Alert| by_old.iter().chain(&by_new).any(|alone| overlap(alert, alone));
     for n in 1..=SWITCHES {
         let at = Minute(first.0 + (last.0 - first.0) * n / (SWITCHES + 1));
         let stretches =
             [Stretch { from: Minute(i64::MIN), counts: old }, Stretch { from: at, counts: new }];
-        let found = backtest_switched(policy, None, &stretches, first, last).alerts;
+        let found = backtest_switched(policy, &[], &stretches, first, last).alerts;
         let (before, after): (Vec<_>, Vec<_>) = found.iter().partition(|a| a.opened < at);
         let expected: Vec<_> = by_old.iter().filter(|a| a.opened < at).collect();
         let opened = |alerts: &[&Alert]| alerts.iter().map(|a| a.opened).collect::<Vec<_>>();
@@ -104,7 +104,7 @@ fn check_brand(
             .chain(new.iter().filter(|(minute, _)| *minute >= at))
             .copied()
             .collect();
-        let found = backtest(policy, None, &spliced, first, last).alerts;
+        let found = backtest(policy, &[], &spliced, first, last).alerts;
         outcome.unexplained_without += found.iter().filter(|a| !explained(a)).count() as u32;
     }
 }

@@ -45,6 +45,10 @@ pub struct Alerting {
     pub critical_rise: f64,
     /// The severity is one step higher if the negative tweets reach this many followers.
     pub reach_followers: u64,
+    /// Whether many more negative tweets than usual are an incident too.
+    pub negative_volume: bool,
+    /// Negative volume is an incident from this multiple of the usual number on.
+    pub negative_volume_times_min: f64,
     /// Whether a surge of tweets is an incident too.
     pub surge: bool,
     /// A surge is at least this many times the usual volume.
@@ -110,7 +114,7 @@ impl fmt::Debug for Heartbeat {
 pub struct Route {
     /// Brands, or `(stream)`; empty is all, and the stream.
     pub brands: Vec<String>,
-    /// Causes (`share`, `surge`, `quiet`, `lag`); empty is all.
+    /// Causes (`share`, `negative-volume`, `surge`, `quiet`, `lag`); empty is all.
     pub causes: Vec<String>,
     /// The lowest severity that is notified.
     pub severity_min: Severity,

@@ -86,8 +86,10 @@ impl Default for Alerting {
             warning_rise: 0.1,
             critical_rise: 0.25,
             reach_followers: 1_000_000,
+            negative_volume: false,
+            negative_volume_times_min: 2.0,
             surge: false,
-            surge_times_min: 3.0,
+            surge_times_min: 2.0,
             lateness_s: 60,
             tick_ms: 1000,
         }

@@ -122,6 +122,7 @@ fn alert(n: &Notification, severity: &str, over: bool, now: DateTime<Utc>) -> Va
     };
     let name = match n.cause() {
         Cause::Share => "BadBuzz",
+        Cause::NegativeVolume => "NegativeVolume",
         Cause::Surge => "TweetSurge",
         Cause::Quiet => "StreamQuiet",
         Cause::Lag => "StreamLag",

@@ -10,6 +10,7 @@ mod canvas;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use monitor_core::alerting::Volume;
 use monitor_core::domain::{Counts, Interval};
 use monitor_core::format::percent;
 use monitor_store::CurvePoint;
@@ -83,6 +84,8 @@ pub enum Shows {
     },
     /// The number of tweets.
     Volume {
+        /// Which tweets.
+        of: Volume,
         /// Expected tweets per minute.
         expected: f64,
     },
@@ -169,19 +172,19 @@ pub fn png(curve: &Curve<'_>) -> Vec<u8> {
         Shows::Share { expected, band, now } => {
             sheet.stretch(curve, SHARE.0);
             sheet.share(curve, &line(&bars, now), expected, band);
-            sheet.volume(curve, &bars, VOLUME, None);
+            sheet.volume(curve, &bars, VOLUME, (Volume::All, None));
             sheet.began(curve, SHARE.0);
             let foot = VOLUME.1 - 1.0;
             sheet.write("tweets", (NAMES, foot - 20.0), Align::Left, GREY);
             sheet.write(&format!("per {}", stretch(&bars)), (NAMES, foot), Align::Left, GREY);
         }
-        Shows::Volume { expected } => {
+        Shows::Volume { of, expected } => {
             sheet.stretch(curve, VOLUME_ALONE.0);
-            sheet.volume(curve, &bars, VOLUME_ALONE, Some(expected));
+            sheet.volume(curve, &bars, VOLUME_ALONE, (of, Some(expected)));
             sheet.began(curve, VOLUME_ALONE.0);
             let free = sheet.x(curve.since) > (LEFT + RIGHT) / 2.0;
             let (x, align) = if free { (LEFT, Align::Left) } else { (RIGHT, Align::Right) };
-            let unit = format!("tweets per {}", stretch(&bars));
+            let unit = format!("{} per {}", of.noun(), stretch(&bars));
             sheet.write(&unit, (x, VOLUME_ALONE.0 - 11.0), align, GREY);
         }
     }
@@ -323,11 +326,11 @@ impl Sheet {
         curve: &Curve<'_>,
         bars: &[Bar],
         (top, foot): (f32, f32),
-        expected: Option<f64>,
+        (of, expected): (Volume, Option<f64>),
     ) {
         let minutes = bars.first().map_or(0.0, Bar::minutes);
         let expected = expected.map(|rate| rate * minutes);
-        let counted = bars.iter().map(|bar| bar.counts.total).max().unwrap_or_default();
+        let counted = bars.iter().map(|bar| of.of(bar.counts)).max().unwrap_or_default();
         let most = (counted as f64).max(expected.unwrap_or_default()).max(1.0);
         let y = |tweets: f64| foot + (top - foot) * (tweets / most) as f32;
         let ended = curve.ended.unwrap_or(self.to);
@@ -335,7 +338,7 @@ impl Sheet {
             let (left, right) = (self.x(bar.from), self.x(bar.to));
             let colour = if curve.holds(bar) { BAR_WITHIN } else { BAR };
             let gap = ((right - left) * 0.15).min(1.5);
-            let corner = (left + gap, y(bar.counts.total as f64));
+            let corner = (left + gap, y(of.of(bar.counts) as f64));
             self.canvas.rectangle(corner, (right - gap, foot), colour);
         }
         self.canvas.line(&[(LEFT, foot), (RIGHT, foot)], 1.0, None, GREY);
@@ -344,7 +347,7 @@ impl Sheet {
         let Some(expected) = expected else { return };
         let within = [(self.x(curve.since), y(expected)), (self.x(ended), y(expected))];
         self.canvas.line(&within, 2.0, Some(4.0), INK);
-        let last = bars.last().map_or(0, |bar| bar.counts.total);
+        let last = bars.last().map_or(0, |bar| of.of(bar.counts));
         let (at, usual) = apart(y(last as f64), y(expected));
         let colour = if curve.ended.is_none() { RED } else { INK };
         self.name("now", &short(last), at, colour);

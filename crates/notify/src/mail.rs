@@ -8,6 +8,7 @@
 //! is also given in words.
 //! Deliberately absent: a template language.
 
+mod figures;
 mod html;
 mod text;
 mod words;
@@ -16,17 +17,18 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
+use monitor_core::alerting::Volume;
 use monitor_core::domain::{
-    Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, SurgeEvidence,
+    Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, VolumeEvidence,
 };
-use monitor_core::format::{percent, percent_interval, thousands};
-use monitor_core::quantify::Estimate;
+use monitor_core::format::{percent, thousands};
 use monitor_core::words::Piece;
 use monitor_store::{Also, Drivers, Example, Notification};
 
 use super::curve::{self, Curve, Shows};
 use super::words::{line, marked_text, moment};
-use words::{count, last, length, sentence, times};
+use figures::figures;
+use words::{count, length, sentence, times};
 
 /// A rendered mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +151,9 @@ const URL_CHARS_MAX: usize = 2000;
 /// Repetitions of one tweet are mentioned from this share on.
 const REPEATS_MIN: f64 = 0.1;
 
+/// A share that ends further above the expected one has not calmed down.
+const STILL_HIGH: f64 = 0.05;
+
 const LEGEND: &str = "Marked: the words that made the model call the tweet negative.";
 const TEST: &str = "This is a test of the receiver. Nothing has happened.";
 const MODEL_NOTE: &str =
@@ -158,7 +163,7 @@ const MODEL_NOTE: &str =
 fn subject(n: &Notification) -> String {
     let brand = word(&n.brand);
     let what = match n.evidence {
-        Evidence::Share(_) => format!("{brand}: bad buzz"),
+        Evidence::Share(_) | Evidence::NegativeVolume(_) => format!("{brand}: bad buzz"),
         Evidence::Surge(_) => format!("{brand}: surge of tweets"),
         Evidence::Quiet(_) => "Monitor: no tweets arrive".to_owned(),
         Evidence::Lag(_) => "Monitor: reading lags behind".to_owned(),
@@ -172,13 +177,17 @@ fn subject(n: &Notification) -> String {
 impl<'a> Content<'a> {
     fn of(n: &'a Notification) -> Self {
         let over = n.transition == "resolved";
+        let new_normal = over && is_still_high(&n.evidence);
         let level = match (over, n.severity.as_str()) {
+            // Nothing is over for those who are still angry.
+            (true, _) if new_normal => Level::Notice,
             (true, _) => Level::Ended,
             (_, "critical") => Level::Critical,
             (_, "warning") => Level::Warning,
             _ => Level::Notice,
         };
         let badge = match n.transition.as_str() {
+            "resolved" if new_normal => "the new normal".to_owned(),
             "resolved" => "ended".to_owned(),
             "updated" => format!("update: {}", word(&n.severity)),
             _ => word(&n.severity),
@@ -215,8 +224,10 @@ impl<'a> Content<'a> {
 fn headline(n: &Notification) -> String {
     let brand = word(&n.brand);
     match (&n.evidence, n.transition.as_str()) {
-        // The share may have returned to normal, or stayed high and become the new baseline;
-        // the reason says which.
+        (Evidence::Share(e), "resolved") if is_still_high(&n.evidence) => format!(
+            "{} of the tweets about {brand} are negative: this is the new normal",
+            percent(e.recent_share())
+        ),
         (Evidence::Share(_), "resolved") => format!("{brand}: the alert has ended"),
         (Evidence::Share(ShareEvidence { observed, .. }), "updated") => {
             format!(
@@ -230,13 +241,15 @@ fn headline(n: &Notification) -> String {
                 percent(observed.share().unwrap_or(0.0))
             )
         }
+        (Evidence::NegativeVolume(_), "resolved") => format!("{brand}: the alert has ended"),
         (Evidence::Surge(_), "resolved") => {
             format!("{brand}: the surge of tweets has ended")
         }
-        (Evidence::Surge(SurgeEvidence { observed, expected, .. }), transition) => {
+        (Evidence::NegativeVolume(e) | Evidence::Surge(e), transition) => {
             let still = if transition == "updated" { "still " } else { "" };
-            let factor = times(*observed as f64 / expected.max(1.0));
-            format!("There are {still}{factor} as many tweets about {brand} as usual")
+            let negative = if matches!(n.evidence, Evidence::Surge(_)) { "" } else { "negative " };
+            let factor = times(e.times());
+            format!("There are {still}{factor} as many {negative}tweets about {brand} as usual")
         }
         (Evidence::Quiet(_), "resolved") => "Tweets arrive again".into(),
         (Evidence::Quiet(QuietEvidence { minutes, .. }), transition) => {
@@ -252,6 +265,15 @@ fn headline(n: &Notification) -> String {
 }
 
 /// When the incident began and how long it has lasted; for the stream also the consequence.
+/// Whether an incident that ends has not calmed down but has become the new normal.
+fn is_still_high(evidence: &Evidence) -> bool {
+    match evidence {
+        Evidence::Share(e) => e.recent_share() - e.expected_share >= STILL_HIGH,
+        Evidence::NegativeVolume(e) | Evidence::Surge(e) => e.statistic >= e.threshold,
+        Evidence::Quiet(_) | Evidence::Lag(_) => false,
+    }
+}
+
 fn period(n: &Notification) -> String {
     let minutes = (n.at - n.opened_at).num_minutes().unsigned_abs();
     let (opened, lasted) = (moment(n.opened_at), length(minutes));
@@ -267,99 +289,12 @@ fn period(n: &Notification) -> String {
         (_, "updated") => format!("Open since {opened}, for {lasted}."),
         (
             Evidence::Share(ShareEvidence { since, .. })
-            | Evidence::Surge(SurgeEvidence { since, .. }),
+            | Evidence::NegativeVolume(VolumeEvidence { since, .. })
+            | Evidence::Surge(VolumeEvidence { since, .. }),
             _,
         ) => {
             format!("The rise began on {}.", moment(since.start()))
         }
-    }
-}
-
-fn figures(n: &Notification) -> Vec<Figure> {
-    let over = n.transition == "resolved";
-    let figure =
-        |title: String, number, detail, main| Figure { title, number, detail, main: main && !over };
-    match &n.evidence {
-        Evidence::Share(ShareEvidence {
-            since,
-            observed,
-            observed_interval,
-            recent_minutes,
-            recent,
-            baseline,
-            expected_share,
-            expected_interval,
-            ..
-        }) => {
-            let interval = percent_interval(observed_interval.low, observed_interval.high);
-            let mut figures = vec![
-                figure(
-                    format!("Negative since {}", clock(since.start(), n.at)),
-                    percent(observed.share().unwrap_or(0.0)),
-                    format!("{}; likely {interval}", of_tweets(*observed)),
-                    true,
-                ),
-                figure(
-                    sentence(&last(*recent_minutes)),
-                    percent(recent.share().unwrap_or(0.0)),
-                    of_tweets(*recent),
-                    true,
-                ),
-                figure(
-                    "Expected".into(),
-                    percent(*expected_share),
-                    format!(
-                        "likely {}; from {}",
-                        percent_interval(expected_interval.low, expected_interval.high),
-                        count(baseline.total, "tweet")
-                    ),
-                    false,
-                ),
-            ];
-            figures.extend(n.corrected.map(|Estimate { share, interval, .. }| {
-                let interval = percent_interval(interval.low, interval.high);
-                let detail = format!("likely {interval}; what people would call negative");
-                figure("Corrected".into(), percent(share), detail, false)
-            }));
-            figures
-        }
-        Evidence::Surge(SurgeEvidence { since, observed, expected, .. }) => vec![
-            figure(
-                format!("Tweets since {}", clock(since.start(), n.at)),
-                thousands(*observed),
-                format!("{} as many as usual", times(*observed as f64 / expected.max(1.0))),
-                true,
-            ),
-            figure(
-                "Expected".into(),
-                thousands(expected.round() as u64),
-                "in the same time".into(),
-                false,
-            ),
-        ],
-        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, limit_minutes }) => vec![
-            figure(
-                "Without a tweet".into(),
-                format!("{} min", thousands(u64::from(*minutes))),
-                last.map_or_else(
-                    || "no tweet has arrived yet".into(),
-                    |last| format!("the last one arrived on {}", moment(last)),
-                ),
-                true,
-            ),
-            figure(
-                "Expected in that time".into(),
-                thousands(expected_tweets.round() as u64),
-                format!("tweets; alert from {limit_minutes} min"),
-                false,
-            ),
-        ],
-        Evidence::Lag(LagEvidence { behind_minutes, limit_minutes }) => vec![figure(
-            "Behind".into(),
-            format!("{} min", thousands(u64::from(*behind_minutes))),
-            format!("alert from {limit_minutes} min"),
-            true,
-        )],
     }
 }
 
@@ -376,13 +311,16 @@ fn curve(n: &Notification) -> Option<Curve<'_>> {
                 now: recent.share().unwrap_or(0.0),
             },
         ),
-        Evidence::Surge(SurgeEvidence { since, expected, .. }) => {
+        Evidence::NegativeVolume(VolumeEvidence { since, expected, .. })
+        | Evidence::Surge(VolumeEvidence { since, expected, .. }) => {
+            let is_negative = matches!(n.evidence, Evidence::NegativeVolume(_));
+            let of = if is_negative { Volume::Negative } else { Volume::All };
             let minutes = ((n.at - since.start()).num_minutes() + 1).max(1);
-            (since.start(), Shows::Volume { expected: expected / minutes as f64 })
+            (since.start(), Shows::Volume { of, expected: expected / minutes as f64 })
         }
         Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, .. }) => {
             let rate = expected_tweets / f64::from((*minutes).max(1));
-            ((*last)?, Shows::Volume { expected: rate })
+            ((*last)?, Shows::Volume { of: Volume::All, expected: rate })
         }
         Evidence::Lag(_) => return None,
     };
@@ -401,7 +339,8 @@ fn measure(evidence: &Evidence) -> Option<String> {
                 word(rule)
             ))
         }
-        Evidence::Surge(SurgeEvidence { statistic, threshold, .. }) => {
+        Evidence::NegativeVolume(VolumeEvidence { statistic, threshold, .. })
+        | Evidence::Surge(VolumeEvidence { statistic, threshold, .. }) => {
             Some(format!("Statistic {statistic:.1}, alert from {threshold:.1}."))
         }
         Evidence::Quiet(_) | Evidence::Lag(_) => None,
@@ -476,7 +415,7 @@ fn time(at: DateTime<Utc>) -> String {
 fn note(n: &Notification) -> String {
     let incident = format!("Incident {}.", n.incident_id);
     match n.evidence {
-        Evidence::Share(_) => {
+        Evidence::Share(_) | Evidence::NegativeVolume(_) => {
             format!("{incident} All times are the tweets' own, in UTC. {MODEL_NOTE}")
         }
         Evidence::Surge(_) => format!("{incident} All times are the tweets' own, in UTC."),

@@ -7,7 +7,7 @@
 use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
-    Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, SurgeEvidence,
+    Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, VolumeEvidence,
 };
 use monitor_core::format::percent;
 use monitor_core::quantify::Estimate;
@@ -30,7 +30,7 @@ pub fn headline(n: &Notification) -> String {
     let brand = line(&n.brand, 64);
     let over = n.transition == "resolved";
     let news = match &n.evidence {
-        Evidence::Share(_) | Evidence::Surge(_) if over => {
+        Evidence::Share(_) | Evidence::NegativeVolume(_) | Evidence::Surge(_) if over => {
             format!("{brand}: the alert has ended")
         }
         Evidence::Share(ShareEvidence { observed, expected_share, .. }) => format!(
@@ -38,7 +38,10 @@ pub fn headline(n: &Notification) -> String {
             percent(observed.share().unwrap_or(0.0)),
             percent(*expected_share)
         ),
-        Evidence::Surge(SurgeEvidence { observed, expected, .. }) => {
+        Evidence::NegativeVolume(VolumeEvidence { observed, expected, .. }) => {
+            format!("{brand}: {observed} negative tweets, expected {expected:.0}")
+        }
+        Evidence::Surge(VolumeEvidence { observed, expected, .. }) => {
             format!("{brand}: {observed} tweets, expected {expected:.0}")
         }
         Evidence::Quiet(_) if over => "Tweets arrive again".to_owned(),
@@ -99,7 +102,13 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
                 format!("{statistic:.1}, alert from {threshold:.1} ({})", line(rule, 64)),
             ),
         ]),
-        Evidence::Surge(SurgeEvidence { observed, expected, statistic, threshold, .. }) => facts
+        Evidence::NegativeVolume(e) => facts.extend([
+            ("Negative", of_tweets(e.tweets)),
+            ("Expected", format!("{:.0} negative tweets", e.expected)),
+            ("Usual share", percent(e.usual_share)),
+            ("Statistic", format!("{:.1}, alert from {:.1}", e.statistic, e.threshold)),
+        ]),
+        Evidence::Surge(VolumeEvidence { observed, expected, statistic, threshold, .. }) => facts
             .extend([
                 ("Tweets", observed.to_string()),
                 ("Expected", format!("{expected:.0}")),
@@ -211,6 +220,7 @@ pub(super) fn samples() -> Vec<(&'static str, monitor_store::OutboxRow)> {
         ("share_opened", fixtures::row("opened")),
         ("share_updated", fixtures::row("updated")),
         ("share_resolved", fixtures::row("resolved")),
+        ("negative_volume_opened", of(Cause::NegativeVolume, "opened")),
         ("surge_opened", of(Cause::Surge, "opened")),
         ("quiet_opened", of(Cause::Quiet, "opened")),
         ("quiet_bare", bare),

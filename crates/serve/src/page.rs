@@ -174,6 +174,10 @@ fn headline(evidence: &Evidence) -> Markup {
             Evidence::Share(e) => {
                 b { (percent(e.observed_share())) } " negative, expected " (percent(e.expected_share))
             },
+            Evidence::NegativeVolume(e) => {
+                b { (thousands(e.observed)) } " negative tweets, expected "
+                (format!("{:.0}", e.expected))
+            },
             Evidence::Surge(e) => {
                 b { (thousands(e.observed)) } " tweets, expected " (format!("{:.0}", e.expected))
             },
@@ -193,6 +197,12 @@ fn detail(incident: &Incident) -> String {
             incident.opened.0 - e.since.0 + 1,
             thousands(e.baseline.negative),
             thousands(e.baseline.total),
+        ),
+        Evidence::NegativeVolume(e) => format!(
+            "{} of {} tweets in {} minutes",
+            thousands(e.tweets.negative),
+            thousands(e.tweets.total),
+            incident.opened.0 - e.since.0 + 1,
         ),
         Evidence::Surge(e) => {
             format!("in {} minutes", incident.opened.0 - e.since.0 + 1)

@@ -2,7 +2,8 @@
 
 use super::{Evaluator, Finding, LearnedBaseline, Pass, state, to_json};
 use monitor_core::alerting::{
-    Baseline, Series, ShareState, ShareVerdict, VolumeState, VolumeVerdict, replay,
+    Baseline, ResolveReason, Series, ShareState, ShareVerdict, Volume, VolumeEnd, VolumePolicy,
+    VolumeState, VolumeVerdict, replay,
 };
 use monitor_core::domain::{Cause, Counts, Evidence, Minute};
 use monitor_store::{Decision, DetectorState, Store, StoreError};
@@ -12,9 +13,9 @@ const MINUTES_AT_ONCE: i64 = 2 * 1440;
 /// How far back evaluation of a brand begins, at most: one tweet with a wrong date must not
 /// cause an evaluation of centuries.
 const LOOK_BACK_MINUTES_MAX: i64 = 60 * 1440;
-/// The same for volumes: the time in which they only learn, so that switching surges on does
-/// not notify of old ones.
-const SURGE_LOOK_BACK_MINUTES: i64 = 2 * 1440;
+/// The same for volumes: of the time before, they only learn, so that switching them on does not
+/// notify of old surges.
+const VOLUME_LOOK_BACK_MINUTES: i64 = 2 * 1440;
 
 impl Evaluator {
     /// Evaluates a brand's share up to its next step, or the most minutes at once; returns
@@ -106,24 +107,23 @@ impl Evaluator {
         Ok(evaluated < closed)
     }
 
-    /// Evaluates a brand's volume, if `alerting.surge` is set; returns whether minutes are left.
-    pub(super) async fn evaluate_surge(
+    /// Evaluates a brand's volume by one policy, up to its next step or the most minutes at once;
+    /// returns whether closed minutes are left.
+    pub(super) async fn evaluate_volume(
         &self,
+        policy: &VolumePolicy,
         brand: &str,
         closed: Minute,
         pass: &Pass,
     ) -> Result<bool, StoreError> {
-        let Some(policy) = &self.surge else { return Ok(false) };
-        let stored = self.store.detector_state(brand, Cause::Surge).await?;
+        let cause = policy.counted.cause();
+        let stored = self.store.detector_state(brand, cause).await?;
         let Some((first, last)) =
-            self.range(brand, stored.as_ref(), closed, SURGE_LOOK_BACK_MINUTES).await?
+            self.range(brand, stored.as_ref(), closed, VOLUME_LOOK_BACK_MINUTES).await?
         else {
             return Ok(false);
         };
-        let history = first.plus(-policy.history_minutes());
-        let counts = self.store.minute_counts(brand, history, last).await?;
-        let series = Series::new(history, last, &counts, &[]);
-        let mut detector: VolumeState = state(brand, Cause::Surge, stored.as_ref());
+        let mut detector: VolumeState = state(brand, cause, stored.as_ref());
         match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.opened()) {
             (Some(incident), None) => {
                 self.close_unwatched(incident, pass).await?;
@@ -132,17 +132,47 @@ impl Evaluator {
             (None, Some(_)) => detector = VolumeState::default(),
             _ => {}
         }
+        // All tweets are the same for every model.
+        let by_model = policy.counted == Volume::Negative;
+        let switch = pass.switches.at(first).filter(|_| by_model);
+        let model = switch.map(|switch| switch.model.as_str());
+        let next = pass.switches.after(first).filter(|_| by_model);
+        let last = next.map_or(last, |next| last.min(next.from.plus(-1)));
+        let before = stored.as_ref().and_then(|stored| pass.switches.at(stored.evaluated));
+        let is_first = stored.is_none();
+        let is_switched = by_model
+            && !is_first
+            && before.map(|before| before.from) != switch.map(|switch| switch.from);
+        if is_first || is_switched {
+            let from = first.plus(-self.policy.season_minutes());
+            let counts = counts_of(&*self.store, model, brand, from, first.plus(-1)).await?;
+            let policy = *policy;
+            // Evaluates weeks of minutes, which takes a moment.
+            let work = move || match is_first {
+                true => policy.learn(&counts, first.plus(-1)),
+                false => policy.change_model(&detector, &counts, first),
+            };
+            detector = tokio::task::spawn_blocking(work).await.expect("the replay does not panic");
+        }
+        let history = first.plus(-policy.history_minutes());
+        let counts = counts_of(&*self.store, model, brand, history, last).await?;
+        let series = Series::new(history, last, &counts, &[]);
         let mut step = None;
         let mut evaluated = last;
         for minute in (first.0..=last.0).map(Minute) {
             let (after, verdict) = policy.evaluate(&series, detector, minute);
             detector = after;
+            let of = |evidence| policy.counted.evidence(evidence);
             let finding = match verdict {
                 VolumeVerdict::Wait | VolumeVerdict::Quiet(_) => continue,
-                VolumeVerdict::Open(evidence) => Finding::Open(Evidence::Surge(evidence)),
-                VolumeVerdict::Firing(evidence) => Finding::Firing(Evidence::Surge(evidence)),
-                VolumeVerdict::Resolve(evidence, _) => {
-                    Finding::Resolve(Evidence::Surge(evidence), None)
+                VolumeVerdict::Open(evidence) => Finding::Open(of(evidence)),
+                VolumeVerdict::Firing(evidence) => Finding::Firing(of(evidence)),
+                VolumeVerdict::Resolve(evidence, end) => {
+                    let why = match end {
+                        VolumeEnd::Calm => ResolveReason::Calm,
+                        VolumeEnd::NewNormal => ResolveReason::NewNormal,
+                    };
+                    Finding::Resolve(of(evidence), Some(why))
                 }
             };
             step = self.step(brand, minute, &finding, stored.as_ref(), pass, closed).await?;
@@ -153,7 +183,7 @@ impl Evaluator {
         }
         let decision = Decision {
             brand: brand.to_owned(),
-            cause: Cause::Surge,
+            cause,
             evaluated_before: stored.map(|stored| stored.evaluated),
             evaluated,
             state: to_json(&detector),

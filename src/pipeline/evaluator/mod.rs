@@ -28,7 +28,7 @@ pub use self::words::reason;
 use self::report::{Content, Reporter, Subject};
 use super::daemon::lateness;
 use super::lineup::Lineup;
-use super::routes::{policy, surge_policy, thresholds};
+use super::routes::{policy, thresholds, volume_policies};
 use monitor_config as config;
 use monitor_core::alerting::{
     Audience, Baseline, Occasion, Progress, Recipient, ResolveReason, SharePolicy, StreamPolicy,
@@ -52,7 +52,7 @@ pub struct Evaluator {
     tick: Duration,
     brands: Vec<String>,
     policy: SharePolicy,
-    surge: Option<VolumePolicy>,
+    volumes: Vec<VolumePolicy>,
     stream: StreamPolicy,
     stream_causes: Vec<Cause>,
     thresholds: Thresholds,
@@ -120,7 +120,7 @@ impl Evaluator {
             tick: Duration::from_millis(a.tick_ms),
             brands: settings.brands.keys().cloned().collect(),
             policy: policy(a),
-            surge: surge_policy(a),
+            volumes: volume_policies(a),
             stream: StreamPolicy {
                 quiet_minutes_max: stream.quiet_minutes_max,
                 lag_minutes_max: stream.lag_minutes_max,
@@ -195,7 +195,7 @@ impl Evaluator {
         let partitions = self.store.progress(&self.topic).await?;
         // The stream comes first: brands may have much to catch up on.
         let mut failed = self.evaluate_stream(&partitions, &pass).await.err();
-        let closed = match self.closed(&partitions) {
+        let closed = match self.closed(&partitions, now) {
             Some(closed) => Some(self.gated(closed, &pass).await?),
             None => None,
         };
@@ -204,7 +204,9 @@ impl Evaluator {
                 // An error of one brand must not stop the brands after it.
                 let evaluated = async {
                     while self.evaluate_share(brand, closed, &pass).await? {}
-                    while self.evaluate_surge(brand, closed, &pass).await? {}
+                    for volume in &self.volumes {
+                        while self.evaluate_volume(volume, brand, closed, &pass).await? {}
+                    }
                     Ok::<_, StoreError>(())
                 };
                 if let Err(error) = evaluated.await {
@@ -224,7 +226,10 @@ impl Evaluator {
         for incident in self.store.incidents(INCIDENTS_MAX).await? {
             let watched = match incident.cause() {
                 Cause::Share => self.brands.contains(&incident.brand),
-                Cause::Surge => self.surge.is_some() && self.brands.contains(&incident.brand),
+                cause @ (Cause::NegativeVolume | Cause::Surge) => {
+                    self.volumes.iter().any(|volume| volume.counted.cause() == cause)
+                        && self.brands.contains(&incident.brand)
+                }
                 cause => self.stream_causes.contains(&cause),
             };
             if incident.resolved.is_none() && !watched {
@@ -253,12 +258,12 @@ impl Evaluator {
     }
 
     /// The last closed minute.
-    fn closed(&self, partitions: &[PartitionProgress]) -> Option<Minute> {
+    fn closed(&self, partitions: &[PartitionProgress], now: DateTime<Utc>) -> Option<Minute> {
         let progress: Vec<_> = partitions
             .iter()
             .map(|p| Progress { event_time_max: p.event_time_max, at_end: p.at_end })
             .collect();
-        let time = watermark(&progress, self.lateness)?;
+        let time = watermark(&progress, self.lateness, now)?;
         gauge!(telemetry::WATERMARK).set(time.timestamp() as f64);
         Some(Minute::of(time).plus(-1))
     }

@@ -91,7 +91,7 @@ impl Reporter {
     ) -> Result<Content, StoreError> {
         let since = match evidence {
             Evidence::Share(e) => e.since,
-            Evidence::Surge(e) => e.since,
+            Evidence::NegativeVolume(e) | Evidence::Surge(e) => e.since,
             Evidence::Quiet(_) | Evidence::Lag(_) => return Ok(Content::empty()),
         };
         let since = since.max(minute.plus(-INCIDENT_MINUTES));

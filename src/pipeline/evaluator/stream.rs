@@ -10,6 +10,10 @@ use monitor_store::{Decision, PartitionProgress, StoreError};
 /// How far back the hourly counts reach from which the expected tweets are computed.
 const PAST_MINUTES: i64 = 4 * 7 * 1440;
 
+/// A minute that was evaluated further ahead of the clock than this was evaluated by a leader whose
+/// clock was wrong, and must not silence the next one until then.
+const CLOCK_AHEAD_MINUTES: i64 = 5;
+
 impl Evaluator {
     /// Evaluates the stream, once per clock minute.
     pub(super) async fn evaluate_stream(
@@ -34,7 +38,9 @@ impl Evaluator {
     ) -> Result<(), StoreError> {
         let minute = Minute::of(pass.now);
         let stored = self.store.detector_state(STREAM, cause).await?;
-        if stored.as_ref().is_some_and(|stored| stored.evaluated >= minute) {
+        if stored.as_ref().is_some_and(|stored| {
+            (minute.0..minute.0 + CLOCK_AHEAD_MINUTES).contains(&stored.evaluated.0)
+        }) {
             return Ok(());
         }
         let mut detector: StreamState = state(STREAM, cause, stored.as_ref());

@@ -1,14 +1,17 @@
 //! The reason of a step, in one or two sentences; pure.
 
 use monitor_core::alerting::ResolveReason;
-use monitor_core::domain::{Evidence, Interval, Minute, ShareEvidence, Transition};
+use monitor_core::domain::{Evidence, Interval, Minute, ShareEvidence, Transition, VolumeEvidence};
 use monitor_core::format::{percent, percent_interval};
 
 /// The reason of the end of an incident that no detector watches any more.
 pub(super) const UNWATCHED: &str = "Closed because the settings or the detector's state have changed. \
                                    If the trouble goes on and is still watched, another alert follows.";
 
-/// The reason of a step at `minute`; `why` says how a `share` incident ended.
+/// Of fewer tweets than this no share is told.
+const FEW_TWEETS: u64 = 10;
+
+/// The reason of a step at `minute`; `why` says how an incident of a brand ended.
 pub fn reason(
     brand: &str,
     evidence: &Evidence,
@@ -20,6 +23,12 @@ pub fn reason(
     match evidence {
         Evidence::Share(e) => match why {
             None => rise(brand, e, minute),
+            Some(ResolveReason::Calm) if e.recent.total < FEW_TWEETS => format!(
+                "Few tweets about {brand} come any more: {} in the last {}, {} of them negative.",
+                e.recent.total,
+                span(i64::from(e.recent_minutes)),
+                e.recent.negative,
+            ),
             Some(ResolveReason::Calm) => format!(
                 "{} of the {} tweets about {brand} in the last {} were negative, back near the {} \
                  expected.",
@@ -35,18 +44,8 @@ pub fn reason(
                 percent(e.expected_share),
             ),
         },
-        Evidence::Surge(e) if ended => format!(
-            "{brand} has its usual number of tweets again: {} in {}, {:.0} expected.",
-            e.observed,
-            span(minute.0 - e.since.0 + 1),
-            e.expected
-        ),
-        Evidence::Surge(e) => format!(
-            "{} tweets about {brand} in {}, where {:.0} were expected.",
-            e.observed,
-            span(minute.0 - e.since.0 + 1),
-            e.expected
-        ),
+        Evidence::NegativeVolume(e) => volume(brand, "negative tweets", e, why, ended, minute),
+        Evidence::Surge(e) => volume(brand, "tweets", e, why, ended, minute),
         Evidence::Quiet(_) if ended => "Tweets are coming again.".to_owned(),
         Evidence::Quiet(e) => format!(
             "No record has come for {}{}, in which {:.0} tweets were expected: check what feeds the \
@@ -62,6 +61,33 @@ pub fn reason(
             span(i64::from(e.behind_minutes)),
             e.limit_minutes,
         ),
+    }
+}
+
+fn volume(
+    brand: &str,
+    what: &str,
+    e: &VolumeEvidence,
+    why: Option<ResolveReason>,
+    ended: bool,
+    minute: Minute,
+) -> String {
+    let VolumeEvidence { observed, expected, .. } = e;
+    let span = span(minute.0 - e.since.0 + 1);
+    match why {
+        Some(ResolveReason::NewNormal) => format!(
+            "There have been as many {what} about {brand} for two days, {:.1} times as many as before: \
+             this is taken as the new normal.",
+            e.times()
+        ),
+        _ if ended => format!(
+            "{brand} has its usual number of {what} again. Since {}, {observed} came where \
+             {expected:.0} were expected.",
+            e.since.start().format("%-d %b, %H:%M UTC")
+        ),
+        _ => {
+            format!("{observed} {what} about {brand} in {span}, where {expected:.0} were expected.")
+        }
     }
 }
 
@@ -182,6 +208,19 @@ mod tests {
             Some(ResolveReason::Calm),
             "45 % of the 20 tweets about Acme in the last 15 minutes were negative, back near the 40 % \
              expected.",
+        );
+        let few = |evidence| match evidence {
+            Evidence::Share(e) => {
+                Evidence::Share(ShareEvidence { recent: Counts { total: 1, negative: 0 }, ..e })
+            }
+            other => other,
+        };
+        check(
+            "one tweet",
+            few(evidence("e-detector", 1.0, 1.0)),
+            Resolved,
+            Some(ResolveReason::Calm),
+            "Few tweets about Acme come any more: 1 in the last 15 minutes, 0 of them negative.",
         );
     }
 }

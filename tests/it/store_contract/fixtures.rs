@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use monitor_core::alerting::SuppressReason;
 use monitor_core::domain::{
     Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Probabilities,
-    Probability, QuietEvidence, Score, Severity, ShareEvidence, StartAt, SurgeEvidence,
-    TopicPartition, Transition, Tweet, TweetId,
+    Probability, QuietEvidence, Score, Severity, ShareEvidence, StartAt, TopicPartition,
+    Transition, Tweet, TweetId, VolumeEvidence,
 };
 use monitor_core::words::word_weights;
 use monitor_store::{
@@ -103,13 +103,8 @@ pub fn evidence(cause: Cause) -> Evidence {
             threshold: 4.0,
             dispersion: 1.5,
         }),
-        Cause::Surge => Evidence::Surge(SurgeEvidence {
-            since: minute(-2),
-            observed: 900,
-            expected: 300.5,
-            statistic: 11.0,
-            threshold: 4.5,
-        }),
+        Cause::NegativeVolume => Evidence::NegativeVolume(volume()),
+        Cause::Surge => Evidence::Surge(volume()),
         Cause::Quiet => Evidence::Quiet(QuietEvidence {
             last: Some(at("2015-02-22T23:30:30Z")),
             minutes: 31,
@@ -117,6 +112,18 @@ pub fn evidence(cause: Cause) -> Evidence {
             limit_minutes: 30,
         }),
         Cause::Lag => Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
+    }
+}
+
+fn volume() -> VolumeEvidence {
+    VolumeEvidence {
+        since: minute(-2),
+        observed: 900,
+        expected: 300.5,
+        tweets: Counts { total: 1800, negative: 900 },
+        usual_share: 0.45,
+        statistic: 11.0,
+        threshold: 4.5,
     }
 }
 

@@ -69,12 +69,13 @@ fn rules(a: &Alerting, check: &mut Check) {
         &a.reach_followers,
         "choose at least 1, or the severity of every incident would be one step higher",
     );
-    check(
-        a.surge_times_min > 1.0 && a.surge_times_min <= 1000.0,
-        "alerting.surge_times_min",
-        &a.surge_times_min,
-        "choose a number above 1 and up to 1000, such as 3",
-    );
+    for (key, times) in [
+        ("alerting.negative_volume_times_min", a.negative_volume_times_min),
+        ("alerting.surge_times_min", a.surge_times_min),
+    ] {
+        let valid = times > 1.0 && times <= 1000.0;
+        check(valid, key, &times, "choose a number above 1 and up to 1000, such as 3");
+    }
     check(
         a.baseline_tweets_min >= 1,
         "alerting.baseline_tweets_min",

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Baseline, QuietReason, Replay, ResolveReason, Series, SharePolicy, ShareState, ShareVerdict,
-    VolumeEnd, VolumePolicy, VolumeState, VolumeVerdict,
+    Volume, VolumeEnd, VolumePolicy, VolumeState, VolumeVerdict,
 };
 use crate::domain::{Counts, Evidence, Interval, Minute};
 
@@ -75,13 +75,13 @@ pub struct Hour {
 /// expected share at `from` is that of a daemon that has run for long.
 pub fn backtest(
     policy: &SharePolicy,
-    surge: Option<&VolumePolicy>,
+    volumes: &[VolumePolicy],
     counts: &[(Minute, Counts)],
     from: Minute,
     to: Minute,
 ) -> Backtest {
     let stretch = Stretch { from: Minute(i64::MIN), counts };
-    backtest_switched(policy, surge, &[stretch], from, to)
+    backtest_switched(policy, volumes, &[stretch], from, to)
 }
 
 /// One model's counts of a brand, and the minute from which that model scored the stream.
@@ -98,7 +98,7 @@ pub struct Stretch<'a> {
 /// ascending order; the first one begins at or before the first minute of its counts.
 pub fn backtest_switched(
     policy: &SharePolicy,
-    surge: Option<&VolumePolicy>,
+    volumes: &[VolumePolicy],
     stretches: &[Stretch],
     from: Minute,
     to: Minute,
@@ -109,8 +109,11 @@ pub fn backtest_switched(
     let live = live_counts(stretches, to);
     let (mut found, _) = shares(policy, stretches, *first, from, to);
     found.tweets = between(&live, from, to).iter().fold(Counts::default(), |sum, (_, c)| sum + *c);
-    if let Some(surge) = surge {
-        found.alerts.extend(surges(surge, &live, *first, to));
+    for volume in volumes {
+        let all = [Stretch { from: *first, counts: &live }];
+        // All tweets are the same for every model.
+        let stretches = if volume.counted == Volume::All { &all[..] } else { stretches };
+        found.alerts.extend(surges(volume, stretches, *first, to));
     }
     found.alerts.retain(|alert| alert.opened >= from);
     found.alerts.sort_by_key(|alert| alert.opened);
@@ -249,36 +252,51 @@ fn shares(
     (found, Replay { state, excluded })
 }
 
-fn surges(
+fn surges(policy: &VolumePolicy, stretches: &[Stretch], first: Minute, to: Minute) -> Vec<Alert> {
+    let (mut alerts, mut state) = (Vec::new(), VolumeState::default());
+    let ends = stretches.iter().skip(1).map(|next| next.from.plus(-1).min(to)).chain([to]);
+    let mut start = first;
+    for (at, (stretch, end)) in stretches.iter().zip(ends).enumerate() {
+        if at > 0 && start <= end {
+            state = policy.change_model(&state, between(stretch.counts, first, end), start);
+        }
+        surges_of(policy, stretch.counts, start, end, &mut state, &mut alerts);
+        start = start.max(end.plus(1));
+    }
+    alerts
+}
+
+/// Evaluates the minutes `first..=to` on the counts of one model.
+fn surges_of(
     policy: &VolumePolicy,
     counts: &[(Minute, Counts)],
     first: Minute,
     to: Minute,
-) -> Vec<Alert> {
+    state: &mut VolumeState,
+    alerts: &mut Vec<Alert>,
+) {
+    let counted = policy.counted;
     let series = Series::new(first.plus(-policy.history_minutes()), to, counts, &[]);
-    let mut alerts = Vec::new();
-    let mut state = VolumeState::default();
     for minute in (first.0..=to.0).map(Minute) {
         let verdict;
-        (state, verdict) = policy.evaluate(&series, state, minute);
+        (*state, verdict) = policy.evaluate(&series, std::mem::take(state), minute);
         match verdict {
             VolumeVerdict::Wait | VolumeVerdict::Quiet(_) => {}
             VolumeVerdict::Open(evidence) => {
-                alerts.push(Alert::new(minute, Evidence::Surge(evidence)));
+                alerts.push(Alert::new(minute, counted.evidence(evidence)));
             }
             VolumeVerdict::Firing(evidence) => {
-                update_worst(&mut alerts, minute, Evidence::Surge(evidence));
+                update_worst(alerts, minute, counted.evidence(evidence));
             }
             VolumeVerdict::Resolve(_, end) => {
                 let why = match end {
                     VolumeEnd::Calm => ResolveReason::Calm,
                     VolumeEnd::NewNormal => ResolveReason::NewNormal,
                 };
-                resolve(&mut alerts, minute, why);
+                resolve(alerts, minute, why);
             }
         }
     }
-    alerts
 }
 
 impl Alert {
@@ -305,7 +323,7 @@ fn resolve(alerts: &mut [Alert], minute: Minute, why: ResolveReason) {
 fn size(evidence: &Evidence) -> f64 {
     match evidence {
         Evidence::Share(share) => share.observed_share() - share.expected_share,
-        Evidence::Surge(surge) => surge.observed as f64 / surge.expected.max(1e-9),
+        Evidence::NegativeVolume(volume) | Evidence::Surge(volume) => volume.times(),
         Evidence::Quiet(_) | Evidence::Lag(_) => 0.0,
     }
 }

@@ -40,5 +40,5 @@ pub use stream::{
     StreamPolicy, StreamReason, StreamSnapshot, StreamState, StreamVerdict, expected_tweets,
 };
 pub use suppression::{Occasion, SuppressReason, Suppressed};
-pub use volume::{VolumeEnd, VolumePolicy, VolumeReason, VolumeState, VolumeVerdict};
+pub use volume::{Volume, VolumeEnd, VolumePolicy, VolumeReason, VolumeState, VolumeVerdict};
 pub use watermark::{Progress, watermark};

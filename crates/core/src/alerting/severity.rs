@@ -14,13 +14,16 @@ pub struct Thresholds {
     /// Smallest multiple of the usual volume that is a surge; twice this multiple is a
     /// warning.
     pub surge_times_min: f64,
+    /// The same of negative tweets; four times this multiple is critical.
+    pub negative_times_min: f64,
 }
 
 /// Much smaller than any difference between two shares, much larger than rounding errors.
 const ROUNDING: f64 = 1e-9;
 
 /// The severity of an incident. The severity of a share incident depends on its rise above
-/// the expected share, and is one step higher if its negative tweets reach many people. `reach`
+/// the expected share, that of negative volume on its multiple of the expected tweets; both are one
+/// step higher if the negative tweets reach many people. `reach`
 /// is the sum of their authors' followers; `None` if the stream has no such data. A surge is
 /// never critical, because praise can cause one too. A quiet stream and lag are critical,
 /// because no alert is possible then.
@@ -35,10 +38,15 @@ pub fn severity(evidence: &Evidence, reach: Option<u64>, thresholds: &Thresholds
             } else {
                 Severity::Notice
             };
-            match reach {
-                Some(reach) if reach >= thresholds.reach_followers => worse(by_rise),
-                _ => by_rise,
-            }
+            if reaches(reach, thresholds) { worse(by_rise) } else { by_rise }
+        }
+        Evidence::NegativeVolume(volume) => {
+            let by_times = match volume.times() / thresholds.negative_times_min {
+                times if times >= 4.0 => Severity::Critical,
+                times if times >= 2.0 => Severity::Warning,
+                _ => Severity::Notice,
+            };
+            if reaches(reach, thresholds) { worse(by_times) } else { by_times }
         }
         Evidence::Surge(surge) => {
             let warning = 2.0 * thresholds.surge_times_min * surge.expected;
@@ -46,6 +54,10 @@ pub fn severity(evidence: &Evidence, reach: Option<u64>, thresholds: &Thresholds
         }
         Evidence::Quiet(_) | Evidence::Lag(_) => Severity::Critical,
     }
+}
+
+fn reaches(reach: Option<u64>, thresholds: &Thresholds) -> bool {
+    reach.is_some_and(|reach| reach >= thresholds.reach_followers)
 }
 
 fn worse(severity: Severity) -> Severity {
@@ -59,7 +71,7 @@ fn worse(severity: Severity) -> Severity {
 mod tests {
     use super::*;
     use crate::domain::{
-        Counts, Interval, LagEvidence, Minute, QuietEvidence, ShareEvidence, SurgeEvidence,
+        Counts, Interval, LagEvidence, Minute, QuietEvidence, ShareEvidence, VolumeEvidence,
     };
 
     const THRESHOLDS: Thresholds = Thresholds {
@@ -67,6 +79,7 @@ mod tests {
         critical_rise: 0.25,
         reach_followers: 1_000_000,
         surge_times_min: 3.0,
+        negative_times_min: 2.0,
     };
 
     /// `negative` of 100 tweets where 20 are expected.
@@ -89,10 +102,12 @@ mod tests {
     }
 
     fn surge(observed: u64) -> Evidence {
-        Evidence::Surge(SurgeEvidence {
+        Evidence::Surge(VolumeEvidence {
             since: Minute(0),
             observed,
             expected: 100.0,
+            tweets: Counts { total: observed, negative: observed / 4 },
+            usual_share: 0.25,
             statistic: 9.0,
             threshold: 8.0,
         })

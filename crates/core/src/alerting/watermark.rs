@@ -5,6 +5,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::domain::Minute;
+
 /// How far one partition has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -17,29 +19,42 @@ pub struct Progress {
 /// The time before which no more tweets are expected: `lateness` behind the slowest partition
 /// with unread records, or behind the newest tweet if all records are read. `None` while no
 /// tweet has been read from a partition with unread records.
-pub fn watermark(partitions: &[Progress], lateness: TimeDelta) -> Option<DateTime<Utc>> {
+///
+/// It is never less than `lateness` behind the clock `now`: a tweet with a date ahead, or a producer
+/// with a fast clock, must not close minutes whose tweets are still to come. If all records are
+/// read, the minute of the newest tweet closes by the clock, without waiting for the next tweet.
+pub fn watermark(
+    partitions: &[Progress],
+    lateness: TimeDelta,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
     let unread = partitions.iter().filter(|p| !p.at_end);
-    let slowest = if unread.clone().next().is_some() {
-        unread.map(|p| p.event_time_max).min().flatten()
+    let by_clock = now - lateness;
+    let time = if unread.clone().next().is_some() {
+        unread.map(|p| p.event_time_max).min().flatten()? - lateness
     } else {
-        partitions.iter().filter_map(|p| p.event_time_max).max()
+        let newest = partitions.iter().filter_map(|p| p.event_time_max).max()?;
+        (newest - lateness).max(by_clock.min(Minute::of(newest).plus(1).start()))
     };
-    slowest.map(|at| at - lateness)
+    Some(time.min(by_clock))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
     fn follows_the_slowest_partition_with_unread_records() {
         let at = |s: i64| DateTime::from_timestamp(s, 0).expect("a valid time");
+        let now = Cell::new(1000);
         let check = |name: &str, partitions: &[(Option<i64>, bool)], expected: Option<i64>| {
             let partitions: Vec<_> = partitions
                 .iter()
                 .map(|&(s, at_end)| Progress { event_time_max: s.map(at), at_end })
                 .collect();
-            let found = watermark(&partitions, TimeDelta::seconds(60));
+            let found = watermark(&partitions, TimeDelta::seconds(60), at(now.get()));
             assert_eq!(found, expected.map(at), "{name}");
         };
         check("no partitions", &[], None);
@@ -54,5 +69,16 @@ mod tests {
         check("an empty one at its end does not", &[(Some(1000), false), (None, true)], Some(940));
         check("all at their end", &[(Some(1000), true), (Some(500), true)], Some(940));
         check("all empty", &[(None, true)], None);
+        check("a date ahead", &[(Some(1500), false)], Some(940));
+        check(
+            "a date ahead, all at their end",
+            &[(Some(1500), true), (Some(900), true)],
+            Some(940),
+        );
+        now.set(1075);
+        check("the last minute, soon after", &[(Some(1000), true)], Some(1015));
+        check("but not before all is read", &[(Some(1000), true), (Some(990), false)], Some(930));
+        now.set(9000);
+        check("the last minute closes by the clock", &[(Some(1000), true)], Some(1020));
     }
 }

@@ -72,22 +72,35 @@ pub fn window_minutes(since: Minute, last: Minute) -> u32 {
     u32::try_from(last.0 - since.0 + 1).unwrap_or(0)
 }
 
-/// Evidence that a brand has many more tweets than usual.
+/// Evidence that a brand has many more tweets than usual, or many more negative ones.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct SurgeEvidence {
+pub struct VolumeEvidence {
     /// First minute of the surge.
     pub since: Minute,
-    /// Tweets since then.
+    /// Tweets since then; for negative volume the negative ones.
     pub observed: u64,
     /// Tweets expected in the same time, from the brand's past.
     #[serde(serialize_with = "finite")]
     pub expected: f64,
+    /// All and negative tweets since then. None in rows stored before there was this field.
+    #[serde(default)]
+    pub tweets: Counts,
+    /// The brand's usual share of negative tweets, in 0..=1.
+    #[serde(default, serialize_with = "finite")]
+    pub usual_share: f64,
     /// The test statistic.
     #[serde(serialize_with = "finite")]
     pub statistic: f64,
     /// The value of the statistic that raises an alert.
     #[serde(serialize_with = "finite")]
     pub threshold: f64,
+}
+
+impl VolumeEvidence {
+    /// How many times the expected number was observed; at least one tweet is expected.
+    pub fn times(&self) -> f64 {
+        self.observed as f64 / self.expected.max(1.0)
+    }
 }
 
 /// Evidence that no records arrive.
@@ -121,8 +134,10 @@ pub struct LagEvidence {
 pub enum Evidence {
     /// The share of negative tweets has risen.
     Share(ShareEvidence),
+    /// There are many more negative tweets than usual.
+    NegativeVolume(VolumeEvidence),
     /// There are many more tweets than usual.
-    Surge(SurgeEvidence),
+    Surge(VolumeEvidence),
     /// No tweets arrive.
     Quiet(QuietEvidence),
     /// Tweets arrive faster than they are read, or are not read at all.
@@ -142,6 +157,7 @@ impl Evidence {
     pub fn cause(&self) -> Cause {
         match self {
             Self::Share(_) => Cause::Share,
+            Self::NegativeVolume(_) => Cause::NegativeVolume,
             Self::Surge(_) => Cause::Surge,
             Self::Quiet(_) => Cause::Quiet,
             Self::Lag(_) => Cause::Lag,
@@ -167,6 +183,8 @@ fn rule_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<&'static str,
 pub enum Cause {
     /// A brand's share of negative tweets has risen.
     Share,
+    /// A brand has many more negative tweets than usual.
+    NegativeVolume,
     /// A brand has many more tweets than usual.
     Surge,
     /// The stream has gone quiet.
@@ -175,7 +193,8 @@ pub enum Cause {
     Lag,
 }
 
-keywords!(Cause: "share" => Share, "surge" => Surge, "quiet" => Quiet, "lag" => Lag);
+keywords!(Cause: "share" => Share, "negative-volume" => NegativeVolume, "surge" => Surge,
+    "quiet" => Quiet, "lag" => Lag);
 
 /// How bad an incident is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

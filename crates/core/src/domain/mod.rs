@@ -19,7 +19,7 @@ mod tweet;
 pub use checkpoint::{Offset, Resume, ResumeReason, StartAt, TopicPartition, resume_position};
 pub use counts::{Counts, HOURS_PER_WEEK, Minute};
 pub use evidence::{
-    Cause, Evidence, Interval, LagEvidence, QuietEvidence, Severity, ShareEvidence, SurgeEvidence,
+    Cause, Evidence, Interval, LagEvidence, QuietEvidence, Severity, ShareEvidence, VolumeEvidence,
     window_minutes,
 };
 pub use incident::{Acknowledgement, Incident, IncidentId, Notified, STREAM, Transition};

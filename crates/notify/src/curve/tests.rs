@@ -113,11 +113,18 @@ fn draws_unusual_curves() {
     check("a gap", &[day[0].clone(), day[95].clone()], 15, since, None, SHARE_NOW);
     check("unordered", &[day[95].clone(), day[0].clone()], 15, since, None, SHARE_NOW);
     check("minutes of a month", &points(43_200, 1, END), 1, since, None, SHARE_NOW);
-    check("volume", &day, 15, since, None, Shows::Volume { expected: 2.0 });
-    check("no volume expected", &day, 15, since, None, Shows::Volume { expected: 0.0 });
+    check("volume", &day, 15, since, None, Shows::Volume { of: Volume::All, expected: 2.0 });
+    check(
+        "no volume expected",
+        &day,
+        15,
+        since,
+        None,
+        Shows::Volume { of: Volume::Negative, expected: 0.0 },
+    );
     let mut many = points(96, 15, END);
     many[95].total = u64::MAX / 2;
-    check("a flood", &many, 15, since, None, Shows::Volume { expected: 1e12 });
+    check("a flood", &many, 15, since, None, Shows::Volume { of: Volume::All, expected: 1e12 });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use monitor_core::domain::{
     Cause, Counts, Evidence, Interval, LagEvidence, Minute, QuietEvidence, ShareEvidence,
-    SurgeEvidence,
+    VolumeEvidence,
 };
 use monitor_core::quantify::{Estimate, Method};
 use monitor_core::words::{WordWeight, word_weights};
@@ -78,11 +78,29 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
                  chance does not explain the rise."
             },
         ),
+        Cause::NegativeVolume => (
+            Evidence::NegativeVolume(VolumeEvidence {
+                since: Minute::of(since),
+                observed: if over { 530 } else { 98 },
+                expected: if over { 400.0 } else { 19.6 },
+                tweets: if over { counts(1_690, 530) } else { counts(310, 98) },
+                usual_share: 0.31,
+                statistic: if over { 0.0 } else { 17.5 },
+                threshold: 9.1,
+            }),
+            if over {
+                "united has its usual number of negative tweets again."
+            } else {
+                "98 negative tweets came where 20 would be usual."
+            },
+        ),
         Cause::Surge => (
-            Evidence::Surge(SurgeEvidence {
+            Evidence::Surge(VolumeEvidence {
                 since: Minute::of(since),
                 observed: if over { 690 } else { 131 },
                 expected: if over { 512.0 } else { 32.2 },
+                tweets: if over { counts(690, 210) } else { counts(131, 40) },
+                usual_share: 0.3,
                 statistic: if over { 0.0 } else { 31.5 },
                 threshold: 12.0,
             }),
@@ -106,7 +124,7 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
             "The oldest record not yet read is 78 minutes old.",
         ),
     };
-    let of_a_brand = matches!(cause, Cause::Share | Cause::Surge);
+    let of_a_brand = matches!(cause, Cause::Share | Cause::NegativeVolume | Cause::Surge);
     let end = at + TimeDelta::minutes(1);
     Notification {
         incident_id: 7,

@@ -268,10 +268,11 @@ fn alt_text(curve: &Curve<'_>) -> String {
                 percent_interval(band.low, band.high),
             )
         }
-        Shows::Volume { expected } => format!(
-            "Number of tweets, as bars: {} before {since}, {} from then on; {} an hour expected.",
-            thousands(before.total),
-            thousands(within.total),
+        Shows::Volume { of, expected } => format!(
+            "Number of {}, as bars: {} before {since}, {} from then on; {} an hour expected.",
+            of.noun(),
+            thousands(of.of(before)),
+            thousands(of.of(within)),
             thousands((expected * 60.0).round() as u64),
         ),
     }

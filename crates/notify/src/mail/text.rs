@@ -96,16 +96,20 @@ pub fn render(content: &Content<'_>) -> String {
 /// The curve, one line per bar; `|` marks the expected value, `>` the incident.
 fn bars(curve: &Curve<'_>, line: &mut impl FnMut(&str)) {
     let bars = curve.bars(BARS_MAX);
-    let most = bars.iter().map(|bar| bar.counts.total).max().unwrap_or(0).max(1) as f64;
+    let counted = |bar: &Bar| match curve.shows {
+        Shows::Share { .. } => bar.counts.total,
+        Shows::Volume { of, .. } => of.of(bar.counts),
+    };
+    let most = bars.iter().map(counted).max().unwrap_or(0).max(1) as f64;
     let (what, expected): (_, &dyn Fn(&Bar) -> f64) = match &curve.shows {
         Shows::Share { expected, .. } => ("share of negative tweets", &|_| *expected),
-        Shows::Volume { expected } => ("tweets", &move |bar| expected * bar.minutes() / most),
+        Shows::Volume { of, expected } => (of.noun(), &move |bar| expected * bar.minutes() / most),
     };
     line(&format!("{} over time (UTC; | expected, > incident)", sentence(what)));
     for bar in &bars {
         let part = match curve.shows {
             Shows::Share { .. } => bar.counts.share().unwrap_or(0.0),
-            Shows::Volume { .. } => bar.counts.total as f64 / most,
+            Shows::Volume { .. } => counted(bar) as f64 / most,
         };
         let place = |part: f64| (part * BAR_CHARS as f64).round() as usize;
         let (filled, mark) = (place(part), place(expected(bar)));
@@ -129,7 +133,9 @@ fn bars(curve: &Curve<'_>, line: &mut impl FnMut(&str)) {
                 thousands(bar.counts.negative),
                 thousands(bar.counts.total)
             ),
-            (Shows::Volume { .. }, _) => write!(row, " {} tweets", thousands(bar.counts.total)),
+            (Shows::Volume { of, .. }, _) => {
+                write!(row, " {} {}", thousands(counted(bar)), of.noun())
+            }
         };
         line(&row);
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::view::Hour;
 use monitor_core::domain::{
     Acknowledgement, Counts, IncidentId, Interval, LagEvidence, QuietEvidence, Severity,
-    ShareEvidence, SurgeEvidence,
+    ShareEvidence, VolumeEvidence,
 };
 use monitor_core::quantify::Method;
 use monitor_core::words::word_weights;
@@ -58,10 +58,12 @@ fn view() -> View {
     let mut taken = incident(5, EVIL, share(), None);
     let at = "2015-02-17T12:34:56Z".parse().expect("a time");
     taken.acknowledged = Some(Acknowledgement { at, by: EVIL.to_owned(), note: String::new() });
-    let surge = SurgeEvidence {
+    let surge = VolumeEvidence {
         since: START.plus(600),
         observed: 1_234_567,
         expected: 512.4,
+        tweets: Counts { total: 1_234_567, negative: 200_000 },
+        usual_share: 0.2,
         statistic: 31.5,
         threshold: 12.0,
     };

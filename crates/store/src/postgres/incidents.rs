@@ -13,7 +13,7 @@ use super::PostgresStore;
 use crate::{Event, Silence, StoreError, Suppressed};
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Evidence, Incident, IncidentId, Interval, LagEvidence, Minute,
-    QuietEvidence, Severity, ShareEvidence, SurgeEvidence,
+    QuietEvidence, Severity, ShareEvidence, VolumeEvidence,
 };
 
 pub(super) async fn incidents_since(
@@ -219,13 +219,8 @@ fn no_evidence(cause: Cause, opened: Minute) -> Evidence {
             threshold: 0.0,
             dispersion: 1.0,
         }),
-        Cause::Surge => Evidence::Surge(SurgeEvidence {
-            since: opened,
-            observed: 0,
-            expected: 0.0,
-            statistic: 0.0,
-            threshold: 0.0,
-        }),
+        Cause::NegativeVolume => Evidence::NegativeVolume(no_volume(opened)),
+        Cause::Surge => Evidence::Surge(no_volume(opened)),
         Cause::Quiet => Evidence::Quiet(QuietEvidence {
             last: None,
             minutes: 0,
@@ -233,6 +228,18 @@ fn no_evidence(cause: Cause, opened: Minute) -> Evidence {
             limit_minutes: 0,
         }),
         Cause::Lag => Evidence::Lag(LagEvidence { behind_minutes: 0, limit_minutes: 0 }),
+    }
+}
+
+fn no_volume(opened: Minute) -> VolumeEvidence {
+    VolumeEvidence {
+        since: opened,
+        observed: 0,
+        expected: 0.0,
+        tweets: Counts::default(),
+        usual_share: 0.0,
+        statistic: 0.0,
+        threshold: 0.0,
     }
 }
 

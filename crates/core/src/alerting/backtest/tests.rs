@@ -1,5 +1,6 @@
 use super::*;
 use crate::alerting::ShareRule;
+use crate::alerting::Volume;
 
 const DAY: i64 = 1440;
 
@@ -30,7 +31,7 @@ fn counts(
 }
 
 fn run(counts: &[(Minute, Counts)], from: i64, to: i64) -> Backtest {
-    backtest(&POLICY, None, counts, Minute(from), Minute(to))
+    backtest(&POLICY, &[], counts, Minute(from), Minute(to))
 }
 
 #[test]
@@ -107,11 +108,11 @@ fn finds_surges_only_with_a_volume_policy() {
     let counts: Vec<_> = (0..5 * DAY)
         .map(|m| (Minute(m), Counts { total: 10 * more(m), negative: 2 * more(m) }))
         .collect();
-    let with = |surge: Option<&VolumePolicy>| {
-        backtest(&POLICY, surge, &counts, Minute(0), Minute(5 * DAY - 1)).alerts
+    let with = |volumes: &[VolumePolicy]| {
+        backtest(&POLICY, volumes, &counts, Minute(0), Minute(5 * DAY - 1)).alerts
     };
-    assert_eq!(with(None), []);
-    let [alert] = with(Some(&VolumePolicy::default()))[..] else { panic!("one surge") };
+    assert_eq!(with(&[]), []);
+    let [alert] = with(&[VolumePolicy::of(Volume::All)])[..] else { panic!("one surge") };
     assert!((4 * DAY..4 * DAY + 30).contains(&alert.opened.0), "{alert:?}");
     assert!(matches!(alert.resolved, Some((_, ResolveReason::Calm))), "{alert:?}");
     assert!(matches!(alert.worst, Evidence::Surge(_)));

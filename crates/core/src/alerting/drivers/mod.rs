@@ -305,9 +305,11 @@ pub fn drivers(
     }
 }
 
-/// Chooses the examples one by one, by the sum of typicality and spread, both in 0..1.
+/// Chooses the examples one by one, by the sum of typicality, spread and certainty, all in 0..1.
 /// Typicality is the summed `z` of a tweet's terms, divided by the largest such sum. Spread is the
-/// logarithm of reach plus tweets, divided by its largest value (at least `ln 1000`). The weight
+/// logarithm of reach plus tweets, divided by its largest value (at least `ln 1000`). Certainty is 0
+/// for a tweet whose probability of being negative is one half or less: people are to read tweets
+/// that are surely negative. The weight
 /// of a term is halved for each chosen example that contains it, so that examples differ.
 fn choose_examples(
     examples: &[Example],
@@ -326,8 +328,11 @@ fn choose_examples(
     let mut left: Vec<usize> = (0..examples.len()).collect();
     let mut chosen = Vec::new();
     while chosen.len() < examples_max {
-        let score =
-            |at: usize| weigh(&weights, at) / typicality_max + spread(&examples[at]) / spread_max;
+        let certainty = |example: &Example| f64::from((2.0 * example.negative - 1.0).max(0.0));
+        let score = |at: usize| {
+            let example = &examples[at];
+            weigh(&weights, at) / typicality_max + spread(example) / spread_max + certainty(example)
+        };
         let order = |a: usize, b: usize| -> Ordering {
             (score(a).total_cmp(&score(b)))
                 .then_with(|| examples[a].negative.total_cmp(&examples[b].negative))

@@ -6,7 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{HOURS_PER_WEEK, Minute};
+use super::BUCKET_MINUTES;
+use super::surprise::Normal;
+use crate::domain::{Counts, HOURS_PER_WEEK, Minute};
 
 const BUCKETS_PER_DAY: u32 = 288;
 const HOURS_PER_DAY: usize = 24;
@@ -21,10 +23,15 @@ const SEASON_PRIOR_BUCKETS: f64 = 12.0;
 const SEASON_HALF_LIFE: f64 = 48.0;
 /// Weight of the prior of the level, in expected tweets.
 const LEVEL_PRIOR_TWEETS: f64 = 10.0;
-/// Half-life of the level of the last hours, in buckets: six hours.
-const LEVEL_HALF_LIFE: f64 = 72.0;
+/// Half-life of the level and of the share of negative tweets, in buckets: two days, as a baseline of
+/// shares.
+const LEVEL_HALF_LIFE: f64 = 576.0;
 /// Half-life of the dispersion, in buckets: four weeks.
 const DISPERSION_HALF_LIFE: f64 = 8064.0;
+/// Half-life of the wander, in hours: four weeks.
+const WANDER_HALF_LIFE: f64 = 672.0;
+/// Fewest tweets of a bucket in a test: in an empty night, the second tweet is no rise.
+const MEAN_MIN: f64 = 0.2;
 /// Smallest dispersion: a forecast's relative error is at least one seventh.
 const DISPERSION_MIN: f64 = 0.02;
 /// A count that is learned is limited to this many standard deviations above the forecast.
@@ -35,29 +42,55 @@ const LEARNED_DEVIATIONS_MAX: f64 = 3.0;
 pub(super) struct Forecast {
     /// Tweets by the season alone.
     pub(super) season: f64,
-    /// Tweets of the last hours, divided by their forecast by the season.
+    /// Tweets of the last days, divided by their forecast by the season.
     pub(super) level: f64,
     /// Variance in excess of Poisson's, divided by the squared mean.
     pub(super) dispersion: f64,
+    /// Standard deviation of an hour's tweets beyond what the dispersion explains, divided by the mean.
+    pub(super) wander: f64,
 }
 
 impl Forecast {
     pub(super) fn tweets(&self) -> f64 {
         self.season * self.level
     }
+
+    /// The distribution of the bucket if the rate has wandered up by this many standard deviations.
+    pub(super) fn raised(&self, deviations: f64) -> Normal {
+        let mean = self.tweets() * (deviations * self.wander).exp();
+        Normal { mean: mean.max(MEAN_MIN), dispersion: self.dispersion }
+    }
 }
 
 /// What the forecast has learned about a brand.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Past {
     /// Tweets per bucket for each hour of the week, from Thursday 0:00 UTC on.
     hours: Vec<Ratio>,
-    /// Tweets of the last hours, divided by their forecast by the season.
+    /// Tweets of the last days, divided by their forecast by the season.
     level: Ratio,
+    /// Negative tweets of the last days, divided by all.
+    share: Ratio,
     /// Squared errors in excess of Poisson's, divided by the squared forecast.
     dispersion: Ratio,
+    /// Squared errors of hours in excess of those of their buckets, divided by the squared forecast.
+    wander: Ratio,
+    /// The hour that goes on.
+    hour: Hour,
     /// Number of buckets learned.
     learned: u32,
+}
+
+/// The sums of an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+struct Hour {
+    /// The hour, counted from 1970.
+    at: i64,
+    learned: f64,
+    forecast: f64,
+    /// Variance of the sum by the dispersion of its buckets.
+    variance: f64,
 }
 
 impl Past {
@@ -77,24 +110,50 @@ impl Past {
             season: week.shrunk(day, SEASON_PRIOR_BUCKETS),
             level: self.level.shrunk(1.0, LEVEL_PRIOR_TWEETS),
             dispersion: self.dispersion.rate().max(DISPERSION_MIN),
+            wander: self.wander.rate().max(0.0).sqrt(),
         }
     }
 
-    /// Learns the tweets of a bucket. The counts of the first day have no limit, because there
-    /// is no forecast yet to compare them with.
-    pub(super) fn learn(&mut self, tweets: u64, minute: Minute, forecast: &Forecast) {
+    /// The forecast of the `buckets` buckets that end with `minute`, together.
+    pub(super) fn expected(&self, minute: Minute, buckets: i64) -> f64 {
+        (0..buckets).map(|back| self.forecast(minute.plus(-back * BUCKET_MINUTES)).tweets()).sum()
+    }
+
+    /// The usual share of negative tweets, in 0..=1; 0 without data.
+    pub(super) fn share(&self) -> f64 {
+        self.share.rate()
+    }
+
+    /// Learns the tweets of a bucket, `tweets` of the counted ones. The counts of the first day have
+    /// no limit, because there is no forecast yet to compare them with.
+    pub(super) fn learn(&mut self, tweets: u64, all: Counts, minute: Minute, forecast: &Forecast) {
         let mean = forecast.tweets();
         let mut tweets = tweets as f64;
+        self.share.add(all.negative as f64, all.total as f64, LEVEL_HALF_LIFE);
         if self.learned >= BUCKETS_PER_DAY {
             let deviation = (mean + forecast.dispersion * mean * mean).sqrt();
             tweets = tweets.min(mean + LEARNED_DEVIATIONS_MAX * deviation + 1.0);
             let excess = (tweets - mean).powi(2) - mean;
             self.dispersion.add(excess, mean * mean, DISPERSION_HALF_LIFE);
             self.level.add(tweets, forecast.season, LEVEL_HALF_LIFE);
+            self.learn_wander(minute, tweets, mean, forecast.dispersion);
         }
         self.hours.resize(HOURS_PER_WEEK, Ratio::default());
         self.hours[minute.hour_of_week()].add(tweets, 1.0, SEASON_HALF_LIFE);
         self.learned = self.learned.saturating_add(1);
+    }
+
+    fn learn_wander(&mut self, minute: Minute, tweets: f64, mean: f64, dispersion: f64) {
+        let at = minute.0.div_euclid(60);
+        if self.hour.at != at {
+            let Hour { learned, forecast, variance, .. } = self.hour;
+            let excess = (learned - forecast).powi(2) - variance;
+            self.wander.add(excess, forecast * forecast, WANDER_HALF_LIFE);
+            self.hour = Hour { at, ..Hour::default() };
+        }
+        self.hour.learned += tweets;
+        self.hour.forecast += mean;
+        self.hour.variance += mean + dispersion * mean * mean;
     }
 
     /// Sets the level so that `observed` tweets would have been forecast where `expected` were.
@@ -140,13 +199,18 @@ fn sum<'a>(ratios: impl IntoIterator<Item = &'a Ratio>) -> Ratio {
 mod tests {
     use super::*;
 
+    /// A quarter of them negative.
+    fn counts(total: u64) -> Counts {
+        Counts { total, negative: total / 4 }
+    }
+
     /// Learns hours of twelve buckets, one count each, from Thursday 0:00 on.
     fn past(hours: impl IntoIterator<Item = u64>) -> Past {
         let mut past = Past::default();
         for (hour, tweets) in (0..).zip(hours) {
             for bucket in 1..=12 {
                 let minute = Minute(hour * 60 + bucket * 5 - 1);
-                past.learn(tweets, minute, &past.forecast(minute));
+                past.learn(tweets, counts(tweets), minute, &past.forecast(minute));
             }
         }
         past
@@ -183,7 +247,7 @@ mod tests {
         let calm = past((0..24 * 14).map(|_| 20));
         let mut burst = calm.clone();
         let minute = Minute(24 * 14 * 60 + 4);
-        burst.learn(100_000, minute, &burst.forecast(minute));
+        burst.learn(100_000, counts(100_000), minute, &burst.forecast(minute));
         let next = minute.plus(5);
         let (before, after) = (calm.forecast(next).tweets(), burst.forecast(next).tweets());
         assert!(after < 1.05 * before, "{before} before, {after} after");
@@ -196,10 +260,22 @@ mod tests {
         let mut past = Past::default();
         for bucket in 1..=288 * 14 {
             let minute = Minute(bucket * 5 - 1);
-            past.learn(if bucket % 2 == 0 { 10 } else { 30 }, minute, &past.forecast(minute));
+            let tweets = if bucket % 2 == 0 { 10 } else { 30 };
+            past.learn(tweets, counts(tweets), minute, &past.forecast(minute));
         }
         let found = past.forecast(Minute(4)).dispersion;
         assert!((found - 0.2).abs() < 0.02, "{found}");
+    }
+
+    #[test]
+    fn measures_the_wander_from_hour_to_hour() {
+        let steady = past((0..24 * 28).map(|_| 20));
+        assert_eq!(steady.forecast(Minute(4)).wander, 0.0);
+        assert_eq!(steady.share(), 0.25);
+        // 12 and 28 in turn, by hours that no season explains: 40 % above and below the mean.
+        let wanders = past((0..24 * 28).map(|hour: u64| if hour * 7 % 13 < 6 { 12 } else { 28 }));
+        let found = wanders.forecast(Minute(4)).wander;
+        assert!((0.2..0.45).contains(&found), "{found}");
     }
 
     #[test]

@@ -18,16 +18,20 @@ fn share() -> ShareEvidence {
     }
 }
 
-fn one_of_each() -> [Evidence; 4] {
+fn one_of_each() -> [Evidence; 5] {
+    let volume = VolumeEvidence {
+        since: share().since,
+        observed: 131,
+        expected: 32.5,
+        tweets: Counts { total: 400, negative: 131 },
+        usual_share: 0.25,
+        statistic: 31.5,
+        threshold: 12.0,
+    };
     [
         Evidence::Share(share()),
-        Evidence::Surge(SurgeEvidence {
-            since: share().since,
-            observed: 131,
-            expected: 32.5,
-            statistic: 31.5,
-            threshold: 12.0,
-        }),
+        Evidence::NegativeVolume(volume),
+        Evidence::Surge(volume),
         Evidence::Quiet(QuietEvidence {
             last: Some(share().since.start()),
             minutes: 45,

@@ -1,0 +1,137 @@
+//! Compares alerts with a file of what really happened.
+//!
+//! **Invariant.** An episode is found if an incident of its brand was open at any time of it. An alert
+//! is false if its incident overlaps no episode of its brand. Pure.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use monitor_core::alerting::Alert;
+use monitor_core::domain::Minute;
+
+use super::Trial;
+
+/// Something that really happened to a brand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Episode {
+    /// What happened.
+    pub name: String,
+    /// The brand; `None` stands for all brands.
+    pub brand: Option<String>,
+    /// The first minute.
+    pub start: Minute,
+    /// The last minute, included.
+    pub end: Minute,
+}
+
+/// What a rule made of the episodes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Detection {
+    /// One for each episode, in the order of the file.
+    pub episodes: Vec<Found>,
+    /// Alerts outside all episodes.
+    pub false_alarms: usize,
+    /// The same for each brand in 30 days; `None` for a time that is too short.
+    pub false_alarms_per_30_days: Option<f64>,
+}
+
+/// An episode, and whether and when it was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Found {
+    /// What happened.
+    pub name: String,
+    /// When it began.
+    pub start: DateTime<Utc>,
+    /// When the first alert about it opened; `None` if it was missed.
+    pub opened: Option<DateTime<Utc>>,
+    /// The alert's cause.
+    pub cause: Option<&'static str>,
+    /// Minutes from its beginning to the alert; 0 if an incident was open already.
+    pub delay_minutes: Option<i64>,
+}
+
+/// What the alerts of a trial make of the episodes.
+pub(super) fn detect(trial: &Trial, episodes: &[Episode]) -> Detection {
+    let alerts: Vec<(&str, &Alert)> = (trial.brands.iter())
+        .flat_map(|result| result.outcome.alerts.iter().map(|alert| (&*result.brand, alert)))
+        .collect();
+    let is_of = |episode: &Episode, (brand, alert): &(&str, &Alert)| {
+        let end = alert.resolved.map_or(i64::MAX, |(at, _)| at.0);
+        episode.brand.as_deref().is_none_or(|of| of == *brand)
+            && alert.opened <= episode.end
+            && end >= episode.start.0
+    };
+    let found = |episode: &Episode| {
+        let of_it = alerts.iter().filter(|alert| is_of(episode, alert));
+        let first = of_it.min_by_key(|(_, alert)| alert.opened).map(|(_, alert)| alert);
+        Found {
+            name: episode.name.clone(),
+            start: episode.start.start(),
+            opened: first.map(|alert| alert.opened.start()),
+            cause: first.map(|alert| alert.opening.cause().as_str()),
+            delay_minutes: first.map(|alert| (alert.opened.0 + 1 - episode.start.0).max(0)),
+        }
+    };
+    let is_false = |alert: &&(&str, &Alert)| !episodes.iter().any(|episode| is_of(episode, alert));
+    let false_alarms = alerts.iter().filter(is_false).count();
+    Detection {
+        episodes: episodes.iter().map(found).collect(),
+        false_alarms,
+        false_alarms_per_30_days: super::report::rate(false_alarms, trial.watched_days()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backtest::BrandOutcome;
+    use monitor_core::alerting::{Backtest, ResolveReason};
+    use monitor_core::domain::{Evidence, LagEvidence};
+
+    fn alert(opened: i64, resolved: Option<i64>) -> Alert {
+        let evidence = Evidence::Lag(LagEvidence { behind_minutes: 1, limit_minutes: 1 });
+        Alert {
+            opened: Minute(opened),
+            resolved: resolved.map(|at| (Minute(at), ResolveReason::Calm)),
+            opening: evidence,
+            worst_at: Minute(opened),
+            worst: evidence,
+        }
+    }
+
+    #[test]
+    fn finds_misses_and_false_alarms() {
+        let outcome = |brand: &str, alerts| BrandOutcome {
+            brand: brand.into(),
+            from: Minute(0),
+            to: Minute(14_400),
+            outcome: Backtest { alerts, minutes: 14_400, ..Backtest::default() },
+        };
+        let trial = Trial {
+            rule: "r".into(),
+            alerting: monitor_config::Alerting::default(),
+            brands: vec![
+                outcome("a", vec![alert(100, Some(150)), alert(900, Some(1000))]),
+                outcome("b", vec![alert(5000, None)]),
+            ],
+        };
+        let episode = |name: &str, brand: Option<&str>, start, end| Episode {
+            name: name.into(),
+            brand: brand.map(str::to_owned),
+            start: Minute(start),
+            end: Minute(end),
+        };
+        let found = detect(
+            &trial,
+            &[
+                episode("storm", Some("a"), 80, 400),
+                episode("strike", Some("a"), 2000, 3000),
+                episode("leak", None, 5500, 6000),
+            ],
+        );
+        let delays: Vec<_> = found.episodes.iter().map(|found| found.delay_minutes).collect();
+        assert_eq!(delays, [Some(21), None, Some(0)]);
+        assert_eq!(found.false_alarms, 1, "the one of minute 900");
+        assert_eq!(found.false_alarms_per_30_days, Some(1.5), "in twenty days");
+    }
+}
