@@ -5,8 +5,6 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::Minute;
-
 /// How far one partition has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -21,22 +19,20 @@ pub struct Progress {
 /// tweet has been read from a partition with unread records.
 ///
 /// It is never less than `lateness` behind the clock `now`: a tweet with a date ahead, or a producer
-/// with a fast clock, must not close minutes whose tweets are still to come. If all records are
-/// read, the minute of the newest tweet closes by the clock, without waiting for the next tweet.
+/// with a fast clock, must not close minutes whose tweets are still to come. The clock never closes a
+/// minute: a stream that arrives minutes late, or a replay of old tweets, would lose its tweets.
 pub fn watermark(
     partitions: &[Progress],
     lateness: TimeDelta,
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
     let unread = partitions.iter().filter(|p| !p.at_end);
-    let by_clock = now - lateness;
-    let time = if unread.clone().next().is_some() {
-        unread.map(|p| p.event_time_max).min().flatten()? - lateness
+    let slowest = if unread.clone().next().is_some() {
+        unread.map(|p| p.event_time_max).min().flatten()
     } else {
-        let newest = partitions.iter().filter_map(|p| p.event_time_max).max()?;
-        (newest - lateness).max(by_clock.min(Minute::of(newest).plus(1).start()))
+        partitions.iter().filter_map(|p| p.event_time_max).max()
     };
-    Some(time.min(by_clock))
+    slowest.map(|at| at.min(now) - lateness)
 }
 
 #[cfg(test)]
@@ -75,10 +71,7 @@ mod tests {
             &[(Some(1500), true), (Some(900), true)],
             Some(940),
         );
-        now.set(1075);
-        check("the last minute, soon after", &[(Some(1000), true)], Some(1015));
-        check("but not before all is read", &[(Some(1000), true), (Some(990), false)], Some(930));
         now.set(9000);
-        check("the last minute closes by the clock", &[(Some(1000), true)], Some(1020));
+        check("tweets that arrive late, all read", &[(Some(1000), true)], Some(940));
     }
 }
