@@ -59,7 +59,8 @@ impl Tweets {
                     let negative = row.label.as_deref().map(negative).transpose()?;
                     let has_id = row.id.is_some();
                     let id = row.id.unwrap_or_else(|| format!("line {}", row.line));
-                    let payload = json!({ "id": id, "text": row.text });
+                    let author = row.further.get("author");
+                    let payload = json!({ "id": id, "text": row.text, "author": author });
                     (payload.to_string().into_bytes(), at, has_id, negative)
                 }
                 TweetRow::Json(line) => {

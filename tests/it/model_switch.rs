@@ -8,7 +8,7 @@ use std::path::Path;
 use monitor::backtest::{Scorer, count};
 use monitor::pipeline::policy;
 use monitor_config::Settings;
-use monitor_core::alerting::{Alert, SharePolicy, Stretch, backtest, backtest_switched};
+use monitor_core::alerting::{Alert, SharePolicy, Stretch, Voice, backtest, backtest_switched};
 use monitor_core::domain::{Counts, Minute};
 
 type ByBrand = BTreeMap<String, Vec<(Minute, Counts)>>;
@@ -21,7 +21,7 @@ const SWITCHES: i64 = 15;
 fn counts_of(model: &str, settings: &Settings) -> ByBrand {
     let brands: Vec<String> = settings.brands.keys().cloned().collect();
     let scorer = Scorer::new(None, Some(model), settings).unwrap();
-    count(Path::new(WEEK), scorer, settings, &brands, None, None).unwrap().by_brand
+    count(Path::new(WEEK), scorer, settings, &brands, Voice::Tweet, (None, None)).unwrap().by_brand
 }
 
 /// Whether two alerts are open at the same time.

@@ -20,6 +20,7 @@ mod severity;
 mod share;
 mod stream;
 mod suppression;
+mod voices;
 mod volume;
 mod watermark;
 
@@ -40,5 +41,6 @@ pub use stream::{
     StreamPolicy, StreamReason, StreamSnapshot, StreamState, StreamVerdict, expected_tweets,
 };
 pub use suppression::{Occasion, SuppressReason, Suppressed};
+pub use voices::{Voice, Voices};
 pub use volume::{Volume, VolumeEnd, VolumePolicy, VolumeReason, VolumeState, VolumeVerdict};
 pub use watermark::{Progress, watermark};
