@@ -147,7 +147,7 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
     let read =
         || -> anyhow::Result<Settings> { Ok(settings::load(cli.config.as_deref(), &cli.set)?) };
     match cli.command {
-        Command::Run(args) => run::run(args, read()?),
+        Command::Run(args) => run::run(args, read()?, commit),
         #[cfg(feature = "embedded")]
         Command::Demo(args) => demo::run(args, cli.set),
         Command::Replay(args) => replay::run(args, read()?),

@@ -274,7 +274,8 @@ impl Pipeline {
             let brands = self.brands.matches_in(&text, &tweet.rule_tags);
             decoded.push((Ok((tweet.with_language(language), brands)), to_score));
         }
-        let rows = records.into_iter().zip(decoded).map(|(record, (outcome, to_score))| {
+        let rows = records.into_iter().zip(decoded).map(|(mut record, (outcome, to_score))| {
+            record.keep_beginning();
             let origin = Origin {
                 partition: record.partition,
                 offset: record.offset,

@@ -105,7 +105,7 @@ impl World {
         let mut keys = Vec::new();
         for row in rows.expect("rows") {
             let sent = monitor_store::OutboxState::Sent;
-            self.store.outbox_record(row.id, far, &sent).await.expect("recorded");
+            self.store.outbox_record(row.id, row.attempts, far, &sent).await.expect("recorded");
             let parts: Vec<_> = row.key.split('-').collect();
             keys.push(format!("{}-{}-{}-{}", parts[0], parts[1], parts[2], parts[4]));
         }

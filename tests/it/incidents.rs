@@ -280,7 +280,7 @@ async fn shows_an_incident() {
         .find(|row| row.key.starts_with("incident-3-opened-") && row.receiver == "comms")
         .unwrap();
     let dead = OutboxState::Dead { error: "the receiver answered 410".into() };
-    store.outbox_record(row.id, now(), &dead).await.unwrap();
+    store.outbox_record(row.id, row.attempts, now(), &dead).await.unwrap();
     let quoted =
         ["silence", "add", "--for", "1d", "--from", "2100-01-01", "--reason", "moving house"];
     assert!(call(&settings, &quoted).0);
@@ -446,7 +446,7 @@ async fn requeues_dead_notifications() {
         for row in &rows {
             let error = format!("{} is full", row.receiver);
             let state = OutboxState::Dead { error };
-            store.outbox_record(row.id, now(), &state).await.unwrap();
+            store.outbox_record(row.id, row.attempts, now(), &state).await.unwrap();
         }
         rows.len()
     };

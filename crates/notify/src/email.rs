@@ -110,10 +110,10 @@ impl EmailNotifier {
     fn message(
         &self,
         row: &OutboxRow,
+        mail: Mail,
         now: DateTime<Utc>,
     ) -> Result<Message, lettre::error::Error> {
         let n = &row.notification;
-        let mail = Mail::of(n);
         let mut builder = Message::builder()
             .from(self.from.clone())
             .subject(mail.subject)
@@ -183,7 +183,13 @@ fn raw(name: &'static str, value: String) -> HeaderValue {
 #[async_trait]
 impl Notifier for EmailNotifier {
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome {
-        let message = match self.message(row, now) {
+        // Drawing the picture takes a thread for a while.
+        let notification = row.notification.clone();
+        let mail = match tokio::task::spawn_blocking(move || Mail::of(&notification)).await {
+            Ok(mail) => mail,
+            Err(error) => return Outcome::Retry { reason: error.to_string(), after: None },
+        };
+        let message = match self.message(row, mail, now) {
             Ok(message) => message,
             Err(error) => return Outcome::Permanent { reason: chain(&error) },
         };
@@ -293,7 +299,9 @@ mod tests {
         let notifier = notifier(&settings()).expect("valid settings");
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
         for transition in ["opened", "updated", "resolved"] {
-            let message = notifier.message(&fixtures::row(transition), now).expect("a message");
+            let row = fixtures::row(transition);
+            let mail = Mail::of(&row.notification);
+            let message = notifier.message(&row, mail, now).expect("a message");
             let formatted = String::from_utf8(message.formatted()).expect("ASCII");
             let (head, _) = formatted.split_once("\r\n\r\n").expect("a head");
             insta::assert_snapshot!(format!("{transition}_headers"), head.replace("\r\n", "\n"));

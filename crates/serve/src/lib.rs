@@ -21,16 +21,17 @@ use axum::routing::get;
 use axum::{Json, Router};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use metrics_exporter_prometheus::PrometheusHandle;
+use metrics::gauge;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use monitor_core::clock::Clock;
 use monitor_store::Store;
-use monitor_telemetry::Readiness;
+use monitor_telemetry::{self as telemetry, Metrics, Readiness};
 use view::View;
 
 /// The store is queried again when the last view is older than this.
@@ -40,6 +41,9 @@ const VIEW_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long the readiness check waits for the store.
 const PING_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// The state of a part that can work.
+const IS_READY: &str = "ready";
+
 /// What the server shows.
 pub struct ServeContext {
     /// Scores, counts and incidents.
@@ -47,7 +51,7 @@ pub struct ServeContext {
     /// The readiness of the daemon's parts.
     pub readiness: Arc<Readiness>,
     /// The metrics of this process.
-    pub metrics: PrometheusHandle,
+    pub metrics: &'static Metrics,
     /// The brands shown.
     pub brands: Vec<String>,
     /// The clock.
@@ -99,7 +103,7 @@ struct Ready {
 impl Server {
     async fn ready(&self) -> Ready {
         let mut parts = self.context.readiness.parts();
-        let ping = match tokio::time::timeout(PING_WAIT_MAX, self.context.store.ping()).await {
+        let ping = match timeout(PING_WAIT_MAX, self.context.store.ping()).await {
             Ok(answer) => answer.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {} s", PING_WAIT_MAX.as_secs())),
         };
@@ -111,14 +115,14 @@ impl Server {
             ready: parts.values().all(Result::is_ok),
             parts: parts
                 .into_iter()
-                .map(|(part, state)| (part, state.err().unwrap_or_else(|| "ready".into())))
+                .map(|(part, state)| (part, state.err().unwrap_or_else(|| IS_READY.into())))
                 .collect(),
         }
     }
 
     /// Returns a view that is at most [`VIEW_AGE_MAX`] old, or the reason why there is none.
     async fn view(&self) -> Result<Arc<View>, String> {
-        tokio::time::timeout(VIEW_WAIT_MAX, async {
+        timeout(VIEW_WAIT_MAX, async {
             let mut kept = self.view.lock().await;
             let now = self.context.clock.elapsed();
             if let Some((created, view)) = &*kept
@@ -143,6 +147,13 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
 }
 
 async fn metrics(State(server): State<Arc<Server>>) -> Response {
+    let ready = server.ready().await;
+    let is_ready = ready.parts.get("store").is_some_and(|state| state == IS_READY);
+    gauge!(telemetry::READY, "part" => "store").set(if is_ready { 1.0 } else { 0.0 });
+    if let Ok(Ok(totals)) = timeout(PING_WAIT_MAX, server.context.store.totals()).await {
+        gauge!(telemetry::OUTBOX_PENDING).set(totals.outbox_pending as f64);
+        gauge!(telemetry::OUTBOX_DEAD).set(totals.outbox_dead as f64);
+    }
     let form = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (form, server.context.metrics.render()).into_response()
 }

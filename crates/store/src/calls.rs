@@ -75,7 +75,7 @@ macro_rules! each_store_call {
             outbox {
                 outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32, resting: &[String])
                     -> Vec<OutboxRow>;
-                outbox_record(row: i64, now: DateTime<Utc>, state: &OutboxState) -> ();
+                outbox_record(row: i64, attempt: u32, now: DateTime<Utc>, state: &OutboxState) -> ();
                 examples(id: IncidentId) -> Vec<Example>;
                 dead_notifications(limit: u32) -> Vec<DeadNotification>;
                 requeue(row: Option<i64>, receiver: Option<&str>) -> u64;

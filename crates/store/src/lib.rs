@@ -349,7 +349,8 @@ pub trait Store: Send + Sync + 'static {
     async fn decide(&self, decision: &Decision) -> Result<Option<IncidentId>, StoreError>;
 
     /// Leases up to `limit` due outbox rows for the time `lease`, so that no other sender takes
-    /// them. Leaves out rows of the receivers in `resting`, and each `resolved` until all earlier
+    /// them. Due is what is due by Postgres' clock: if `now` is the time of a host whose clock is
+    /// ahead, it gets no row that another is sending. Leaves out rows of the receivers in `resting`, and each `resolved` until all earlier
     /// rows of its thread are sent or dead. Rows whose lease has expired are due again. Counts as
     /// an attempt.
     async fn outbox_lease(
@@ -360,10 +361,12 @@ pub trait Store: Send + Sync + 'static {
         resting: &[String],
     ) -> Result<Vec<OutboxRow>, StoreError>;
 
-    /// Records how an attempt on a leased row ended.
+    /// Records how an attempt on a leased row ended; `attempt` is [`OutboxRow::attempts`]. Changes
+    /// nothing if another sender has leased the row since.
     async fn outbox_record(
         &self,
         row: i64,
+        attempt: u32,
         now: DateTime<Utc>,
         state: &OutboxState,
     ) -> Result<(), StoreError>;

@@ -30,21 +30,25 @@ use super::{
     OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
 };
 use monitor_config as config;
+use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
     StartAt, TopicPartition,
 };
 
-pub(super) use errors::{is_about_the_rows, is_transient};
+pub(super) use errors::{is_about_the_rows, is_timeout, is_transient};
 
 /// How long a call waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// [`Store`] on Postgres 14 or newer.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
     place: String,
+    statement_timeout_ms: u64,
+    /// This host's clock, which may differ from Postgres'.
+    clock: Arc<dyn Clock>,
     /// The connection that holds, or asks for, the lead; not from the pool.
     lead: Arc<Mutex<Option<PgConnection>>>,
 }
@@ -81,7 +85,19 @@ impl PostgresStore {
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, place: Self::place(settings), lead: Arc::default() })
+        let clock = Arc::new(SystemClock::new());
+        Ok(Self {
+            pool,
+            place: Self::place(settings),
+            statement_timeout_ms: settings.statement_timeout_ms,
+            clock,
+            lead: Arc::default(),
+        })
+    }
+
+    /// The same store on a host with another clock.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Host, port and database that the settings name, without user or password.
@@ -108,13 +124,23 @@ impl PostgresStore {
     /// Connects once. The pool reports only a timeout; a single connection reports the cause.
     ///
     /// # Errors
-    /// [`StoreError::Connect`] if Postgres cannot be reached.
+    /// [`StoreError::Connect`] if Postgres cannot be reached, [`StoreError::Pooler`] if there is a
+    /// connection pooler in between.
     pub async fn reach(&self) -> Result<(), StoreError> {
-        let connect = |source| StoreError::Connect { place: self.place.clone(), source };
+        let pooler = || StoreError::Pooler { place: self.place.clone() };
         let options = self.pool.connect_options();
         let connection = PgConnection::connect_with(&options);
         let connection = tokio::time::timeout(ACQUIRE_TIMEOUT, connection).await;
-        let connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(connect)?;
+        let connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let mut connection = connection.map_err(|source| match errors::is_pooler(&source) {
+            true => pooler(),
+            false => StoreError::Connect { place: self.place.clone(), source },
+        })?;
+        let setting = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'";
+        let setting = sqlx::raw_sql(setting).fetch_one(&mut connection).await?;
+        if setting.try_get::<String, _>(0)? != self.statement_timeout_ms.to_string() {
+            return Err(pooler());
+        }
         Ok(connection.close().await?)
     }
 

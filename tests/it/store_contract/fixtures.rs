@@ -251,7 +251,10 @@ pub async fn send_all(store: &dyn Store) -> Vec<OutboxRow> {
             return sent;
         }
         for row in rows {
-            store.outbox_record(row.id, noon(), &OutboxState::Sent).await.expect("recorded");
+            store
+                .outbox_record(row.id, row.attempts, noon(), &OutboxState::Sent)
+                .await
+                .expect("recorded");
             sent.push(row);
         }
     }

@@ -89,6 +89,7 @@ impl Tables {
     pub(super) fn outbox_record(
         &mut self,
         row: i64,
+        attempt: u32,
         now: DateTime<Utc>,
         state: &OutboxState,
     ) -> Result<(), StoreError> {
@@ -96,6 +97,7 @@ impl Tables {
         // A sent or dead row stays so: the late result of a second sender changes nothing.
         if let Some(row) = place.and_then(|place| self.outbox.get_mut(place))
             && matches!(row.state, QueuedState::Pending { .. })
+            && row.attempts == attempt
         {
             let error;
             (row.state, error) = match state {
