@@ -10,7 +10,7 @@
 mod counting;
 mod picture;
 mod report;
-mod tweets;
+pub(crate) mod tweets;
 
 use std::collections::BTreeMap;
 use std::fmt;

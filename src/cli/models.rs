@@ -1,5 +1,5 @@
 mod fetch;
-mod promote;
+pub(super) mod promote;
 
 use crate::settings::open_options;
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 mod files;
+mod flags;
 mod fractions;
+mod scheduled;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use super::signals::stop_on_signals;
 use monitor_config::Settings;
 use monitor_core::domain::Language;
 use monitor_core::text::Analyzer;
-use monitor_model::{self as classifier, ArtifactError, Pretrained};
+use monitor_model::{self as classifier, ArtifactError, ModelId};
 use monitor_train::data::{self, SplitBy};
 use monitor_train::fit::{self, Family, FitError};
 use monitor_train::hub;
@@ -41,6 +43,9 @@ const BASE: &str = "distilbert-base-uncased";
 /// the same weights as an uninterrupted training.
 ///
 /// The same file, seed, machine and model.threads give the same figures.
+///
+/// With --scheduled it does at once what [retrain] of the settings describes and the daemon does when it
+/// is due.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which family to train [default: all; the transformer only if its --base is available]
@@ -50,8 +55,18 @@ pub struct Args {
     /// with a header (label,text) or SemEval's lines; plain, .xz, .gz or .zip. May be repeated;
     /// each file is split into training, validation and held-out rows. The calibration of a model
     /// of three classes is fitted on validation rows of the first file with neutral rows
-    #[arg(long, required = true, value_name = "FILE[=WEIGHT]", value_parser = weighted_file)]
+    #[arg(long, required_unless_present = "scheduled", value_name = "FILE[=WEIGHT]", value_parser = weighted_file)]
     data: Vec<WeightedFile>,
+
+    /// Train as [retrain] of the settings says, with the labels that people gave to stored tweets, and
+    /// promote the new version only if it is better, beyond chance, than the promoted one on rows that
+    /// neither learned from
+    #[arg(long, conflicts_with_all = ["family", "data", "test", "also", "name", "output", "resume", "no_promote"])]
+    scheduled: bool,
+
+    /// Number of the retraining that the daemon has begun
+    #[arg(long, hide = true, requires = "scheduled")]
+    retraining: Option<i64>,
 
     /// Hand-labelled tweets: excluded from training, measured on at the end. May be repeated
     #[arg(long, value_name = "FILE")]
@@ -188,6 +203,18 @@ enum Name {
     Transformer,
 }
 
+impl Name {
+    fn family(self) -> Family {
+        match self {
+            Self::LogisticHash => Family::LogisticHash,
+            Self::LogisticTfidf => Family::LogisticTfidf,
+            Self::Dense => Family::Dense,
+            Self::Lstm => Family::Lstm,
+            Self::Transformer => Family::Transformer,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Precision {
     Auto,
@@ -213,14 +240,29 @@ pub(super) fn model_name(text: &str) -> Result<String, String> {
     if classifier::is_name(text) { Ok(name) } else { Err(ArtifactError::Name(name).to_string()) }
 }
 
+/// The training was stopped on request.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Stopped(String);
+
 /// Trains and registers models, and prints the figures of each.
 pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Result<()> {
+    let done = match args.scheduled {
+        true => scheduled::run(args.retraining, &settings, commit),
+        false => train(args, &settings, commit).map(drop),
+    };
+    done.inspect_err(|error| {
+        if let Some(stopped) = error.downcast_ref::<Stopped>() {
+            eprintln!("{stopped}");
+            std::process::exit(STOPPED);
+        }
+    })
+}
+
+/// Trains and registers models, and returns the new versions.
+fn train(args: Args, settings: &Settings, commit: Option<&str>) -> anyhow::Result<Vec<ModelId>> {
     let families = match args.family {
-        Some(Name::LogisticHash) => vec![Family::LogisticHash],
-        Some(Name::LogisticTfidf) => vec![Family::LogisticTfidf],
-        Some(Name::Dense) => vec![Family::Dense],
-        Some(Name::Lstm) => vec![Family::Lstm],
-        Some(Name::Transformer) => vec![Family::Transformer],
+        Some(name) => vec![name.family()],
         None => {
             // The preset `study` does not apply to transformers.
             let may = args.preset == Preset::Tweet;
@@ -285,6 +327,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
         tests: &tests,
         calibrate: calibrate.as_ref(),
     };
+    let mut versions = Vec::new();
     for family in families {
         let name = args.name_of(family);
         let request = TrainingRequest {
@@ -328,16 +371,18 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
             }
         };
         match trained {
-            Ok(Trained::Registered(registered)) => print(&registered, &request.output)?,
+            Ok(Trained::Registered(registered)) => {
+                print(&registered, &request.output)?;
+                versions.push(registered.manifest.id());
+            }
             Ok(Trained::Curve(curve)) => args.fractions.print(&curve)?,
             Err(error @ TrainingError::Fit(FitError::Stopped | FitError::Abandoned)) => {
-                eprintln!("{name}: {error}");
-                std::process::exit(STOPPED);
+                return Err(Stopped(format!("{name}: {error}")).into());
             }
             Err(error) => return Err(error).with_context(|| format!("training {name}")),
         }
     }
-    Ok(())
+    Ok(versions)
 }
 
 /// Prints a line for each data set, and the result of the promotion.
@@ -393,83 +438,5 @@ impl Args {
                  it, or fetch the model first (monitor models fetch {base})"
             ),
         })
-    }
-
-    /// Rejects flags without effect on this family, which show a misunderstanding.
-    fn refuse_idle_flags(&self, family: Family) -> anyhow::Result<()> {
-        let logistic = is_logistic(family);
-        let transformer = family == Family::Transformer;
-        let idle = [
-            ("--epochs", self.epochs.is_some(), logistic),
-            ("--batch", self.batch.is_some(), logistic),
-            ("--learning-rate", self.learning_rate.is_some(), logistic),
-            ("--embeddings", !self.embeddings.is_empty(), logistic || transformer),
-            ("--frozen", self.frozen.is_some(), logistic || transformer),
-            ("--hidden", self.hidden.is_some(), logistic || transformer),
-            ("--resume", self.resume, logistic),
-            ("--base", self.base.is_some(), !transformer),
-            ("--teacher", self.teacher.is_some(), logistic),
-            (
-                "--precision",
-                self.precision != Precision::Auto,
-                !transformer && self.teacher.is_none(),
-            ),
-            ("--preset", self.preset == Preset::Study, transformer),
-            ("--directions", self.directions.is_some(), family != Family::Lstm),
-        ];
-        for (flag, given, idle) in idle {
-            let name = family.as_str();
-            anyhow::ensure!(!(given && idle), "{flag} means nothing to {name}: leave it out");
-        }
-        Ok(())
-    }
-
-    /// Command that trains this family again, with file names instead of paths.
-    fn command(
-        &self,
-        family: Family,
-        base: Option<&Path>,
-        teacher: Option<&str>,
-        threads: usize,
-    ) -> String {
-        let mut words = format!("monitor retrain {}", family.as_str());
-        let mut add = |flag: &str, value: String| words.push_str(&format!(" --{flag} {value}"));
-        let file = |path: &Path| data::file_name(path);
-        self.data.iter().for_each(|data| add("data", data.words()));
-        self.test.iter().for_each(|path| add("test", file(path)));
-        self.calibrate.iter().for_each(|path| add("calibrate", file(path)));
-        self.classes.iter().for_each(|classes| add("classes", classes.to_string()));
-        if self.language != [Language::ENGLISH] {
-            self.language.iter().for_each(|language| add("language", language.to_string()));
-        }
-        self.also.iter().for_each(|also| add("also", also.words()));
-        self.embeddings.iter().for_each(|path| add("embeddings", file(path)));
-        if self.preset == Preset::Study {
-            add("preset", "study".into());
-        }
-        self.name.iter().for_each(|name| add("name", name.clone()));
-        add("split", self.split.as_str().into());
-        self.rows.iter().for_each(|rows| add("rows", rows.to_string()));
-        self.epochs.iter().for_each(|epochs| add("epochs", epochs.to_string()));
-        self.batch.iter().for_each(|rows| add("batch", rows.to_string()));
-        self.learning_rate.iter().for_each(|rate| add("learning-rate", rate.to_string()));
-        if family == Family::Transformer {
-            base.iter().for_each(|base| add("base", Pretrained::name(base)));
-        }
-        let logistic = is_logistic(family);
-        teacher
-            .iter()
-            .filter(|_| !logistic)
-            .for_each(|teacher| add("teacher", (*teacher).to_owned()));
-        if family == Family::Transformer || (teacher.is_some() && !logistic) {
-            let precision = self.precision.to_possible_value().expect("none is skipped");
-            add("precision", precision.get_name().to_owned());
-        }
-        self.frozen.iter().for_each(|frozen| add("frozen", frozen.to_string()));
-        self.directions.iter().for_each(|directions| add("directions", directions.to_string()));
-        self.hidden.iter().for_each(|hidden| add("hidden", hidden.to_string()));
-        add("seed", self.seed.to_string());
-        add("set", format!("model.threads={threads}"));
-        words
     }
 }
