@@ -176,10 +176,14 @@ fn changed(drifted: &Measured) -> String {
     let change = |change: &Change| {
         format!("{} {} -> {}", change.what, figure(change.before), figure(change.now))
     };
-    let changes: Vec<String> = drifted.changes.iter().map(change).collect();
-    let of = match drifted.measure {
-        Measure::UnknownWords | Measure::Languages | Measure::Domain => " (share of tweets)",
-        Measure::Lengths | Measure::Scores => "",
+    let (of, are_shares) = match drifted.measure {
+        Measure::UnknownWords | Measure::Languages | Measure::Domain => {
+            (" (share of tweets)", true)
+        }
+        Measure::Lengths | Measure::Scores => ("", false),
     };
+    // A share that has fallen says no more than those that have risen.
+    let shown = drifted.changes.iter().filter(|it| !are_shares || it.now > it.before);
+    let changes: Vec<String> = shown.map(change).collect();
     format!("{}{of}: {}", about(drifted.measure), changes.join(", "))
 }

@@ -66,13 +66,13 @@ fn compares_two_files() {
         "Chance alone is expected to call 1 days of 30 drifted",
         "not measured: too few recent tweets", // no model scores French
         "French 0.",                           // its share before
-        "retard 0.",
+        "numéro 0.0 % -> 100.0 %",
     ] {
         assert!(text.contains(part), "{part:?} is not in: {text}");
     }
     assert_eq!(text.matches("DRIFTED").count(), 4, "words, languages, lengths, domain: {text}");
     let svg = fs::read_to_string(&picture).unwrap();
-    assert!(svg.contains("DRIFTED") && svg.contains("2015-02-20"), "{svg}");
+    assert!(svg.contains("DRIFTED") && svg.contains("2015-02-21"), "{svg}");
 
     let few = path("few.csv");
     fs::write(&few, "label,text\nneutral,a\n").unwrap();
@@ -180,7 +180,9 @@ async fn the_leader_compares_each_day_once() {
         printed
     };
     let json: Value = serde_json::from_str(&run(&["drift", "--json"])).unwrap();
-    assert_eq!(json["measures"], serde_json::to_value(&report.measures).unwrap());
+    // Read back too, because reading rounds the last digit.
+    let text = serde_json::to_string(&report.measures).unwrap();
+    assert_eq!(json["measures"], serde_json::from_str::<Value>(&text).unwrap());
     let text = run(&["drift", "--brand", "acme", "--to", "2026-01-11"]);
     assert!(text.contains("strike 0.0 % -> 100.0 %"), "{text}");
     let text = run(&["drift", "--brand", "acme", "--to", "2026-01-10"]);
@@ -236,6 +238,7 @@ fn sentiment140_drifts_when_its_positive_tweets_end() {
         }
     }
     println!("{before} of {judged} days before the end have drifted");
-    assert!(after[..3].iter().all(|drifted| *drifted), "the first days after the end: {after:?}");
+    // Then such days are in the reference, and the limit rises.
+    assert!(after[..2].iter().all(|drifted| *drifted), "the first days after the end: {after:?}");
     assert!(before * 4 <= judged, "{before} of {judged}");
 }
