@@ -1,3 +1,5 @@
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -7,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use monitor_config::Settings;
 use monitor_core::clock::SystemClock;
 
+use super::retrain::check_scheduled;
 use super::signals::stop_on_signals;
-use crate::pipeline::Daemon;
+use crate::pipeline::{Daemon, RetrainCommand};
 use crate::settings::log_format;
 
 /// Read tweets from Kafka, score and store them, and alert; until SIGTERM
@@ -29,10 +32,19 @@ use crate::settings::log_format;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
+/// `file` and `set` are the settings as they were given; a child that trains gets the same.
+pub fn run(
+    _args: Args,
+    settings: Settings,
+    file: Option<&Path>,
+    set: &[(String, String)],
+) -> anyhow::Result<()> {
     monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
         .context("log.filter")?;
     require_brands(&settings)?;
+    if settings.retrain.is_on() {
+        check_scheduled(&settings.retrain)?;
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
         let listener = TcpListener::bind(&settings.http.listen).await.with_context(|| {
@@ -44,12 +56,30 @@ pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
         tracing::info!(address = %listener.local_addr()?, "answering HTTP");
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone())?;
-        Daemon::new(settings, Arc::new(SystemClock::new())).run(listener, shutdown).await?;
+        let retrain = retrain_command(file, set)?;
+        let daemon = Daemon::new(settings, Arc::new(SystemClock::new()));
+        daemon.retraining_with(retrain).run(listener, shutdown).await?;
         Ok(())
     });
     // Dropping the runtime would wait for a model that is still being read.
     runtime.shutdown_background();
     outcome
+}
+
+/// This program with these settings.
+fn retrain_command(
+    file: Option<&Path>,
+    set: &[(String, String)],
+) -> anyhow::Result<RetrainCommand> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut arguments: Vec<OsString> = Vec::new();
+    if let Some(file) = file {
+        arguments.extend(["--config".into(), file.into()]);
+    }
+    for (key, value) in set {
+        arguments.extend(["--set".into(), format!("{key}={value}").into()]);
+    }
+    Ok(RetrainCommand { program, arguments })
 }
 
 /// Rejects settings without brands: the daemon would never open an incident.
