@@ -91,15 +91,17 @@ mod tests {
         check("missed while no daemon ran", &earlier, true, None, now, begin(Scheduled, sunday));
         none("before it", &earlier, None, missed);
         let open = row(2, Drift, before, false);
-        check("one was interrupted", &[open.clone()], true, None, now, Next::Resume(open));
+        let interrupted = std::slice::from_ref(&open);
+        check("one was interrupted", interrupted, true, None, now, Next::Resume(open.clone()));
         let by_hand = [row(3, Request, before, false)];
         check("another one by hand", &by_hand, true, None, now, begin(Scheduled, sunday));
-        let day = Some(at("2026-03-08T00:00:00Z"));
-        check("drift", &[], false, day, now, begin(Drift, day.unwrap()));
+        let ended = at("2026-03-08T00:00:00Z");
+        let day = Some(ended);
+        check("drift", &[], false, day, now, begin(Drift, ended));
         check("no drift", &[], false, None, now, Next::Nothing);
         let recent = [row(1, Drift, at("2026-03-02T00:00:00Z"), true)];
         check("drift soon after", &recent, false, day, now, Next::Nothing);
         let old = [row(1, Scheduled, at("2026-03-01T00:00:00Z"), true)];
-        check("drift a week after", &old, false, day, now, begin(Drift, day.unwrap()));
+        check("drift a week after", &old, false, day, now, begin(Drift, ended));
     }
 }
