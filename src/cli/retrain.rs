@@ -44,7 +44,7 @@ pub(super) const STOPPED: i32 = 130;
 /// With --scheduled it does at once what [retrain] of the settings describes and the daemon does when it
 /// is due.
 #[derive(Debug, clap::Args)]
-#[command(mut_arg("data", |data| data.required(false).required_unless_present("scheduled")))]
+#[command(mut_args(beside_scheduled))]
 pub struct Args {
     /// Which family to train [default: all; the transformer only if its --base is available]
     family: Option<Name>,
@@ -55,7 +55,7 @@ pub struct Args {
     /// Train as [retrain] of the settings says, with the labels that people gave to stored tweets, and
     /// promote the new version only if it is better, beyond chance, than the promoted one on rows that
     /// neither learned from
-    #[arg(long, conflicts_with_all = ["family", "Training", "Hyperparameters", "Fractions", "resume", "no_promote"])]
+    #[arg(long)]
     scheduled: bool,
 
     /// Number of the retraining that the daemon has begun
@@ -72,6 +72,17 @@ pub struct Args {
 
     #[command(flatten)]
     fractions: Fractions,
+}
+
+/// With `--scheduled`, the settings say everything.
+fn beside_scheduled(arg: clap::Arg) -> clap::Arg {
+    match arg.get_id().as_str() {
+        "scheduled" | "retraining" => arg,
+        "data" => {
+            arg.required(false).required_unless_present("scheduled").conflicts_with("scheduled")
+        }
+        _ => arg.conflicts_with("scheduled"),
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

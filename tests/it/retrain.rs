@@ -232,7 +232,9 @@ async fn trains_by_schedule_and_promotes_only_what_is_better() {
         ("schedule", "kept"),
     ];
     assert_eq!(found, expected);
-    for flags in [["--data", "x.csv"], ["--epochs", "3"], ["--fractions", "0.1"]] {
+    for flags in
+        [["--data", "x.csv"], ["--epochs", "3"], ["--split", "time"], ["--fractions", "0.1"]]
+    {
         let (succeeded, said) = call(&usual, &[&["retrain", "--scheduled"], &flags[..]].concat());
         assert!(!succeeded && said.contains("cannot be used with"), "{said}");
     }
