@@ -11,7 +11,7 @@ mod counting;
 mod episodes;
 mod picture;
 mod report;
-mod tweets;
+pub(crate) mod tweets;
 
 use std::collections::BTreeMap;
 use std::fmt;

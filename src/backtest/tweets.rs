@@ -11,14 +11,14 @@ use monitor_train::data::{RowCounts, TIME_NAMES, TweetFile, TweetFileError, Twee
 use serde_json::{Value, json};
 
 /// A file of tweets that is being read.
-pub(super) struct Tweets {
+pub(crate) struct Tweets {
     file: TweetFile,
     limits: WireLimits,
     now: DateTime<Utc>,
 }
 
 /// A row that is a tweet.
-pub(super) struct Row {
+pub(crate) struct Row {
     pub tweet: Tweet,
     /// Whether the file has ids. If not, the id is invented and finds no duplicates.
     pub has_id: bool,

@@ -3,8 +3,9 @@ use std::fmt::Write as _;
 use chrono::DateTime;
 
 use super::output::print;
+use super::retrain::check_scheduled;
 use crate::pipeline;
-use monitor_config::{Endpoint, Receiver, Settings, Stream};
+use monitor_config::{Endpoint, Receiver, Retrain, Settings, Stream};
 use monitor_core::alerting::{self, QuietHours, Route};
 use monitor_core::domain::{Cause, Language, STREAM, Severity, Transition};
 use monitor_core::text::language;
@@ -26,6 +27,9 @@ pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
     let models = pipeline::open_models(&settings.model)?;
     notify::notifiers(&settings.receivers, settings.delivery)?;
     Heartbeat::new(&settings.heartbeat)?;
+    if settings.retrain.is_on() {
+        check_scheduled(&settings.retrain)?;
+    }
     print(&summary(&settings, &models))
 }
 
@@ -63,6 +67,9 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> St
         line(format!("brand {name}: {}", terms.join(", ")));
     }
     line(format!("stream: {}", stream(&s.stream)));
+    if s.retrain.is_on() {
+        line(format!("retrain: {}", retrain(&s.retrain)));
+    }
     line(match s.heartbeat.origin() {
         Some(origin) => format!("heartbeat: {origin} every {} s", s.heartbeat.every_s),
         None => "heartbeat: none, so nobody is notified when the daemon dies".into(),
@@ -92,6 +99,17 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> St
         line(format!("warning: {warning}"));
     }
     out
+}
+
+fn retrain(retrain: &Retrain) -> String {
+    let at = (retrain.schedule.as_ref()).map(|it| format!("at \"{it}\" {}", retrain.time_zone));
+    let when = at.into_iter().chain(retrain.on_drift.then(|| "on drift".into()));
+    format!(
+        "{} from {}, {}",
+        retrain.family,
+        retrain.data.join(", "),
+        when.collect::<Vec<_>>().join(" and ")
+    )
 }
 
 fn stream(stream: &Stream) -> String {

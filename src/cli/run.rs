@@ -1,3 +1,5 @@
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use monitor_config::Settings;
 use monitor_core::clock::SystemClock;
 
+use super::retrain::check_scheduled;
 use super::signals::stop_on_signals;
-use crate::pipeline::Daemon;
+use crate::pipeline::{Daemon, RetrainCommand};
 use crate::settings::log_format;
 
 /// Read tweets from Kafka, score and store them, and alert; until SIGTERM
@@ -32,10 +35,19 @@ use crate::settings::log_format;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-pub fn run(_args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Result<()> {
+/// `given` are the settings as they were given, a file and values; a child that trains gets the same.
+pub fn run(
+    _args: Args,
+    settings: Settings,
+    given: (Option<&Path>, &[(String, String)]),
+    commit: Option<&str>,
+) -> anyhow::Result<()> {
     monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
         .context("log.filter")?;
     require_brands(&settings)?;
+    if settings.retrain.is_on() {
+        check_scheduled(&settings.retrain)?;
+    }
     forbid_core_dumps();
     monitor_telemetry::init_metrics().build(env!("CARGO_PKG_VERSION"), commit.unwrap_or("unknown"));
     let runtime = tokio::runtime::Runtime::new()?;
@@ -50,7 +62,8 @@ pub fn run(_args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Res
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone())?;
         let told = tokio::spawn(tell_systemd(shutdown.clone()));
-        let daemon = Daemon::new(settings, Arc::new(SystemClock::new()));
+        let retrain = retrain_command(given)?;
+        let daemon = Daemon::new(settings, Arc::new(SystemClock::new())).retraining_with(retrain);
         let ended = daemon.run(listener, shutdown.clone()).await;
         if shutdown.is_cancelled() {
             let _ = told.await;
@@ -86,6 +99,21 @@ fn forbid_core_dumps() {
     unsafe {
         libc::prctl(libc::PR_SET_DUMPABLE, 0);
     }
+}
+
+/// This program with the settings that it was given.
+fn retrain_command(
+    (file, set): (Option<&Path>, &[(String, String)]),
+) -> anyhow::Result<RetrainCommand> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut arguments: Vec<OsString> = Vec::new();
+    if let Some(file) = file {
+        arguments.extend(["--config".into(), file.into()]);
+    }
+    for (key, value) in set {
+        arguments.extend(["--set".into(), format!("{key}={value}").into()]);
+    }
+    Ok(RetrainCommand { program, arguments })
 }
 
 /// Rejects settings without brands: the daemon would never open an incident.

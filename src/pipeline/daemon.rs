@@ -9,11 +9,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::drift::DriftWatch;
 use super::error::PipelineError;
 use super::evaluator::Evaluator;
 use super::models::{self, FollowSettings, ModelsError};
 use super::positions::StoredPositions;
 use super::recorded;
+use super::retrain::{RetrainCommand, Retrainer};
 use super::stages::{Pipeline, Settings};
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
@@ -60,12 +62,18 @@ pub enum DaemonError {
 pub struct Daemon {
     settings: config::Settings,
     clock: Arc<dyn Clock>,
+    retrain: Option<RetrainCommand>,
 }
 
 impl Daemon {
     /// A daemon with validated settings.
     pub fn new(settings: config::Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { settings, clock }
+        Self { settings, clock, retrain: None }
+    }
+
+    /// Trains again as `[retrain]` of the settings says, with this program.
+    pub fn retraining_with(self, command: RetrainCommand) -> Self {
+        Self { retrain: Some(command).filter(|_| self.settings.retrain.is_on()), ..self }
     }
 
     /// Runs until `shutdown`; serves HTTP on `listener` from the start. Waits for brokers,
@@ -79,7 +87,7 @@ impl Daemon {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
-        let Self { settings, clock } = self;
+        let Self { settings, clock, retrain } = self;
         let metrics = telemetry::init_metrics();
         let readiness = Arc::new(Readiness::default());
         readiness.set("model", Err("is being loaded".into()));
@@ -140,6 +148,15 @@ impl Daemon {
         let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let record = recorded::record(store.clone(), settings.model.clone(), lineup.subscribe());
         let _record = AbortOnDropHandle::new(tokio::spawn(record));
+        let drift = DriftWatch::new(store.clone(), lineup.subscribe(), &settings, clock.clone());
+        let drifted = drift.drifted();
+        let _drift = AbortOnDropHandle::new(tokio::spawn(drift.run()));
+        let stop_retrainer = shutdown.child_token();
+        let retrainer = retrain.map(|command| {
+            let (store, clock) = (store.clone(), clock.clone());
+            let retrainer = Retrainer::new(store, &settings, command, drifted, clock);
+            tokio::spawn(retrainer.run(stop_retrainer.clone()))
+        });
         let start_at = settings.kafka.start_at;
         let positions = Arc::new(StoredPositions::new(store.clone(), start_at));
         let source =
@@ -192,7 +209,9 @@ impl Daemon {
             }
         };
         tracing::info!("stopping: rows in flight are stored now or read again by the next run");
-        for (token, task) in [(stop_evaluator, evaluator), (stop_dispatcher, dispatcher)] {
+        let retrainer = retrainer.map(|task| (stop_retrainer, task));
+        let parts = [(stop_evaluator, evaluator), (stop_dispatcher, dispatcher)];
+        for (token, task) in parts.into_iter().chain(retrainer) {
             token.cancel();
             if !task.is_finished() && tokio::time::timeout(DRAIN_MAX, task).await.is_err() {
                 tracing::warn!("a part of the daemon did not stop in time");

@@ -367,13 +367,17 @@ fn check_config_lists_receivers_and_incidents_without_a_route() {
     fs::write(&file, format!("{text}{routes}")).unwrap();
     let set = ["--set", "alerting.surge=true", "--set", "stream.quiet_minutes_max=0"];
     let beat = ["--set", "heartbeat.url=https://hc.example.com/hunter2"];
-    let (valid, out, err) =
-        check_config(&[&["--config", file.path().to_str().unwrap()], &set[..], &beat].concat());
+    let data = "retrain.data=['tests/fixtures/sentiment.csv']";
+    let train =
+        ["--set", "retrain.on_drift=true", "--set", "retrain.schedule=0 3 * * 0", "--set", data];
+    let named = ["--config", file.path().to_str().unwrap()];
+    let (valid, out, err) = check_config(&[&named[..], &set, &beat, &train].concat());
     assert!(valid, "{err}");
     let (_, out) = out.split_once("rule tag\n").unwrap();
-    insta::assert_snapshot!(out, @r"
+    insta::assert_snapshot!(out, @r#"
     brand globex: 1 keyword
     stream: quiet never alarms, lag alarms from 15 minutes
+    retrain: lstm from tests/fixtures/sentiment.csv, at "0 3 * * 0" UTC and on drift
     heartbeat: https://hc.example.com every 60 s
     receiver chat: webhook at https://chat.example.com
     receiver comms: email to comms@example.com by smtp.example.com:587
@@ -393,5 +397,5 @@ fn check_config_lists_receivers_and_incidents_without_a_route() {
     warning: no route tells anybody of share incidents of globex
     warning: no route tells anybody of surge incidents of acme
     warning: no route tells anybody of surge incidents of globex
-    ");
+    "#);
 }

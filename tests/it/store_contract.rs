@@ -8,6 +8,7 @@ mod incidents;
 mod labels;
 mod notifications;
 mod postgres;
+mod retrainings;
 mod switches;
 mod tweets;
 
@@ -27,9 +28,10 @@ use fixtures::*;
 use incidents::*;
 use labels::{corrects_a_share, draws_samples_and_keeps_labels, records_models};
 use notifications::*;
+use retrainings::keeps_retrainings;
 use switches::*;
 use tweets::{
-    counts_tweets_without_a_score_apart, finds_a_tweet_by_its_id,
+    counts_tweets_without_a_score_apart, draws_random_tweets, finds_a_tweet_by_its_id,
     keeps_whether_a_text_was_truncated, stores_reach,
 };
 
@@ -92,6 +94,7 @@ checks![
     returns_ranges_of_minutes,
     sums_counts_by_hour,
     samples_a_window,
+    draws_random_tweets,
     returns_totals,
     stores_reach,
     keeps_the_examples_of_an_incident,
@@ -101,6 +104,7 @@ checks![
     draws_samples_and_keeps_labels,
     records_models,
     corrects_a_share,
+    keeps_retrainings,
     decides_once,
     lets_one_of_two_deciders_win,
     opens_updates_and_resolves,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use monitor_core::domain::{Precision, Severity, StartAt};
 
 use super::{
-    Alerting, Assignment, Batching, Delivery, Heartbeat, Http, Kafka, Log, LogFormat, Model,
+    Alerting, Assignment, Batching, Delivery, Drift, Heartbeat, Http, Kafka, Log, LogFormat, Model,
     Promotion, Route, Rule, Store, Stream,
 };
 
@@ -58,6 +58,12 @@ impl Default for Model {
 impl Default for Promotion {
     fn default() -> Self {
         Self { jump_max: 0.1, history_days: 57, rows_per_s_max: 2000 }
+    }
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self { tweets_per_day: 1000, reference_days: 28, false_alarms_per_month: 1.0 }
     }
 }
 

@@ -11,6 +11,7 @@ mod alerting;
 mod defaults;
 mod layers;
 mod receivers;
+mod retrain;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use address::is_public;
 pub use alerting::{Alerting, Heartbeat, Route, Rule, Stream, parse_quiet_hours};
 pub use layers::{Owner, load_from};
 pub use receivers::{Alertmanager, Chat, Email, Endpoint, Receiver, SmtpTls, Webhook};
+pub use retrain::{Retrain, Schedule};
 
 /// All settings. `config/monitor.example.toml` explains each key.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -39,6 +41,10 @@ pub struct Settings {
     pub model: Model,
     /// How another model takes over.
     pub promotion: Promotion,
+    /// Whether tweets are compared with those before.
+    pub drift: Drift,
+    /// When a model is trained again.
+    pub retrain: Retrain,
     /// When a batch closes.
     pub batching: Batching,
     /// The brands that tweets are about, by name.
@@ -179,6 +185,18 @@ pub struct Promotion {
     pub history_days: u32,
     /// Most stored tweets scored in a second; 0 is no limit.
     pub rows_per_s_max: u32,
+}
+
+/// `[drift]`
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drift {
+    /// Tweets that are drawn of each day; 0 turns the daily comparison off.
+    pub tweets_per_day: u32,
+    /// Days that a day is compared with.
+    pub reference_days: u32,
+    /// Expected number of false alarms in 30 days, over all measures.
+    pub false_alarms_per_month: f64,
 }
 
 /// `[batching]`

@@ -27,6 +27,8 @@ macro_rules! each_store_call {
                 first_minute(brand: &str) -> Option<Minute>;
                 last_minute(brand: &str) -> Option<Minute>;
                 window_tweets(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<StoredTweet>;
+                random_tweets(brand: Option<&str>, minutes: &[Minute], limit: u32)
+                    -> Vec<$crate::DrawnTweet>;
                 tweet(id: &str) -> Option<StoredTweet>;
             }
             switches {
@@ -54,6 +56,13 @@ macro_rules! each_store_call {
                     -> u64;
                 correct(correction: &$crate::Correction) -> bool;
                 corrections() -> Vec<$crate::Correction>;
+            }
+            retrainings {
+                retrainings(limit: u32) -> Vec<$crate::Retraining>;
+                begin_retraining(
+                    reason: $crate::RetrainReason, due_at: DateTime<Utc>, now: DateTime<Utc>
+                ) -> Option<$crate::Retraining>;
+                put_retraining(retraining: &$crate::Retraining) -> ();
             }
             lead {
                 lead() -> bool;

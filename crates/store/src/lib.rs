@@ -15,16 +15,19 @@ mod batch;
 mod bounded;
 mod calls;
 mod corrected;
+mod drawn;
 mod error;
 mod labels;
 mod memory;
 mod outbox;
 mod postgres;
+mod retrainings;
 mod switches;
 
 pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, ScoredTweet};
 pub use bounded::Bounded;
 pub use corrected::{OtherRates, corrected_share, labelled, rates};
+pub use drawn::{DrawnTweet, draw};
 pub use error::StoreError;
 pub use labels::{Correction, Sample, SampleRequest, SampledTweet, StoredModel};
 pub use memory::MemoryStore;
@@ -33,6 +36,7 @@ pub use monitor_core::domain::{Silence, Switches};
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
 pub use postgres::{PostgresStore, is_postgres_url};
+pub use retrainings::{RetrainOutcome, RetrainReason, Retraining};
 pub use switches::{Pairs, Rescored, StoredText};
 
 use std::time::Duration;
@@ -305,6 +309,15 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StoredTweet>, StoreError>;
 
+    /// At most `limit` tweets of these minutes about `brand`, or about any brand, with and without a
+    /// score: a random sample in random order, the same at every call. See [`draw`].
+    async fn random_tweets(
+        &self,
+        brand: Option<&str>,
+        minutes: &[Minute],
+        limit: u32,
+    ) -> Result<Vec<DrawnTweet>, StoreError>;
+
     /// One scored tweet by its id; `None` if it is not stored, or has no score.
     async fn tweet(&self, id: &str) -> Result<Option<StoredTweet>, StoreError>;
 
@@ -445,6 +458,20 @@ pub trait Store: Send + Sync + 'static {
         instead_of: &str,
         from: Minute,
     ) -> Result<Vec<(String, Pairs)>, StoreError>;
+
+    /// The latest retrainings, newest first.
+    async fn retrainings(&self, limit: u32) -> Result<Vec<Retraining>, StoreError>;
+
+    /// Records that a retraining begins; `None` if one for this reason and time has begun before.
+    async fn begin_retraining(
+        &self,
+        reason: RetrainReason,
+        due_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Retraining>, StoreError>;
+
+    /// Records the attempts, the model, the note and the end of a retraining.
+    async fn put_retraining(&self, retraining: &Retraining) -> Result<(), StoreError>;
 
     /// Numbers for the page and for metrics.
     async fn totals(&self) -> Result<Totals, StoreError>;

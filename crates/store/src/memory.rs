@@ -8,6 +8,7 @@
 mod incidents;
 mod labels;
 mod outbox;
+mod retrainings;
 mod scores;
 mod switches;
 
@@ -21,8 +22,8 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Batch, Claim, Committed, Correction, DeadLetter, DeadNotification, Decision, DetectorState,
-    Event, Example, OutboxRow, OutboxState, Pairs, PartitionProgress, ScoredTweet, Silence, Store,
-    StoreError, StoredModel, StoredTweet, Totals,
+    Event, Example, OutboxRow, OutboxState, Pairs, PartitionProgress, Retraining, ScoredTweet,
+    Silence, Store, StoreError, StoredModel, StoredTweet, Totals,
 };
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
@@ -49,6 +50,7 @@ struct Tables {
     models: BTreeMap<String, StoredModel>,
     samples: Vec<labels::SampleRecord>,
     corrections: BTreeMap<String, Correction>,
+    retrainings: Vec<Retraining>,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
     watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,

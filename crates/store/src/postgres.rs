@@ -13,6 +13,7 @@ mod labels;
 mod lead;
 mod migrations;
 mod outbox;
+mod retrainings;
 mod scores;
 mod switches;
 

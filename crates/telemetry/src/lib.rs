@@ -73,6 +73,16 @@ pub const MODEL: &str = "monitor_model_info";
 pub const MODEL_RELOADS: &str = "monitor_model_reloads_total";
 /// Stored tweets that another model has scored again.
 pub const RESCORED: &str = "monitor_rescored_total";
+/// How much the last whole day of tweets differs from those before, by measure.
+pub const DRIFT: &str = "monitor_drift";
+/// The value of [`DRIFT`] above which a measure has drifted, by measure.
+pub const DRIFT_LIMIT: &str = "monitor_drift_limit";
+/// 1 if a measure is above its limit, else 0, by measure.
+pub const DRIFTED: &str = "monitor_drifted";
+/// Start of the day that was compared, in seconds since 1970.
+pub const DRIFT_DAY: &str = "monitor_drift_day_timestamp_seconds";
+/// Retrainings that have ended, by outcome (promoted, kept, failed).
+pub const RETRAININGS: &str = "monitor_retrainings_total";
 /// 1 if a part of the daemon can do its work, else 0, by part.
 pub const READY: &str = "monitor_ready";
 /// 1 while this daemon is the leader, which evaluates the minutes, else 0.
@@ -201,6 +211,9 @@ pub fn init_metrics() -> &'static Metrics {
         for outcome in ["loaded", "failed"] {
             counter!(MODEL_RELOADS, "outcome" => outcome).absolute(0);
         }
+        for outcome in ["promoted", "kept", "failed"] {
+            counter!(RETRAININGS, "outcome" => outcome).absolute(0);
+        }
         let process = Collector::default();
         process.describe();
         Metrics { handle, process }
@@ -256,6 +269,11 @@ fn describe() {
     describe_gauge!(MODEL, "1 for the model that scores, 0 for earlier models");
     describe_counter!(MODEL_RELOADS, "Models reloaded while the daemon runs, by outcome");
     describe_counter!(RESCORED, "Stored tweets that another model has scored again");
+    describe_gauge!(DRIFT, "How much the last whole day of tweets differs from those before");
+    describe_gauge!(DRIFT_LIMIT, "Value of monitor_drift above which a measure has drifted");
+    describe_gauge!(DRIFTED, "1 if a measure is above its limit, else 0");
+    describe_gauge!(DRIFT_DAY, Unit::Seconds, "Start of the day that was compared");
+    describe_counter!(RETRAININGS, "Retrainings that have ended, by outcome");
     describe_gauge!(READY, "1 for each part of the daemon that can do its work, else 0");
     describe_gauge!(
         LEADER,

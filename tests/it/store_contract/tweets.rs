@@ -54,6 +54,37 @@ pub async fn counts_tweets_without_a_score_apart(store: &dyn Store) {
     assert_eq!((totals.scores, totals.not_judged), (1, 4));
 }
 
+pub async fn draws_random_tweets(store: &dyn Store) {
+    claim_empty(store, 1).await;
+    let row = |n: i64| {
+        let brands: &[&str] = if n % 4 == 0 { &[] } else { &["united"] };
+        scored(&format!("t{n}"), &n.to_string(), minute(n / 10).start(), brands, 0.9)
+    };
+    let mut rows: Vec<_> = (0..400).map(row).collect();
+    let french = tweet("f", &["delta", "united"], 0.9);
+    let language = Some("fr".parse().expect("a code"));
+    rows.push(ScoredTweet { tweet: french.tweet.with_language(language), score: None, ..french });
+    store.commit(&batch(rows, vec![advance(0, 0, 401)])).await.expect("committed");
+    let draw = async |brand, to, tweets| {
+        monitor_store::draw(store, brand, minute(0), minute(to), tweets).await.expect("tweets")
+    };
+    let all = draw(None, 40, 1000).await;
+    assert_eq!(all.len(), 301, "tweets about no brand are left out");
+    let some = draw(Some("united"), 40, 100).await;
+    assert_eq!(some, draw(Some("united"), 40, 100).await, "the same at every call");
+    assert_eq!(some[..], draw(Some("united"), 40, 1000).await[..100]);
+    let numbers: Vec<i64> = some.iter().filter_map(|it| it.text.parse().ok()).collect();
+    assert!(!numbers.is_sorted() && numbers.iter().all(|n| n % 4 != 0), "{numbers:?}");
+    let late = numbers.iter().filter(|n| **n >= 200).count();
+    assert!((30..=70).contains(&late), "from the whole time: {late}");
+    assert_eq!(draw(Some("united"), 1, 1000).await.len(), 7, "the end is not in it");
+    let found = draw(Some("delta"), 40, 9).await;
+    let [french] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((french.language, french.negative, french.model.as_ref()), (language, None, None));
+    let scored = all.iter().find(|it| it.text == "1").expect("the tweet");
+    assert_eq!((scored.negative, scored.model.as_deref()), (Some(0.9), Some("test@1")));
+}
+
 pub async fn stores_reach(store: &dyn Store) {
     let with = |id: &str, reach: Reach| {
         let mut row = tweet(id, &["united"], 0.9);
