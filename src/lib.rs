@@ -20,3 +20,4 @@ pub mod pipeline;
 pub mod promotion;
 pub mod replay;
 pub mod settings;
+pub mod tweets;

@@ -6,6 +6,7 @@
 mod azure;
 mod backtest;
 mod bad_input;
+mod bad_records;
 mod cascade;
 mod compose;
 mod config;

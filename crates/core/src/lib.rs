@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod batching;
 pub mod clock;
 pub mod domain;
+pub mod field_names;
 pub mod format;
 pub mod hash;
 mod keywords;

@@ -24,8 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use kafka::{KafkaSource, SourceError};
 pub use memory::MemorySource;
-pub use timestamp::{parse_file_timestamp, parse_timestamp};
-pub use wire::{Rejected, WireLimits, decode};
+pub use timestamp::parse_timestamp;
+pub use wire::{Content, Decoded, Headers, Notice, Raw, Rejected, Subject, WireLimits, decode};
 
 use monitor_core::domain::{Offset, TopicPartition};
 
@@ -41,12 +41,26 @@ pub struct Record {
     pub offset: Offset,
     /// The timestamp that the broker or the producer set, if any.
     pub timestamp: Option<DateTime<Utc>>,
+    /// What its headers say about the payload.
+    pub headers: Headers,
     /// The payload; only its beginning if `payload_bytes` is larger.
     pub payload: Vec<u8>,
     /// Length of the whole payload, in bytes.
     pub payload_bytes: usize,
     /// The record's bytes in the [`Load`]; dropping the weight subtracts them.
     pub weight: Weight,
+}
+
+impl Record {
+    /// What [`decode`] reads of it.
+    pub fn raw(&self) -> Raw<'_> {
+        Raw {
+            payload: &self.payload,
+            payload_bytes: self.payload_bytes,
+            headers: &self.headers,
+            timestamp: self.timestamp,
+        }
+    }
 }
 
 /// What a source reports, in order.
