@@ -13,9 +13,12 @@ pub(super) fn shape(json: &Json<'_>) -> StreamFormat {
         StreamFormat::Mastodon
     } else if reddit::is_thing(json) {
         StreamFormat::Reddit
-    } else if json.has("data") || json.has("errors") || x::is_v1(json) || x::is_bare_v2(json) {
-        StreamFormat::X
-    } else if !json.has("id") && !json.has("text") && x::is_notice(json) {
+    } else if json.has("data")
+        || json.has("errors")
+        || x::is_v1(json)
+        || x::is_bare_v2(json)
+        || (!json.has("id") && !json.has("text") && x::is_notice(json))
+    {
         StreamFormat::X
     } else {
         StreamFormat::Flat
