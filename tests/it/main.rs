@@ -19,6 +19,7 @@ mod evaluate;
 mod evaluator;
 mod explain;
 mod fixture;
+mod formats;
 mod hub;
 mod incidents;
 mod labels;

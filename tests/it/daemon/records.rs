@@ -31,12 +31,9 @@ async fn each_bad_record_is_a_tweet_a_dead_letter_or_a_notice() {
     let last = kinds.len() as i64;
     rig.until("all are read", SOON, async || rig.read().await == last).await;
 
-    let scores: BTreeMap<String, String> = sqlx::query_as("SELECT tweet_id, text FROM scores")
-        .fetch_all(&rig.pool)
-        .await
-        .unwrap()
-        .into_iter()
-        .collect();
+    let scores: Vec<(String, String)> =
+        sqlx::query_as("SELECT tweet_id, text FROM scores").fetch_all(&rig.pool).await.unwrap();
+    let scores: BTreeMap<String, String> = scores.into_iter().collect();
     let letters: Vec<(i64, String, i64, Vec<u8>)> =
         sqlx::query_as(r#"SELECT "offset", reason, payload_bytes, payload FROM dead_letters"#)
             .fetch_all(&rig.pool)
