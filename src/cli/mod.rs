@@ -7,6 +7,7 @@ mod backtest;
 mod check_config;
 mod compare;
 mod data;
+mod dead_letters;
 #[cfg(feature = "embedded")]
 mod demo;
 mod evaluate;
@@ -76,6 +77,7 @@ enum Command {
     Evaluate(Box<evaluate::Args>),
     Compare(compare::Args),
     Data(data::Args),
+    DeadLetters(dead_letters::Args),
     Incidents(incidents::Args),
     Labels(labels::Args),
     Silence(silence::Args),
@@ -160,6 +162,7 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate::run(&args, read()?),
         Command::Compare(args) => compare::run(args, read()?),
         Command::Data(args) => data::run(args),
+        Command::DeadLetters(args) => dead_letters::run(args, read()?),
         Command::Incidents(args) => incidents::run(args, read()?),
         Command::Labels(args) => labels::run(args, read()?),
         Command::Silence(args) => silence::run(args, read()?),

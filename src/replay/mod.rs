@@ -5,6 +5,7 @@
 
 mod check;
 mod record;
+mod resend;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -29,6 +30,7 @@ use record::Record;
 use crate::tweets::Tweets;
 
 pub use check::{Checked, check};
+pub use resend::resend;
 
 /// Time between two calls of `progress`.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);

@@ -12,6 +12,7 @@ mod compose;
 mod config;
 mod daemon;
 mod data;
+mod dead_letters;
 mod docs;
 mod embedded;
 mod encodings;

@@ -11,6 +11,7 @@ mod errors;
 mod incidents;
 mod labels;
 mod lead;
+mod letters;
 mod migrations;
 mod outbox;
 mod scores;
@@ -37,6 +38,7 @@ use monitor_core::domain::{
 };
 
 pub(super) use errors::{is_about_the_rows, is_transient};
+pub use letters::{LetterFilter, StoredLetter};
 pub use url::postgres_url_problem;
 
 /// How long a call waits for a free connection.
