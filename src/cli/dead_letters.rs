@@ -177,7 +177,7 @@ fn show(place: Place, settings: &Settings) -> anyhow::Result<()> {
         format!("there is no dead letter of {topic}, partition {partition}, offset {offset}")
     })?;
     let kept = letter.payload.len() as u64;
-    let rest = match letter.payload_bytes - kept.min(letter.payload_bytes) {
+    let rest = match letter.payload_bytes.saturating_sub(kept) {
         0 => String::new(),
         rest => format!("({rest} more bytes are not kept)\n"),
     };

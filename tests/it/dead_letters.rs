@@ -50,7 +50,7 @@ async fn lists_shows_retries_and_prunes() {
             .unwrap()
     };
     let run = |arguments: &[&str], expected: &[&str]| {
-        let (ok, out) = call(&settings, &[&["dead-letters"], arguments].concat());
+        let (ok, out) = call(&settings, &[&["dead-letters"][..], arguments].concat());
         for part in expected {
             assert!(ok && out.contains(part), "{arguments:?}: {part:?} is not in {out}");
         }
