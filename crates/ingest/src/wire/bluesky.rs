@@ -19,6 +19,9 @@ const REPOST: &str = "app.bsky.feed.repost";
 
 /// Whether it is an event of Jetstream.
 pub(super) fn is_event(json: &Json<'_>) -> bool {
+    if json.is_row() {
+        return false;
+    }
     (json.has("did") && (json.has("kind") || json.has("commit")))
         || (matches!(json.get("$type").as_str(), Some("message" | "error"))
             && (json.has("payload") || json.has("error") || json.has("message")))

@@ -93,6 +93,11 @@ impl<'a> Json<'a> {
         matches!(self, Json::Null)
     }
 
+    /// Whether it has id and text itself, so that no other field of it is a wrapper of a post.
+    pub fn is_row(&self) -> bool {
+        self.has("id") && self.has("text")
+    }
+
     /// What it is, for a sentence such as `"text" is a number, not a text`.
     pub fn kind(&self) -> &'static str {
         match self {

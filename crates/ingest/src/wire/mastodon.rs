@@ -18,7 +18,8 @@ const PREFIX: &str = "mastodon:";
 
 /// Whether it is an event or a status.
 pub(super) fn is_event(json: &Json<'_>) -> bool {
-    (json.get("event").as_str().is_some() && (json.has("payload") || json.has("stream")))
+    let event = json.get("event").as_str();
+    (event.is_some() && !json.is_row() && (json.has("payload") || json.has("stream")))
         || (json.has("content")
             && (json.get("account").is_object() || json.has("spoiler_text") || json.has("reblog")))
 }

@@ -16,8 +16,8 @@ const PREFIX: &str = "reddit:";
 pub(super) fn is_thing(json: &Json<'_>) -> bool {
     let kind = json.get("kind").as_str();
     let wrapped = kind.is_some_and(|kind| kind == "Listing" || is_kind(kind));
-    (wrapped && json.has("data"))
-        || (json.has("created_utc") && (json.has("body") || json.has("title")))
+    (wrapped && json.has("data") && !json.is_row())
+        || (json.has("created_utc") && !json.has("text") && (json.has("body") || json.has("title")))
 }
 
 /// `t1` (comment) to `t6` (award).

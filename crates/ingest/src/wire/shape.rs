@@ -13,8 +13,7 @@ pub(super) fn shape(json: &Json<'_>) -> StreamFormat {
         StreamFormat::Mastodon
     } else if reddit::is_thing(json) {
         StreamFormat::Reddit
-    } else if json.has("data")
-        || json.has("errors")
+    } else if x::is_envelope(json)
         || x::is_v1(json)
         || x::is_bare_v2(json)
         || (!json.has("id") && !json.has("text") && x::is_notice(json))

@@ -193,7 +193,7 @@ fn inside<'j, 'a>(
         let is_json = text.trim_start().starts_with(['{', '[']);
         return Ok(is_json.then(|| Inside::Bytes(text.as_bytes().into())));
     }
-    if !json.is_object() {
+    if !json.is_object() || json.is_row() {
         return Ok(None);
     }
     if json.has("schema") && json.has("payload") {

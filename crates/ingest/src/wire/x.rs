@@ -16,7 +16,7 @@ use super::x_notice;
 
 /// Reads a record of X: v2 under `data` or bare, v1.1, compliance events, errors.
 pub(super) fn read<'j>(json: &'j Json<'_>) -> Result<Found<'j>, Rejected> {
-    let data = json.get("data");
+    let data = if is_envelope(json) { json.get("data") } else { &Json::Null };
     match data {
         Json::Object(_) => {
             if let Some(notice) = x_notice::read(data)? {
@@ -32,6 +32,11 @@ pub(super) fn read<'j>(json: &'j Json<'_>) -> Result<Found<'j>, Rejected> {
         },
         other => Err(Rejected::wrong("data", other.kind(), "an object")),
     }
+}
+
+/// Whether the tweet, or what X reports, is inside. A row of a table may have a column `data`, too.
+pub(super) fn is_envelope(json: &Json<'_>) -> bool {
+    !json.is_row() && (json.has("data") || json.has("errors"))
 }
 
 /// Whether it is a notice or an error.
