@@ -244,12 +244,14 @@ impl Pipeline {
         let now = self.clock.now();
         let mut models: Vec<(ModelHandle, bool)> = Vec::new();
         let mut decoded = Vec::with_capacity(records.len());
+        // Counted at the end: a batch that waits for a model is decoded again.
+        let (mut notices, mut cut) = (Vec::new(), 0);
         for record in &records {
             let read = ingest::decode(&record.raw(), &self.settings.limits, now);
             let tweet = match read.content {
                 Ok(Content::Tweet(tweet)) => tweet,
                 Ok(Content::Notice(notice)) => {
-                    counter!(telemetry::NOTICES, "reason" => notice.reason()).increment(1);
+                    notices.push(notice.reason());
                     if let Notice::Limit(tweets) = notice {
                         tracing::warn!(
                             tweets,
@@ -264,7 +266,7 @@ impl Pipeline {
                     continue;
                 }
             };
-            counter!(telemetry::CUT).increment(u64::from(tweet.is_cut));
+            cut += u64::from(tweet.is_cut);
             let text = SourceText::new(&tweet.text);
             let language = tweet.language.or_else(|| detect_in(&text));
             let to_score = match lineup.choose(Minute::of(tweet.created_at), language) {
@@ -287,6 +289,10 @@ impl Pipeline {
             let brands = self.brands.matches_in(&text, &tweet.rule_tags);
             decoded.push((Ok(Some((tweet.with_language(language), brands))), to_score));
         }
+        for reason in notices {
+            counter!(telemetry::NOTICES, "reason" => reason).increment(1);
+        }
+        counter!(telemetry::CUT).increment(cut);
         let rows = records.into_iter().zip(decoded).map(|(record, (outcome, to_score))| {
             let origin = Origin {
                 partition: record.partition,
