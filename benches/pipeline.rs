@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use chrono::TimeDelta;
 use clap::{Parser, ValueEnum};
 use common::{Output, Report, spread};
@@ -27,11 +27,11 @@ use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
-    Label, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet,
+    Label, Offset, Probabilities, Probability, Score, StartAt, StreamFormat, TopicPartition, Tweet,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_embedded::{Kafka, MockBroker, Nisshi, Postgres, Storage};
-use monitor_ingest::{KafkaSource, WireLimits, decode};
+use monitor_ingest::{Content, Headers, KafkaSource, Raw, WireLimits, decode};
 use monitor_model::{self as classifier, Model, ModelHandle};
 use monitor_store::{Advance, Batch, Claim, ModelScore, PostgresStore, ScoredTweet, Store};
 use monitor_telemetry::Readiness;
@@ -45,7 +45,11 @@ use tokio::sync::watch;
 
 const TOPIC: &str = "bench";
 const PARTITIONS: i32 = 6;
-const LIMITS: WireLimits = WireLimits { record_bytes_max: 1 << 20, future_max: TimeDelta::days(1) };
+const LIMITS: WireLimits = WireLimits {
+    record_bytes_max: 1 << 20,
+    future_max: TimeDelta::days(1),
+    format: StreamFormat::Auto,
+};
 
 /// Times the pipeline from the broker to the database
 ///
@@ -333,7 +337,17 @@ impl Bench {
             .payloads
             .iter()
             .map(|payload| {
-                let tweet: Tweet = decode(payload, payload.len(), None, &LIMITS, now)?;
+                let headers = Headers::default();
+                let raw = Raw {
+                    payload,
+                    payload_bytes: payload.len(),
+                    headers: &headers,
+                    timestamp: None,
+                };
+                let tweet: Tweet = match decode(&raw, &LIMITS, now).content? {
+                    Content::Tweet(tweet) => tweet,
+                    Content::Notice(notice) => bail!("a notice: {notice:?}"),
+                };
                 Ok(ScoredTweet {
                     brands: brands.matches(&tweet.text, &[]),
                     tweet,

@@ -22,3 +22,4 @@ pub mod promotion;
 pub mod replay;
 pub mod retraining;
 pub mod settings;
+pub mod tweets;

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use chrono::TimeDelta;
 use monitor_config::Settings;
 use monitor_core::alerting::{Stretch, Voice, Voices};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Counts, Label, Minute, Tweet, TweetId};
 use monitor_core::text::language::detect_in;
 use monitor_core::text::{BrandMatcher, SourceText};
+use monitor_ingest::WireLimits;
 use monitor_model::{self as classifier, ArtifactError, ClassifyError, Model};
 
 use super::report::{FileRead, Source};
@@ -101,12 +101,12 @@ pub fn count(
     (from, to): (Option<Minute>, Option<Minute>),
 ) -> Result<Counted, BacktestError> {
     let clock = SystemClock::new();
-    let future_max = TimeDelta::seconds(settings.kafka.future_s_max.cast_signed());
+    let limits = WireLimits::of(&settings.kafka);
     let labels = match &scorer {
         Scorer::Labels(column) => Some(column.clone()),
         Scorer::Model(_) => None,
     };
-    let mut tweets = Tweets::open(file, labels.as_deref(), future_max, clock.now())?;
+    let mut tweets = Tweets::open(file, labels.as_deref(), limits, clock.now())?;
     let matcher = BrandMatcher::new(brand_rules(settings))?;
     let mut counts: BTreeMap<String, BTreeMap<Minute, Counts>> =
         brands.iter().map(|brand| (brand.clone(), BTreeMap::new())).collect();

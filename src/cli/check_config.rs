@@ -95,7 +95,7 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> St
     for r in &routes {
         line(format!("route {}: {}", r.name, route(r)));
     }
-    for warning in forgotten(s, &routes) {
+    for warning in forgotten(s, &routes).into_iter().chain(smtputf8(s)) {
         line(format!("warning: {warning}"));
     }
     out
@@ -110,6 +110,23 @@ fn retrain(retrain: &Retrain) -> String {
         retrain.data.join(", "),
         when.collect::<Vec<_>>().join(" and ")
     )
+}
+
+/// Addresses that not every mail server accepts.
+fn smtputf8(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, receiver) in &settings.receivers {
+        let Receiver::Email(email) = receiver else { continue };
+        let addresses = [&email.from].into_iter().chain(&email.to);
+        for address in addresses.filter(|address| notify::needs_smtputf8(address)) {
+            found.push(format!(
+                "receiver {name}: {address} has letters before the @ that only mail servers with SMTPUTF8 \
+                 accept; {} may refuse it",
+                email.host
+            ));
+        }
+    }
+    found
 }
 
 fn stream(stream: &Stream) -> String {

@@ -7,6 +7,7 @@ mod backtest;
 mod check_config;
 mod compare;
 mod data;
+mod dead_letters;
 #[cfg(feature = "embedded")]
 mod demo;
 mod drift;
@@ -78,6 +79,7 @@ enum Command {
     Compare(compare::Args),
     Data(data::Args),
     Drift(drift::Args),
+    DeadLetters(dead_letters::Args),
     Incidents(incidents::Args),
     Labels(labels::Args),
     Silence(silence::Args),
@@ -163,6 +165,7 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Compare(args) => compare::run(args, read()?),
         Command::Data(args) => data::run(args),
         Command::Drift(args) => drift::run(args, read()?),
+        Command::DeadLetters(args) => dead_letters::run(args, read()?),
         Command::Incidents(args) => incidents::run(args, read()?),
         Command::Labels(args) => labels::run(args, read()?),
         Command::Silence(args) => silence::run(args, read()?),

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use monitor_config as config;
-use monitor_core::domain::Language;
+use monitor_core::domain::{Language, StreamFormat};
 use monitor_core::drift::{Budget, Observed, PERIODS_MIN, Period, Report, TWEETS_MIN, assess};
 use monitor_core::text::{language, unit_interval};
+use monitor_ingest::WireLimits;
 use monitor_model::{Encoding, Model};
 use monitor_train::data::{self, TweetFileError};
 
@@ -142,7 +143,12 @@ pub fn of_files(
 fn read(path: &Path, limits: Limits, now: DateTime<Utc>) -> Result<Samples, DriftError> {
     let mut samples = Samples::default();
     // Any time is accepted: the files may be of another clock.
-    match Tweets::open(path, None, TimeDelta::days(1), now) {
+    let wire = WireLimits {
+        record_bytes_max: usize::MAX,
+        future_max: TimeDelta::days(1),
+        format: StreamFormat::Auto,
+    };
+    match Tweets::open(path, None, wire, now) {
         Ok(mut file) => {
             while let Some(row) = file.next()? {
                 let tweet = row.tweet;

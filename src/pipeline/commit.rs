@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
 use super::error::PipelineError;
-use super::flow::{Item, Row};
+use super::flow::{Item, Outcome, Row};
 use super::lineup::Lineup;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Offset, TopicPartition};
@@ -132,9 +132,9 @@ impl Committer {
                     parts.push(rows);
                 }
                 Err(error) => match rows.pop() {
-                    Some(Row { origin, outcome: Ok(_) }) => {
+                    Some(Row { origin, outcome: Outcome::Tweet(_) }) => {
                         let letter = origin.dead_letter(&error.to_string());
-                        parts.push(vec![Row { origin, outcome: Err(letter) }]);
+                        parts.push(vec![Row { origin, outcome: Outcome::DeadLetter(letter) }]);
                     }
                     _ => return Err(PipelineError::Refused(error)),
                 },
@@ -225,12 +225,13 @@ impl Committer {
             advance.to = origin.offset.next();
             advance.record_time_max = advance.record_time_max.max(origin.record_time);
             match outcome {
-                Ok(scored) => {
+                Outcome::Tweet(scored) => {
                     advance.event_time_max =
                         advance.event_time_max.max(Some(scored.tweet.created_at));
                     batch.scores.push(scored.clone());
                 }
-                Err(letter) => batch.dead_letters.push(letter.clone()),
+                Outcome::DeadLetter(letter) => batch.dead_letters.push(letter.clone()),
+                Outcome::Notice => {}
             }
         }
         batch.advances = advances.into_values().collect();

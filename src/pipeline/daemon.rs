@@ -167,12 +167,7 @@ impl Daemon {
                     rows_max: settings.batching.rows_max,
                     wait_max: Duration::from_millis(settings.batching.wait_ms_max),
                 },
-                limits: WireLimits {
-                    record_bytes_max: settings.kafka.record_bytes_max,
-                    future_max: TimeDelta::seconds(
-                        i64::try_from(settings.kafka.future_s_max).unwrap_or(i64::MAX / 1000),
-                    ),
-                },
+                limits: WireLimits::of(&settings.kafka),
                 retry_wait_max,
                 drain_max: DRAIN_MAX,
             },

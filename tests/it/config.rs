@@ -209,6 +209,24 @@ fn only_names_with_two_underscores_are_settings() {
         ("OTHER__THING", "1"),
     ];
     assert_eq!(load(None, &helpers, &[]).unwrap(), Settings::default());
+    for (name, meant) in [
+        ("MONITOR_KAFKA_BROKERS", "MONITOR_KAFKA__BROKERS"),
+        ("MONITOR_STORE_URL", "MONITOR_STORE__URL"),
+        ("MONITOR_LOG_FILTER", "MONITOR_LOG__FILTER"),
+    ] {
+        let error = load(None, &[(name, "hunter2")], &[]).unwrap_err();
+        assert!(error.contains(&format!("{name} = (hidden)")) && error.contains(meant), "{error}");
+    }
+    for (url, expected) in [
+        (
+            "postgres://monitor@h/m?sslmode=bogus",
+            "store.url = (hidden): sslmode=bogus: choose one of",
+        ),
+        ("postgres://monitor:hunter#2@h/m", "percent-encoded: %23 for #"),
+    ] {
+        let error = load(None, &[], &[("store.url", url)]).unwrap_err();
+        assert!(error.contains(expected) && !error.contains("hunter"), "{error}");
+    }
     let error = load(None, &[("MONITOR_KAFKA__TOPICS", "x")], &[]).unwrap_err();
     assert!(error.contains("unknown field `topics`"), "{error}");
     let error = load(None, &[], &[("kafka.topics", "x")]).unwrap_err();

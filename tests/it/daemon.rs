@@ -2,6 +2,7 @@
 //! invalid records.
 
 mod kafka;
+mod records;
 mod switch;
 mod torture;
 

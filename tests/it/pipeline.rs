@@ -12,7 +12,7 @@ use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset,
-    Probabilities, Resume, StartAt, TopicPartition,
+    Probabilities, Resume, StartAt, StreamFormat, TopicPartition,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};
@@ -166,7 +166,11 @@ fn topic(random: &mut ChaCha8Rng) -> (MemorySource, BTreeSet<String>, usize) {
 fn settings() -> Settings {
     Settings {
         batching: BatchPolicy { rows_max: 17, wait_max: Duration::from_millis(5) },
-        limits: WireLimits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
+        limits: WireLimits {
+            record_bytes_max: 10_000,
+            future_max: TimeDelta::hours(1),
+            format: StreamFormat::Auto,
+        },
         retry_wait_max: Duration::from_millis(1),
         drain_max: Duration::from_secs(30),
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use monitor_core::domain::{Precision, Severity, StartAt};
+use monitor_core::domain::{Precision, Severity, StartAt, StreamFormat};
 
 use super::{
     Alerting, Assignment, Batching, Delivery, Drift, Heartbeat, Http, Kafka, Log, LogFormat, Model,
@@ -17,6 +17,7 @@ impl Default for Kafka {
             brokers: "127.0.0.1:9092".into(),
             topic: "tweets".into(),
             group: "monitor".into(),
+            format: StreamFormat::Auto,
             start_at: StartAt::Earliest,
             assignment: Assignment::CooperativeSticky,
             record_bytes_max: 1 << 20,

@@ -19,7 +19,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use monitor_core::Secret;
-use monitor_core::domain::{Language, Precision, StartAt};
+use monitor_core::domain::{Language, Precision, StartAt, StreamFormat};
 use serde::Deserialize;
 
 pub use address::is_public;
@@ -77,6 +77,8 @@ pub struct Kafka {
     pub topic: String,
     /// Consumer group.
     pub group: String,
+    /// The form of the records.
+    pub format: StreamFormat,
     /// Where to start a partition that has no checkpoint.
     pub start_at: StartAt,
     /// How partitions are assigned to daemons.
@@ -103,6 +105,7 @@ impl fmt::Debug for Kafka {
             .field("brokers", &self.brokers)
             .field("topic", &self.topic)
             .field("group", &self.group)
+            .field("format", &self.format)
             .field("start_at", &self.start_at)
             .field("assignment", &self.assignment)
             .field("record_bytes_max", &self.record_bytes_max)

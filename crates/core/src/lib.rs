@@ -10,6 +10,7 @@ pub mod batching;
 pub mod clock;
 pub mod domain;
 pub mod drift;
+pub mod field_names;
 pub mod format;
 pub mod hash;
 mod keywords;

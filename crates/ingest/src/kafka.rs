@@ -17,13 +17,13 @@ use metrics::{counter, gauge};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
 use group::Context;
 
-use super::{Control, Event, Load, PAYLOAD_BYTES_KEPT, Positions, Record, Source};
+use super::{Control, Event, Headers, Load, PAYLOAD_BYTES_KEPT, Positions, Record, Source};
 use monitor_config as config;
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Offset, TopicPartition};
@@ -299,7 +299,12 @@ impl Poller {
         } else {
             payload.len()
         };
+        let mut headers = Headers::default();
+        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
+            headers.add(header.key, header.value);
+        }
         Record {
+            headers,
             partition: self.context().name(message.partition()),
             offset: Offset(message.offset()),
             timestamp: message.timestamp().to_millis().and_then(DateTime::from_timestamp_millis),

@@ -24,8 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use kafka::{KafkaSource, SourceError};
 pub use memory::MemorySource;
-pub use timestamp::{parse_file_timestamp, parse_timestamp};
-pub use wire::{Rejected, WireLimits, decode};
+pub use timestamp::parse_timestamp;
+pub use wire::{Content, Decoded, Headers, Notice, Raw, Rejected, Subject, WireLimits, decode};
 
 use monitor_core::domain::{Offset, TopicPartition};
 
@@ -41,6 +41,8 @@ pub struct Record {
     pub offset: Offset,
     /// The timestamp that the broker or the producer set, if any.
     pub timestamp: Option<DateTime<Utc>>,
+    /// What its headers say about the payload.
+    pub headers: Headers,
     /// The payload; only its beginning if `payload_bytes` is larger.
     pub payload: Vec<u8>,
     /// Length of the whole payload, in bytes.
@@ -56,6 +58,16 @@ impl Record {
         self.payload.truncate(PAYLOAD_BYTES_KEPT);
         self.payload.shrink_to_fit();
         self.weight.subtract(gone);
+    }
+
+    /// What [`decode`] reads of it.
+    pub fn raw(&self) -> Raw<'_> {
+        Raw {
+            payload: &self.payload,
+            payload_bytes: self.payload_bytes,
+            headers: &self.headers,
+            timestamp: self.timestamp,
+        }
     }
 }
 
@@ -171,6 +183,7 @@ mod tests {
             timestamp: None,
             payload: vec![b'x'; bytes],
             payload_bytes: bytes,
+            headers: Headers::default(),
             weight: load.add(bytes),
         };
         let (mut long, mut short) = (record(1_000_000), record(300));

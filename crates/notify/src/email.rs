@@ -11,6 +11,7 @@
 //! Deliberately absent: a connection pool. Alerts are rare, and a new connection cannot be
 //! stale.
 
+mod address;
 mod smtp;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -30,6 +31,7 @@ use monitor_config as config;
 use monitor_store::OutboxRow;
 
 use super::{Mail, Notifier, NotifyError, Outcome, chain, wire_key};
+pub use address::{is_address, needs_smtputf8};
 use smtp::{Failure, Server};
 
 /// Rows whose recipients are remembered, at most. Beyond that all are forgotten, which can
@@ -42,11 +44,6 @@ const STRAGGLER_ATTEMPTS_MAX: u32 = 3;
 /// The wait between these attempts. All attempts together take longer than the usual
 /// greylisting of five minutes.
 const STRAGGLER_WAIT: Duration = Duration::from_secs(180);
-
-/// Whether `text` is a valid mail address, such as `Comms <comms@example.com>`.
-pub fn is_address(text: &str) -> bool {
-    text.parse::<Mailbox>().is_ok()
-}
 
 /// Sends mails to a list of recipients through one server.
 pub struct EmailNotifier {
@@ -83,7 +80,7 @@ impl EmailNotifier {
         timeout: Duration,
     ) -> Result<Self, NotifyError> {
         let mailbox = |address: &String| {
-            address.parse::<Mailbox>().map_err(|e| NotifyError::Address {
+            address::mailbox(address).map_err(|e| NotifyError::Address {
                 receiver: name.to_owned(),
                 address: address.clone(),
                 problem: e.to_string(),

@@ -11,11 +11,13 @@ mod errors;
 mod incidents;
 mod labels;
 mod lead;
+mod letters;
 mod migrations;
 mod outbox;
 mod retrainings;
 mod scores;
 mod switches;
+mod url;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,8 @@ use monitor_core::domain::{
 };
 
 pub(super) use errors::{is_about_the_rows, is_timeout, is_transient};
+pub use letters::{LetterFilter, StoredLetter};
+pub use url::postgres_url_problem;
 
 /// How long a call waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,20 +58,13 @@ pub struct PostgresStore {
     lead: Arc<Mutex<Option<PgConnection>>>,
 }
 
-/// Whether [`PostgresStore::connect`] understands this URL.
-pub fn is_postgres_url(text: &str) -> bool {
-    (text.starts_with("postgres://") || text.starts_with("postgresql://"))
-        && text.parse::<sqlx::postgres::PgConnectOptions>().is_ok()
-}
-
 impl PostgresStore {
     /// Prepares a pool; connects when first used.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if the URL cannot be parsed.
     pub fn connect(settings: &config::Store) -> Result<Self, StoreError> {
-        let options: PgConnectOptions =
-            settings.url.parse::<PgConnectOptions>().map_err(StoreError::Refused)?;
+        let options: PgConnectOptions = url::parse(&settings.url).map_err(StoreError::Refused)?;
         let timeout = settings.statement_timeout_ms.to_string();
         let options = options
             .application_name("monitor")
@@ -103,7 +100,7 @@ impl PostgresStore {
 
     /// Host, port and database that the settings name, without user or password.
     pub fn place(settings: &config::Store) -> String {
-        settings.url.parse::<PgConnectOptions>().map_or_else(
+        url::parse(&settings.url).map_or_else(
             |_| "(no valid URL)".into(),
             |options| {
                 let database = options.get_database().unwrap_or("(default)");

@@ -23,6 +23,10 @@ pub const NOT_JUDGED: &str = "monitor_not_judged_total";
 pub const SCORES_DUPLICATE: &str = "monitor_scores_duplicate_total";
 /// Records that are not tweets.
 pub const DEAD_LETTERS: &str = "monitor_dead_letters_total";
+/// Records that are no tweets and no faults, by reason (keep-alive, deleted, no-text, ...).
+pub const NOTICES: &str = "monitor_notices_total";
+/// Tweets whose text the platform cut, without the rest of it.
+pub const CUT: &str = "monitor_cut_texts_total";
 /// Offsets that the broker deleted before they were read.
 pub const OFFSETS_LOST: &str = "monitor_offsets_lost_total";
 /// Batches rejected because another reader had moved the checkpoint.
@@ -201,6 +205,7 @@ pub fn init_metrics() -> &'static Metrics {
             FENCED,
             STORE_RETRIES,
             TRUNCATED,
+            CUT,
             RESCORED,
         ] {
             counter!(name).absolute(0);
@@ -229,6 +234,8 @@ fn describe() {
     );
     describe_counter!(SCORES_DUPLICATE, "Tweets that were already stored");
     describe_counter!(DEAD_LETTERS, "Records that are not tweets");
+    describe_counter!(NOTICES, "Records that are no tweets and no faults, by reason");
+    describe_counter!(CUT, "Tweets whose text the platform cut, without the rest of it");
     describe_counter!(OFFSETS_LOST, "Offsets the broker deleted before they were read");
     describe_counter!(FENCED, "Batches rejected because another reader moved the checkpoint");
     describe_gauge!(QUEUE_ROWS, "Records fetched and not yet in a batch");

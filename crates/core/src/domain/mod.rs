@@ -13,6 +13,7 @@ mod language;
 mod precision;
 mod score;
 mod silence;
+mod stream_format;
 mod switches;
 mod tweet;
 
@@ -29,5 +30,6 @@ pub use score::{
     Classes, InvalidProbability, Label, LabelThresholds, Probabilities, Probability, Score,
 };
 pub use silence::{Silence, silenced};
+pub use stream_format::StreamFormat;
 pub use switches::{ModelSwitch, Switches};
 pub use tweet::{InvalidTweet, Reach, TWEET_ID_CHARS_MAX, Tweet, TweetId};

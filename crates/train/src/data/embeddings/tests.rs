@@ -43,6 +43,7 @@ fn reads_every_layout() {
     check("GloVe with CR LF", b"good 1 -.5 0.25\r\nother 0 0 0\r\nbad 2e-3 0 7\r\n");
     check("GloVe, last line open", text.trim_ascii_end());
     check("GloVe, a word with spaces", b"good 1 -.5 .25\n. . . 0 0 0\nbad .002 0 7\n");
+    check("GloVe, a word that ends in a number", b"good 1 -.5 .25\ngate 2 0 0 0\nbad .002 0 7\n");
     check("GloVe, a word that is a number", b"good 1 -.5 .25\n5 0 0 0\nbad .002 0 7\n");
     check("tabs", b"good\t1\t-.5\t.25\nother\t0\t0\t0\nbad\t.002\t0\t7\n");
     check("word2vec text", &[b"3 3\n", &text[..]].concat());
