@@ -54,7 +54,10 @@ async fn a_hundred_kills_lose_and_duplicate_nothing() {
     for name in &names {
         run(&mut rig, name);
     }
-    rig.until("they read", 2 * SOON, async || rig.read().await > 0).await;
+    rig.until("they have all partitions", 2 * SOON, async || {
+        rig.count("SELECT count(*) FROM checkpoints").await == 4
+    })
+    .await;
     let replay = rig.replay(WEEK_S / (KILL_S * kills as f64));
     let (mut done, mut ended, mut servers, mut brokers) = (0, 0, 0, 0);
     while done < kills {

@@ -141,7 +141,7 @@ impl Encoder for WordPieces {
     fn known_words(&self, text: &str) -> Option<KnownWords> {
         let ModelWrapper::WordPiece(model) = self.0.get_model() else { return None };
         let text = without_names(&decode_entities(beginning(text, TEXT_BYTES_MAX))).into_owned();
-        let encoded = self.0.encode_fast(text, false).expect("unknown words have an id");
+        let encoded = self.0.encode(text, false).expect("unknown words have an id");
         let mut words: Vec<(String, bool)> = Vec::new();
         for piece in encoded.get_tokens() {
             match (piece.strip_prefix(&model.continuing_subword_prefix), words.last_mut()) {

@@ -99,8 +99,8 @@ fn names_the_fault() {
     check("no number", b"good 1 2\nbad 1 x\n", "line 2 (\"bad\") holds \"x\"");
     check("narrow", b"good 1 2\nbad 1\n", "line 2 has 1 numbers behind its word and should");
     check("a word alone", b"good 1 2\nbad\n", "line 2 has 0 numbers");
-    check("wide", b"2 2\ngood 1 2\nbad 1 2 3\n", "line 3 has 3 numbers");
-    check("wider than the header", b"1 2\ngood 1 2 3\n", "line 2 has 3 numbers");
+    check("wide", b"2 2\ngood 1 2\nbad 1.5 2 3\n", "line 3 has 3 numbers");
+    check("wider than the header", b"1 2\ngood 1.5 2 3\n", "line 2 has 3 numbers");
     check("cut off", b"3 2\ngood 1 2\nbad 1 2\n", "promises 3 words, and it ends after 2");
     check("nothing but a header", b"3 2\n", "ends after 0");
     check("too long", b"1 2\ngood 1 2\nbad 1 2\n", "promises 1 words, and there is more");
