@@ -28,12 +28,6 @@ pub enum Voice {
     Original,
 }
 
-impl Voice {
-    /// All of them, with their words in commands.
-    pub const ALL: [(Self, &'static str); 3] =
-        [(Self::Tweet, "tweets"), (Self::Author, "authors"), (Self::Original, "originals")];
-}
-
 /// Counts voices in the order of their tweets.
 #[derive(Debug, Default)]
 pub struct Voices {
@@ -94,6 +88,8 @@ mod tests {
     use super::*;
     use crate::domain::{Reach, TweetId};
 
+    const ALL: [Voice; 3] = [Voice::Tweet, Voice::Author, Voice::Original];
+
     fn tweet(author: &str, minute: i64, text: &str) -> Tweet {
         let at = Minute(minute).start();
         let tweet =
@@ -114,7 +110,7 @@ mod tests {
     #[test]
     fn voices_count_once_an_hour() {
         let check = |name, tweets: &[(&str, i64, &str, bool)], expected: [(u64, u64); 3]| {
-            let found = Voice::ALL.map(|(voice, _)| counted(voice, tweets));
+            let found = ALL.map(|voice| counted(voice, tweets));
             assert_eq!(found, expected, "{name}");
         };
         let one = |author, minute| (author, minute, "late again", true);
@@ -142,7 +138,7 @@ mod tests {
         /// There are never more voices than tweets, nor more negative voices than voices.
         #[test]
         fn voices_are_bounded(tweets in prop::collection::vec((0..4_u8, 0..200_i64, any::<bool>()), 0..60)) {
-            for (voice, _) in Voice::ALL {
+            for voice in ALL {
                 let mut voices = Voices::new(voice);
                 for (author, minute, negative) in &tweets {
                     let tweet = tweet(&author.to_string(), *minute, "late");

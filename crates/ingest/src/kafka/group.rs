@@ -134,9 +134,13 @@ impl Context {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
             _ => consumer.assign(&list),
         };
-        if let Err(error) = outcome.and_then(|()| consumer.pause(&list)) {
+        if let Err(error) = outcome {
             tracing::error!(%error, "cannot accept the assigned partitions");
             return;
+        }
+        if let Err(error) = consumer.pause(&list) {
+            // What is read before the claim is skipped in any case.
+            tracing::warn!(%error, "cannot pause the assigned partitions");
         }
         tracing::info!(partitions = ?numbers, "partitions assigned");
         let mut state = self.state();
