@@ -206,7 +206,7 @@ fn answers<'a>(
     at: DateTime<Utc>,
 ) -> Vec<Answer<'a>> {
     let receivers: Vec<_> = settings.receivers.keys().cloned().collect();
-    let recipients = alerting::route(routes, &receivers, brand, cause, severity, transition, at);
+    let recipients = alerting::route(routes, &receivers, brand, &[cause], severity, transition, at);
     let answer = |receiver: &'a String| {
         let recipient = recipients.iter().find(|recipient| recipient.receiver == *receiver);
         let why = match recipient {
@@ -215,7 +215,7 @@ fn answers<'a>(
                 None => format!("{}; there are no routes", recipient.when),
             },
             None => why_not(routes, receiver, |route| {
-                route.evaluate(brand, cause, severity, transition, at).err()
+                route.evaluate(brand, &[cause], severity, transition, at).err()
             }),
         };
         Answer {

@@ -91,6 +91,7 @@ fn row(transition: &str) -> OutboxRow {
                 threshold: 20.0,
                 dispersion: 1.0,
             }),
+            phases: Vec::new(),
             corrected: None,
             drivers: Drivers::default(),
             examples: vec![example],

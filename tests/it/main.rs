@@ -9,6 +9,7 @@ mod bad_input;
 mod cascade;
 mod compose;
 mod config;
+mod crisis;
 mod daemon;
 mod data;
 mod docs;

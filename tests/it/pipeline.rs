@@ -10,7 +10,7 @@ use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset,
+    Acknowledgement, Counts, Incident, Watch, IncidentId, Label, Language, Minute, Offset,
     Probabilities, Resume, StartAt, TopicPartition,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};

@@ -20,7 +20,7 @@ use super::{
     OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
+    Acknowledgement, Counts, Incident, Watch, IncidentId, Label, Language, Minute, Offset, Resume,
     StartAt, TopicPartition,
 };
 

@@ -25,8 +25,8 @@ use super::{
     StoreError, StoredModel, StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
-    StartAt, Switches, TopicPartition,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume, StartAt,
+    Switches, TopicPartition, Watch,
 };
 
 /// A [`Store`] in memory; its content is lost when it is dropped.
@@ -50,7 +50,7 @@ struct Tables {
     samples: Vec<labels::SampleRecord>,
     corrections: BTreeMap<String, Correction>,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
-    watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
+    watches: BTreeMap<(String, Watch), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,
     silences: Vec<Silence>,
     outbox: Vec<outbox::Queued>,

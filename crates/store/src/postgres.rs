@@ -31,7 +31,7 @@ use super::{
 };
 use monitor_config as config;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
+    Acknowledgement, Counts, Incident, Watch, IncidentId, Label, Language, Minute, Offset, Resume,
     StartAt, TopicPartition,
 };
 

@@ -12,7 +12,8 @@ use crate::{DeadNotification, Example, OutboxRow, OutboxState, StoreError};
 use monitor_core::domain::IncidentId;
 
 /// If a receiver got `resolved` before `opened`, it would show the incident as open. So a
-/// `resolved` waits until all earlier rows of its thread are sent or dead. An update does not
+/// `resolved` waits until all earlier rows of its thread are sent or dead. So does a `reopened`, which
+/// would otherwise overtake a `resolved`. An update does not
 /// wait: it may say that an incident whose opening is held until the morning is now critical.
 pub(super) async fn outbox_lease(
     store: &PostgresStore,
@@ -26,7 +27,7 @@ pub(super) async fn outbox_lease(
          WHERE id IN (
              SELECT id FROM outbox AS late
              WHERE state = 'pending' AND due_at <= $1 AND receiver <> ALL ($4)
-               AND (transition IS DISTINCT FROM 'resolved' OR NOT EXISTS (
+               AND (coalesce(transition, '') NOT IN ('resolved', 'reopened') OR NOT EXISTS (
                    SELECT 1 FROM outbox AS early
                    WHERE early.state = 'pending' AND early.thread = late.thread
                      AND early.id < late.id))
