@@ -34,8 +34,9 @@ pub struct Ours {
 }
 
 impl Ours {
-    pub fn new(false_alarms_per_month: f64) -> Self {
-        let policy = SharePolicy {
+    /// The defaults, with this budget.
+    pub fn policy(false_alarms_per_month: f64) -> SharePolicy {
+        SharePolicy {
             rule: ShareRule::EDetector { false_alarms_per_month },
             tweets_min: 30,
             rise_min: 0.05,
@@ -44,7 +45,11 @@ impl Ours {
             for_minutes: 0,
             resolve_minutes: 30,
             new_normal_minutes: 2880,
-        };
+        }
+    }
+
+    pub fn new(false_alarms_per_month: f64) -> Self {
+        let policy = Self::policy(false_alarms_per_month);
         let state = ShareState::default();
         Self { policy, state, baseline: None, series: None }
     }
@@ -55,8 +60,7 @@ impl Detector for Ours {
         let series = self.series.as_ref().unwrap_or(&stream.series);
         if self.baseline.is_none() || minute.0 % 60 == 0 {
             let excluded = self.state.excluded();
-            self.baseline =
-                Baseline::learn(&self.policy, &stream.hours, &excluded, series, minute);
+            self.baseline = Baseline::learn(&self.policy, &stream.hours, &excluded, series, minute);
         }
         let (next, verdict) =
             self.policy.evaluate(series, self.baseline.as_ref(), &self.state, minute);

@@ -75,8 +75,7 @@ pub(super) fn detect(trial: &Trial, episodes: &[Episode]) -> Detection {
             delay_minutes: first.map(|(opened, _)| (opened.0 + 1 - episode.start.0).max(0)),
         }
     };
-    let is_false =
-        |alert: &&(&str, &Alert)| !episodes.iter().any(|it| opened(it, alert).is_some());
+    let is_false = |alert: &&(&str, &Alert)| !episodes.iter().any(|it| opened(it, alert).is_some());
     let false_alarms = alerts.iter().filter(is_false).count();
     Detection {
         episodes: episodes.iter().map(found).collect(),

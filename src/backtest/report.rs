@@ -92,7 +92,8 @@ impl Trial {
 /// Hours in which an incident of the brand was open.
 fn hours_open(result: &BrandOutcome) -> f64 {
     let spans = result.outcome.alerts.iter().flat_map(|alert| &alert.spans);
-    let minutes = spans.map(|(from, to)| to.unwrap_or(result.to).0 - from.0 + 1);
+    let minutes =
+        spans.map(|(from, to)| (to.unwrap_or(result.to).0 - from.0.max(result.from.0) + 1).max(0));
     minutes.sum::<i64>() as f64 / 60.0
 }
 

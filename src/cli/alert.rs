@@ -119,11 +119,8 @@ fn severities() -> impl TypedValueParser<Value = Severity> {
 }
 
 fn transitions() -> impl TypedValueParser<Value = Transition> {
-    const ALL: [Transition; 3] = [Transition::Opened, Transition::Updated, Transition::Resolved];
-    PossibleValuesParser::new(ALL.map(Transition::as_str)).map(|word| {
-        let known = ALL.into_iter().find(|transition| transition.as_str() == word);
-        known.expect("clap lets only these words through")
-    })
+    PossibleValuesParser::new(Transition::ALL.map(Transition::as_str))
+        .map(|word| Transition::parse(&word).expect("clap lets only these words through"))
 }
 
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {

@@ -179,9 +179,7 @@ async fn daemon_and_backtest_agree() {
         let mut expected: Vec<String> = outcome
             .alerts
             .iter()
-            .map(|a| {
-                describe(a.opened, a.resolved.map(|(at, _)| at), &a.opening, &a.phases)
-            })
+            .map(|a| describe(a.opened, a.resolved.map(|(at, _)| at), &a.opening, &a.phases))
             .collect();
         expected.sort();
         assert_eq!(found, expected, "a look every {minutes_a_look} minutes");
@@ -267,9 +265,7 @@ async fn daemon_and_backtest_agree_across_a_switch_of_the_model() {
         let mut expected: Vec<String> = outcome
             .alerts
             .iter()
-            .map(|a| {
-                describe(a.opened, a.resolved.map(|(at, _)| at), &a.opening, &a.phases)
-            })
+            .map(|a| describe(a.opened, a.resolved.map(|(at, _)| at), &a.opening, &a.phases))
             .collect();
         expected.sort();
         assert_eq!(found, expected, "switched after {switched_after:?}");

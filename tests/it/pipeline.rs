@@ -10,8 +10,8 @@ use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
-    Acknowledgement, Counts, Incident, Watch, IncidentId, Label, Language, Minute, Offset,
-    Probabilities, Resume, StartAt, TopicPartition,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Probabilities,
+    Resume, StartAt, TopicPartition, Watch,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};

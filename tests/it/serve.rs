@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
-    Counts, Evidence, Interval, Minute, Offset, Probabilities, Probability, Score, Severity, Watch,
-    ShareEvidence, StartAt, TopicPartition, Transition, Tweet, TweetId,
+    Counts, Evidence, Interval, Minute, Offset, Probabilities, Probability, Score, Severity,
+    ShareEvidence, StartAt, TopicPartition, Transition, Tweet, TweetId, Watch,
 };
 use monitor_serve::{ServeContext, serve};
 use monitor_store::{

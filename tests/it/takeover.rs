@@ -11,8 +11,8 @@ use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
-    Acknowledgement, Counts, Incident, Watch, IncidentId, Label, Language, Minute, Offset,
-    Probabilities, Probability, Resume, Score, StartAt, TopicPartition, Tweet, TweetId,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Probabilities,
+    Probability, Resume, Score, StartAt, TopicPartition, Tweet, TweetId, Watch,
 };
 use monitor_notify::Dispatcher;
 use monitor_store::{

@@ -98,7 +98,9 @@ fn size(evidence: &Evidence) -> String {
             percent(e.observed_share()),
             percent(e.expected_share)
         ),
-        Evidence::NegativeVolume(e) => format!("{} as many negative tweets as usual", times(e.times())),
+        Evidence::NegativeVolume(e) => {
+            format!("{} as many negative tweets as usual", times(e.times()))
+        }
         Evidence::Surge(e) => format!("{} as many tweets as usual", times(e.times())),
         Evidence::Quiet(_) | Evidence::Lag(_) => String::new(),
     }

@@ -41,8 +41,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
-    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Notified, Offset, Resume,
-    Severity, StartAt, TopicPartition, Watch, resume_position,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Notified, Offset,
+    Resume, Severity, StartAt, TopicPartition, Watch, resume_position,
 };
 
 /// A partition just assigned to this daemon, with the offsets that the broker has.
@@ -347,7 +347,8 @@ pub trait Store: Send + Sync + 'static {
     async fn lead(&self) -> Result<bool, StoreError>;
 
     /// Writes a decision, the incident it opens, changes or resolves, its event and its outbox
-    /// rows in one transaction. `reopened` is a step of the incident that opened last. Returns the
+    /// rows in one transaction. `reopened` is a step of the incident that opened last, and
+    /// removes its acknowledgement. Returns the
     /// incident's number if there was a step.
     async fn decide(&self, decision: &Decision) -> Result<Option<IncidentId>, StoreError>;
 

@@ -25,8 +25,8 @@ use super::{
     StoreError, StoredModel, StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume, StartAt,
-    Switches, TopicPartition, Watch,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
+    StartAt, Switches, TopicPartition, Watch,
 };
 
 /// A [`Store`] in memory; its content is lost when it is dropped.

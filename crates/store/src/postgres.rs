@@ -31,8 +31,8 @@ use super::{
 };
 use monitor_config as config;
 use monitor_core::domain::{
-    Acknowledgement, Counts, Incident, Watch, IncidentId, Label, Language, Minute, Offset, Resume,
-    StartAt, TopicPartition,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
+    StartAt, TopicPartition, Watch,
 };
 
 pub(super) use errors::{is_about_the_rows, is_transient};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Evaluator, Finding, LearnedBaseline, Pass, state, to_json, words};
 use monitor_core::alerting::{
-    Baseline, BuzzPolicy, BuzzState, BuzzVerdict, Course, Seen, Series, ShareState, Volume, VolumeState, replay,
+    Baseline, BuzzPolicy, BuzzState, BuzzVerdict, Course, Seen, Series, ShareState, Volume,
+    VolumeState, replay,
 };
 use monitor_core::domain::{Cause, Counts, Minute, Phase, Transition, Watch};
 use monitor_store::{Decision, DetectorState, Store, StoreError};
@@ -37,8 +38,7 @@ impl Evaluator {
         let mut buzz: BuzzState = state(brand, Watch::Buzz, stored.as_ref());
         let open = stored.as_ref().and_then(|stored| stored.open.as_ref());
         let reopens = stored.as_ref().is_some_and(|stored| stored.last.is_some());
-        let must_close =
-            self.policy.reconcile(&mut buzz, first.plus(-1), open.is_some(), reopens);
+        let must_close = self.policy.reconcile(&mut buzz, first.plus(-1), open.is_some(), reopens);
         if let Some(incident) = open.filter(|_| must_close) {
             self.close_unwatched(incident, to_json(&buzz), pass).await?;
             return Ok(true);

@@ -31,12 +31,13 @@ use super::lineup::Lineup;
 use super::routes::{buzz_policy, thresholds};
 use monitor_config as config;
 use monitor_core::alerting::{
-    Audience, Baseline, BuzzPolicy, Occasion, People, Progress, Recipient, StreamPolicy, Suppressed,
-    Thresholds, severity, watermark,
+    Audience, Baseline, BuzzPolicy, Occasion, People, Progress, Recipient, StreamPolicy,
+    Suppressed, Thresholds, severity, watermark,
 };
 use monitor_core::clock::Clock;
 use monitor_core::domain::{
-    Cause, Evidence, Incident, Minute, Phase, Severity, Silence, Switches, Transition, Watch, silenced,
+    Cause, Evidence, Incident, Minute, Phase, Severity, Silence, Switches, Transition, Watch,
+    silenced,
 };
 use monitor_store::{
     Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError,
@@ -351,7 +352,11 @@ impl Evaluator {
             (Some(_), Some(stored)) => &stored.notified[..],
             _ => &[],
         };
-        let worst = incident.map_or(Severity::Notice, |incident| incident.severity);
+        // An incident that opens again may be milder than before.
+        let worst = match transition {
+            Transition::Reopened => Severity::Notice,
+            _ => incident.map_or(Severity::Notice, |incident| incident.severity),
+        };
         let rated = |people| match transition {
             Transition::Resolved => worst,
             _ => worst.max(finding.severity(people, &self.thresholds)),

@@ -16,9 +16,8 @@ const FEW_TWEETS: u64 = 10;
 /// The reason of a step of a brand's incident at `minute`.
 pub(super) fn told(brand: &str, verdict: &BuzzVerdict, course: &Course, minute: Minute) -> String {
     let rise = |phase: &Phase| reason(brand, &phase.latest, Transition::Updated, None, minute);
-    let end = |phase: &Phase| {
-        reason(brand, &phase.latest, Transition::Resolved, phase.ended_as, minute)
-    };
+    let end =
+        |phase: &Phase| reason(brand, &phase.latest, Transition::Resolved, phase.ended_as, minute);
     let Some(leading) = course.leading() else { return String::new() };
     match verdict {
         BuzzVerdict::Quiet | BuzzVerdict::Open => rise(leading),

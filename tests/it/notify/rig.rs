@@ -15,7 +15,7 @@ use monitor_config::{self as config, Delivery, Receiver, SmtpTls};
 use monitor_core::Secret;
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
-    Counts, Evidence, Watch, Interval, Minute, Severity, ShareEvidence, Transition, window_minutes,
+    Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition, Watch, window_minutes,
 };
 use monitor_embedded::MailServer;
 use monitor_notify::Dispatcher;

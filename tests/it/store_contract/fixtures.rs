@@ -5,9 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use monitor_core::alerting::SuppressReason;
 use monitor_core::domain::{
-    Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Probabilities,
-    Probability, QuietEvidence, Score, Severity, ShareEvidence, StartAt, TopicPartition,
-    Transition, Tweet, TweetId, VolumeEvidence, Phase, Watch,
+    Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Phase,
+    Probabilities, Probability, QuietEvidence, Score, Severity, ShareEvidence, StartAt,
+    TopicPartition, Transition, Tweet, TweetId, VolumeEvidence, Watch,
 };
 use monitor_core::words::word_weights;
 use monitor_store::{

@@ -144,6 +144,8 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
 pub async fn opens_again(store: &dyn Store) {
     let id = open(store, "united", 10).await;
     decide(store, decision("united", Some(10), 20, Some(Resolved))).await;
+    let by = Acknowledgement { at: noon(), by: "ada".into(), note: "on it".into() };
+    assert!(store.acknowledge(id, &by).await.expect("noted"));
     let mut again = as_bad_as(decision("united", Some(20), 30, Some(Reopened)), Severity::Critical);
     let joined = Phase::new(minute(30), evidence(Cause::NegativeVolume));
     again.step.as_mut().expect("a step").phases.push(joined);
@@ -152,6 +154,7 @@ pub async fn opens_again(store: &dyn Store) {
     let known = detector_state(store, "united").await;
     let open = known.open.expect("it is open");
     assert_eq!((open.id, open.opened, open.resolved), (id, minute(10), None));
+    assert_eq!(open.acknowledged, None, "it wants to be acknowledged again");
     assert_eq!((open.severity, open.phases.len()), (Severity::Critical, 2));
     assert_eq!(open.causes(), [Cause::Share, Cause::NegativeVolume]);
     assert_eq!(known.last, None);
@@ -176,7 +179,7 @@ pub async fn opens_again(store: &dyn Store) {
     assert_eq!(turns("desk"), [turn("opened", true)]);
     let events = store.events(id).await.expect("events");
     let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
-    assert_eq!(kinds, ["opened", "resolved", "reopened"]);
+    assert_eq!(kinds, ["opened", "resolved", "acknowledged", "reopened"]);
     decide(store, decision("united", Some(30), 40, Some(Resolved))).await.expect("resolved");
     let last = detector_state(store, "united").await.last.expect("the last one");
     assert_eq!((last.id, last.resolved), (id, Some(minute(40))));

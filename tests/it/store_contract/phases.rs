@@ -105,9 +105,15 @@ async fn two_open_incidents_of_a_brand_become_one() {
         events.into_iter().map(|event| (event.kind, event.note)).collect::<Vec<_>>()
     };
     let last = events(3).await.pop().expect("an event");
-    assert!(last.0 == "resolved" && last.1.starts_with("It goes on as part of incident 2"), "{last:?}");
+    assert!(
+        last.0 == "resolved" && last.1.starts_with("It goes on as part of incident 2"),
+        "{last:?}"
+    );
     let last = events(2).await.pop().expect("an event");
-    assert_eq!((last.0.as_str(), last.1.as_str()), ("updated", "Incident 3 goes on as part of this one."));
+    assert_eq!(
+        (last.0.as_str(), last.1.as_str()),
+        ("updated", "Incident 3 goes on as part of this one.")
+    );
 
     // The detectors go on in one row; one that stood elsewhere learns anew.
     let buzz = state(&store, "united").await;
@@ -128,7 +134,9 @@ async fn two_open_incidents_of_a_brand_become_one() {
     let lag = store.detector_state("(stream)", Watch::Lag).await.unwrap().expect("untouched");
     assert!(lag.open.is_some_and(|incident| incident.phases.is_empty()));
 
-    let rows = sqlx::query("SELECT cause, ended_as FROM incident_phases WHERE brand = 'united' ORDER BY 1, 2");
+    let rows = sqlx::query(
+        "SELECT cause, ended_as FROM incident_phases WHERE brand = 'united' ORDER BY 1, 2",
+    );
     let rows = rows.fetch_all(store.pool()).await.unwrap();
     let rows: Vec<(String, Option<String>)> =
         rows.iter().map(|row| (row.get("cause"), row.get("ended_as"))).collect();

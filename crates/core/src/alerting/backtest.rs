@@ -22,7 +22,7 @@ const SERIES_MINUTES: i64 = 2 * 1440;
 /// The result of a backtest.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Backtest {
-    /// The alerts that would have opened, in order of time.
+    /// The alerts that would have opened, or opened again, in order of time.
     pub alerts: Vec<Alert>,
     /// All tweets of the evaluated minutes.
     pub tweets: Counts,
@@ -121,7 +121,7 @@ pub fn backtest_switched(
         run.step(minute, (minute >= from).then_some(&mut found));
     }
     found.alerts = run.alerts;
-    found.alerts.retain(|alert| alert.opened >= from);
+    found.alerts.retain(|alert| alert.spans.iter().any(|(opened, _)| *opened >= from));
     found
 }
 

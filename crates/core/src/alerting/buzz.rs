@@ -264,9 +264,9 @@ impl BuzzPolicy {
         open: bool,
         reopens: bool,
     ) -> bool {
-        state.volumes.retain(|cause, _| {
-            self.volumes.iter().any(|policy| policy.counted.cause() == *cause)
-        });
+        state
+            .volumes
+            .retain(|cause, _| self.volumes.iter().any(|policy| policy.counted.cause() == *cause));
         let is_stored = |course: &Course| if course.is_open() { open } else { reopens };
         state.course = state.course.take().filter(is_stored);
         let course = state.course.as_mut().filter(|course| course.is_open());

@@ -3,7 +3,7 @@
 //! **Invariant.** The first notification of an incident to a receiver says that it opened. A
 //! further one follows if the incident is worse than in that receiver's last notification, if a phase
 //! has joined since then, or once per repeat interval. After somebody acknowledges the incident, only
-//! a worse one follows. If the incident opens again, all who were notified of it are notified.
+//! a worse one follows. If the incident opens again, all who were notified of it are notified, acknowledged or not.
 //! Every receiver that was notified of an incident is notified when it resolves. Deliberately
 //! absent: silences, which the caller applies.
 

@@ -170,9 +170,7 @@ impl Evidence {
                 (share.observed.negative, share.expected_share * share.observed.total as f64)
             }
             Self::NegativeVolume(volume) => (volume.observed, volume.expected),
-            Self::Surge(volume) => {
-                (volume.tweets.negative, volume.usual_share * volume.expected)
-            }
+            Self::Surge(volume) => (volume.tweets.negative, volume.usual_share * volume.expected),
             Self::Quiet(_) | Self::Lag(_) => return None,
         };
         Some((negative as f64 - expected).max(0.0))

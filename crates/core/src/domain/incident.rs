@@ -29,7 +29,7 @@ pub struct Incident {
     pub id: IncidentId,
     /// The affected brand, or [`STREAM`].
     pub brand: String,
-    /// The highest severity so far.
+    /// The highest severity since it opened, or opened again.
     pub severity: Severity,
     /// Minute at whose end it opened: event time for brands, wall-clock time for the stream.
     pub opened: Minute,

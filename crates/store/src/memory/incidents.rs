@@ -81,8 +81,7 @@ impl Tables {
     fn write_step(&mut self, decision: &Decision, step: &Step) -> Result<IncidentId, StoreError> {
         let brand = &decision.brand;
         let latest = self.latest_incident(brand, decision.watch);
-        let is_open =
-            latest.is_some_and(|place| self.incidents[place].incident.resolved.is_none());
+        let is_open = latest.is_some_and(|place| self.incidents[place].incident.resolved.is_none());
         let place = match (step.transition, latest) {
             (Transition::Opened | Transition::Reopened, Some(_)) if is_open => {
                 return Err(refused(format!("brand {brand:?} has an open incident")));
@@ -115,8 +114,8 @@ impl Tables {
             Transition::Updated => incident.severity = incident.severity.max(step.severity),
             Transition::Resolved => incident.resolved = Some(step.minute),
             Transition::Reopened => {
-                incident.severity = incident.severity.max(step.severity);
-                incident.resolved = None;
+                incident.severity = step.severity;
+                (incident.resolved, incident.acknowledged) = (None, None);
             }
         }
         self.notify(place, step);

@@ -150,9 +150,8 @@ async fn write_step(
         .bind(phases),
         // The unique index refuses it while another incident is open.
         Transition::Reopened => sqlx::query_scalar(
-            "UPDATE incidents SET resolved_at = NULL, phases = $5, severity = CASE
-                 WHEN array_position($4, severity) < array_position($4, $3) THEN $3
-                 ELSE severity END
+            "UPDATE incidents SET resolved_at = NULL, severity = $3, phases = $4,
+                 acknowledged_at = NULL, acknowledged_by = NULL, acknowledged_note = NULL
              WHERE resolved_at IS NOT NULL AND id = (
                  SELECT id FROM incidents WHERE brand = $1 AND watch = $2
                  ORDER BY (resolved_at IS NULL) DESC, opened_at DESC, id DESC LIMIT 1)
@@ -161,7 +160,6 @@ async fn write_step(
         .bind(brand)
         .bind(watch)
         .bind(step.severity.as_str())
-        .bind(severities)
         .bind(phases),
     };
     let incident = IncidentId(incident.fetch_one(&mut *connection).await?);

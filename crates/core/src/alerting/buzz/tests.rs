@@ -189,9 +189,10 @@ fn detectors_agree_with_what_is_stored() {
     let course = fewer.course.expect("it is kept");
     assert!(course.phases.iter().all(|phase| phase.cause() == Share || !phase.is_open()));
 
-    let ended = states.iter().rev().find(|state| {
-        state.course.as_ref().is_some_and(|course| !course.is_open())
-    });
+    let ended = states
+        .iter()
+        .rev()
+        .find(|state| state.course.as_ref().is_some_and(|course| !course.is_open()));
     let mut lost = ended.expect("a resolved incident").clone();
     policy.reconcile(&mut lost, last, false, false);
     assert_eq!(lost.course, None, "an incident that is not stored cannot open again");

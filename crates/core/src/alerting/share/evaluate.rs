@@ -47,9 +47,7 @@ impl ShareState {
     /// The state as if no incident were open.
     pub fn closed(self) -> Self {
         match self.open {
-            Some(_) => {
-                Self { excluded: self.excluded, settled: self.settled, ..Self::default() }
-            }
+            Some(_) => Self { excluded: self.excluded, settled: self.settled, ..Self::default() },
             None => self,
         }
     }

@@ -19,8 +19,8 @@ mod switch;
 #[cfg(test)]
 mod tests;
 
-pub use baseline::Baseline;
 pub use crate::domain::ResolveReason;
+pub use baseline::Baseline;
 pub use evaluate::{OpenRise, QuietReason, RiseStatus, ShareState, ShareVerdict};
 
 use crate::domain::{Counts, Interval, Minute};
