@@ -79,10 +79,11 @@ WITH told AS (
     SELECT format('incident-%s-resolved-%s-%s', j.id, pg_temp.minute(j.at), r.receiver), r.receiver,
            o.notification || jsonb_build_object(
                'incident_id', j.id, 'transition', 'resolved', 'at', j.at, 'also', '[]'::jsonb,
-               'thread', r.thread_key,
+               'thread', r.thread_key, 'phases', i.phases,
                'reason', format('It goes on as part of incident %s: all that is said about a brand is one '
                                 'incident now.', j.into_id))
     FROM joining AS j
+    JOIN incidents AS i ON i.id = j.id
     JOIN incident_receivers AS r ON r.incident_id = j.id
     JOIN outbox AS o ON o.key = r.thread_key
     WHERE j.place > 1
