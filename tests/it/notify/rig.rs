@@ -74,7 +74,7 @@ impl Rig {
         let opened_at: DateTime<Utc> = "2015-02-23T14:05:00Z".parse().expect("a time");
         let at = match transition {
             Transition::Opened => opened_at,
-            Transition::Updated => opened_at + TimeDelta::hours(1),
+            Transition::Updated | Transition::Reopened => opened_at + TimeDelta::hours(1),
             Transition::Resolved => opened_at + TimeDelta::hours(3),
         };
         let evidence = Evidence::Share(ShareEvidence {

@@ -114,8 +114,8 @@ pub fn backtest_switched(
         return Backtest::default();
     };
     let live = live_counts(stretches, to);
-    let mut found = Backtest::default();
-    found.tweets = between(&live, from, to).iter().fold(Counts::default(), |sum, (_, c)| sum + *c);
+    let tweets = between(&live, from, to).iter().fold(Counts::default(), |sum, (_, c)| sum + *c);
+    let mut found = Backtest { tweets, ..Backtest::default() };
     let mut run = Run::new(policy, stretches, &live, to);
     for minute in (first.0..=to.0).map(Minute) {
         run.step(minute, (minute >= from).then_some(&mut found));

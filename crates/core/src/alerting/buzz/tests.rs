@@ -54,8 +54,10 @@ fn evidence(cause: Cause, size: u64) -> Evidence {
     }
 }
 
-/// What the views say of some minutes, and the words for the verdicts.
-fn check(name: &str, script: &[(i64, &[(Cause, ViewVerdict)], &str)]) -> Course {
+/// A minute, what the views say of it, and the words for the verdict.
+type Scene<'a> = (i64, &'a [(Cause, ViewVerdict)], &'a str);
+
+fn check(name: &str, script: &[Scene]) -> Course {
     let mut course = None;
     for (minute, views, expected) in script {
         let found = match advance(&mut course, Minute(*minute), 1440, views) {

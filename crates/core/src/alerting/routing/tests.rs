@@ -85,7 +85,7 @@ fn routes_by_brand_cause_and_severity() {
 #[test]
 fn waits_for_the_group_and_for_the_end_of_quiet_hours() {
     use Transition::*;
-    let step = |severity, transition| ("acme", &[Cause::Share], severity, transition);
+    let step = |severity, transition| ("acme", Cause::Share, severity, transition);
     let (warning, critical) = (Severity::Warning, Severity::Critical);
     let night = Route {
         quiet: Some(quiet("22:00", "07:00", Tz::Europe__Paris)),

@@ -23,7 +23,7 @@ pub use crate::domain::ResolveReason;
 pub use baseline::Baseline;
 pub use evaluate::{OpenRise, QuietReason, RiseStatus, ShareState, ShareVerdict};
 
-use crate::domain::{Counts, Interval, Minute};
+use crate::domain::{Counts, Interval};
 use crate::stats::wilson_with;
 
 /// Minutes in a month of 30 days.
