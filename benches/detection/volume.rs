@@ -2,7 +2,7 @@
 //! brand open by chance?
 
 use monitor_core::alerting::{
-    BuzzPolicy, Volume, VolumePolicy, VolumeState, VolumeVerdict, backtest,
+    BuzzPolicy, Thresholds, Volume, VolumePolicy, VolumeState, VolumeVerdict, backtest,
 };
 use monitor_core::domain::{Counts, Minute};
 use rand::{RngExt, SeedableRng};
@@ -84,6 +84,7 @@ fn incidents(counts: &[(Minute, Counts)], first: i64, volumes: &[Volume]) -> usi
         share: Ours::policy(1.0),
         volumes: volumes.iter().map(|counted| VolumePolicy::of(*counted)).collect(),
         reopen_minutes: REOPEN_MINUTES,
+        thresholds: Thresholds::default(),
     };
     backtest(&policy, counts, Minute(first), counts[counts.len() - 1].0).alerts.len()
 }

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::backtest::BrandOutcome;
     use monitor_core::alerting::{Backtest, ResolveReason};
-    use monitor_core::domain::{Evidence, LagEvidence};
+    use monitor_core::domain::{Evidence, LagEvidence, Severity};
 
     fn alert(opened: i64, resolved: Option<i64>) -> Alert {
         let evidence = Evidence::Lag(LagEvidence { behind_minutes: 1, limit_minutes: 1 });
@@ -97,6 +97,7 @@ mod tests {
             opened: Minute(opened),
             resolved: resolved.map(|at| (Minute(at), ResolveReason::Calm)),
             opening: evidence,
+            severity: Severity::Notice,
             phases: Vec::new(),
             spans: vec![(Minute(opened), resolved.map(Minute))],
         }

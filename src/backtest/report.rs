@@ -8,12 +8,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use monitor_config::{self as config, Rule};
-use monitor_core::alerting::{Alert, Backtest, People, ResolveReason, severity};
-use monitor_core::domain::{Cause, Evidence, Interval, Minute, Phase, Severity, Transition};
+use monitor_core::alerting::{Alert, Backtest, ResolveReason};
+use monitor_core::domain::{Cause, Evidence, Interval, Minute, Phase, Transition};
 use monitor_core::format::{percent, percent_interval, utc_minute};
 
 use super::episodes::{Detection, Episode, detect};
-use crate::pipeline::{policy, reason, thresholds};
+use crate::pipeline::{policy, reason};
 
 const DAY_MINUTES: f64 = 1440.0;
 const MONTH_DAYS: f64 = 30.0;
@@ -144,7 +144,7 @@ fn alerts(out: &mut String, trial: &Trial) {
     let mut lines: Vec<(Minute, String)> = Vec::new();
     for result in &trial.brands {
         for alert in &result.outcome.alerts {
-            lines.push((alert.opened, alert_line(&result.brand, alert, trial)));
+            lines.push((alert.opened, alert_line(&result.brand, alert)));
         }
     }
     if lines.is_empty() {
@@ -163,9 +163,9 @@ fn alerts(out: &mut String, trial: &Trial) {
     out.push('\n');
 }
 
-fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
+fn alert_line(brand: &str, alert: &Alert) -> String {
     let resolved = alert.resolved.map_or("still open".to_owned(), |(at, _)| utc_minute(at.start()));
-    let severe = severity_of(alert, &trial.alerting).as_str();
+    let severe = alert.severity.as_str();
     let (negative, expected, tweets, since) = match alert.worst() {
         Evidence::Share(e) => {
             let observed = share(e.observed_share(), e.observed_interval);
@@ -210,14 +210,6 @@ fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
         utc_minute(alert.opened.start()),
         since.start().format("%m-%d %H:%M"),
     )
-}
-
-/// The highest severity, by the peak of each phase.
-fn severity_of(alert: &Alert, alerting: &config::Alerting) -> Severity {
-    let thresholds = thresholds(alerting);
-    let peaks = alert.phases.iter().map(|phase| &phase.peak);
-    let severities = peaks.map(|peak| severity(peak, People::default(), &thresholds));
-    severities.max().unwrap_or(Severity::Notice)
 }
 
 /// The causes of a brand's buzz.
@@ -419,7 +411,7 @@ impl TrialJson {
     fn of(trial: &Trial) -> Self {
         let alert = |result: &BrandOutcome, alert: &Alert| AlertJson {
             cause: alert.opening.cause().as_str(),
-            severity: severity_of(alert, &trial.alerting).as_str(),
+            severity: alert.severity.as_str(),
             opened: alert.opened.start(),
             resolved: alert.resolved.map(|(at, _)| at.start()),
             ended: alert.resolved.map(|(_, why)| why.as_str()),

@@ -75,6 +75,7 @@ pub fn buzz_policy(alerting: &config::Alerting) -> BuzzPolicy {
         share: policy(alerting),
         volumes: volume_policies(alerting),
         reopen_minutes: alerting.reopen_minutes,
+        thresholds: thresholds(alerting),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use monitor::backtest::{Scorer, count};
 use monitor::pipeline::policy;
 use monitor_config::Settings;
-use monitor_core::alerting::{Alert, BuzzPolicy, Stretch, backtest, backtest_switched};
+use monitor_core::alerting::{Alert, BuzzPolicy, Stretch, Thresholds, backtest, backtest_switched};
 use monitor_core::domain::{Counts, Minute};
 
 type ByBrand = BTreeMap<String, Vec<(Minute, Counts)>>;
@@ -113,7 +113,8 @@ fn check(models: &[&str]) {
     let settings = monitor::settings::load(Some(Path::new(AIRLINES)), &[]).unwrap();
     // Alone, and each rise an incident of its own.
     let share = policy(&settings.alerting);
-    let policy = BuzzPolicy { share, volumes: Vec::new(), reopen_minutes: 0 };
+    let thresholds = Thresholds::default();
+    let policy = BuzzPolicy { share, volumes: Vec::new(), reopen_minutes: 0, thresholds };
     let counted: Vec<ByBrand> = models.iter().map(|model| counts_of(model, &settings)).collect();
     let last = counted[0].values().map(|counts| counts[counts.len() - 1].0).max().unwrap();
     let mut all = Outcome::default();

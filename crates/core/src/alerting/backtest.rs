@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 
 use super::buzz::{BuzzPolicy, BuzzState, BuzzVerdict, Seen};
 use super::{
-    Baseline, QuietReason, ResolveReason, Series, SharePolicy, ShareState, ShareVerdict, Volume,
-    VolumeState,
+    Baseline, People, QuietReason, ResolveReason, Series, SharePolicy, ShareState, ShareVerdict,
+    Thresholds, Volume, VolumeState,
 };
-use crate::domain::{Cause, Counts, Evidence, Interval, Minute, Phase};
+use crate::domain::{Cause, Counts, Evidence, Interval, Minute, Phase, Severity};
 
 /// Minutes that one series covers. A new series is made after each incident, and it must not
 /// cost as much as a series of the whole past.
@@ -53,6 +53,8 @@ pub struct Alert {
     pub resolved: Option<(Minute, ResolveReason)>,
     /// The evidence when it opened.
     pub opening: Evidence,
+    /// Its highest severity.
+    pub severity: Severity,
     /// Its phases, in the order in which they joined.
     pub phases: Vec<Phase>,
     /// From when to when it was open: it may have been resolved and have opened again.
@@ -128,7 +130,8 @@ pub fn backtest_switched(
 /// What the detector of the share remembers that has seen these counts up to and including `to`.
 pub fn replay(policy: &SharePolicy, counts: &[(Minute, Counts)], to: Minute) -> ShareState {
     let Some((first, _)) = counts.first() else { return ShareState::default() };
-    let policy = BuzzPolicy { share: *policy, volumes: Vec::new(), reopen_minutes: 0 };
+    let thresholds = Thresholds::default();
+    let policy = BuzzPolicy { share: *policy, volumes: Vec::new(), reopen_minutes: 0, thresholds };
     let stretch = [Stretch { from: Minute(i64::MIN), counts }];
     let mut run = Run::new(&policy, &stretch, counts, to);
     for minute in (first.0..=to.0).map(Minute) {
@@ -283,6 +286,7 @@ impl<'a> Run<'a> {
                 opened: minute,
                 resolved: None,
                 opening: course.phases[0].opening,
+                severity: Severity::Notice,
                 phases: Vec::new(),
                 spans: vec![(minute, None)],
             }),
@@ -290,6 +294,7 @@ impl<'a> Run<'a> {
         }
         let Some(alert) = self.alerts.last_mut() else { return };
         alert.phases.clone_from(&course.phases);
+        alert.severity = alert.severity.max(self.policy.severity(course, People::default()));
         match verdict {
             BuzzVerdict::Reopen => {
                 alert.resolved = None;

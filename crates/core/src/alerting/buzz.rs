@@ -10,7 +10,7 @@
 //! **Invariant.** A verdict depends only on the counts, the state and the minute. A minute has one
 //! verdict for all views together, so one step at most. The state holds everything that detectors
 //! remember. A phase lasts exactly while its detector has an incident open.
-//! Deliberately absent: severity, wording, and incidents of the stream itself.
+//! Deliberately absent: wording, and incidents of the stream itself.
 
 #[cfg(test)]
 mod tests;
@@ -20,10 +20,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Baseline, Series, SharePolicy, ShareState, ShareVerdict, VolumePolicy, VolumeState,
-    VolumeVerdict,
+    Baseline, People, Series, SharePolicy, ShareState, ShareVerdict, Thresholds, VolumePolicy,
+    VolumeState, VolumeVerdict, severity,
 };
-use crate::domain::{Cause, Evidence, Minute, Phase, ResolveReason};
+use crate::domain::{Cause, Evidence, Minute, Phase, ResolveReason, Severity};
 
 /// When a brand has an incident.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub struct BuzzPolicy {
     pub volumes: Vec<VolumePolicy>,
     /// How long after its end an incident re-opens instead of a new one opening, in minutes.
     pub reopen_minutes: u32,
+    /// How severe it is.
+    pub thresholds: Thresholds,
 }
 
 /// What the detectors of a brand remember between two minutes.
@@ -229,6 +231,13 @@ impl BuzzPolicy {
     /// How many minutes before a minute the counts start that detectors learn from.
     pub fn season_minutes(&self) -> i64 {
         self.share.season_minutes()
+    }
+
+    /// The severity of what lasts of an incident.
+    pub fn severity(&self, course: &Course, people: People) -> Severity {
+        let open = course.phases.iter().filter(|phase| phase.is_open());
+        let severities = open.map(|phase| severity(&phase.latest, people, &self.thresholds));
+        severities.max().unwrap_or(Severity::Notice)
     }
 
     /// Evaluates `minute` at its end. The caller passes each minute of a brand once, in order.

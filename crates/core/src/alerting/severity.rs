@@ -3,7 +3,7 @@
 use crate::domain::{Evidence, Severity};
 
 /// The limits of the severities.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Thresholds {
     /// Smallest rise of the share for a warning, in 0..1.
     pub warning_rise: f64,

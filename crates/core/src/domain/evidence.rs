@@ -163,6 +163,15 @@ impl Evidence {
         }
     }
 
+    /// The size that is certain, by which evidence of one cause is compared over time: a share of few
+    /// tweets may be large by chance.
+    pub fn certain_size(&self) -> f64 {
+        match self {
+            Self::Share(share) => share.observed_interval.low - share.expected_share,
+            other => other.size(),
+        }
+    }
+
     /// Negative tweets beyond the expected ones; `None` for evidence about the stream.
     pub fn negative_excess(&self) -> Option<f64> {
         let (negative, expected) = match self {

@@ -19,7 +19,7 @@ pub struct Phase {
     pub relapses: u32,
     /// The evidence when it joined.
     pub opening: Evidence,
-    /// The minute of its peak.
+    /// The minute of its peak, when the rise was surely largest.
     pub peak_at: Minute,
     /// The evidence of that minute.
     pub peak: Evidence,
@@ -55,7 +55,7 @@ impl Phase {
     /// Takes in the evidence of `minute`.
     pub fn see(&mut self, minute: Minute, evidence: Evidence) {
         self.latest = evidence;
-        if evidence.size() > self.peak.size() {
+        if evidence.certain_size() > self.peak.certain_size() {
             (self.peak_at, self.peak) = (minute, evidence);
         }
     }

@@ -31,7 +31,8 @@ fn counts(
 
 /// The share and these volumes; each rise is an incident of its own.
 fn with(volumes: &[VolumePolicy]) -> BuzzPolicy {
-    BuzzPolicy { share: POLICY, volumes: volumes.to_vec(), reopen_minutes: 0 }
+    let thresholds = Thresholds { warning_rise: 0.1, critical_rise: 0.9, ..Thresholds::default() };
+    BuzzPolicy { share: POLICY, volumes: volumes.to_vec(), reopen_minutes: 0, thresholds }
 }
 
 fn run(counts: &[(Minute, Counts)], from: i64, to: i64) -> Backtest {
@@ -82,6 +83,7 @@ fn an_alert_has_its_opening_and_its_worst_evidence() {
     assert!(phase.peak_at >= alert.opened && phase.peak_at < resolved, "{alert:?}");
     assert_eq!((phase.began, phase.ended), (alert.opened, Some(resolved)));
     assert_eq!(alert.spans, [(alert.opened, Some(resolved))]);
+    assert_eq!(alert.severity, Severity::Warning);
     assert_eq!(found.minutes_open as i64, resolved.0 - alert.opened.0 + 1);
     // During the incident, the expected share is the one from before it.
     let within = found.hours.iter().find(|hour| hour.start == Minute(start + 60)).unwrap();

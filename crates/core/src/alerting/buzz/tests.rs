@@ -19,6 +19,7 @@ fn policy() -> BuzzPolicy {
         },
         volumes: [Volume::Negative, Volume::All].map(VolumePolicy::of).to_vec(),
         reopen_minutes: 1440,
+        thresholds: Thresholds::default(),
     }
 }
 
