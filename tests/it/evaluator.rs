@@ -53,6 +53,8 @@ impl World {
             .insert("acme".into(), Brand { keywords: vec!["acme".into()], ..Brand::default() });
         let hook = rig::webhook_at("http://127.0.0.1:1/hook".into());
         settings.receivers.insert("hook".into(), Receiver::Webhook(hook));
+        // Severe from the beginning, so that nothing gets worse.
+        (settings.alerting.warning_people, settings.alerting.critical_people) = (1, 1);
         let clock = Arc::new(SimulatedClock::at(start()));
         let (calm_from, model) = (i64::MAX, "any@1");
         let mut world = Self { store, clock, settings, hours: 0, calm_from, model };
