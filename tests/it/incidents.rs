@@ -749,12 +749,11 @@ fn prints_help() {
           --all              All incidents, without a limit
           --set <KEY=VALUE>  Set one value, such as `kafka.topic=tweets`; may be repeated
           --brand <BRAND>    Only this brand, or "(stream)"
-          --cause <CAUSE>    Only incidents with this cause among their phases [possible values:
-                                 share, negative-volume, surge, quiet, lag]
+          --cause <CAUSE>    Only incidents with this cause among their phases [possible values: share,
+                             negative-volume, surge, quiet, lag]
           --limit <N>        At most this many [default: 20]
           --json             Print JSON: a list of objects with id, brand, cause (that opened it),
-                                 severity, state, opened_at, resolved_at, acknowledged, evidence and
-                                 phases
+                             severity, state, opened_at, resolved_at, acknowledged, evidence and phases
       -h, --help             Print help
       -V, --version          Print version
     "#);
