@@ -31,5 +31,5 @@ pub use lineup::Lineup;
 pub use models::{FollowSettings, ModelsError, follow, open_models};
 pub use positions::StoredPositions;
 pub use recorded::stored_model;
-pub use routes::{buzz_policy, policy, routes, thresholds, volume_policies};
+pub use routes::{buzz_policy, policy, routes, volume_policies};
 pub use stages::{Pipeline, Settings};

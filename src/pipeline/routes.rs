@@ -57,7 +57,7 @@ fn route(name: &str, route: &config::Route) -> Route {
 }
 
 /// The thresholds of the severities.
-pub fn thresholds(alerting: &config::Alerting) -> Thresholds {
+fn thresholds(alerting: &config::Alerting) -> Thresholds {
     Thresholds {
         warning_rise: alerting.warning_rise,
         critical_rise: alerting.critical_rise,

@@ -28,7 +28,7 @@ pub use self::words::reason;
 use self::report::{Content, Reporter, Subject};
 use super::daemon::lateness;
 use super::lineup::Lineup;
-use super::routes::{buzz_policy, thresholds};
+use super::routes::buzz_policy;
 use monitor_config as config;
 use monitor_core::alerting::{
     Audience, Baseline, BuzzPolicy, Occasion, People, Progress, Recipient, StreamPolicy,
@@ -55,7 +55,6 @@ pub struct Evaluator {
     policy: BuzzPolicy,
     stream: StreamPolicy,
     stream_causes: Vec<Cause>,
-    thresholds: Thresholds,
     audience: Audience,
     reporter: Reporter,
     baselines: Mutex<HashMap<String, LearnedBaseline>>,
@@ -172,7 +171,6 @@ impl Evaluator {
                 .into_iter()
                 .filter_map(|(cause, limit)| (limit > 0).then_some(cause))
                 .collect(),
-            thresholds: thresholds(a),
             audience: audience(settings),
             reporter: Reporter::new(store.clone(), settings),
             baselines: Mutex::default(),
@@ -359,7 +357,7 @@ impl Evaluator {
         };
         let rated = |people| match transition {
             Transition::Resolved => worst,
-            _ => worst.max(finding.severity(people, &self.thresholds)),
+            _ => worst.max(finding.severity(people, &self.policy.thresholds)),
         };
         let mut severe = rated(People::default());
         // Who is behind the tweets is read before it is called worse, which takes a moment.
