@@ -526,7 +526,7 @@ fn the_decoder_names_each() {
     let mut wrong = Vec::new();
     for (number, Kind { name, payload, header, becomes }) in kinds.iter().enumerate() {
         let mut headers = Headers::default();
-        for (name, value) in header {
+        if let Some((name, value)) = header {
             headers.add(name, Some(value.as_bytes()));
         }
         let timestamp = Some(now);

@@ -461,7 +461,7 @@ async fn ten_kills_lose_and_duplicate_nothing() {
     rig.assert_week_is_complete().await;
     rig.until("every minute is evaluated", 3 * SOON, async || {
         rig.count(
-            "SELECT count(*) FROM watches WHERE cause = 'share' AND judged >= (
+            "SELECT count(*) FROM watches WHERE cause = 'buzz' AND judged >= (
                  SELECT max(event_time_max) - interval '3 minutes' FROM checkpoints)",
         )
         .await

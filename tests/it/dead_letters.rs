@@ -1,7 +1,7 @@
 //! `monitor dead-letters`, called as a program, on a real Postgres and librdkafka's mock broker.
 
 use monitor_embedded::MockBroker;
-use monitor_store::{PostgresStore, Store};
+use monitor_store::PostgresStore;
 use serde_json::Value;
 use sqlx::PgPool;
 
