@@ -189,7 +189,7 @@ fn forgotten(settings: &Settings, routes: &[Route]) -> Vec<String> {
             // The time does not matter: an opening is notified sooner or later.
             let (worst, opened) = (Severity::Critical, Transition::Opened);
             let now = DateTime::UNIX_EPOCH;
-            alerting::route(routes, &receivers, brand, *cause, worst, opened, now).is_empty()
+            alerting::route(routes, &receivers, brand, &[*cause], worst, opened, now).is_empty()
         })
         .map(|(brand, cause)| {
             format!("no route tells anybody of {} incidents of {brand}", cause.as_str())

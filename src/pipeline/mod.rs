@@ -35,5 +35,5 @@ pub use models::{FollowSettings, ModelsError, follow, open_models};
 pub use positions::StoredPositions;
 pub use recorded::stored_model;
 pub use retrain::{RETRAINING_BUSY, RETRAINING_FOLDER, RetrainCommand, Retrainer};
-pub use routes::{policy, routes, thresholds, volume_policies};
+pub use routes::{buzz_policy, policy, routes, volume_policies};
 pub use stages::{Pipeline, Settings};

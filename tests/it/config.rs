@@ -413,6 +413,8 @@ fn check_config_lists_receivers_and_incidents_without_a_route() {
     warning: no route names receiver slack: it is never notified
     warning: no route names receiver teams: it is never notified
     warning: no route tells anybody of share incidents of globex
+    warning: no route tells anybody of negative-volume incidents of acme
+    warning: no route tells anybody of negative-volume incidents of globex
     warning: no route tells anybody of surge incidents of acme
     warning: no route tells anybody of surge incidents of globex
     "#);

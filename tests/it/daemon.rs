@@ -27,6 +27,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::Value;
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -287,10 +288,10 @@ impl Rig {
         assert_eq!(differing, 0, "minute counts differ from the counts of the scores");
     }
 
-    async fn incidents(&self) -> Vec<(String, String, i64, i64)> {
+    /// Brand, opening, evidence and phases of each incident.
+    async fn incidents(&self) -> Vec<(String, String, Value, Value)> {
         sqlx::query_as(
-            "SELECT brand, opened_at::text, observed_total, observed_negative
-             FROM share_incidents ORDER BY opened_at, brand",
+            "SELECT brand, opened_at::text, evidence, phases FROM incidents ORDER BY opened_at, brand",
         )
         .fetch_all(&self.pool)
         .await
@@ -298,7 +299,7 @@ impl Rig {
     }
 
     /// The incidents that one evaluation of the whole week opens.
-    async fn incidents_of_one_evaluation(&self) -> Vec<(String, String, i64, i64)> {
+    async fn incidents_of_one_evaluation(&self) -> Vec<(String, String, Value, Value)> {
         type Row = (String, DateTime<Utc>, Vec<String>, String, f32, String);
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT tweet_id, created_at, brands, text, negative, label FROM scores
@@ -340,14 +341,15 @@ impl Rig {
             .evaluate()
             .await
             .unwrap();
-        let mut incidents = store.incidents(100).await.unwrap();
-        incidents.reverse();
+        let mut incidents: Vec<_> = store.incidents(100).await.unwrap();
+        incidents.sort_by(|a, b| (a.opened, &a.brand).cmp(&(b.opened, &b.brand)));
         incidents
             .into_iter()
             .map(|incident| {
                 let opened = incident.opened.start().format("%Y-%m-%d %H:%M:%S+00").to_string();
-                let observed = incident.evidence.share().expect("a share").observed;
-                (incident.brand, opened, observed.total as i64, observed.negative as i64)
+                let evidence = serde_json::to_value(incident.evidence).unwrap();
+                let phases = serde_json::to_value(&incident.phases).unwrap();
+                (incident.brand, opened, evidence, phases)
             })
             .collect()
     }
@@ -461,7 +463,7 @@ async fn ten_kills_lose_and_duplicate_nothing() {
     rig.assert_week_is_complete().await;
     rig.until("every minute is evaluated", 3 * SOON, async || {
         rig.count(
-            "SELECT count(*) FROM watches WHERE cause = 'share' AND judged >= (
+            "SELECT count(*) FROM watches WHERE cause = 'buzz' AND judged >= (
                  SELECT max(event_time_max) - interval '3 minutes' FROM checkpoints)",
         )
         .await

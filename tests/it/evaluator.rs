@@ -10,7 +10,7 @@ use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
     Acknowledgement, Cause, Minute, Offset, Probabilities, Probability, STREAM, Score, Severity,
-    StartAt, TopicPartition, Tweet, TweetId,
+    StartAt, TopicPartition, Tweet, TweetId, Watch,
 };
 use monitor_store::{
     Advance, Batch, Claim, Decision, MemoryStore, ModelScore, Pairs, Rescored, ScoredTweet,
@@ -53,6 +53,8 @@ impl World {
             .insert("acme".into(), Brand { keywords: vec!["acme".into()], ..Brand::default() });
         let hook = rig::webhook_at("http://127.0.0.1:1/hook".into());
         settings.receivers.insert("hook".into(), Receiver::Webhook(hook));
+        // Severe from the beginning, so that nothing gets worse.
+        (settings.alerting.warning_people, settings.alerting.critical_people) = (1, 1);
         let clock = Arc::new(SimulatedClock::at(start()));
         let (calm_from, model) = (i64::MAX, "any@1");
         let mut world = Self { store, clock, settings, hours: 0, calm_from, model };
@@ -185,7 +187,7 @@ async fn another_evaluator_resumes_where_the_last_one_stopped() {
     let state = async |world: &World| {
         world
             .store
-            .detector_state("acme", Cause::Share)
+            .detector_state("acme", Watch::Buzz)
             .await
             .expect("read")
             .expect("evaluated before")
@@ -211,14 +213,14 @@ async fn an_unreadable_state_closes_the_incident_and_starts_again() {
     assert_eq!(world.notified(&world.evaluator()).await, ["incident-1-opened-hook"]);
     let evaluated = world
         .store
-        .detector_state("acme", Cause::Share)
+        .detector_state("acme", Watch::Buzz)
         .await
         .expect("read")
         .expect("one")
         .evaluated;
     let unreadable = Decision {
         brand: "acme".into(),
-        cause: Cause::Share,
+        watch: Watch::Buzz,
         evaluated_before: Some(evaluated),
         evaluated: evaluated.plus(1),
         state: serde_json::json!("unreadable"),
@@ -303,7 +305,7 @@ async fn a_switch_moves_the_baseline_with_the_share() {
     world.calm_from = 0;
     world.advance_to(48).await;
     evaluator.evaluate().await.unwrap();
-    let state = world.store.detector_state("acme", Cause::Share).await.unwrap().unwrap();
+    let state = world.store.detector_state("acme", Watch::Buzz).await.unwrap().unwrap();
     assert!(state.evaluated > fence.plus(300), "the minutes after the switch are evaluated");
     assert_eq!(world.store.incidents(10).await.unwrap(), [], "50 % instead of 20 %, and no rise");
 }
@@ -341,7 +343,7 @@ async fn a_leader_whose_clock_was_ahead_does_not_silence_the_next_one() {
     assert_eq!(keys, ["incident-1-opened-hook"], "no record for hours, by its clock");
     world.clock = right;
     world.notified(&world.evaluator()).await;
-    let state = world.store.detector_state(STREAM, Cause::Quiet).await.expect("read");
+    let state = world.store.detector_state(STREAM, Watch::Quiet).await.expect("read");
     let evaluated = state.expect("evaluated").evaluated;
     assert_eq!(evaluated, Minute::of(world.clock.now()), "evaluated by the right clock");
 }

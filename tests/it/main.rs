@@ -10,6 +10,7 @@ mod bad_records;
 mod cascade;
 mod compose;
 mod config;
+mod crisis;
 mod daemon;
 mod data;
 mod dead_letters;

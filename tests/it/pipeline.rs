@@ -11,8 +11,8 @@ use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset,
-    Probabilities, Resume, StartAt, StreamFormat, TopicPartition,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Probabilities,
+    Resume, StartAt, StreamFormat, TopicPartition, Watch,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};

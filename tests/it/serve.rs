@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
-    Cause, Counts, Evidence, Interval, Minute, Offset, Probabilities, Probability, Score, Severity,
-    ShareEvidence, StartAt, TopicPartition, Transition, Tweet, TweetId,
+    Counts, Evidence, Interval, Minute, Offset, Probabilities, Probability, Score, Severity,
+    ShareEvidence, StartAt, TopicPartition, Transition, Tweet, TweetId, Watch,
 };
 use monitor_serve::{ServeContext, serve};
 use monitor_store::{
@@ -137,6 +137,7 @@ async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i6
         opened_at: minute.start(),
         reason: "because".into(),
         evidence,
+        phases: Vec::new(),
         corrected: None,
         drivers: Drivers::default(),
         examples: Vec::new(),
@@ -147,13 +148,13 @@ async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i6
         url: None,
     };
     let before = store
-        .detector_state(brand, Cause::Share)
+        .detector_state(brand, Watch::Buzz)
         .await
         .expect("a detector state")
         .map(|w| w.evaluated);
     let decision = Decision {
         brand: brand.into(),
-        cause: Cause::Share,
+        watch: Watch::Buzz,
         evaluated_before: before,
         evaluated: minute,
         state: serde_json::Value::Null,
@@ -162,6 +163,7 @@ async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour: i6
             minute,
             severity: Severity::Warning,
             evidence,
+            phases: Vec::new(),
             notification,
             deliveries: vec![Delivery { receiver: "comms".into(), not_before: None, group: false }],
             suppressed: Vec::new(),

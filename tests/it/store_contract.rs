@@ -7,6 +7,7 @@ mod fixtures;
 mod incidents;
 mod labels;
 mod notifications;
+mod phases;
 mod postgres;
 mod retrainings;
 mod switches;
@@ -108,7 +109,8 @@ checks![
     decides_once,
     lets_one_of_two_deciders_win,
     opens_updates_and_resolves,
-    separates_causes,
+    opens_again,
+    separates_watches,
     stores_the_evidence_of_each_cause,
     refuses_impossible_steps,
     lists_incidents,

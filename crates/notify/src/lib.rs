@@ -17,6 +17,7 @@ mod email;
 pub mod heartbeat;
 mod http;
 mod mail;
+mod phases;
 mod slack;
 mod teams;
 mod webhook;

@@ -7,7 +7,7 @@
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use monitor_core::domain::{Evidence, Incident, Minute};
+use monitor_core::domain::{Cause, Evidence, Incident, Minute, Phase};
 use monitor_core::format::{percent, percent_interval, thousands};
 use monitor_core::quantify::Estimate;
 use monitor_core::text::language::name;
@@ -278,9 +278,26 @@ fn incident_row(incident: &Incident) -> Markup {
             div class="what" {
                 (headline(&incident.evidence))
                 span class="quiet" { (incident.severity.as_str()) "; " (detail(incident)) }
+                @if let [_, joined @ ..] = &incident.phases[..] && !joined.is_empty() {
+                    span class="quiet" { (joined_by(joined)) }
+                }
             }
         }
     }
+}
+
+/// The phases that joined an incident after the first one.
+fn joined_by(phases: &[Phase]) -> String {
+    let of = |phase: &Phase| {
+        let what = match phase.cause() {
+            Cause::Share => "a higher share of negative tweets",
+            Cause::NegativeVolume => "more negative tweets",
+            _ => "more tweets",
+        };
+        let end = phase.ended.map_or(String::new(), |at| format!(" until {}", moment(at)));
+        format!("{what} from {}{end}", moment(phase.began))
+    };
+    format!("joined by {}", phases.iter().map(of).collect::<Vec<_>>().join("; "))
 }
 
 /// Observed against expected share, as one bar from 0 to 100 %; empty for other causes.

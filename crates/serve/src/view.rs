@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use monitor_core::domain::{Cause, Counts, Evidence, Incident, Language, Minute};
+use monitor_core::domain::{Counts, Evidence, Incident, Language, Minute, Watch};
 use monitor_core::quantify::Estimate;
 use monitor_store::{Example, OtherRates, Store, StoreError, Totals, corrected_share};
 
@@ -154,7 +154,7 @@ impl BrandView {
             view.corrected = corrected_share(store, of, day, own, 1.0, OtherRates::HeldOut).await?;
         }
         view.not_judged = store.not_judged(brand, day.0, day.1).await?;
-        view.incidents = store.incidents_since(brand, Cause::Share, from).await?;
+        view.incidents = store.incidents_since(brand, Watch::Buzz, from).await?;
         Ok(view)
     }
 

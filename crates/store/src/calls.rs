@@ -68,11 +68,11 @@ macro_rules! each_store_call {
                 lead() -> bool;
             }
             decide {
-                detector_state(brand: &str, cause: Cause) -> Option<DetectorState>;
+                detector_state(brand: &str, watch: Watch) -> Option<DetectorState>;
                 decide(decision: &Decision) -> Option<IncidentId>;
             }
             incidents {
-                incidents_since(brand: &str, cause: Cause, from: Minute) -> Vec<Incident>;
+                incidents_since(brand: &str, watch: Watch, from: Minute) -> Vec<Incident>;
                 incidents(limit: u32) -> Vec<Incident>;
                 incident(id: IncidentId) -> Option<Incident>;
                 events(id: IncidentId) -> Vec<Event>;

@@ -45,8 +45,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Notified,
-    Offset, Resume, Severity, StartAt, TopicPartition, resume_position,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Notified, Offset,
+    Resume, Severity, StartAt, TopicPartition, Watch, resume_position,
 };
 
 /// A partition just assigned to this daemon, with the offsets that the broker has.
@@ -90,26 +90,28 @@ pub struct PartitionProgress {
     pub at_end: bool,
 }
 
-/// The state of the detector of one brand and cause between two evaluations.
+/// The state of the detectors of one brand and watch between two evaluations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectorState {
     /// The last minute that was evaluated.
     pub evaluated: Minute,
-    /// The detector's own state, as JSON; the store does not read it.
+    /// The detectors' own state, as JSON; the store does not read it.
     pub state: serde_json::Value,
     /// The open incident, if any.
     pub open: Option<Incident>,
-    /// The receivers that were notified of it.
+    /// Without an open incident, the one that opened last: it may open again.
+    pub last: Option<Incident>,
+    /// The receivers that were notified of that incident.
     pub notified: Vec<Notified>,
 }
 
-/// The result of evaluating one brand and cause up to a minute.
+/// The result of evaluating one brand and watch up to a minute.
 #[derive(Debug, Clone)]
 pub struct Decision {
     /// The brand, or [`monitor_core::domain::STREAM`].
     pub brand: String,
-    /// The cause.
-    pub cause: Cause,
+    /// What was evaluated.
+    pub watch: Watch,
     /// The last minute evaluated before; `None` if none was. Must equal the stored one.
     pub evaluated_before: Option<Minute>,
     /// The last minute evaluated now.
@@ -123,7 +125,7 @@ pub struct Decision {
 /// An entry in an incident's history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// `opened`, `updated`, `resolved` or `acknowledged`.
+    /// `opened`, `updated`, `resolved`, `reopened` or `acknowledged`.
     pub kind: String,
     /// The minute evaluated; clock time for an acknowledgement.
     pub at: DateTime<Utc>,
@@ -257,18 +259,18 @@ pub trait Store: Send + Sync + 'static {
     /// The last minute in which a brand has a scored tweet.
     async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
 
-    /// The detector state of a brand and cause; `None` before its first evaluation.
+    /// The detector state of a brand and watch; `None` before its first evaluation.
     async fn detector_state(
         &self,
         brand: &str,
-        cause: Cause,
+        watch: Watch,
     ) -> Result<Option<DetectorState>, StoreError>;
 
-    /// The incidents of a brand and cause that were open at or after `from`, ascending.
+    /// The incidents of a brand and watch that were open at or after `from`, ascending.
     async fn incidents_since(
         &self,
         brand: &str,
-        cause: Cause,
+        watch: Watch,
         from: Minute,
     ) -> Result<Vec<Incident>, StoreError>;
 
@@ -358,7 +360,9 @@ pub trait Store: Send + Sync + 'static {
     async fn lead(&self) -> Result<bool, StoreError>;
 
     /// Writes a decision, the incident it opens, changes or resolves, its event and its outbox
-    /// rows in one transaction. Returns the incident's number if there was a step.
+    /// rows in one transaction. `reopened` is a step of the incident that opened last, and
+    /// removes its acknowledgement. Returns the
+    /// incident's number if there was a step.
     async fn decide(&self, decision: &Decision) -> Result<Option<IncidentId>, StoreError>;
 
     /// Leases up to `limit` due outbox rows for the time `lease`, so that no other sender takes

@@ -26,8 +26,8 @@ use super::{
     Silence, Store, StoreError, StoredModel, StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
-    StartAt, Switches, TopicPartition,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
+    StartAt, Switches, TopicPartition, Watch,
 };
 
 /// A [`Store`] in memory; its content is lost when it is dropped.
@@ -52,7 +52,7 @@ struct Tables {
     corrections: BTreeMap<String, Correction>,
     retrainings: Vec<Retraining>,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
-    watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
+    watches: BTreeMap<(String, Watch), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,
     silences: Vec<Silence>,
     outbox: Vec<outbox::Queued>,

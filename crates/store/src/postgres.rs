@@ -35,8 +35,8 @@ use super::{
 use monitor_config as config;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
-    StartAt, TopicPartition,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
+    StartAt, TopicPartition, Watch,
 };
 
 pub(super) use errors::{is_about_the_rows, is_timeout, is_transient};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use monitor_core::domain::{Cause, IncidentId, Notified, Severity, Transition};
+use monitor_core::domain::{Cause, IncidentId, Notified, Severity, Transition, Watch};
 use monitor_store::{Decision, Delivery, OutboxRow, OutboxState, Store};
 
 use super::fixtures::*;
@@ -110,14 +110,14 @@ pub async fn groups_incidents_that_open_together(store: &dyn Store) {
     let host = decide(store, opens("united", vec![grouped("comms", 30)])).await.expect("opened");
     let both = vec![grouped("comms", 40), grouped("hook", 40)];
     let joined = decide(store, opens("delta", both)).await.expect("opened");
-    let surge = of_cause(decision("united", None, 12, Some(Opened)), Cause::Surge);
-    let surge = notifying(surge, vec![grouped("comms", 50)]);
-    let surge = decide(store, surge).await.expect("opened");
+    let lag = of_cause(decision("united", None, 12, Some(Opened)), Cause::Lag);
+    let lag = notifying(lag, vec![grouped("comms", 50)]);
+    let lag = decide(store, lag).await.expect("opened");
     let opened = minute(10).0;
     let key = |id: IncidentId, receiver: &str| format!("incident-{id}-opened-{opened}-{receiver}");
 
     let notified = store
-        .detector_state("delta", Cause::Share)
+        .detector_state("delta", Watch::Buzz)
         .await
         .expect("read")
         .expect("evaluated before")
@@ -147,7 +147,7 @@ pub async fn groups_incidents_that_open_together(store: &dyn Store) {
         also,
         [
             (joined.0, "delta", "opened", "because of delta"),
-            (surge.0, "united", "opened", "because of united")
+            (lag.0, "united", "opened", "because of united")
         ]
     );
     assert_eq!(rows[1].notification.also, []);

@@ -21,7 +21,7 @@ async fn fresh() -> PostgresStore {
     store
 }
 
-async fn run(store: &PostgresStore, sql: &'static str) {
+pub(super) async fn run(store: &PostgresStore, sql: &'static str) {
     sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
 }
 

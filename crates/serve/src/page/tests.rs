@@ -38,6 +38,7 @@ fn incident(id: i64, brand: &str, evidence: Evidence, resolved: Option<i64>) -> 
         resolved: resolved.map(|minutes| START.plus(minutes)),
         acknowledged: None,
         evidence,
+        phases: Vec::new(),
     }
 }
 

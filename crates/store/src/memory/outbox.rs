@@ -75,11 +75,12 @@ impl Tables {
             .collect())
     }
 
-    /// Whether it is a `resolved` with an earlier pending row in its thread; for the reason see
+    /// Whether it is a `resolved` or `reopened` with an earlier pending row in its thread; for the reason see
     /// `postgres/outbox.rs`.
     fn waits(&self, place: usize) -> bool {
         let late = &self.outbox[place].notification;
-        late.transition == Transition::Resolved.as_str()
+        let turns = [Transition::Resolved, Transition::Reopened].map(Transition::as_str);
+        turns.contains(&late.transition.as_str())
             && self.outbox[..place].iter().any(|early| {
                 matches!(early.state, QueuedState::Pending { .. })
                     && early.notification.thread == late.thread

@@ -18,7 +18,8 @@ const NOW: &str = "(CASE WHEN clock_timestamp() - $2 BETWEEN '-1 s' AND '1 s' TH
                     ELSE $1 + (clock_timestamp() - $2) END)";
 
 /// If a receiver got `resolved` before `opened`, it would show the incident as open. So a
-/// `resolved` waits until all earlier rows of its thread are sent or dead. An update does not
+/// `resolved` waits until all earlier rows of its thread are sent or dead. So does a `reopened`, which
+/// would otherwise overtake a `resolved`. An update does not
 /// wait: it may say that an incident whose opening is held until the morning is now critical.
 pub(super) async fn outbox_lease(
     store: &PostgresStore,
@@ -33,7 +34,7 @@ pub(super) async fn outbox_lease(
          WHERE id IN (
              SELECT id FROM outbox AS late
              WHERE state = 'pending' AND due_at <= {NOW} AND receiver <> ALL ($4)
-               AND (transition IS DISTINCT FROM 'resolved' OR NOT EXISTS (
+               AND (coalesce(transition, '') NOT IN ('resolved', 'reopened') OR NOT EXISTS (
                    SELECT 1 FROM outbox AS early
                    WHERE early.state = 'pending' AND early.thread = late.thread
                      AND early.id < late.id))
