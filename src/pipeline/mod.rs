@@ -22,6 +22,7 @@ mod models;
 mod positions;
 mod recorded;
 mod routes;
+mod serving;
 mod stages;
 
 pub use daemon::{Daemon, DaemonError, brand_rules};

@@ -5,6 +5,7 @@
 
 mod alerting;
 mod delivery;
+mod http;
 
 use std::fmt;
 
@@ -223,21 +224,7 @@ impl Settings {
 
         alerting::check(self, &mut check);
         delivery::check(self, &mut check);
-        check(
-            self.http.listen.parse::<std::net::SocketAddr>().is_ok(),
-            "http.listen",
-            &quoted(&self.http.listen),
-            "give address and port, such as 127.0.0.1:8080",
-        );
-
-        if let Some(url) = &self.http.public_url {
-            check(
-                is_web_url(url),
-                "http.public_url",
-                &quoted(url),
-                "give an http:// or https:// URL, such as https://monitor.example.com",
-            );
-        }
+        http::check(self, &mut check);
 
         found.extend(owners.iter().flat_map(|owner| owner(self)));
         if found.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(found)) }
@@ -258,9 +245,4 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.chars().count())
         && !text.trim().is_empty()
         && !text.chars().any(char::is_control)
-}
-
-fn is_web_url(text: &str) -> bool {
-    url::Url::parse(text)
-        .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
 }

@@ -29,6 +29,10 @@ macro_rules! each_store_call {
                 window_tweets(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<StoredTweet>;
                 tweet(id: &str) -> Option<StoredTweet>;
             }
+            search {
+                search_tweets(query: &$crate::TweetQuery) -> Vec<$crate::FoundTweet>;
+                notifications_of(id: IncidentId) -> Vec<$crate::NotificationState>;
+            }
             switches {
                 switches() -> $crate::Switches;
                 begin_with(model: &str) -> $crate::Switches;

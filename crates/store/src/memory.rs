@@ -9,6 +9,7 @@ mod incidents;
 mod labels;
 mod outbox;
 mod scores;
+mod search;
 mod switches;
 
 use std::collections::{BTreeMap, HashMap};

@@ -14,6 +14,7 @@ mod lead;
 mod migrations;
 mod outbox;
 mod scores;
+mod search;
 mod switches;
 
 use std::sync::Arc;
