@@ -10,8 +10,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::policy;
 use monitor_config::Alerting;
-use monitor_core::clock::SimulatedClock;
 use monitor_core::alerting::SuppressReason;
+use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Cause, Counts, Evidence, Interval, Minute, Offset, Probabilities, Probability, Score, Severity,
     ShareEvidence, StartAt, TopicPartition, Transition, Tweet, TweetId,
@@ -19,8 +19,8 @@ use monitor_core::domain::{
 use monitor_core::words::word_weights;
 use monitor_serve::{Access, ServeContext, Token, serve};
 use monitor_store::{
-    Advance, Batch, Claim, Decision, Delivery, Driver, Drivers, Example, MemoryStore, ModelScore, Notification,
-    ScoredTweet, Step, Store, Suppressed,
+    Advance, Batch, Claim, Decision, Delivery, Driver, Drivers, Example, MemoryStore, ModelScore,
+    Notification, ScoredTweet, Step, Store, Suppressed,
 };
 use monitor_telemetry::{self as telemetry, Readiness};
 use tokio::net::TcpListener;
@@ -90,7 +90,13 @@ fn noise(seed: &mut u64) -> f64 {
 
 /// Stores a week of tweets about a brand: `per_hour` by day and fewer at night, with the given
 /// share of negative tweets. `storm` is (first hour, end hour, share) of a storm.
-pub async fn week(store: &MemoryStore, brand: &str, per_hour: f64, share: f64, storm: (i64, i64, f64)) {
+pub async fn week(
+    store: &MemoryStore,
+    brand: &str,
+    per_hour: f64,
+    share: f64,
+    storm: (i64, i64, f64),
+) {
     let mut seed = brand.len() as u64;
     let partition = TopicPartition::new(brand, 0);
     let claim = Claim { partition: partition.clone(), seen: None, low: Offset(0), high: Offset(0) };

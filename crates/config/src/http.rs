@@ -77,10 +77,12 @@ mod tests {
 
     #[test]
     fn reads_a_digest() {
-        let digest = |sha256: &str| {
-            AccessToken { sha256: sha256.into(), rights: Rights::Read }.digest()
-        };
-        assert_eq!(digest(&"0aF".repeat(64)[..64]).map(|it| it[..3].to_vec()), Some(vec![0x0a, 0xf0, 0xaf]));
+        let digest =
+            |sha256: &str| AccessToken { sha256: sha256.into(), rights: Rights::Read }.digest();
+        assert_eq!(
+            digest(&"0aF".repeat(64)[..64]).map(|it| it[..3].to_vec()),
+            Some(vec![0x0a, 0xf0, 0xaf])
+        );
         for wrong in ["", "ab", &"g".repeat(64), &"+1".repeat(32), &"é".repeat(32)] {
             assert_eq!(digest(wrong), None, "{wrong}");
         }

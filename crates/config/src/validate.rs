@@ -246,3 +246,8 @@ fn is_name(text: &str) -> bool {
         && !text.trim().is_empty()
         && !text.chars().any(char::is_control)
 }
+
+fn is_web_url(text: &str) -> bool {
+    url::Url::parse(text)
+        .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
+}

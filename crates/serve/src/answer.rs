@@ -104,8 +104,11 @@ pub async fn tagged(request: Request, next: Next) -> Response {
     }
     let (mut parts, body) = response.into_parts();
     let Ok(body) = to_bytes(body, TAGGED_BYTES_MAX).await else {
-        return Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer is too long: ask for less")
-            .into_response();
+        return Failure::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the answer is too long: ask for less",
+        )
+        .into_response();
     };
     let tag = format!("W/\"{}\"", &BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&body))[..22]);
     parts.headers.insert(header::ETAG, HeaderValue::from_str(&tag).expect("base64 is ASCII"));

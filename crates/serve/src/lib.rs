@@ -126,7 +126,12 @@ pub async fn serve(
         .route("/login", post(login::login))
         .route("/logout", post(login::logout))
         .route("/assets/{hash}/{name}", get(assets::file))
-        .route("/favicon.ico", get(async || axum::response::Redirect::permanent(&format!("{}/icon.svg", assets::folder()))))
+        .route(
+            "/favicon.ico",
+            get(async || {
+                axum::response::Redirect::permanent(&format!("{}/icon.svg", assets::folder()))
+            }),
+        )
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
         .with_state(server)

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::api::counts;
 use monitor_core::domain::{Cause, Counts, Evidence, Incident, Language, Minute};
 use monitor_core::quantify::Estimate;
-use crate::api::counts;
 use monitor_store::{Example, OtherRates, Store, StoreError, Totals, corrected_share};
 
 /// The hours that a brand's chart covers, at most.

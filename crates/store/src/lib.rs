@@ -379,8 +379,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// What became of the notifications of an incident, oldest first; those in which it is only
     /// mentioned are left out.
-    async fn notifications_of(&self, id: IncidentId)
-    -> Result<Vec<NotificationState>, StoreError>;
+    async fn notifications_of(&self, id: IncidentId) -> Result<Vec<NotificationState>, StoreError>;
 
     /// The dead notifications, oldest first.
     async fn dead_notifications(&self, limit: u32) -> Result<Vec<DeadNotification>, StoreError>;

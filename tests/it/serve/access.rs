@@ -12,8 +12,10 @@ fn token(name: &str, secret: &str, right: Right) -> Token {
 }
 
 async fn locked() -> Site {
-    let tokens =
-        vec![token("comms", "acting-token", Right::Act), token("wall", "reading-token", Right::Read)];
+    let tokens = vec![
+        token("comms", "acting-token", Right::Act),
+        token("wall", "reading-token", Right::Read),
+    ];
     Site::with_tokens(full_store().await, BRANDS, tokens).await
 }
 
@@ -24,8 +26,14 @@ fn client() -> Client {
 #[tokio::test]
 async fn without_a_token_nothing_is_told() {
     let site = locked().await;
-    let data =
-        ["/v1/brands", "/v1/incidents/3", "/v1/events", "/v1/openapi.json", "/api/status", "/metrics"];
+    let data = [
+        "/v1/brands",
+        "/v1/incidents/3",
+        "/v1/events",
+        "/v1/openapi.json",
+        "/api/status",
+        "/metrics",
+    ];
     for path in data {
         let answer = client().get(format!("{}{path}", site.url)).send().await.expect("an answer");
         assert_eq!(answer.status(), 401, "{path}");
@@ -80,7 +88,10 @@ async fn a_browser_signs_in_and_acts_from_its_own_page_only() {
     let evil = login("acting-token").header("sec-fetch-site", "cross-site");
     assert_eq!(evil.send().await.expect("an answer").status(), 403);
     let signed = login("acting-token").send().await.expect("an answer");
-    assert_eq!((signed.status(), &signed.headers()["location"]), (StatusCode::SEE_OTHER, &"/".parse().expect("a value")));
+    assert_eq!(
+        (signed.status(), &signed.headers()["location"]),
+        (StatusCode::SEE_OTHER, &"/".parse().expect("a value"))
+    );
     let cookie = signed.headers()["set-cookie"].to_str().expect("ASCII").to_owned();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
     let cookie = cookie.split(';').next().expect("a pair").to_owned();
@@ -159,7 +170,10 @@ async fn every_answer_forbids_what_is_foreign() {
         let answer = client().get(format!("{}{path}", site.url)).send().await.expect("an answer");
         let policy = answer.headers()["content-security-policy"].to_str().expect("ASCII");
         assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{path}: {policy}");
-        assert!(!policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(
+            !policy.contains("unsafe") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
         assert_eq!(answer.headers()["x-content-type-options"], "nosniff", "{path}");
     }
 }

@@ -1,8 +1,8 @@
 //! The API `/v1`.
 
 use chrono::TimeDelta;
-use monitor_core::domain::{IncidentId, Minute, Offset, StartAt, TopicPartition, Tweet, TweetId};
 use monitor_core::domain::{Counts, Probabilities, Probability, Score};
+use monitor_core::domain::{IncidentId, Minute, Offset, StartAt, TopicPartition, Tweet, TweetId};
 use monitor_store::{Advance, Batch, Claim, MemoryStore, ModelScore, ScoredTweet, Store};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -31,7 +31,10 @@ async fn brands_come_with_their_last_day() {
     let newest = site.store.last_minute("united").await.expect("last").expect("a minute");
     let counts = site.store.minute_counts("united", newest.plus(-1439), newest).await;
     let day = counts.expect("counts").into_iter().fold(Counts::default(), |a, (_, c)| a + c);
-    assert_eq!((united["total"].as_u64(), united["negative"].as_u64()), (Some(day.total), Some(day.negative)));
+    assert_eq!(
+        (united["total"].as_u64(), united["negative"].as_u64()),
+        (Some(day.total), Some(day.negative))
+    );
     let expected = &united["expected"];
     let of = |key: &str| expected[key].as_f64().expect("a number");
     assert!(of("low") < of("share") && of("share") < of("high"), "{expected}");
@@ -51,18 +54,21 @@ async fn shares_add_up_at_every_step() {
         let time = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%dT%H:%M:%SZ");
         format!("/v1/brands/united/shares?from={}&to={}&step={step}", time(from), time(to))
     };
-    let counts = site.store.minute_counts("united", Minute::of(from), Minute::of(to).plus(-1)).await;
+    let counts =
+        site.store.minute_counts("united", Minute::of(from), Minute::of(to).plus(-1)).await;
     let all = counts.expect("counts").into_iter().fold(Counts::default(), |a, (_, c)| a + c);
     assert!(all.negative > 100, "{all:?}");
     for (step, points) in [("minute", 720), ("hour", 12), ("day", 1)] {
         let (status, answer) = site.json(&path(step)).await;
         assert_eq!(status, 200, "{answer}");
         let found = answer["points"].as_array().expect("a list");
-        let sum = |key: &str| found.iter().map(|it| it[key].as_u64().expect("a count")).sum::<u64>();
+        let sum =
+            |key: &str| found.iter().map(|it| it[key].as_u64().expect("a count")).sum::<u64>();
         assert_eq!((sum("tweets"), sum("negative")), (all.total, all.negative), "{step}");
         assert_eq!(found.len(), points, "{step}: each has an expectation");
         for point in found.iter().filter(|it| it["tweets"] != 0) {
-            let share = point["negative"].as_f64().expect("n") / point["tweets"].as_f64().expect("n");
+            let share =
+                point["negative"].as_f64().expect("n") / point["tweets"].as_f64().expect("n");
             assert!((point["share"].as_f64().expect("a share") - share).abs() < 1e-9);
         }
         // The minutes of one hour have one expectation, and a second request the same.
@@ -82,7 +88,11 @@ async fn wrong_questions_are_told_what_is_wrong() {
     for (path, status, said) in [
         ("/v1/brands/nobody/shares", 404, "no brand \"nobody\""),
         ("/v1/brands/united/shares?step=year", 400, "step"),
-        ("/v1/brands/united/shares?from=2015-02-18T00:00:00Z&to=2015-02-17T00:00:00Z", 400, "before"),
+        (
+            "/v1/brands/united/shares?from=2015-02-18T00:00:00Z&to=2015-02-17T00:00:00Z",
+            400,
+            "before",
+        ),
         ("/v1/brands/united/shares?from=2010-01-01T00:00:00Z&step=hour", 400, "3000 points"),
         ("/v1/brands/united/shares?frm=1", 400, "frm"),
         ("/v1/incidents/99", 404, "no incident 99"),
@@ -140,7 +150,8 @@ async fn an_incident_tells_who_was_told_and_who_was_not() {
 #[tokio::test]
 async fn people_take_on_silence_and_end() {
     let site = Site::start(full_store().await, BRANDS).await;
-    let taken = send(&site, "POST", "/v1/incidents/3/acknowledge", json!({"by": "Anna", "note": "on it"}));
+    let taken =
+        send(&site, "POST", "/v1/incidents/3/acknowledge", json!({"by": "Anna", "note": "on it"}));
     assert_eq!(taken.await.0, 204);
     let (_, whole) = site.json("/v1/incidents/3").await;
     let expected = json!({"by": "Anna", "at": "2026-01-01T12:00:00Z", "note": "on it"});
@@ -163,11 +174,17 @@ async fn people_take_on_silence_and_end() {
     assert_eq!(last["kind"], "resolved");
     assert_eq!(last["note"], "Ended by Anna: a joke. If the rise goes on, another alert follows.");
     assert_eq!(last["notified"], json!(["comms"]), "who was told of it is told of its end");
-    let transitions: Vec<_> =
-        whole["deliveries"].as_array().expect("a list").iter().map(|it| &it["transition"]).collect();
+    let transitions: Vec<_> = whole["deliveries"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| &it["transition"])
+        .collect();
     assert_eq!(transitions, ["opened", "resolved"]);
     assert_eq!(send(&site, "POST", "/v1/incidents/3/resolve", ended).await.0, 409, "only once");
-    assert!(site.store.incident(IncidentId(3)).await.expect("read").expect("one").resolved.is_some());
+    assert!(
+        site.store.incident(IncidentId(3)).await.expect("read").expect("one").resolved.is_some()
+    );
 }
 
 /// A store with these tweets about united, a minute apart, each with its probability of negative.
@@ -190,8 +207,13 @@ async fn tweets(texts: &[(String, f32)]) -> MemoryStore {
             )),
         }
     });
-    let advance =
-        Advance { partition, from: Offset(0), to: Offset(1), event_time_max: None, record_time_max: None };
+    let advance = Advance {
+        partition,
+        from: Offset(0),
+        to: Offset(1),
+        event_time_max: None,
+        record_time_max: None,
+    };
     let batch = Batch { scores: rows.collect(), advances: vec![advance], ..Batch::default() };
     store.commit(&batch).await.expect("committed");
     store
@@ -200,10 +222,13 @@ async fn tweets(texts: &[(String, f32)]) -> MemoryStore {
 #[tokio::test]
 async fn tweets_are_found_folded_and_paged() {
     let mut texts: Vec<(String, f32)> = (0..450)
-        .map(|n| (format!("tweet number{n} says thing{n} other{n}"), if n % 3 == 0 { 0.9 } else { 0.1 }))
+        .map(|n| {
+            (format!("tweet number{n} says thing{n} other{n}"), if n % 3 == 0 { 0.9 } else { 0.1 })
+        })
         .collect();
     texts.push(("Flight CANCELLED and nobody answers the phone".into(), 0.9));
-    texts.push(("RT @ann: flight cancelled and nobody answers the phone http://t.co/1".into(), 0.9));
+    texts
+        .push(("RT @ann: flight cancelled and nobody answers the phone http://t.co/1".into(), 0.9));
     let site = Site::start(tweets(&texts).await, &["united"]).await;
     let read = async |more: &str| site.json(&format!("/v1/tweets?brand=united{more}")).await.1;
     let ids = |answer: &Value| -> Vec<String> {
@@ -266,11 +291,13 @@ async fn what_has_not_changed_is_not_sent_again() {
     let first = reqwest::get(&url).await.expect("an answer");
     let tag = first.headers()["etag"].clone();
     let plain = first.bytes().await.expect("a body");
-    let again = Client::new().get(&url).header("if-none-match", &tag).send().await.expect("an answer");
+    let again =
+        Client::new().get(&url).header("if-none-match", &tag).send().await.expect("an answer");
     assert_eq!((again.status().as_u16(), &again.headers()["etag"]), (304, &tag));
     assert!(again.bytes().await.expect("a body").is_empty());
     assert_eq!(send(&site, "POST", "/v1/incidents/3/resolve", json!({})).await.0, 204);
-    let changed = Client::new().get(&url).header("if-none-match", &tag).send().await.expect("an answer");
+    let changed =
+        Client::new().get(&url).header("if-none-match", &tag).send().await.expect("an answer");
     assert_eq!(changed.status(), 200);
 
     let packed = Client::new().get(&url).header("accept-encoding", "gzip").send().await;

@@ -42,8 +42,13 @@ async fn crowded_store() -> MemoryStore {
             )),
         }
     });
-    let advance =
-        Advance { partition, from: Offset(0), to: Offset(1), event_time_max: None, record_time_max: None };
+    let advance = Advance {
+        partition,
+        from: Offset(0),
+        to: Offset(1),
+        event_time_max: None,
+        record_time_max: None,
+    };
     let batch = Batch { scores: rows.collect(), advances: vec![advance], ..Batch::default() };
     store.commit(&batch).await.expect("committed");
     store
@@ -90,13 +95,19 @@ async fn shows_zooms_and_drills_down() {
     assert_eq!(browser.run("return document.documentElement.lang").await, "en");
     assert_eq!(browser.run("return document.title").await, "(1) Monitor");
     let names = "return [...document.querySelectorAll('.brand h3')].map((it) => it.textContent)";
-    assert_eq!(browser.run(names).await, serde_json::json!([NASTY, "united", "jetblue", "virgin america", "delta"]));
+    assert_eq!(
+        browser.run(names).await,
+        serde_json::json!([NASTY, "united", "jetblue", "virgin america", "delta"])
+    );
     nothing_foreign(&browser).await;
 
     // The charts have one time axis, which a drag over one of them zooms in all.
     let lefts = "return new Set([...document.querySelectorAll('.u-over')].map((it) => it.getBoundingClientRect().left)).size";
     assert_eq!(browser.run(lefts).await, 1, "aligned");
-    assert_eq!(browser.run("return document.querySelector('[data-key=unzoom]')").await, Value::Null);
+    assert_eq!(
+        browser.run("return document.querySelector('[data-key=unzoom]')").await,
+        Value::Null
+    );
     browser.drag("[data-brand=united] .u-over", 0.7, 0.9).await;
     browser.wait("document.querySelector('[data-key=unzoom]')").await;
     browser.click("[data-key=unzoom]").await;
@@ -107,7 +118,10 @@ async fn shows_zooms_and_drills_down() {
     browser.wait("document.querySelectorAll('[data-brand=united] tbody tr').length > 100").await;
     browser.drag("[data-brand=united] .u-over", 0.5, 0.5).await;
     browser.wait("document.querySelectorAll('dialog .tweets > li').length > 0").await;
-    assert_eq!(browser.run("return document.querySelector('dialog h2').textContent").await, "Tweets about united");
+    assert_eq!(
+        browser.run("return document.querySelector('dialog h2').textContent").await,
+        "Tweets about united"
+    );
     browser.press(ESCAPE).await;
     browser.wait("!document.querySelector('dialog')").await;
 
@@ -136,14 +150,18 @@ async fn hostile_tweets_are_text() {
     browser.press(ESCAPE).await;
     browser.click("[data-key^=read-]").await;
     browser.wait("document.querySelectorAll('dialog .tweets > li').length > 20").await;
-    let texts = browser.run("return [...document.querySelectorAll('dialog .text')].map((it) => it.textContent)").await;
-    let texts: Vec<&str> = texts.as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    let texts = browser
+        .run("return [...document.querySelectorAll('dialog .text')].map((it) => it.textContent)")
+        .await;
+    let texts: Vec<&str> =
+        texts.as_array().expect("a list").iter().filter_map(Value::as_str).collect();
     for text in hostile() {
         let plain: String = text
             .chars()
             .map(|c| match c {
                 '\n' => '\n',
-                '\r' | '\0' | '\u{7}' | '\u{1b}' | '\u{200f}' | '\u{202e}' | '\u{2066}' | '\u{2069}' => ' ',
+                '\r' | '\0' | '\u{7}' | '\u{1b}' | '\u{200f}' | '\u{202e}' | '\u{2066}'
+                | '\u{2069}' => ' ',
                 c => c,
             })
             .collect();
@@ -189,7 +207,10 @@ async fn people_act_and_the_page_lives() {
 
     browser.click("dialog [data-key=silence-3]").await;
     browser.type_into("dialog.small [name=reason]", "known").await;
-    assert_eq!(browser.run("return document.querySelector('dialog.small [name=by]').value").await, "Anna");
+    assert_eq!(
+        browser.run("return document.querySelector('dialog.small [name=by]').value").await,
+        "Anna"
+    );
     browser.click("dialog.small [type=submit]").await;
     browser.wait("!document.querySelector('dialog.small')").await;
     let silences = site.store.silences("2026-01-01T12:00:01Z".parse().expect("a time")).await;
@@ -221,7 +242,11 @@ async fn people_act_and_the_page_lives() {
         browser.run("document.activeElement.blur()").await;
         browser.run("document.querySelector('.labelling [data-label]').focus()").await;
         browser.press(key).await;
-        browser.wait(&format!("document.querySelector('.labelling .quiet')?.textContent === 'Tweet {place} of 3'")).await;
+        browser
+            .wait(&format!(
+                "document.querySelector('.labelling .quiet')?.textContent === 'Tweet {place} of 3'"
+            ))
+            .await;
     }
     let sample = site.store.samples().await.expect("samples").remove(0);
     assert_eq!((sample.labelled, sample.tweets), (2, 3));
@@ -239,13 +264,20 @@ async fn is_accessible_in_both_languages_and_colours_at_every_width() {
             browser.resize(width, 1400).await;
             browser.colors(scheme).await;
             ready(&browser, &site.url).await;
-            let words = browser.run("return document.querySelector('#attention h2').textContent").await;
+            let words =
+                browser.run("return document.querySelector('#attention h2').textContent").await;
             assert_eq!(words, if language == "fr" { "À traiter" } else { "Needs attention" });
             let wide = "return document.documentElement.scrollWidth <= innerWidth";
             assert_eq!(browser.run(wide).await, true, "{name}: nothing is cut off");
-            browser.run("for (const it of document.querySelectorAll('.brand details')) it.open = true").await;
+            browser
+                .run("for (const it of document.querySelectorAll('.brand details')) it.open = true")
+                .await;
             assert_eq!(violations(&browser).await, serde_json::json!([]), "{name}");
-            browser.run("for (const it of document.querySelectorAll('.brand details')) it.open = false").await;
+            browser
+                .run(
+                    "for (const it of document.querySelectorAll('.brand details')) it.open = false",
+                )
+                .await;
             picture(&browser, &format!("page-{name}.png")).await;
             browser.open(&format!("{}/#incident-3", site.url)).await;
             browser.wait("document.querySelectorAll('dialog .tweets > li').length === 3").await;
@@ -269,7 +301,7 @@ fn every_word_is_there_in_both_languages() {
     let keys = |text: &str| {
         // A word is `key: 'text'` or `key: (n) => ...`, behind the start of a line or a comma.
         let mut keys: Vec<String> = Vec::new();
-        for line in text.lines().filter(|line| line.starts_with("  ") ) {
+        for line in text.lines().filter(|line| line.starts_with("  ")) {
             let mut quoted = false;
             let mut word = String::new();
             let mut depth = 0;

@@ -55,10 +55,18 @@ impl Browser {
         }
         let folder = browser._profile.path().display();
         let arguments = [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--disable-dev-shm-usage", "--hide-scrollbars",
-            &format!("--user-data-dir={folder}"), &format!("--lang={language}"),
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+            &format!("--user-data-dir={folder}"),
+            &format!("--lang={language}"),
         ];
         let capabilities = json!({"capabilities": {"alwaysMatch": {
             "goog:loggingPrefs": {"browser": "ALL"},
@@ -74,7 +82,8 @@ impl Browser {
     }
 
     async fn call(&self, method: &str, path: &str, body: Value) -> Value {
-        let request = self.client.request(method.parse().unwrap(), format!("{}{path}", self.session));
+        let request =
+            self.client.request(method.parse().unwrap(), format!("{}{path}", self.session));
         let request = if method == "GET" { request } else { request.json(&body) };
         let mut answer: Value = request.send().await.unwrap().json().await.unwrap();
         let value = answer["value"].take();
@@ -89,7 +98,8 @@ impl Browser {
 
     /// Sets the size of the page, in pixels.
     pub async fn resize(&self, width: u32, height: u32) {
-        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
     }
 

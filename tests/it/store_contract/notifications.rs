@@ -546,9 +546,9 @@ pub async fn tells_what_became_of_notifications(store: &dyn Store) {
     assert_eq!(states().await, [of("a", "pending"), of("b", "pending")]);
     let leased = lease_all(store).await;
     let of_it = |receiver: &str| {
-        let row = leased.iter().find(|row| {
-            row.receiver == receiver && row.notification.incident_id == id.0
-        });
+        let row = leased
+            .iter()
+            .find(|row| row.receiver == receiver && row.notification.incident_id == id.0);
         row.expect("leased").id
     };
     store.outbox_record(of_it("a"), noon(), &OutboxState::Sent).await.expect("recorded");

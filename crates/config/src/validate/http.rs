@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Check, is_name, quoted};
+use super::{Check, is_name, is_web_url, quoted};
 use crate::Settings;
 
 pub(super) fn check(settings: &Settings, check: &mut Check<'_>) {
@@ -42,9 +42,4 @@ pub(super) fn check(settings: &Settings, check: &mut Check<'_>) {
             "give the 64 hexadecimal digits that `printf %s TOKEN | sha256sum` prints",
         );
     }
-}
-
-fn is_web_url(text: &str) -> bool {
-    url::Url::parse(text)
-        .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
 }

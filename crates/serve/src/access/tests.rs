@@ -18,11 +18,7 @@ fn access(tokens: Vec<Token>, public_url: Option<&str>) -> Access {
     Access::new(tokens, public_url, Arc::new(SimulatedClock::at(now)))
 }
 
-fn status(
-    access: &Access,
-    method: Method,
-    list: &[(&str, &str)],
-) -> Result<Caller, u16> {
+fn status(access: &Access, method: Method, list: &[(&str, &str)]) -> Result<Caller, u16> {
     let peer = IpAddr::from([10, 0, 0, 1]);
     let admitted = access.admit(&Rule::default(), peer, &method, &headers(list));
     admitted.map_err(|failure| failure.status().as_u16())

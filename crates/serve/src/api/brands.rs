@@ -243,7 +243,7 @@ pub(crate) async fn shares(
     }
     let step = query.step.unwrap_or(match length {
         ..=720 => Step::Minute,
-        ..=90_000 => Step::Hour,
+        721..=90_000 => Step::Hour,
         _ => Step::Day,
     });
     if length / step.minutes() > POINTS_MAX {
@@ -269,8 +269,7 @@ pub(crate) async fn shares(
     let mut hours: Vec<Minute> = starts.iter().map(|at| hour_of(*at)).collect();
     hours.dedup();
     let of = (brand.as_str(), model.as_deref());
-    let expected =
-        server.baselines.expected(store, &server.context.policy, of, &hours).await?;
+    let expected = server.baselines.expected(store, &server.context.policy, of, &hours).await?;
     let expected: BTreeMap<i64, Option<Expected>> =
         hours.iter().map(|hour| hour.0).zip(expected).collect();
     let rates = match &model {

@@ -213,10 +213,7 @@ impl From<Example> for ExampleTweet {
 }
 
 /// The words to mark, in characters.
-pub(super) fn char_marks(
-    text: &str,
-    words: &[monitor_core::words::WordWeight],
-) -> Vec<[usize; 2]> {
+pub(super) fn char_marks(text: &str, words: &[monitor_core::words::WordWeight]) -> Vec<[usize; 2]> {
     let bytes = marked(text, words);
     let of = |range: &std::ops::Range<usize>| {
         words.iter().find(|word| word.bytes == [range.start, range.end]).map(|word| word.chars)

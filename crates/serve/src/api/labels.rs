@@ -54,8 +54,8 @@ pub(crate) async fn correct(
         text: String::new(),
     };
     // No id has a NUL, and Postgres refuses one.
-    let known = !correction.tweet_id.contains('\0')
-        && server.context.store.correct(&correction).await?;
+    let known =
+        !correction.tweet_id.contains('\0') && server.context.store.correct(&correction).await?;
     if known {
         Ok(StatusCode::NO_CONTENT)
     } else {
@@ -302,7 +302,6 @@ pub(crate) async fn label(
     let labels: Result<Vec<_>, Failure> =
         new.labels.iter().map(|it| Ok((it.place, label_of(&it.label)?))).collect();
     let by = caller.by(Some(&text_of("by", new.by.as_deref().unwrap_or(""), false)?));
-    let changed =
-        store.record_labels(id, &labels?, &by, server.context.clock.now()).await?;
+    let changed = store.record_labels(id, &labels?, &by, server.context.clock.now()).await?;
     Ok(Json(Labelled { changed }))
 }

@@ -6,9 +6,7 @@
 //! another incident.
 
 use monitor_core::domain::{Evidence, Incident, Transition};
-use monitor_store::{
-    Decision, Delivery, Drivers, Notification, Step, Store, StoreError,
-};
+use monitor_store::{Decision, Delivery, Drivers, Notification, Step, Store, StoreError};
 
 /// How often a decision that the evaluator has overtaken is tried again.
 const ATTEMPTS_MAX: u32 = 5;

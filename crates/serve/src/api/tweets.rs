@@ -150,9 +150,10 @@ pub(crate) async fn search(
             limit: READ_MAX,
         })
         .await?;
-    let next = found.last().filter(|_| found.len() == READ_MAX as usize).map(|it| {
-        format!("{}_{}", it.tweet.created_at.timestamp_micros(), it.tweet.tweet_id)
-    });
+    let next = found
+        .last()
+        .filter(|_| found.len() == READ_MAX as usize)
+        .map(|it| format!("{}_{}", it.tweet.created_at.timestamp_micros(), it.tweet.tweet_id));
     Ok(Json(Tweets { tweets: folded(found), next }))
 }
 

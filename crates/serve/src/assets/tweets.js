@@ -17,7 +17,7 @@ export function openTweets({ brand, brands, from, to, label = '', q = '', you })
     options.map(([key, word]) => h('option', { value: key, selected: key === value }, word))));
   const form = h('form.filters', { role: 'search', submit: (event) => { event.preventDefault(); load(false); }, change: () => load(false) },
     select('brand', t('brand'), brands.map((name) => [name, name]), brand),
-    select('label', t('state'), [['', t('anyLabel')], ...LABELS.map((it) => [it, t(it)])], label),
+    select('label', t('called'), [['', t('anyLabel')], ...LABELS.map((it) => [it, t(it)])], label),
     field('q', t('search'), { type: 'search', value: q, placeholder: t('searchHint'), maxlength: 200 }),
     h('button.primary', { type: 'submit' }, t('search')));
   const when = from === undefined ? null : h('p.quiet', null, `${dated(from * 1000)} – ${dated(to * 1000)}`);

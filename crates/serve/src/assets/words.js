@@ -37,7 +37,7 @@ const english = {
   silenceTitle: (brand) => `Silence ${brand}`, silenceHint: 'Nobody is told of its alerts in that time. They are still recorded.',
   done: 'Done.', failed: (error) => `That did not work: ${error}`, readOnly: 'Your token may only read.',
   minutes: (n) => `${n} min`, hours: (n) => `${n} h`, days: (n) => (n === 1 ? '1 day' : `${n} days`),
-  tweetsOf: (brand) => `Tweets about ${brand}`, search: 'Search', searchHint: 'words in a row', anyLabel: 'All tweets',
+  tweetsOf: (brand) => `Tweets about ${brand}`, search: 'Search', searchHint: 'words in a row', anyLabel: 'All tweets', called: 'The model says',
   NEGATIVE: 'Negative', NEUTRAL: 'Neutral', POSITIVE: 'Positive', more: 'Earlier tweets', found: (n) => `${n} shown`,
   nothing: 'No tweet matches.', alike: (n) => `${n} say the same`, sayWhy: 'Why?', whyHint: 'Underlined: the words that made the model call it negative.',
   noWords: 'No single word stands out.', wrong: 'Wrong?', itIs: 'This tweet is', labelledBy: (label, who, at) => `${who} says: ${label}, ${at}`,

@@ -35,7 +35,7 @@ export default {
   silenceTitle: (brand) => `Silence pour ${brand}`, silenceHint: 'Personne n’est prévenu de ses alertes pendant ce temps. Elles restent enregistrées.',
   done: 'C’est fait.', failed: (error) => `Cela n’a pas marché : ${error}`, readOnly: 'Votre jeton ne permet que la lecture.',
   minutes: (n) => `${n} min`, hours: (n) => `${n} h`, days: (n) => (n === 1 ? '1 jour' : `${n} jours`),
-  tweetsOf: (brand) => `Tweets sur ${brand}`, search: 'Chercher', searchHint: 'des mots qui se suivent', anyLabel: 'Tous les tweets',
+  tweetsOf: (brand) => `Tweets sur ${brand}`, search: 'Chercher', searchHint: 'des mots qui se suivent', anyLabel: 'Tous les tweets', called: 'Le modèle dit',
   NEGATIVE: 'Négatif', NEUTRAL: 'Neutre', POSITIVE: 'Positif', more: 'Tweets précédents', found: (n) => `${n} affichés`,
   nothing: 'Aucun tweet ne correspond.', alike: (n) => `${n} disent la même chose`, sayWhy: 'Pourquoi ?', whyHint: 'Soulignés : les mots qui l’ont fait juger négatif.',
   noWords: 'Aucun mot ne se distingue.', wrong: 'Erreur ?', itIs: 'Ce tweet est', labelledBy: (label, who, at) => `${who} dit : ${label}, ${at}`,

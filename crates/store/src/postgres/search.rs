@@ -5,8 +5,8 @@ use sqlx::Row;
 use sqlx::types::Json;
 
 use super::PostgresStore;
-use super::labels::label;
 use super::counts::stored;
+use super::labels::label;
 use crate::{Drivers, FoundTweet, NotificationState, StoreError, TweetQuery};
 use monitor_core::domain::IncidentId;
 
@@ -51,11 +51,7 @@ pub(super) async fn search_tweets(
                 )),
                 None => None,
             };
-            Ok(FoundTweet {
-                tweet: stored(row)?,
-                label: label(row.try_get("label")?)?,
-                corrected,
-            })
+            Ok(FoundTweet { tweet: stored(row)?, label: label(row.try_get("label")?)?, corrected })
         })
         .collect()
 }
@@ -83,7 +79,10 @@ pub(super) async fn notifications_of(
                 error: row.try_get("last_error")?,
                 ended_at: row.try_get("ended_at")?,
                 // What a later version may write must not hide the rest.
-                drivers: row.try_get::<Json<Drivers>, _>("drivers").map(|it| it.0).unwrap_or_default(),
+                drivers: row
+                    .try_get::<Json<Drivers>, _>("drivers")
+                    .map(|it| it.0)
+                    .unwrap_or_default(),
             })
         })
         .collect()
