@@ -90,7 +90,7 @@ pub struct Brand {
     share: Option<f64>,
     /// The share corrected for the model's errors; null if it cannot be.
     corrected: Option<Corrected>,
-    /// What its past leads to expect now; null if it has too little of it.
+    /// What its past leads to expect of these hours; null if it has too little of it.
     expected: Option<Expected>,
     /// Tweets without a score, by language.
     not_judged: BTreeMap<String, u64>,
@@ -129,14 +129,11 @@ async fn brand_of(
     open_incidents: Vec<i64>,
 ) -> Result<Brand, Failure> {
     let context = &server.context;
-    let expected = match brand.newest {
-        Some(newest) => {
-            let (of, hour) = ((brand.name.as_str(), model), [newest.hour_start()]);
-            let found = server.baselines.expected(&*context.store, &context.policy, of, &hour);
-            found.await?.into_iter().next().flatten()
-        }
-        None => None,
-    };
+    let hours = &brand.hours[brand.hours.len().saturating_sub(24)..];
+    let starts: Vec<Minute> = hours.iter().map(|hour| hour.start).collect();
+    let of = (brand.name.as_str(), model);
+    let by_hour = server.baselines.expected(&*context.store, &context.policy, of, &starts).await?;
+    let expected = mean(hours.iter().map(|hour| hour.counts.total).zip(by_hour));
     let by_language = brand.not_judged.iter().map(|(it, tweets)| (it.to_string(), *tweets));
     Ok(Brand {
         name: brand.name.clone(),
@@ -149,6 +146,16 @@ async fn brand_of(
         not_judged: by_language.collect(),
         open_incidents,
     })
+}
+
+/// What was expected of hours together: the mean, weighted by their tweets.
+fn mean(hours: impl Iterator<Item = (u64, Option<Expected>)>) -> Option<Expected> {
+    let known = hours.filter_map(|(tweets, expected)| Some((tweets as f64, expected?)));
+    let (tweets, sum) = known.fold((0.0, [0.0; 3]), |(tweets, sum), (n, it)| {
+        (tweets + n, [sum[0] + n * it.share, sum[1] + n * it.low, sum[2] + n * it.high])
+    });
+    let [share, low, high] = sum.map(|sum| sum / tweets);
+    (tweets > 0.0).then_some(Expected { share, low, high })
 }
 
 /// How long one point is.

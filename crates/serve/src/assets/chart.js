@@ -15,8 +15,10 @@ const LOW = 1, HIGH = 2, EXPECTED = 3, TOTAL = 4, NEGATIVE = 5, SHARE = 6;
 /** The columns of uPlot, one row a step from `from` to `to` (seconds), without gaps. */
 export function columns(points, step, from, to) {
   const length = STEP_S[step];
-  const start = Math.floor(from / length) * length;
-  const rows = Math.max(1, Math.ceil((to - start) / length));
+  // What comes before `from` is only for the first points of the curve.
+  const lead = ROLLING[step];
+  const start = Math.floor(from / length - lead) * length;
+  const rows = Math.max(1 + lead, Math.ceil((to - start) / length));
   const columns = Array.from({ length: 7 }, () => new Array(rows).fill(null));
   for (let row = 0; row < rows; row++) {
     columns[0][row] = start + row * length + length / 2;
@@ -41,7 +43,7 @@ export function columns(points, step, from, to) {
     if (gone >= 0) { total -= columns[TOTAL][gone]; negative -= columns[NEGATIVE][gone]; }
     if (total >= TWEETS_MIN) columns[SHARE][row] = negative / total;
   }
-  return columns;
+  return columns.map((column) => column.slice(lead));
 }
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
