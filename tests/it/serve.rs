@@ -48,10 +48,14 @@ impl Site {
     }
 
     pub async fn with_tokens(store: MemoryStore, brands: &[&str], tokens: Vec<Token>) -> Self {
+        Self::around(Arc::new(store), brands, tokens).await
+    }
+
+    pub async fn around(store: Arc<MemoryStore>, brands: &[&str], tokens: Vec<Token>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let (store, readiness) = (Arc::new(store), Arc::new(Readiness::default()));
+        let readiness = Arc::new(Readiness::default());
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
         let clock = Arc::new(SimulatedClock::at(now));
         let context = ServeContext {

@@ -12,6 +12,13 @@ const HEIGHT = 190;
 
 const LOW = 1, HIGH = 2, EXPECTED = 3, TOTAL = 4, NEGATIVE = 5, SHARE = 6;
 
+/** Where the share of so many tweets lies on 95 of 100 normal days: how far the brand's share itself
+ * moves, and how far chance moves the share of a sample. */
+export function usual({ share, low, high }, tweets) {
+  const chance = 1.96 * Math.sqrt(share * (1 - share) / Math.max(tweets, TWEETS_MIN));
+  return [Math.max(0, share - Math.hypot(share - low, chance)), Math.min(1, share + Math.hypot(high - share, chance))];
+}
+
 /** The columns of uPlot, one row a step from `from` to `to` (seconds), without gaps. */
 export function columns(points, step, from, to) {
   const length = STEP_S[step];
@@ -42,6 +49,8 @@ export function columns(points, step, from, to) {
     const gone = row - ROLLING[step];
     if (gone >= 0) { total -= columns[TOTAL][gone]; negative -= columns[NEGATIVE][gone]; }
     if (total >= TWEETS_MIN) columns[SHARE][row] = negative / total;
+    const share = columns[EXPECTED][row];
+    if (share !== null) [columns[LOW][row], columns[HIGH][row]] = usual({ share, low: columns[LOW][row], high: columns[HIGH][row] }, total);
   }
   return columns.map((column) => column.slice(lead));
 }

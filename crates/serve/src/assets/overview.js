@@ -2,7 +2,7 @@
 // scenes.
 
 import * as api from './api.js';
-import { chart, table } from './chart.js';
+import { chart, table, usual } from './chart.js';
 import { attempt, field, nameField, silence } from './dialogs.js';
 import { h, show } from './dom.js';
 import { actions, brandName, bullet, detail, headline } from './incident.js';
@@ -20,7 +20,9 @@ export function attention(state, host) {
 
 function card(incident, state) {
   const whole = state.details[incident.id];
-  const receivers = [...new Set((whole?.deliveries ?? []).filter((it) => it.state === 'sent').map((it) => it.receiver))];
+  const states = new Map();
+  for (const it of whole?.deliveries ?? []) if (states.get(it.receiver) !== 'sent') states.set(it.receiver, it.state);
+  const receivers = [...states].map(([receiver, word]) => (word === 'sent' ? receiver : `${receiver} (${t(word)})`));
   const quiet = (whole?.history ?? []).some((step) => step.not_notified.length);
   return h(`article.alert.${incident.severity}${incident.id === state.selected ? '.chosen' : ''}`, { id: `card-${incident.id}` },
     h('div.alert-head', null,
@@ -30,7 +32,7 @@ function card(incident, state) {
     bullet(incident),
     h('p.quiet', null, `${t('since')} ${moment(incident.since ?? incident.opened_at)} (${span((state.now - Date.parse(incident.since ?? incident.opened_at)) / 60_000)})`, detail(incident) && ` · ${detail(incident)}`),
     whole?.drivers.terms.length > 0 && h('p', null, `${t('why')}${t('colon')}`, h('strong', null, whole.drivers.terms.slice(0, 5).map((term) => term.term).join(', '))),
-    h('p', null, `${t('told')}${t('colon')}`, receivers.length ? receivers.join(', ') : t('nobody'), quiet && [' · ', h('a', { href: `#incident-${incident.id}` }, t('whyNot'))]),
+    h('p', null, receivers.length ? `${t('told')}${t('colon')}${receivers.join(', ')}` : t('nobody'), quiet && [' · ', h('a', { href: `#incident-${incident.id}` }, t('whyNot'))]),
     incident.acknowledged && h('p.ok', null, `✓ ${t('ackBy', incident.acknowledged.by, moment(incident.acknowledged.at))}`),
     h('div.alert-foot', null, h('a.button', { href: `#incident-${incident.id}`, 'data-key': `details-${incident.id}` }, t('details')), actions(incident, state.you, state.refresh)));
 }
@@ -81,11 +83,12 @@ function facts(brand, state) {
   const { expected, share, corrected } = brand;
   const name = h('h3', null, brand.name);
   if (share === null) return [name, h('p.quiet', null, t('noTweets'))];
-  const place = expected && (share > expected.high ? 'above' : share < expected.low ? 'below' : 'within');
+  const [low, high] = expected ? usual(expected, brand.total) : [];
+  const place = expected && (share > high ? 'above' : share < low ? 'below' : 'within');
   const unjudged = Object.values(brand.not_judged).reduce((sum, n) => sum + n, 0);
   return [name,
     h('p.share', null, h('b', null, percent(share)), ` ${t('negative')} `, h('span.quiet', null, t('ofTweets', number(brand.total)))),
-    h(`p.place.${place ?? 'unknown'}`, null, place ? `${t(place)} (${percents(expected.low, expected.high)})` : t('noBaseline')),
+    h(`p.place.${place ?? 'unknown'}`, null, place ? `${t(place)} (${percents(low, high)})` : t('noBaseline')),
     corrected && h('p.quiet', null, `${t('corrected')}${t('colon')}${percent(corrected.share)} (${t('likely')} ${percents(corrected.low, corrected.high)})`),
     unjudged > 0 && h('p.quiet', null, t('notJudged', number(unjudged))),
     h('div.actions', null,

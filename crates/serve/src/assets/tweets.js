@@ -79,7 +79,7 @@ export function tweetItem(tweet, you) {
     }, t(label)))));
   return h('li', null,
     h(`span.badge.${tweet.label.toLowerCase()}`, null, t(tweet.label), tweet.label === 'NEGATIVE' ? ` ${percent(tweet.negative)}` : ''),
-    text, about, h('div.below', null, why, wrong));
+    text, about, h('div.under', null, why, wrong));
 }
 
 /** Labels the tweets of a random sample one after the other, by button or key. */
