@@ -162,7 +162,7 @@ impl Access {
     }
 
     /// Who sends a request with these headers; an error if nobody we know.
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
+    fn caller(&self, headers: &HeaderMap) -> Result<Caller, Failure> {
         if !self.needs_token() {
             if !self.is_our_host(headers) {
                 return Err(Failure::new(
@@ -217,7 +217,8 @@ async fn check(State(guard): State<Arc<Guard>>, mut request: Request, next: Next
 }
 
 impl Access {
-    fn admit(
+    /// Who sends a request, if it may be sent; counts it, and wrong tokens.
+    pub(crate) fn admit(
         &self,
         rule: &Rule,
         peer: IpAddr,

@@ -21,8 +21,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -195,6 +195,12 @@ impl Server {
         .unwrap_or_else(|_| Err(format!("no answer within {} s", VIEW_WAIT_MAX.as_secs())))
     }
 
+    /// Who sends a request that is not behind the guard.
+    fn admit(&self, request: &Request) -> Result<Caller, Failure> {
+        let (method, headers) = (request.method(), request.headers());
+        self.access.admit(&Rule::default(), access::peer(request), method, headers)
+    }
+
     /// Forgets the view after somebody has changed something, and tells those who wait.
     async fn changed(&self) {
         *self.view.lock().await = None;
@@ -212,10 +218,10 @@ impl Server {
 }
 
 /// Reasons may name hosts, so whoever needs a token and has none learns only whether it is ready.
-async fn ready(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+async fn ready(State(server): State<Arc<Server>>, request: Request) -> Response {
     let mut ready = server.ready().await;
     let code = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    if server.access.needs_token() && server.access.caller(&headers).is_err() {
+    if server.access.needs_token() && server.admit(&request).is_err() {
         ready.parts.clear();
     }
     (code, Json(ready)).into_response()
@@ -231,8 +237,8 @@ async fn status(State(server): State<Arc<Server>>) -> Result<Response, Failure> 
     Ok(Json(view.status()).into_response())
 }
 
-async fn index(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
-    if let Err(failure) = server.access.caller(&headers) {
+async fn index(State(server): State<Arc<Server>>, request: Request) -> Response {
+    if let Err(failure) = server.admit(&request) {
         return match failure.status() {
             StatusCode::UNAUTHORIZED => login::form(false),
             _ => failure.into_response(),
