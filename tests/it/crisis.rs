@@ -42,7 +42,10 @@ async fn run(store: &Arc<MemoryStore>, settings: &Settings) -> Vec<Notification>
             return sent;
         }
         for row in rows {
-            store.outbox_record(row.id, row.attempts, clock.now(), &OutboxState::Sent).await.expect("recorded");
+            store
+                .outbox_record(row.id, row.attempts, clock.now(), &OutboxState::Sent)
+                .await
+                .expect("recorded");
             sent.push(row.notification);
         }
     }
