@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use monitor_core::alerting::{Baseline, Series, SharePolicy};
+use monitor_core::alerting::{Baseline, ResolveReason, Series, SharePolicy};
 use monitor_core::domain::{Counts, Minute, Watch};
 use monitor_store::{Store, StoreError};
 
@@ -56,7 +56,11 @@ impl Baselines {
             .flat_map(|incident| &incident.phases)
             .filter_map(|phase| {
                 let (since, ended) = (phase.latest.share()?.since, phase.ended?);
-                Some((ended, policy.excluded(since, phase.began, ended)))
+                let excluded = match phase.ended_as {
+                    Some(ResolveReason::NewNormal) => (Minute(i64::MIN), since.plus(-1)),
+                    _ => (since, ended),
+                };
+                Some((ended, excluded))
             })
             .collect();
         let key = (brand.to_owned(), excluded.len(), model.map(str::to_owned));
