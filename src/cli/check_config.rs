@@ -52,7 +52,11 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> St
             line(format!("model: {model} from {folder}, for tweets in {scores}"));
         }
     }
-    line(format!("http: {}", s.http.listen));
+    let tokens: Vec<_> = (s.http.tokens.iter())
+        .map(|(name, token)| format!("{name} may {}", token.rights.as_str()))
+        .collect();
+    let tokens = if tokens.is_empty() { String::new() } else { format!(", {}", tokens.join(", ")) };
+    line(format!("http: {}{tokens}", s.http.listen));
     for (name, brand) in &s.brands {
         let terms = [
             (brand.keywords.len(), "keyword"),

@@ -16,6 +16,7 @@ use super::models::{self, FollowSettings, ModelsError};
 use super::positions::StoredPositions;
 use super::recorded;
 use super::retrain::{RetrainCommand, Retrainer};
+use super::serving;
 use super::stages::{Pipeline, Settings};
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
@@ -88,7 +89,7 @@ impl Daemon {
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
         let Self { settings, clock, retrain } = self;
-        let metrics = telemetry::init_metrics();
+        telemetry::init_metrics();
         let readiness = Arc::new(Readiness::default());
         readiness.set("model", Err("is being loaded".into()));
         let postgres = PostgresStore::connect(&settings.store)?;
@@ -102,15 +103,16 @@ impl Daemon {
 
         // The HTTP server stops after the other parts, so that it shows how they stop.
         let stop_server = CancellationToken::new();
+        let explainer = serving::Slot::default();
         let server = tokio::spawn(serve::serve(
             listener,
-            serve::ServeContext {
-                store: store.clone(),
-                readiness: readiness.clone(),
-                metrics,
-                brands: settings.brands.keys().cloned().collect(),
-                clock: clock.clone(),
-            },
+            serving::context(
+                &settings,
+                store.clone(),
+                readiness.clone(),
+                clock.clone(),
+                explainer.clone(),
+            ),
             stop_server.clone(),
         ));
         let server_guard = stop_server.drop_guard();
@@ -122,6 +124,7 @@ impl Daemon {
         let opened = loaded.main_id();
         let lineup = watch::Sender::new(loaded);
         let explaining = lineup.subscribe();
+        let _ = explainer.set(serving::explainer(lineup.subscribe()));
         readiness.set("model", Ok(()));
         let _heartbeat = heartbeat.map(|heartbeat| {
             let beat = heartbeat.run(readiness.clone(), shutdown.child_token());

@@ -24,6 +24,7 @@ mod positions;
 mod recorded;
 mod retrain;
 mod routes;
+mod serving;
 mod stages;
 
 pub use daemon::{Daemon, DaemonError, brand_rules};

@@ -18,6 +18,7 @@ use monitor_store::{
 };
 
 use crate::notify::rig;
+use crate::serve::Site;
 
 fn start() -> DateTime<Utc> {
     "2026-01-01T00:00:00Z".parse().expect("a time")
@@ -116,6 +117,25 @@ impl World {
         let found = self.store.incidents(10).await.expect("incidents");
         found.into_iter().find(|incident| incident.brand == "acme").expect("an incident of acme")
     }
+}
+
+#[tokio::test]
+async fn a_rise_that_goes_on_after_a_person_ended_it_opens_another_incident() {
+    let mut world = World::up_to(43).await;
+    let evaluator = world.evaluator();
+    assert_eq!(world.notified(&evaluator).await, ["incident-1-opened-hook"]);
+    let site = Site::around(world.store.clone(), &["acme"], Vec::new()).await;
+    let ended = reqwest::Client::new()
+        .post(format!("{}/v1/incidents/1/resolve", site.url))
+        .json(&serde_json::json!({"by": "ada", "note": "a joke"}));
+    assert_eq!(ended.send().await.expect("an answer").status(), 204);
+    assert_eq!(world.notified(&evaluator).await, ["incident-1-resolved-hook"]);
+    let first = world.acme().await;
+    let resolved = first.resolved.expect("ended");
+    world.advance_to(44).await;
+    assert_eq!(world.notified(&evaluator).await, ["incident-2-opened-hook"]);
+    let second = world.acme().await;
+    assert!(second.opened > resolved && second.resolved.is_none(), "{second:?}");
 }
 
 #[tokio::test]

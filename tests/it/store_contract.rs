@@ -32,7 +32,7 @@ use retrainings::keeps_retrainings;
 use switches::*;
 use tweets::{
     counts_tweets_without_a_score_apart, draws_random_tweets, finds_a_tweet_by_its_id,
-    keeps_whether_a_text_was_truncated, stores_reach,
+    keeps_whether_a_text_was_truncated, searches_tweets, stores_reach,
 };
 
 #[tokio::test]
@@ -99,6 +99,8 @@ checks![
     stores_reach,
     keeps_the_examples_of_an_incident,
     finds_a_tweet_by_its_id,
+    searches_tweets,
+    tells_what_became_of_notifications,
     keeps_whether_a_text_was_truncated,
     counts_tweets_without_a_score_apart,
     draws_samples_and_keeps_labels,

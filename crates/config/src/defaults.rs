@@ -147,7 +147,7 @@ impl Default for Delivery {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), public_url: None }
+        Self { listen: "127.0.0.1:8080".into(), public_url: None, tokens: BTreeMap::new() }
     }
 }
 

@@ -9,6 +9,7 @@
 mod address;
 mod alerting;
 mod defaults;
+mod http;
 mod layers;
 mod receivers;
 mod retrain;
@@ -24,6 +25,7 @@ use serde::Deserialize;
 
 pub use address::is_public;
 pub use alerting::{Alerting, Heartbeat, Route, Rule, Stream, parse_quiet_hours};
+pub use http::{AccessToken, Http, Rights};
 pub use layers::{Owner, load_from};
 pub use receivers::{Alertmanager, Chat, Email, Endpoint, Receiver, SmtpTls, Webhook};
 pub use retrain::{Retrain, Schedule};
@@ -248,16 +250,6 @@ pub struct Delivery {
     pub circuit_failures: u32,
     /// ... for this long; then one notification is sent as a probe.
     pub circuit_rest_ms: u64,
-}
-
-/// `[http]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Address and port of the page, health and metrics; port 0 selects a free one.
-    pub listen: String,
-    /// URL of the page for people; the start of the links in notifications.
-    pub public_url: Option<String>,
 }
 
 /// `[log]`

@@ -5,6 +5,7 @@
 
 mod alerting;
 mod delivery;
+mod http;
 mod retrain;
 
 use std::fmt;
@@ -244,21 +245,7 @@ impl Settings {
         alerting::check(self, &mut check);
         retrain::check(self, &mut check);
         delivery::check(self, &mut check);
-        check(
-            self.http.listen.parse::<std::net::SocketAddr>().is_ok(),
-            "http.listen",
-            &quoted(&self.http.listen),
-            "give address and port, such as 127.0.0.1:8080",
-        );
-
-        if let Some(url) = &self.http.public_url {
-            check(
-                is_web_url(url),
-                "http.public_url",
-                &quoted(url),
-                "give an http:// or https:// URL, such as https://monitor.example.com",
-            );
-        }
+        http::check(self, &mut check);
 
         found.extend(owners.iter().flat_map(|owner| owner(self)));
         if found.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(found)) }

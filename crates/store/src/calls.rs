@@ -31,6 +31,10 @@ macro_rules! each_store_call {
                     -> Vec<$crate::DrawnTweet>;
                 tweet(id: &str) -> Option<StoredTweet>;
             }
+            search {
+                search_tweets(query: &$crate::TweetQuery) -> Vec<$crate::FoundTweet>;
+                notifications_of(id: IncidentId) -> Vec<$crate::NotificationState>;
+            }
             switches {
                 switches() -> $crate::Switches;
                 begin_with(model: &str) -> $crate::Switches;

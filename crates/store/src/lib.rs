@@ -22,11 +22,12 @@ mod memory;
 mod outbox;
 mod postgres;
 mod retrainings;
+mod search;
 mod switches;
 
 pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, ScoredTweet};
 pub use bounded::Bounded;
-pub use corrected::{OtherRates, corrected_share, labelled, rates};
+pub use corrected::{OtherRates, corrected_share, labelled, rates, rates_of};
 pub use drawn::{DrawnTweet, draw};
 pub use error::StoreError;
 pub use labels::{Correction, Sample, SampleRequest, SampledTweet, StoredModel};
@@ -37,6 +38,7 @@ pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example,
 pub use outbox::{OutboxRow, OutboxState};
 pub use postgres::{LetterFilter, PostgresStore, StoredLetter, postgres_url_problem};
 pub use retrainings::{RetrainOutcome, RetrainReason, Retraining};
+pub use search::{FoundTweet, NotificationState, TweetQuery};
 pub use switches::{Pairs, Rescored, StoredText};
 
 use std::time::Duration;
@@ -321,6 +323,9 @@ pub trait Store: Send + Sync + 'static {
     /// One scored tweet by its id; `None` if it is not stored, or has no score.
     async fn tweet(&self, id: &str) -> Result<Option<StoredTweet>, StoreError>;
 
+    /// The scored tweets that a query asks for, newest first, then by id, descending.
+    async fn search_tweets(&self, query: &TweetQuery) -> Result<Vec<FoundTweet>, StoreError>;
+
     /// Records a model that scores from now on, or what has changed about it.
     async fn record_model(&self, model: &StoredModel) -> Result<(), StoreError>;
 
@@ -387,6 +392,10 @@ pub trait Store: Send + Sync + 'static {
     /// The example tweets of an incident's first notification; empty if nobody was notified of it
     /// in its own row.
     async fn examples(&self, id: IncidentId) -> Result<Vec<Example>, StoreError>;
+
+    /// What became of the notifications of an incident, oldest first; those in which it is only
+    /// mentioned are left out.
+    async fn notifications_of(&self, id: IncidentId) -> Result<Vec<NotificationState>, StoreError>;
 
     /// The dead notifications, oldest first.
     async fn dead_notifications(&self, limit: u32) -> Result<Vec<DeadNotification>, StoreError>;

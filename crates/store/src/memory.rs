@@ -10,6 +10,7 @@ mod labels;
 mod outbox;
 mod retrainings;
 mod scores;
+mod search;
 mod switches;
 
 use std::collections::{BTreeMap, HashMap};

@@ -16,6 +16,7 @@ mod migrations;
 mod outbox;
 mod retrainings;
 mod scores;
+mod search;
 mod switches;
 mod url;
 

@@ -12,6 +12,7 @@ mod report;
 mod stream;
 mod words;
 
+pub(super) use explain::Explainer;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -559,3 +559,32 @@ pub async fn keeps_the_examples_of_an_incident(store: &dyn Store) {
     let silent = decide(store, silent).await.expect("an incident");
     assert_eq!(store.examples(silent).await.expect("examples"), [], "nobody was notified");
 }
+
+pub async fn tells_what_became_of_notifications(store: &dyn Store) {
+    let opened = decision("united", None, 5, Some(Transition::Opened));
+    let id = decide(store, notifying(opened, vec![delivery("a"), delivery("b")])).await;
+    let id = id.expect("an incident");
+    open(store, "delta", 5).await;
+    let states = async || {
+        let found = store.notifications_of(id).await.expect("notifications");
+        found.into_iter().map(|it| (it.receiver, it.transition, it.state)).collect::<Vec<_>>()
+    };
+    let of = |receiver: &str, state: &str| (receiver.into(), "opened".into(), state.into());
+    assert_eq!(states().await, [of("a", "pending"), of("b", "pending")]);
+    let leased = lease_all(store).await;
+    let of_it = |receiver: &str| {
+        let row = leased
+            .iter()
+            .find(|row| row.receiver == receiver && row.notification.incident_id == id.0);
+        row.expect("leased").id
+    };
+    store.outbox_record(of_it("a"), 1, noon(), &OutboxState::Sent).await.expect("recorded");
+    let dead = OutboxState::Dead { error: "410 Gone".into() };
+    store.outbox_record(of_it("b"), 1, noon(), &dead).await.expect("recorded");
+    assert_eq!(states().await, [of("a", "sent"), of("b", "dead")]);
+    let found = store.notifications_of(id).await.expect("notifications");
+    assert_eq!((found[1].attempts, found[1].error.as_deref()), (1, Some("410 Gone")));
+    assert_eq!(found[1].ended_at, Some(noon()));
+    assert_eq!(found[1].drivers, notification("united", Cause::Share, Transition::Opened).drivers);
+    assert!(store.notifications_of(IncidentId(99)).await.expect("an answer").is_empty());
+}

@@ -1,7 +1,7 @@
 //! The stored fields of a tweet.
 
-use monitor_core::domain::{Counts, Reach, TweetId};
-use monitor_store::{Committed, ScoredTweet, Store};
+use monitor_core::domain::{Counts, Label, Reach, TweetId};
+use monitor_store::{Committed, Correction, ScoredTweet, Store, TweetQuery};
 
 use super::fixtures::*;
 
@@ -129,4 +129,62 @@ pub async fn finds_a_tweet_by_its_id(store: &dyn Store) {
     let of_no_brand = store.tweet("second").await.expect("an answer").expect("the tweet");
     assert!(!of_no_brand.is_negative);
     assert_eq!(store.tweet("third").await.expect("an answer"), None);
+}
+
+pub async fn searches_tweets(store: &dyn Store) {
+    claim_empty(store, 1).await;
+    let row = |id: &str, text: &str, at: i64, brand: &str, p| {
+        scored(id, text, minute(at).start(), &[brand], p)
+    };
+    let without = ScoredTweet { score: None, ..row("none", "late", 3, "united", 0.9) };
+    let rows = vec![
+        row("a", "Late AGAIN", 3, "united", 0.9),
+        row("b", "late, 100% late_", 3, "united", 0.9),
+        row("c", "on time", 4, "united", 0.1),
+        row("d", "late", 5, "delta", 0.9),
+        row("e", "late", 9, "united", 0.9),
+        ScoredTweet {
+            tweet: without.tweet.with_language(Some("fr".parse().expect("a code"))),
+            ..without
+        },
+    ];
+    store.commit(&batch(rows, vec![advance(0, 0, 6)])).await.expect("committed");
+    let query = TweetQuery {
+        brand: "united".into(),
+        from: minute(3),
+        to: minute(8),
+        label: None,
+        text: None,
+        after: None,
+        limit: 9,
+    };
+    let ids = async |query: TweetQuery| {
+        let found = store.search_tweets(&query).await.expect("tweets");
+        found.into_iter().map(|it| it.tweet.tweet_id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(query.clone()).await, ["c", "b", "a"], "newest first, then by id");
+    let negative = TweetQuery { label: Some(Label::Negative), ..query.clone() };
+    assert_eq!(ids(negative).await, ["b", "a"]);
+    let with = |text: &str| TweetQuery { text: Some(text.into()), ..query.clone() };
+    assert_eq!(ids(with("LATE again")).await, ["a"], "in any case");
+    assert_eq!(ids(with("100% late_")).await, ["b"], "no sign has a meaning");
+    assert_eq!(ids(with("l%e")).await, [""; 0]);
+    assert_eq!(ids(with("\0")).await, [""; 0]);
+    let first = TweetQuery { limit: 2, ..query.clone() };
+    assert_eq!(ids(first.clone()).await, ["c", "b"]);
+    let after = Some((minute(3).start(), "b".to_owned()));
+    assert_eq!(ids(TweetQuery { after, ..first }).await, ["a"]);
+
+    let correction = Correction {
+        tweet_id: "a".into(),
+        label: Label::Neutral,
+        by: "anna".into(),
+        at: noon(),
+        text: String::new(),
+    };
+    store.correct(&correction).await.expect("corrected");
+    let found = store.search_tweets(&query).await.expect("tweets");
+    assert_eq!(found[2].label, Label::Negative);
+    assert_eq!(found[2].corrected, Some((Label::Neutral, "anna".into(), noon())));
+    assert_eq!(found[1].corrected, None);
 }

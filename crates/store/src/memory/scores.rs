@@ -279,7 +279,7 @@ fn bigint(count: u64) -> u64 {
     count.min(i64::MAX.unsigned_abs())
 }
 
-fn stored(row: &ScoredTweet, of: &ModelScore) -> StoredTweet {
+pub(super) fn stored(row: &ScoredTweet, of: &ModelScore) -> StoredTweet {
     StoredTweet {
         tweet_id: row.tweet.id.as_str().to_owned(),
         created_at: row.tweet.created_at,

@@ -184,7 +184,7 @@ pub(super) async fn tweet(
     row.as_ref().map(stored).transpose()
 }
 
-fn stored(row: &PgRow) -> Result<StoredTweet, StoreError> {
+pub(super) fn stored(row: &PgRow) -> Result<StoredTweet, StoreError> {
     Ok(StoredTweet {
         tweet_id: row.try_get("tweet_id")?,
         created_at: row.try_get("created_at")?,
