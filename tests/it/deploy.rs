@@ -4,18 +4,15 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use monitor::settings::OWNERS;
 use monitor_config as config;
-use monitor_core::clock::SystemClock;
-use monitor_serve::{ServeContext, serve};
 use monitor_store::MemoryStore;
-use monitor_telemetry::{self as telemetry, Readiness};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
+
+use crate::serve::Site;
 
 fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
@@ -84,20 +81,8 @@ fn rules_alarm_as_they_say() {
 async fn prometheus_scrapes_and_evaluates_the_rules() {
     // For reqwest; another test may have installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let page = listener.local_addr().unwrap();
-    let (metrics, readiness) = (telemetry::init_metrics(), Arc::new(Readiness::default()));
-    readiness.set("kafka", Err("away".into()));
-    let context = ServeContext {
-        store: Arc::new(MemoryStore::new()),
-        readiness,
-        metrics,
-        brands: vec!["acme".into()],
-        clock: Arc::new(SystemClock::new()),
-    };
-    let shutdown = CancellationToken::new();
-    tokio::spawn(serve(listener, context, shutdown.clone()));
-
+    let site = Site::start(MemoryStore::new(), &["acme"]).await;
+    let page = site.url.trim_start_matches("http://");
     let metrics =
         reqwest::get(format!("http://{page}/metrics")).await.unwrap().text().await.unwrap();
     for name in [
@@ -121,7 +106,7 @@ async fn prometheus_scrapes_and_evaluates_the_rules() {
 
     let folder = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(deploy("prometheus/prometheus.yml")).unwrap();
-    let text = text.replace("127.0.0.1:8080", &page.to_string()).replace("15s", "1s");
+    let text = text.replace("127.0.0.1:8080", page).replace("15s", "1s");
     fs::write(folder.path().join("prometheus.yml"), text).unwrap();
     fs::copy(deploy("prometheus/rules.yml"), folder.path().join("rules.yml")).unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -144,7 +129,7 @@ async fn prometheus_scrapes_and_evaluates_the_rules() {
     };
     let scraped = async {
         loop {
-            let answer = query(r#"monitor_ready{part="kafka"} == 0"#).await;
+            let answer = query(r#"monitor_ready{part="store"} == 1"#).await;
             if answer
                 .is_some_and(|it| it["data"]["result"].as_array().is_some_and(|r| r.len() == 1))
             {
@@ -158,7 +143,6 @@ async fn prometheus_scrapes_and_evaluates_the_rules() {
         let answer = query(&expression).await.unwrap();
         assert_eq!(answer["status"], "success", "{expression}: {answer}");
     }
-    shutdown.cancel();
 }
 
 #[test]

@@ -578,9 +578,9 @@ pub async fn tells_what_became_of_notifications(store: &dyn Store) {
             .find(|row| row.receiver == receiver && row.notification.incident_id == id.0);
         row.expect("leased").id
     };
-    store.outbox_record(of_it("a"), noon(), &OutboxState::Sent).await.expect("recorded");
+    store.outbox_record(of_it("a"), 1, noon(), &OutboxState::Sent).await.expect("recorded");
     let dead = OutboxState::Dead { error: "410 Gone".into() };
-    store.outbox_record(of_it("b"), noon(), &dead).await.expect("recorded");
+    store.outbox_record(of_it("b"), 1, noon(), &dead).await.expect("recorded");
     assert_eq!(states().await, [of("a", "sent"), of("b", "dead")]);
     let found = store.notifications_of(id).await.expect("notifications");
     assert_eq!((found[1].attempts, found[1].error.as_deref()), (1, Some("410 Gone")));
