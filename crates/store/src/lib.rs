@@ -44,8 +44,9 @@ pub use switches::{Pairs, Rescored, StoredText};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
+use monitor_core::alerting::{Progress, watermark};
 use monitor_core::domain::{
     Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Notified, Offset,
     Resume, Severity, StartAt, TopicPartition, Watch, resume_position,
@@ -90,6 +91,20 @@ pub struct PartitionProgress {
     /// Whether its reader has been at the end for a while, so that it does not hold the
     /// watermark back.
     pub at_end: bool,
+}
+
+/// How far event time has advanced over all partitions; see [`watermark`].
+pub fn event_time(
+    partitions: &[PartitionProgress],
+    lateness: TimeDelta,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let progress = partitions.iter().map(|p| Progress {
+        event_time_max: p.event_time_max,
+        at_end: p.at_end,
+        record_time_max: p.record_time_max,
+    });
+    watermark(&progress.collect::<Vec<_>>(), lateness, now)
 }
 
 /// The state of the detectors of one brand and watch between two evaluations.
