@@ -105,7 +105,7 @@ impl World {
     async fn notified(&self, evaluator: &Evaluator) -> Vec<String> {
         evaluator.evaluate().await.expect("evaluated");
         let far = self.clock.now() + TimeDelta::days(99);
-        let rows = self.store.outbox_lease(far, Duration::from_secs(9), 99, &[]).await;
+        let rows = self.store.outbox_lease(far, Duration::from_secs(9), 99, &[], &[]).await;
         let mut keys = Vec::new();
         for row in rows.expect("rows") {
             let sent = monitor_store::OutboxState::Sent;

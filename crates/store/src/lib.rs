@@ -387,15 +387,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Leases up to `limit` due outbox rows for the time `lease`, so that no other sender takes
     /// them. Due is what is due by Postgres' clock: if `now` is the time of a host whose clock is
-    /// ahead, it gets no row that another is sending. Leaves out rows of the receivers in `resting`, and each `resolved` until all earlier
-    /// rows of its thread are sent or dead. Rows whose lease has expired are due again. Counts as
-    /// an attempt.
+    /// ahead, it gets no row that another is sending. Leaves out rows of the receivers in `resting`,
+    /// the rows with the ids `sending`, whose outcome the caller has still to record, and each
+    /// `resolved` until all earlier rows of its thread are sent or dead. Other rows whose lease has
+    /// expired are due again. Counts as an attempt.
     async fn outbox_lease(
         &self,
         now: DateTime<Utc>,
         lease: Duration,
         limit: u32,
         resting: &[String],
+        sending: &[i64],
     ) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// Records how an attempt on a leased row ended; `attempt` is [`OutboxRow::attempts`]. Changes
