@@ -66,7 +66,7 @@ impl Evaluator {
         let excluded = buzz.share.excluded();
         let counts = counts_of(&*self.store, model, brand, history, last).await?;
         let series = Series::new(history, last, &counts, &excluded);
-        self.count_late(brand, switch, &series);
+        self.count_late(brand, switch, &series, history);
         // All tweets are the same for every model.
         let all = match model {
             Some(_) if self.policy.volumes.iter().any(|v| v.counted == Volume::All) => {
@@ -114,22 +114,39 @@ impl Evaluator {
             step,
         };
         self.decide(&decision).await?;
-        let from = evaluated.plus(-LATE_MINUTES_MAX);
-        let tweets = series.sum(from, evaluated).total;
-        let judged = Judged { switch, from, to: evaluated, tweets };
-        self.judged.lock().expect("no holder of this lock panics").insert(brand.to_owned(), judged);
+        self.remember(brand, switch, &series, history, evaluated);
         // The baseline is valid for its hour, unless a step changed which minutes are left out.
         self.keep_baseline(brand, known.filter(|_| decision.step.is_none()));
         Ok(evaluated < closed)
     }
 
-    /// Counts the tweets that have come since their minutes were judged.
-    fn count_late(&self, brand: &str, switch: Option<Minute>, series: &Series) {
+    /// Counts the tweets that have come since their minutes were judged; `series` starts at `start`.
+    fn count_late(&self, brand: &str, switch: Option<Minute>, series: &Series, start: Minute) {
         let judged = self.judged.lock().expect("no holder of this lock panics");
-        if let Some(known) = judged.get(brand).filter(|known| known.switch == switch) {
-            let late = series.sum(known.from, known.to).total.saturating_sub(known.tweets);
-            counter!(telemetry::LATE_TWEETS, "brand" => brand.to_owned()).increment(late);
-        }
+        let Some(known) = judged.get(brand).filter(|known| known.switch == switch) else { return };
+        let late = known
+            .tweets
+            .range(start..)
+            .map(|(minute, tweets)| series.sum(*minute, *minute).total.saturating_sub(*tweets));
+        counter!(telemetry::LATE_TWEETS, "brand" => brand.to_owned()).increment(late.sum());
+    }
+
+    /// Remembers what is counted in the minutes that have been judged.
+    fn remember(
+        &self,
+        brand: &str,
+        switch: Option<Minute>,
+        series: &Series,
+        start: Minute,
+        evaluated: Minute,
+    ) {
+        let mut judged = self.judged.lock().expect("no holder of this lock panics");
+        let before = judged.remove(brand).filter(|known| known.switch == switch);
+        let oldest = evaluated.plus(-LATE_MINUTES_MAX);
+        let mut tweets = before.map_or(BTreeMap::new(), |mut it| it.tweets.split_off(&oldest));
+        let minutes = (oldest.max(start).0..=evaluated.0).map(Minute);
+        tweets.extend(minutes.map(|minute| (minute, series.sum(minute, minute).total)));
+        judged.insert(brand.to_owned(), Judged { switch, tweets });
     }
 
     /// The volume detectors that begin in `first..=last`, by the minute of their beginning, with what they

@@ -13,7 +13,7 @@ mod stream;
 mod words;
 
 pub(super) use explain::Explainer;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -98,9 +98,7 @@ struct LearnedBaseline {
 struct Judged {
     /// The switch of the model that counted them.
     switch: Option<Minute>,
-    from: Minute,
-    to: Minute,
-    tweets: u64,
+    tweets: BTreeMap<Minute, u64>,
 }
 
 /// A switch of the model: the minutes from it on are evaluated when the new model has counted all
