@@ -423,7 +423,7 @@ async fn tweets_that_come_after_their_minute_was_judged_are_counted() {
     let late = (0..5).map(|n| {
         let id = TweetId::new(format!("late{n}")).expect("an id");
         let at = now - TimeDelta::hours(1);
-        let tweet = Tweet::new(id, "acme late".into(), at, Vec::new()).expect("a tweet");
+        let tweet = Tweet::new(id, "acme late", at, Vec::new()).expect("a tweet");
         ScoredTweet { tweet, brands: vec!["acme".into()], score: Some(world.score(false)) }
     });
     commit(world.hours, late.collect()).await;
