@@ -15,6 +15,7 @@ use super::models::{self, FollowSettings, ModelsError};
 use super::positions::StoredPositions;
 use super::recorded;
 use super::stages::{Pipeline, Settings};
+use super::upkeep;
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::Clock;
@@ -23,7 +24,7 @@ use monitor_ingest::{KafkaSource, SourceError, WireLimits};
 use monitor_notify::heartbeat::Heartbeat;
 use monitor_notify::{Dispatcher, NotifyError};
 use monitor_serve as serve;
-use monitor_store::{Bounded, PostgresStore, Store, StoreError, Switches};
+use monitor_store::{Bounded, Keep, PostgresStore, Store, StoreError, Switches};
 use monitor_telemetry::{self as telemetry, Readiness};
 
 /// How long storing the rows in flight may take after SIGTERM.
@@ -140,6 +141,8 @@ impl Daemon {
         let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let record = recorded::record(store.clone(), settings.model.clone(), lineup.subscribe());
         let _record = AbortOnDropHandle::new(tokio::spawn(record));
+        let tidy = upkeep::tidy(postgres, Keep::from(&settings.store), clock.clone());
+        let _tidy = AbortOnDropHandle::new(tokio::spawn(tidy));
         let start_at = settings.kafka.start_at;
         let positions = Arc::new(StoredPositions::new(store.clone(), start_at));
         let source =

@@ -23,6 +23,7 @@ mod positions;
 mod recorded;
 mod routes;
 mod stages;
+mod upkeep;
 
 pub use daemon::{Daemon, DaemonError, brand_rules};
 pub use error::PipelineError;

@@ -20,6 +20,7 @@ mod labels;
 mod memory;
 mod outbox;
 mod postgres;
+mod sampling;
 mod switches;
 
 pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, ScoredTweet};
@@ -32,7 +33,7 @@ pub use monitor_core::alerting::{Delivery, Step, Suppressed};
 pub use monitor_core::domain::{Silence, Switches};
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
-pub use postgres::{PostgresStore, is_postgres_url};
+pub use postgres::{Keep, PostgresStore, Pruned, Rows, is_postgres_url};
 pub use switches::{Pairs, Rescored, StoredText};
 
 use std::time::Duration;
@@ -296,7 +297,9 @@ pub trait Store: Send + Sync + 'static {
     async fn end_silence(&self, id: i64, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
     /// A brand's scored tweets of `from..=to`, at most `limit`, ascending by time. If there are more,
-    /// a sample that is the same at every call and does not depend on time or score.
+    /// a sample that is the same at every call and does not depend on time or score. If there are more than
+    /// ten times as many, and than 5,000, it is drawn from whole minutes, which a hash chooses too, so that the
+    /// call takes no longer.
     async fn window_tweets(
         &self,
         brand: &str,

@@ -37,9 +37,16 @@ impl Evaluator {
         let model = switch.map(|switch| switch.model.as_str());
         let last = pass.switches.after(first).map_or(last, |next| last.min(next.from.plus(-1)));
         let switch = switch.map(|switch| switch.from);
-        // A baseline is learned from the data before its hour, even if it is learned later.
+        let mut known = self.baseline(brand).filter(|known| known.switch == switch);
+        // A baseline is learned from the data before its hour, even if it is learned later. Until the next one, the
+        // minutes that it was learned from are not read again.
         let hour = first.hour_start();
-        let history = hour.plus(-self.policy.history_minutes());
+        let is_learned = known.as_ref().is_some_and(|known| known.hour == first.hour())
+            && first.hour() == last.hour();
+        let history = match is_learned {
+            true => first.plus(-self.policy.evaluation_minutes()),
+            false => hour.plus(-self.policy.history_minutes()),
+        };
         let season = hour.plus(-self.policy.season_minutes());
         let mut detector: ShareState = state(brand, Cause::Share, stored.as_ref());
         match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.open()) {
@@ -61,7 +68,6 @@ impl Evaluator {
         }));
         let counts = counts_of(&*self.store, model, brand, history, last).await?;
         let series = Series::new(history, last, &counts, &excluded);
-        let mut known = self.baseline(brand).filter(|known| known.switch == switch);
         let mut hours: Option<Vec<(Minute, Counts)>> = None;
         let mut step = None;
         let mut evaluated = last;

@@ -208,7 +208,8 @@ fn example(found: &FoundExample, tweets: &[StoredTweet]) -> (Example, String) {
         text: found.text.clone(),
         created_at: found.created_at,
         negative: found.negative,
-        author: found.author.clone(),
+        // A hash tells people nothing.
+        author: found.author.clone().filter(|author| !author.starts_with('#')),
         reach: found.reach,
         alike: u64::from(found.tweets),
         words: Vec::new(),

@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::{PostgresStore, count};
+use crate::sampling::minutes_to_read;
 use crate::{StoreError, StoredTweet};
 use monitor_core::domain::{Counts, Language, Minute};
 
@@ -34,17 +35,14 @@ pub(super) async fn hour_counts(
     to: Minute,
 ) -> Result<Vec<(Minute, Counts)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT date_trunc('hour', minute, 'UTC') AS minute,
-                sum(total)::bigint AS total, sum(negative)::bigint AS negative
-         FROM minute_counts
-         WHERE ($1::text IS NULL OR brand = $1)
-           AND minute >= date_trunc('hour', $2, 'UTC')
-           AND minute < date_trunc('hour', $3, 'UTC') + interval '1 hour'
+        "SELECT hour AS minute, sum(tweets)::bigint AS total, sum(negative)::bigint AS negative
+         FROM hour_counts
+         WHERE ($1::text IS NULL OR brand = $1) AND hour BETWEEN $2 AND $3 AND model <> ''
          GROUP BY 1 ORDER BY 1",
     )
     .bind(brand)
-    .bind(from.start())
-    .bind(to.start())
+    .bind(from.hour_start().start())
+    .bind(to.hour_start().start())
     .fetch_all(&store.pool)
     .await?;
     rows.iter().map(counts).collect()
@@ -104,8 +102,27 @@ pub(super) async fn last_minute(
     Ok(last.map(Minute::of))
 }
 
-/// The sample is the tweets with the smallest hashes of their ids: the same at every call, on
-/// every server, and in the in-memory store.
+/// The tweets about one brand are those whose first brand it is, and those of the few about several; each has an
+/// index. `$4` rows with the smallest hashes of their ids: the same at every call, on every server, and in the
+/// in-memory store.
+const SAMPLE: &str = r#"
+    SELECT * FROM (
+        SELECT t.* FROM TIMES, LATERAL (
+            SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative,
+                   truncated, author, followers, retweets, retweet_of, model
+            FROM scores
+            WHERE brands[1] = $1 AND created_at >= first AND created_at < last AND label IS NOT NULL
+            UNION ALL
+            SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE',
+                   truncated, author, followers, retweets, retweet_of, model
+            FROM scores
+            WHERE cardinality(brands) > 1 AND brands[1] <> $1 AND brands @> ARRAY[$1]
+              AND created_at >= first AND created_at < last AND label IS NOT NULL
+        ) AS t
+        ORDER BY sha256(convert_to(tweet_id, 'UTF8')) LIMIT $4
+    ) AS sample
+    ORDER BY created_at, tweet_id COLLATE "C""#;
+
 pub(super) async fn window_tweets(
     store: &PostgresStore,
     brand: &str,
@@ -113,23 +130,26 @@ pub(super) async fn window_tweets(
     to: Minute,
     limit: u32,
 ) -> Result<Vec<StoredTweet>, StoreError> {
-    let rows = sqlx::query(
-        r#"SELECT * FROM (
-               SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative,
-                      truncated, author, followers, retweets, retweet_of, model
-               FROM scores
-               WHERE created_at >= $2 AND created_at < $3 AND brands @> ARRAY[$1]
-                 AND label IS NOT NULL
-               ORDER BY sha256(convert_to(tweet_id, 'UTF8')) LIMIT $4
-           ) AS sample
-           ORDER BY created_at, tweet_id COLLATE "C""#,
-    )
-    .bind(brand)
-    .bind(from.start())
-    .bind(to.plus(1).start())
-    .bind(i64::from(limit))
-    .fetch_all(&store.pool)
-    .await?;
+    let hours = hour_counts(store, Some(brand), from, to).await?;
+    let tweets = hours.iter().map(|(_, counts)| counts.total).sum();
+    let sql = |times: &str| sqlx::AssertSqlSafe(SAMPLE.replace("TIMES", times));
+    let rows = match minutes_to_read(from, to, tweets, limit) {
+        None => {
+            // Constants, so that other weeks are not even planned.
+            let sql = SAMPLE.replace("FROM TIMES, LATERAL", "FROM");
+            let sql = sql.replace(">= first", ">= $2").replace("< last", "< $3");
+            let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(brand).bind(from.start());
+            let query = query.bind(to.plus(1).start()).bind(i64::from(limit));
+            query.fetch_all(&store.pool).await?
+        }
+        Some(minutes) => {
+            let times = "unnest($2::timestamptz[], $3::timestamptz[]) AS minutes (first, last)";
+            let first: Vec<_> = minutes.iter().map(|minute| minute.start()).collect();
+            let last: Vec<_> = minutes.iter().map(|minute| minute.plus(1).start()).collect();
+            let query = sqlx::query(sql(times)).bind(brand).bind(first).bind(last);
+            query.bind(i64::from(limit)).fetch_all(&store.pool).await?
+        }
+    };
     rows.iter().map(stored).collect()
 }
 
@@ -140,7 +160,9 @@ pub(super) async fn tweet(
     let row = sqlx::query(
         "SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative, \
                 truncated, author, followers, retweets, retweet_of, model \
-         FROM scores WHERE tweet_id = $1 AND label IS NOT NULL",
+         FROM scores
+         WHERE tweet_id = $1 AND label IS NOT NULL
+           AND created_at = (SELECT created_at FROM tweet_ids WHERE tweet_id = $1)",
     )
     .bind(id)
     .fetch_optional(&store.pool)
