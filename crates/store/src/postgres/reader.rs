@@ -4,9 +4,10 @@ use super::PostgresStore;
 use crate::StoreError;
 
 /// What a reader may read. Views read their tables with the rights of their owner.
-const READABLE: &str = "incidents, share_incidents, model_counts, brand_tweets, top_negative, \
-    share_per_minute, share_per_hour, share_per_day, share_of_voice, volume_by_model, languages, \
-    authors, incident_tweets, drivers, notifications, suppressed, dead_letters_by_reason, lag";
+const READABLE: &str = "incidents, share_incidents, incident_phases, model_counts, brand_tweets, \
+    top_negative, share_per_minute, share_per_hour, share_per_day, share_of_voice, \
+    volume_by_model, languages, authors, incident_tweets, drivers, notifications, suppressed, \
+    dead_letters_by_reason, lag";
 
 pub(super) async fn grant(store: &PostgresStore, role: &str) -> Result<bool, StoreError> {
     let mut tx = store.pool.begin().await?;
