@@ -14,11 +14,14 @@ mod drift;
 mod evaluate;
 mod evaluate_provider;
 mod explain;
+mod export;
+mod forget;
 mod incidents;
 mod labels;
 mod migrate;
 mod models;
 mod output;
+mod prune;
 mod replay;
 mod retrain;
 mod run;
@@ -85,6 +88,9 @@ enum Command {
     Silence(silence::Args),
     Alert(alert::Args),
     Migrate(migrate::Args),
+    Prune(prune::Args),
+    Export(export::Args),
+    Forget(forget::Args),
     CheckConfig(check_config::Args),
 }
 
@@ -171,6 +177,9 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Silence(args) => silence::run(args, read()?),
         Command::Alert(args) => alert::run(args, read()?),
         Command::Migrate(args) => migrate::run(args, read()?),
+        Command::Prune(args) => prune::run(args, read()?),
+        Command::Export(args) => export::run(args, read()?),
+        Command::Forget(args) => forget::run(args, read()?),
         Command::CheckConfig(args) => check_config::run(args, read()?),
     }
 }

@@ -26,6 +26,7 @@ mod retrain;
 mod routes;
 mod serving;
 mod stages;
+mod upkeep;
 
 pub use daemon::{Daemon, DaemonError, brand_rules};
 pub use drift::DriftWatch;

@@ -22,6 +22,7 @@ mod memory;
 mod outbox;
 mod postgres;
 mod retrainings;
+mod sampling;
 mod search;
 mod switches;
 
@@ -36,7 +37,10 @@ pub use monitor_core::alerting::{Delivery, Step, Suppressed};
 pub use monitor_core::domain::{Silence, Switches};
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
-pub use postgres::{LetterFilter, PostgresStore, StoredLetter, postgres_url_problem};
+pub use postgres::{
+    Keep, LetterFilter, PostgresStore, Pruned, Rows, StoredLetter, author_name,
+    postgres_url_problem,
+};
 pub use retrainings::{RetrainOutcome, RetrainReason, Retraining};
 pub use search::{FoundTweet, NotificationState, TweetQuery};
 pub use switches::{Pairs, Rescored, StoredText};
@@ -319,7 +323,9 @@ pub trait Store: Send + Sync + 'static {
     async fn end_silence(&self, id: i64, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
     /// A brand's scored tweets of `from..=to`, at most `limit`, ascending by time. If there are more,
-    /// a sample that is the same at every call and does not depend on time or score.
+    /// a sample that is the same at every call and does not depend on time or score. If there are more than
+    /// ten times as many, and than 5,000, it is drawn from whole minutes, which a hash chooses too, so that the
+    /// call takes no longer.
     async fn window_tweets(
         &self,
         brand: &str,
