@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::models::aligned;
 use super::output::{print, print_json};
 use super::times::show as when;
+use super::who::me;
 use super::{causes, with_store};
 use crate::pipeline;
 use monitor_config::Settings;
@@ -88,8 +89,8 @@ struct Ack {
     /// The incident's number
     id: i64,
 
-    /// Who acknowledges it
-    #[arg(long, value_name = "WHO", env = "USER", hide_env_values = true)]
+    /// Who acknowledges it [default: the user who runs this]
+    #[arg(long, value_name = "WHO", default_value_t = me(), hide_default_value = true)]
     by: String,
 
     /// A note for the others

@@ -6,14 +6,17 @@ mod alert;
 mod backtest;
 mod check_config;
 mod compare;
+mod completions;
 mod data;
 #[cfg(feature = "embedded")]
 mod demo;
+mod doctor;
 mod evaluate;
 mod evaluate_provider;
 mod explain;
 mod incidents;
 mod labels;
+mod man;
 mod migrate;
 mod models;
 mod output;
@@ -21,16 +24,18 @@ mod replay;
 mod retrain;
 mod run;
 mod score;
+mod serve;
 mod signals;
 mod silence;
 mod times;
 mod tune;
+mod who;
 
 use std::path::PathBuf;
 
 use anyhow::{anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use monitor_config::Settings;
 use monitor_core::domain::{Cause, STREAM};
@@ -68,6 +73,7 @@ enum Command {
     Demo(demo::Args),
     Replay(replay::Args),
     Score(score::Args),
+    Serve(serve::Args),
     Explain(explain::Args),
     Backtest(backtest::Args),
     Retrain(Box<retrain::Args>),
@@ -82,6 +88,27 @@ enum Command {
     Alert(alert::Args),
     Migrate(migrate::Args),
     CheckConfig(check_config::Args),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+impl Cli {
+    /// Reads the arguments of this process; prints help or an error and ends it where they ask for
+    /// that. `commit` is the commit that the program was built from.
+    pub fn of_arguments(commit: Option<&str>) -> Self {
+        let matches = Self::command_of(commit).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command line, whose version names the commit.
+    fn command_of(commit: Option<&str>) -> clap::Command {
+        let version = env!("CARGO_PKG_VERSION");
+        let version =
+            commit.map_or_else(|| version.to_owned(), |commit| format!("{version} ({commit})"));
+        // Made once in the life of a process.
+        Self::command().version(&*version.leak())
+    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -140,18 +167,19 @@ fn causes() -> impl TypedValueParser<Value = Cause> {
 ///
 /// # Errors
 /// The cause, for printing.
-pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
+pub fn run(cli: Cli, commit: Option<&'static str>) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider was already installed"))?;
     let read =
         || -> anyhow::Result<Settings> { Ok(settings::load(cli.config.as_deref(), &cli.set)?) };
     match cli.command {
-        Command::Run(args) => run::run(args, read()?),
+        Command::Run(args) => run::run(args, read()?, commit),
         #[cfg(feature = "embedded")]
         Command::Demo(args) => demo::run(args, cli.set),
         Command::Replay(args) => replay::run(args, read()?),
         Command::Score(args) => score::run(args, read()?),
+        Command::Serve(args) => serve::run(args, read()?, commit),
         Command::Explain(args) => explain::run(args, read()?),
         Command::Backtest(args) => backtest::run(&args, cli.config.as_deref(), &cli.set),
         Command::Retrain(args) => retrain::run(*args, read()?, commit),
@@ -166,5 +194,8 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Alert(args) => alert::run(args, read()?),
         Command::Migrate(args) => migrate::run(args, read()?),
         Command::CheckConfig(args) => check_config::run(args, read()?),
+        Command::Doctor(args) => doctor::run(&args, &read()?),
+        Command::Completions(args) => completions::run(&args, Cli::command_of(commit)),
+        Command::Man(args) => man::run(&args, Cli::command_of(commit)),
     }
 }

@@ -19,7 +19,8 @@ use crate::settings::log_format;
 ///
 /// If the broker, the database or the mail server is unavailable, the daemon waits for it.
 /// http.listen serves /healthz (the process is alive), /readyz (every part works, or why not),
-/// /metrics (Prometheus) and / (a status page).
+/// /metrics (Prometheus), / (a status page), and the model for other programs (POST /predict and
+/// others; see docs/api.md).
 ///
 /// A wrong password, or a database or model that does not exist, ends it immediately with
 /// status 1.
@@ -29,7 +30,11 @@ use crate::settings::log_format;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
+pub fn run(
+    _args: Args,
+    settings: Settings,
+    commit: Option<&'static str>,
+) -> anyhow::Result<()> {
     monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
         .context("log.filter")?;
     require_brands(&settings)?;
@@ -44,7 +49,8 @@ pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
         tracing::info!(address = %listener.local_addr()?, "answering HTTP");
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone())?;
-        Daemon::new(settings, Arc::new(SystemClock::new())).run(listener, shutdown).await?;
+        let daemon = Daemon::new(settings, Arc::new(SystemClock::new())).built_from(commit);
+        daemon.run(listener, shutdown).await?;
         Ok(())
     });
     // Dropping the runtime would wait for a model that is still being read.

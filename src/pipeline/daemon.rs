@@ -14,6 +14,7 @@ use super::evaluator::Evaluator;
 use super::models::{self, FollowSettings, ModelsError};
 use super::positions::StoredPositions;
 use super::recorded;
+use super::scoring::{LineupScorer, inference_limits};
 use super::stages::{Pipeline, Settings};
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
@@ -60,12 +61,19 @@ pub enum DaemonError {
 pub struct Daemon {
     settings: config::Settings,
     clock: Arc<dyn Clock>,
+    commit: Option<&'static str>,
 }
 
 impl Daemon {
     /// A daemon with validated settings.
     pub fn new(settings: config::Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { settings, clock }
+        Self { settings, clock, commit: None }
+    }
+
+    /// Names the commit that the program was built from, in `/info`.
+    #[must_use]
+    pub fn built_from(self, commit: Option<&'static str>) -> Self {
+        Self { commit, ..self }
     }
 
     /// Runs until `shutdown`; serves HTTP on `listener` from the start. Waits for brokers,
@@ -79,7 +87,7 @@ impl Daemon {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
-        let Self { settings, clock } = self;
+        let Self { settings, clock, commit } = self;
         let metrics = telemetry::init_metrics();
         let readiness = Arc::new(Readiness::default());
         readiness.set("model", Err("is being loaded".into()));
@@ -94,6 +102,11 @@ impl Daemon {
 
         // The HTTP server stops after the other parts, so that it shows how they stop.
         let stop_server = CancellationToken::new();
+        let scorer = Arc::new(LineupScorer::new(&settings.model));
+        let inference = settings.serve.predict.then(|| {
+            let limits = inference_limits(&settings.serve);
+            serve::Inference::new(scorer.clone(), limits, clock.clone(), commit)
+        });
         let server = tokio::spawn(serve::serve(
             listener,
             serve::ServeContext {
@@ -102,6 +115,7 @@ impl Daemon {
                 metrics,
                 brands: settings.brands.keys().cloned().collect(),
                 clock: clock.clone(),
+                inference,
             },
             stop_server.clone(),
         ));
@@ -114,6 +128,7 @@ impl Daemon {
         let opened = loaded.main_id();
         let lineup = watch::Sender::new(loaded);
         let explaining = lineup.subscribe();
+        scorer.open(lineup.subscribe());
         readiness.set("model", Ok(()));
         let _heartbeat = heartbeat.map(|heartbeat| {
             let beat = heartbeat.run(readiness.clone(), shutdown.child_token());

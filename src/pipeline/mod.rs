@@ -22,6 +22,7 @@ mod models;
 mod positions;
 mod recorded;
 mod routes;
+mod scoring;
 mod stages;
 
 pub use daemon::{Daemon, DaemonError, brand_rules};
@@ -32,4 +33,5 @@ pub use models::{FollowSettings, ModelsError, follow, open_models};
 pub use positions::StoredPositions;
 pub use recorded::stored_model;
 pub use routes::{policy, routes, thresholds, volume_policies};
+pub use scoring::{LineupScorer, inference_limits};
 pub use stages::{Pipeline, Settings};

@@ -26,6 +26,8 @@ use record::Record;
 
 /// Time between two calls of `progress`.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// Longest wait for the first answer of a broker.
+const BROKER_MAX: Duration = Duration::from_secs(8);
 /// Longest wait for the broker to accept the last records.
 const FLUSH_MAX: Duration = Duration::from_secs(60);
 /// The same after `stop`.
@@ -74,6 +76,14 @@ pub enum ReplayError {
     /// The broker's settings are invalid.
     #[error("Kafka producer; check [kafka] and kafka.properties: {0}")]
     Producer(#[source] KafkaError),
+    /// No broker answers.
+    #[error("no broker answers at {brokers} (kafka.brokers) within {} s: {source}", BROKER_MAX.as_secs())]
+    NoBroker {
+        /// The brokers of the settings.
+        brokers: String,
+        /// The cause.
+        source: KafkaError,
+    },
     /// A record cannot be sent.
     #[error("cannot send tweet {id}: {source}")]
     Send {
@@ -143,6 +153,9 @@ pub fn replay(
     if !file.has_ids() {
         return Err(ReplayError::NoIds(path.clone()));
     }
+    // Otherwise the producer would only fill its queue, and say nothing for minutes.
+    let answer = producer.client().fetch_metadata(Some(&kafka.topic), BROKER_MAX);
+    answer.map_err(|source| ReplayError::NoBroker { brokers: kafka.brokers.clone(), source })?;
     let mut first = None;
     let mut sent = Sent::default();
     let mut faults_shown = 0;
@@ -256,7 +269,14 @@ struct Deliveries {
     error: Mutex<Option<KafkaError>>,
 }
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The library says so once, and again after an answer.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            eprintln!("no broker answers; trying again: {reason}");
+        }
+    }
+}
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();

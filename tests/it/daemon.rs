@@ -1,6 +1,7 @@
 //! `monitor run` as a process, with a real broker, Postgres and mail server: kills, outages,
 //! invalid records.
 
+mod predict;
 mod switch;
 
 use std::collections::{BTreeMap, BTreeSet};

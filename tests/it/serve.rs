@@ -47,6 +47,7 @@ impl Site {
             metrics: telemetry::init_metrics(),
             brands: brands.iter().map(|&b| b.to_owned()).collect(),
             clock: clock.clone(),
+            inference: None,
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, context, shutdown.clone()));

@@ -9,8 +9,10 @@
 mod address;
 mod alerting;
 mod defaults;
+mod keys;
 mod layers;
 mod receivers;
+mod serve;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -23,8 +25,10 @@ use serde::Deserialize;
 
 pub use address::is_public;
 pub use alerting::{Alerting, Heartbeat, Route, Rule, Stream, parse_quiet_hours};
+pub use keys::UnknownKey;
 pub use layers::{Owner, load_from};
 pub use receivers::{Alertmanager, Chat, Email, Endpoint, Receiver, SmtpTls, Webhook};
+pub use serve::Serve;
 
 /// All settings. `config/monitor.example.toml` explains each key.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -57,6 +61,8 @@ pub struct Settings {
     pub heartbeat: Heartbeat,
     /// The page, health and metrics.
     pub http: Http,
+    /// The model for other programs.
+    pub serve: Serve,
     /// What is logged.
     pub log: Log,
 }
@@ -282,6 +288,28 @@ pub enum ConfigError {
         line: usize,
         /// The parser's message.
         problem: String,
+    },
+    /// Keys that are no settings, all of them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Unknown(Vec<UnknownKey>),
+    /// A value that cannot be read, and where it stands.
+    #[error("{place}: {problem}")]
+    Value {
+        /// "monitor.toml, line 3".
+        place: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A variable that is almost one of ours.
+    #[error(
+        "the environment variable {variable} is no setting; did you mean {meant}? (two underscores \
+         before each key)"
+    )]
+    Variable {
+        /// The variable.
+        variable: String,
+        /// The one that sets what this one seems to mean.
+        meant: String,
     },
     /// All values that are out of range or inconsistent.
     #[error("{} in the settings:{}", count(.0.len(), "problem"), lines(.0))]

@@ -223,6 +223,7 @@ impl Settings {
 
         alerting::check(self, &mut check);
         delivery::check(self, &mut check);
+        self.serve.check(&mut check);
         check(
             self.http.listen.parse::<std::net::SocketAddr>().is_ok(),
             "http.listen",

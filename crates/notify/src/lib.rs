@@ -36,7 +36,7 @@ use monitor_store::OutboxRow;
 
 pub use alertmanager::AlertmanagerNotifier;
 pub use dispatcher::Dispatcher;
-pub use email::{EmailNotifier, is_address};
+pub use email::{EmailNotifier, is_address, reach_mail_server};
 pub use mail::Mail;
 pub use slack::SlackNotifier;
 pub use teams::TeamsNotifier;

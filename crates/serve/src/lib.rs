@@ -1,4 +1,5 @@
-//! The status page, the JSON API, health checks and metrics over HTTP.
+//! The status page, the JSON API, the model for callers (`inference`), health checks and metrics
+//! over HTTP.
 //!
 //! **Invariant.** This crate only reads. However many requests arrive, the store is queried at
 //! most once every [`VIEW_AGE_MAX`] for the page and the API together, and no response waits
@@ -7,6 +8,7 @@
 //! Deliberately absent: logins and TLS; use a reverse proxy.
 
 mod chart;
+mod inference;
 mod page;
 mod view;
 
@@ -33,6 +35,10 @@ use monitor_store::Store;
 use monitor_telemetry::Readiness;
 use view::View;
 
+pub use inference::{
+    Inference, InferenceLimits, Scored, ScoredText, Scorer, ScorerError, ServedModel, openapi,
+};
+
 /// The store is queried again when the last view is older than this.
 const VIEW_AGE_MAX: Duration = Duration::from_secs(2);
 /// How long the page waits for the store.
@@ -52,6 +58,8 @@ pub struct ServeContext {
     pub brands: Vec<String>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// The model, for callers; `None` leaves its routes out.
+    pub inference: Option<Inference>,
 }
 
 struct Server {
@@ -69,9 +77,10 @@ struct Server {
 /// The listener fails.
 pub async fn serve(
     listener: TcpListener,
-    context: ServeContext,
+    mut context: ServeContext,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
+    let inference = context.inference.take().map_or_else(Router::new, Inference::into_router);
     let script = BASE64_STANDARD.encode(Sha256::digest(page::SCRIPT));
     let policy = format!(
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script}'; \
@@ -84,7 +93,27 @@ pub async fn serve(
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(server);
+        .with_state(server)
+        .merge(inference);
+    axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+/// Serves the model alone, with `/healthz` and `/metrics`, until `shutdown`; then finishes the
+/// responses in progress.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve_inference(
+    listener: TcpListener,
+    inference: Inference,
+    metrics: PrometheusHandle,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let render = move || std::future::ready(prometheus_text(&metrics));
+    let routes = inference
+        .into_router()
+        .route("/healthz", get(async || "ok"))
+        .route("/metrics", get(render));
     axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
@@ -143,8 +172,12 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
 }
 
 async fn metrics(State(server): State<Arc<Server>>) -> Response {
+    prometheus_text(&server.context.metrics)
+}
+
+fn prometheus_text(metrics: &PrometheusHandle) -> Response {
     let form = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (form, server.context.metrics.render()).into_response()
+    (form, metrics.render()).into_response()
 }
 
 async fn status(State(server): State<Arc<Server>>) -> Response {

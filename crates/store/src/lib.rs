@@ -32,7 +32,7 @@ pub use monitor_core::alerting::{Delivery, Step, Suppressed};
 pub use monitor_core::domain::{Silence, Switches};
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
-pub use postgres::{PostgresStore, is_postgres_url};
+pub use postgres::{PostgresStore, is_postgres_url, schema_version};
 pub use switches::{Pairs, Rescored, StoredText};
 
 use std::time::Duration;

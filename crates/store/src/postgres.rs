@@ -36,6 +36,7 @@ use monitor_core::domain::{
 };
 
 pub(super) use errors::{is_about_the_rows, is_transient};
+pub use migrations::schema_version;
 
 /// How long a call waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -50,6 +50,12 @@ pub const CLASSIFY_SECONDS: &str = "monitor_classify_seconds";
 pub const CASCADE_ROWS: &str = "monitor_cascade_rows_total";
 /// Seconds that a model of a cascade took for its part of a batch, by model (cheap, costly).
 pub const CASCADE_SECONDS: &str = "monitor_cascade_seconds";
+/// Texts scored for callers of the API.
+pub const ANSWERED_ROWS: &str = "monitor_answered_rows_total";
+/// Requests refused because too many texts waited for the model.
+pub const ANSWERS_REFUSED: &str = "monitor_answers_refused_total";
+/// Seconds from letting a request in to its scores.
+pub const ANSWER_SECONDS: &str = "monitor_answer_seconds";
 /// Seconds that the transaction of a batch took.
 pub const COMMIT_SECONDS: &str = "monitor_commit_seconds";
 /// Writes that failed because Postgres was not available.
@@ -156,6 +162,8 @@ pub fn init_metrics() -> PrometheusHandle {
                 STORE_RETRIES,
                 TRUNCATED,
                 RESCORED,
+                ANSWERED_ROWS,
+                ANSWERS_REFUSED,
             ] {
                 counter!(name).absolute(0);
             }
@@ -203,6 +211,13 @@ fn describe() {
         CASCADE_SECONDS,
         Unit::Seconds,
         "Time that a model of a cascade took for its part of a batch"
+    );
+    describe_counter!(ANSWERED_ROWS, "Texts scored for callers of the API");
+    describe_counter!(ANSWERS_REFUSED, "Requests refused because too many texts waited");
+    describe_histogram!(
+        ANSWER_SECONDS,
+        Unit::Seconds,
+        "Time from letting a request of the API in to its scores"
     );
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time the transaction of a batch took");
     describe_counter!(STORE_RETRIES, "Writes repeated because Postgres was not available");

@@ -20,6 +20,11 @@ const FILES: &[(i64, &str, &str)] = &[
     (8, "labels", include_str!("../../../../migrations/0008_labels.sql")),
 ];
 
+/// The version of the schema that this program needs: that of its last migration.
+pub fn schema_version() -> i64 {
+    FILES.iter().map(|file| file.0).max().unwrap_or_default()
+}
+
 /// All migrations, oldest first.
 pub(super) fn migrator() -> Migrator {
     let migration = |&(version, description, sql): &(i64, &'static str, &'static str)| {

@@ -1,0 +1,67 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use monitor_config::Settings;
+use monitor_core::clock::SystemClock;
+use monitor_serve::{Inference, serve_inference};
+
+use super::signals::stop_on_signals;
+use crate::pipeline::{Lineup, LineupScorer, inference_limits, open_models};
+use crate::settings::log_format;
+
+/// Score texts of other programs over HTTP, without Kafka and Postgres; until SIGTERM
+///
+/// Answers POST /predict, POST /, POST /models/NAME, POST /score, /v2/..., GET /info and GET
+/// /openapi.json (see docs/api.md), /healthz and /metrics on http.listen. `monitor run` answers the same
+/// requests beside its stream.
+///
+///   monitor serve --model lstm
+///   curl 127.0.0.1:8080/score -d "we love you"
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model's name (its promoted version) or name@version, for all languages [default: the models
+    /// of the settings]
+    #[arg(long, short, value_name = "NAME")]
+    model: Option<String>,
+}
+
+pub fn run(
+    args: Args,
+    mut settings: Settings,
+    commit: Option<&'static str>,
+) -> anyhow::Result<()> {
+    monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
+        .context("log.filter")?;
+    if let Some(name) = args.model {
+        settings.model.name = name;
+        settings.model.by_language.clear();
+    }
+    let address: SocketAddr = settings.http.listen.parse().context("http.listen")?;
+    ensure!(
+        address.ip().is_loopback(),
+        "http.listen = {address}: `monitor serve` asks nobody for a token, so it listens on this \
+         machine only; put a proxy with a login in front of it"
+    );
+    let models = open_models(&settings.model)?;
+    let lineup = watch::Sender::new(Lineup::spawn(models));
+    let scorer = Arc::new(LineupScorer::new(&settings.model));
+    scorer.open(lineup.subscribe());
+    let limits = inference_limits(&settings.serve);
+    let inference = Inference::new(scorer, limits, Arc::new(SystemClock::new()), commit);
+    let metrics = monitor_telemetry::init_metrics();
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on http.listen = {address}"))?;
+        tracing::info!(address = %listener.local_addr()?, "answering HTTP");
+        let shutdown = CancellationToken::new();
+        stop_on_signals(shutdown.clone())?;
+        Ok(serve_inference(listener, inference, metrics, shutdown).await?)
+    })
+}
