@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::models::aligned;
 use super::output::{print, print_json};
 use super::times::show as when;
-use super::who::me;
 use super::{causes, with_store};
 use crate::pipeline;
 use monitor_config::Settings;
@@ -90,7 +89,7 @@ struct Ack {
     id: i64,
 
     /// Who acknowledges it [default: the user who runs this]
-    #[arg(long, value_name = "WHO", default_value_t = me(), hide_default_value = true)]
+    #[arg(long, value_name = "WHO", default_value_t = super::who::me(), hide_default_value = true)]
     by: String,
 
     /// A note for the others

@@ -26,7 +26,7 @@ fn choose(
     let of_line = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?.to_owned();
-        (fields.nth(1) == Some(&number) && !name.is_empty()).then_some(name)
+        (fields.nth(1) == Some(number.as_str()) && !name.is_empty()).then_some(name)
     };
     users().lines().find_map(of_line).unwrap_or_else(|| format!("user {id}"))
 }

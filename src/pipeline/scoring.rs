@@ -5,7 +5,7 @@
 //! callers, so they take turns with the stream.
 //! Deliberately absent: limits and errors of the API (`monitor-serve`), and loading (`models.rs`).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;

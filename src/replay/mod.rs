@@ -7,7 +7,7 @@ mod record;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -266,13 +266,16 @@ fn producer(kafka: &config::Kafka) -> Result<ThreadedProducer<Deliveries>, Repla
 #[derive(Default)]
 struct Deliveries {
     failed: AtomicU64,
+    /// Whether no broker has answered since this was said.
+    away: AtomicBool,
     error: Mutex<Option<KafkaError>>,
 }
 
 impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
-        // The library says so once, and again after an answer.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+        let down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        // The library says so at each attempt.
+        if down && !self.away.swap(true, Ordering::Relaxed) {
             eprintln!("no broker answers; trying again: {reason}");
         }
     }
@@ -282,6 +285,9 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if result.is_ok() {
+            self.away.store(false, Ordering::Relaxed);
+        }
         if let Err((error, _)) = result {
             self.failed.fetch_add(1, Ordering::Relaxed);
             self.error.lock().expect("no holder of this lock panics").get_or_insert(error.clone());

@@ -67,5 +67,5 @@ fn the_api_keeps_to_its_description() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     // All operations were tried.
-    assert!(text.contains("15"), "{text}");
+    assert!(text.contains("Tested: 15"), "{text}");
 }

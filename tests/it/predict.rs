@@ -145,7 +145,6 @@ fn labels(predictions: &Value) -> Vec<&str> {
     predictions.iter().map(|prediction| prediction["label"].as_str().unwrap()).collect()
 }
 
-const GOOD: [&str; 3] = ["POSITIVE", "NEGATIVE", "NEUTRAL"];
 const BAD: [&str; 3] = ["NEGATIVE", "POSITIVE", "NEUTRAL"];
 
 #[tokio::test]

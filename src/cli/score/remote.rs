@@ -159,7 +159,7 @@ impl Server {
             }
             let answer = self
                 .runtime
-                .block_on(request.send())
+                .block_on(async { request.send().await })
                 .map_err(|error| anyhow!("cannot reach {}: {}", self.base, reason(&error)))?;
             let status = answer.status();
             if status.is_success() {
@@ -237,8 +237,8 @@ mod tests {
 
     #[test]
     fn finds_the_routes() {
-        let check = |base: &str, model, expected| {
-            let parts: &[&str] = if model == None { &["predict"] } else { &["models"] };
+        let check = |base: &str, model: Option<&str>, expected: &str| {
+            let parts: &[&str] = if model.is_none() { &["predict"] } else { &["models"] };
             assert_eq!(below(&base.parse().unwrap(), parts, model).as_str(), expected);
         };
         check("http://a:1", None, "http://a:1/predict");
