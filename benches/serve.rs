@@ -23,6 +23,7 @@ use futures_util::future::join_all;
 use monitor::pipeline::{Lineup, LineupScorer, inference_limits};
 use monitor::settings::open_options;
 use monitor_config as config;
+use monitor_core::batching::ATTENTIVE;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_model::{self as classifier, Encoding, ModelHandle};
 use monitor_serve::{Inference, serve_inference};
@@ -38,6 +39,8 @@ use tokio_util::sync::CancellationToken;
 const CALLERS: usize = 8;
 /// Tweets of a batch of the stream, as in the daemon.
 const STREAM_ROWS: usize = 512;
+/// How long the stream runs alone.
+const STREAM_FOR: Duration = Duration::from_secs(4);
 
 /// Times /predict next to the model's own time
 #[derive(Parser)]
@@ -163,6 +166,13 @@ impl Bench {
         show(&format!("{CALLERS} callers at once"), &full);
         let half = self.open(full.per_second / 2.0, args.requests).await?;
         show("half load", &half);
+        // Nobody has asked for a while, so passes have their usual size again.
+        tokio::time::sleep(ATTENTIVE + STREAM_FOR / 2).await;
+        let busy = Arc::new(AtomicBool::new(true));
+        let stream = self.stream(busy.clone());
+        tokio::time::sleep(STREAM_FOR).await;
+        busy.store(false, Ordering::SeqCst);
+        let alone = rate(stream.await?);
         let busy = Arc::new(AtomicBool::new(true));
         let stream = self.stream(busy.clone());
         let full = self.closed(CALLERS, args.requests / 2).await?;
@@ -170,10 +180,16 @@ impl Bench {
         let half = self.open(full.per_second / 2.0, args.requests / 2).await?;
         show("beside a full stream, half load", &half);
         busy.store(false, Ordering::SeqCst);
-        let (rows, took) = stream.await?;
-        let rate = rows as f64 / took.as_secs_f64();
-        println!("| {name} | the stream meanwhile, tweets | {rate:.0} | | | | |");
-        report.row("stream", json!({ "model": name, "tweets_per_second": rate }));
+        let meanwhile = rate(stream.await?);
+        println!("| {name} | the stream alone, tweets | {alone:.0} | | | | |");
+        println!("| {name} | the stream meanwhile, tweets | {meanwhile:.0} | | | | |");
+        report.row(
+            "stream",
+            json!({
+                "model": name, "alone_per_second": alone, "meanwhile_per_second": meanwhile,
+                "ratio": meanwhile / alone,
+            }),
+        );
         self.stop.cancel();
         Ok(())
     }
@@ -269,6 +285,11 @@ impl Bench {
             (scored.load(Ordering::SeqCst), clock.elapsed() - began)
         })
     }
+}
+
+/// Tweets in a second.
+fn rate((rows, took): (usize, Duration)) -> f64 {
+    rows as f64 / took.as_secs_f64()
 }
 
 async fn ask(client: &reqwest::Client, url: &str, text: &str) -> anyhow::Result<()> {
