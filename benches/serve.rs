@@ -72,7 +72,9 @@ async fn main() -> anyhow::Result<()> {
     let conditions = json!({ "requests": args.requests, "texts_a_request": 1 });
     let mut report = Report::new("serve", conditions);
     println!("{} requests each, one tweet a request; times in ms\n", args.requests);
-    println!("| model | measured | per second | p50 | p99 | x the model's p50 | x the model's p99 |");
+    println!(
+        "| model | measured | per second | p50 | p99 | x the model's p50 | x the model's p99 |"
+    );
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
     for name in &args.names {
         let bench = Bench::start(&args, name, texts.clone()).await?;

@@ -253,7 +253,11 @@ fn about(settings: &Settings, place: &str, server: &Server, schema: Option<i64>)
         false => bad(
             "clock",
             State::Problem,
-            format!("{} s {} Postgres's", ahead.abs(), if ahead > 0 { "ahead of" } else { "behind" }),
+            format!(
+                "{} s {} Postgres's",
+                ahead.abs(),
+                if ahead > 0 { "ahead of" } else { "behind" }
+            ),
             "let NTP set the clocks of both machines: which minutes are closed depends on them",
         ),
     });

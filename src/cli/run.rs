@@ -30,11 +30,7 @@ use crate::settings::log_format;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-pub fn run(
-    _args: Args,
-    settings: Settings,
-    commit: Option<&'static str>,
-) -> anyhow::Result<()> {
+pub fn run(_args: Args, settings: Settings, commit: Option<&'static str>) -> anyhow::Result<()> {
     monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
         .context("log.filter")?;
     require_brands(&settings)?;

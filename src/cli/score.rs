@@ -249,10 +249,7 @@ fn score_lines_at(
 
 /// The next line and those already read, up to a full batch; `None` at the end. Lines that
 /// arrive while the model computes form the next batch, so batches grow with the load.
-fn next_batch<T>(
-    lines: &Receiver<io::Result<T>>,
-    rows_max: usize,
-) -> io::Result<Option<Vec<T>>> {
+fn next_batch<T>(lines: &Receiver<io::Result<T>>, rows_max: usize) -> io::Result<Option<Vec<T>>> {
     let Ok(first) = lines.recv() else { return Ok(None) };
     let mut batch = vec![first?];
     while batch.len() < rows_max {

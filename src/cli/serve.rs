@@ -30,11 +30,7 @@ pub struct Args {
     model: Option<String>,
 }
 
-pub fn run(
-    args: Args,
-    mut settings: Settings,
-    commit: Option<&'static str>,
-) -> anyhow::Result<()> {
+pub fn run(args: Args, mut settings: Settings, commit: Option<&'static str>) -> anyhow::Result<()> {
     monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
         .context("log.filter")?;
     if let Some(name) = args.model {

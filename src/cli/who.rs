@@ -37,7 +37,8 @@ mod tests {
 
     #[test]
     fn finds_a_name() {
-        let passwd = || "root:x:0:0::/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n".to_owned();
+        let passwd =
+            || "root:x:0:0::/root:/bin/sh\nada:x:1000:1000::/home/ada:/bin/sh\n".to_owned();
         let check = |name, variables: &[&str], id, expected: &str| {
             let named = variables.iter().map(|name| (*name).to_owned());
             assert_eq!(choose(named, || id, passwd), expected, "{name}");

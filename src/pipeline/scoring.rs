@@ -19,9 +19,7 @@ use monitor_core::domain::{Minute, Score};
 use monitor_core::text::SourceText;
 use monitor_core::text::language::detect_in;
 use monitor_model::{Encoding, ModelHandle, device};
-use monitor_serve::{
-    InferenceLimits, Scored, ScoredText, Scorer, ScorerError, ServedModel,
-};
+use monitor_serve::{InferenceLimits, Scored, ScoredText, Scorer, ScorerError, ServedModel};
 
 use super::lineup::{Choice, Lineup};
 
@@ -221,7 +219,10 @@ mod tests {
         assert_eq!(scored.texts.len(), 2);
         assert!(scored.texts.iter().all(|text| text.as_ref().unwrap().score.is_some()));
         let unknown = scorer.score(Some("bert"), texts(&["a"])).await.unwrap_err();
-        assert!(unknown.to_string().starts_with("there is no model \"bert\"; there is "), "{unknown}");
+        assert!(
+            unknown.to_string().starts_with("there is no model \"bert\"; there is "),
+            "{unknown}"
+        );
         let id = Model::null().id;
         for name in [id.name.clone(), id.to_string()] {
             let scored = scorer.score(Some(&name), texts(&["a"])).await.unwrap();

@@ -93,8 +93,7 @@ fn replay_names_a_broker_that_is_away() {
 fn replay_writes_lines_where_it_is_no_terminal() {
     let broker = MockBroker::start("tweets", 1).unwrap();
     let brokers = format!("kafka.brokers={}", broker.brokers());
-    let output =
-        monitor(&["replay", WEEK, "--speed", "0", "--limit", "2000", "--set", &brokers]);
+    let output = monitor(&["replay", WEEK, "--speed", "0", "--limit", "2000", "--set", &brokers]);
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{text}");
     assert!(!text.contains('\r') && !text.contains('\u{1b}'), "{text:?}");

@@ -255,7 +255,8 @@ fn no_secret_is_printed() {
 #[test]
 fn errors_in_a_file_name_the_line() {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
-    let text = "[kafka]\ntopic = \"t\"\n\n[model]\nthreads = 0\n\n[kafak]\n[log]\nfitler = \"info\"\n";
+    let text =
+        "[kafka]\ntopic = \"t\"\n\n[model]\nthreads = 0\n\n[kafak]\n[log]\nfitler = \"info\"\n";
     fs::write(&file, text).unwrap();
     let name = file.path().display();
     assert_eq!(

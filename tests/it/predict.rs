@@ -210,7 +210,8 @@ async fn every_error_names_its_kind() {
     check("/predict", json!({"inputs": ""}), 400, "Empty", "cannot be empty").await;
     check("/predict", json!({"inputs": []}), 400, "Empty", "cannot be empty").await;
     check("/predict", json!({"inputs": [["a"], [" "]]}), 400, "Empty", "cannot be empty").await;
-    check("/predict", json!({"inputs": texts(5)}), 422, "Validation", "batch size 5 > maximum").await;
+    check("/predict", json!({"inputs": texts(5)}), 422, "Validation", "batch size 5 > maximum")
+        .await;
     check("/predict", json!({"inputs": 5}), 422, "Validation", "give a text, or a batch").await;
     check("/predict", json!({}), 422, "Validation", "inputs").await;
     let cut = json!({"inputs": "long", "truncate": false});
@@ -221,7 +222,8 @@ async fn every_error_names_its_kind() {
     check("/predict", json!({"inputs": "a".repeat(2_000)}), 413, "Validation", "limit").await;
     let sigmoid = json!({"inputs": "a", "parameters": {"function_to_apply": "sigmoid"}});
     check("/", sigmoid, 422, "Validation", "softmax").await;
-    check("/", json!({"inputs": "a", "parameters": {"top_k": 0}}), 422, "Validation", "top_k").await;
+    check("/", json!({"inputs": "a", "parameters": {"top_k": 0}}), 422, "Validation", "top_k")
+        .await;
     check("/models/bert", json!({"inputs": "a"}), 404, "Validation", "there is fake@7").await;
     let raw = async |kind: &str, body: &'static str| {
         let request = site.client.post(format!("{}/predict", site.url));
@@ -244,7 +246,8 @@ async fn a_list_is_a_batch_for_hugging_face() {
         let two = site.post(path, json!({"inputs": ["good", "bad"]})).await;
         assert_eq!(two.as_array().unwrap().len(), 2, "{path}");
         assert_eq!(labels(&two[1]), BAD, "{path}");
-        let first = json!({"inputs": "bad", "parameters": {"top_k": 1, "function_to_apply": "softmax"}});
+        let first =
+            json!({"inputs": "bad", "parameters": {"top_k": 1, "function_to_apply": "softmax"}});
         assert_eq!(labels(&site.post(path, first).await[0]), ["NEGATIVE"], "{path}");
     }
 }
@@ -286,9 +289,7 @@ async fn speaks_the_open_inference_protocol() {
     for path in ["/v2/models/bert", "/v2/models/fake/versions/8", "/v2/models/%ff"] {
         assert_eq!(site.get(path).await.0, 404, "{path}");
     }
-    let input = |texts: &[&str]| {
-        json!({"name": "text", "shape": [texts.len()], "datatype": "BYTES", "data": texts})
-    };
+    let input = |texts: &[&str]| json!({"name": "text", "shape": [texts.len()], "datatype": "BYTES", "data": texts});
     let body = json!({"id": "7", "inputs": [input(&["good", "bad", "bonjour"])]});
     let found = site.post("/v2/models/fake/infer", body.clone()).await;
     assert_eq!(found, site.post("/v2/models/fake/versions/7/infer", body).await);
@@ -375,7 +376,10 @@ async fn without_a_model_it_is_unhealthy() {
     assert_eq!((&info["model_id"], &info["sha"]), (&MODEL.into(), &"0123456789ab".into()));
     assert_eq!(info["model_type"]["classifier"]["id2label"]["2"], "POSITIVE");
     assert_eq!(info["model_type"]["classifier"]["label2id"]["NEGATIVE"], 0);
-    assert_eq!((&info["max_client_batch_size"], &info["max_input_length"]), (&4.into(), &128.into()));
+    assert_eq!(
+        (&info["max_client_batch_size"], &info["max_input_length"]),
+        (&4.into(), &128.into())
+    );
     let unhealthy = async |what: &str| {
         let answer = site.send("/predict", &json!({"inputs": "good"})).await;
         assert_eq!(answer.status(), 503, "{what}");
@@ -415,8 +419,12 @@ async fn the_description_has_every_route() {
 fn output(arguments: &[&str], input: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monitor"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -428,7 +436,8 @@ fn assert_same(name: &str, a: &str, b: &str) {
     let (a, b): (Vec<&str>, Vec<&str>) = (a.lines().collect(), b.lines().collect());
     assert_eq!(a.len(), b.len(), "{name}");
     for (a, b) in a.into_iter().zip(b) {
-        let (a, b): (Value, Value) = (serde_json::from_str(a).unwrap(), serde_json::from_str(b).unwrap());
+        let (a, b): (Value, Value) =
+            (serde_json::from_str(a).unwrap(), serde_json::from_str(b).unwrap());
         for key in ["text", "label", "language"] {
             assert_eq!(a[key], b[key], "{name}: {a} {b}");
         }
@@ -448,7 +457,9 @@ fn score_at_a_server_is_as_score_here() {
         let both = [arguments, &["--url", &served.url]].concat();
         output(&both, input)
     };
-    let lstm = |arguments: &[&str], input: &str| output(&[arguments, &["--model", "lstm"]].concat(), input);
+    let lstm = |arguments: &[&str], input: &str| {
+        output(&[arguments, &["--model", "lstm"]].concat(), input)
+    };
     for text in ["we love you", "worst airline ever, lost my bag", ""] {
         assert_eq!(at(&["score", text], ""), lstm(&["score", text], ""), "{text}");
     }
@@ -464,8 +475,7 @@ fn score_at_a_server_is_as_score_here() {
     for name in ["lstm", "lstm@3"] {
         assert_same("by name", &at(&["score", "-", "--model", name], &lines), &here);
     }
-    let one: Value =
-        serde_json::from_str(&at(&["score", "we love you", "--json"], "")).unwrap();
+    let one: Value = serde_json::from_str(&at(&["score", "we love you", "--json"], "")).unwrap();
     assert_eq!((&one["label"], &one["model"]), (&"POSITIVE".into(), &"lstm@3".into()));
     let unknown = monitor(&["score", "hello", "--url", &served.url, "--model", "bert"]);
     assert!(!unknown.status.success());

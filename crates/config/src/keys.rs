@@ -9,7 +9,9 @@ use std::fmt;
 use std::path::Path;
 
 use serde::de::value::Error as Stop;
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 use toml::de::{DeTable, DeValue};
 
@@ -114,7 +116,10 @@ impl<'de> Deserializer<'de> for Probe<'_> {
 impl<'de> MapAccess<'de> for Entry<'_> {
     type Error = Stop;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Stop> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Stop> {
         let key = self.key.take().map(|key| seed.deserialize(key.to_owned().into_deserializer()));
         key.transpose()
     }
@@ -165,7 +170,9 @@ pub(super) fn meant(variable: &str) -> Option<String> {
         // In a table of tables, the name of one stands between.
         for (at, _) in rest.match_indices('_') {
             let (name, key) = (&rest[..at], &rest[at + 1..]);
-            if fields(&[table]).is_none() && fields(&[table, name]).is_some_and(|it| it.contains(&key)) {
+            if fields(&[table]).is_none()
+                && fields(&[table, name]).is_some_and(|it| it.contains(&key))
+            {
                 return Some(named(&[table, name, key]));
             }
         }
@@ -252,7 +259,8 @@ mod tests {
         has(&["kafka"], "brokers");
         has(&["brands", "acme"], "handles");
         has(&["receivers", "comms"], "password_file");
-        for none in [&["brands"][..], &["kafka", "brokers"], &["kafka", "properties"], &["nothing"]] {
+        for none in [&["brands"][..], &["kafka", "brokers"], &["kafka", "properties"], &["nothing"]]
+        {
             assert_eq!(fields(none), None, "{none:?}");
         }
     }
@@ -266,10 +274,15 @@ mod tests {
         check(&["kafka", "brokers"], None);
         check(&["kafka", "properties", "sasl", "password"], None);
         check(&["model", "by_language", "fr"], None);
-        check(&["kafak", "topic"], Some("here: there is no setting `kafak`; did you mean `kafka`?"));
+        check(
+            &["kafak", "topic"],
+            Some("here: there is no setting `kafak`; did you mean `kafka`?"),
+        );
         check(
             &["brands", "acme", "Handle"],
-            Some("here: there is no setting `brands.acme.Handle`; did you mean `brands.acme.handles`?"),
+            Some(
+                "here: there is no setting `brands.acme.Handle`; did you mean `brands.acme.handles`?",
+            ),
         );
         check(
             &["log", "zz"],
@@ -287,7 +300,9 @@ mod tests {
         check("MONITOR_RECEIVERS_COMMS_PASSWORD", Some("MONITOR_RECEIVERS__COMMS__PASSWORD"));
         check("MONITOR_RECEIVERS_MY_CHAT_URL_FILE", Some("MONITOR_RECEIVERS__MY_CHAT__URL_FILE"));
         check("MONITOR_KAFKA__BROKERS", None);
-        for other in ["MONITOR_CACHE", "MONITOR_CONFIG", "MONITOR_LOG", "MONITOR_STORE_SERVICE_HOST", "PATH"] {
+        for other in
+            ["MONITOR_CACHE", "MONITOR_CONFIG", "MONITOR_LOG", "MONITOR_STORE_SERVICE_HOST", "PATH"]
+        {
             check(other, None);
         }
     }

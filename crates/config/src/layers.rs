@@ -53,7 +53,9 @@ pub fn load_from(
     let (lists, texts): (HashMap<_, _>, HashMap<_, _>) =
         environment.into_iter().partition(|(_, value)| list(value).is_some());
     let above = |key: &str| {
-        let is = |above: &str| key == above || key.strip_prefix(above).is_some_and(|it| it.starts_with('.'));
+        let is = |above: &str| {
+            key == above || key.strip_prefix(above).is_some_and(|it| it.starts_with('.'))
+        };
         let mut names = texts.keys().chain(lists.keys()).map(|name| setting(name));
         names.any(|name| is(&name)) || overrides.iter().any(|(name, _)| is(name))
     };

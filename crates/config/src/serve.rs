@@ -20,12 +20,7 @@ pub struct Serve {
 
 impl Default for Serve {
     fn default() -> Self {
-        Self {
-            predict: true,
-            rows_waiting_max: 512,
-            batch_rows_max: 32,
-            body_bytes_max: 2_000_000,
-        }
+        Self { predict: true, rows_waiting_max: 512, batch_rows_max: 32, body_bytes_max: 2_000_000 }
     }
 }
 

@@ -175,7 +175,10 @@ impl Server {
             match self.retry.next(attempts, asked, rand::random()) {
                 Next::Wait(wait) => std::thread::sleep(wait),
                 Next::AttemptsSpent => {
-                    bail!("{} refused {attempts} times, the last time ({status}): {error}", self.base)
+                    bail!(
+                        "{} refused {attempts} times, the last time ({status}): {error}",
+                        self.base
+                    )
                 }
                 Next::AskedTooLong(wait) => {
                     bail!("{} asks to wait {} s: {error}", self.base, wait.as_secs())
@@ -249,10 +252,9 @@ mod tests {
     #[test]
     fn reads_a_list_of_labels() {
         let of = |labels: &[(&str, f32)]| {
-            let made = labels.iter().map(|(label, score)| Prediction {
-                label: (*label).into(),
-                score: *score,
-            });
+            let made = labels
+                .iter()
+                .map(|(label, score)| Prediction { label: (*label).into(), score: *score });
             score(&made.collect::<Vec<_>>())
         };
         let found = of(&[("NEGATIVE", 0.3), ("POSITIVE", 0.5), ("NEUTRAL", 0.2)]).unwrap().unwrap();

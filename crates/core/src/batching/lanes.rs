@@ -171,8 +171,10 @@ mod tests {
                 queue.push(Callers, *row, 10, MS(1)).unwrap();
             }
             assert_eq!(queue.len(), stream.len() + callers.len(), "{name}");
-            let expected: Vec<_> =
-                expected.iter().map(|(lane, rows): &(Lane, &str)| (*lane, (*rows).into())).collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(lane, rows): &(Lane, &str)| (*lane, (*rows).into()))
+                .collect();
             assert_eq!(passes(&mut queue, 2), expected, "{name}");
             assert!(queue.is_empty(), "{name}");
         };
@@ -220,7 +222,10 @@ mod tests {
     fn a_model_without_a_budget_of_tokens_has_short_passes_too() {
         let limits = PassLimits { tokens_max: usize::MAX, rows_max: 64 };
         assert_eq!(part(limits), PassLimits { tokens_max: usize::MAX, rows_max: 8 });
-        assert_eq!(part(PassLimits { tokens_max: 4, rows_max: 1 }), PassLimits { tokens_max: 1, rows_max: 1 });
+        assert_eq!(
+            part(PassLimits { tokens_max: 4, rows_max: 1 }),
+            PassLimits { tokens_max: 1, rows_max: 1 }
+        );
     }
 
     proptest! {

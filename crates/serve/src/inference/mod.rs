@@ -186,10 +186,7 @@ impl Inference {
                 "/v2/models/{name}/versions/{version}/ready",
                 get(open_protocol::model_version_ready),
             )
-            .route(
-                "/v2/models/{name}/versions/{version}/infer",
-                post(open_protocol::infer_version),
-            )
+            .route("/v2/models/{name}/versions/{version}/infer", post(open_protocol::infer_version))
             .route("/openapi.json", get(openapi::document))
             .layer(DefaultBodyLimit::max(body_bytes_max))
             .with_state(Arc::new(self))
@@ -384,7 +381,13 @@ mod tests {
         let thresholds = LabelThresholds { negative: p(thresholds.0), positive: p(thresholds.1) };
         let probabilities = Probabilities::new(negative, neutral).unwrap();
         let score = Some(Score::new(probabilities, thresholds));
-        ScoredText { model: "m@1".into(), labels: classes.labels(), score, tokens: 3, truncated: false }
+        ScoredText {
+            model: "m@1".into(),
+            labels: classes.labels(),
+            score,
+            tokens: 3,
+            truncated: false,
+        }
     }
 
     #[test]
@@ -399,8 +402,16 @@ mod tests {
             assert!(found.is_empty() || (sum - 1.0).abs() < 1e-6, "{name}");
         };
         let (two, three) = (Classes::Two, Classes::Three);
-        check("the most likely", text(0.1, 0.2, (0.5, 0.5), three), &["POSITIVE", "NEUTRAL", "NEGATIVE"]);
-        check("by the threshold", text(0.3, 0.2, (0.27, 0.5), three), &["NEGATIVE", "POSITIVE", "NEUTRAL"]);
+        check(
+            "the most likely",
+            text(0.1, 0.2, (0.5, 0.5), three),
+            &["POSITIVE", "NEUTRAL", "NEGATIVE"],
+        );
+        check(
+            "by the threshold",
+            text(0.3, 0.2, (0.27, 0.5), three),
+            &["NEGATIVE", "POSITIVE", "NEUTRAL"],
+        );
         check("two classes", text(0.3, 0.0, (0.5, 0.5), two), &["POSITIVE", "NEGATIVE"]);
         check("not judged", ScoredText { score: None, ..text(0.3, 0.0, (0.5, 0.5), two) }, &[]);
     }

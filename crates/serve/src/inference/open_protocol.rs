@@ -289,11 +289,7 @@ pub(super) async fn infer_version(
 }
 
 /// The loaded model of this name (also `name@version`), and of this version if one is given.
-fn find(
-    inference: &Inference,
-    name: &str,
-    version: Option<&str>,
-) -> Result<ServedModel, ApiError> {
+fn find(inference: &Inference, name: &str, version: Option<&str>) -> Result<ServedModel, ApiError> {
     let models = inference.scorer.models();
     if models.is_empty() {
         return Err(ScorerError::Loading.into());

@@ -279,7 +279,11 @@ mod tests {
             let input: PredictInput = serde_json::from_str(json).unwrap();
             match (input.texts(), expected) {
                 (Ok((texts, batch)), Ok((wanted, is_batch))) => {
-                    assert_eq!((texts.as_slice(), batch), (&wanted.map_owned()[..], is_batch), "{name}");
+                    assert_eq!(
+                        (texts.as_slice(), batch),
+                        (&wanted.map_owned()[..], is_batch),
+                        "{name}"
+                    );
                 }
                 (Err(error), Err(part)) => {
                     assert!(format!("{error:?}").contains(part), "{name}: {error:?}");
