@@ -18,7 +18,7 @@ use toml::de::{DeTable, DeValue};
 use super::Settings;
 
 /// How similar a key must be to be suggested, from 0 to 1, by Jaro's measure. Slips of the hand are
-/// above 0.9; "recipients" and "secret" have 0.74.
+/// above 0.9; "recipients" and "secret" have about 0.7.
 const SIMILAR_MIN: f64 = 0.8;
 
 /// A key that is no setting.
