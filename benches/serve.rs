@@ -26,7 +26,7 @@ use monitor_config as config;
 use monitor_core::batching::ATTENTIVE;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_model::{self as classifier, Encoding, ModelHandle};
-use monitor_serve::{Inference, serve_inference};
+use monitor_serve::{Access, Inference, serve_inference};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -137,7 +137,11 @@ impl Bench {
         let url = format!("http://{}/predict", listener.local_addr()?);
         let stop = CancellationToken::new();
         let metrics = monitor_telemetry::init_metrics();
-        tokio::spawn(serve_inference(listener, inference, metrics, stop.clone()));
+        let access = Arc::new(Access::new(Vec::new(), None, Arc::new(clock)));
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            serve_inference(listener, inference, &access, metrics, stopped).await
+        });
         let client = reqwest::Client::new();
         Ok(Self { handle, texts, client, url, clock, stop, _lineup: lineup })
     }

@@ -9,7 +9,6 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use serde::Serialize;
-use sqlx::{Connection, PgConnection};
 
 use super::models::aligned;
 use super::output::{print, print_json};
@@ -17,7 +16,7 @@ use crate::pipeline;
 use monitor_config::{Receiver, Settings};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_notify::reach_mail_server;
-use monitor_store::{PostgresStore, schema_version};
+use monitor_store::{PostgresStore, StoreError, schema_version};
 
 /// Longest wait for each service.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
@@ -175,30 +174,30 @@ const SERVER: &str = "SELECT current_setting('server_version_num')::int AS versi
     pg_database_size(current_database()) AS bytes";
 
 async fn store(settings: &Settings) -> Vec<Finding> {
-    let place = PostgresStore::place(&settings.store);
     let asked = tokio::time::timeout(ANSWER_MAX, async {
-        let mut connection = PgConnection::connect(&settings.store.url).await?;
+        let store = PostgresStore::connect(&settings.store)?;
+        store.reach().await?;
         let row: (i32, String, DateTime<Utc>, bool, bool, bool, i64, i64) =
-            sqlx::query_as(SERVER).fetch_one(&mut connection).await?;
+            sqlx::query_as(SERVER).fetch_one(store.pool()).await?;
         let (version, version_text, now, in_recovery, may_create, has_schema, free, bytes) = row;
         let server = Server { version, version_text, now, in_recovery, may_create, free, bytes };
         let schema: Option<i64> = match has_schema {
             true => {
                 let sql = "SELECT max(version) FROM _sqlx_migrations WHERE success";
-                sqlx::query_scalar(sql).fetch_one(&mut connection).await?
+                sqlx::query_scalar(sql).fetch_one(store.pool()).await?
             }
             false => None,
         };
-        Ok::<_, sqlx::Error>((server, schema))
+        Ok::<_, StoreError>((server, schema))
     });
+    let place = PostgresStore::place(&settings.store);
     let error = match asked.await {
         Ok(Ok((server, schema))) => return about(settings, &place, &server, schema),
-        Ok(Err(sqlx::Error::Database(refused))) => refused.message().to_owned(),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {} s", ANSWER_MAX.as_secs()),
+        Err(_) => format!("{place}: no answer within {} s", ANSWER_MAX.as_secs()),
     };
     let remedy = "check store.url (host, port, database, user, password) and pg_hba.conf";
-    vec![bad("store", State::Problem, format!("{place}: {error}"), remedy)]
+    vec![bad("store", State::Problem, error, remedy)]
 }
 
 fn about(settings: &Settings, place: &str, server: &Server, schema: Option<i64>) -> Vec<Finding> {

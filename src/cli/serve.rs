@@ -1,7 +1,6 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -11,14 +10,14 @@ use monitor_core::clock::SystemClock;
 use monitor_serve::{Inference, serve_inference};
 
 use super::signals::stop_on_signals;
-use crate::pipeline::{Lineup, LineupScorer, inference_limits, open_models};
+use crate::pipeline::{Lineup, LineupScorer, access, inference_limits, open_models};
 use crate::settings::log_format;
 
 /// Score texts of other programs over HTTP, without Kafka and Postgres; until SIGTERM
 ///
 /// Answers POST /predict, POST /, POST /models/NAME, POST /score, /v2/..., GET /info and GET
-/// /openapi.json (see docs/api.md), /healthz and /metrics on http.listen. `monitor run` answers the same
-/// requests beside its stream.
+/// /openapi.json (see docs/api.md), /healthz and /metrics on http.listen, to callers with a token of
+/// http.tokens if there is any. `monitor run` answers the same requests beside its stream.
 ///
 ///   monitor serve --model lstm
 ///   curl 127.0.0.1:8080/score -d "we love you"
@@ -37,27 +36,25 @@ pub fn run(args: Args, mut settings: Settings, commit: Option<&'static str>) -> 
         settings.model.name = name;
         settings.model.by_language.clear();
     }
-    let address: SocketAddr = settings.http.listen.parse().context("http.listen")?;
-    ensure!(
-        address.ip().is_loopback(),
-        "http.listen = {address}: `monitor serve` asks nobody for a token, so it listens on this \
-         machine only; put a proxy with a login in front of it"
-    );
     let models = open_models(&settings.model)?;
     let lineup = watch::Sender::new(Lineup::spawn(models));
     let scorer = Arc::new(LineupScorer::new(&settings.model));
     scorer.open(lineup.subscribe());
     let limits = inference_limits(&settings.serve);
-    let inference = Inference::new(scorer, limits, Arc::new(SystemClock::new()), commit);
+    let clock = Arc::new(SystemClock::new());
+    let inference = Inference::new(scorer, limits, clock.clone(), commit);
+    let access = access(&settings, clock);
     let metrics = monitor_telemetry::init_metrics();
+    metrics.build(env!("CARGO_PKG_VERSION"), commit);
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(address)
+        let listen = &settings.http.listen;
+        let listener = TcpListener::bind(listen)
             .await
-            .with_context(|| format!("cannot listen on http.listen = {address}"))?;
+            .with_context(|| format!("cannot listen on http.listen = {listen:?}"))?;
         tracing::info!(address = %listener.local_addr()?, "answering HTTP");
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone())?;
-        Ok(serve_inference(listener, inference, metrics, shutdown).await?)
+        Ok(serve_inference(listener, inference, &access, metrics, shutdown).await?)
     })
 }

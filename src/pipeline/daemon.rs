@@ -9,12 +9,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::drift::DriftWatch;
 use super::error::PipelineError;
 use super::evaluator::Evaluator;
 use super::models::{self, FollowSettings, ModelsError};
 use super::positions::StoredPositions;
 use super::recorded;
-use super::scoring::{LineupScorer, inference_limits};
+use super::retrain::{RetrainCommand, Retrainer};
+use super::serving;
 use super::stages::{Pipeline, Settings};
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
@@ -62,18 +64,25 @@ pub struct Daemon {
     settings: config::Settings,
     clock: Arc<dyn Clock>,
     commit: Option<&'static str>,
+    retrain: Option<RetrainCommand>,
 }
 
 impl Daemon {
     /// A daemon with validated settings.
     pub fn new(settings: config::Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { settings, clock, commit: None }
+        Self { settings, clock, commit: None, retrain: None }
     }
 
-    /// Names the commit that the program was built from, in `/info`.
+    /// Names the commit that the program was built from, in `/info` and `monitor_build_info`.
     #[must_use]
     pub fn built_from(self, commit: Option<&'static str>) -> Self {
         Self { commit, ..self }
+    }
+
+    /// Trains again as `[retrain]` of the settings says, with this program.
+    #[must_use]
+    pub fn retraining_with(self, command: RetrainCommand) -> Self {
+        Self { retrain: Some(command).filter(|_| self.settings.retrain.is_on()), ..self }
     }
 
     /// Runs until `shutdown`; serves HTTP on `listener` from the start. Waits for brokers,
@@ -87,8 +96,8 @@ impl Daemon {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
-        let Self { settings, clock, commit } = self;
-        let metrics = telemetry::init_metrics();
+        let Self { settings, clock, commit, retrain } = self;
+        telemetry::init_metrics().build(env!("CARGO_PKG_VERSION"), commit);
         let readiness = Arc::new(Readiness::default());
         readiness.set("model", Err("is being loaded".into()));
         let postgres = PostgresStore::connect(&settings.store)?;
@@ -102,21 +111,17 @@ impl Daemon {
 
         // The HTTP server stops after the other parts, so that it shows how they stop.
         let stop_server = CancellationToken::new();
-        let scorer = Arc::new(LineupScorer::new(&settings.model));
-        let inference = settings.serve.predict.then(|| {
-            let limits = inference_limits(&settings.serve);
-            serve::Inference::new(scorer.clone(), limits, clock.clone(), commit)
-        });
+        let models = serving::Models::new(&settings.model);
         let server = tokio::spawn(serve::serve(
             listener,
-            serve::ServeContext {
-                store: store.clone(),
-                readiness: readiness.clone(),
-                metrics,
-                brands: settings.brands.keys().cloned().collect(),
-                clock: clock.clone(),
-                inference,
-            },
+            serving::context(
+                &settings,
+                store.clone(),
+                readiness.clone(),
+                clock.clone(),
+                &models,
+                commit,
+            ),
             stop_server.clone(),
         ));
         let server_guard = stop_server.drop_guard();
@@ -128,7 +133,7 @@ impl Daemon {
         let opened = loaded.main_id();
         let lineup = watch::Sender::new(loaded);
         let explaining = lineup.subscribe();
-        scorer.open(lineup.subscribe());
+        models.open(&lineup);
         readiness.set("model", Ok(()));
         let _heartbeat = heartbeat.map(|heartbeat| {
             let beat = heartbeat.run(readiness.clone(), shutdown.child_token());
@@ -155,6 +160,15 @@ impl Daemon {
         let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let record = recorded::record(store.clone(), settings.model.clone(), lineup.subscribe());
         let _record = AbortOnDropHandle::new(tokio::spawn(record));
+        let drift = DriftWatch::new(store.clone(), lineup.subscribe(), &settings, clock.clone());
+        let drifted = drift.drifted();
+        let _drift = AbortOnDropHandle::new(tokio::spawn(drift.run()));
+        let stop_retrainer = shutdown.child_token();
+        let retrainer = retrain.map(|command| {
+            let (store, clock) = (store.clone(), clock.clone());
+            let retrainer = Retrainer::new(store, &settings, command, drifted, clock);
+            tokio::spawn(retrainer.run(stop_retrainer.clone()))
+        });
         let start_at = settings.kafka.start_at;
         let positions = Arc::new(StoredPositions::new(store.clone(), start_at));
         let source =
@@ -165,12 +179,7 @@ impl Daemon {
                     rows_max: settings.batching.rows_max,
                     wait_max: Duration::from_millis(settings.batching.wait_ms_max),
                 },
-                limits: WireLimits {
-                    record_bytes_max: settings.kafka.record_bytes_max,
-                    future_max: TimeDelta::seconds(
-                        i64::try_from(settings.kafka.future_s_max).unwrap_or(i64::MAX / 1000),
-                    ),
-                },
+                limits: WireLimits::of(&settings.kafka),
                 retry_wait_max,
                 drain_max: DRAIN_MAX,
             },
@@ -207,7 +216,9 @@ impl Daemon {
             }
         };
         tracing::info!("stopping: rows in flight are stored now or read again by the next run");
-        for (token, task) in [(stop_evaluator, evaluator), (stop_dispatcher, dispatcher)] {
+        let retrainer = retrainer.map(|task| (stop_retrainer, task));
+        let parts = [(stop_evaluator, evaluator), (stop_dispatcher, dispatcher)];
+        for (token, task) in parts.into_iter().chain(retrainer) {
             token.cancel();
             if !task.is_finished() && tokio::time::timeout(DRAIN_MAX, task).await.is_err() {
                 tracing::warn!("a part of the daemon did not stop in time");

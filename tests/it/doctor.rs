@@ -83,6 +83,6 @@ async fn says_what_works_and_what_to_mend() {
         doctor(broker.brokers(), "other", &nowhere, mail.address().port()).await;
     assert!(!good, "{found:?}");
     let (state, text, _) = of(&found, "store");
-    assert!(state == "problem" && text.starts_with("127.0.0.1:"), "{text}");
+    assert!(state == "problem" && text.contains("Postgres at 127.0.0.1:"), "{text}");
     assert!(!text.contains("hunter2") && !error.contains("hunter2"), "{text} {error}");
 }

@@ -161,23 +161,27 @@ pub(super) fn meant(variable: &str) -> Option<String> {
     if words.contains("__") {
         return None;
     }
-    let named = |path: &[&str]| format!("MONITOR_{}", path.join("__").to_uppercase());
-    for table in fields(&[])? {
-        let Some(rest) = words.strip_prefix(&format!("{table}_")) else { continue };
-        if fields(&[table]).is_some_and(|keys| keys.contains(&rest)) {
-            return Some(named(&[table, rest]));
-        }
-        // In a table of tables, the name of one stands between.
-        for (at, _) in rest.match_indices('_') {
-            let (name, key) = (&rest[..at], &rest[at + 1..]);
-            if fields(&[table]).is_none()
-                && fields(&[table, name]).is_some_and(|it| it.contains(&key))
-            {
-                return Some(named(&[table, name, key]));
-            }
-        }
+    let path = below(&mut Vec::new(), &words)?;
+    Some(format!("MONITOR_{}", path.join("__").to_uppercase()))
+}
+
+/// The path of the setting below `path` that `words` spell with single underscores.
+fn below<'a>(path: &mut Vec<&'a str>, words: &'a str) -> Option<Vec<&'a str>> {
+    let keys = fields(path);
+    if !path.is_empty() && keys.is_some_and(|keys| keys.contains(&words)) {
+        return Some([path.as_slice(), &[words]].concat());
     }
-    None
+    words.match_indices('_').find_map(|(at, _)| {
+        let (key, rest) = (&words[..at], &words[at + 1..]);
+        // In a table of tables, any name may stand between.
+        let is_key = keys.is_none_or(|keys| keys.contains(&key));
+        path.push(key);
+        let found = (is_key && (keys.is_some() || fields(path).is_some()))
+            .then(|| below(path, rest))
+            .flatten();
+        path.pop();
+        found
+    })
 }
 
 /// A settings file that is valid TOML.
@@ -227,9 +231,7 @@ impl<'a> Document<'a> {
         });
         let (mut table, mut place) = (Some(&self.table), None);
         for part in parts {
-            let Some((key, value)) = table?.iter().find(|(key, _)| key.get_ref() == part) else {
-                return None;
-            };
+            let (key, value) = table?.iter().find(|(key, _)| key.get_ref() == part)?;
             place = Some(key.span().start);
             table = match value.get_ref() {
                 DeValue::Table(below) => Some(below),
@@ -299,6 +301,7 @@ mod tests {
         check("MONITOR_MODEL_TOKENS_MAX", Some("MONITOR_MODEL__TOKENS_MAX"));
         check("MONITOR_RECEIVERS_COMMS_PASSWORD", Some("MONITOR_RECEIVERS__COMMS__PASSWORD"));
         check("MONITOR_RECEIVERS_MY_CHAT_URL_FILE", Some("MONITOR_RECEIVERS__MY_CHAT__URL_FILE"));
+        check("MONITOR_HTTP_TOKENS_COMMS_SHA256", Some("MONITOR_HTTP__TOKENS__COMMS__SHA256"));
         check("MONITOR_KAFKA__BROKERS", None);
         for other in
             ["MONITOR_CACHE", "MONITOR_CONFIG", "MONITOR_LOG", "MONITOR_STORE_SERVICE_HOST", "PATH"]

@@ -1,7 +1,8 @@
 //! Merges the layers of settings.
 //!
 //! **Invariant.** An environment variable is a setting only if its name begins with `MONITOR_`
-//! and contains `__`, so variables such as `MONITOR_CACHE` are not. A value of the environment
+//! and contains `__`, so variables such as `MONITOR_CACHE` are not; one that begins like a setting but has a
+//! single `_` is an error, because it would be ignored. A value of the environment
 //! or of a flag is text, and becomes a number only where a number is expected: a password of
 //! digits stays text. A value in `[...]` is a TOML list.
 
@@ -44,10 +45,12 @@ pub fn load_from(
     let (environment, others): (Vec<_>, Vec<_>) = environment
         .into_iter()
         .partition(|(name, _)| name.strip_prefix("MONITOR_").is_some_and(|it| it.contains("__")));
-    if let Some((variable, meant)) =
-        others.into_iter().find_map(|(name, _)| keys::meant(&name).map(|meant| (name, meant)))
-    {
-        return Err(ConfigError::Variable { variable, meant });
+    let misspelt: Vec<Problem> = others
+        .into_iter()
+        .filter_map(|(name, _)| keys::meant(&name).map(|meant| misspelt(name, &meant)))
+        .collect();
+    if !misspelt.is_empty() {
+        return Err(ConfigError::Invalid(misspelt));
     }
     check_keys(document.as_ref(), &environment, overrides)?;
     let (lists, texts): (HashMap<_, _>, HashMap<_, _>) =
@@ -130,6 +133,17 @@ fn check_keys(
         found.extend(of("--set", key));
     }
     if found.is_empty() { Ok(()) } else { Err(ConfigError::Unknown(found)) }
+}
+
+/// A variable such as `MONITOR_KAFKA_BROKERS`, which means `MONITOR_KAFKA__BROKERS`.
+fn misspelt(variable: String, meant: &str) -> Problem {
+    Problem {
+        key: variable,
+        value: "(hidden)".to_owned(),
+        remedy: format!(
+            "this variable is not a setting; did you mean {meant}, with two underscores before each key?"
+        ),
+    }
 }
 
 /// The elements of a list such as `["a", "b"]`; `None` if the text is not a list.

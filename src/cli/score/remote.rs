@@ -169,6 +169,9 @@ impl Server {
             let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             let asked = asked.and_then(|value| retry_after(value, SystemClock::new().now()));
             let error = self.runtime.block_on(error_of(answer));
+            if status == StatusCode::UNAUTHORIZED {
+                bail!("{} asks for a token: set MONITOR_TOKEN, or give --token", self.base);
+            }
             if ![StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) {
                 bail!("{} refused the request ({status}): {error}", self.base);
             }

@@ -51,7 +51,7 @@ async fn call(url: String, seen: Arc<Seen>) {
 /// More callers than are let in, and a week of tweets at once: callers are answered while the stream is
 /// behind, the stream catches up although they never stop, and nothing is lost or counted twice.
 #[tokio::test]
-#[ignore = "needs nisshi"]
+#[ignore = "needs broker"]
 async fn callers_and_the_stream_share_the_model() {
     let mut rig = Rig::start(Setup::new(Storage::Memory)).await;
     rig.run_with(&["--set", "serve.rows_waiting_max=64"]);

@@ -6,13 +6,15 @@
 //! | `POST /`, `POST /models/{name}` | Hugging Face's Inference API, task text-classification (`huggingface.rs`) |
 //! | `/v2/...` | the Open Inference Protocol, version 2 (`open_protocol.rs`) |
 //! | `POST /score` | the service of the study: a text in, one label out (`tei.rs`) |
-//! | `GET /openapi.json` | all of them, described (`openapi.rs`) |
+//!
+//! `openapi.rs` describes them.
 //!
 //! **Invariant.** A request is let in at once or refused at once ([`Admission`]), and answered within
 //! [`ANSWER_MAX`]. Of each text, the first label is the one that the stream would store. A text that
 //! the stream would not judge gets no label. Every error is JSON that names its kind.
+//! Who may read may ask ([`Access::guard`]).
 //! Deliberately absent: which model scores, and turns between requests and the stream: both belong to
-//! the [`Scorer`]. Who may ask is decided in front of these routes.
+//! the [`Scorer`]. A rate: a program may ask as often as there is room for its texts.
 
 mod admission;
 mod error;
@@ -27,7 +29,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::routing::{get, post};
 use metrics::{counter, histogram};
@@ -38,13 +39,16 @@ use monitor_core::clock::Clock;
 use monitor_core::domain::{Label, Language, Score};
 use monitor_telemetry as telemetry;
 
+use crate::access::{Access, Right, Rule};
 use admission::{Admission, Entry};
 use error::ApiError;
 
-pub use openapi::openapi;
+pub(crate) use openapi::openapi;
 
 /// Longest time from a request to its answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How much longer a request may take as a whole, with its body.
+const BODY_MAX: Duration = Duration::from_secs(5);
 
 /// A model that answers.
 #[derive(Debug, Clone)]
@@ -165,10 +169,15 @@ impl Inference {
         Self { scorer, limits, clock, commit, admission }
     }
 
-    /// The routes; merge them into others.
-    pub fn into_router(self) -> Router {
-        let body_bytes_max = self.limits.body_bytes_max;
-        Router::new()
+    /// The routes, for whoever may read.
+    pub(crate) fn routes(self, access: &Arc<Access>) -> Router {
+        let rule = Rule {
+            right: Some(Right::Read),
+            body_bytes_max: self.limits.body_bytes_max,
+            time_max: ANSWER_MAX + BODY_MAX,
+            rated: false,
+        };
+        let routes = Router::new()
             .route("/predict", post(tei::predict))
             .route("/info", get(tei::info))
             .route("/health", get(tei::health))
@@ -187,9 +196,8 @@ impl Inference {
                 get(open_protocol::model_version_ready),
             )
             .route("/v2/models/{name}/versions/{version}/infer", post(open_protocol::infer_version))
-            .route("/openapi.json", get(openapi::document))
-            .layer(DefaultBodyLimit::max(body_bytes_max))
-            .with_state(Arc::new(self))
+            .with_state(Arc::new(self));
+        access.guard(routes, rule)
     }
 
     /// Scores the texts of one request.

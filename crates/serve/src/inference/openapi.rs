@@ -1,6 +1,5 @@
 //! The description of these routes as OpenAPI 3.1.
 
-use axum::Json;
 use utoipa::OpenApi;
 
 use super::{huggingface, open_protocol, tei};
@@ -32,10 +31,6 @@ use super::{huggingface, open_protocol, tei};
 struct Document;
 
 /// The description of the inference routes.
-pub fn openapi() -> utoipa::openapi::OpenApi {
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     Document::openapi()
-}
-
-pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
-    Json(openapi())
 }

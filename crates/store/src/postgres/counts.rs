@@ -5,7 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::{PostgresStore, count};
-use crate::{StoreError, StoredTweet};
+use crate::{DrawnTweet, StoreError, StoredTweet};
 use monitor_core::domain::{Counts, Language, Minute};
 
 pub(super) async fn minute_counts(
@@ -133,6 +133,42 @@ pub(super) async fn window_tweets(
     rows.iter().map(stored).collect()
 }
 
+pub(super) async fn random_tweets(
+    store: &PostgresStore,
+    brand: Option<&str>,
+    minutes: &[Minute],
+    limit: u32,
+) -> Result<Vec<DrawnTweet>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT t.text, t.language, t.negative, t.model
+         FROM unnest($2::timestamptz[]) AS m (minute)
+         CROSS JOIN LATERAL (
+             SELECT tweet_id, text, language, negative, model FROM scores
+             WHERE created_at >= m.minute AND created_at < m.minute + interval '1 minute'
+               AND CASE WHEN $1::text IS NULL THEN cardinality(brands) > 0
+                        ELSE brands @> ARRAY[$1] END
+         ) AS t
+         ORDER BY sha256(convert_to(t.tweet_id, 'UTF8')) LIMIT $3",
+    )
+    .bind(brand)
+    .bind(minutes.iter().map(|minute| minute.start()).collect::<Vec<_>>())
+    .bind(i64::from(limit))
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let language = row.try_get::<Option<String>, _>("language")?;
+            let language = language.map(|code| code.parse::<Language>()).transpose();
+            Ok(DrawnTweet {
+                text: row.try_get("text")?,
+                language: language.map_err(|error| sqlx::Error::Decode(error.into()))?,
+                negative: row.try_get("negative")?,
+                model: row.try_get("model")?,
+            })
+        })
+        .collect()
+}
+
 pub(super) async fn tweet(
     store: &PostgresStore,
     id: &str,
@@ -148,7 +184,7 @@ pub(super) async fn tweet(
     row.as_ref().map(stored).transpose()
 }
 
-fn stored(row: &PgRow) -> Result<StoredTweet, StoreError> {
+pub(super) fn stored(row: &PgRow) -> Result<StoredTweet, StoreError> {
     Ok(StoredTweet {
         tweet_id: row.try_get("tweet_id")?,
         created_at: row.try_get("created_at")?,

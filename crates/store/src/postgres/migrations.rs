@@ -18,6 +18,8 @@ const FILES: &[(i64, &str, &str)] = &[
     (6, "language", include_str!("../../../../migrations/0006_language.sql")),
     (7, "counts by model", include_str!("../../../../migrations/0007_counts_by_model.sql")),
     (8, "labels", include_str!("../../../../migrations/0008_labels.sql")),
+    (9, "phases", include_str!("../../../../migrations/0009_phases.sql")),
+    (10, "retrainings", include_str!("../../../../migrations/0010_retrainings.sql")),
 ];
 
 /// The version of the schema that this program needs: that of its last migration.
