@@ -140,6 +140,11 @@ set_up_and_compile() {
     monitor_env
 }
 
+# The folder with the clients of tests/it/clients.rs; the name changes with their versions.
+clients() {
+    printf '%s/clients-%s\n' "$1" "$(sha256sum "$REPO/tests/it/clients/requirements.txt" | cut -c1-12)"
+}
+
 # The folder with the linters of .ci/run; the name changes with their versions.
 linters() {
     printf '%s/linters-%s\n' "$1" "$(sha256sum "$REPO/.ci/requirements.txt" | cut -c1-12)"

@@ -2,11 +2,9 @@ use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     wait_without_spinning();
-    match monitor::cli::run(monitor::cli::Cli::parse(), commit()) {
+    match monitor::cli::run(monitor::cli::Cli::of_arguments(commit()), commit()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", monitor::cli::one_line(&error));

@@ -1,10 +1,11 @@
-use std::io::{IsTerminal, Write};
+use std::io::Stdout;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use tokio_util::sync::CancellationToken;
 
 use super::one_line;
+use super::output::Progress;
 use super::signals::stop_on_signals;
 use crate::demo::{DemoEvent, DemoRequest, STOP_MAX, demo};
 use crate::settings::{self, log_format};
@@ -56,7 +57,7 @@ pub fn run(args: Args, overrides: Vec<(String, String)>) -> anyhow::Result<()> {
         println!(
             "A week of tweets to six US airlines (17 to 24 February 2015), {speed} times as fast.\n"
         );
-        let mut line = ProgressLine::new();
+        let mut line = Progress::stdout();
         demo(&request, settings, &stop, &mut |event| show(event, &mut line))
             .await
             .map_err(|error| anyhow!(error))
@@ -66,7 +67,7 @@ pub fn run(args: Args, overrides: Vec<(String, String)>) -> anyhow::Result<()> {
 }
 
 /// Prints one event.
-fn show(event: DemoEvent<'_>, line: &mut ProgressLine) {
+fn show(event: DemoEvent<'_>, line: &mut Progress<Stdout>) {
     match event {
         DemoEvent::Progress { sent, totals, mails } => {
             let at = sent.at.map_or(String::new(), |at| at.format("%a %d %b %H:%M").to_string());
@@ -119,34 +120,6 @@ fn show(event: DemoEvent<'_>, line: &mut ProgressLine) {
         }
         DemoEvent::CleanUpFailed { what, error } => {
             eprintln!("{what}: {}", one_line(&anyhow!(error)));
-        }
-    }
-}
-
-/// On a terminal one line that is overwritten, otherwise a line every few seconds.
-struct ProgressLine {
-    terminal: bool,
-    calls: u32,
-}
-
-impl ProgressLine {
-    fn new() -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), calls: 0 }
-    }
-
-    fn show(&mut self, text: &str) {
-        if self.terminal {
-            print!("\r{text}\x1b[K");
-            let _ = std::io::stdout().flush();
-        } else if self.calls.is_multiple_of(20) {
-            println!("{text}");
-        }
-        self.calls += 1;
-    }
-
-    fn clear(&self) {
-        if self.terminal {
-            print!("\r\x1b[K");
         }
     }
 }

@@ -90,8 +90,8 @@ struct Ack {
     /// The incident's number
     id: i64,
 
-    /// Who acknowledges it
-    #[arg(long, value_name = "WHO", env = "USER", hide_env_values = true)]
+    /// Who acknowledges it [default: the user who runs this]
+    #[arg(long, value_name = "WHO", default_value_t = super::who::me(), hide_default_value = true)]
     by: String,
 
     /// A note for the others

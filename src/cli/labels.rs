@@ -8,6 +8,7 @@ use serde_json::json;
 use super::models::aligned;
 use super::output::{print, print_json, write_whole};
 use super::times::{show as when, time};
+use super::who::me;
 use super::{require_brand, with_store};
 use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};
@@ -73,8 +74,8 @@ struct SampleArgs {
     #[arg(long, value_name = "FILE.csv")]
     output: PathBuf,
 
-    /// Who draws it
-    #[arg(long, value_name = "WHO", env = "USER", hide_env_values = true)]
+    /// Who draws it [default: the user who runs this]
+    #[arg(long, value_name = "WHO", default_value_t = me(), hide_default_value = true)]
     by: String,
 }
 
@@ -84,8 +85,8 @@ struct Import {
     #[arg(value_name = "FILE.csv")]
     file: PathBuf,
 
-    /// Who labelled it
-    #[arg(long, value_name = "WHO", env = "USER", hide_env_values = true)]
+    /// Who labelled it [default: the user who runs this]
+    #[arg(long, value_name = "WHO", default_value_t = me(), hide_default_value = true)]
     by: String,
 }
 
@@ -106,8 +107,8 @@ struct Correct {
     #[arg(value_name = "LABEL", value_parser = label)]
     label: Label,
 
-    /// Who says so
-    #[arg(long, value_name = "WHO", env = "USER", hide_env_values = true)]
+    /// Who says so [default: the user who runs this]
+    #[arg(long, value_name = "WHO", default_value_t = me(), hide_default_value = true)]
     by: String,
 }
 

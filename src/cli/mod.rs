@@ -6,10 +6,12 @@ mod alert;
 mod backtest;
 mod check_config;
 mod compare;
+mod completions;
 mod data;
 mod dead_letters;
 #[cfg(feature = "embedded")]
 mod demo;
+mod doctor;
 mod drift;
 mod evaluate;
 mod evaluate_provider;
@@ -18,6 +20,7 @@ mod export;
 mod forget;
 mod incidents;
 mod labels;
+mod man;
 mod migrate;
 mod models;
 mod output;
@@ -26,16 +29,18 @@ mod replay;
 mod retrain;
 mod run;
 mod score;
+mod serve;
 mod signals;
 mod silence;
 mod times;
 mod tune;
+mod who;
 
 use std::path::PathBuf;
 
 use anyhow::{anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use monitor_config::Settings;
 use monitor_core::domain::{Cause, STREAM};
@@ -73,6 +78,7 @@ enum Command {
     Demo(demo::Args),
     Replay(replay::Args),
     Score(score::Args),
+    Serve(serve::Args),
     Explain(explain::Args),
     Backtest(backtest::Args),
     Retrain(Box<retrain::Args>),
@@ -92,6 +98,27 @@ enum Command {
     Export(export::Args),
     Forget(forget::Args),
     CheckConfig(check_config::Args),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+impl Cli {
+    /// Reads the arguments of this process; prints help or an error and ends it where they ask for
+    /// that. `commit` is the commit that the program was built from.
+    pub fn of_arguments(commit: Option<&str>) -> Self {
+        let matches = Self::command_of(commit).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command line, whose version names the commit.
+    fn command_of(commit: Option<&str>) -> clap::Command {
+        let version = env!("CARGO_PKG_VERSION");
+        let version =
+            commit.map_or_else(|| version.to_owned(), |commit| format!("{version} ({commit})"));
+        // Made once in the life of a process.
+        Self::command().version(&*version.leak())
+    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -150,7 +177,7 @@ fn causes() -> impl TypedValueParser<Value = Cause> {
 ///
 /// # Errors
 /// The cause, for printing.
-pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
+pub fn run(cli: Cli, commit: Option<&'static str>) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider was already installed"))?;
@@ -162,6 +189,7 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, cli.set),
         Command::Replay(args) => replay::run(args, read()?),
         Command::Score(args) => score::run(args, read()?),
+        Command::Serve(args) => serve::run(args, read()?, commit),
         Command::Explain(args) => explain::run(args, read()?),
         Command::Backtest(args) => backtest::run(&args, cli.config.as_deref(), &cli.set),
         Command::Retrain(args) => retrain::run(*args, read()?, commit),
@@ -181,5 +209,8 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Export(args) => export::run(args, read()?),
         Command::Forget(args) => forget::run(args, read()?),
         Command::CheckConfig(args) => check_config::run(args, read()?),
+        Command::Doctor(args) => doctor::run(&args, &read()?),
+        Command::Completions(args) => completions::run(&args, Cli::command_of(commit)),
+        Command::Man(args) => man::run(&args, Cli::command_of(commit)),
     }
 }

@@ -1,11 +1,74 @@
 //! How commands print, write files and show errors.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Stderr, Stdout, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+
+use monitor_core::clock::{Clock, SystemClock};
+
+/// Time between two lines of progress where it is not shown on a terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Progress of a long command: on a terminal one line that is overwritten, elsewhere a line every few
+/// seconds.
+pub(super) struct Progress<W> {
+    out: W,
+    terminal: bool,
+    clock: Arc<dyn Clock>,
+    /// When the last line was written.
+    shown: Option<Duration>,
+}
+
+impl Progress<Stderr> {
+    /// On standard error.
+    pub fn stderr() -> Self {
+        Self::new(io::stderr(), io::stderr().is_terminal(), Arc::new(SystemClock::new()))
+    }
+}
+
+impl Progress<Stdout> {
+    /// On standard output.
+    pub fn stdout() -> Self {
+        Self::new(io::stdout(), io::stdout().is_terminal(), Arc::new(SystemClock::new()))
+    }
+}
+
+impl<W: Write> Progress<W> {
+    fn new(out: W, terminal: bool, clock: Arc<dyn Clock>) -> Self {
+        Self { out, terminal, clock, shown: None }
+    }
+
+    /// Shows `text`, if it is time. As for all progress, a failed write is no error.
+    pub fn show(&mut self, text: &str) {
+        let now = self.clock.elapsed();
+        if self.terminal {
+            let _ = write!(self.out, "\r{text}\x1b[K");
+            let _ = self.out.flush();
+        } else if self.shown.is_none_or(|shown| now.saturating_sub(shown) >= LINE_EVERY) {
+            self.shown = Some(now);
+            let _ = writeln!(self.out, "{text}");
+        }
+    }
+
+    /// Removes the line from a terminal.
+    pub fn clear(&mut self) {
+        if self.terminal {
+            let _ = write!(self.out, "\r\x1b[K");
+            let _ = self.out.flush();
+        }
+    }
+
+    /// Shows `text` as the last line.
+    pub fn end(&mut self, text: &str) {
+        self.clear();
+        let _ = writeln!(self.out, "{text}");
+    }
+}
 
 /// Prints an object as indented JSON.
 pub(super) fn print_json(object: &impl serde::Serialize) -> anyhow::Result<()> {
@@ -14,7 +77,12 @@ pub(super) fn print_json(object: &impl serde::Serialize) -> anyhow::Result<()> {
 
 /// Prints to standard output; a closed pipe (`| head`) is not an error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
+    ignoring_a_closed_pipe(io::stdout().write_all(text.as_bytes()))
+}
+
+/// The outcome of writing to standard output; a closed pipe (`| head`) is not an error.
+pub(super) fn ignoring_a_closed_pipe(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
@@ -58,6 +126,8 @@ pub fn one_line(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use monitor_core::clock::SimulatedClock;
+
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -70,6 +140,25 @@ mod tests {
         Silent { source: io::Error },
         #[error(transparent)]
         Transparent(#[from] Box<Problem>),
+    }
+
+    #[test]
+    fn progress_is_lines_where_it_is_no_terminal() {
+        let check = |terminal, expected: &str| {
+            let start = "2026-01-01T00:00:00Z".parse().unwrap();
+            let clock = Arc::new(SimulatedClock::at(start));
+            let mut written = Vec::new();
+            let mut progress = Progress::new(&mut written, terminal, clock.clone());
+            for n in 0..6 {
+                progress.show(&n.to_string());
+                clock.advance(Duration::from_secs(2));
+            }
+            progress.end("done");
+            assert_eq!(String::from_utf8(written).unwrap(), expected);
+        };
+        check(false, "0\n3\ndone\n");
+        let overwritten: String = (0..6).map(|n| format!("\r{n}\x1b[K")).collect();
+        check(true, &format!("{overwritten}\r\x1b[Kdone\n"));
     }
 
     #[test]

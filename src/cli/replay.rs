@@ -4,7 +4,7 @@ use anyhow::ensure;
 use monitor_config::Settings;
 use tokio_util::sync::CancellationToken;
 
-use super::output::print;
+use super::output::{Progress, print};
 use super::signals::stop_on_signals;
 use crate::replay::{self, ReplayRequest, check, replay};
 
@@ -73,10 +73,11 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
         },
         limit: args.limit,
     };
-    let sent = replay(&request, &settings.kafka, &stop, &mut |progress| {
-        eprint!("\r{progress}\x1b[K");
+    let mut progress = Progress::stderr();
+    let sent = replay(&request, &settings.kafka, &stop, &mut |sent| {
+        progress.show(&sent.to_string());
     })?;
-    eprintln!("\r{sent}\x1b[K");
+    progress.end(&sent.to_string());
     ensure!(sent.failed == 0, "the broker did not accept {} records", sent.failed);
     Ok(())
 }

@@ -25,7 +25,8 @@ use crate::settings::log_format;
 ///
 /// If the broker, the database or the mail server is unavailable, the daemon waits for it.
 /// http.listen serves /healthz (the process is alive), /readyz (every part works, or why not),
-/// /metrics (Prometheus) and / (a status page).
+/// /metrics (Prometheus), / (a status page), and the model for other programs (POST /predict and
+/// others; see docs/api.md).
 ///
 /// A wrong password, or a database or model that does not exist, ends it immediately with
 /// status 1.
@@ -40,7 +41,7 @@ pub fn run(
     _args: Args,
     settings: Settings,
     given: (Option<&Path>, &[(String, String)]),
-    commit: Option<&str>,
+    commit: Option<&'static str>,
 ) -> anyhow::Result<()> {
     monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
         .context("log.filter")?;
@@ -49,7 +50,6 @@ pub fn run(
         check_scheduled(&settings.retrain)?;
     }
     forbid_core_dumps();
-    monitor_telemetry::init_metrics().build(env!("CARGO_PKG_VERSION"), commit.unwrap_or("unknown"));
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
         let listener = TcpListener::bind(&settings.http.listen).await.with_context(|| {
@@ -63,7 +63,8 @@ pub fn run(
         stop_on_signals(shutdown.clone())?;
         let told = tokio::spawn(tell_systemd(shutdown.clone()));
         let retrain = retrain_command(given)?;
-        let daemon = Daemon::new(settings, Arc::new(SystemClock::new())).retraining_with(retrain);
+        let daemon = Daemon::new(settings, Arc::new(SystemClock::new()));
+        let daemon = daemon.built_from(commit).retraining_with(retrain);
         let ended = daemon.run(listener, shutdown.clone()).await;
         if shutdown.is_cancelled() {
             let _ = told.await;

@@ -1,10 +1,14 @@
+mod remote;
+
 use crate::settings::open_options;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
+use reqwest::Url;
 use serde::Serialize;
 
+use super::output::print_json;
 use monitor_config::Settings;
 use monitor_core::domain::{Label, Language, Score};
 use monitor_core::text::language;
@@ -28,6 +32,9 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// 1; neutral is 0 for a model of two classes), language (found in the text; null if unknown) and
 /// model (name@version). A text that is not judged has null in place of label and numbers. Output is
 /// written whenever the input pauses. Invalid UTF-8 is replaced by U+FFFD; a line is cut at 1 MiB.
+///
+/// With --url, a running `monitor run` or `monitor serve` scores the texts. While it is overloaded, the
+/// command waits as long as it asks for, and gives up after six attempts.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The text, or - for standard input
@@ -37,28 +44,26 @@ pub struct Args {
     /// A model's name (its promoted version) or name@version [default: model.name of the settings]
     #[arg(long, short, value_name = "NAME")]
     model: Option<String>,
+
+    /// Ask the server at this address, such as http://127.0.0.1:8080
+    #[arg(long, value_name = "URL")]
+    url: Option<Url>,
+
+    /// The server's token, if it asks for one; better set in the environment
+    #[arg(long, value_name = "TOKEN", env = "MONITOR_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+
+    /// Print JSON, for one text too
+    #[arg(long)]
+    json: bool,
 }
 
-/// Opens the model and scores.
+/// Scores, with a model that is opened here, or at a server.
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
-    let name = args.model.as_deref().unwrap_or(&settings.model.name);
-    let mut model = classifier::open(&open_options(&settings.model), name)?;
-    let outcome = if args.text == "-" {
-        score_lines(&mut model, io::stdin(), io::stdout().lock())
-    } else {
-        let line = match verdict(&model, &args.text) {
-            Verdict::Empty => "not judged: the text is empty".to_owned(),
-            Verdict::Unknown(language) => {
-                let known: Vec<_> = model.languages.iter().map(language::name).collect();
-                let (language, known) = (language::name(&language), known.join(", "));
-                format!("not judged: {language}, and {} knows {known}", model.id)
-            }
-            Verdict::Judge(_) => {
-                let score = model.label(&args.text)?;
-                format!("{} {:.2}", score.label, score.of_label())
-            }
-        };
-        writeln!(io::stdout(), "{line}").map_err(Into::into)
+    let outcome = match &args.url {
+        Some(url) => remote::Server::new(url, args.model.as_deref(), args.token.as_deref())
+            .and_then(|server| at_a_server(&args, &server)),
+        None => here(&args, &settings),
     };
     match outcome {
         // The reader has closed the pipe, as in `monitor score - | head`.
@@ -67,10 +72,63 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     }
 }
 
+fn here(args: &Args, settings: &Settings) -> anyhow::Result<()> {
+    let name = args.model.as_deref().unwrap_or(&settings.model.name);
+    let mut model = classifier::open(&open_options(&settings.model), name)?;
+    if args.text == "-" {
+        return score_lines(&mut model, io::stdin(), io::stdout().lock());
+    }
+    let verdict = verdict(&model, &args.text);
+    if args.json {
+        let id = model.id.to_string();
+        let score = match verdict {
+            Verdict::Judge(_) => Some(model.label(&args.text)?),
+            Verdict::Empty | Verdict::Unknown(_) => None,
+        };
+        return print_json(&Answer::of(&args.text, score, verdict.language(), Some(&id)));
+    }
+    let line = match verdict {
+        Verdict::Empty => EMPTY.to_owned(),
+        Verdict::Unknown(language) => {
+            let known: Vec<_> = model.languages.iter().map(language::name).collect();
+            let (language, known) = (language::name(&language), known.join(", "));
+            format!("not judged: {language}, and {} knows {known}", model.id)
+        }
+        Verdict::Judge(_) => {
+            let score = model.label(&args.text)?;
+            format!("{} {:.2}", score.label, score.of_label())
+        }
+    };
+    writeln!(io::stdout(), "{line}").map_err(Into::into)
+}
+
+fn at_a_server(args: &Args, server: &remote::Server) -> anyhow::Result<()> {
+    if args.text == "-" {
+        return score_lines_at(server, io::stdin(), io::stdout().lock());
+    }
+    let replies = server.score(&[&args.text])?;
+    let reply = &replies[0];
+    if args.json {
+        return print_json(&reply.answer(&args.text));
+    }
+    let line = match &reply.score {
+        _ if args.text.trim().is_empty() => EMPTY.to_owned(),
+        Some(score) => format!("{} {:.2}", score.label, score.of_label()),
+        None => {
+            let language = language::detect(&args.text);
+            let language = language.as_ref().map_or("an unknown language", language::name);
+            format!("not judged: {language}, which no model of {} knows", server.url())
+        }
+    };
+    writeln!(io::stdout(), "{line}").map_err(Into::into)
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
+
+const EMPTY: &str = "not judged: the text is empty";
 
 /// Whether a text is scored.
 enum Verdict {
@@ -79,6 +137,16 @@ enum Verdict {
     Unknown(Language),
     /// Its language, if known.
     Judge(Option<Language>),
+}
+
+impl Verdict {
+    fn language(&self) -> Option<Language> {
+        match self {
+            Self::Empty => None,
+            Self::Unknown(language) => Some(*language),
+            Self::Judge(language) => *language,
+        }
+    }
 }
 
 fn verdict(model: &Model, text: &str) -> Verdict {
@@ -98,7 +166,28 @@ struct Answer<'a> {
     neutral: Option<f32>,
     positive: Option<f32>,
     language: Option<Language>,
-    model: &'a str,
+    model: Option<&'a str>,
+}
+
+impl<'a> Answer<'a> {
+    fn of(
+        text: &'a str,
+        score: Option<Score>,
+        language: Option<Language>,
+        model: Option<&'a str>,
+    ) -> Self {
+        let of = |label| score.map(|score| score.probabilities.of(label).get());
+        Self {
+            text,
+            label: score.map(|score| score.label.as_str()),
+            score: score.map(|score| score.of_label()),
+            negative: of(Label::Negative),
+            neutral: of(Label::Neutral),
+            positive: of(Label::Positive),
+            language,
+            model,
+        }
+    }
 }
 
 struct Line {
@@ -119,29 +208,39 @@ fn score_lines(
     thread::spawn(move || {
         read_lines(input, &send, |text| Line { encoding: encoder.encode(&text), text });
     });
-    while let Some(batch) = next_batch(&lines)? {
+    while let Some(batch) = next_batch(&lines, BATCH_ROWS_MAX)? {
         let rows: Vec<&Encoding> = batch.iter().map(|line| &line.encoding).collect();
         let scores = model.classify(&rows)?;
         for (line, probabilities) in batch.iter().zip(scores) {
-            let (language, judged) = match verdict(model, &line.text) {
-                Verdict::Empty => (None, false),
-                Verdict::Unknown(language) => (Some(language), false),
-                Verdict::Judge(language) => (language, true),
-            };
+            let verdict = verdict(model, &line.text);
+            let judged = matches!(verdict, Verdict::Judge(_));
             let score = judged.then(|| Score::new(probabilities, model.thresholds));
-            let of = |label| judged.then(|| probabilities.of(label).get());
-            let answer = Answer {
-                text: &line.text,
-                label: score.map(|score| score.label.as_str()),
-                score: score.map(|score| score.of_label()),
-                negative: of(Label::Negative),
-                neutral: of(Label::Neutral),
-                positive: of(Label::Positive),
-                language,
-                model: &id,
-            };
-            serde_json::to_writer(&mut output, &answer).map_err(io::Error::from)?;
-            output.write_all(b"\n")?;
+            let answer = Answer::of(&line.text, score, verdict.language(), Some(&id));
+            write_line(&mut output, &answer)?;
+        }
+        output.flush()?;
+    }
+    Ok(())
+}
+
+fn write_line(output: &mut impl Write, answer: &Answer<'_>) -> anyhow::Result<()> {
+    serde_json::to_writer(&mut *output, answer).map_err(io::Error::from)?;
+    Ok(output.write_all(b"\n")?)
+}
+
+/// As [`score_lines`], at a server.
+fn score_lines_at(
+    server: &remote::Server,
+    input: impl Read + Send + 'static,
+    output: impl Write,
+) -> anyhow::Result<()> {
+    let mut output = io::BufWriter::new(output);
+    let (send, lines) = sync_channel(LINES_AHEAD_MAX);
+    thread::spawn(move || read_lines(input, &send, |text| text));
+    while let Some(batch) = next_batch(&lines, server.batch_rows_max())? {
+        let texts: Vec<&str> = batch.iter().map(String::as_str).collect();
+        for (text, reply) in texts.iter().zip(server.score(&texts)?) {
+            write_line(&mut output, &reply.answer(text))?;
         }
         output.flush()?;
     }
@@ -150,10 +249,10 @@ fn score_lines(
 
 /// The next line and those already read, up to a full batch; `None` at the end. Lines that
 /// arrive while the model computes form the next batch, so batches grow with the load.
-fn next_batch(lines: &Receiver<io::Result<Line>>) -> io::Result<Option<Vec<Line>>> {
+fn next_batch<T>(lines: &Receiver<io::Result<T>>, rows_max: usize) -> io::Result<Option<Vec<T>>> {
     let Ok(first) = lines.recv() else { return Ok(None) };
     let mut batch = vec![first?];
-    while batch.len() < BATCH_ROWS_MAX {
+    while batch.len() < rows_max {
         match lines.try_recv() {
             Ok(line) => batch.push(line?),
             Err(_) => break,

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::models::aligned;
 use super::output::{print, print_json};
 use super::times::{length, show as when, time};
+use super::who::me;
 use super::{known_brands, require_brand, with_store};
 use monitor_config::Settings;
 use monitor_core::clock::{Clock, SystemClock};
@@ -49,8 +50,8 @@ struct Add {
     #[arg(long, value_name = "TEXT")]
     reason: String,
 
-    /// Who adds it
-    #[arg(long, value_name = "WHO", env = "USER", hide_env_values = true)]
+    /// Who adds it [default: the user who runs this]
+    #[arg(long, value_name = "WHO", default_value_t = me(), hide_default_value = true)]
     by: String,
 }
 

@@ -64,16 +64,24 @@ pub enum DaemonError {
 pub struct Daemon {
     settings: config::Settings,
     clock: Arc<dyn Clock>,
+    commit: Option<&'static str>,
     retrain: Option<RetrainCommand>,
 }
 
 impl Daemon {
     /// A daemon with validated settings.
     pub fn new(settings: config::Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { settings, clock, retrain: None }
+        Self { settings, clock, commit: None, retrain: None }
+    }
+
+    /// Names the commit that the program was built from, in `/info` and `monitor_build_info`.
+    #[must_use]
+    pub fn built_from(self, commit: Option<&'static str>) -> Self {
+        Self { commit, ..self }
     }
 
     /// Trains again as `[retrain]` of the settings says, with this program.
+    #[must_use]
     pub fn retraining_with(self, command: RetrainCommand) -> Self {
         Self { retrain: Some(command).filter(|_| self.settings.retrain.is_on()), ..self }
     }
@@ -89,8 +97,8 @@ impl Daemon {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
-        let Self { settings, clock, retrain } = self;
-        telemetry::init_metrics();
+        let Self { settings, clock, commit, retrain } = self;
+        telemetry::init_metrics().build(env!("CARGO_PKG_VERSION"), commit);
         let readiness = Arc::new(Readiness::default());
         readiness.set("model", Err("is being loaded".into()));
         let postgres = PostgresStore::connect(&settings.store)?;
@@ -104,7 +112,7 @@ impl Daemon {
 
         // The HTTP server stops after the other parts, so that it shows how they stop.
         let stop_server = CancellationToken::new();
-        let explainer = serving::Slot::default();
+        let models = serving::Models::new(&settings.model);
         let server = tokio::spawn(serve::serve(
             listener,
             serving::context(
@@ -112,7 +120,8 @@ impl Daemon {
                 store.clone(),
                 readiness.clone(),
                 clock.clone(),
-                explainer.clone(),
+                &models,
+                commit,
             ),
             stop_server.clone(),
         ));
@@ -125,7 +134,7 @@ impl Daemon {
         let opened = loaded.main_id();
         let lineup = watch::Sender::new(loaded);
         let explaining = lineup.subscribe();
-        let _ = explainer.set(serving::explainer(lineup.subscribe()));
+        models.open(&lineup);
         readiness.set("model", Ok(()));
         let _heartbeat = heartbeat.map(|heartbeat| {
             let beat = heartbeat.run(readiness.clone(), shutdown.child_token());

@@ -93,13 +93,17 @@ impl Lineup {
 
     /// The model with this id, of all tweets or of a language, if it is in memory.
     pub(super) fn find(&self, id: &str) -> Option<&ModelHandle> {
-        let mut models = self.loaded.iter().chain(self.languages.values());
-        models.find(|model| model.id().to_string() == id)
+        self.models().find(|model| model.id().to_string() == id)
+    }
+
+    /// The models of all tweets, then those of single languages.
+    pub(super) fn models(&self) -> impl Iterator<Item = &ModelHandle> {
+        self.loaded.iter().chain(self.languages.values())
     }
 
     /// The id of each model.
     pub(super) fn ids(&self) -> impl Iterator<Item = String> {
-        self.loaded.iter().chain(self.languages.values()).map(|model| model.id().to_string())
+        self.models().map(|model| model.id().to_string())
     }
 
     /// The switches, as far as they are known here.

@@ -8,15 +8,33 @@ use tokio::sync::watch;
 use super::evaluator::Explainer;
 use super::lineup::Lineup;
 use super::routes::policy;
-use monitor_config::{Rights, Settings};
+use super::scoring::{LineupScorer, inference_limits};
+use monitor_config::{self as config, Rights, Settings};
 use monitor_core::clock::Clock;
 use monitor_core::words::WordWeight;
-use monitor_serve::{Access, Explain, Right, Token};
+use monitor_serve::{Access, Explain, Inference, Right, Token};
 use monitor_store::{Example, Store, StoredTweet};
 use monitor_telemetry::{self as telemetry, Readiness};
 
-/// Explains the tweets on the page, once there are models.
-pub type Slot = Arc<OnceLock<Box<dyn Explain>>>;
+/// What the server asks the models for, once there are any.
+pub struct Models {
+    explainer: Arc<OnceLock<Box<dyn Explain>>>,
+    scorer: Arc<LineupScorer>,
+}
+
+impl Models {
+    /// Without models yet, for the device of the settings.
+    pub fn new(model: &config::Model) -> Self {
+        Self { explainer: Arc::default(), scorer: Arc::new(LineupScorer::new(model)) }
+    }
+
+    /// Starts to answer.
+    pub fn open(&self, lineup: &watch::Sender<Lineup>) {
+        self.scorer.open(lineup.subscribe());
+        // A second call would bring the same models.
+        let _ = self.explainer.set(Box::new(OfPage(Explainer::new(lineup.subscribe()))));
+    }
+}
 
 /// Who may use the page and the API, by the settings.
 pub fn access(settings: &Settings, clock: Arc<dyn Clock>) -> Arc<Access> {
@@ -34,14 +52,19 @@ pub fn access(settings: &Settings, clock: Arc<dyn Clock>) -> Arc<Access> {
     Arc::new(Access::new(tokens.collect(), settings.http.public_url.as_deref(), clock))
 }
 
-/// The server's context; `explainer` is filled when the models are loaded.
+/// The server's context.
 pub fn context(
     settings: &Settings,
     store: Arc<dyn Store>,
     readiness: Arc<Readiness>,
     clock: Arc<dyn Clock>,
-    explainer: Slot,
+    models: &Models,
+    commit: Option<&'static str>,
 ) -> monitor_serve::ServeContext {
+    let inference = settings.serve.predict.then(|| {
+        let limits = inference_limits(&settings.serve);
+        Inference::new(models.scorer.clone(), limits, clock.clone(), commit)
+    });
     monitor_serve::ServeContext {
         store,
         readiness,
@@ -50,17 +73,13 @@ pub fn context(
         access: access(settings, clock.clone()),
         clock,
         policy: policy(&settings.alerting),
-        explainer,
+        explainer: models.explainer.clone(),
         public_url: settings.http.public_url.clone(),
-        further: axum::Router::new(),
+        inference,
     }
 }
 
-/// Explains with the models of `lineup`.
-pub fn explainer(lineup: watch::Receiver<Lineup>) -> Box<dyn Explain> {
-    Box::new(OfPage(Explainer::new(lineup)))
-}
-
+/// Explains with the models of a lineup.
 struct OfPage(Explainer);
 
 #[async_trait]

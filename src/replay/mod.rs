@@ -9,7 +9,7 @@ mod resend;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub use resend::resend;
 
 /// Time between two calls of `progress`.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+/// Longest wait for the first answer of a broker.
+const BROKER_MAX: Duration = Duration::from_secs(8);
 /// Longest wait for the broker to accept the last records.
 const FLUSH_MAX: Duration = Duration::from_secs(60);
 /// The same after `stop`.
@@ -82,6 +84,14 @@ pub enum ReplayError {
     /// The broker's settings are invalid.
     #[error("Kafka producer; check [kafka] and kafka.properties: {0}")]
     Producer(#[source] KafkaError),
+    /// No broker answers.
+    #[error("no broker answers at {brokers} (kafka.brokers) within {} s: {source}", BROKER_MAX.as_secs())]
+    NoBroker {
+        /// The brokers of the settings.
+        brokers: String,
+        /// The cause.
+        source: KafkaError,
+    },
     /// A record cannot be sent.
     #[error("cannot send tweet {id}: {source}")]
     Send {
@@ -160,6 +170,9 @@ pub fn replay(
     if !file.has_ids() {
         return Err(ReplayError::NoIds(path.clone()));
     }
+    // Otherwise the producer would only fill its queue, and say nothing for minutes.
+    let answer = producer.client().fetch_metadata(Some(&kafka.topic), BROKER_MAX);
+    answer.map_err(|source| ReplayError::NoBroker { brokers: kafka.brokers.clone(), source })?;
     let mut first = None;
     let mut sent = Sent::default();
     let mut faults_shown = 0;
@@ -273,15 +286,28 @@ fn producer(kafka: &config::Kafka) -> Result<ThreadedProducer<Deliveries>, Repla
 #[derive(Default)]
 struct Deliveries {
     failed: AtomicU64,
+    /// Whether no broker has answered since this was said.
+    away: AtomicBool,
     error: Mutex<Option<KafkaError>>,
 }
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        // The library says so at each attempt.
+        if down && !self.away.swap(true, Ordering::Relaxed) {
+            eprintln!("no broker answers; trying again: {reason}");
+        }
+    }
+}
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if result.is_ok() {
+            self.away.store(false, Ordering::Relaxed);
+        }
         if let Err((error, _)) = result {
             self.failed.fetch_add(1, Ordering::Relaxed);
             self.error.lock().expect("no holder of this lock panics").get_or_insert(error.clone());

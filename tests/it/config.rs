@@ -67,7 +67,7 @@ fn the_example_states_the_defaults() {
     assert_eq!((email.port, email.tls), (plain.port, plain.tls), "stated as defaults");
 }
 
-/// The keys of `table`, which serde lists in its error about an unknown key.
+/// The keys of `table`, which the error about an unknown key lists.
 fn keys_of(table: &str, kind: Option<&str>) -> Vec<String> {
     let unknown = if table.is_empty() { "xx".into() } else { format!("{table}.xx") };
     let mut set = vec![(unknown.as_str(), "1")];
@@ -76,8 +76,7 @@ fn keys_of(table: &str, kind: Option<&str>) -> Vec<String> {
         set.push((&kind_key, kind));
     }
     let message = load(None, &[], &set).unwrap_err();
-    let (_, expected) = message.split_once(", expected").unwrap();
-    let (expected, _) = expected.split_once(" for key").unwrap_or((expected, ""));
+    let (_, expected) = message.split_once("; there are ").unwrap();
     let keys: Vec<String> = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
     assert!(keys.len() > 1, "{message}");
     keys
@@ -206,6 +205,8 @@ fn only_names_with_two_underscores_are_settings() {
         ("MONITOR_CACHE", "/tmp"),
         ("MONITOR_CONFIG", "x.toml"),
         ("MONITOR_LOG", "1"),
+        // Kubernetes sets such for a service of that name.
+        ("MONITOR_STORE_SERVICE_HOST", "10.0.0.1"),
         ("OTHER__THING", "1"),
     ];
     assert_eq!(load(None, &helpers, &[]).unwrap(), Settings::default());
@@ -213,6 +214,7 @@ fn only_names_with_two_underscores_are_settings() {
         ("MONITOR_KAFKA_BROKERS", "MONITOR_KAFKA__BROKERS"),
         ("MONITOR_STORE_URL", "MONITOR_STORE__URL"),
         ("MONITOR_LOG_FILTER", "MONITOR_LOG__FILTER"),
+        ("MONITOR_HTTP_TOKENS_COMMS_SHA256", "MONITOR_HTTP__TOKENS__COMMS__SHA256"),
     ] {
         let error = load(None, &[(name, "hunter2")], &[]).unwrap_err();
         assert!(error.contains(&format!("{name} = (hidden)")) && error.contains(meant), "{error}");
@@ -228,9 +230,13 @@ fn only_names_with_two_underscores_are_settings() {
         assert!(error.contains(expected) && !error.contains("hunter"), "{error}");
     }
     let error = load(None, &[("MONITOR_KAFKA__TOPICS", "x")], &[]).unwrap_err();
-    assert!(error.contains("unknown field `topics`"), "{error}");
+    assert_eq!(
+        error,
+        "the environment variable MONITOR_KAFKA__TOPICS: there is no setting `kafka.topics`; did you \
+         mean `kafka.topic`?"
+    );
     let error = load(None, &[], &[("kafka.topics", "x")]).unwrap_err();
-    assert!(error.contains("unknown field `topics`"), "{error}");
+    assert_eq!(error, "--set: there is no setting `kafka.topics`; did you mean `kafka.topic`?");
     let error = load(None, &[("MONITOR_MODEL__THREADS", "many")], &[]).unwrap_err();
     assert!(error.contains("model.threads") && error.contains("environment"), "{error}");
 }
@@ -262,6 +268,31 @@ fn no_secret_is_printed() {
     }
     assert!(printed.contains("https://chat.example.com:8443"), "{printed}");
     assert!(printed.contains("sasl.password"), "the key itself is not secret: {printed}");
+}
+
+#[test]
+fn errors_in_a_file_name_the_line() {
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    let text =
+        "[kafka]\ntopic = \"t\"\n\n[model]\nthreads = 0\n\n[kafak]\n[log]\nfitler = \"info\"\n";
+    fs::write(&file, text).unwrap();
+    let name = file.path().display();
+    assert_eq!(
+        load(Some(file.path()), &[], &[]).unwrap_err(),
+        format!(
+            "{name}, line 7: there is no setting `kafak`; did you mean `kafka`?\n{name}, line 9: there is \
+             no setting `log.fitler`; did you mean `log.filter`?"
+        ),
+        "all of them"
+    );
+    fs::write(&file, &text[..text.find("[kafak]").unwrap()]).unwrap();
+    let error = load(Some(file.path()), &[], &[]).unwrap_err();
+    assert!(error.ends_with(&format!("choose between 1 and 256 ({name}, line 5)")), "{error}");
+    let error = load(Some(file.path()), &[("MONITOR_MODEL__THREADS", "0")], &[]).unwrap_err();
+    assert!(error.ends_with("choose between 1 and 256"), "not the file's value: {error}");
+    fs::write(&file, "[model]\nthreads = \"many\"\n").unwrap();
+    let error = load(Some(file.path()), &[], &[]).unwrap_err();
+    assert!(error.starts_with(&format!("{name}, line 2: ")), "{error}");
 }
 
 fn check_config(args: &[&str]) -> (bool, String, String) {

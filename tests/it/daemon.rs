@@ -2,6 +2,7 @@
 //! invalid records.
 
 mod kafka;
+mod predict;
 mod records;
 mod switch;
 mod torture;

@@ -760,7 +760,7 @@ fn prints_help() {
     insta::assert_snapshot!(help("silence add"), @r#"
     Add a silence, from now or from a later time
 
-    Usage: monitor silence add [OPTIONS] --for <LENGTH> --reason <TEXT> --by <WHO>
+    Usage: monitor silence add [OPTIONS] --for <LENGTH> --reason <TEXT>
 
     Options:
           --brand <BRAND>    The brand, or "(stream)" [default: all brands and the stream]
@@ -769,7 +769,7 @@ fn prints_help() {
           --set <KEY=VALUE>  Set one value, such as `kafka.topic=tweets`; may be repeated
           --from <TIME>      Its start: RFC 3339, or "2026-01-05 21:00" in UTC [default: now]
           --reason <TEXT>    The reason, shown with the silence
-          --by <WHO>         Who adds it [env: USER]
+          --by <WHO>         Who adds it [default: the user who runs this]
       -h, --help             Print help
       -V, --version          Print version
     "#);

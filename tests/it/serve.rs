@@ -17,7 +17,7 @@ use monitor_core::domain::{
     ShareEvidence, StartAt, TopicPartition, Transition, Tweet, TweetId, Watch,
 };
 use monitor_core::words::word_weights;
-use monitor_serve::{Access, ServeContext, Token, serve};
+use monitor_serve::{Access, Inference, ServeContext, Token, serve};
 use monitor_store::{
     Advance, Batch, Claim, Decision, Delivery, Driver, Drivers, Example, MemoryStore, ModelScore,
     Notification, ScoredTweet, Step, Store, Suppressed,
@@ -52,6 +52,15 @@ impl Site {
     }
 
     pub async fn around(store: Arc<MemoryStore>, brands: &[&str], tokens: Vec<Token>) -> Self {
+        Self::answering(store, brands, tokens, None).await
+    }
+
+    pub async fn answering(
+        store: Arc<MemoryStore>,
+        brands: &[&str],
+        tokens: Vec<Token>,
+        inference: Option<Inference>,
+    ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -68,7 +77,7 @@ impl Site {
             explainer: Arc::default(),
             access: Arc::new(Access::new(tokens, None, clock.clone())),
             public_url: None,
-            further: axum::Router::new(),
+            inference,
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, context, shutdown.clone()));

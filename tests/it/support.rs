@@ -320,3 +320,42 @@ pub fn printed(arguments: &[&str]) -> String {
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// `monitor serve` as a process, stopped when dropped.
+pub struct Served {
+    /// Its address.
+    pub url: String,
+    child: std::process::Child,
+}
+
+impl Served {
+    /// Starts it with these arguments on a free port; returns once it answers.
+    pub fn start(arguments: &[&str]) -> Self {
+        use std::io::{BufRead, BufReader};
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_monitor"));
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("serve").args(arguments);
+        command.args(["--set", "http.listen=127.0.0.1:0", "--set", "log.format=json"]);
+        command.stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = String::new();
+        let address = loop {
+            let before = lines.len();
+            assert!(log.read_line(&mut lines).unwrap() > 0, "monitor serve ended: {lines}");
+            let line = serde_json::from_str::<serde_json::Value>(&lines[before..]);
+            if let Some(address) = line.ok().as_ref().and_then(|line| line["address"].as_str()) {
+                break address.to_owned();
+            }
+        };
+        // Otherwise a full pipe would stop the program.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Self { url: format!("http://{address}"), child }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -13,6 +13,7 @@ use config::{Config, Environment, File, FileFormat, Value, ValueKind};
 use monitor_core::{Secret, keywords};
 use serde::{Deserialize, Deserializer};
 
+use super::keys::{self, Document};
 use super::{
     Alertmanager, Assignment, Authors, Chat, ConfigError, Email, Endpoint, LogFormat, Problem,
     Receiver, Rule, Settings, SmtpTls, Webhook,
@@ -36,30 +37,46 @@ pub fn load_from(
     owners: &[Owner],
 ) -> Result<Settings, ConfigError> {
     let mut layers = Config::builder();
+    let text = file.map(read).transpose()?;
+    let document = file.zip(text.as_deref()).and_then(|(file, text)| Document::parse(file, text));
     if let Some(path) = file {
-        check_syntax(path)?;
         layers = layers.add_source(File::from(path).format(FileFormat::Toml));
     }
-    let environment: Vec<(String, String)> = environment.into_iter().collect();
-    let misspelt: Vec<Problem> =
-        environment.iter().filter_map(|(name, _)| single_underscore(name)).collect();
+    let (environment, others): (Vec<_>, Vec<_>) = environment
+        .into_iter()
+        .partition(|(name, _)| name.strip_prefix("MONITOR_").is_some_and(|it| it.contains("__")));
+    let misspelt: Vec<Problem> = others
+        .into_iter()
+        .filter_map(|(name, _)| keys::meant(&name).map(|meant| misspelt(name, &meant)))
+        .collect();
     if !misspelt.is_empty() {
         return Err(ConfigError::Invalid(misspelt));
     }
-    let (lists, texts): (HashMap<_, _>, HashMap<_, _>) = environment
-        .into_iter()
-        .filter(|(name, _)| name.strip_prefix("MONITOR_").is_some_and(|key| key.contains("__")))
-        .partition(|(_, value)| list(value).is_some());
+    check_keys(document.as_ref(), &environment, overrides)?;
+    let (lists, texts): (HashMap<_, _>, HashMap<_, _>) =
+        environment.into_iter().partition(|(_, value)| list(value).is_some());
+    let above = |key: &str| {
+        let is = |above: &str| {
+            key == above || key.strip_prefix(above).is_some_and(|it| it.starts_with('.'))
+        };
+        let mut names = texts.keys().chain(lists.keys()).map(|name| setting(name));
+        names.any(|name| is(&name)) || overrides.iter().any(|(name, _)| is(name))
+    };
+    // Where a value stands, unless a later layer has set it.
+    let place = |key: &str| document.as_ref().filter(|_| !above(key))?.place_of(key);
+    let placed = |error: config::ConfigError| match place_and_problem(&error, &place) {
+        Some((place, problem)) => ConfigError::Value { place, problem },
+        None => error.into(),
+    };
     layers = layers.add_source(
         Environment::with_prefix("MONITOR")
             .prefix_separator("_")
             .separator("__")
-            .source(Some(texts.into_iter().collect())),
+            .source(Some(texts.clone())),
     );
-    for (name, value) in lists {
-        let key = name["MONITOR_".len()..].to_lowercase().replace("__", ".");
+    for (name, value) in &lists {
         // Overrides win over all sources; the flags are set later and win over these.
-        layers = layers.set_override(key, list(&value))?;
+        layers = layers.set_override(setting(name), list(value))?;
     }
     for (key, value) in overrides {
         layers = match list(value) {
@@ -67,40 +84,66 @@ pub fn load_from(
             None => layers.set_override(key, value.as_str())?,
         };
     }
-    let settings: Settings = layers.build()?.try_deserialize()?;
-    settings.validate(owners)?;
-    Ok(settings)
+    let settings: Settings = layers.build()?.try_deserialize().map_err(placed)?;
+    match settings.validate(owners) {
+        Err(ConfigError::Invalid(mut problems)) => {
+            for problem in &mut problems {
+                if let Some(place) = place(&problem.key) {
+                    problem.remedy.push_str(&format!(" ({place})"));
+                }
+            }
+            Err(ConfigError::Invalid(problems))
+        }
+        outcome => outcome.map(|()| settings),
+    }
 }
 
-/// The tables of the settings, as in the names of environment variables.
-const TABLES: [&str; 14] = [
-    "KAFKA",
-    "STORE",
-    "MODEL",
-    "PROMOTION",
-    "BATCHING",
-    "BRANDS",
-    "ALERTING",
-    "STREAM",
-    "ROUTES",
-    "RECEIVERS",
-    "DELIVERY",
-    "HEARTBEAT",
-    "HTTP",
-    "LOG",
-];
+/// The dotted key that a variable sets.
+fn setting(variable: &str) -> String {
+    variable.strip_prefix("MONITOR_").unwrap_or(variable).to_lowercase().replace("__", ".")
+}
 
-/// What is wrong with a name such as `MONITOR_KAFKA_BROKERS`, which means `MONITOR_KAFKA__BROKERS`.
-fn single_underscore(name: &str) -> Option<Problem> {
-    let rest = name.strip_prefix("MONITOR_").filter(|rest| !rest.contains("__"))?;
-    let (table, key) = rest.split_once('_')?;
-    (TABLES.contains(&table) && !key.is_empty()).then(|| Problem {
-        key: name.to_owned(),
+/// Where a value stands that cannot be read, and what is wrong with it.
+fn place_and_problem(
+    error: &config::ConfigError,
+    place: &dyn Fn(&str) -> Option<String>,
+) -> Option<(String, String)> {
+    let (key, origin) = match error {
+        config::ConfigError::Type { key: Some(key), origin, .. }
+        | config::ConfigError::At { key: Some(key), origin, .. } => (key, origin),
+        _ => return None,
+    };
+    let text = error.to_string();
+    let origin = origin.as_ref().map_or(String::new(), |origin| format!(" in {origin}"));
+    Some((place(key)?, text.strip_suffix(&origin).unwrap_or(&text).to_owned()))
+}
+
+/// Finds the keys of all layers that are no settings.
+fn check_keys(
+    document: Option<&Document<'_>>,
+    environment: &[(String, String)],
+    overrides: &[(String, String)],
+) -> Result<(), ConfigError> {
+    let mut found = document.map(Document::unknown).unwrap_or_default();
+    let of = |place: &str, key: &str| keys::unknown(place, &key.split('.').collect::<Vec<_>>());
+    for (name, _) in environment {
+        found.extend(of(&format!("the environment variable {name}"), &setting(name)));
+    }
+    for (key, _) in overrides {
+        found.extend(of("--set", key));
+    }
+    if found.is_empty() { Ok(()) } else { Err(ConfigError::Unknown(found)) }
+}
+
+/// A variable such as `MONITOR_KAFKA_BROKERS`, which means `MONITOR_KAFKA__BROKERS`.
+fn misspelt(variable: String, meant: &str) -> Problem {
+    Problem {
+        key: variable,
         value: "(hidden)".to_owned(),
         remedy: format!(
-            "this variable is not a setting; did you mean MONITOR_{table}__{key}, with two underscores?"
+            "this variable is not a setting; did you mean {meant}, with two underscores before each key?"
         ),
-    })
+    }
 }
 
 /// The elements of a list such as `["a", "b"]`; `None` if the text is not a list.
@@ -113,20 +156,23 @@ fn list(text: &str) -> Option<Vec<String>> {
     table.into_values().next()
 }
 
-/// Checks the syntax of the file first: the `config` crate's own syntax error shows the line,
+/// Reads the file and checks its syntax first: the `config` crate's own syntax error shows the line,
 /// which may contain a password.
-fn check_syntax(path: &Path) -> Result<(), ConfigError> {
+fn read(path: &Path) -> Result<String, ConfigError> {
     let file = || path.to_owned();
     let text = std::fs::read_to_string(path)
         .map_err(|reason| ConfigError::File { file: file(), reason })?;
-    text.parse::<toml::Table>().map(|_| ()).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start).min(text.len());
-        ConfigError::Syntax {
-            file: file(),
-            line: text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1,
-            problem: error.message().into(),
+    match text.parse::<toml::Table>() {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let start = error.span().map_or(0, |span| span.start).min(text.len());
+            Err(ConfigError::Syntax {
+                file: file(),
+                line: text.as_bytes()[..start].iter().filter(|byte| **byte == b'\n').count() + 1,
+                problem: error.message().into(),
+            })
         }
-    })
+    }
 }
 
 /// Deserializes librdkafka properties. Their names contain dots, which the `config` crate reads

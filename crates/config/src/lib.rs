@@ -10,9 +10,11 @@ mod address;
 mod alerting;
 mod defaults;
 mod http;
+mod keys;
 mod layers;
 mod receivers;
 mod retrain;
+mod serve;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -26,9 +28,11 @@ use serde::Deserialize;
 pub use address::is_public;
 pub use alerting::{Alerting, Heartbeat, Route, Rule, Stream, parse_quiet_hours};
 pub use http::{AccessToken, Http, Rights};
+pub use keys::UnknownKey;
 pub use layers::{Owner, load_from};
 pub use receivers::{Alertmanager, Chat, Email, Endpoint, Receiver, SmtpTls, Webhook};
 pub use retrain::{Retrain, Schedule};
+pub use serve::Serve;
 
 /// All settings. `config/monitor.example.toml` explains each key.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -65,6 +69,8 @@ pub struct Settings {
     pub heartbeat: Heartbeat,
     /// The page, health and metrics.
     pub http: Http,
+    /// The model for other programs.
+    pub serve: Serve,
     /// What is logged.
     pub log: Log,
 }
@@ -321,6 +327,17 @@ pub enum ConfigError {
         /// The line of the error, from 1.
         line: usize,
         /// The parser's message.
+        problem: String,
+    },
+    /// Keys that are no settings, all of them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Unknown(Vec<UnknownKey>),
+    /// A value that cannot be read, and where it stands.
+    #[error("{place}: {problem}")]
+    Value {
+        /// "monitor.toml, line 3".
+        place: String,
+        /// What is wrong.
         problem: String,
     },
     /// All values that are out of range or inconsistent.

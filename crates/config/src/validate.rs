@@ -259,6 +259,7 @@ impl Settings {
         retrain::check(self, &mut check);
         delivery::check(self, &mut check);
         http::check(self, &mut check);
+        self.serve.check(&mut check);
 
         found.extend(owners.iter().flat_map(|owner| owner(self)));
         if found.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(found)) }

@@ -68,7 +68,7 @@ pub use transformer::{
 };
 pub use weights::{StoredPrecision, Weights, WeightsError};
 pub use words::{Sequence, WordIds};
-pub use worker::{ModelHandle, WorkerGone};
+pub use worker::{Answered, ModelHandle, WorkerGone};
 
 /// A model's longest name; file systems and Prometheus allow longer ones.
 const NAME_BYTES_MAX: usize = 100;

@@ -1,17 +1,19 @@
 //! The thread that owns the model.
 //!
-//! Callers hand in batches of encoded rows. All rows wait in one [`PassQueue`], which chooses
-//! the rows of each pass by tokens, length and age. Rows leave the queue when they have a
-//! score; if memory runs out, they stay, and the queue plans smaller passes. Texts to explain
-//! are few and do not wait in it: they are computed between two passes.
+//! The stream hands in batches of encoded rows ([`ModelHandle::classify`]), other callers a few
+//! that they wait for ([`ModelHandle::answer`]). All rows wait in one [`LaneQueue`], where the two
+//! kinds take turns, and which chooses the rows of each pass by tokens, length and age. Rows leave the
+//! queue when they have a score; if memory runs out, they stay, and the queue plans smaller passes.
+//! Texts to explain are few and do not wait in it: they are computed between two passes.
 //!
 //! **Invariant.** Every row gets its own answer, in order, independent of the other callers'
 //! rows. A pass that fails or panics is bisected until the failing rows are alone, and the
 //! others are scored. If the device fails, no row is at fault: the thread ends, and the
-//! callers get [`WorkerGone`], so no tweet is dead-lettered because of a broken GPU. At most
-//! [`QUEUE_ROWS_MAX`] rows, the rest of one caller's batch and [`CALLERS_MAX`] callers wait, so
+//! callers get [`WorkerGone`], so no tweet is dead-lettered because of a broken GPU. Of the stream,
+//! at most [`QUEUE_ROWS_MAX`] rows, the rest of one batch and [`CALLERS_MAX`] batches wait, so
 //! the next pass is ready when the model is, and the model never waits while a row does.
-//! Deliberately absent: choosing the rows of a pass (see [`PassQueue`]).
+//! Deliberately absent: choosing the rows of a pass (see [`LaneQueue`]), and a limit on the rows that
+//! wait for an answer: whoever lets their callers in refuses more (`monitor-serve`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,11 +22,12 @@ use std::thread;
 use std::time::Duration;
 
 use metrics::{gauge, histogram};
+use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
-use monitor_core::batching::{PassLimits, PassPolicy, PassQueue};
+use monitor_core::batching::{Lane, LaneQueue, PassLimits, PassPolicy};
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{LabelThresholds, Language, Probabilities};
+use monitor_core::domain::{Classes, LabelThresholds, Language, Probabilities};
 use monitor_telemetry as telemetry;
 
 use super::{
@@ -32,8 +35,10 @@ use super::{
     has_less, knows, panic_message,
 };
 
-/// Jobs that wait in the channel; a further caller waits.
+/// Batches of the stream that wait in the channel; a further one waits before it.
 const CALLERS_MAX: usize = 2;
+/// The same for callers who wait for an answer; far more than any of them lets in.
+const ANSWERS_MAX: usize = 4 * 1024;
 /// Waiting rows, among which the queue finds rows of similar length.
 const QUEUE_ROWS_MAX: usize = 16 * 1024;
 /// Rows of a pass: the limit for a model that does not pad and so has no token budget.
@@ -48,7 +53,18 @@ type RowScore = Result<Probabilities, ClassifyError>;
 struct Job {
     rows: Vec<Encoding>,
     since: Duration,
-    answer: oneshot::Sender<Vec<RowScore>>,
+    answer: oneshot::Sender<Answered>,
+}
+
+/// The scores of one caller's rows, and how long they took.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// Probabilities of each row, or why that row has none; in order.
+    pub scores: Vec<Result<Probabilities, ClassifyError>>,
+    /// From the call to the first pass with one of the rows.
+    pub waited: Duration,
+    /// From then on to the last score.
+    pub computed: Duration,
 }
 
 /// The texts of one caller who wants them explained.
@@ -60,7 +76,7 @@ struct Question {
     answer: oneshot::Sender<Vec<Result<Explanation, ClassifyError>>>,
 }
 
-/// What callers hand in.
+/// What comes through the stream's channel.
 enum Request {
     Score(Job),
     Explain(Question),
@@ -76,29 +92,43 @@ pub struct WorkerGone;
 #[derive(Clone)]
 pub struct ModelHandle {
     id: ModelId,
+    classes: Classes,
     languages: Arc<[Language]>,
     thresholds: LabelThresholds,
     encoder: Arc<dyn Encoder>,
     clock: SystemClock,
     jobs: mpsc::Sender<Request>,
+    answers: mpsc::Sender<Job>,
 }
 
 impl ModelHandle {
     /// Moves the model to a new thread.
     pub fn spawn(model: Model) -> Self {
-        let Model { id, languages, thresholds, encoder, classifier, .. } = model;
-        let (jobs, coming) = mpsc::channel::<Request>(CALLERS_MAX);
+        let Model { id, classes, languages, thresholds, encoder, classifier } = model;
+        let (jobs, stream) = mpsc::channel(CALLERS_MAX);
+        let (answers, callers) = mpsc::channel(ANSWERS_MAX);
         let clock = SystemClock::new();
         thread::Builder::new()
             .name("model".into())
-            .spawn(move || Worker::new(classifier, clock).run(coming))
+            .spawn(move || Worker::new(classifier, clock).run(Coming::new(stream, callers)))
             .expect("the system can start a thread");
-        Self { id, languages: languages.into(), thresholds, encoder, clock, jobs }
+        let languages = languages.into();
+        Self { id, classes, languages, thresholds, encoder, clock, jobs, answers }
     }
 
     /// The model's id.
     pub fn id(&self) -> &ModelId {
         &self.id
+    }
+
+    /// The classes that it tells apart.
+    pub fn classes(&self) -> Classes {
+        self.classes
+    }
+
+    /// The languages that it knows; none: any language.
+    pub fn languages(&self) -> &[Language] {
+        &self.languages
     }
 
     /// As [`Model::knows`].
@@ -126,6 +156,18 @@ impl ModelHandle {
         let since = self.clock.elapsed();
         let job = Request::Score(Job { rows, since, answer });
         self.jobs.send(job).await.map_err(|_| WorkerGone)?;
+        Ok(answered.await.map_err(|_| WorkerGone)?.scores)
+    }
+
+    /// As [`ModelHandle::classify`], for a caller who waits for the answer: passes of such rows and of
+    /// the stream's take turns. The caller limits how many rows wait.
+    ///
+    /// # Errors
+    /// [`WorkerGone`] if the model's thread has ended.
+    pub async fn answer(&self, rows: Vec<Encoding>) -> Result<Answered, WorkerGone> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job { rows, since: self.clock.elapsed(), answer };
+        self.answers.send(job).await.map_err(|_| WorkerGone)?;
         answered.await.map_err(|_| WorkerGone)
     }
 
@@ -157,17 +199,47 @@ struct QueuedRow {
 /// A job with rows that have no score yet.
 struct OpenJob {
     since: Duration,
-    answer: oneshot::Sender<Vec<RowScore>>,
+    /// When the first pass with one of its rows began.
+    began: Option<Duration>,
+    answer: oneshot::Sender<Answered>,
     scores: Vec<Option<RowScore>>,
     missing: usize,
+}
+
+/// What callers have sent and the thread has not taken yet.
+struct Coming {
+    stream: mpsc::Receiver<Request>,
+    callers: mpsc::Receiver<Job>,
+    /// Waits for both.
+    runtime: Runtime,
+}
+
+impl Coming {
+    fn new(stream: mpsc::Receiver<Request>, callers: mpsc::Receiver<Job>) -> Self {
+        let runtime = runtime::Builder::new_current_thread().build();
+        Self { stream, callers, runtime: runtime.expect("a runtime without drivers") }
+    }
+
+    /// Waits for the next request, and whose it is; `None` when the last handle is gone.
+    fn next(&mut self) -> Option<(Lane, Request)> {
+        let Self { stream, callers, runtime } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                Some(job) = callers.recv() => Some((Lane::Callers, Request::Score(job))),
+                Some(request) = stream.recv() => Some((Lane::Stream, request)),
+                else => None,
+            }
+        })
+    }
 }
 
 struct Worker {
     classifier: Box<dyn Classifier>,
     clock: SystemClock,
-    queue: PassQueue<QueuedRow>,
-    /// Rows of the newest job that do not fit into the queue. The next job is accepted only
-    /// when this is empty.
+    queue: LaneQueue<QueuedRow>,
+    /// Rows of the stream's newest job that do not fit into the queue. The stream's next job is
+    /// accepted only when this is empty.
     overflow: VecDeque<QueuedRow>,
     open: BTreeMap<u64, OpenJob>,
     jobs: u64,
@@ -180,11 +252,11 @@ impl Worker {
             wait_max: WAIT_MAX,
             queue_rows_max: QUEUE_ROWS_MAX,
         };
-        let queue = PassQueue::new(policy);
+        let queue = LaneQueue::new(policy);
         Self { classifier, clock, queue, overflow: VecDeque::new(), open: BTreeMap::new(), jobs: 0 }
     }
 
-    fn run(mut self, mut coming: mpsc::Receiver<Request>) {
+    fn run(mut self, mut coming: Coming) {
         if let Err(error) = self.work(&mut coming) {
             tracing::error!(
                 %error,
@@ -198,16 +270,19 @@ impl Worker {
     ///
     /// # Errors
     /// The device failed.
-    fn work(&mut self, coming: &mut mpsc::Receiver<Request>) -> Result<(), ClassifyError> {
+    fn work(&mut self, coming: &mut Coming) -> Result<(), ClassifyError> {
         loop {
             if self.open.is_empty() {
-                let Some(request) = coming.blocking_recv() else { return Ok(()) };
-                self.take(request)?;
+                let Some((lane, request)) = coming.next() else { return Ok(()) };
+                self.take(lane, request)?;
+            }
+            while let Ok(job) = coming.callers.try_recv() {
+                self.accept(Lane::Callers, job);
             }
             while self.overflow.is_empty()
-                && let Ok(request) = coming.try_recv()
+                && let Ok(request) = coming.stream.try_recv()
             {
-                self.take(request)?;
+                self.take(Lane::Stream, request)?;
             }
             self.drop_cancelled();
             self.compute()?;
@@ -215,10 +290,10 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, request: Request) -> Result<(), ClassifyError> {
+    fn take(&mut self, lane: Lane, request: Request) -> Result<(), ClassifyError> {
         match request {
             Request::Score(job) => {
-                self.accept(job);
+                self.accept(lane, job);
                 Ok(())
             }
             Request::Explain(question) => self.answer(question),
@@ -250,19 +325,29 @@ impl Worker {
         Ok(())
     }
 
-    fn accept(&mut self, job: Job) {
+    fn accept(&mut self, lane: Lane, job: Job) {
         if job.rows.is_empty() {
+            let (waited, computed) = (self.clock.elapsed() - job.since, Duration::ZERO);
             // The caller may have cancelled; so below.
-            let _ = job.answer.send(Vec::new());
+            let _ = job.answer.send(Answered { scores: Vec::new(), waited, computed });
             return;
         }
         let (number, missing) = (self.jobs, job.rows.len());
         self.jobs += 1;
         let row = |(place, encoding)| QueuedRow { job: number, place, encoding };
-        self.overflow.extend(job.rows.into_iter().enumerate().map(row));
-        let scores = vec![None; missing];
-        let open = OpenJob { since: job.since, answer: job.answer, scores, missing };
-        self.open.insert(number, open);
+        let rows = job.rows.into_iter().enumerate().map(row);
+        match lane {
+            Lane::Stream => self.overflow.extend(rows),
+            Lane::Callers => {
+                for row in rows {
+                    let tokens = row.encoding.ids.len();
+                    // Only the stream's rows are refused.
+                    let _ = self.queue.push(lane, row, tokens, job.since);
+                }
+            }
+        }
+        let (since, answer, scores) = (job.since, job.answer, vec![None; missing]);
+        self.open.insert(number, OpenJob { since, began: None, answer, scores, missing });
         self.fill_queue();
     }
 
@@ -270,7 +355,7 @@ impl Worker {
         while let Some(row) = self.overflow.pop_front() {
             let tokens = row.encoding.ids.len();
             let since = self.open[&row.job].since;
-            if let Err(row) = self.queue.push(row, tokens, since) {
+            if let Err(row) = self.queue.push(Lane::Stream, row, tokens, since) {
                 self.overflow.push_front(row);
                 break;
             }
@@ -296,8 +381,9 @@ impl Worker {
         let tokens_max = self.classifier.tokens_max().unwrap_or(usize::MAX);
         self.queue.set_tokens_max(tokens_max);
         let began = self.clock.elapsed();
-        let Some(pass) = self.queue.next_pass(began) else { return Ok(()) };
-        let encodings: Vec<&Encoding> = self.queue.rows(&pass).map(|row| &row.encoding).collect();
+        let Some((lane, pass)) = self.queue.next_pass(began) else { return Ok(()) };
+        let rows = self.queue.rows(lane, &pass);
+        let encodings: Vec<&Encoding> = rows.map(|row| &row.encoding).collect();
         let scores = match classify_each(self.classifier.as_mut(), &encodings) {
             Ok(scores) => scores,
             Err(error)
@@ -307,7 +393,8 @@ impl Worker {
             }
             Err(error) => return Err(error),
         };
-        let took = self.clock.elapsed() - began;
+        let now = self.clock.elapsed();
+        let took = now - began;
         histogram!(telemetry::MODEL_BATCH_ROWS).record(scores.len() as f64);
         histogram!(telemetry::MODEL_WAIT_SECONDS).record(pass.waited.as_secs_f64());
         histogram!(telemetry::CLASSIFY_SECONDS).record(took.as_secs_f64());
@@ -315,22 +402,26 @@ impl Worker {
             gauge!(telemetry::MODEL_TOKENS_MAX).set(tokens_max as f64);
         }
         let (rows, reason) = (scores.len(), pass.reason);
-        tracing::trace!(rows, pass.tokens, pass.padding, ?reason, ?took, "scored");
-        for (row, score) in self.queue.remove(&pass).iter().zip(scores) {
-            self.settle(row, score);
+        tracing::trace!(rows, ?lane, pass.tokens, pass.padding, ?reason, ?took, "scored");
+        for (row, score) in self.queue.remove(lane, &pass).iter().zip(scores) {
+            self.settle(row, score, began, now);
         }
         Ok(())
     }
 
-    /// Records a score; answers the caller after the last one of its job.
-    fn settle(&mut self, row: &QueuedRow, score: RowScore) {
+    /// Records a score of the pass that took from `began` to `now`; answers the caller after the
+    /// last one of its job.
+    fn settle(&mut self, row: &QueuedRow, score: RowScore, began: Duration, now: Duration) {
         let open = self.open.get_mut(&row.job).expect("a job is open while its rows wait");
         open.scores[row.place] = Some(score);
         open.missing -= 1;
+        let began = *open.began.get_or_insert(began);
         if open.missing == 0
             && let Some(open) = self.open.remove(&row.job)
         {
-            let _ = open.answer.send(open.scores.into_iter().flatten().collect());
+            let (waited, computed) = (began.saturating_sub(open.since), now - began);
+            let scores = open.scores.into_iter().flatten().collect();
+            let _ = open.answer.send(Answered { scores, waited, computed });
         }
     }
 }

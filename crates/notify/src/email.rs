@@ -45,6 +45,20 @@ const STRAGGLER_ATTEMPTS_MAX: u32 = 3;
 /// greylisting of five minutes.
 const STRAGGLER_WAIT: Duration = Duration::from_secs(180);
 
+/// Connects to the mail server of the receiver `name` as for a mail, logs in, and sends none.
+///
+/// # Errors
+/// The settings are invalid, or the server cannot be used; a message for people.
+pub async fn reach_mail_server(
+    name: &str,
+    settings: &config::Email,
+    timeout: Duration,
+) -> Result<(), String> {
+    let server = Server::new(name, settings, timeout).map_err(|error| error.to_string())?;
+    let reached = tokio::time::timeout(timeout, server.reach()).await;
+    reached.unwrap_or_else(|_| Err(format!("no answer within {} ms", timeout.as_millis())))
+}
+
 /// Sends mails to a list of recipients through one server.
 pub struct EmailNotifier {
     receiver: String,

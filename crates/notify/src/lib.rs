@@ -37,7 +37,7 @@ use monitor_store::OutboxRow;
 
 pub use alertmanager::AlertmanagerNotifier;
 pub use dispatcher::Dispatcher;
-pub use email::{EmailNotifier, is_address, needs_smtputf8};
+pub use email::{EmailNotifier, is_address, needs_smtputf8, reach_mail_server};
 pub use mail::Mail;
 pub use slack::SlackNotifier;
 pub use teams::TeamsNotifier;

@@ -8,7 +8,8 @@
 //! A browser acts only from this server's own pages: a request that changes something and names
 //! another origin is refused, and so is one to a host name that is not ours, or a page elsewhere
 //! could reach this machine through a name of its own (DNS rebinding). Every request is limited
-//! in rate, body and time; [`listen`](crate::listen) limits connections.
+//! in body and time, and in rate, unless its route has a limit of its own ([`Rule::rated`]);
+//! [`listen`](crate::listen) limits connections.
 //! Deliberately absent: users and passwords; a token's name says who acts.
 
 mod rate;
@@ -101,11 +102,15 @@ pub struct Rule {
     pub body_bytes_max: usize,
     /// Longest time until a response begins.
     pub time_max: Duration,
+    /// Whether requests of known callers count against the rate of their address; those of others
+    /// always do.
+    pub rated: bool,
 }
 
 impl Default for Rule {
     fn default() -> Self {
-        Self { right: None, body_bytes_max: 64 << 10, time_max: Duration::from_secs(30) }
+        let time_max = Duration::from_secs(30);
+        Self { right: None, body_bytes_max: 64 << 10, time_max, rated: true }
     }
 }
 
@@ -225,10 +230,16 @@ impl Access {
         method: &Method,
         headers: &HeaderMap,
     ) -> Result<Caller, Failure> {
-        self.rates.request(peer, self.clock.elapsed()).map_err(Failure::too_many)?;
+        let rate = || self.rates.request(peer, self.clock.elapsed()).map_err(Failure::too_many);
+        if rule.rated {
+            rate()?;
+        }
         let caller = match self.caller(headers) {
             Ok(caller) => caller,
             Err(failure) => {
+                if !rule.rated {
+                    rate()?;
+                }
                 if presented(headers).is_some() {
                     self.failed(peer)?;
                 }
@@ -256,9 +267,7 @@ pub(crate) fn peer(request: &Request) -> IpAddr {
 
 /// Refuses a browser's request that comes from another site's page. Programs send neither header.
 pub(crate) fn same_origin(headers: &HeaderMap, public_hosts: &[String]) -> Result<(), Failure> {
-    let refused = || {
-        Failure::new(StatusCode::FORBIDDEN, "a page of another site may not change anything here")
-    };
+    let refused = || Failure::new(StatusCode::FORBIDDEN, "a page of another site may not act here");
     if let Some(site) = headers.get("sec-fetch-site")
         && site != "same-origin"
     {

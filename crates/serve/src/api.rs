@@ -2,7 +2,7 @@
 //!
 //! **Invariant.** Fields are added, never changed or removed. Shares are in 0..=1. Times are in
 //! UTC; of brands they are event times, of what people do clock times. Reading needs the right to
-//! read, every other method the right to act. `/v1/openapi.json` describes it all.
+//! read, every other method the right to act. `/openapi.json` describes it all.
 
 mod baseline;
 pub(crate) mod brands;
@@ -26,16 +26,18 @@ use utoipa::{OpenApi, ToSchema};
 
 use crate::Server;
 use crate::answer::{Failure, tagged};
+use crate::inference;
 
 pub(crate) use baseline::{Baselines, counts};
 pub(crate) use events::Clients;
 
-/// What `/v1/openapi.json` says.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Monitor",
-        description = "Shares of negative tweets by brand, incidents, tweets, labels and silences."
+        description = "Shares of negative tweets by brand, incidents, tweets, labels and silences. \
+                       Unless the settings leave it out: the model that scores the stream, in the \
+                       shapes of other servers' clients."
     ),
     paths(
         brands::list,
@@ -62,6 +64,15 @@ pub(crate) use events::Clients;
 )]
 struct Api;
 
+/// What `/openapi.json` says: these routes and, `with_inference`, those of the model.
+pub(crate) fn description(with_inference: bool) -> utoipa::openapi::OpenApi {
+    let mut api = Api::openapi();
+    if with_inference {
+        api.merge(inference::openapi());
+    }
+    api
+}
+
 /// The routes, without their guard.
 pub(crate) fn routes() -> Router<Arc<Server>> {
     let tagged = Router::new()
@@ -81,7 +92,6 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/v1/samples", get(labels::samples).post(labels::draw))
         .route("/v1/samples/{id}", get(labels::sample))
         .route("/v1/samples/{id}/labels", post(labels::label))
-        .route("/v1/openapi.json", get(async || Json(Api::openapi())))
         .layer(from_fn(tagged));
     // A stream of events has no end, so nobody may wait for its whole body.
     tagged.route("/v1/events", get(events::events))

@@ -1,4 +1,5 @@
-//! The page for people, the API, health checks and metrics over HTTP.
+//! The page for people, the API, the model for callers (`inference`), health checks and metrics over
+//! HTTP.
 //!
 //! **Invariant.** However many requests arrive, the store is queried at most once every
 //! [`VIEW_AGE_MAX`] for the page and the list of brands, and no response waits longer than a limit
@@ -11,6 +12,7 @@ mod answer;
 mod api;
 mod assets;
 mod chart;
+mod inference;
 mod listen;
 mod login;
 mod page;
@@ -43,6 +45,9 @@ use monitor_telemetry::{self as telemetry, Metrics, Readiness};
 
 pub use access::{Access, Caller, Right, Rule, Token};
 pub use answer::Failure;
+pub use inference::{
+    Inference, InferenceLimits, Scored, ScoredText, Scorer, ScorerError, ServedModel,
+};
 use view::View;
 
 /// The store is queried again when the last view is older than this.
@@ -83,8 +88,8 @@ pub struct ServeContext {
     pub access: Arc<Access>,
     /// Address at which people reach the page, if it is not the one that is listened on.
     pub public_url: Option<String>,
-    /// Routes of other parts, each behind its own [`Access::guard`].
-    pub further: Router,
+    /// The model, for callers; `None` leaves its routes out.
+    pub inference: Option<Inference>,
 }
 
 struct Server {
@@ -109,7 +114,8 @@ pub async fn serve(
     mut context: ServeContext,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let further = std::mem::take(&mut context.further);
+    let inference = context.inference.take();
+    let description = api::description(inference.is_some());
     let access = Arc::clone(&context.access);
     let server = Arc::new(Server {
         context,
@@ -123,6 +129,7 @@ pub async fn serve(
     let guarded = Router::new()
         .route("/api/status", get(status).layer(from_fn(answer::tagged)))
         .route("/metrics", get(metrics))
+        .route("/openapi.json", get(async move || Json(description)).layer(from_fn(answer::tagged)))
         .merge(api::routes());
     let routes = access
         .guard(guarded, Rule::default())
@@ -138,14 +145,50 @@ pub async fn serve(
         )
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
-        .with_state(server)
-        .merge(further)
+        .with_state(server);
+    let routes = match inference {
+        Some(inference) => routes.merge(inference.routes(&access)),
+        None => routes,
+    };
+    answer_with(listener, routes, shutdown).await
+}
+
+/// Serves the model alone, with `/openapi.json`, `/metrics` and `/healthz`, until `shutdown`; then
+/// finishes the responses in progress.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve_inference(
+    listener: TcpListener,
+    inference: Inference,
+    access: &Arc<Access>,
+    metrics: &'static Metrics,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let description = inference::openapi();
+    let guarded = Router::new()
+        .route("/openapi.json", get(async move || Json(description)))
+        .route("/metrics", get(async || prometheus_text(metrics)));
+    let routes = access
+        .guard(guarded, Rule::default())
+        .route("/healthz", get(async || "ok"))
+        .merge(inference.routes(access));
+    answer_with(listener, routes, shutdown).await
+}
+
+/// Answers with `routes`, within the limits of [`listen`].
+async fn answer_with(
+    listener: TcpListener,
+    routes: Router,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let routes = routes
         .layer(map_response(async |mut response: Response| {
             answer::safe_headers(response.headers_mut());
             response
         }))
-        .layer(CompressionLayer::new());
-    let routes = routes.into_make_service_with_connect_info::<listen::Peer>();
+        .layer(CompressionLayer::new())
+        .into_make_service_with_connect_info::<listen::Peer>();
     axum::serve(listen::Limited::new(listener), routes)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
@@ -239,8 +282,12 @@ async fn metrics(State(server): State<Arc<Server>>) -> Response {
         gauge!(telemetry::OUTBOX_PENDING).set(totals.outbox_pending as f64);
         gauge!(telemetry::OUTBOX_DEAD).set(totals.outbox_dead as f64);
     }
+    prometheus_text(server.context.metrics)
+}
+
+fn prometheus_text(metrics: &Metrics) -> Response {
     let form = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (form, server.context.metrics.render()).into_response()
+    (form, metrics.render()).into_response()
 }
 
 async fn status(State(server): State<Arc<Server>>) -> Result<Response, Failure> {

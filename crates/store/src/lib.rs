@@ -39,7 +39,7 @@ pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example,
 pub use outbox::{OutboxRow, OutboxState};
 pub use postgres::{
     Keep, LetterFilter, PostgresStore, Pruned, Rows, StoredLetter, author_name,
-    postgres_url_problem,
+    postgres_url_problem, schema_version,
 };
 pub use retrainings::{RetrainOutcome, RetrainReason, Retraining};
 pub use search::{FoundTweet, NotificationState, TweetQuery};

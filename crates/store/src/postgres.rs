@@ -50,6 +50,7 @@ pub use authors::author_name;
 pub(super) use errors::{is_about_the_rows, is_timeout, is_transient};
 pub use export::Rows;
 pub use letters::{LetterFilter, StoredLetter};
+pub use migrations::schema_version;
 pub use prune::{Keep, Pruned};
 pub use url::postgres_url_problem;
 

@@ -55,6 +55,12 @@ pub const CLASSIFY_SECONDS: &str = "monitor_classify_seconds";
 pub const CASCADE_ROWS: &str = "monitor_cascade_rows_total";
 /// Seconds that a model of a cascade took for its part of a batch, by model (cheap, costly).
 pub const CASCADE_SECONDS: &str = "monitor_cascade_seconds";
+/// Texts scored for callers of the API.
+pub const ANSWERED_ROWS: &str = "monitor_answered_rows_total";
+/// Requests refused because too many texts waited for the model.
+pub const ANSWERS_REFUSED: &str = "monitor_answers_refused_total";
+/// Seconds from letting a request in to its scores.
+pub const ANSWER_SECONDS: &str = "monitor_answer_seconds";
 /// Records that are in a partition and not yet read, by partition of this daemon.
 pub const LAG: &str = "monitor_partition_lag_records";
 /// Seconds from a record's timestamp to the commit of its row.
@@ -159,9 +165,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Says which program this is.
-    pub fn build(&self, version: &'static str, commit: &str) {
-        gauge!(BUILD, "version" => version, "commit" => commit.to_owned()).set(1.0);
+    /// Says which program this is, and the commit that it was built from, if known.
+    pub fn build(&self, version: &'static str, commit: Option<&'static str>) {
+        gauge!(BUILD, "version" => version, "commit" => commit.unwrap_or("unknown")).set(1.0);
     }
 
     /// All of them in Prometheus' text format, with those of the process (`process_*`).
@@ -209,6 +215,8 @@ pub fn init_metrics() -> &'static Metrics {
             TRUNCATED,
             CUT,
             RESCORED,
+            ANSWERED_ROWS,
+            ANSWERS_REFUSED,
         ] {
             counter!(name).absolute(0);
         }
@@ -262,6 +270,13 @@ fn describe() {
         CASCADE_SECONDS,
         Unit::Seconds,
         "Time that a model of a cascade took for its part of a batch"
+    );
+    describe_counter!(ANSWERED_ROWS, "Texts scored for callers of the API");
+    describe_counter!(ANSWERS_REFUSED, "Requests refused because too many texts waited");
+    describe_histogram!(
+        ANSWER_SECONDS,
+        Unit::Seconds,
+        "Time from letting a request of the API in to its scores"
     );
     describe_gauge!(LAG, "Records of a partition that are not yet read");
     describe_histogram!(

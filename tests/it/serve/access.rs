@@ -26,14 +26,8 @@ fn client() -> Client {
 #[tokio::test]
 async fn without_a_token_nothing_is_told() {
     let site = locked().await;
-    let data = [
-        "/v1/brands",
-        "/v1/incidents/3",
-        "/v1/events",
-        "/v1/openapi.json",
-        "/api/status",
-        "/metrics",
-    ];
+    let data =
+        ["/v1/brands", "/v1/incidents/3", "/v1/events", "/openapi.json", "/api/status", "/metrics"];
     for path in data {
         let answer = client().get(format!("{}{path}", site.url)).send().await.expect("an answer");
         assert_eq!(answer.status(), 401, "{path}");

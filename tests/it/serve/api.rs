@@ -317,7 +317,7 @@ async fn what_has_not_changed_is_not_sent_again() {
 #[tokio::test]
 async fn the_description_names_every_route() {
     let site = Site::start(MemoryStore::new(), BRANDS).await;
-    let (status, api) = site.json("/v1/openapi.json").await;
+    let (status, api) = site.json("/openapi.json").await;
     assert_eq!(status, 200);
     let mut routes: Vec<String> = Vec::new();
     for (path, methods) in api["paths"].as_object().expect("paths") {

@@ -1,9 +1,12 @@
-//! Which rows travel together; pure. Two decisions, each made in one place:
+//! Which rows travel together; pure. Each decision is made in one place:
 //!
 //! | what | where | limits |
 //! | --- | --- | --- |
 //! | batch: the records of one Postgres transaction | [`Batcher`], in the intake stage | rows, age |
 //! | pass: the rows of one run of the model | [`PassQueue`], on the model's thread | tokens with padding, rows, age |
+//!
+//! A [`LaneQueue`] has two of the latter: rows of the stream, and rows of callers who wait for an
+//! answer, in turn.
 //!
 //! A batch is large and keeps the order of Kafka. The model's thread holds the rows of
 //! several batches, and a pass takes rows of similar length from all of them.
@@ -13,10 +16,12 @@
 //! the caller polls at [`Batcher::deadline`].
 //! Deliberately absent: timers, threads, and what the rows are.
 
+mod lanes;
 mod passes;
 
 use std::time::Duration;
 
+pub use lanes::{ATTENTIVE, Lane, LaneQueue, PARTS};
 pub use passes::{Pass, PassLimits, PassPolicy, PassQueue, PassReason, plan_passes};
 
 /// When a batch closes.

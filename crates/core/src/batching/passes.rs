@@ -121,9 +121,9 @@ impl<T> PassQueue<T> {
         self.waiting.is_empty()
     }
 
-    /// Changes the token budget, from the next pass on.
-    pub fn set_tokens_max(&mut self, tokens_max: usize) {
-        self.policy.limits.tokens_max = tokens_max;
+    /// Changes the limits, from the next pass on.
+    pub fn set_limits(&mut self, limits: PassLimits) {
+        self.policy.limits = limits;
     }
 
     /// Adds a row of `tokens` tokens that has waited since `since`.
@@ -272,7 +272,7 @@ mod tests {
         let failed = queue.next_pass(MS(0)).unwrap();
         assert_eq!(queue.rows(&failed).count(), 4);
         assert_eq!(queue.len(), 4, "rows stay until they are removed");
-        queue.set_tokens_max(20);
+        queue.set_limits(PassLimits { tokens_max: 20, rows_max: 9 });
         let passes = std::iter::from_fn(|| take(&mut queue, 0));
         assert_eq!(passes.map(|(_, rows)| rows.concat()).collect::<Vec<_>>(), ["ab", "cd"]);
     }

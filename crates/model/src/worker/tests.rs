@@ -1,6 +1,8 @@
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use monitor_core::batching::PARTS;
+
 use super::*;
 
 /// Fails on id 13, panics on id 14, drops a score on id 15, reports a device failure on
@@ -240,4 +242,53 @@ async fn explains_texts_between_passes() {
     check_scores("still scores", &[7], scores);
     assert!(worker.explain(vec!["12".into()]).await.is_err(), "the device failed");
     assert!(worker.classify(rows(&[7])).await.is_err());
+}
+
+/// Callers who wait for an answer and the stream take turns: the order of the passes shows it.
+#[tokio::test]
+async fn a_caller_waits_for_one_pass_of_the_stream_between_two_of_its_own() {
+    let (handle, step, batches) = stepped(PARTS);
+    let stream = |ids: &[u32]| {
+        let (handle, rows) = (handle.clone(), rows(ids));
+        tokio::spawn(async move { handle.classify(rows).await.unwrap() })
+    };
+    let caller = |ids: &[u32]| {
+        let (handle, rows) = (handle.clone(), rows(ids));
+        tokio::spawn(async move { handle.answer(rows).await.unwrap() })
+    };
+    // Computed first, while all others come.
+    let first = stream(&[1]);
+    while batches.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let backlog = stream(&[20, 21, 22, 23, 24, 25]);
+    while handle.jobs.capacity() == CALLERS_MAX {
+        tokio::task::yield_now().await;
+    }
+    let answers = [caller(&[50, 51]), caller(&[60])];
+    while handle.answers.capacity() > ANSWERS_MAX - 2 {
+        tokio::task::yield_now().await;
+    }
+    (0..10).for_each(|_| step.send(()).unwrap());
+    check_scores("first", &[1], first.await.unwrap());
+    check_scores("backlog", &[20, 21, 22, 23, 24, 25], backlog.await.unwrap());
+    let [two, one] = answers;
+    check_scores("two rows", &[50, 51], two.await.unwrap().scores);
+    check_scores("one row", &[60], one.await.unwrap().scores);
+    let order: Vec<u32> = batches.lock().unwrap().concat();
+    let (callers, stream): (Vec<u32>, Vec<u32>) = order[1..].iter().partition(|id| **id >= 50);
+    assert_eq!(stream, [20, 21, 22, 23, 24, 25], "in order");
+    assert_eq!(callers.len(), 3);
+    let turns: Vec<bool> = order[1..].iter().map(|id| *id >= 50).collect();
+    assert_eq!(turns, [true, false, true, false, true, false, false, false, false], "{order:?}");
+}
+
+#[tokio::test]
+async fn callers_get_errors_of_rows_and_of_the_device() {
+    let handle = handle(Fake);
+    let answered = handle.answer(rows(&[1, 13, 2])).await.unwrap();
+    check_scores("one fails", &[1, 13, 2], answered.scores);
+    assert!(handle.answer(Vec::new()).await.unwrap().scores.is_empty());
+    assert_eq!(handle.answer(rows(&[12])).await.unwrap_err(), WorkerGone);
+    assert_eq!(handle.answer(rows(&[1])).await.unwrap_err(), WorkerGone);
 }

@@ -114,6 +114,14 @@ impl Server {
         }
     }
 
+    /// Opens a session and ends it.
+    pub async fn reach(&self) -> Result<(), String> {
+        let mut session = self.open().await?;
+        // The server let us in, whatever QUIT returns.
+        let _ = tokio::time::timeout(QUIT_TIMEOUT, session.quit()).await;
+        Ok(())
+    }
+
     /// Connects, secures the connection, logs in.
     async fn open(&self) -> Result<AsyncSmtpConnection, String> {
         let (name, hello) = (format!("{}:{}", self.host, self.port), ClientId::default());

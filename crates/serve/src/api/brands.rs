@@ -99,7 +99,12 @@ pub struct Brand {
 }
 
 /// The brands, each with its last day
-#[utoipa::path(get, path = "/v1/brands", responses((status = 200, body = Brands)))]
+#[utoipa::path(
+    get,
+    path = "/v1/brands",
+    operation_id = "brands",
+    responses((status = 200, body = Brands))
+)]
 pub(crate) async fn list(
     State(server): State<Arc<Server>>,
     caller: crate::access::Caller,

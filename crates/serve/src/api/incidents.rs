@@ -111,6 +111,7 @@ impl From<&Stored> for Incident {
 #[utoipa::path(
     get,
     path = "/v1/incidents",
+    operation_id = "incidents",
     params(IncidentsQuery),
     responses((status = 200, body = Incidents))
 )]

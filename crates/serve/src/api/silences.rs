@@ -56,7 +56,12 @@ impl From<Stored> for Silence {
 }
 
 /// The silences that have not ended
-#[utoipa::path(get, path = "/v1/silences", responses((status = 200, body = Silences)))]
+#[utoipa::path(
+    get,
+    path = "/v1/silences",
+    operation_id = "silences",
+    responses((status = 200, body = Silences))
+)]
 pub(crate) async fn list(State(server): State<Arc<Server>>) -> Result<Json<Silences>, Failure> {
     let silences = server.context.store.silences(server.context.clock.now()).await?;
     Ok(Json(Silences { silences: silences.into_iter().map(Silence::from).collect() }))

@@ -1,4 +1,4 @@
-// Speaks with the daemon's API (see /v1/openapi.json).
+// Speaks with the daemon's API (see /openapi.json).
 
 /** An answer that is not a success. */
 export class Refused extends Error {

@@ -93,6 +93,11 @@ async fn take_turn(connection: &mut PgConnection, tell: Tell<'_>) -> Result<(), 
     }
 }
 
+/// The version of the schema that this program needs: that of its last migration.
+pub fn schema_version() -> i64 {
+    FILES.iter().map(|file| file.0).max().unwrap_or_default()
+}
+
 /// All migrations, oldest first.
 pub(super) fn migrator() -> Migrator {
     let migration = |&(version, description, sql): &(i64, &'static str, &'static str)| {

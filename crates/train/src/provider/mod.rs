@@ -15,4 +15,4 @@ mod retry;
 
 pub use answer::{Batch, Confidence, InvalidConfidence, Reply, Sentiment};
 pub use azure::{Azure, BATCH_DOCUMENTS_MAX, Limits, ProviderError, Usage, text_records};
-pub use retry::Retry;
+pub use retry::{Next, Retry};

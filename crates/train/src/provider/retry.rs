@@ -36,7 +36,7 @@ impl Default for Retry {
 
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// Send the request again after this wait.
     Wait(Duration),
     /// The last allowed attempt failed.
@@ -48,7 +48,7 @@ pub(super) enum Next {
 impl Retry {
     /// Decides after the `attempts`-th failure (from 1). `asked` is the wait that the
     /// service requested, if any; `draw` is a random number in 0..1 for the jitter.
-    pub(super) fn next(self, attempts: u32, asked: Option<Duration>, draw: f64) -> Next {
+    pub fn next(self, attempts: u32, asked: Option<Duration>, draw: f64) -> Next {
         let asked = asked.unwrap_or_default();
         if asked > self.asked_max {
             return Next::AskedTooLong(asked);
