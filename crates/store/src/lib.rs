@@ -48,8 +48,9 @@ pub use switches::{Pairs, Rescored, StoredText};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
+use monitor_core::alerting::{Progress, watermark};
 use monitor_core::domain::{
     Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Notified, Offset,
     Resume, Severity, StartAt, TopicPartition, Watch, resume_position,
@@ -94,6 +95,20 @@ pub struct PartitionProgress {
     /// Whether its reader has been at the end for a while, so that it does not hold the
     /// watermark back.
     pub at_end: bool,
+}
+
+/// How far event time has advanced over all partitions; see [`watermark`].
+pub fn event_time(
+    partitions: &[PartitionProgress],
+    lateness: TimeDelta,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let progress = partitions.iter().map(|p| Progress {
+        event_time_max: p.event_time_max,
+        at_end: p.at_end,
+        record_time_max: p.record_time_max,
+    });
+    watermark(&progress.collect::<Vec<_>>(), lateness, now)
 }
 
 /// The state of the detectors of one brand and watch between two evaluations.
@@ -378,15 +393,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Leases up to `limit` due outbox rows for the time `lease`, so that no other sender takes
     /// them. Due is what is due by Postgres' clock: if `now` is the time of a host whose clock is
-    /// ahead, it gets no row that another is sending. Leaves out rows of the receivers in `resting`, and each `resolved` until all earlier
-    /// rows of its thread are sent or dead. Rows whose lease has expired are due again. Counts as
-    /// an attempt.
+    /// ahead, it gets no row that another is sending. Leaves out rows of the receivers in `resting`,
+    /// the rows with the ids `sending`, whose outcome the caller has still to record, and each
+    /// `resolved` until all earlier rows of its thread are sent or dead. Other rows whose lease has
+    /// expired are due again. Counts as an attempt.
     async fn outbox_lease(
         &self,
         now: DateTime<Utc>,
         lease: Duration,
         limit: u32,
         resting: &[String],
+        sending: &[i64],
     ) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// Records how an attempt on a leased row ended; `attempt` is [`OutboxRow::attempts`]. Changes

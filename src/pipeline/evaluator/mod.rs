@@ -13,7 +13,7 @@ mod stream;
 mod words;
 
 pub(super) use explain::Explainer;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,8 +32,8 @@ use super::lineup::Lineup;
 use super::routes::buzz_policy;
 use monitor_config as config;
 use monitor_core::alerting::{
-    Audience, Baseline, BuzzPolicy, Occasion, People, Progress, Recipient, StreamPolicy,
-    Suppressed, Thresholds, severity, watermark,
+    Audience, Baseline, BuzzPolicy, Occasion, People, Recipient, StreamPolicy, Suppressed,
+    Thresholds, severity,
 };
 use monitor_core::clock::Clock;
 use monitor_core::domain::{
@@ -41,7 +41,7 @@ use monitor_core::domain::{
     silenced,
 };
 use monitor_store::{
-    Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError,
+    Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError, event_time,
 };
 use monitor_telemetry::{self as telemetry, Readiness};
 
@@ -59,6 +59,8 @@ pub struct Evaluator {
     audience: Audience,
     reporter: Reporter,
     baselines: Mutex<HashMap<String, LearnedBaseline>>,
+    /// By brand, what was counted when its latest minutes were judged.
+    judged: Mutex<HashMap<String, Judged>>,
     /// The latest switch of the model that evaluation has come to.
     gate: Mutex<Option<Gate>>,
     /// Whether the incidents without a detector have been closed.
@@ -89,6 +91,14 @@ struct LearnedBaseline {
     /// The switch of the model whose counts it was learned from.
     switch: Option<Minute>,
     baseline: Option<Baseline>,
+}
+
+/// The tweets of a brand that were counted in its latest minutes when they were judged. What is counted
+/// there later has come late.
+struct Judged {
+    /// The switch of the model that counted them.
+    switch: Option<Minute>,
+    tweets: BTreeMap<Minute, u64>,
 }
 
 /// A switch of the model: the minutes from it on are evaluated when the new model has counted all
@@ -175,6 +185,7 @@ impl Evaluator {
             audience: audience(settings),
             reporter: Reporter::new(store.clone(), settings),
             baselines: Mutex::default(),
+            judged: Mutex::default(),
             gate: Mutex::default(),
             unwatched_closed: AtomicBool::new(false),
             store,
@@ -300,11 +311,7 @@ impl Evaluator {
 
     /// The last closed minute.
     fn closed(&self, partitions: &[PartitionProgress], now: DateTime<Utc>) -> Option<Minute> {
-        let progress: Vec<_> = partitions
-            .iter()
-            .map(|p| Progress { event_time_max: p.event_time_max, at_end: p.at_end })
-            .collect();
-        let time = watermark(&progress, self.lateness, now)?;
+        let time = event_time(partitions, self.lateness, now)?;
         gauge!(telemetry::WATERMARK).set(time.timestamp() as f64);
         Some(Minute::of(time).plus(-1))
     }
