@@ -21,6 +21,7 @@ mod labels;
 mod memory;
 mod outbox;
 mod postgres;
+mod progress;
 mod retrainings;
 mod sampling;
 mod search;
@@ -41,6 +42,7 @@ pub use postgres::{
     Keep, LetterFilter, PostgresStore, Pruned, Rows, StoredLetter, author_name,
     postgres_url_problem, schema_version,
 };
+pub use progress::{Claim, PartitionProgress, event_time};
 pub use retrainings::{RetrainOutcome, RetrainReason, Retraining};
 pub use search::{FoundTweet, NotificationState, TweetQuery};
 pub use switches::{Pairs, Rescored, StoredText};
@@ -48,68 +50,12 @@ pub use switches::{Pairs, Rescored, StoredText};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
-use monitor_core::alerting::{Progress, watermark};
 use monitor_core::domain::{
     Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Notified, Offset,
-    Resume, Severity, StartAt, TopicPartition, Watch, resume_position,
+    Resume, Severity, StartAt, TopicPartition, Watch,
 };
-
-/// A partition just assigned to this daemon, with the offsets that the broker has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The checkpoint before the broker was asked for `low` and `high`.
-    pub seen: Option<Offset>,
-    /// Oldest offset the broker has.
-    pub low: Offset,
-    /// Offset the next record will get.
-    pub high: Offset,
-}
-
-impl Claim {
-    /// Where to resume, given the checkpoint now. A checkpoint that has moved since the
-    /// broker was asked is newer than the bounds, so it is not beyond the end.
-    fn resume(&self, stored: Option<Offset>, start_at: StartAt) -> Resume {
-        let high = match stored {
-            Some(stored) if self.seen != Some(stored) => self.high.max(stored),
-            _ => self.high,
-        };
-        resume_position(stored, self.low, high, start_at)
-    }
-}
-
-/// The progress of one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionProgress {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The checkpoint.
-    pub position: Offset,
-    /// Newest event time, if any tweet was seen.
-    pub event_time_max: Option<DateTime<Utc>>,
-    /// When the newest record read was written to Kafka.
-    pub record_time_max: Option<DateTime<Utc>>,
-    /// Whether its reader has been at the end for a while, so that it does not hold the
-    /// watermark back.
-    pub at_end: bool,
-}
-
-/// How far event time has advanced over all partitions; see [`watermark`].
-pub fn event_time(
-    partitions: &[PartitionProgress],
-    lateness: TimeDelta,
-    now: DateTime<Utc>,
-) -> Option<DateTime<Utc>> {
-    let progress = partitions.iter().map(|p| Progress {
-        event_time_max: p.event_time_max,
-        at_end: p.at_end,
-        record_time_max: p.record_time_max,
-    });
-    watermark(&progress.collect::<Vec<_>>(), lateness, now)
-}
 
 /// The state of the detectors of one brand and watch between two evaluations.
 #[derive(Debug, Clone, PartialEq)]

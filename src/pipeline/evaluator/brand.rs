@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use metrics::counter;
 
-use super::{Evaluator, Finding, Judged, LearnedBaseline, Pass, state, to_json, words};
+use super::{Evaluator, Finding, LearnedBaseline, Pass, state, to_json, words};
 use monitor_core::alerting::{
     Baseline, BuzzPolicy, BuzzState, BuzzVerdict, Course, Seen, Series, ShareState, Volume,
     VolumeState, replay,
@@ -27,6 +27,14 @@ const LATE_MINUTES_MAX: i64 = 1440;
 
 /// Counts by minute, in ascending order.
 type ByMinute = Vec<(Minute, Counts)>;
+
+/// The tweets of a brand that were counted in its latest minutes when they were judged. What is counted
+/// there later has come late.
+pub(super) struct Judged {
+    /// The switch of the model that counted them.
+    switch: Option<Minute>,
+    tweets: BTreeMap<Minute, u64>,
+}
 
 impl Evaluator {
     /// Evaluates a brand up to its next step, or the most minutes at once; returns whether closed
