@@ -74,7 +74,7 @@ async fn main() -> anyhow::Result<()> {
         "judge",
         json!({"brands": args.brands, "rate": args.rate, "days": args.days, "minutes": args.minutes}),
     );
-    let postgres = Postgres::start()?;
+    let postgres = Postgres::start(None)?;
     let url = postgres.url("postgres");
     let settings_of = config::Store { url: url.clone(), ..config::Store::default() };
     let store = Arc::new(PostgresStore::connect(&settings_of)?);
