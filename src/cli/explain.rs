@@ -294,7 +294,7 @@ mod tests {
             Span { bytes: at..at + word.len(), weight: *weight }
         };
         let explanation = Explanation {
-            model: "lstm@3".parse().expect("an id"),
+            model: "lstm@4".parse().expect("an id"),
             method: Method::Occlusion,
             log_odds: 2.5,
             bias: None,
@@ -305,7 +305,7 @@ mod tests {
         Answer {
             text: text.into(),
             stored: None,
-            model: "cascade@2".into(),
+            model: "cascade@3".into(),
             score: Score::new(Probabilities::two(negative), Probability::HALF.into()),
             words: word_weights(
                 text,
@@ -321,7 +321,7 @@ mod tests {
         let answer = answer("lost my bag, \u{1b}[2Jthanks\n", &weights);
         assert_eq!(
             answer.text(Some("A note."), false),
-            "NEGATIVE 0.92 by cascade@2 (lstm@3 answered)\n\n  *lost* my bag,  [2Jthanks \n\n   \
+            "NEGATIVE 0.92 by cascade@3 (lstm@4 answered)\n\n  *lost* my bag,  [2Jthanks \n\n   \
              +1.50  lost\n   -0.90  thanks\n   +0.20  bag\n\nLog-odds of negative: +2.50. Beside \
              each word: by how much they fall without it. +0.7 doubles the odds.\nA note.\n"
         );

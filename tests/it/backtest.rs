@@ -315,7 +315,7 @@ fn backtests_the_airline_week_with_human_labels() {
 fn backtests_the_airline_week_with_the_lstm() {
     let found = out(&["--file", WEEK, "--model", "lstm", "--json"]);
     let json: Value = serde_json::from_str(&found).unwrap();
-    assert_eq!(json["source"]["scored_by"], "lstm@3");
+    assert_eq!(json["source"]["scored_by"], "lstm@4");
     let alerts: Vec<String> = json["trials"][0]["brands"]
         .as_array()
         .unwrap()

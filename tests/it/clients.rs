@@ -34,7 +34,7 @@ fn huggingface_hub_classifies_unmodified() {
     assert_eq!((first.len(), &first[0]["label"]), (1, &"NEGATIVE".into()));
     let (p, logit) = (&found["named"][0]["score"], &found["logits"][0]["score"]);
     assert!((p.as_f64().unwrap().ln() - logit.as_f64().unwrap()).abs() < 1e-4, "{found}");
-    for (way, status, part) in [("empty", 400, "cannot be empty"), ("unknown", 404, "lstm@3")] {
+    for (way, status, part) in [("empty", 400, "cannot be empty"), ("unknown", 404, "lstm@4")] {
         assert_eq!(found[way]["status"], status, "{found}");
         assert!(found[way]["message"].as_str().unwrap().contains(part), "{found}");
     }

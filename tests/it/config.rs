@@ -317,7 +317,7 @@ fn check_config_prints_a_summary() {
     settings are valid
     kafka: topic tweets at 127.0.0.1:9092, group monitor
     store: 127.0.0.1:5432/monitor
-    model: lstm@3 from models, for tweets in English and unknown languages
+    model: lstm@4 from models, for tweets in English and unknown languages
     http: 127.0.0.1:8080
     brand acme: 2 keywords, 2 handles, 1 hashtag, 1 rule tag
     stream: quiet alarms from 30 minutes, lag alarms from 15 minutes

@@ -55,7 +55,7 @@ async fn says_what_works_and_what_to_mend() {
     assert!(state == "warning" && text.contains("no schema yet"), "{text}");
     assert!(remedy.contains("monitor migrate"), "{remedy}");
     assert_eq!(of(&found, "clock").0, "ok");
-    assert_eq!((of(&found, "model").0, of(&found, "model").1), ("ok", "lstm@3"));
+    assert_eq!((of(&found, "model").0, of(&found, "model").1), ("ok", "lstm@4"));
     assert_eq!(of(&found, "receiver comms").0, "ok");
     assert!(of(&found, "receiver chat").1.contains("monitor alert test chat"));
     assert!(mail.mails().is_empty(), "no mail was sent");

@@ -73,25 +73,25 @@ fn each_shipped_model_explains_a_text() {
             assert!((sum - log_odds(&found)).abs() < 1e-3, "{model}: {sum}");
         }
     };
-    check("logistic-tfidf@2", "logistic-tfidf@2", "exact");
-    check("lstm@3", "lstm@3", "occlusion");
-    check("transformer@2", "transformer@2", "occlusion");
-    let by = answer(&["--json", "--model", "cascade@2", TEXT])["answered_by"].clone();
-    check("cascade@2", by.as_str().expect("a model"), "occlusion");
+    check("logistic-tfidf@3", "logistic-tfidf@3", "exact");
+    check("lstm@4", "lstm@4", "occlusion");
+    check("transformer@3", "transformer@3", "occlusion");
+    let by = answer(&["--json", "--model", "cascade@3", TEXT])["answered_by"].clone();
+    check("cascade@3", by.as_str().expect("a model"), "occlusion");
 }
 
 /// Leaving a word out is what the contribution of the other models says.
 #[test]
 fn occlusion_is_the_score_without_the_word() {
-    let found = answer(&["--json", "--model", "lstm@3", "so late again"]);
-    let without = answer(&["--json", "--model", "lstm@3", "so  again"]);
+    let found = answer(&["--json", "--model", "lstm@4", "so late again"]);
+    let without = answer(&["--json", "--model", "lstm@4", "so  again"]);
     let expected = log_odds(&found) - log_odds(&without);
     assert!((words(&found)[1].1 - expected).abs() < 1e-3, "{found}");
 }
 
 #[test]
 fn a_pipe_gets_marks_instead_of_colours() {
-    let output = monitor(&["--model", "logistic-tfidf@2", TEXT]);
+    let output = monitor(&["--model", "logistic-tfidf@3", TEXT]);
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(text.starts_with("NEGATIVE 0."), "{text}");
     assert!(text.contains(" *lost* my"), "{text}");
@@ -102,7 +102,7 @@ fn a_pipe_gets_marks_instead_of_colours() {
 #[test]
 fn a_long_text_is_explained_in_groups() {
     let text = "late again ".repeat(500);
-    let found = answer(&["--json", "--model", "lstm@3", &text]);
+    let found = answer(&["--json", "--model", "lstm@4", &text]);
     assert_eq!(found["words_per_span"], 16);
     assert!(words(&found).len() <= 64);
     let note = found["note"].as_str().expect("a note");
@@ -143,29 +143,29 @@ async fn store(url: &str, rows: &[(&str, &str)]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_tweet_is_explained_by_the_model_that_scored_it() {
     let url = fresh_database().await;
-    store(&url, &[("1", "logistic-tfidf@2"), ("2", "lstm@99")]).await;
+    store(&url, &[("1", "logistic-tfidf@3"), ("2", "lstm@99")]).await;
     let place = format!("store.url={url}");
-    let settings = ["--set", &place, "--set", "model.name=lstm@3", "--json"];
+    let settings = ["--set", &place, "--set", "model.name=lstm@4", "--json"];
     let with = |more: &[&'static str]| [&settings[..], more].concat();
 
     let found = answer(&with(&["--id", "1"]));
     assert_eq!((&found["tweet_id"], &found["text"]), (&"1".into(), &TEXT.into()));
-    assert_eq!(found["model"], "logistic-tfidf@2");
-    assert_eq!(found["scored_by"], "logistic-tfidf@2");
+    assert_eq!(found["model"], "logistic-tfidf@3");
+    assert_eq!(found["scored_by"], "logistic-tfidf@3");
     assert_eq!(found["note"], Value::Null);
 
     let found = answer(&with(&["--id", "2"]));
-    assert_eq!((&found["model"], &found["scored_by"]), (&"lstm@3".into(), &"lstm@99".into()));
+    assert_eq!((&found["model"], &found["scored_by"]), (&"lstm@4".into(), &"lstm@99".into()));
     let note = found["note"].as_str().expect("a note");
-    for part in ["was scored by lstm@99, which cannot be opened", "this is what lstm@3 says"] {
+    for part in ["was scored by lstm@99, which cannot be opened", "this is what lstm@4 says"] {
         assert!(note.contains(part), "{note}");
     }
 
-    let found = answer(&with(&["--id", "1", "--model", "lstm@3"]));
-    assert_eq!(found["note"], "The tweet was scored by logistic-tfidf@2.");
+    let found = answer(&with(&["--id", "1", "--model", "lstm@4"]));
+    assert_eq!(found["note"], "The tweet was scored by logistic-tfidf@3.");
     let shown = monitor(&["--set", &place, "--id", "1"]).stdout;
     let shown = String::from_utf8(shown).expect("UTF-8");
-    let stored = "Stored: negative 0.88 by logistic-tfidf@2, written 23 Feb 2015, 13:58 UTC.";
+    let stored = "Stored: negative 0.88 by logistic-tfidf@3, written 23 Feb 2015, 13:58 UTC.";
     assert!(shown.contains(stored), "{shown}");
 
     let missing = monitor(&["--set", &place, "--id", "3"]);
@@ -198,7 +198,7 @@ fn explanations_are_measured() {
     std::fs::write(&file, rows).expect("written");
     let file = file.to_str().expect("UTF-8");
     let evaluate = |more: &[&str]| {
-        let common = ["evaluate", "--model", "logistic-tfidf@2", "--data", file];
+        let common = ["evaluate", "--model", "logistic-tfidf@3", "--data", file];
         support::monitor(&[&common[..], more].concat())
     };
     let output = evaluate(&["--faithfulness", "9", "--json"]);

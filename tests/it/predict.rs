@@ -486,15 +486,15 @@ fn score_at_a_server_is_as_score_here() {
     let here = lstm(&["score", "-"], &lines);
     assert_eq!(here.lines().count(), 72);
     assert_same("more than one request", &at(&["score", "-"], &lines), &here);
-    for name in ["lstm", "lstm@3"] {
+    for name in ["lstm", "lstm@4"] {
         assert_same("by name", &at(&["score", "-", "--model", name], &lines), &here);
     }
     let one: Value = serde_json::from_str(&at(&["score", "we love you", "--json"], "")).unwrap();
-    assert_eq!((&one["label"], &one["model"]), (&"POSITIVE".into(), &"lstm@3".into()));
+    assert_eq!((&one["label"], &one["model"]), (&"POSITIVE".into(), &"lstm@4".into()));
     let unknown = monitor(&["score", "hello", "--url", &served.url, "--model", "bert"]);
     assert!(!unknown.status.success());
     let error = String::from_utf8(unknown.stderr).unwrap();
-    assert!(error.contains("there is no model \"bert\"; there is lstm@3"), "{error}");
+    assert!(error.contains("there is no model \"bert\"; there is lstm@4"), "{error}");
 }
 
 /// A server that refuses some requests; returns its address and how many it got.

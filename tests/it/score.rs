@@ -37,7 +37,7 @@ fn scores_one_text() {
         assert!((0.3..=1.0).contains(&score.parse::<f32>().unwrap()), "{score}");
         assert_eq!(score.len(), 4, "two places: {score}");
     };
-    for model in ["logistic-tfidf", "lstm", "lstm@3"] {
+    for model in ["logistic-tfidf", "lstm", "lstm@4"] {
         check("we love you", model, "POSITIVE");
         check("worst airline ever, lost my bag", model, "NEGATIVE");
     }
@@ -52,7 +52,7 @@ fn a_text_that_no_model_knows_is_not_judged() {
     };
     check("", "not judged: the text is empty");
     let french = "@AirFrance encore un vol annulé, c'est vraiment la honte";
-    check(french, "not judged: French, and logistic-tfidf@2 knows English");
+    check(french, "not judged: French, and logistic-tfidf@3 knows English");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn scores_lines_as_json() {
         let sum = ["negative", "neutral", "positive"].map(|class| answer[class].as_f64().unwrap());
         assert!((sum.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{answer}");
         assert!((score - of_label).abs() < 1e-6, "{answer}");
-        assert_eq!(answer["model"], "lstm@3");
+        assert_eq!(answer["model"], "lstm@4");
     }
     assert!(answers(&feed(&["score", "-"], b"")).is_empty(), "no line, no answer");
 }
@@ -140,7 +140,7 @@ fn an_unknown_model_lists_the_known_ones() {
     let output = feed(&["score", "hello", "--model", "bert"], b"");
     assert!(!output.status.success());
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("no model \"bert\"") && error.contains("lstm@3"), "{error}");
+    assert!(error.contains("no model \"bert\"") && error.contains("lstm@4"), "{error}");
 }
 
 #[test]

@@ -248,7 +248,7 @@ mod tests {
             assert_eq!(below(&base.parse().unwrap(), parts, model).as_str(), expected);
         };
         check("http://a:1", None, "http://a:1/predict");
-        check("http://a:1/", Some("lstm@3"), "http://a:1/models/lstm@3");
+        check("http://a:1/", Some("lstm@4"), "http://a:1/models/lstm@4");
         check("http://a/b/?c=d", Some("x/y"), "http://a/b/models/x%2Fy");
     }
 

@@ -128,7 +128,7 @@ pub trait Scorer: Send + Sync {
     /// Where they compute, such as `cpu`.
     fn device(&self) -> &'static str;
 
-    /// Scores texts with the model of this name (`lstm` or `lstm@3`), or with the models that score the
+    /// Scores texts with the model of this name (`lstm` or `lstm@4`), or with the models that score the
     /// stream now. Dropping the future cancels the work.
     ///
     /// # Errors

@@ -177,7 +177,7 @@ pub(super) async fn score(
 /// The model that scores the stream, and the limits of this server.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Info {
-    #[schema(example = "lstm@3")]
+    #[schema(example = "lstm@4")]
     model_id: String,
     /// The version.
     #[schema(example = "3")]

@@ -108,7 +108,7 @@ fn view() -> View {
             brand("delta", 0, Vec::new()),
         ],
         latest,
-        model: Some("lstm@3".into()),
+        model: Some("lstm@4".into()),
         silences: 0,
         examples: [(5, vec![example(EVIL, 0..8), example("so late again", 3..7)])].into(),
     }
