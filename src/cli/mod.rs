@@ -16,12 +16,15 @@ mod drift;
 mod evaluate;
 mod evaluate_provider;
 mod explain;
+mod export;
+mod forget;
 mod incidents;
 mod labels;
 mod man;
 mod migrate;
 mod models;
 mod output;
+mod prune;
 mod replay;
 mod retrain;
 mod run;
@@ -91,6 +94,9 @@ enum Command {
     Silence(silence::Args),
     Alert(alert::Args),
     Migrate(migrate::Args),
+    Prune(prune::Args),
+    Export(export::Args),
+    Forget(forget::Args),
     CheckConfig(check_config::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -199,6 +205,9 @@ pub fn run(cli: Cli, commit: Option<&'static str>) -> anyhow::Result<()> {
         Command::Silence(args) => silence::run(args, read()?),
         Command::Alert(args) => alert::run(args, read()?),
         Command::Migrate(args) => migrate::run(args, read()?),
+        Command::Prune(args) => prune::run(args, read()?),
+        Command::Export(args) => export::run(args, read()?),
+        Command::Forget(args) => forget::run(args, read()?),
         Command::CheckConfig(args) => check_config::run(args, read()?),
         Command::Doctor(args) => doctor::run(&args, &read()?),
         Command::Completions(args) => completions::run(&args, Cli::command_of(commit)),

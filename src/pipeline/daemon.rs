@@ -18,6 +18,7 @@ use super::recorded;
 use super::retrain::{RetrainCommand, Retrainer};
 use super::serving;
 use super::stages::{Pipeline, Settings};
+use super::upkeep;
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::Clock;
@@ -26,7 +27,7 @@ use monitor_ingest::{KafkaSource, SourceError, WireLimits};
 use monitor_notify::heartbeat::Heartbeat;
 use monitor_notify::{Dispatcher, NotifyError};
 use monitor_serve as serve;
-use monitor_store::{Bounded, PostgresStore, Store, StoreError, Switches};
+use monitor_store::{Bounded, Keep, PostgresStore, Store, StoreError, Switches};
 use monitor_telemetry::{self as telemetry, Readiness};
 
 /// How long storing the rows in flight may take after SIGTERM.
@@ -160,6 +161,8 @@ impl Daemon {
         let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let record = recorded::record(store.clone(), settings.model.clone(), lineup.subscribe());
         let _record = AbortOnDropHandle::new(tokio::spawn(record));
+        let tidy = upkeep::tidy(postgres, Keep::from(&settings.store), clock.clone());
+        let _tidy = AbortOnDropHandle::new(tokio::spawn(tidy));
         let drift = DriftWatch::new(store.clone(), lineup.subscribe(), &settings, clock.clone());
         let drifted = drift.drifted();
         let _drift = AbortOnDropHandle::new(tokio::spawn(drift.run()));

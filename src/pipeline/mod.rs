@@ -27,6 +27,7 @@ mod routes;
 mod scoring;
 mod serving;
 mod stages;
+mod upkeep;
 
 pub use daemon::{Daemon, DaemonError, brand_rules};
 pub use drift::DriftWatch;

@@ -7,11 +7,14 @@ mod fixtures;
 mod incidents;
 mod labels;
 mod notifications;
+mod partitions;
 mod phases;
 mod postgres;
 mod retrainings;
 mod switches;
 mod tweets;
+mod upgrade;
+mod views;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -60,7 +63,9 @@ async fn postgres_store_keeps_the_contract() {
 
 /// A store on the database at `url`.
 fn on_postgres(url: String) -> PostgresStore {
-    PostgresStore::connect(&config::Store { url, ..config::Store::default() }).unwrap()
+    // The in-memory store hashes no authors.
+    let authors = config::Authors::Plain;
+    PostgresStore::connect(&config::Store { url, authors, ..config::Store::default() }).unwrap()
 }
 
 /// Runs every check on its own store.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use monitor_core::domain::{Precision, Severity, StartAt, StreamFormat};
 
 use super::{
-    Alerting, Assignment, Batching, Delivery, Drift, Heartbeat, Http, Kafka, Log, LogFormat, Model,
-    Promotion, Route, Rule, Store, Stream,
+    Alerting, Assignment, Authors, Batching, Delivery, Drift, Heartbeat, Http, Kafka, Log,
+    LogFormat, Model, Promotion, Route, Rule, Store, Stream,
 };
 
 impl Default for Kafka {
@@ -37,6 +37,11 @@ impl Default for Store {
             connections_max: 8,
             statement_timeout_ms: 30_000,
             retry_wait_ms_max: 5_000,
+            keep_days: 0,
+            keep_history_days: 0,
+            keep_dead_letters_days: 90,
+            dead_letters_per_minute_max: 600,
+            authors: Authors::Hashed,
         }
     }
 }

@@ -15,8 +15,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::keys::{self, Document};
 use super::{
-    Alertmanager, Assignment, Chat, ConfigError, Email, Endpoint, LogFormat, Problem, Receiver,
-    Rule, Settings, SmtpTls, Webhook,
+    Alertmanager, Assignment, Authors, Chat, ConfigError, Email, Endpoint, LogFormat, Problem,
+    Receiver, Rule, Settings, SmtpTls, Webhook,
 };
 
 /// A check by the crate that interprets a setting, such as whether the store's client can parse
@@ -243,6 +243,7 @@ enum Kind {
 keywords!(Assignment:
     "cooperative-sticky" => CooperativeSticky, "range" => Range, "roundrobin" => RoundRobin);
 keywords!(SmtpTls: "starttls" => Starttls, "tls" => Tls, "none" => None);
+keywords!(Authors: "hashed" => Hashed, "plain" => Plain, "none" => None);
 keywords!(LogFormat: "text" => Text, "json" => Json);
 keywords!(Kind: "email" => Email, "webhook" => Webhook, "slack" => Slack, "teams" => Teams,
     "alertmanager" => Alertmanager);

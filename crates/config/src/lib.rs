@@ -150,6 +150,28 @@ pub struct Store {
     pub statement_timeout_ms: u64,
     /// Longest wait between two attempts while Postgres is not available.
     pub retry_wait_ms_max: u64,
+    /// Days that tweets are kept, by event time; 0 is for ever.
+    pub keep_days: u32,
+    /// Days that resolved incidents and notifications are kept; 0 is for ever.
+    pub keep_history_days: u32,
+    /// Days that dead letters are kept; 0 is for ever.
+    pub keep_dead_letters_days: u32,
+    /// Dead letters kept of one minute; of more, one in a hundred is kept, and all are counted.
+    pub dead_letters_per_minute_max: u32,
+    /// How authors of tweets are stored.
+    pub authors: Authors,
+}
+
+/// How authors of tweets are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Authors {
+    /// As keyed hashes: tweets of one author can be told from those of others, but not whose they are.
+    Hashed,
+    /// As the stream gives them.
+    Plain,
+    /// Not at all.
+    None,
 }
 
 impl fmt::Debug for Store {
@@ -159,6 +181,11 @@ impl fmt::Debug for Store {
             .field("connections_max", &self.connections_max)
             .field("statement_timeout_ms", &self.statement_timeout_ms)
             .field("retry_wait_ms_max", &self.retry_wait_ms_max)
+            .field("keep_days", &self.keep_days)
+            .field("keep_history_days", &self.keep_history_days)
+            .field("keep_dead_letters_days", &self.keep_dead_letters_days)
+            .field("dead_letters_per_minute_max", &self.dead_letters_per_minute_max)
+            .field("authors", &self.authors)
             .finish()
     }
 }

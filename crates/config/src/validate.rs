@@ -133,6 +133,19 @@ impl Settings {
             &self.store.retry_wait_ms_max,
             "choose between 50 and 600000 ms",
         );
+        for (key, days) in [
+            ("store.keep_days", self.store.keep_days),
+            ("store.keep_history_days", self.store.keep_history_days),
+            ("store.keep_dead_letters_days", self.store.keep_dead_letters_days),
+        ] {
+            check(days <= 36_500, key, &days, "choose up to 36500 days; 0 keeps them for ever");
+        }
+        check(
+            (1..=1_000_000).contains(&self.store.dead_letters_per_minute_max),
+            "store.dead_letters_per_minute_max",
+            &self.store.dead_letters_per_minute_max,
+            "choose between 1 and 1000000",
+        );
 
         check(
             !self.model.name.trim().is_empty(),

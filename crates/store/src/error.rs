@@ -59,6 +59,9 @@ pub enum StoreError {
     /// Postgres refused the statement; the same call would fail again.
     #[error("Postgres refused: {0}")]
     Refused(#[source] sqlx::Error),
+    /// An export could not be written.
+    #[error("cannot write the export: {0}")]
+    Write(#[source] std::io::Error),
     /// The schema could not be brought up to date.
     #[error("cannot migrate the database: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),

@@ -21,7 +21,9 @@ mod labels;
 mod memory;
 mod outbox;
 mod postgres;
+mod progress;
 mod retrainings;
+mod sampling;
 mod search;
 mod switches;
 
@@ -37,8 +39,10 @@ pub use monitor_core::domain::{Silence, Switches};
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
 pub use postgres::{
-    LetterFilter, PostgresStore, StoredLetter, postgres_url_problem, schema_version,
+    Keep, LetterFilter, PostgresStore, Pruned, Rows, StoredLetter, author_name,
+    postgres_url_problem, schema_version,
 };
+pub use progress::{Claim, PartitionProgress, event_time};
 pub use retrainings::{RetrainOutcome, RetrainReason, Retraining};
 pub use search::{FoundTweet, NotificationState, TweetQuery};
 pub use switches::{Pairs, Rescored, StoredText};
@@ -46,68 +50,12 @@ pub use switches::{Pairs, Rescored, StoredText};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
-use monitor_core::alerting::{Progress, watermark};
 use monitor_core::domain::{
     Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Notified, Offset,
-    Resume, Severity, StartAt, TopicPartition, Watch, resume_position,
+    Resume, Severity, StartAt, TopicPartition, Watch,
 };
-
-/// A partition just assigned to this daemon, with the offsets that the broker has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The checkpoint before the broker was asked for `low` and `high`.
-    pub seen: Option<Offset>,
-    /// Oldest offset the broker has.
-    pub low: Offset,
-    /// Offset the next record will get.
-    pub high: Offset,
-}
-
-impl Claim {
-    /// Where to resume, given the checkpoint now. A checkpoint that has moved since the
-    /// broker was asked is newer than the bounds, so it is not beyond the end.
-    fn resume(&self, stored: Option<Offset>, start_at: StartAt) -> Resume {
-        let high = match stored {
-            Some(stored) if self.seen != Some(stored) => self.high.max(stored),
-            _ => self.high,
-        };
-        resume_position(stored, self.low, high, start_at)
-    }
-}
-
-/// The progress of one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionProgress {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The checkpoint.
-    pub position: Offset,
-    /// Newest event time, if any tweet was seen.
-    pub event_time_max: Option<DateTime<Utc>>,
-    /// When the newest record read was written to Kafka.
-    pub record_time_max: Option<DateTime<Utc>>,
-    /// Whether its reader has been at the end for a while, so that it does not hold the
-    /// watermark back.
-    pub at_end: bool,
-}
-
-/// How far event time has advanced over all partitions; see [`watermark`].
-pub fn event_time(
-    partitions: &[PartitionProgress],
-    lateness: TimeDelta,
-    now: DateTime<Utc>,
-) -> Option<DateTime<Utc>> {
-    let progress = partitions.iter().map(|p| Progress {
-        event_time_max: p.event_time_max,
-        at_end: p.at_end,
-        record_time_max: p.record_time_max,
-    });
-    watermark(&progress.collect::<Vec<_>>(), lateness, now)
-}
 
 /// The state of the detectors of one brand and watch between two evaluations.
 #[derive(Debug, Clone, PartialEq)]
@@ -321,7 +269,9 @@ pub trait Store: Send + Sync + 'static {
     async fn end_silence(&self, id: i64, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
     /// A brand's scored tweets of `from..=to`, at most `limit`, ascending by time. If there are more,
-    /// a sample that is the same at every call and does not depend on time or score.
+    /// a sample that is the same at every call and does not depend on time or score. If there are more than
+    /// ten times as many, and than 5,000, it is drawn from whole minutes, which a hash chooses too, so that the
+    /// call takes no longer.
     async fn window_tweets(
         &self,
         brand: &str,

@@ -5,19 +5,25 @@
 //! Deliberately absent: retries. [`StoreError::Unavailable`] tells the caller that the
 //! same call may succeed later.
 
+mod authors;
 mod counts;
 mod decide;
 mod errors;
+mod export;
 mod incidents;
 mod labels;
 mod lead;
 mod letters;
 mod migrations;
 mod outbox;
+mod partitions;
+mod prune;
+mod reader;
 mod retrainings;
 mod scores;
 mod search;
 mod switches;
+mod upgrade;
 mod url;
 
 use std::sync::Arc;
@@ -26,7 +32,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{ConnectOptions, Connection, PgConnection, Row};
 use tokio::sync::Mutex;
 
 use super::{
@@ -40,9 +46,12 @@ use monitor_core::domain::{
     StartAt, TopicPartition, Watch,
 };
 
+pub use authors::author_name;
 pub(super) use errors::{is_about_the_rows, is_timeout, is_transient};
+pub use export::Rows;
 pub use letters::{LetterFilter, StoredLetter};
 pub use migrations::schema_version;
+pub use prune::{Keep, Pruned};
 pub use url::postgres_url_problem;
 
 /// How long a call waits for a free connection.
@@ -58,6 +67,12 @@ pub struct PostgresStore {
     clock: Arc<dyn Clock>,
     /// The connection that holds, or asks for, the lead; not from the pool.
     lead: Arc<Mutex<Option<PgConnection>>>,
+    /// The weeks of `scores` that have a table.
+    partitions: Arc<partitions::Partitions>,
+    /// Dead letters kept in a minute; of those beyond, one in [`scores::LETTER_SAMPLE`].
+    dead_letters_per_minute_max: u32,
+    /// How authors are stored.
+    authors: Arc<authors::Authors>,
 }
 
 impl PostgresStore {
@@ -68,9 +83,12 @@ impl PostgresStore {
     pub fn connect(settings: &config::Store) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url::parse(&settings.url).map_err(StoreError::Refused)?;
         let timeout = settings.statement_timeout_ms.to_string();
-        let options = options
-            .application_name("monitor")
-            .options([("statement_timeout", timeout.as_str()), ("timezone", "UTC")]);
+        let options = options.application_name("monitor").options([
+            ("statement_timeout", timeout.as_str()),
+            ("timezone", "UTC"),
+            // Compiling a query over many weeks takes longer than running it.
+            ("jit", "off"),
+        ]);
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -92,6 +110,9 @@ impl PostgresStore {
             statement_timeout_ms: settings.statement_timeout_ms,
             clock,
             lead: Arc::default(),
+            partitions: Arc::default(),
+            dead_letters_per_minute_max: settings.dead_letters_per_minute_max,
+            authors: Arc::new(authors::Authors::new(settings.authors)),
         })
     }
 
@@ -111,14 +132,77 @@ impl PostgresStore {
         )
     }
 
-    /// Brings the schema up to date.
+    /// Brings the schema up to date, and logs the steps that take long.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::migrate_telling`].
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        self.migrate_telling(&|line| tracing::info!("{line}")).await
+    }
+
+    /// Brings the schema up to date; `tell` gets a line on each step that may take long. What a call that fails
+    /// has done stays, and the next one goes on from there.
     ///
     /// # Errors
     /// [`StoreError::Connect`] if Postgres cannot be reached, [`StoreError::Migrate`] if a
-    /// migration fails.
-    pub async fn migrate(&self) -> Result<(), StoreError> {
+    /// migration fails, [`StoreError::Unavailable`] if Postgres went away meanwhile or somebody held a lock for
+    /// too long.
+    pub async fn migrate_telling(
+        &self,
+        tell: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<(), StoreError> {
         self.reach().await?;
-        Ok(migrations::migrator().run(&self.pool).await?)
+        boxed(migrations::run(self, SystemClock::new().now(), tell)).await
+    }
+
+    /// Makes the tables of the coming weeks, and removes what is older than `keep` allows; see [`Keep`]. `tell`
+    /// gets a line on each step. With `dry_run`, only counts.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was removed before stays removed, and the next call goes on.
+    pub async fn prune(
+        &self,
+        keep: &Keep,
+        now: DateTime<Utc>,
+        dry_run: bool,
+        tell: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Pruned, StoreError> {
+        boxed(prune::prune(self, keep, now, dry_run, tell)).await
+    }
+
+    /// Lets a role read the views, and no more; creates it if there is none. Returns whether it is new.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if the user of this store may not create or grant.
+    pub async fn grant_reader(&self, role: &str) -> Result<bool, StoreError> {
+        reader::grant(self, role).await
+    }
+
+    /// Deletes the tweets of an author, whether stored in plain or hashed, and their texts in notifications; the counts
+    /// stay. Returns how many tweets.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was deleted before stays deleted, and the next call goes on.
+    pub async fn forget_author(&self, author: &str) -> Result<u64, StoreError> {
+        authors::forget(self, author).await
+    }
+
+    /// Writes rows as CSV with a header to `out`, by their time; returns how many bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if `out` cannot be written.
+    pub async fn export(
+        &self,
+        rows: &Rows,
+        out: &mut (dyn std::io::Write + Send),
+    ) -> Result<u64, StoreError> {
+        export::csv(self, rows, out).await
+    }
+
+    /// A connection whose statements may take as long as they need, for work that no stream waits for.
+    async fn patient(&self) -> Result<PgConnection, StoreError> {
+        let options = self.pool.connect_options().as_ref().clone();
+        Ok(options.options([("statement_timeout", "0")]).connect().await?)
     }
 
     /// Connects once. The pool reports only a timeout; a single connection reports the cause.
@@ -164,6 +248,13 @@ macro_rules! on_postgres {
     };
 }
 crate::each_store_call!(on_postgres);
+
+/// A future of its own type: callers that spawn it need not know what it borrows.
+fn boxed<'a, T>(
+    future: impl Future<Output = T> + Send + 'a,
+) -> std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(future)
+}
 
 fn count(row: &PgRow, column: &str) -> Result<u64, StoreError> {
     Ok(row.try_get::<i64, _>(column)?.unsigned_abs())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use metrics::counter;
 
-use super::{Evaluator, Finding, Judged, LearnedBaseline, Pass, state, to_json, words};
+use super::{Evaluator, Finding, LearnedBaseline, Pass, state, to_json, words};
 use monitor_core::alerting::{
     Baseline, BuzzPolicy, BuzzState, BuzzVerdict, Course, Seen, Series, ShareState, Volume,
     VolumeState, replay,
@@ -27,6 +27,14 @@ const LATE_MINUTES_MAX: i64 = 1440;
 
 /// Counts by minute, in ascending order.
 type ByMinute = Vec<(Minute, Counts)>;
+
+/// The tweets of a brand that were counted in its latest minutes when they were judged. What is counted
+/// there later has come late.
+pub(super) struct Judged {
+    /// The switch of the model that counted them.
+    switch: Option<Minute>,
+    tweets: BTreeMap<Minute, u64>,
+}
 
 impl Evaluator {
     /// Evaluates a brand up to its next step, or the most minutes at once; returns whether closed
@@ -59,9 +67,16 @@ impl Evaluator {
             buzz = self.change_model(brand, model, buzz, first).await?;
         }
         let mut beginning = self.beginning(brand, model, &buzz, first, (last, closed)).await?;
-        // A baseline is learned from the data before its hour, even if it is learned later.
+        let mut known = self.baseline(brand).filter(|known| known.switch == switch);
+        // A baseline is learned from the data before its hour, even if it is learned later. Until the next one, the
+        // minutes that it was learned from are not read again.
         let hour = first.hour_start();
-        let history = hour.plus(-self.policy.history_minutes());
+        let is_learned = known.as_ref().is_some_and(|known| known.hour == first.hour())
+            && first.hour() == last.hour();
+        let history = match is_learned {
+            true => first.plus(-self.policy.evaluation_minutes()),
+            false => hour.plus(-self.policy.history_minutes()),
+        };
         let season = hour.plus(-self.policy.season_minutes());
         let excluded = buzz.share.excluded();
         let counts = counts_of(&*self.store, model, brand, history, last).await?;
@@ -75,7 +90,6 @@ impl Evaluator {
             }
             _ => None,
         };
-        let mut known = self.baseline(brand).filter(|known| known.switch == switch);
         let mut hours: Option<ByMinute> = None;
         let mut step = None;
         let mut evaluated = last;

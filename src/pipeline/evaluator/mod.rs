@@ -13,7 +13,7 @@ mod stream;
 mod words;
 
 pub(super) use explain::Explainer;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::words::reason;
 
+use self::brand::Judged;
 use self::report::{Content, Reporter, Subject};
 use super::daemon::lateness;
 use super::lineup::Lineup;
@@ -91,14 +92,6 @@ struct LearnedBaseline {
     /// The switch of the model whose counts it was learned from.
     switch: Option<Minute>,
     baseline: Option<Baseline>,
-}
-
-/// The tweets of a brand that were counted in its latest minutes when they were judged. What is counted
-/// there later has come late.
-struct Judged {
-    /// The switch of the model that counted them.
-    switch: Option<Minute>,
-    tweets: BTreeMap<Minute, u64>,
 }
 
 /// A switch of the model: the minutes from it on are evaluated when the new model has counted all

@@ -16,7 +16,7 @@ use monitor_core::domain::{Counts, Evidence, Minute, Phase, Severity, Transition
 use monitor_core::quantify::Estimate;
 use monitor_store::{
     CurvePoint, Driver, Example, Notification, OtherRates, Store, StoreError, StoredTweet,
-    corrected_share,
+    author_name, corrected_share,
 };
 
 /// Tweets read for drivers and examples, at most: of the incident, and again of the time before.
@@ -222,7 +222,7 @@ fn example(found: &FoundExample, tweets: &[StoredTweet]) -> (Example, String) {
         text: found.text.clone(),
         created_at: found.created_at,
         negative: found.negative,
-        author: found.author.clone(),
+        author: found.author.as_deref().and_then(author_name).map(str::to_owned),
         reach: found.reach,
         alike: u64::from(found.tweets),
         words: Vec::new(),

@@ -139,7 +139,10 @@ pub async fn searches_tweets(store: &dyn Store) {
     let without = ScoredTweet { score: None, ..row("none", "late", 3, "united", 0.9) };
     let rows = vec![
         row("a", "Late AGAIN", 3, "united", 0.9),
-        row("b", "late, 100% late_", 3, "united", 0.9),
+        ScoredTweet {
+            brands: vec!["delta".into(), "united".into()],
+            ..row("b", "late, 100% late_", 3, "united", 0.9)
+        },
         row("c", "on time", 4, "united", 0.1),
         row("d", "late", 5, "delta", 0.9),
         row("e", "late", 9, "united", 0.9),

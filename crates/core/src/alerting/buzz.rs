@@ -224,8 +224,13 @@ impl BuzzPolicy {
     /// How many minutes before an evaluated minute the [`Series`] must start; enough for
     /// [`Baseline::learn`] too.
     pub fn history_minutes(&self) -> i64 {
+        self.evaluation_minutes().max(self.share.history_minutes())
+    }
+
+    /// How many minutes before an evaluated minute the [`Series`] must start if its baseline is known.
+    pub fn evaluation_minutes(&self) -> i64 {
         let volumes = self.volumes.iter().map(VolumePolicy::history_minutes);
-        volumes.fold(self.share.history_minutes(), i64::max)
+        volumes.fold(self.share.evaluation_minutes(), i64::max)
     }
 
     /// How many minutes before a minute the counts start that detectors learn from.

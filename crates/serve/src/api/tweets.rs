@@ -16,7 +16,7 @@ use crate::answer::Failure;
 use monitor_core::domain::{Label, Minute};
 use monitor_core::text::{NearTexts, Shingles, content_words, tokens};
 use monitor_core::words::WordWeight;
-use monitor_store::{FoundTweet, TweetQuery};
+use monitor_store::{FoundTweet, TweetQuery, author_name};
 
 /// Tweets read for one answer; near-duplicates among them are folded.
 const READ_MAX: u32 = 200;
@@ -70,7 +70,7 @@ pub struct Tweet {
     model: String,
     /// Whether it was longer than the model reads.
     truncated: bool,
-    /// Who wrote it, where the stream tells.
+    /// Who wrote it, where the stream tells and names are stored (`store.authors`).
     author: Option<String>,
     /// Followers of the author, where the stream tells.
     followers: Option<u64>,
@@ -105,7 +105,7 @@ impl From<FoundTweet> for Tweet {
             negative: tweet.negative,
             model: tweet.model,
             truncated: tweet.truncated,
-            author: tweet.author,
+            author: tweet.author.as_deref().and_then(author_name).map(str::to_owned),
             followers: tweet.followers,
             retweets: tweet.retweets,
             corrected: corrected.map(|(label, by, at)| CorrectedLabel {

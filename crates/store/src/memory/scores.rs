@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Tables;
 use super::outbox::QueuedState;
+use crate::sampling::minutes_to_read;
 use crate::{
     Batch, Claim, Committed, DrawnTweet, ModelScore, PartitionProgress, ScoredTweet, StoreError,
     StoredTweet, Totals,
@@ -227,11 +228,17 @@ impl Tables {
         to: Minute,
         limit: u32,
     ) -> Result<Vec<StoredTweet>, StoreError> {
+        let hours = self.hour_counts(Some(brand), from, to)?;
+        let tweets = hours.iter().map(|(_, counts)| counts.total).sum();
+        let minutes = minutes_to_read(from, to, tweets, limit);
+        let is_read =
+            |minute| minutes.as_ref().is_none_or(|all| all.binary_search(&minute).is_ok());
         let mut found: Vec<_> = self
             .scores
             .values()
             .filter(|row| row.brands.iter().any(|b| b == brand))
             .filter(|row| (from..=to).contains(&Minute::of(row.tweet.created_at)))
+            .filter(|row| is_read(Minute::of(row.tweet.created_at)))
             .filter_map(|row| Some((row, row.score.as_ref()?)))
             .collect();
         found.sort_by_cached_key(|(row, _)| Sha256::digest(row.tweet.id.as_str()));

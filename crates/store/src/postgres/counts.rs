@@ -5,6 +5,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::{PostgresStore, count};
+use crate::sampling::minutes_to_read;
 use crate::{DrawnTweet, StoreError, StoredTweet};
 use monitor_core::domain::{Counts, Language, Minute};
 
@@ -34,17 +35,14 @@ pub(super) async fn hour_counts(
     to: Minute,
 ) -> Result<Vec<(Minute, Counts)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT date_trunc('hour', minute, 'UTC') AS minute,
-                sum(total)::bigint AS total, sum(negative)::bigint AS negative
-         FROM minute_counts
-         WHERE ($1::text IS NULL OR brand = $1)
-           AND minute >= date_trunc('hour', $2, 'UTC')
-           AND minute < date_trunc('hour', $3, 'UTC') + interval '1 hour'
+        "SELECT hour AS minute, sum(tweets)::bigint AS total, sum(negative)::bigint AS negative
+         FROM hour_counts
+         WHERE ($1::text IS NULL OR brand = $1) AND hour BETWEEN $2 AND $3 AND model <> ''
          GROUP BY 1 ORDER BY 1",
     )
     .bind(brand)
-    .bind(from.start())
-    .bind(to.start())
+    .bind(from.hour_start().start())
+    .bind(to.hour_start().start())
     .fetch_all(&store.pool)
     .await?;
     rows.iter().map(counts).collect()
@@ -104,8 +102,35 @@ pub(super) async fn last_minute(
     Ok(last.map(Minute::of))
 }
 
-/// The sample is the tweets with the smallest hashes of their ids: the same at every call, on
-/// every server, and in the in-memory store.
+/// Columns of a [`StoredTweet`] and a [`DrawnTweet`].
+pub(super) const COLUMNS: &str = "tweet_id, created_at, text, negative, label, label = 'NEGATIVE' AS is_negative, \
+    truncated, author, followers, retweets, retweet_of, model, language";
+
+/// The tweets about the brand `$1`: those whose first brand it is, and those of the few about several. Each part has
+/// an index by time.
+pub(super) const ABOUT: [&str; 2] =
+    ["brands[1] = $1", "cardinality(brands) > 1 AND brands[1] <> $1 AND brands @> ARRAY[$1]"];
+
+/// The tweets of `first..last` about the brand `$1`.
+fn of_brand(first: &str, last: &str) -> String {
+    let part = |about| {
+        format!(
+            "SELECT {COLUMNS} FROM scores
+             WHERE {about} AND created_at >= {first} AND created_at < {last}"
+        )
+    };
+    ABOUT.map(part).join(" UNION ALL ")
+}
+
+/// The times `$2` to `$3`.
+const TIMES: &str = "unnest($2::timestamptz[], $3::timestamptz[]) AS times (first, last)";
+/// By the hashes of the ids: the same at every call, on every server, and in the in-memory store.
+const RANDOM_ORDER: &str = "sha256(convert_to(tweet_id, 'UTF8'))";
+
+fn bounds(minutes: &[Minute]) -> (Vec<DateTime<Utc>>, Vec<DateTime<Utc>>) {
+    minutes.iter().map(|minute| (minute.start(), minute.plus(1).start())).unzip()
+}
+
 pub(super) async fn window_tweets(
     store: &PostgresStore,
     brand: &str,
@@ -113,23 +138,30 @@ pub(super) async fn window_tweets(
     to: Minute,
     limit: u32,
 ) -> Result<Vec<StoredTweet>, StoreError> {
-    let rows = sqlx::query(
+    let hours = hour_counts(store, Some(brand), from, to).await?;
+    let tweets = hours.iter().map(|(_, counts)| counts.total).sum();
+    let minutes = minutes_to_read(from, to, tweets, limit);
+    let tweets = match minutes {
+        // Constants, so that other weeks are not even planned.
+        None => format!("({})", of_brand("$2", "$3")),
+        Some(_) => format!("{TIMES}, LATERAL ({})", of_brand("first", "last")),
+    };
+    let sql = sqlx::AssertSqlSafe(format!(
         r#"SELECT * FROM (
-               SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative,
-                      truncated, author, followers, retweets, retweet_of, model
-               FROM scores
-               WHERE created_at >= $2 AND created_at < $3 AND brands @> ARRAY[$1]
-                 AND label IS NOT NULL
-               ORDER BY sha256(convert_to(tweet_id, 'UTF8')) LIMIT $4
+               SELECT t.* FROM {tweets} AS t WHERE label IS NOT NULL
+               ORDER BY {RANDOM_ORDER} LIMIT $4
            ) AS sample
-           ORDER BY created_at, tweet_id COLLATE "C""#,
-    )
-    .bind(brand)
-    .bind(from.start())
-    .bind(to.plus(1).start())
-    .bind(i64::from(limit))
-    .fetch_all(&store.pool)
-    .await?;
+           ORDER BY created_at, tweet_id COLLATE "C""#
+    ));
+    let query = sqlx::query(sql).bind(brand);
+    let query = match minutes {
+        None => query.bind(from.start()).bind(to.plus(1).start()),
+        Some(minutes) => {
+            let (first, last) = bounds(&minutes);
+            query.bind(first).bind(last)
+        }
+    };
+    let rows = query.bind(i64::from(limit)).fetch_all(&store.pool).await?;
     rows.iter().map(stored).collect()
 }
 
@@ -139,22 +171,21 @@ pub(super) async fn random_tweets(
     minutes: &[Minute],
     limit: u32,
 ) -> Result<Vec<DrawnTweet>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT t.text, t.language, t.negative, t.model
-         FROM unnest($2::timestamptz[]) AS m (minute)
-         CROSS JOIN LATERAL (
-             SELECT tweet_id, text, language, negative, model FROM scores
-             WHERE created_at >= m.minute AND created_at < m.minute + interval '1 minute'
-               AND CASE WHEN $1::text IS NULL THEN cardinality(brands) > 0
-                        ELSE brands @> ARRAY[$1] END
-         ) AS t
-         ORDER BY sha256(convert_to(t.tweet_id, 'UTF8')) LIMIT $3",
-    )
-    .bind(brand)
-    .bind(minutes.iter().map(|minute| minute.start()).collect::<Vec<_>>())
-    .bind(i64::from(limit))
-    .fetch_all(&store.pool)
-    .await?;
+    let tweets = match brand {
+        Some(_) => of_brand("first", "last"),
+        // OFFSET 0 has Postgres read minute by minute, rather than all weeks at once.
+        None => format!(
+            "SELECT {COLUMNS} FROM scores
+             WHERE $1::text IS NULL AND cardinality(brands) > 0
+               AND created_at >= first AND created_at < last OFFSET 0"
+        ),
+    };
+    let sql = format!(
+        "SELECT t.* FROM {TIMES}, LATERAL ({tweets}) AS t ORDER BY {RANDOM_ORDER} LIMIT $4"
+    );
+    let (first, last) = bounds(minutes);
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(brand).bind(first).bind(last);
+    let rows = query.bind(i64::from(limit)).fetch_all(&store.pool).await?;
     rows.iter()
         .map(|row| {
             let language = row.try_get::<Option<String>, _>("language")?;
@@ -173,11 +204,11 @@ pub(super) async fn tweet(
     store: &PostgresStore,
     id: &str,
 ) -> Result<Option<StoredTweet>, StoreError> {
-    let row = sqlx::query(
-        "SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative, \
-                truncated, author, followers, retweets, retweet_of, model \
-         FROM scores WHERE tweet_id = $1 AND label IS NOT NULL",
-    )
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM scores
+         WHERE tweet_id = $1 AND label IS NOT NULL
+           AND created_at = (SELECT created_at FROM tweet_ids WHERE tweet_id = $1)"
+    )))
     .bind(id)
     .fetch_optional(&store.pool)
     .await?;

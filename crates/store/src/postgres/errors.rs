@@ -25,9 +25,9 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
 
 /// SQLSTATE classes of transient errors: 08 connection, 40 deadlock and serialisation, 53
 /// resources (disk, memory, connections), 57 operator intervention (shutdown, start-up,
-/// timeout), 58 system errors such as I/O; and 25006, a server that is read-only after a
-/// failover.
-const TRANSIENT: [&str; 6] = ["08", "25006", "40", "53", "57", "58"];
+/// timeout), 58 system errors such as I/O; 25006, a server that is read-only after a
+/// failover; and 55P03, a lock that somebody else holds.
+const TRANSIENT: [&str; 7] = ["08", "25006", "40", "53", "55P03", "57", "58"];
 
 /// Whether a connection pooler such as PgBouncer refused to connect: it knows few of the parameters
 /// that begin a session.

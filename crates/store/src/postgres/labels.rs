@@ -90,8 +90,8 @@ pub(super) async fn draw_sample(
         "WITH tweets AS MATERIALIZED (
              SELECT tweet_id, sha256(convert_to($4 || tweet_id, 'UTF8')) AS hash
              FROM scores
-             WHERE created_at >= $2 AND created_at < $3 AND brands @> ARRAY[$1]
-               AND label IS NOT NULL
+             WHERE created_at >= $2 AND created_at < $3 AND label IS NOT NULL
+               AND (brands[1] = $1 OR cardinality(brands) > 1 AND brands @> ARRAY[$1])
          ), sample AS (
              INSERT INTO label_samples (brand, from_at, to_at, population, seed, drawn_by, drawn_at)
              SELECT $1, $2, $3, count(*), $4, $6, $7 FROM tweets
@@ -146,7 +146,9 @@ pub(super) async fn sampled_tweets(
 ) -> Result<Vec<SampledTweet>, StoreError> {
     let rows = sqlx::query(
         "SELECT t.place, t.tweet_id, t.label, s.created_at, s.text, s.label AS called, s.model
-         FROM sampled_tweets AS t JOIN scores AS s USING (tweet_id)
+         FROM sampled_tweets AS t
+         JOIN tweet_ids AS i ON i.tweet_id = t.tweet_id COLLATE \"C\"
+         JOIN scores AS s ON s.created_at = i.created_at AND s.tweet_id = t.tweet_id
          WHERE t.sample = $1 ORDER BY t.place",
     )
     .bind(sample)
@@ -204,7 +206,7 @@ pub(super) async fn correct(
 ) -> Result<bool, StoreError> {
     let written = sqlx::query(
         "INSERT INTO corrections (tweet_id, label, corrected_by, corrected_at)
-         SELECT tweet_id, $2, $3, $4 FROM scores WHERE tweet_id = $1
+         SELECT tweet_id, $2, $3, $4 FROM tweet_ids WHERE tweet_id = $1
          ON CONFLICT (tweet_id) DO UPDATE
          SET label = excluded.label, corrected_by = excluded.corrected_by,
              corrected_at = excluded.corrected_at",
@@ -220,7 +222,9 @@ pub(super) async fn correct(
 
 pub(super) async fn corrections(store: &PostgresStore) -> Result<Vec<Correction>, StoreError> {
     let rows = sqlx::query(
-        "SELECT c.*, s.text FROM corrections AS c JOIN scores AS s USING (tweet_id)
+        "SELECT c.*, s.text FROM corrections AS c
+         JOIN tweet_ids AS i ON i.tweet_id = c.tweet_id COLLATE \"C\"
+         JOIN scores AS s ON s.created_at = i.created_at AND s.tweet_id = c.tweet_id
          ORDER BY c.corrected_at, c.tweet_id COLLATE \"C\"",
     )
     .fetch_all(&store.pool)

@@ -1,7 +1,8 @@
 //! Dead letters, for the people who look after them.
 //!
-//! **Invariant.** Nothing but [`PostgresStore::delete_dead_letters`] removes a dead letter. The numbers in `checkpoints`
-//! are of all that there ever were. Deliberately absent: writing them, which is part of a commit.
+//! **Invariant.** Nothing but [`PostgresStore::delete_dead_letters`] and [`PostgresStore::prune`] removes a dead letter. The
+//! numbers in `checkpoints` and `dead_letter_counts` are of all that there ever were, also of those of which only a
+//! sample is kept. Deliberately absent: writing them, which is part of a commit.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;

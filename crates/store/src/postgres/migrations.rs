@@ -2,11 +2,32 @@
 //!
 //! **Invariant.** Each file of `migrations/` is listed here, with the version, description and
 //! checksum that `sqlx::migrate!` would give it, so databases of earlier releases stay valid.
+//! They run on a connection of their own: a statement may take as long as it needs, but waits for a lock for
+//! [`LOCK_WAIT`] at most, so that a forgotten transaction of somebody does not stop all others behind it.
 //! Deliberately absent: that macro. It would compile tokio, rustls and sqlx a second time, for
 //! the compiler itself.
 
-use sqlx::SqlSafeStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{ConnectOptions, Connection, PgConnection, SqlSafeStr};
+
+use super::{PostgresStore, partitions, upgrade};
+use crate::StoreError;
+
+/// Says to people what is being done.
+pub(super) type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// Longest wait for a lock; the error after it is transient.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// The key of the lock of the process that migrates.
+const MIGRATE_KEY: i64 = i64::from_be_bytes(*b"migrate!");
+/// Time between two questions for that lock. Waiting for it inside Postgres would hold a snapshot, which
+/// a concurrent index build waits for in turn.
+const TURN_POLL: Duration = Duration::from_millis(500);
+/// The migration behind which the steps of [`upgrade`] come.
+const BEFORE_PARTITIONS: i64 = 11;
 
 /// Version, description and text of each file, such as `0001_first.sql`.
 const FILES: &[(i64, &str, &str)] = &[
@@ -20,7 +41,57 @@ const FILES: &[(i64, &str, &str)] = &[
     (8, "labels", include_str!("../../../../migrations/0008_labels.sql")),
     (9, "phases", include_str!("../../../../migrations/0009_phases.sql")),
     (10, "retrainings", include_str!("../../../../migrations/0010_retrainings.sql")),
+    (11, "counts by hour", include_str!("../../../../migrations/0011_counts_by_hour.sql")),
+    (12, "partitions", include_str!("../../../../migrations/0012_partitions.sql")),
 ];
+
+/// Brings the schema up to date, one process at a time.
+pub(super) async fn run(
+    store: &PostgresStore,
+    now: DateTime<Utc>,
+    tell: Tell<'_>,
+) -> Result<(), StoreError> {
+    let options = store.pool.connect_options().as_ref().clone();
+    let options = options.application_name("monitor migrate").options([
+        ("statement_timeout", "0".to_owned()),
+        ("lock_timeout", LOCK_WAIT.as_millis().to_string()),
+    ]);
+    let mut connection = options.connect().await?;
+    take_turn(&mut connection, tell).await?;
+    migrator().run_direct(Some(BEFORE_PARTITIONS), &mut connection, false).await?;
+    let is_partitioned: bool =
+        sqlx::query_scalar("SELECT relkind = 'p' FROM pg_class WHERE oid = 'scores'::regclass")
+            .fetch_one(&mut connection)
+            .await?;
+    if !is_partitioned {
+        upgrade::prepare(&store.pool, &mut connection, tell).await?;
+    }
+    migrator().run_direct(None, &mut connection, false).await?;
+    if !is_partitioned {
+        // The planner needs it for the new indexes.
+        sqlx::raw_sql("ANALYZE scores").execute(&mut connection).await?;
+    }
+    connection.close().await?;
+    partitions::make_ahead(store, now).await
+}
+
+/// Waits until no other process migrates. The lock ends with the connection.
+async fn take_turn(connection: &mut PgConnection, tell: Tell<'_>) -> Result<(), StoreError> {
+    let mut told = false;
+    loop {
+        let free: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+            .bind(MIGRATE_KEY)
+            .fetch_one(&mut *connection)
+            .await?;
+        if free {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut told, true) {
+            tell("another process brings the schema up to date; waiting for it");
+        }
+        tokio::time::sleep(TURN_POLL).await;
+    }
+}
 
 /// The version of the schema that this program needs: that of its last migration.
 pub fn schema_version() -> i64 {

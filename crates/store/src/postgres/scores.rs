@@ -1,14 +1,23 @@
 //! Checkpoints, scores and counts.
 
+use std::collections::BTreeMap;
+
 use sqlx::{Acquire, PgConnection, Row};
 
-use super::{PostgresStore, count, switches};
-use crate::{Batch, Claim, Committed, PartitionProgress, StoreError, Totals};
+use super::authors::AuthorKey;
+use super::{PostgresStore, count, partitions, switches};
+use crate::{Advance, Batch, Claim, Committed, PartitionProgress, StoreError, Totals};
 use monitor_core::domain::{Offset, Resume, StartAt, TopicPartition, TweetId};
 
 /// Separates the brand names that are sent to Postgres as one string: `unnest` takes no
 /// arrays of arrays.
 const UNIT_SEPARATOR: &str = "\u{1f}";
+
+/// Of the dead letters beyond the limit of a minute, those at offsets that this divides are kept.
+pub(super) const LETTER_SAMPLE: i64 = 100;
+
+/// Length of a kind of reason, in characters, at most.
+const REASON_CHARS: usize = 120;
 
 pub(super) async fn claim(
     store: &PostgresStore,
@@ -40,11 +49,26 @@ pub(super) async fn claim(
 }
 
 pub(super) async fn commit(store: &PostgresStore, batch: &Batch) -> Result<Committed, StoreError> {
+    partitions::make_for(store, batch).await?;
+    match commit_once(store, batch).await {
+        Err(error) if partitions::is_missing(&error) => {
+            tracing::info!("a part of scores was dropped meanwhile; storing the batch again");
+            store.partitions.forget();
+            partitions::make_for(store, batch).await?;
+            commit_once(store, batch).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn commit_once(store: &PostgresStore, batch: &Batch) -> Result<Committed, StoreError> {
+    let key = store.authors.key(&store.pool).await?;
     let mut tx = store.pool.begin().await?;
     let mut advances: Vec<_> = batch.advances.iter().collect();
     advances.sort_by(|a, b| a.partition.cmp(&b.partition));
+    let checkpoints = checkpoints_for_update(&mut tx, &advances).await?;
     for advance in &advances {
-        let stored = checkpoint_for_update(&mut tx, &advance.partition).await?;
+        let stored = checkpoints.get(&advance.partition).copied();
         if stored != Some(advance.from) {
             return Err(StoreError::Fenced {
                 partition: advance.partition.clone(),
@@ -56,17 +80,22 @@ pub(super) async fn commit(store: &PostgresStore, batch: &Batch) -> Result<Commi
     if !batch.scores.is_empty() {
         batch.check_models(&switches::hold_still(&mut tx).await?)?;
     }
-    let (new, not_judged) = insert_scores(&mut tx, batch).await?;
-    let letters = insert_dead_letters(&mut tx, batch).await?;
+    let (new, not_judged) = insert_scores(&mut tx, batch, &key).await?;
+    let letters = insert_dead_letters(&mut tx, batch, store.dead_letters_per_minute_max).await?;
+    // The new rows are added to the first partition: only the sum is used.
     sqlx::query(
         r#"UPDATE checkpoints AS c
            SET position = n.position,
                event_time_max = greatest(c.event_time_max, n.event_time_max),
                record_time_max = greatest(c.record_time_max, n.record_time_max),
                at_end = false,
-               updated_at = now()
+               updated_at = now(),
+               scores = c.scores + CASE WHEN place = 1 THEN $6 ELSE 0 END,
+               dead_letters = c.dead_letters + CASE WHEN place = 1 THEN $7 ELSE 0 END,
+               not_judged = c.not_judged + CASE WHEN place = 1 THEN $8 ELSE 0 END
            FROM unnest($1::text[], $2::int[], $3::bigint[], $4::timestamptz[], $5::timestamptz[])
-                AS n (topic, "partition", position, event_time_max, record_time_max)
+                WITH ORDINALITY
+                AS n (topic, "partition", position, event_time_max, record_time_max, place)
            WHERE c.topic = n.topic AND c."partition" = n."partition""#,
     )
     .bind(advances.iter().map(|a| &*a.partition.topic).collect::<Vec<_>>())
@@ -74,24 +103,11 @@ pub(super) async fn commit(store: &PostgresStore, batch: &Batch) -> Result<Commi
     .bind(advances.iter().map(|a| a.to.0).collect::<Vec<_>>())
     .bind(advances.iter().map(|a| a.event_time_max).collect::<Vec<_>>())
     .bind(advances.iter().map(|a| a.record_time_max).collect::<Vec<_>>())
+    .bind(new.cast_signed())
+    .bind(letters.cast_signed())
+    .bind(not_judged.cast_signed())
     .execute(&mut *tx)
     .await?;
-    if let Some(first) = advances.first() {
-        // The partition does not matter: only the sum is used.
-        sqlx::query(
-            r#"UPDATE checkpoints
-               SET scores = scores + $3, dead_letters = dead_letters + $4,
-                   not_judged = not_judged + $5
-               WHERE topic = $1 AND "partition" = $2"#,
-        )
-        .bind(&*first.partition.topic)
-        .bind(first.partition.partition)
-        .bind(new.cast_signed())
-        .bind(letters.cast_signed())
-        .bind(not_judged.cast_signed())
-        .execute(&mut *tx)
-        .await?;
-    }
     tx.commit().await?;
     let duplicate = batch.scores.len() as u64 - new - not_judged;
     Ok(Committed { new, not_judged, duplicate })
@@ -182,53 +198,106 @@ async fn checkpoint_for_update(
     Ok(position.map(Offset))
 }
 
-/// Inserts the tweets that are new and adds them to their minutes' counts; returns how many
-/// were new with a score and without one.
+/// Reads and locks the checkpoints of a batch until the transaction ends, in order.
+async fn checkpoints_for_update(
+    connection: &mut PgConnection,
+    advances: &[&Advance],
+) -> Result<BTreeMap<TopicPartition, Offset>, StoreError> {
+    let rows = sqlx::query(
+        r#"SELECT topic, "partition", position FROM checkpoints
+           WHERE (topic, "partition") IN (SELECT * FROM unnest($1::text[], $2::int[]))
+           ORDER BY topic, "partition" FOR UPDATE"#,
+    )
+    .bind(advances.iter().map(|a| &*a.partition.topic).collect::<Vec<_>>())
+    .bind(advances.iter().map(|a| a.partition.partition).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let topic: String = row.try_get("topic")?;
+            let partition = TopicPartition::new(topic, row.try_get("partition")?);
+            Ok((partition, Offset(row.try_get("position")?)))
+        })
+        .collect()
+}
+
+/// Inserts the tweets that are new and adds them to the counts of their minutes, hours and days; returns how
+/// many were new with a score and without one.
+///
+/// `tweet_ids` says which are new, whatever week they are in. Of two transactions with the same id, the second
+/// waits there for the first.
 async fn insert_scores(
     connection: &mut PgConnection,
     batch: &Batch,
+    key: &AuthorKey,
 ) -> Result<(u64, u64), StoreError> {
     if batch.scores.is_empty() {
         return Ok((0, 0));
     }
     let mut scores: Vec<_> = batch.scores.iter().collect();
     scores.sort_by(|a, b| a.tweet.id.cmp(&b.tweet.id));
+    scores.dedup_by(|later, first| later.tweet.id == first.tweet.id);
     let reach = || scores.iter().map(|s| &s.tweet.reach);
+    let authors = reach().map(|r| r.author.as_deref().and_then(|author| key.stored(author)));
+    let authors: Vec<Option<String>> = authors.collect();
     // Larger numbers than Postgres can store exceed the number of people.
     let bigint = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let of_model = || scores.iter().map(|s| s.score.as_ref());
     let probabilities = || of_model().map(|s| s.map(|s| s.score.probabilities));
     let (new, not_judged): (i64, i64) = sqlx::query_as(
-        "WITH fresh AS (
+        "WITH rows AS (
+             SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::real[],
+                                  $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
+                                  $11::text[], $12::bool[], $13::real[], $14::text[])
+                  AS r (tweet_id, created_at, brands, text, negative, label, model,
+                        author, followers, retweets, retweet_of, truncated, neutral, language)
+         ), known AS (
+             INSERT INTO tweet_ids (tweet_id, created_at) SELECT tweet_id, created_at FROM rows
+             ON CONFLICT DO NOTHING RETURNING tweet_id
+         ), fresh AS (
              INSERT INTO scores (tweet_id, created_at, brands, text, negative, label, model,
                                  author, followers, retweets, retweet_of, truncated, neutral,
                                  language)
-             SELECT tweet_id, created_at, string_to_array(brands, $15), text, negative, label,
+             SELECT r.tweet_id, created_at, string_to_array(brands, $15), text, negative, label,
                     model, author, followers, retweets, retweet_of, truncated, neutral, language
-             FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::real[],
-                         $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
-                         $11::text[], $12::bool[], $13::real[], $14::text[])
-                  AS r (tweet_id, created_at, brands, text, negative, label, model,
-                        author, followers, retweets, retweet_of, truncated, neutral, language)
-             ON CONFLICT (tweet_id) DO NOTHING
+             FROM rows AS r JOIN known ON known.tweet_id = r.tweet_id COLLATE \"C\"
              RETURNING created_at, brands, label, model, language
+         ), tallied AS MATERIALIZED (
+             SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute, model, language,
+                    count(*) AS tweets, count(*) FILTER (WHERE label = 'NEGATIVE') AS negative,
+                    count(*) FILTER (WHERE label = 'NEUTRAL') AS neutral
+             FROM fresh, unnest(brands) AS brand
+             GROUP BY 1, 2, 3, 4
          ), not_judged AS (
              INSERT INTO not_judged_counts AS n (brand, minute, language, tweets)
-             SELECT brand, date_trunc('minute', created_at, 'UTC'), language, count(*)
-             FROM fresh, unnest(brands) AS brand
-             WHERE label IS NULL AND language IS NOT NULL
+             SELECT brand, minute, language, sum(tweets) FROM tallied
+             WHERE model IS NULL AND language IS NOT NULL
              GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
              ON CONFLICT (brand, minute, language) DO UPDATE
              SET tweets = n.tweets + excluded.tweets
-         ), counted AS (
+         ), by_minute AS (
              INSERT INTO minute_counts AS m (brand, minute, model, total, negative)
-             SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute, model,
-                    count(*), count(*) FILTER (WHERE label = 'NEGATIVE')
-             FROM fresh, unnest(brands) AS brand
-             WHERE label IS NOT NULL
+             SELECT brand, minute, model, sum(tweets), sum(negative) FROM tallied
+             WHERE model IS NOT NULL
              GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
              ON CONFLICT (brand, minute, model) DO UPDATE
              SET total = m.total + excluded.total, negative = m.negative + excluded.negative
+         ), by_hour AS (
+             INSERT INTO hour_counts AS h (brand, hour, model, language, tweets, negative, neutral)
+             SELECT brand, date_trunc('hour', minute, 'UTC'), coalesce(model, ''),
+                    coalesce(language, ''), sum(tweets), sum(negative), sum(neutral)
+             FROM tallied GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+             ON CONFLICT (brand, hour, model, language) DO UPDATE
+             SET tweets = h.tweets + excluded.tweets, negative = h.negative + excluded.negative,
+                 neutral = h.neutral + excluded.neutral
+         ), by_day AS (
+             INSERT INTO day_counts AS d (brand, day, model, language, tweets, negative, neutral)
+             SELECT brand, date_trunc('day', minute, 'UTC'), coalesce(model, ''),
+                    coalesce(language, ''), sum(tweets), sum(negative), sum(neutral)
+             FROM tallied GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+             ON CONFLICT (brand, day, model, language) DO UPDATE
+             SET tweets = d.tweets + excluded.tweets, negative = d.negative + excluded.negative,
+                 neutral = d.neutral + excluded.neutral
          )
          SELECT count(label), count(*) - count(label) FROM fresh",
     )
@@ -239,7 +308,7 @@ async fn insert_scores(
     .bind(probabilities().map(|p| p.map(|p| p.negative().get())).collect::<Vec<_>>())
     .bind(of_model().map(|s| s.map(|s| s.score.label.as_str())).collect::<Vec<_>>())
     .bind(of_model().map(|s| s.map(|s| s.model.as_str())).collect::<Vec<_>>())
-    .bind(reach().map(|r| r.author.as_deref()).collect::<Vec<_>>())
+    .bind(authors)
     .bind(reach().map(|r| r.followers.map(bigint)).collect::<Vec<_>>())
     .bind(reach().map(|r| r.retweets.map(bigint)).collect::<Vec<_>>())
     .bind(reach().map(|r| r.retweet_of.as_ref().map(TweetId::as_str)).collect::<Vec<_>>())
@@ -252,20 +321,45 @@ async fn insert_scores(
     Ok((new.unsigned_abs(), not_judged.unsigned_abs()))
 }
 
-/// Inserts the dead letters; returns how many were new.
+/// Inserts the dead letters and counts them; returns how many are new or only counted. Of more than `max` in a
+/// minute of the clock, one in [`LETTER_SAMPLE`] is inserted.
 async fn insert_dead_letters(
     connection: &mut PgConnection,
     batch: &Batch,
+    max: u32,
 ) -> Result<u64, StoreError> {
     if batch.dead_letters.is_empty() {
         return Ok(0);
     }
     let letters = &batch.dead_letters;
-    let inserted = sqlx::query(
-        r#"INSERT INTO dead_letters (topic, "partition", "offset", reason, payload, payload_bytes)
-           SELECT * FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::bytea[],
-                                $6::bigint[])
-           ON CONFLICT DO NOTHING"#,
+    let counted: i64 = sqlx::query_scalar(
+        r#"WITH letters AS (
+               SELECT *, row_number() OVER () + coalesce((
+                   SELECT sum(kept) FROM dead_letter_counts
+                   WHERE minute = date_trunc('minute', now(), 'UTC')), 0) AS place
+               FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::bytea[],
+                           $6::bigint[], $7::text[])
+                    AS l (topic, "partition", "offset", reason, payload, payload_bytes, kind)
+           ), fresh AS (
+               SELECT *, place <= $8 OR "offset" % $9 = 0 AS keep FROM letters AS l
+               WHERE NOT EXISTS (
+                   SELECT FROM dead_letters AS d WHERE d.topic = l.topic
+                     AND d."partition" = l."partition" AND d."offset" = l."offset")
+           ), kept AS (
+               INSERT INTO dead_letters
+                   (topic, "partition", "offset", reason, payload, payload_bytes)
+               SELECT topic, "partition", "offset", reason, payload, payload_bytes
+               FROM fresh WHERE keep
+               ON CONFLICT DO NOTHING
+           ), counted AS (
+               INSERT INTO dead_letter_counts AS c (minute, reason, records, kept)
+               SELECT date_trunc('minute', now(), 'UTC'), kind, count(*),
+                      count(*) FILTER (WHERE keep)
+               FROM fresh GROUP BY kind ORDER BY kind
+               ON CONFLICT (minute, reason) DO UPDATE
+               SET records = c.records + excluded.records, kept = c.kept + excluded.kept
+           )
+           SELECT count(*) FROM fresh"#,
     )
     .bind(letters.iter().map(|d| &*d.partition.topic).collect::<Vec<_>>())
     .bind(letters.iter().map(|d| d.partition.partition).collect::<Vec<_>>())
@@ -273,7 +367,54 @@ async fn insert_dead_letters(
     .bind(letters.iter().map(|d| d.reason.as_str()).collect::<Vec<_>>())
     .bind(letters.iter().map(|d| d.payload.as_slice()).collect::<Vec<_>>())
     .bind(letters.iter().map(|d| d.payload_bytes.cast_signed()).collect::<Vec<_>>())
-    .execute(connection)
+    .bind(letters.iter().map(|d| kind(&d.reason)).collect::<Vec<_>>())
+    .bind(i64::from(max))
+    .bind(LETTER_SAMPLE)
+    .fetch_one(connection)
     .await?;
-    Ok(inserted.rows_affected())
+    Ok(counted.unsigned_abs())
+}
+
+/// A reason without the values that it quotes, so that there are few kinds.
+fn kind(reason: &str) -> String {
+    let mut kind = String::new();
+    let (mut quoted, mut escaped, mut number) = (false, false, false);
+    for c in reason.chars().take(4 * REASON_CHARS) {
+        if quoted {
+            quoted = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+        } else if c == '"' {
+            kind.push('…');
+            (quoted, number) = (true, false);
+        } else if c.is_ascii_digit() {
+            if !std::mem::replace(&mut number, true) {
+                kind.push('…');
+            }
+        } else if !(number && matches!(c, '.' | ':' | '-')) {
+            number = false;
+            kind.push(c);
+        }
+    }
+    kind.chars().take(REASON_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_of_reason_has_no_values() {
+        let check = |reason: &str, expected: &str| assert_eq!(kind(reason), expected, "{reason}");
+        check("the record is empty", "the record is empty");
+        check(
+            "the record has 70000 bytes, more than kafka.record_bytes_max = 65536",
+            "the record has … bytes, more than kafka.record_bytes_max = …",
+        );
+        check(
+            r#"created_at "24 \"Feb\" 2015" is not a time such as 2015-02-24T19:35:52Z"#,
+            "created_at … is not a time such as …T…Z",
+        );
+        check("not a tweet: \"an open quote", "not a tweet: …");
+        check(&"x".repeat(999), &"x".repeat(REASON_CHARS));
+    }
 }

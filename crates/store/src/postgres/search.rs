@@ -1,14 +1,14 @@
 //! Searches that people make.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Row;
 use sqlx::types::Json;
 
 use super::PostgresStore;
-use super::counts::stored;
+use super::counts::{ABOUT, COLUMNS, stored};
 use super::labels::label;
 use crate::{Drivers, FoundTweet, NotificationState, StoreError, TweetQuery};
-use monitor_core::domain::IncidentId;
+use monitor_core::domain::{IncidentId, Label};
 
 pub(super) async fn search_tweets(
     store: &PostgresStore,
@@ -19,28 +19,42 @@ pub(super) async fn search_tweets(
     if query.text.as_ref().is_some_and(|text| text.contains('\0')) {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(
-        r#"SELECT s.tweet_id, s.created_at, s.text, s.negative, s.label = 'NEGATIVE' AS is_negative,
-                  s.truncated, s.author, s.followers, s.retweets, s.retweet_of, s.model, s.label,
-                  c.label AS corrected, c.corrected_by, c.corrected_at
-           FROM scores AS s LEFT JOIN corrections AS c USING (tweet_id)
-           WHERE s.created_at >= $2 AND s.created_at < $3 AND s.brands @> ARRAY[$1]
-             AND s.label IS NOT NULL AND ($4::text IS NULL OR s.label = $4)
-             AND ($5::text IS NULL OR position(lower($5) IN lower(s.text)) > 0)
-             AND ($6::timestamptz IS NULL OR s.created_at < $6
-                  OR (s.created_at = $6 AND s.tweet_id COLLATE "C" < $7))
-           ORDER BY s.created_at DESC, s.tweet_id COLLATE "C" DESC LIMIT $8"#,
-    )
-    .bind(&query.brand)
-    .bind(query.from.start())
-    .bind(query.to.plus(1).start())
-    .bind(query.label.map(monitor_core::domain::Label::as_str))
-    .bind(&query.text)
-    .bind(after_time)
-    .bind(after_id)
-    .bind(i64::from(query.limit))
-    .fetch_all(&store.pool)
-    .await?;
+    let end = query.to.plus(1).start();
+    // Those at the time of `after` too: the id decides.
+    let end = after_time
+        .and_then(|after| after.checked_add_signed(TimeDelta::microseconds(1)))
+        .map_or(end, |after| end.min(after));
+    // The newest of each part, by its index, then the newest of both.
+    let newest = |about| {
+        format!(
+            r#"(SELECT {COLUMNS} FROM scores
+                WHERE {about} AND created_at >= $2 AND created_at < $3
+                  AND label IS NOT NULL AND ($4::text IS NULL OR label = $4)
+                  AND ($5::text IS NULL OR position(lower($5) IN lower(text)) > 0)
+                  AND ($6::timestamptz IS NULL OR (created_at, tweet_id COLLATE "C") < ($6, $7))
+                ORDER BY created_at DESC, tweet_id COLLATE "C" DESC LIMIT $8)"#
+        )
+    };
+    let sql = format!(
+        r#"SELECT f.*, c.label AS corrected, c.corrected_by, c.corrected_at
+           FROM (
+               SELECT * FROM ({}) AS newest
+               ORDER BY created_at DESC, tweet_id COLLATE "C" DESC LIMIT $8
+           ) AS f LEFT JOIN corrections AS c USING (tweet_id)
+           ORDER BY f.created_at DESC, f.tweet_id COLLATE "C" DESC"#,
+        ABOUT.map(newest).join(" UNION ALL ")
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(&query.brand)
+        .bind(query.from.start())
+        .bind(end)
+        .bind(query.label.map(Label::as_str))
+        .bind(&query.text)
+        .bind(after_time)
+        .bind(after_id)
+        .bind(i64::from(query.limit))
+        .fetch_all(&store.pool)
+        .await?;
     rows.iter()
         .map(|row| {
             let corrected = match row.try_get::<Option<String>, _>("corrected")? {
@@ -56,7 +70,6 @@ pub(super) async fn search_tweets(
         .collect()
 }
 
-/// The keys of an incident's notifications begin with its number.
 pub(super) async fn notifications_of(
     store: &PostgresStore,
     id: IncidentId,
@@ -64,7 +77,7 @@ pub(super) async fn notifications_of(
     let rows = sqlx::query(
         "SELECT receiver, coalesce(transition, '') AS transition, state, attempts, last_error,
                 ended_at, notification -> 'drivers' AS drivers
-         FROM outbox WHERE key LIKE 'incident-' || $1 || '-%' ORDER BY id",
+         FROM outbox WHERE notification ->> 'incident_id' = $1 ORDER BY id",
     )
     .bind(id.to_string())
     .fetch_all(&store.pool)

@@ -85,30 +85,8 @@ pub(super) async fn model_counts(
     from: Minute,
     to: Minute,
 ) -> Result<Vec<(Minute, Counts)>, StoreError> {
-    sums(store, "minute", model, brand, from, to).await
-}
-
-pub(super) async fn model_hour_counts(
-    store: &PostgresStore,
-    model: &str,
-    brand: &str,
-    from: Minute,
-    to: Minute,
-) -> Result<Vec<(Minute, Counts)>, StoreError> {
-    sums(store, "hour", model, brand, from.hour_start(), to.hour_start().plus(59)).await
-}
-
-async fn sums(
-    store: &PostgresStore,
-    unit: &str,
-    model: &str,
-    brand: &str,
-    from: Minute,
-    to: Minute,
-) -> Result<Vec<(Minute, Counts)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT date_trunc($5, minute, 'UTC') AS minute, sum(total)::bigint AS total,
-                sum(negative)::bigint AS negative
+        "SELECT minute, sum(total)::bigint AS total, sum(negative)::bigint AS negative
          FROM (
              SELECT minute, total, negative FROM minute_counts
              WHERE brand = $2 AND minute BETWEEN $3 AND $4
@@ -123,7 +101,35 @@ async fn sums(
     .bind(brand)
     .bind(from.start())
     .bind(to.start())
-    .bind(unit)
+    .fetch_all(&store.pool)
+    .await?;
+    rows.iter().map(super::counts::counts).collect()
+}
+
+pub(super) async fn model_hour_counts(
+    store: &PostgresStore,
+    model: &str,
+    brand: &str,
+    from: Minute,
+    to: Minute,
+) -> Result<Vec<(Minute, Counts)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT minute, sum(total)::bigint AS total, sum(negative)::bigint AS negative
+         FROM (
+             SELECT hour AS minute, tweets AS total, negative FROM hour_counts
+             WHERE brand = $2 AND hour BETWEEN $3 AND $4 AND model <> ''
+               AND (model = $1 OR model NOT IN (SELECT model FROM model_switches))
+             UNION ALL
+             SELECT date_trunc('hour', minute, 'UTC'), total, negative FROM rescored_counts
+             WHERE model = $1 AND brand = $2 AND minute >= $3 AND minute < $4 + interval '1 hour'
+               AND total > 0
+         ) AS counts
+         GROUP BY 1 ORDER BY 1",
+    )
+    .bind(model)
+    .bind(brand)
+    .bind(from.hour_start().start())
+    .bind(to.hour_start().start())
     .fetch_all(&store.pool)
     .await?;
     rows.iter().map(super::counts::counts).collect()
