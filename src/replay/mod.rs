@@ -147,6 +147,18 @@ impl std::fmt::Display for Sent {
     }
 }
 
+/// Asks a broker for the topic. Otherwise the producer would only fill its queue, and say nothing for
+/// minutes.
+fn reach(
+    producer: &ThreadedProducer<Deliveries>,
+    kafka: &config::Kafka,
+) -> Result<(), ReplayError> {
+    match producer.client().fetch_metadata(Some(&kafka.topic), BROKER_MAX) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(ReplayError::NoBroker { brokers: kafka.brokers.clone(), source }),
+    }
+}
+
 /// Sends a file; calls `progress` a few times per second. Blocks until the broker has accepted
 /// every record, or until shortly after `stop`. Invalid rows are counted and skipped; the
 /// first few are named on standard error.
@@ -170,9 +182,6 @@ pub fn replay(
     if !file.has_ids() {
         return Err(ReplayError::NoIds(path.clone()));
     }
-    // Otherwise the producer would only fill its queue, and say nothing for minutes.
-    let answer = producer.client().fetch_metadata(Some(&kafka.topic), BROKER_MAX);
-    answer.map_err(|source| ReplayError::NoBroker { brokers: kafka.brokers.clone(), source })?;
     let mut first = None;
     let mut sent = Sent::default();
     let mut faults_shown = 0;
@@ -185,6 +194,9 @@ pub fn replay(
         faults_shown = file.counts().faults.len();
         sent.skipped = file.counts().bad;
         let Some(mut record) = next else { break };
+        if sent.sent == 0 {
+            reach(&producer, kafka)?;
+        }
         if let Some(at) = record.at {
             let first = *first.get_or_insert(at);
             if *speed > 0.0 {

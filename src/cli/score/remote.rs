@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::Answer;
 use monitor_core::backoff::retry_after;
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{Label, Language, Probabilities, Score};
+use monitor_core::domain::{Label, Language, Probabilities, Probability, Score};
 use monitor_core::text::language;
 use monitor_train::provider::{Next, Retry};
 
@@ -232,7 +232,9 @@ fn score(predictions: &[Prediction]) -> anyhow::Result<Option<Score>> {
         let found = predictions.iter().find(|it| it.label == label.as_str());
         found.map_or(0.0, |it| it.score)
     };
-    let probabilities = Probabilities::new(of(Label::Negative), of(Label::Neutral));
+    let each = predictions.iter().try_for_each(|it| Probability::new(it.score).map(drop));
+    let probabilities =
+        each.and_then(|()| Probabilities::new(of(Label::Negative), of(Label::Neutral)));
     let probabilities = probabilities.map_err(|error| anyhow!("the server's scores: {error}"))?;
     Ok(Some(Score { probabilities, label }))
 }
