@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use chrono::{DateTime, Utc};
 use monitor_core::domain::{Minute, Watch};
 use monitor_store::{PostgresStore, Rows, SampleRequest, Store, TweetQuery};
 use serde_json::Value;
