@@ -158,7 +158,7 @@ async fn no_call_of_the_page_or_of_an_alert_reads_all_tweets() {
         let since = store.incidents_since(brand, Watch::Buzz, from).await.unwrap();
         assert_eq!(since.len(), 1);
         store.notifications_of(since[0].id).await.unwrap();
-        assert_eq!(store.last_minute(brand).await.unwrap(), Some(until));
+        assert!(store.last_minute(brand).await.unwrap().is_some_and(|last| last > day));
         store.unscored("model@2", from, until).await.unwrap();
     })
     .await;
