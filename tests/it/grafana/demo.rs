@@ -32,7 +32,15 @@ impl Demo {
     fn start_on(admin: String) -> Self {
         let mails = TempDir::new().unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_monitor"))
-            .args(["demo", "--keep", "--speed", "0", "--set", "model.name=logistic-tfidf", "--output"])
+            .args([
+                "demo",
+                "--keep",
+                "--speed",
+                "0",
+                "--set",
+                "model.name=logistic-tfidf",
+                "--output",
+            ])
             .arg(mails.path())
             .current_dir(root(""))
             .env("DATABASE_URL", &admin)

@@ -58,7 +58,9 @@ pub fn with_variables(text: &str, variables: &BTreeMap<String, Chosen>) -> Strin
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
         let braced = after.strip_prefix('{').and_then(|it| it.split_once('}'));
-        let (name, next) = braced.unwrap_or_else(|| after.split_at(after.find(|c| !is_word(c)).unwrap_or(after.len())));
+        let (name, next) = braced.unwrap_or_else(|| {
+            after.split_at(after.find(|c: char| !is_word(c)).unwrap_or(after.len()))
+        });
         match variables.get(name) {
             Some(Chosen::One(value)) => out.push_str(&value.replace('\'', "''")),
             Some(Chosen::Many(values)) => {
@@ -77,7 +79,8 @@ pub fn with_variables(text: &str, variables: &BTreeMap<String, Chosen>) -> Strin
 
 fn macro_text(name: &str, arguments: &[&str], range: Range) -> Result<String, String> {
     let group = |column: &str, interval: &str| {
-        let seconds = seconds(interval.trim_matches('\'')).ok_or_else(|| format!("{interval} is no interval"))?;
+        let seconds = seconds(interval.trim_matches('\''))
+            .ok_or_else(|| format!("{interval} is no interval"))?;
         Ok(format!("floor(extract(epoch from {column})/{seconds})*{seconds}"))
     };
     let (from, to) = (literal(range.from), literal(range.to));
@@ -96,18 +99,24 @@ fn macro_text(name: &str, arguments: &[&str], range: Range) -> Result<String, St
 ///
 /// # Errors
 /// A variable or macro is not known; the message names it.
-pub fn expand(sql: &str, variables: &BTreeMap<String, Chosen>, range: Range) -> Result<String, String> {
+pub fn expand(
+    sql: &str,
+    variables: &BTreeMap<String, Chosen>,
+    range: Range,
+) -> Result<String, String> {
     let sql = with_variables(sql, variables);
     let mut out = String::new();
     let mut rest = sql.as_str();
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
-        let (name, next) = after.split_at(after.find(|c| !is_word(c)).unwrap_or(after.len()));
+        let (name, next) = after.split_at(after.find(|c: char| !is_word(c)).unwrap_or(after.len()));
         let call = next.strip_prefix('(').and_then(|it| it.split_once(')'));
-        let (arguments, next) = call.ok_or_else(|| format!("${name} is no variable and no macro in: {sql}"))?;
+        let (arguments, next) =
+            call.ok_or_else(|| format!("${name} is no variable and no macro in: {sql}"))?;
         let arguments: Vec<&str> = arguments.split(',').map(str::trim).collect();
         // With a comma behind it, the old macro names its column.
-        let name = if name == "__timeGroup" && next.starts_with(',') { "__timeGroupAlias" } else { name };
+        let name =
+            if name == "__timeGroup" && next.starts_with(',') { "__timeGroupAlias" } else { name };
         out.push_str(&macro_text(name, &arguments, range)?);
         rest = next;
     }

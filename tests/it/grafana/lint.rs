@@ -14,7 +14,16 @@ const POSTGRES: &str = "grafana-postgresql-datasource";
 const PROMETHEUS: &str = "prometheus";
 /// Units of Grafana's list that the dashboards use.
 const UNITS: [&str; 10] = [
-    "none", "string", "short", "percentunit", "bytes", "cps", "s", "dtdurations", "bool_yes_no", "dateTimeAsIso",
+    "none",
+    "string",
+    "short",
+    "percentunit",
+    "bytes",
+    "cps",
+    "s",
+    "dtdurations",
+    "bool_yes_no",
+    "dateTimeAsIso",
 ];
 /// Alerts have no job and no instance: their rules sum over the daemons.
 const WITHOUT_INSTANCE: &str = "ALERTS";
@@ -52,13 +61,18 @@ fn dashboards_have_the_form_of_grafana() {
         for panel in dashboard.panels() {
             let place = format!("{}, {}", dashboard.name, panel["title"]);
             let parts = &schema[text(&panel["type"])]["properties"];
-            assert!(parts.is_object(), "{place}: scripts/make-grafana-schema does not know its type");
+            assert!(
+                parts.is_object(),
+                "{place}: scripts/make-grafana-schema does not know its type"
+            );
             check(&compile(&parts["options"]), &panel["options"], &place);
             // A type without a part `custom` allows none.
             let custom = compile(parts.get("custom").unwrap_or(&json!({"const": {}})));
             let config = &panel["fieldConfig"];
             check(&custom, config["defaults"].get("custom").unwrap_or(&json!({})), &place);
-            for property in items(&config["overrides"]).iter().flat_map(|it| items(&it["properties"])) {
+            for property in
+                items(&config["overrides"]).iter().flat_map(|it| items(&it["properties"]))
+            {
                 if let Some(name) = text(&property["id"]).strip_prefix("custom.") {
                     let known = &parts["custom"]["properties"][name];
                     assert!(known.is_object(), "{place}: there is no custom.{name}");
@@ -70,20 +84,32 @@ fn dashboards_have_the_form_of_grafana() {
     wrong.end();
     let strict = |value: Value| whole.is_valid(&value);
     assert!(strict(json!({"schemaVersion": 42})), "the schema is one of dashboards");
-    assert!(!strict(json!({"schemaVersion": 42, "panel": []})), "and refuses what it does not know");
+    assert!(
+        !strict(json!({"schemaVersion": 42, "panel": []})),
+        "and refuses what it does not know"
+    );
 }
 
 fn check_dashboard(dashboard: &Dashboard, wrong: &mut Wrong) {
     let (name, json) = (&dashboard.name, &dashboard.json);
     wrong.unless(json["editable"] == false, || format!("{name}: uneditable-dashboard"));
-    wrong.unless(json["uid"] == format!("monitor-{name}"), || format!("{name}: its uid is another"));
-    wrong.unless(json["id"].is_null() && json["schemaVersion"] == 42, || format!("{name}: id, schemaVersion"));
+    wrong
+        .unless(json["uid"] == format!("monitor-{name}"), || format!("{name}: its uid is another"));
+    wrong.unless(json["id"].is_null() && json["schemaVersion"] == 42, || {
+        format!("{name}: id, schemaVersion")
+    });
     wrong.unless(json["tags"] == json!(["monitor"]), || format!("{name}: tags"));
-    wrong.unless(json.get("__inputs").is_none(), || format!("{name}: provisioning knows no __inputs"));
+    wrong.unless(json.get("__inputs").is_none(), || {
+        format!("{name}: provisioning knows no __inputs")
+    });
     wrong.unless(!text(&json["description"]).is_empty(), || format!("{name}: no description"));
     let refresh = text(&json["refresh"]);
-    wrong.unless(["30s", "1m", "5m"].contains(&refresh), || format!("{name}: refreshed every {refresh}"));
-    let to_others = items(&json["links"]).iter().any(|it| it["type"] == "dashboards" && it["tags"] == json!(["monitor"]));
+    wrong.unless(["30s", "1m", "5m"].contains(&refresh), || {
+        format!("{name}: refreshed every {refresh}")
+    });
+    let to_others = items(&json["links"])
+        .iter()
+        .any(|it| it["type"] == "dashboards" && it["tags"] == json!(["monitor"]));
     wrong.unless(to_others, || format!("{name}: no link to the other dashboards"));
 
     for variable in dashboard.variables() {
@@ -96,8 +122,12 @@ fn check_dashboard(dashboard: &Dashboard, wrong: &mut Wrong) {
             wrong.unless([POSTGRES, PROMETHEUS].contains(&query), || format!("{place}: {query}"));
         }
         if kind == "query" {
-            wrong.unless(variable["refresh"] == 2, || format!("{place}: template-on-time-change-reload"));
-            wrong.unless(variable["datasource"]["uid"] == "${datasource}", || format!("{place}: its data source"));
+            wrong.unless(variable["refresh"] == 2, || {
+                format!("{place}: template-on-time-change-reload")
+            });
+            wrong.unless(variable["datasource"]["uid"] == "${datasource}", || {
+                format!("{place}: its data source")
+            });
         }
         wrong.unless(variable["label"].is_string(), || format!("{place}: no label"));
     }
@@ -105,7 +135,10 @@ fn check_dashboard(dashboard: &Dashboard, wrong: &mut Wrong) {
         for (label, title) in [("job", "Job"), ("instance", "Instance")] {
             let found = dashboard.variables().iter().find(|it| it["name"] == label);
             let good = found.is_some_and(|it| {
-                it["label"] == title && it["multi"] == true && it["includeAll"] == true && it["allValue"] == ".+"
+                it["label"] == title
+                    && it["multi"] == true
+                    && it["includeAll"] == true
+                    && it["allValue"] == ".+"
             });
             wrong.unless(good, || format!("{name}: template-{label}"));
         }
@@ -115,7 +148,8 @@ fn check_dashboard(dashboard: &Dashboard, wrong: &mut Wrong) {
 fn check_panel(dashboard: &Dashboard, panel: &Value, wrong: &mut Wrong) {
     let place = format!("{}, {}", dashboard.name, panel["title"]);
     let has = |key: &str| panel[key].as_str().is_some_and(|it| !it.trim().is_empty());
-    wrong.unless(has("title") && has("description"), || format!("{place}: panel-title-description"));
+    wrong
+        .unless(has("title") && has("description"), || format!("{place}: panel-title-description"));
     let source = json!({"type": dashboard.source(), "uid": "${datasource}"});
     wrong.unless(panel["datasource"] == source, || format!("{place}: panel-datasource"));
     let targets = items(&panel["targets"]);
@@ -131,12 +165,16 @@ fn check_panel(dashboard: &Dashboard, panel: &Value, wrong: &mut Wrong) {
         wrong.unless(good, || format!("{place}: panel-units: {unit}"));
     }
     for target in targets {
-        wrong.unless(target["datasource"] == source, || format!("{place}: the data source of a target"));
+        wrong.unless(target["datasource"] == source, || {
+            format!("{place}: the data source of a target")
+        });
         if let Some(expression) = target["expr"].as_str() {
             check_promql(expression, &place, wrong);
         } else {
             let format = if panel["type"] == "timeseries" { "time_series" } else { "table" };
-            let good = target["format"] == format && target["rawQuery"] == true && target["editorMode"] == "code";
+            let good = target["format"] == format
+                && target["rawQuery"] == true
+                && target["editorMode"] == "code";
             wrong.unless(good && target["rawSql"].is_string(), || format!("{place}: {target}"));
         }
     }
@@ -146,7 +184,8 @@ fn check_promql(expression: &str, place: &str, wrong: &mut Wrong) {
     if expression.contains(WITHOUT_INSTANCE) {
         return;
     }
-    let selectors: Vec<&str> = expression.split('{').skip(1).filter_map(|it| Some(it.split_once('}')?.0)).collect();
+    let selectors: Vec<&str> =
+        expression.split('{').skip(1).filter_map(|it| Some(it.split_once('}')?.0)).collect();
     wrong.unless(!selectors.is_empty(), || format!("{place}: no selector in {expression}"));
     for selector in selectors {
         let good = selector.starts_with(r#"job=~"$job", instance=~"$instance""#);
@@ -174,12 +213,19 @@ fn dashboards_keep_the_rules_of_dashboard_linter() {
         for panel in dashboard.panels() {
             check_panel(&dashboard, panel, &mut wrong);
             let place = format!("{}, {}", dashboard.name, panel["title"]);
-            wrong.unless(titles.insert(text(&panel["title"])), || format!("{place}: its title is there twice"));
-            wrong.unless(ids.insert(panel["id"].as_u64()), || format!("{place}: its id is there twice"));
-            let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
+            wrong.unless(titles.insert(text(&panel["title"])), || {
+                format!("{place}: its title is there twice")
+            });
+            wrong.unless(ids.insert(panel["id"].as_u64()), || {
+                format!("{place}: its id is there twice")
+            });
+            let [x, y, w, h] =
+                ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
             wrong.unless(x + w <= 24, || format!("{place}: it is wider than the page"));
             for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
-                wrong.unless(cells.insert(cell), || format!("{place}: it overlaps another at {cell:?}"));
+                wrong.unless(cells.insert(cell), || {
+                    format!("{place}: it overlaps another at {cell:?}")
+                });
             }
         }
     }
@@ -212,7 +258,12 @@ fn provisioning_names_what_there_is() {
     let load = |path: &str| fs::read_to_string(root(path)).unwrap();
     let sources = load("grafana/provisioning/datasources/monitor.yaml");
     let sources = Yaml::load_from_str(&sources).unwrap();
-    let kinds: Vec<_> = sources[0]["datasources"].as_sequence().unwrap().iter().map(|it| it["type"].as_str()).collect();
+    let kinds: Vec<_> = sources[0]["datasources"]
+        .as_sequence()
+        .unwrap()
+        .iter()
+        .map(|it| it["type"].as_str())
+        .collect();
     assert_eq!(kinds, [Some(POSTGRES), Some(PROMETHEUS)]);
     let providers = load("grafana/provisioning/dashboards/monitor.yaml");
     let providers = Yaml::load_from_str(&providers).unwrap();
@@ -221,17 +272,24 @@ fn provisioning_names_what_there_is() {
     let compose = load("docker-compose.yml");
     let compose = Yaml::load_from_str(&compose).unwrap();
     let grafana = &compose[0]["services"]["grafana"];
-    let mounts: Vec<&str> = grafana["volumes"].as_sequence().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    let mounts: Vec<&str> =
+        grafana["volumes"].as_sequence().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
     assert!(mounts.contains(&format!("./grafana/dashboards:{path}:ro").as_str()), "{mounts:?}");
     assert!(mounts.contains(&"./grafana/provisioning:/etc/grafana/provisioning:ro"), "{mounts:?}");
     let environment = grafana["environment"].as_mapping().unwrap();
-    let given = |name: &str| environment.iter().find(|(key, _)| key.as_str() == Some(name)).map(|it| it.1.as_str().unwrap());
+    let given = |name: &str| {
+        environment
+            .iter()
+            .find(|(key, _)| key.as_str() == Some(name))
+            .map(|it| it.1.as_str().unwrap())
+    };
     let text = load("grafana/provisioning/datasources/monitor.yaml");
     for name in text.split("$__env{").skip(1).map(|it| it.split_once('}').unwrap().0) {
         assert!(given(name).is_some(), "docker-compose.yml does not set {name}");
     }
     let home = given("GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH").unwrap();
-    let file = home.strip_prefix(path).expect("a dashboard that is mounted").trim_start_matches('/');
+    let file =
+        home.strip_prefix(path).expect("a dashboard that is mounted").trim_start_matches('/');
     assert!(root("grafana/dashboards").join(file).is_file(), "{home}");
 
     // The role that the first start of Postgres makes, the one that gets its rights, and the one that reads.

@@ -41,9 +41,17 @@ struct Picture<'a> {
 }
 
 /// Draws the upper panels of a dashboard.
-pub fn picture(dashboard: &Dashboard, title: &str, answers: &Answers, regions: &Answer, range: Range) -> String {
-    let cell = |panel: &Value, key: &str| u32::try_from(panel["gridPos"][key].as_u64().unwrap()).unwrap();
-    let panels = || dashboard.panels().iter().filter(|it| it["gridPos"]["y"].as_u64() < Some(UNITS_MAX));
+pub fn picture(
+    dashboard: &Dashboard,
+    title: &str,
+    answers: &Answers,
+    regions: &Answer,
+    range: Range,
+) -> String {
+    let cell =
+        |panel: &Value, key: &str| u32::try_from(panel["gridPos"][key].as_u64().unwrap()).unwrap();
+    let panels =
+        || dashboard.panels().iter().filter(|it| it["gridPos"]["y"].as_u64() < Some(UNITS_MAX));
     let bottom = panels().map(|it| cell(it, "y") + cell(it, "h")).max().unwrap_or(0);
     let size = (24 * COLUMN + 8, HEAD + bottom * UNIT + 8);
     let mut svg = String::new();
@@ -74,7 +82,9 @@ fn unit<'a>(panel: &'a Value, column: &str) -> &'a str {
 fn property<'a>(panel: &'a Value, column: &str, id: &str) -> Option<&'a Value> {
     let overrides = items(&panel["fieldConfig"]["overrides"]).iter();
     let mut of_column = overrides.filter(|it| it["matcher"]["options"] == column);
-    of_column.find_map(|it| items(&it["properties"]).iter().find(|it| it["id"] == id)).map(|it| &it["value"])
+    of_column
+        .find_map(|it| items(&it["properties"]).iter().find(|it| it["id"] == id))
+        .map(|it| &it["value"])
 }
 
 fn shown(value: &Value, unit: &str) -> String {
@@ -92,7 +102,9 @@ fn shown(value: &Value, unit: &str) -> String {
 
 fn color(panel: &Value, column: &str) -> RGBColor {
     let hex = property(panel, column, "color").and_then(|it| it["fixedColor"].as_str());
-    let number = hex.and_then(|it| u32::from_str_radix(it.trim_start_matches('#'), 16).ok()).unwrap_or(0x0044_4444);
+    let number = hex
+        .and_then(|it| u32::from_str_radix(it.trim_start_matches('#'), 16).ok())
+        .unwrap_or(0x0044_4444);
     let [_, red, green, blue] = number.to_be_bytes();
     RGBColor(red, green, blue)
 }
@@ -121,7 +133,9 @@ impl Picture<'_> {
         let columns = |answer: &Answer| -> Vec<String> {
             answer.columns.iter().map(|it| it.0.clone()).filter(|it| it != "time").collect()
         };
-        let total = |row: &Value, names: &[String]| names.iter().filter_map(|it| number(row, it)).sum::<f64>();
+        let total = |row: &Value, names: &[String]| {
+            names.iter().filter_map(|it| number(row, it)).sum::<f64>()
+        };
         let highest = answers.iter().flat_map(|answer| {
             let names = columns(answer);
             answer.rows.iter().map(move |row| total(row, &names))
@@ -146,7 +160,8 @@ impl Picture<'_> {
             .axis_style(PALE)
             .label_style((FONT, 13).into_font().color(&GREY))
             .x_label_formatter(&|at| {
-                DateTime::from_timestamp(*at as i64, 0).map_or(String::new(), |at| at.format("%d %b").to_string())
+                DateTime::from_timestamp(*at as i64, 0)
+                    .map_or(String::new(), |at| at.format("%d %b").to_string())
             })
             .y_label_formatter(&|value| match kind {
                 "percentunit" => format!("{:.0} %", 100.0 * value),
@@ -156,16 +171,23 @@ impl Picture<'_> {
         for row in &self.regions.rows {
             let at = |key: &str| seconds(&row[key]).expect("a time").clamp(first, last);
             let corners = [(at("time"), 0.0), (at("timeend"), top)];
-            chart.draw_series([Rectangle::new(corners, RGBColor(0xd6, 0x45, 0x45).mix(0.16).filled())])?;
+            chart.draw_series([Rectangle::new(
+                corners,
+                RGBColor(0xd6, 0x45, 0x45).mix(0.16).filled(),
+            )])?;
         }
         let mut legend = Vec::new();
         for answer in answers {
             let names = columns(answer);
-            let point = |row: &Value, name: &str| Some((seconds(&row["time"])?, number(row, name)?));
+            let point =
+                |row: &Value, name: &str| Some((seconds(&row["time"])?, number(row, name)?));
             for (place, name) in names.iter().enumerate() {
                 let shade = color(panel, name);
                 if bars {
-                    let step = answer.rows.windows(2).filter_map(|it| Some(seconds(&it[1]["time"])? - seconds(&it[0]["time"])?));
+                    let step = answer
+                        .rows
+                        .windows(2)
+                        .filter_map(|it| Some(seconds(&it[1]["time"])? - seconds(&it[0]["time"])?));
                     let width = 0.8 * step.fold(f64::INFINITY, f64::min).min(last - first);
                     chart.draw_series(answer.rows.iter().filter_map(|row| {
                         let (at, value) = point(row, name)?;
@@ -179,13 +201,22 @@ impl Picture<'_> {
                     let outline: Vec<_> = upper.chain(lower).collect();
                     chart.draw_series([Polygon::new(outline, shade.mix(0.2).filled())])?;
                 } else if property(panel, name, "custom.lineWidth").is_none() {
-                    let points: Vec<_> = answer.rows.iter().filter_map(|row| point(row, name)).collect();
+                    let points: Vec<_> =
+                        answer.rows.iter().filter_map(|row| point(row, name)).collect();
                     match property(panel, name, "custom.lineStyle") {
-                        Some(_) => chart.draw_series(DashedLineSeries::new(points, 8, 6, shade.stroke_width(2)))?,
-                        None => chart.draw_series(LineSeries::new(points, shade.stroke_width(2)))?,
+                        Some(_) => chart.draw_series(DashedLineSeries::new(
+                            points,
+                            8,
+                            6,
+                            shade.stroke_width(2),
+                        ))?,
+                        None => {
+                            chart.draw_series(LineSeries::new(points, shade.stroke_width(2)))?
+                        }
                     };
                 }
-                let in_legend = property(panel, name, "custom.hideFrom").is_none_or(|it| it["legend"] != true);
+                let in_legend =
+                    property(panel, name, "custom.hideFrom").is_none_or(|it| it["legend"] != true);
                 legend.extend(in_legend.then(|| (name.clone(), shade)));
             }
         }
@@ -193,7 +224,10 @@ impl Picture<'_> {
         let mut left = 60;
         let style = (FONT, 13).into_font().color(&GREY).pos(Pos::new(HPos::Left, VPos::Center));
         for (name, shade) in legend {
-            area.draw(&Rectangle::new([(left, bottom - 3), (left + 16, bottom + 3)], shade.filled()))?;
+            area.draw(&Rectangle::new(
+                [(left, bottom - 3), (left + 16, bottom + 3)],
+                shade.filled(),
+            ))?;
             let width = 34 + 8 * i32::try_from(name.chars().count()).unwrap();
             area.draw(&Text::new(name, (left + 22, bottom), style.clone()))?;
             left += width;
@@ -221,15 +255,24 @@ fn stat(area: &Area<'_>, panel: &Value, answer: &Answer) -> Drawn {
 }
 
 fn table(area: &Area<'_>, panel: &Value, answer: &Answer) -> Drawn {
-    let columns: Vec<&str> = answer.columns.iter().map(|it| it.0.as_str()).filter(|it| !hidden(panel, it)).collect();
+    let columns: Vec<&str> =
+        answer.columns.iter().map(|it| it.0.as_str()).filter(|it| !hidden(panel, it)).collect();
     let (width, height) = area.dim_in_pixel();
     // A column is as wide as its longest text, and what is left over or lacks is that of the widest.
     let cells = |row: Option<&Value>| -> Vec<String> {
-        columns.iter().map(|it| row.map_or((*it).to_owned(), |row| shown(&row[*it], unit(panel, it)))).collect()
+        columns
+            .iter()
+            .map(|it| row.map_or((*it).to_owned(), |row| shown(&row[*it], unit(panel, it))))
+            .collect()
     };
     let lines = usize::try_from(height / 21).unwrap().saturating_sub(1);
-    let rows: Vec<Vec<String>> = [cells(None)].into_iter().chain(answer.rows.iter().take(lines).map(|it| cells(Some(it)))).collect();
-    let length = |column: usize| rows.iter().map(|row| 8 * row[column].chars().count() + 16).max().unwrap_or(0);
+    let rows: Vec<Vec<String>> = [cells(None)]
+        .into_iter()
+        .chain(answer.rows.iter().take(lines).map(|it| cells(Some(it))))
+        .collect();
+    let length = |column: usize| {
+        rows.iter().map(|row| 8 * row[column].chars().count() + 16).max().unwrap_or(0)
+    };
     let mut widths: Vec<usize> = (0..columns.len()).map(length).collect();
     if let Some(widest) = (0..widths.len()).max_by_key(|it| widths[*it]) {
         let others: usize = widths.iter().sum::<usize>() - widths[widest];

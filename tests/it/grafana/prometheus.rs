@@ -21,7 +21,8 @@ fn expressions() -> Vec<(String, String, bool)> {
     for dashboard in dashboards() {
         for panel in dashboard.panels() {
             for target in items(&panel["targets"]).iter().filter(|it| it["expr"].is_string()) {
-                let place = format!("{}, {}, {}", dashboard.name, panel["title"], text(&target["refId"]));
+                let place =
+                    format!("{}, {}, {}", dashboard.name, panel["title"], text(&target["refId"]));
                 found.push((place, text(&target["expr"]).to_owned(), target["instant"] == true));
             }
         }
@@ -109,7 +110,8 @@ async fn every_promql_answers_on_the_demo() {
             let now = get("query", &[("query", "time()")]).await.unwrap();
             let to = now["data"]["result"][0].as_f64().unwrap();
             let (from, to) = ((to - 10.0).to_string(), to.to_string());
-            get("query_range", &[("query", &query), ("start", &from), ("end", &to), ("step", "1")]).await
+            get("query_range", &[("query", &query), ("start", &from), ("end", &to), ("step", "1")])
+                .await
         };
         let answer = answer.unwrap();
         let may_be_empty = MAY_BE_EMPTY.iter().any(|it| expression.contains(it));
@@ -118,7 +120,8 @@ async fn every_promql_answers_on_the_demo() {
         }
     }
     for (metric, label) in label_values() {
-        let answer = get(&format!("label/{label}/values"), &[("match[]", &expand(&metric))]).await.unwrap();
+        let answer =
+            get(&format!("label/{label}/values"), &[("match[]", &expand(&metric))]).await.unwrap();
         if items(&answer["data"]).len() != 1 {
             wrong.push(format!("{metric}, {label}: {answer}"));
         }

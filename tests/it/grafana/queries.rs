@@ -74,8 +74,10 @@ impl Choice {
             _ => Chosen::One(text(&variable["current"]["value"]).to_owned()),
         };
         let variables = dashboard.variables().iter();
-        let variables: BTreeMap<_, _> = variables.map(|it| (text(&it["name"]).to_owned(), chosen(it))).collect();
-        expand(query.sql, &variables, self.range).unwrap_or_else(|error| panic!("{}: {error}", query.place))
+        let variables: BTreeMap<_, _> =
+            variables.map(|it| (text(&it["name"]).to_owned(), chosen(it))).collect();
+        expand(query.sql, &variables, self.range)
+            .unwrap_or_else(|error| panic!("{}: {error}", query.place))
     }
 }
 
@@ -92,7 +94,8 @@ pub async fn ask(connection: &mut PgConnection, sql: &str) -> Result<Answer, sql
     let shape = format!("SELECT q.* FROM (SELECT 1) AS one LEFT JOIN ({sql}) AS q ON true LIMIT 1");
     let row = sqlx::query(AssertSqlSafe(shape)).fetch_one(&mut *connection).await?;
     let columns = row.columns().iter();
-    let columns = columns.map(|it| (it.name().to_owned(), it.type_info().name().to_owned())).collect();
+    let columns =
+        columns.map(|it| (it.name().to_owned(), it.type_info().name().to_owned())).collect();
     let rows = format!("SELECT row_to_json(q) FROM ({sql}) AS q");
     let rows = sqlx::query_scalar(AssertSqlSafe(rows)).fetch_all(connection).await?;
     Ok(Answer { columns, rows })
@@ -132,33 +135,52 @@ fn check(query: &Query<'_>, answer: &Answer, range: Range) {
             assert!(names == ["__text", "__value"] || names == ["brand"], "{place}: {names:?}");
         }
         Kind::Annotation => {
-            assert_eq!((kind("time"), kind("text")), (Some("TIMESTAMPTZ"), Some("TEXT")), "{place}");
+            assert_eq!(
+                (kind("time"), kind("text")),
+                (Some("TIMESTAMPTZ"), Some("TEXT")),
+                "{place}"
+            );
             if kind("timeend").is_some() {
                 assert_eq!(kind("timeend"), Some("TIMESTAMPTZ"), "{place}");
                 for (row, from) in answer.rows.iter().zip(&times) {
                     let to = seconds(&row["timeend"]).expect("a time");
                     assert!(*from <= to, "{place}: {row}");
-                    let (first, last) = (range.from.timestamp() as f64, range.to.timestamp() as f64);
-                    assert!(*from <= last && to >= first, "{place}: outside of the time range: {row}");
+                    let (first, last) =
+                        (range.from.timestamp() as f64, range.to.timestamp() as f64);
+                    assert!(
+                        *from <= last && to >= first,
+                        "{place}: outside of the time range: {row}"
+                    );
                 }
             }
         }
         Kind::Panel(panel) if panel["type"] == "timeseries" => {
             let time = kind("time");
-            assert!(time.is_some_and(|it| it == "TIMESTAMPTZ" || is_number(it)), "{place}: {time:?}");
+            assert!(
+                time.is_some_and(|it| it == "TIMESTAMPTZ" || is_number(it)),
+                "{place}: {time:?}"
+            );
             assert!(times.is_sorted(), "{place}: not in the order of time");
             let (first, last) = (range.from - TimeDelta::days(1), range.to);
-            let inside = |at: &f64| (first.timestamp() as f64..=last.timestamp() as f64).contains(at);
+            let inside =
+                |at: &f64| (first.timestamp() as f64..=last.timestamp() as f64).contains(at);
             assert!(times.iter().all(inside), "{place}: outside of the time range");
             let others = || answer.columns.iter().filter(|it| it.0 != "time");
             assert!(others().any(|it| is_number(&it.1)), "{place}: no number to draw");
             let labels: Vec<_> = others().filter(|it| !is_number(&it.1)).collect();
-            assert!(labels.len() <= 1 && labels.iter().all(|it| it.1 == "TEXT"), "{place}: {labels:?}");
+            assert!(
+                labels.len() <= 1 && labels.iter().all(|it| it.1 == "TEXT"),
+                "{place}: {labels:?}"
+            );
         }
         Kind::Panel(panel) if panel["type"] == "stat" => {
             assert!(answer.rows.len() <= 1, "{place}: a single row");
             let is_text = panel["fieldConfig"]["defaults"]["unit"] == "string";
-            assert!(is_text || answer.columns.iter().all(|it| is_number(&it.1)), "{place}: {:?}", answer.columns);
+            assert!(
+                is_text || answer.columns.iter().all(|it| is_number(&it.1)),
+                "{place}: {:?}",
+                answer.columns
+            );
         }
         Kind::Panel(_) => {}
     }
@@ -176,10 +198,13 @@ fn check_overrides(panel: &Value, columns: &BTreeSet<String>, place: &str) {
         }
     }
     let defaults = panel["fieldConfig"]["defaults"].to_string();
-    for label in defaults.split("${__field.labels.").skip(1).map(|it| it.split_once('}').unwrap().0) {
+    for label in defaults.split("${__field.labels.").skip(1).map(|it| it.split_once('}').unwrap().0)
+    {
         assert!(columns.contains(label), "{place}: the label {label}, of {columns:?}");
     }
-    for field in panel.to_string().split("${__data.fields.").skip(1).map(|it| it.split_once('}').unwrap().0) {
+    for field in
+        panel.to_string().split("${__data.fields.").skip(1).map(|it| it.split_once('}').unwrap().0)
+    {
         assert!(columns.contains(field), "{place}: the field {field}, of {columns:?}");
     }
 }
@@ -241,30 +266,51 @@ async fn check_all(connection: &mut PgConnection, choice: &Choice, has_rows: boo
 }
 
 /// The values of a variable that asks the database.
-async fn values(connection: &mut PgConnection, dashboard: &str, name: &str, choice: &Choice) -> Vec<Value> {
+async fn values(
+    connection: &mut PgConnection,
+    dashboard: &str,
+    name: &str,
+    choice: &Choice,
+) -> Vec<Value> {
     let dashboards = dashboards();
     let dashboard = dashboards.iter().find(|it| it.name == dashboard).unwrap();
     let queries = queries(dashboard);
-    let query = queries.iter().find(|it| it.place == format!("{}, {name:?}", dashboard.name)).unwrap();
+    let query =
+        queries.iter().find(|it| it.place == format!("{}, {name:?}", dashboard.name)).unwrap();
     ask(connection, &choice.expand(dashboard, query)).await.unwrap().rows
 }
 
 /// Draws the dashboard of a brand with an incident; into docs/grafana.svg if `$MONITOR_PICTURES` is set.
 async fn draw(connection: &mut PgConnection) {
-    let choice = Choice { brand: "Southwest".into(), brands: vec![], incident: String::new(), range: week() };
+    let choice = Choice {
+        brand: "Southwest".into(),
+        brands: vec![],
+        incident: String::new(),
+        range: week(),
+    };
     let dashboards = dashboards();
     let dashboard = dashboards.iter().find(|it| it.name == "brand").unwrap();
     let (mut answers, mut regions) = (Answers::new(), None);
     for query in queries(dashboard) {
         let answer = ask(&mut *connection, &choice.expand(dashboard, &query)).await.unwrap();
         match query.kind {
-            Kind::Panel(panel) => answers.entry(panel["id"].as_u64().unwrap()).or_default().push(answer),
+            Kind::Panel(panel) => {
+                answers.entry(panel["id"].as_u64().unwrap()).or_default().push(answer)
+            }
             Kind::Annotation => regions = Some(answer),
             Kind::Variable => {}
         }
     }
-    let svg = picture(dashboard, "Monitor: brand Southwest", &answers, &regions.unwrap(), choice.range);
-    for part in ["Share of negative tweets", "Most negative tweets", "95 % to", "<polygon", "<polyline", "corrected"] {
+    let svg =
+        picture(dashboard, "Monitor: brand Southwest", &answers, &regions.unwrap(), choice.range);
+    for part in [
+        "Share of negative tweets",
+        "Most negative tweets",
+        "95 % to",
+        "<polygon",
+        "<polyline",
+        "corrected",
+    ] {
         assert!(svg.contains(part), "{part} is not in the picture");
     }
     if std::env::var_os("MONITOR_PICTURES").is_some() {
@@ -283,7 +329,11 @@ async fn every_query_answers_on_the_demo_as_the_reader() {
     let mut owner = PgConnection::connect(&url).await.unwrap();
     let role = format!("grafana_{}", std::process::id());
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_monitor"));
-    let granted = migrate.args(["migrate", "--reader", &role]).env("MONITOR_STORE__URL", &url).output().unwrap();
+    let granted = migrate
+        .args(["migrate", "--reader", &role])
+        .env("MONITOR_STORE__URL", &url)
+        .output()
+        .unwrap();
     assert!(granted.status.success(), "{}", String::from_utf8_lossy(&granted.stderr));
     let mut reader = PgConnection::connect(&url).await.unwrap();
     let become_reader = format!("{ZONE}; SET ROLE {role}; SET default_transaction_read_only = on");
@@ -293,25 +343,42 @@ async fn every_query_answers_on_the_demo_as_the_reader() {
     run(MORE, &mut owner).await;
     let mentions = "SELECT count(*) FROM scores, unnest(brands) AS brand WHERE label IS NOT NULL";
     let mentions = number(mentions, &mut owner).await
-        + number("SELECT sum(tweets)::bigint FROM hour_counts WHERE brand = 'O''Neill' AND model <> ''", &mut owner).await;
+        + number(
+            "SELECT sum(tweets)::bigint FROM hour_counts WHERE brand = 'O''Neill' AND model <> ''",
+            &mut owner,
+        )
+        .await;
 
-    let nothing = Choice { brand: String::new(), brands: vec![], incident: String::new(), range: week() };
+    let nothing =
+        Choice { brand: String::new(), brands: vec![], incident: String::new(), range: week() };
     let brands = values(&mut reader, "overview", "brand", &nothing).await;
     let brands: Vec<String> = brands.iter().map(|it| text(&it["brand"]).to_owned()).collect();
     assert!(brands.len() == 7 && brands.contains(&"O'Neill".to_owned()), "{brands:?}");
     let incidents = values(&mut reader, "incident", "incident", &nothing).await;
     let incident = |brand: &str| {
         let found = incidents.iter().find(|it| text(&it["__text"]).contains(brand));
-        found.unwrap_or_else(|| panic!("no incident of {brand} in {incidents:?}"))["__value"].to_string()
+        found.unwrap_or_else(|| panic!("no incident of {brand} in {incidents:?}"))["__value"]
+            .to_string()
     };
-    let storm = Choice { brand: "Southwest".into(), brands, incident: incident("Southwest"), range: week() };
+    let storm = Choice {
+        brand: "Southwest".into(),
+        brands,
+        incident: incident("Southwest"),
+        range: week(),
+    };
     let checked = check_all(&mut reader, &storm, true).await;
     assert!(checked > 40, "only {checked} queries");
     let quote = vec!["O'Neill".to_owned(), "United".to_owned()];
-    let quoted = Choice { brand: "O'Neill".into(), brands: quote, incident: incident("O'Neill"), range: week() };
+    let quoted = Choice {
+        brand: "O'Neill".into(),
+        brands: quote,
+        incident: incident("O'Neill"),
+        range: week(),
+    };
     check_all(&mut reader, &quoted, false).await;
     check_all(&mut reader, &nothing, false).await;
-    let range = Range { from: week().from - TimeDelta::days(4000), to: week().to - TimeDelta::days(4000) };
+    let range =
+        Range { from: week().from - TimeDelta::days(4000), to: week().to - TimeDelta::days(4000) };
     check_all(&mut reader, &Choice { range, ..storm.clone() }, false).await;
 
     // What a panel says is what is stored.
@@ -351,8 +418,12 @@ async fn no_panel_reads_all_tweets() {
     let choice = Choice { brand: "brand 1".into(), brands, incident: "1".into(), range };
     for dashboard in &dashboards() {
         for query in queries(dashboard) {
-            let sql = format!("EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {}", choice.expand(dashboard, &query));
-            let plan: Value = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await.unwrap();
+            let sql = format!(
+                "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {}",
+                choice.expand(dashboard, &query)
+            );
+            let plan: Value =
+                sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await.unwrap();
             let plan = &plan[0]["Plan"];
             let read = rows_read(plan);
             assert!(read < TWEETS as f64 / 5.0, "{}: {read} rows of scores read", query.place);
