@@ -17,9 +17,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use chrono::TimeDelta;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use common::{Output, Report, spread};
 use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor::settings::open_options;
@@ -27,11 +27,11 @@ use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
-    Label, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet,
+    Label, Offset, Probabilities, Probability, Score, StartAt, StreamFormat, TopicPartition, Tweet,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
-use monitor_embedded::{MockBroker, Nisshi, Postgres, Storage};
-use monitor_ingest::{KafkaSource, WireLimits, decode};
+use monitor_embedded::{Kafka, MockBroker, Nisshi, Postgres, Storage};
+use monitor_ingest::{Content, Headers, KafkaSource, Raw, WireLimits, decode};
 use monitor_model::{self as classifier, Model, ModelHandle};
 use monitor_store::{Advance, Batch, Claim, ModelScore, PostgresStore, ScoredTweet, Store};
 use monitor_telemetry::Readiness;
@@ -45,7 +45,11 @@ use tokio::sync::watch;
 
 const TOPIC: &str = "bench";
 const PARTITIONS: i32 = 6;
-const LIMITS: WireLimits = WireLimits { record_bytes_max: 1 << 20, future_max: TimeDelta::days(1) };
+const LIMITS: WireLimits = WireLimits {
+    record_bytes_max: 1 << 20,
+    future_max: TimeDelta::days(1),
+    format: StreamFormat::Auto,
+};
 
 /// Times the pipeline from the broker to the database
 ///
@@ -60,6 +64,10 @@ struct Args {
     /// Tweets a round: the airline week, repeated with new ids
     #[arg(long, default_value_t = 60_000)]
     rows: usize,
+    /// Broker: Apache Kafka (`scripts/setup --peers`), nisshi, or librdkafka's own [default: the first
+    /// that is there of nisshi and mock]
+    #[arg(long, value_enum, default_value_t = Broker::found())]
+    broker: Broker,
     /// Folder of the models
     #[arg(long, default_value = "models")]
     models: String,
@@ -71,6 +79,19 @@ struct Args {
     /// Passed by cargo bench
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Broker {
+    Kafka,
+    Nisshi,
+    Mock,
+}
+
+impl Broker {
+    fn found() -> Self {
+        if Nisshi::find().is_some() { Self::Nisshi } else { Self::Mock }
+    }
 }
 
 /// The result of one round.
@@ -101,15 +122,22 @@ struct Bench {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let postgres = tokio::task::spawn_blocking(|| Postgres::start(None)).await??;
-    let (nisshi, mock);
-    let (brokers, kind) = if Nisshi::find().is_some() {
-        nisshi = tokio::task::spawn_blocking(|| Nisshi::start(Storage::Memory)).await??;
-        create_topic(&nisshi.brokers()).await?;
-        (nisshi.brokers(), "nisshi, in memory")
-    } else {
-        mock = MockBroker::start(TOPIC, PARTITIONS.unsigned_abs())?;
-        (mock.brokers().to_owned(), "librdkafka's in-process cluster")
+    let (kafka, nisshi, mock);
+    let (brokers, kind) = match args.broker {
+        Broker::Kafka => {
+            kafka = tokio::task::spawn_blocking(Kafka::start).await??;
+            (kafka.brokers(), "Apache Kafka, on disk")
+        }
+        Broker::Nisshi => {
+            nisshi = tokio::task::spawn_blocking(|| Nisshi::start(Storage::Memory)).await??;
+            (nisshi.brokers(), "nisshi, in memory")
+        }
+        Broker::Mock => {
+            mock = MockBroker::start("other", 1)?;
+            (mock.brokers().to_owned(), "librdkafka's in-process cluster")
+        }
     };
+    create_topic(&brokers).await?;
     let (payloads, ids) = payloads(args.rows)?;
     let bench = Bench {
         brokers,
@@ -309,7 +337,17 @@ impl Bench {
             .payloads
             .iter()
             .map(|payload| {
-                let tweet: Tweet = decode(payload, payload.len(), None, &LIMITS, now)?;
+                let headers = Headers::default();
+                let raw = Raw {
+                    payload,
+                    payload_bytes: payload.len(),
+                    headers: &headers,
+                    timestamp: None,
+                };
+                let tweet: Tweet = match decode(&raw, &LIMITS, now).content? {
+                    Content::Tweet(tweet) => tweet,
+                    Content::Notice(notice) => bail!("a notice: {notice:?}"),
+                };
                 Ok(ScoredTweet {
                     brands: brands.matches(&tweet.text, &[]),
                     tweet,

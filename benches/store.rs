@@ -17,10 +17,13 @@ use common::{Output, Report, spread};
 use monitor_config as config;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
-    Minute, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
+    Label, Minute, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet,
+    TweetId,
 };
 use monitor_embedded::{Postgres, PostgresOptions, with_database};
-use monitor_store::{Advance, Batch, Claim, ModelScore, PostgresStore, ScoredTweet, Store};
+use monitor_store::{
+    Advance, Batch, Claim, ModelScore, PostgresStore, ScoredTweet, Store, TweetQuery, draw,
+};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 
@@ -30,6 +33,10 @@ const UNTIL: &str = "2026-11-27T12:00:00Z";
 const BATCH_ROWS: usize = 500;
 /// Tweets read for the reasons of an alert: src/pipeline/evaluator/report.rs.
 const REASONS_TWEETS: u32 = 4000;
+/// Tweets of one answer to the page: crates/serve/src/api/tweets.rs.
+const PAGE_TWEETS: u32 = 200;
+/// Tweets of a day that drift compares: `drift.tweets_per_day`.
+const DRIFT_TWEETS: u32 = 1000;
 
 /// Times questions, writing and the upgrade of the store
 #[derive(Parser)]
@@ -175,6 +182,26 @@ async fn questions(args: &Args, server: &Server, report: &mut Report) -> anyhow:
         Ok(())
     });
     line(report, "an alert's reasons: two windows of tweets", &reasons.await?);
+    let newest = timed(&server.clock, args.times, async || {
+        let query = TweetQuery {
+            brand: next.next().context("there are brands")?.clone(),
+            from: since,
+            to: until,
+            label: Some(Label::Negative),
+            text: None,
+            after: None,
+            limit: PAGE_TWEETS,
+        };
+        store.search_tweets(&query).await?;
+        Ok(())
+    });
+    line(report, "the page: a brand's newest negative tweets", &newest.await?);
+    let drawn = timed(&server.clock, args.times, async || {
+        let brand = next.next().context("there are brands")?;
+        draw(&store, Some(brand), since, until, DRIFT_TWEETS).await?;
+        Ok(())
+    });
+    line(report, "drift: a sample of a brand's day", &drawn.await?);
     let totals = timed(&server.clock, args.times, async || {
         store.totals().await?;
         Ok(())

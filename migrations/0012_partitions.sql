@@ -10,7 +10,7 @@ ALTER TABLE scores
     VALIDATE CONSTRAINT scores_label_check,
     VALIDATE CONSTRAINT scores_neutral_check,
     VALIDATE CONSTRAINT scores_whole_check;
-CREATE INDEX IF NOT EXISTS scores_before_brand ON scores ((brands[1]), created_at);
+CREATE INDEX IF NOT EXISTS scores_before_time ON scores (created_at, (brands[1]));
 CREATE INDEX IF NOT EXISTS scores_before_brands ON scores (created_at) WHERE cardinality(brands) > 1;
 INSERT INTO tweet_ids SELECT tweet_id, created_at FROM scores
 WHERE NOT EXISTS (SELECT FROM upgrade_steps WHERE step = 'ids' AND done)
@@ -32,15 +32,15 @@ CREATE TABLE author_key (key text NOT NULL);
 INSERT INTO author_key VALUES (gen_random_uuid()::text || gen_random_uuid()::text);
 
 ALTER TABLE scores RENAME TO scores_before;
-ALTER INDEX scores_created_at RENAME TO scores_before_created_at;
+DROP INDEX scores_created_at;
 CREATE TABLE scores (LIKE scores_before INCLUDING DEFAULTS INCLUDING CONSTRAINTS)
     PARTITION BY RANGE (created_at);
 ALTER TABLE scores_before DROP CONSTRAINT scores_pkey;
 ALTER TABLE scores DROP CONSTRAINT IF EXISTS scores_before_until;
-CREATE INDEX scores_created_at ON scores (created_at);
 -- A brand's tweets of a time: most tweets are about one brand, and brands are sorted, so those whose first brand
--- it is, and those of the few about several.
-CREATE INDEX scores_brand ON scores ((brands[1]), created_at);
+-- it is, and those of the few about several. By time first: new entries go to the end of the index, which costs half of
+-- one by brand first, and those of other brands are passed over inside it.
+CREATE INDEX scores_time ON scores (created_at, (brands[1]));
 CREATE INDEX scores_brands ON scores (created_at) WHERE cardinality(brands) > 1;
 
 DO $$
@@ -74,6 +74,7 @@ BEGIN
 END $$;
 DROP TABLE upgrade_steps;
 CREATE INDEX dead_letters_seen_at ON dead_letters (seen_at);
+CREATE INDEX outbox_incident ON outbox ((notification ->> 'incident_id'));
 
 -- Makes the parts of the weeks from `first` to `last`, as far as there are none; returns how many it made. It runs
 -- with the rights of its owner, so that the daemon needs none to change the schema. Attaching a part waits for
@@ -209,13 +210,21 @@ FROM brand_tweets WHERE label = 'NEGATIVE';
 COMMENT ON VIEW top_negative IS
     'The tweets called negative. Filter by brand and created_at, order by negative (the probability) or followers, limit.';
 
+-- What was expected of a brand's share in a time: by the phase of the share that lasted then, if any.
+CREATE FUNCTION expected_share(brand text, begins timestamptz, lasts interval) RETURNS TABLE (expected float8)
+LANGUAGE sql STABLE BEGIN ATOMIC
+    SELECT (p.phase #>> '{opening,expected_share}')::float8
+    FROM incidents AS i CROSS JOIN LATERAL jsonb_array_elements(i.phases) AS p (phase)
+    WHERE i.brand = expected_share.brand AND i.watch = 'buzz' AND i.opened_at < begins + lasts
+      AND i.opened_at > begins - interval '720 hours' AND (i.resolved_at IS NULL OR i.resolved_at >= begins)
+      AND p.phase #>> '{opening,kind}' = 'share' AND (p.phase ->> 'began')::timestamptz < begins + lasts
+      AND coalesce((p.phase ->> 'ended')::timestamptz, 'infinity') >= begins
+    ORDER BY i.opened_at DESC LIMIT 1;
+END;
+
 CREATE VIEW share_per_minute AS
 SELECT brand, minute, tweets, negative, negative::float8 / tweets AS share,
-       c.share AS corrected, c.low AS corrected_low, c.high AS corrected_high,
-       (SELECT (i.evidence ->> 'expected_share')::float8 FROM incidents AS i
-        WHERE i.brand = g.brand AND i.cause = 'share' AND i.opened_at <= g.minute
-          AND i.opened_at > g.minute - interval '720 hours' AND (i.resolved_at IS NULL OR i.resolved_at >= g.minute)
-        ORDER BY i.opened_at DESC LIMIT 1) AS expected
+       c.share AS corrected, c.low AS corrected_low, c.high AS corrected_high, e.expected
 FROM (
     SELECT brand, minute, sum(total)::bigint AS tweets, sum(negative)::bigint AS negative,
            CASE WHEN min(model) = max(model) THEN min(model) END AS model
@@ -223,17 +232,14 @@ FROM (
 ) AS g
 LEFT JOIN models AS m USING (model)
 LEFT JOIN LATERAL corrected_share(tweets, negative, negative_rows, negative_found, other_rows, other_called) AS c
-    ON true;
+    ON true
+LEFT JOIN LATERAL expected_share(g.brand, g.minute, interval '1 minute') AS e ON true;
 COMMENT ON VIEW share_per_minute IS
-    'Share of negative tweets by brand and minute of event time: as the models call it (share), corrected for the errors of the model on the rows it held out, with the 95 % interval (null where several models scored, or the errors are unknown), and as expected by the open incident, if any.';
+    'Share of negative tweets by brand and minute of event time: as the models call it (share), corrected for the errors of the model on the rows it held out, with the 95 % interval (null where several models scored, or the errors are unknown), and as expected by the open phase of the share, if any.';
 
 CREATE VIEW share_per_hour AS
 SELECT brand, hour, tweets, negative, neutral, negative::float8 / tweets AS share,
-       c.share AS corrected, c.low AS corrected_low, c.high AS corrected_high,
-       (SELECT (i.evidence ->> 'expected_share')::float8 FROM incidents AS i
-        WHERE i.brand = g.brand AND i.cause = 'share' AND i.opened_at < g.hour + interval '1 hour'
-          AND i.opened_at > g.hour - interval '720 hours' AND (i.resolved_at IS NULL OR i.resolved_at >= g.hour)
-        ORDER BY i.opened_at DESC LIMIT 1) AS expected
+       c.share AS corrected, c.low AS corrected_low, c.high AS corrected_high, e.expected
 FROM (
     SELECT brand, hour, sum(tweets)::bigint AS tweets, sum(negative)::bigint AS negative,
            sum(neutral)::bigint AS neutral, CASE WHEN min(model) = max(model) THEN min(model) END AS model
@@ -241,16 +247,13 @@ FROM (
 ) AS g
 LEFT JOIN models AS m USING (model)
 LEFT JOIN LATERAL corrected_share(tweets, negative, negative_rows, negative_found, other_rows, other_called) AS c
-    ON true;
+    ON true
+LEFT JOIN LATERAL expected_share(g.brand, g.hour, interval '1 hour') AS e ON true;
 COMMENT ON VIEW share_per_hour IS 'As share_per_minute, by hour of UTC. Kept when the tweets are gone.';
 
 CREATE VIEW share_per_day AS
 SELECT brand, day, tweets, negative, neutral, negative::float8 / tweets AS share,
-       c.share AS corrected, c.low AS corrected_low, c.high AS corrected_high,
-       (SELECT (i.evidence ->> 'expected_share')::float8 FROM incidents AS i
-        WHERE i.brand = g.brand AND i.cause = 'share' AND i.opened_at < g.day + interval '24 hours'
-          AND i.opened_at > g.day - interval '720 hours' AND (i.resolved_at IS NULL OR i.resolved_at >= g.day)
-        ORDER BY i.opened_at DESC LIMIT 1) AS expected
+       c.share AS corrected, c.low AS corrected_low, c.high AS corrected_high, e.expected
 FROM (
     SELECT brand, day, sum(tweets)::bigint AS tweets, sum(negative)::bigint AS negative,
            sum(neutral)::bigint AS neutral, CASE WHEN min(model) = max(model) THEN min(model) END AS model
@@ -258,7 +261,8 @@ FROM (
 ) AS g
 LEFT JOIN models AS m USING (model)
 LEFT JOIN LATERAL corrected_share(tweets, negative, negative_rows, negative_found, other_rows, other_called) AS c
-    ON true;
+    ON true
+LEFT JOIN LATERAL expected_share(g.brand, g.day, interval '24 hours') AS e ON true;
 COMMENT ON VIEW share_per_day IS 'As share_per_minute, by day of UTC. Kept when the tweets are gone.';
 
 CREATE VIEW share_of_voice AS
@@ -372,3 +376,21 @@ SELECT date_trunc('minute', seen_at, 'UTC'), left(regexp_replace(reason, '"([^"\
 FROM dead_letters GROUP BY 1, 2;
 COMMENT ON TABLE incidents IS
     'One row an incident: opened_at and resolved_at are event-time minutes, evidence is what it opened on.';
+COMMENT ON VIEW incident_phases IS
+    'One row a phase of an incident: its share of negative tweets, their number, or that of all tweets.';
+COMMENT ON VIEW model_counts IS
+    'Counts by minute of each model: of its own scores, and of tweets that it scored again.';
+CREATE OR REPLACE VIEW share_incidents AS
+SELECT i.id, i.brand, i.severity, i.opened_at, i.resolved_at, i.acknowledged_at, i.acknowledged_by,
+       (p.opening ->> 'window_minutes')::integer AS window_minutes,
+       (p.opening #>> '{observed,total}')::bigint AS observed_total,
+       (p.opening #>> '{observed,negative}')::bigint AS observed_negative,
+       (p.opening ->> 'expected_share')::double precision AS expected_share,
+       (p.opening ->> 'statistic')::double precision AS statistic,
+       (p.opening ->> 'threshold')::double precision AS threshold
+FROM incidents AS i CROSS JOIN LATERAL (
+    SELECT phase -> 'opening' AS opening FROM jsonb_array_elements(i.phases) AS phase
+) AS p
+WHERE p.opening ->> 'kind' = 'share';
+COMMENT ON VIEW share_incidents IS
+    'The incidents with a phase of the share: what was observed and expected when it joined.';

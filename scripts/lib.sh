@@ -99,6 +99,14 @@ find_postgres() {
     done
 }
 
+# The folder of Apache Kafka, which exists once it is fetched; crates/embedded has the same rule.
+kafka_home() {
+    local version
+    version=$(sed -n '/<artifactId>kafka_2.13</,/<version>/s/.*<version>\(.*\)<.*/\1/p' \
+        "$REPO/crates/embedded/kafka/pom.xml")
+    printf '%s\n' "${KAFKA_HOME:-$1/kafka-$version}"
+}
+
 # Exports the variables of the build and the tests. Call it after scripts/setup.
 monitor_env() {
     MONITOR_CACHE=$(monitor_cache)

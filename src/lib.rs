@@ -16,7 +16,10 @@ pub mod backtest;
 pub mod cli;
 #[cfg(feature = "embedded")]
 pub mod demo;
+pub mod drift;
 pub mod pipeline;
 pub mod promotion;
 pub mod replay;
+pub mod retraining;
 pub mod settings;
+pub mod tweets;

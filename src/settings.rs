@@ -43,9 +43,9 @@ pub fn log_format(format: LogFormat) -> Format {
 }
 
 fn store_url(settings: &Settings) -> Vec<Problem> {
-    let remedy = "give a URL such as postgres://user:password@host:5432/database";
-    let valid = monitor_store::is_postgres_url(&settings.store.url);
-    problem(valid, "store.url", "(hidden)", remedy).into_iter().collect()
+    let remedy = monitor_store::postgres_url_problem(&settings.store.url);
+    let problem = |remedy| Problem { key: "store.url".into(), value: "(hidden)".into(), remedy };
+    remedy.map(problem).into_iter().collect()
 }
 
 fn mail_addresses(settings: &Settings) -> Vec<Problem> {

@@ -39,9 +39,13 @@ INSERT INTO model_switches (minute, model, gap_from) VALUES ('1970-01-01 00:00+0
 INSERT INTO checkpoints (topic, "partition", position, event_time_max, record_time_max, scores)
 VALUES ('tweets', 0, 1, current_setting('monitor.until')::timestamptz, current_setting('monitor.until')::timestamptz,
         current_setting('monitor.tweets')::bigint);
-INSERT INTO incidents (brand, cause, severity, opened_at, resolved_at, evidence)
-SELECT 'brand 1', 'share', 'warning', at, at + interval '2 hours',
-       jsonb_build_object('kind', 'share', 'since', at - interval '1 hour', 'expected_share', 0.3)
+INSERT INTO incidents (brand, cause, severity, opened_at, resolved_at, evidence, phases)
+SELECT 'brand 1', 'share', 'warning', at, at + interval '2 hours', evidence,
+       jsonb_build_array(jsonb_build_object(
+           'began', at, 'ended', at + interval '2 hours', 'ended_as', 'calm', 'relapses', 0, 'opening', evidence,
+           'peak_at', at, 'peak', evidence, 'latest', evidence))
 FROM generate_series(1, 9) AS n, LATERAL (
-    SELECT date_trunc('minute', current_setting('monitor.until')::timestamptz - n * interval '5 days')) AS t (at);
+    SELECT date_trunc('minute', current_setting('monitor.until')::timestamptz - n * interval '5 days')) AS t (at),
+LATERAL (
+    SELECT jsonb_build_object('kind', 'share', 'since', at - interval '1 hour', 'expected_share', 0.3)) AS e (evidence);
 ANALYZE;

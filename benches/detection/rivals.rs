@@ -29,14 +29,14 @@ pub struct Ours {
     policy: SharePolicy,
     state: ShareState,
     baseline: Option<Baseline>,
-    excluded: Vec<(Minute, Minute)>,
     /// The stream's series without its incidents, after the first one.
     series: Option<Series>,
 }
 
 impl Ours {
-    pub fn new(false_alarms_per_month: f64) -> Self {
-        let policy = SharePolicy {
+    /// The defaults, with this budget.
+    pub fn policy(false_alarms_per_month: f64) -> SharePolicy {
+        SharePolicy {
             rule: ShareRule::EDetector { false_alarms_per_month },
             tweets_min: 30,
             rise_min: 0.05,
@@ -44,10 +44,14 @@ impl Ours {
             short_minutes: 15,
             for_minutes: 0,
             resolve_minutes: 30,
-            incident_minutes_max: 1440,
-        };
+            new_normal_minutes: 2880,
+        }
+    }
+
+    pub fn new(false_alarms_per_month: f64) -> Self {
+        let policy = Self::policy(false_alarms_per_month);
         let state = ShareState::default();
-        Self { policy, state, baseline: None, excluded: Vec::new(), series: None }
+        Self { policy, state, baseline: None, series: None }
     }
 }
 
@@ -55,24 +59,21 @@ impl Detector for Ours {
     fn opens(&mut self, stream: &Stream, minute: Minute) -> bool {
         let series = self.series.as_ref().unwrap_or(&stream.series);
         if self.baseline.is_none() || minute.0 % 60 == 0 {
-            self.baseline =
-                Baseline::learn(&self.policy, &stream.hours, &self.excluded, series, minute);
+            let excluded = self.state.excluded();
+            self.baseline = Baseline::learn(&self.policy, &stream.hours, &excluded, series, minute);
         }
         let (next, verdict) =
             self.policy.evaluate(series, self.baseline.as_ref(), &self.state, minute);
-        if let (ShareVerdict::Resolve(..), Some(open)) = (&verdict, self.state.open()) {
-            self.excluded.push(self.policy.excluded(open.since(), open.opened(), minute));
+        if let ShareVerdict::Resolve(..) = verdict {
             let (first, last) = (stream.counts[0].0, stream.counts[stream.counts.len() - 1].0);
-            self.series = Some(Series::new(first, last, &stream.counts, &self.excluded));
+            self.series = Some(Series::new(first, last, &stream.counts, &next.excluded()));
         }
         self.state = next;
         matches!(verdict, ShareVerdict::Open(_))
     }
 
     fn closed(&self) -> Box<dyn Detector> {
-        let state =
-            if self.state.open().is_some() { ShareState::default() } else { self.state.clone() };
-        Box::new(Self { state, series: None, ..self.clone() })
+        Box::new(Self { state: self.state.clone().closed(), series: None, ..self.clone() })
     }
 }
 

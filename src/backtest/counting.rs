@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use chrono::TimeDelta;
 use monitor_config::Settings;
-use monitor_core::alerting::Stretch;
+use monitor_core::alerting::{Stretch, Voice, Voices};
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{Counts, Label, Minute, TweetId};
+use monitor_core::domain::{Counts, Label, Minute, Tweet, TweetId};
 use monitor_core::text::language::detect_in;
 use monitor_core::text::{BrandMatcher, SourceText};
+use monitor_ingest::WireLimits;
 use monitor_model::{self as classifier, ArtifactError, ClassifyError, Model};
 
 use super::report::{FileRead, Source};
@@ -84,8 +84,7 @@ impl Scorer {
 
 /// A tweet that is not scored yet.
 struct Waiting {
-    text: String,
-    minute: Minute,
+    tweet: Tweet,
     brands: Vec<String>,
 }
 
@@ -98,23 +97,27 @@ pub fn count(
     mut scorer: Scorer,
     settings: &Settings,
     brands: &[String],
-    from: Option<Minute>,
-    to: Option<Minute>,
+    voice: Voice,
+    (from, to): (Option<Minute>, Option<Minute>),
 ) -> Result<Counted, BacktestError> {
     let clock = SystemClock::new();
-    let future_max = TimeDelta::seconds(settings.kafka.future_s_max.cast_signed());
+    let limits = WireLimits::of(&settings.kafka);
     let labels = match &scorer {
         Scorer::Labels(column) => Some(column.clone()),
         Scorer::Model(_) => None,
     };
-    let mut tweets = Tweets::open(file, labels.as_deref(), future_max, clock.now())?;
+    let mut tweets = Tweets::open(file, labels.as_deref(), limits, clock.now())?;
     let matcher = BrandMatcher::new(brand_rules(settings))?;
     let mut counts: BTreeMap<String, BTreeMap<Minute, Counts>> =
         brands.iter().map(|brand| (brand.clone(), BTreeMap::new())).collect();
-    let mut add = |brands: &[String], minute: Minute, negative: bool| {
+    let mut voices = Voices::new(voice);
+    let mut add = |brands: &[String], tweet: &Tweet, negative: bool| {
+        let minute = Minute::of(tweet.created_at);
         for brand in brands {
-            *counts.entry(brand.clone()).or_default().entry(minute).or_default() +=
-                Counts { total: 1, negative: u64::from(negative) };
+            let added = voices.add(brand, tweet, negative);
+            if added.total > 0 {
+                *counts.entry(brand.clone()).or_default().entry(minute).or_default() += added;
+            }
         }
     };
     let mut seen: HashSet<TweetId> = HashSet::new();
@@ -130,7 +133,7 @@ pub fn count(
         if found.is_empty() {
             continue;
         }
-        if row.has_id && !seen.insert(row.tweet.id) {
+        if row.has_id && !seen.insert(row.tweet.id.clone()) {
             duplicates += 1;
             continue;
         }
@@ -141,12 +144,12 @@ pub fn count(
                 not_judged += 1;
                 continue;
             }
-            waiting.push(Waiting { text: row.tweet.text, minute, brands: found });
+            waiting.push(Waiting { tweet: row.tweet, brands: found });
             if waiting.len() == BATCH_ROWS {
                 score(model, &mut waiting, &mut add)?;
             }
         } else {
-            add(&found, minute, row.negative.expect("the file was opened with labels"));
+            add(&found, &row.tweet, row.negative.expect("the file was opened with labels"));
         }
         let now_s = clock.elapsed().as_secs_f64();
         if now_s - printed_s >= PROGRESS_EVERY_S {
@@ -186,16 +189,16 @@ pub fn count(
 fn score(
     model: &mut Model,
     waiting: &mut Vec<Waiting>,
-    add: &mut dyn FnMut(&[String], Minute, bool),
+    add: &mut dyn FnMut(&[String], &Tweet, bool),
 ) -> Result<(), ClassifyError> {
     if waiting.is_empty() {
         return Ok(());
     }
-    let texts: Vec<&str> = waiting.iter().map(|tweet| tweet.text.as_str()).collect();
+    let texts: Vec<&str> = waiting.iter().map(|row| row.tweet.text.as_str()).collect();
     let scores = model.score(&texts)?;
-    for (tweet, probabilities) in waiting.iter().zip(scores) {
+    for (row, probabilities) in waiting.iter().zip(scores) {
         let label = model.thresholds.label(probabilities);
-        add(&tweet.brands, tweet.minute, label == Label::Negative);
+        add(&row.brands, &row.tweet, label == Label::Negative);
     }
     waiting.clear();
     Ok(())

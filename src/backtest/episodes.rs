@@ -1,7 +1,8 @@
 //! Compares alerts with a file of what really happened.
 //!
-//! **Invariant.** An episode is found if an incident of its brand was open at any time of it. An alert
-//! is false if its incident overlaps no episode of its brand. Pure.
+//! **Invariant.** An episode is found if an incident of its brand was open at any time of it; what counts is
+//! when the incident opened, or opened again. An alert is false if its incident was open in no episode of its
+//! brand. Pure.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -42,7 +43,7 @@ pub struct Found {
     pub name: String,
     /// When it began.
     pub start: DateTime<Utc>,
-    /// When the first alert about it opened; `None` if it was missed.
+    /// When the first alert about it opened, or opened again; `None` if it was missed.
     pub opened: Option<DateTime<Utc>>,
     /// The alert's cause.
     pub cause: Option<&'static str>,
@@ -55,24 +56,26 @@ pub(super) fn detect(trial: &Trial, episodes: &[Episode]) -> Detection {
     let alerts: Vec<(&str, &Alert)> = (trial.brands.iter())
         .flat_map(|result| result.outcome.alerts.iter().map(|alert| (&*result.brand, alert)))
         .collect();
-    let is_of = |episode: &Episode, (brand, alert): &(&str, &Alert)| {
-        let end = alert.resolved.map_or(i64::MAX, |(at, _)| at.0);
-        episode.brand.as_deref().is_none_or(|of| of == *brand)
-            && alert.opened <= episode.end
-            && end >= episode.start.0
+    // When an alert opened of which the episode has seen something.
+    let opened = |episode: &Episode, (brand, alert): &(&str, &Alert)| {
+        let is_seen = |(from, to): &&(Minute, Option<Minute>)| {
+            *from <= episode.end && to.is_none_or(|to| to >= episode.start)
+        };
+        let is_of = episode.brand.as_deref().is_none_or(|of| of == *brand);
+        alert.spans.iter().find(is_seen).map(|(from, _)| *from).filter(|_| is_of)
     };
     let found = |episode: &Episode| {
-        let of_it = alerts.iter().filter(|alert| is_of(episode, alert));
-        let first = of_it.min_by_key(|(_, alert)| alert.opened).map(|(_, alert)| alert);
+        let of_it = alerts.iter().filter_map(|it| Some((opened(episode, it)?, it.1)));
+        let first = of_it.min_by_key(|(opened, _)| *opened);
         Found {
             name: episode.name.clone(),
             start: episode.start.start(),
-            opened: first.map(|alert| alert.opened.start()),
-            cause: first.map(|alert| alert.opening.cause().as_str()),
-            delay_minutes: first.map(|alert| (alert.opened.0 + 1 - episode.start.0).max(0)),
+            opened: first.map(|(opened, _)| opened.start()),
+            cause: first.map(|(_, alert)| alert.opening.cause().as_str()),
+            delay_minutes: first.map(|(opened, _)| (opened.0 + 1 - episode.start.0).max(0)),
         }
     };
-    let is_false = |alert: &&(&str, &Alert)| !episodes.iter().any(|episode| is_of(episode, alert));
+    let is_false = |alert: &&(&str, &Alert)| !episodes.iter().any(|it| opened(it, alert).is_some());
     let false_alarms = alerts.iter().filter(is_false).count();
     Detection {
         episodes: episodes.iter().map(found).collect(),
@@ -86,7 +89,7 @@ mod tests {
     use super::*;
     use crate::backtest::BrandOutcome;
     use monitor_core::alerting::{Backtest, ResolveReason};
-    use monitor_core::domain::{Evidence, LagEvidence};
+    use monitor_core::domain::{Evidence, LagEvidence, Severity};
 
     fn alert(opened: i64, resolved: Option<i64>) -> Alert {
         let evidence = Evidence::Lag(LagEvidence { behind_minutes: 1, limit_minutes: 1 });
@@ -94,8 +97,9 @@ mod tests {
             opened: Minute(opened),
             resolved: resolved.map(|at| (Minute(at), ResolveReason::Calm)),
             opening: evidence,
-            worst_at: Minute(opened),
-            worst: evidence,
+            severity: Severity::Notice,
+            phases: Vec::new(),
+            spans: vec![(Minute(opened), resolved.map(Minute))],
         }
     }
 

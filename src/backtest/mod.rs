@@ -11,7 +11,7 @@ mod counting;
 mod episodes;
 mod picture;
 mod report;
-mod tweets;
+pub(crate) mod tweets;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,7 +25,7 @@ use monitor_model::ClassifyError;
 use monitor_store::{PostgresStore, Store, StoreError};
 use monitor_train::data::TweetFileError;
 
-use crate::pipeline::{policy, volume_policies};
+use crate::pipeline::buzz_policy;
 
 pub use counting::{Counted, Scorer, count};
 pub use episodes::Episode;
@@ -149,7 +149,7 @@ pub fn evaluate(
     alerting: &config::Alerting,
     spans: &Spans,
 ) -> Vec<BrandOutcome> {
-    let (policy, volumes) = (policy(alerting), volume_policies(alerting));
+    let policy = buzz_policy(alerting);
     spans
         .by_brand
         .iter()
@@ -157,7 +157,7 @@ pub fn evaluate(
             brand: brand.clone(),
             from: *from,
             to: *to,
-            outcome: backtest_switched(&policy, &volumes, &counted.stretches(brand), *from, *to),
+            outcome: backtest_switched(&policy, &counted.stretches(brand), *from, *to),
         })
         .collect()
 }

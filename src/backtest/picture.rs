@@ -10,7 +10,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use monitor_core::alerting::Hour;
-use monitor_core::domain::{Counts, Evidence, Interval, Minute};
+use monitor_core::domain::{Cause, Counts, Interval, Minute};
 use monitor_core::format::percent;
 
 use super::report::{BrandOutcome, Trial};
@@ -90,10 +90,10 @@ fn legend(area: &Area<'_>) -> Drawn {
     area.draw(&Rectangle::new([(620, y - 7), (644, y + 7)], NEGATIVE.mix(0.25).filled()))?;
     area.draw(&Text::new("alert", (650, y), style.clone()))?;
     area.draw(&Rectangle::new([(710, y - 7), (734, y + 7)], SURGE.mix(0.35).filled()))?;
-    area.draw(&Text::new("alert by volume", (740, y), style.clone()))?;
-    area.draw(&Rectangle::new([(870, y - 7), (894, y + 7)], GREY.mix(0.5).filled()))?;
-    area.draw(&Rectangle::new([(870, y), (894, y + 7)], NEGATIVE.mix(0.6).filled()))?;
-    area.draw(&Text::new("tweets, negative ones in red", (900, y), style))
+    area.draw(&Text::new("alert that began with the volume", (740, y), style.clone()))?;
+    area.draw(&Rectangle::new([(980, y - 7), (1004, y + 7)], GREY.mix(0.5).filled()))?;
+    area.draw(&Rectangle::new([(980, y), (1004, y + 7)], NEGATIVE.mix(0.6).filled()))?;
+    area.draw(&Text::new("tweets, negative ones in red", (1010, y), style))
 }
 
 fn draw(
@@ -146,12 +146,15 @@ fn share_chart(
         .draw()?;
     // An alert of a few minutes must be visible in a picture of months.
     let least = (x.end - x.start) / 400.0;
-    let bands = result.outcome.alerts.iter().map(|alert| {
-        let from = alert.opened.0 as f64;
-        let to = alert.resolved.map_or(x.end, |(at, _)| at.0 as f64).max(from + least);
-        let colour = match alert.opening {
-            Evidence::Surge(_) => SURGE.mix(0.35),
-            _ => NEGATIVE.mix(0.25),
+    let spans = result.outcome.alerts.iter().flat_map(|alert| {
+        let spans = alert.spans.iter();
+        spans.map(move |(from, to)| (alert.opening.cause(), from.0 as f64, *to))
+    });
+    let bands = spans.map(|(cause, from, to)| {
+        let to = to.map_or(x.end, |at| at.0 as f64).max(from + least);
+        let colour = match cause {
+            Cause::Share => NEGATIVE.mix(0.25),
+            _ => SURGE.mix(0.35),
         };
         Rectangle::new([(from, 0.0), (to.min(x.end), 1.0)], colour.filled())
     });

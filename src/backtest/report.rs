@@ -8,12 +8,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use monitor_config::{self as config, Rule};
-use monitor_core::alerting::{Alert, Backtest, ResolveReason, severity};
-use monitor_core::domain::{Evidence, Interval, Minute, Transition};
+use monitor_core::alerting::{Alert, Backtest, ResolveReason};
+use monitor_core::domain::{Cause, Evidence, Interval, Minute, Phase, Transition};
 use monitor_core::format::{percent, percent_interval, utc_minute};
 
 use super::episodes::{Detection, Episode, detect};
-use crate::pipeline::{policy, reason, thresholds};
+use crate::pipeline::{policy, reason};
 
 const DAY_MINUTES: f64 = 1440.0;
 const MONTH_DAYS: f64 = 30.0;
@@ -85,8 +85,16 @@ impl Trial {
     }
 
     fn open_hours(&self) -> f64 {
-        self.brands.iter().map(|result| result.outcome.minutes_open as f64 / 60.0).sum()
+        self.brands.iter().map(hours_open).sum()
     }
+}
+
+/// Hours in which an incident of the brand was open.
+fn hours_open(result: &BrandOutcome) -> f64 {
+    let spans = result.outcome.alerts.iter().flat_map(|alert| &alert.spans);
+    let minutes =
+        spans.map(|(from, to)| (to.unwrap_or(result.to).0 - from.0.max(result.from.0) + 1).max(0));
+    minutes.sum::<i64>() as f64 / 60.0
 }
 
 fn days(minutes: u64) -> f64 {
@@ -136,7 +144,7 @@ fn alerts(out: &mut String, trial: &Trial) {
     let mut lines: Vec<(Minute, String)> = Vec::new();
     for result in &trial.brands {
         for alert in &result.outcome.alerts {
-            lines.push((alert.opened, alert_line(&result.brand, alert, trial)));
+            lines.push((alert.opened, alert_line(&result.brand, alert)));
         }
     }
     if lines.is_empty() {
@@ -155,10 +163,10 @@ fn alerts(out: &mut String, trial: &Trial) {
     out.push('\n');
 }
 
-fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
+fn alert_line(brand: &str, alert: &Alert) -> String {
     let resolved = alert.resolved.map_or("still open".to_owned(), |(at, _)| utc_minute(at.start()));
-    let severe = severity(&alert.worst, None, &thresholds(&trial.alerting)).as_str();
-    let (negative, expected, tweets, since) = match &alert.worst {
+    let severe = alert.severity.as_str();
+    let (negative, expected, tweets, since) = match alert.worst() {
         Evidence::Share(e) => {
             let observed = share(e.observed_share(), e.observed_interval);
             (observed, share(e.expected_share, e.expected_interval), e.observed.total, e.since)
@@ -180,6 +188,18 @@ fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
         Evidence::Surge(e) => format!("volume {:.1} >= {:.1}", e.statistic, e.threshold),
         Evidence::Quiet(_) | Evidence::Lag(_) => String::new(),
     };
+    let mut numbers = numbers;
+    for phase in alert.phases.iter().skip(1) {
+        let at = phase.began.start().format("%m-%d %H:%M");
+        let _ = write!(numbers, "; {} joined {at}", phase.cause().as_str());
+    }
+    match alert.spans.len() {
+        0 | 1 => {}
+        2 => numbers += "; opened again once",
+        n => {
+            let _ = write!(numbers, "; opened again {} times", n - 1);
+        }
+    }
     let ended = match alert.resolved {
         Some((_, ResolveReason::NewNormal)) => "; ended as the new normal",
         _ => "",
@@ -190,6 +210,15 @@ fn alert_line(brand: &str, alert: &Alert, trial: &Trial) -> String {
         utc_minute(alert.opened.start()),
         since.start().format("%m-%d %H:%M"),
     )
+}
+
+/// The causes of a brand's buzz.
+const CAUSES: [Cause; 3] = [Cause::Share, Cause::NegativeVolume, Cause::Surge];
+
+/// How many alerts have a phase of this cause.
+fn with_phase(outcome: &Backtest, cause: Cause) -> usize {
+    let has_phase = |alert: &&Alert| alert.phases.iter().any(|phase| phase.cause() == cause);
+    outcome.alerts.iter().filter(has_phase).count()
 }
 
 fn detection(out: &mut String, detection: &Detection) {
@@ -222,20 +251,33 @@ fn detection(out: &mut String, detection: &Detection) {
 fn brands(out: &mut String, trial: &Trial) {
     let _ = writeln!(
         out,
-        "{:<16}  {:>5}  {:>9}  {:>8}  {:>6}  {:>9}  {:>10}  no baseline yet",
-        "brand", "days", "tweets", "negative", "alerts", "a 30 days", "hours open"
+        "{:<16}  {:>5}  {:>9}  {:>8}  {:>6}  {:>8}  {:>15}  {:>8}  {:>9}  {:>10}  no baseline yet",
+        "brand",
+        "days",
+        "tweets",
+        "negative",
+        "alerts",
+        "by share",
+        "negative volume",
+        "by surge",
+        "a 30 days",
+        "hours open"
     );
-    for BrandOutcome { brand, outcome, .. } in &trial.brands {
+    for result in &trial.brands {
+        let BrandOutcome { brand, outcome, .. } = result;
         let watched = days(outcome.minutes_watched());
         let _ = writeln!(
             out,
-            "{brand:<16}  {:>5.1}  {:>9}  {:>8}  {:>6}  {:>9}  {:>10.1}  {:.1} days",
+            "{brand:<16}  {:>5.1}  {:>9}  {:>8}  {:>6}  {:>8}  {:>15}  {:>8}  {:>9}  {:>10.1}  {:.1} days",
             days(outcome.minutes),
             outcome.tweets.total,
             outcome.tweets.share().map_or("-".to_owned(), percent),
             outcome.alerts.len(),
+            with_phase(outcome, CAUSES[0]),
+            with_phase(outcome, CAUSES[1]),
+            with_phase(outcome, CAUSES[2]),
             rate_text(rate(outcome.alerts.len(), watched)),
-            outcome.minutes_open as f64 / 60.0,
+            hours_open(result),
             days(outcome.minutes - outcome.minutes_watched()),
         );
     }
@@ -336,6 +378,8 @@ struct BrandJson {
     tweets: u64,
     negative: u64,
     minutes: MinutesJson,
+    /// How many alerts have a phase of each cause.
+    alerts_by_cause: std::collections::BTreeMap<&'static str, usize>,
     alerts_per_30_days: Option<f64>,
     alerts: Vec<AlertJson>,
 }
@@ -358,19 +402,24 @@ struct AlertJson {
     reason: String,
     opening: Evidence,
     worst: Evidence,
+    /// When it opened again.
+    reopened: Vec<DateTime<Utc>>,
+    phases: Vec<Phase>,
 }
 
 impl TrialJson {
     fn of(trial: &Trial) -> Self {
         let alert = |result: &BrandOutcome, alert: &Alert| AlertJson {
             cause: alert.opening.cause().as_str(),
-            severity: severity(&alert.worst, None, &thresholds(&trial.alerting)).as_str(),
+            severity: alert.severity.as_str(),
             opened: alert.opened.start(),
             resolved: alert.resolved.map(|(at, _)| at.start()),
             ended: alert.resolved.map(|(_, why)| why.as_str()),
             reason: reason(&result.brand, &alert.opening, Transition::Opened, None, alert.opened),
             opening: alert.opening,
-            worst: alert.worst,
+            worst: *alert.worst(),
+            reopened: alert.spans.iter().skip(1).map(|(from, _)| from.start()).collect(),
+            phases: alert.phases.clone(),
         };
         let brand = |result: &BrandOutcome| {
             let outcome = &result.outcome;
@@ -386,6 +435,7 @@ impl TrialJson {
                     open: outcome.minutes_open,
                     quiet: outcome.minutes_quiet.iter().map(|(r, n)| (r.as_str(), *n)).collect(),
                 },
+                alerts_by_cause: CAUSES.map(|c| (c.as_str(), with_phase(outcome, c))).into(),
                 alerts_per_30_days: rate(outcome.alerts.len(), days(outcome.minutes_watched())),
                 alerts: outcome.alerts.iter().map(|found| alert(result, found)).collect(),
             }

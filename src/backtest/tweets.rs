@@ -1,24 +1,21 @@
-//! Tweets of a file, with the checks of the stream.
-//!
-//! **Invariant.** [`decode`] decides what makes a tweet, as for the stream.
+//! Tweets of a file, with the checks of the stream, and their labels.
 
 use std::path::Path;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use monitor_core::domain::{Label, Tweet};
-use monitor_ingest::{WireLimits, decode, parse_file_timestamp};
-use monitor_train::data::{RowCounts, TIME_NAMES, TweetFile, TweetFileError, TweetRow};
-use serde_json::{Value, json};
+use monitor_ingest::{Content, WireLimits};
+use monitor_train::data::{RowCounts, TweetFileError};
+
+use crate::tweets::{self, problem};
 
 /// A file of tweets that is being read.
-pub(super) struct Tweets {
-    file: TweetFile,
-    limits: WireLimits,
-    now: DateTime<Utc>,
+pub(crate) struct Tweets {
+    rows: tweets::Tweets,
 }
 
 /// A row that is a tweet.
-pub(super) struct Row {
+pub(crate) struct Row {
     pub tweet: Tweet,
     /// Whether the file has ids. If not, the id is invented and finds no duplicates.
     pub has_id: bool,
@@ -27,74 +24,38 @@ pub(super) struct Row {
 }
 
 impl Tweets {
-    /// Opens a file. `labels` is the column of a CSV that says which tweets are negative. A
-    /// tweet may be dated up to `future_max` after `now`.
+    /// Opens a file. `labels` is the column of a CSV that says which tweets are negative.
     pub fn open(
         path: &Path,
         labels: Option<&str>,
-        future_max: TimeDelta,
+        limits: WireLimits,
         now: DateTime<Utc>,
     ) -> Result<Self, TweetFileError> {
-        let limits = WireLimits { record_bytes_max: usize::MAX, future_max };
-        Ok(Self { file: TweetFile::open(path, labels)?, limits, now })
+        Ok(Self { rows: tweets::Tweets::open(path, labels, limits, now)? })
     }
 
     /// How much of the file was read, in 0..=1, approximately.
     pub fn share_read(&mut self) -> f64 {
-        self.file.share_read()
+        self.rows.share_read()
     }
 
     /// What was read and rejected so far.
     pub fn counts(&self) -> &RowCounts {
-        self.file.counts()
+        self.rows.counts()
     }
 
     /// The next tweet; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Row>, TweetFileError> {
-        let Self { file, limits, now } = self;
-        file.next_with(|row| {
-            let (payload, at, has_id, negative) = match row {
-                TweetRow::Columns(row) => {
-                    let at = time_of(&row.created_at)?;
-                    let negative = row.label.as_deref().map(negative).transpose()?;
-                    let has_id = row.id.is_some();
-                    let id = row.id.unwrap_or_else(|| format!("line {}", row.line));
-                    let payload = json!({ "id": id, "text": row.text });
-                    (payload.to_string().into_bytes(), at, has_id, negative)
+        self.rows.next_with(|row| {
+            let negative = row.label.as_deref().map(negative).transpose()?;
+            match (problem(&row.decoded), row.decoded.content) {
+                (None, Ok(Content::Tweet(tweet))) => {
+                    Ok(Row { tweet, has_id: row.has_id, negative })
                 }
-                TweetRow::Json(line) => {
-                    let (payload, at) = from_json(&line)?;
-                    (payload, at, true, None)
-                }
-            };
-            let tweet = decode(&payload, payload.len(), Some(at), limits, *now);
-            Ok(Row { tweet: tweet.map_err(|error| error.to_string())?, has_id, negative })
+                (problem, _) => Err(problem.unwrap_or_default()),
+            }
         })
     }
-}
-
-/// What [`decode`] reads, and the time, which is removed because `decode` accepts fewer forms.
-fn from_json(line: &[u8]) -> Result<(Vec<u8>, DateTime<Utc>), String> {
-    let mut value: Value =
-        serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
-    let nested = value.get("data").is_some();
-    let tweet = if nested { &mut value["data"] } else { &mut value };
-    let time = tweet.as_object_mut().and_then(|tweet| {
-        TIME_NAMES.iter().find_map(|name| tweet.remove(*name)).filter(|time| !time.is_null())
-    });
-    let at = match time {
-        None => return Err("created_at is missing".into()),
-        Some(Value::String(text)) => time_of(&text)?,
-        Some(other) => time_of(&other.to_string())?,
-    };
-    Ok((value.to_string().into_bytes(), at))
-}
-
-fn time_of(text: &str) -> Result<DateTime<Utc>, String> {
-    parse_file_timestamp(text).ok_or_else(|| {
-        let shown: String = text.chars().take(40).collect();
-        format!("{shown:?} is not a date and time such as 2015-02-24T19:35:52Z")
-    })
 }
 
 /// Whether a label means negative: a word, or the numbers 0 (negative), 1, 2 or 4.
@@ -115,13 +76,21 @@ fn negative(label: &str) -> Result<bool, String> {
 mod tests {
     use std::io::Write;
 
+    use chrono::TimeDelta;
+    use monitor_core::domain::StreamFormat;
+
     use super::*;
 
     fn read(content: &[u8], labels: Option<&str>) -> Result<(Vec<Row>, RowCounts), TweetFileError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let mut tweets = Tweets::open(file.path(), labels, TimeDelta::minutes(10), now)?;
+        let limits = WireLimits {
+            record_bytes_max: 10_000,
+            future_max: TimeDelta::minutes(10),
+            format: StreamFormat::Auto,
+        };
+        let mut tweets = Tweets::open(file.path(), labels, limits, now)?;
         let mut rows = Vec::new();
         while let Some(row) = tweets.next()? {
             rows.push(row);
@@ -191,7 +160,7 @@ mod tests {
             None,
             2,
             &[
-                (3, "\"then\" is not a date"),
+                (3, "\"created_at\" is \"then\", not a time"),
                 (4, "text is empty"),
                 (5, "2 columns where the header has 3"),
             ],
@@ -199,14 +168,14 @@ mod tests {
         let quote = format!("id,created_at,text\n1,{at},\"a\n2,{at},b\n3,{at},c\n");
         check("a quote never closed", quote.as_bytes(), None, 2, &[(2, "quote")]);
         let json = format!(
-            "{{\"id\":1,\"text\":\"a\",\"created_at\":\"{at}\"}}\nnonsense\n{{}}\n{{\"created_at\":\"{at}\",\"id\":2}}\n"
+            "{{\"id\":1,\"text\":\"a\",\"created_at\":\"{at}\"}}\nnonsense\n{{\"id\":3,\"text\":\"a\"}}\n{{\"created_at\":\"{at}\",\"id\":2}}\n"
         );
         check(
             "JSON",
             json.as_bytes(),
             None,
             1,
-            &[(2, "not JSON"), (3, "created_at is missing"), (4, "\"text\" is missing")],
+            &[(2, "not JSON"), (3, "\"created_at\" is missing"), (4, "\"text\" is missing")],
         );
         let old = "text,time\nhi,2001-01-01 00:00\nhi,2099-01-01 00:00\n";
         check("too old, and to come", old.as_bytes(), None, 0, &[(2, "before"), (3, "future")]);

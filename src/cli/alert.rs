@@ -119,11 +119,8 @@ fn severities() -> impl TypedValueParser<Value = Severity> {
 }
 
 fn transitions() -> impl TypedValueParser<Value = Transition> {
-    const ALL: [Transition; 3] = [Transition::Opened, Transition::Updated, Transition::Resolved];
-    PossibleValuesParser::new(ALL.map(Transition::as_str)).map(|word| {
-        let known = ALL.into_iter().find(|transition| transition.as_str() == word);
-        known.expect("clap lets only these words through")
-    })
+    PossibleValuesParser::new(Transition::ALL.map(Transition::as_str))
+        .map(|word| Transition::parse(&word).expect("clap lets only these words through"))
 }
 
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
@@ -206,7 +203,7 @@ fn answers<'a>(
     at: DateTime<Utc>,
 ) -> Vec<Answer<'a>> {
     let receivers: Vec<_> = settings.receivers.keys().cloned().collect();
-    let recipients = alerting::route(routes, &receivers, brand, cause, severity, transition, at);
+    let recipients = alerting::route(routes, &receivers, brand, &[cause], severity, transition, at);
     let answer = |receiver: &'a String| {
         let recipient = recipients.iter().find(|recipient| recipient.receiver == *receiver);
         let why = match recipient {
@@ -215,7 +212,7 @@ fn answers<'a>(
                 None => format!("{}; there are no routes", recipient.when),
             },
             None => why_not(routes, receiver, |route| {
-                route.evaluate(brand, cause, severity, transition, at).err()
+                route.evaluate(brand, &[cause], severity, transition, at).err()
             }),
         };
         Answer {

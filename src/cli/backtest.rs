@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor_config::{self as config, Settings};
+use monitor_core::alerting::Voice;
 use monitor_core::domain::Minute;
 
 use super::output::{print, print_json, svg_file, write_whole};
@@ -78,6 +79,11 @@ pub struct Args {
     #[arg(long, value_name = "COLUMN", requires = "file", conflicts_with = "model")]
     labels: Option<String>,
 
+    /// What counts as one voice: each tweet, each author once an hour, or each text once an hour,
+    /// whoever repeats it
+    #[arg(long, value_enum, default_value = "tweets", requires = "file")]
+    count: CountBy,
+
     /// What really happened: a CSV file with the columns start, end and name, and possibly brand. The report
     /// then says which episodes were found and after how long, and how many alerts were false
     #[arg(long, value_name = "FILE.csv")]
@@ -90,6 +96,23 @@ pub struct Args {
     /// Draw share, expected share, volume and alerts of each brand
     #[arg(long, value_name = "FILE.svg", value_parser = svg_file)]
     picture: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum CountBy {
+    Tweets,
+    Authors,
+    Originals,
+}
+
+impl From<CountBy> for Voice {
+    fn from(by: CountBy) -> Self {
+        match by {
+            CountBy::Tweets => Self::Tweet,
+            CountBy::Authors => Self::Author,
+            CountBy::Originals => Self::Original,
+        }
+    }
 }
 
 /// Counts the tweets, applies each rule, and prints the outcome.
@@ -114,7 +137,8 @@ pub fn run(args: &Args, config: Option<&Path>, set: &[(String, String)]) -> anyh
     let counted = match &args.file {
         Some(file) => {
             let scorer = Scorer::new(args.labels.as_deref(), args.model.as_deref(), &settings)?;
-            count(file, scorer, &settings, &brands, range.first_needed(&reach), range.to)?
+            let span = (range.first_needed(&reach), range.to);
+            count(file, scorer, &settings, &brands, args.count.into(), span)?
         }
         None => with_store(&settings, async |store| {
             stored(store, &brands, range.first_needed(&reach), range.to).await

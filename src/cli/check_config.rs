@@ -3,8 +3,9 @@ use std::fmt::Write as _;
 use chrono::DateTime;
 
 use super::output::print;
+use super::retrain::check_scheduled;
 use crate::pipeline;
-use monitor_config::{Endpoint, Receiver, Settings, Stream};
+use monitor_config::{Endpoint, Receiver, Retrain, Settings, Stream};
 use monitor_core::alerting::{self, QuietHours, Route};
 use monitor_core::domain::{Cause, Language, STREAM, Severity, Transition};
 use monitor_core::text::language;
@@ -26,6 +27,9 @@ pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
     let models = pipeline::open_models(&settings.model)?;
     notify::notifiers(&settings.receivers, settings.delivery)?;
     Heartbeat::new(&settings.heartbeat)?;
+    if settings.retrain.is_on() {
+        check_scheduled(&settings.retrain)?;
+    }
     print(&summary(&settings, &models))
 }
 
@@ -48,7 +52,11 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> St
             line(format!("model: {model} from {folder}, for tweets in {scores}"));
         }
     }
-    line(format!("http: {}", s.http.listen));
+    let tokens: Vec<_> = (s.http.tokens.iter())
+        .map(|(name, token)| format!("{name} may {}", token.rights.as_str()))
+        .collect();
+    let tokens = if tokens.is_empty() { String::new() } else { format!(", {}", tokens.join(", ")) };
+    line(format!("http: {}{tokens}", s.http.listen));
     for (name, brand) in &s.brands {
         let terms = [
             (brand.keywords.len(), "keyword"),
@@ -63,6 +71,9 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> St
         line(format!("brand {name}: {}", terms.join(", ")));
     }
     line(format!("stream: {}", stream(&s.stream)));
+    if s.retrain.is_on() {
+        line(format!("retrain: {}", retrain(&s.retrain)));
+    }
     line(match s.heartbeat.origin() {
         Some(origin) => format!("heartbeat: {origin} every {} s", s.heartbeat.every_s),
         None => "heartbeat: none, so nobody is notified when the daemon dies".into(),
@@ -88,10 +99,38 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> St
     for r in &routes {
         line(format!("route {}: {}", r.name, route(r)));
     }
-    for warning in forgotten(s, &routes) {
+    for warning in forgotten(s, &routes).into_iter().chain(smtputf8(s)) {
         line(format!("warning: {warning}"));
     }
     out
+}
+
+fn retrain(retrain: &Retrain) -> String {
+    let at = (retrain.schedule.as_ref()).map(|it| format!("at \"{it}\" {}", retrain.time_zone));
+    let when = at.into_iter().chain(retrain.on_drift.then(|| "on drift".into()));
+    format!(
+        "{} from {}, {}",
+        retrain.family,
+        retrain.data.join(", "),
+        when.collect::<Vec<_>>().join(" and ")
+    )
+}
+
+/// Addresses that not every mail server accepts.
+fn smtputf8(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, receiver) in &settings.receivers {
+        let Receiver::Email(email) = receiver else { continue };
+        let addresses = [&email.from].into_iter().chain(&email.to);
+        for address in addresses.filter(|address| notify::needs_smtputf8(address)) {
+            found.push(format!(
+                "receiver {name}: {address} has letters before the @ that only mail servers with SMTPUTF8 \
+                 accept; {} may refuse it",
+                email.host
+            ));
+        }
+    }
+    found
 }
 
 fn stream(stream: &Stream) -> String {
@@ -154,7 +193,7 @@ fn forgotten(settings: &Settings, routes: &[Route]) -> Vec<String> {
             // The time does not matter: an opening is notified sooner or later.
             let (worst, opened) = (Severity::Critical, Transition::Opened);
             let now = DateTime::UNIX_EPOCH;
-            alerting::route(routes, &receivers, brand, *cause, worst, opened, now).is_empty()
+            alerting::route(routes, &receivers, brand, &[*cause], worst, opened, now).is_empty()
         })
         .map(|(brand, cause)| {
             format!("no route tells anybody of {} incidents of {brand}", cause.as_str())

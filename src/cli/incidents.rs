@@ -1,3 +1,5 @@
+mod evidence;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -14,16 +16,16 @@ use monitor_config::Settings;
 use monitor_core::alerting::{Audience, Occasion};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
-    Acknowledgement, Cause, Evidence, Incident, IncidentId, Interval, Minute, Notified,
-    ShareEvidence, Transition, silenced,
+    Acknowledgement, Cause, Evidence, Incident, IncidentId, Minute, Notified, Phase, Transition,
+    silenced,
 };
-use monitor_core::format::percent_tenths;
 use monitor_store::{DeadNotification, Event, Silence, Store, Suppressed};
 
 /// List, show and acknowledge incidents
 ///
-/// A brand and cause have at most one open incident. It opens, is updated while it lasts or gets
-/// worse, and is resolved; its history is stored in Postgres. Times are UTC. Times of brands are
+/// A brand has at most one open incident, with a phase for each cause that sees it; the stream has one for each
+/// cause. It opens, is updated while it lasts or gets worse, is resolved, and may open again; its history is
+/// stored in Postgres. Times are UTC. Times of brands are
 /// event time: when the tweets were written.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -58,7 +60,7 @@ struct List {
     #[arg(long)]
     brand: Option<String>,
 
-    /// Only this cause
+    /// Only incidents with this cause among their phases
     #[arg(long, value_parser = causes())]
     cause: Option<Cause>,
 
@@ -66,8 +68,8 @@ struct List {
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
 
-    /// Print JSON: a list of objects with id, brand, cause, severity, state, opened_at,
-    /// resolved_at, acknowledged and evidence
+    /// Print JSON: a list of objects with id, brand, cause (that opened it), severity, state,
+    /// opened_at, resolved_at, acknowledged, evidence and phases
     #[arg(long)]
     json: bool,
 }
@@ -117,6 +119,7 @@ struct IncidentJson<'a> {
     resolved_at: Option<DateTime<Utc>>,
     acknowledged: Option<AcknowledgedJson<'a>>,
     evidence: Evidence,
+    phases: &'a [Phase],
 }
 
 #[derive(Debug, Serialize)]
@@ -142,8 +145,14 @@ impl<'a> IncidentJson<'a> {
                 note: &acknowledged.note,
             }),
             evidence: incident.evidence,
+            phases: &incident.phases,
         }
     }
+}
+
+/// The causes of an incident, in the order in which they joined.
+fn causes_of(incident: &Incident) -> String {
+    incident.causes().into_iter().map(Cause::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn state(incident: &Incident) -> &'static str {
@@ -170,7 +179,7 @@ fn list(args: &List, settings: &Settings) -> anyhow::Result<()> {
     incidents.retain(|incident| {
         (!args.open || incident.resolved.is_none())
             && args.brand.as_ref().is_none_or(|brand| *brand == incident.brand)
-            && args.cause.is_none_or(|cause| cause == incident.cause())
+            && args.cause.is_none_or(|cause| incident.causes().contains(&cause))
     });
     let left_out = if args.all { 0 } else { incidents.len().saturating_sub(args.limit as usize) };
     incidents.truncate(incidents.len() - left_out);
@@ -188,7 +197,7 @@ fn list(args: &List, settings: &Settings) -> anyhow::Result<()> {
         rows.push(vec![
             incident.id.to_string(),
             incident.brand.clone(),
-            incident.cause().as_str().into(),
+            causes_of(incident),
             incident.severity.as_str().into(),
             state(incident).into(),
             when(incident.opened.start()),
@@ -235,11 +244,12 @@ fn receivers_now(
 ) -> Vec<ReceiverNow> {
     let occasion = Occasion {
         brand: &incident.brand,
-        cause: incident.cause(),
+        causes: &incident.causes(),
         transition: Transition::Updated,
         severity: incident.severity,
         incident: Some(incident),
         notified,
+        joined: incident.phases.iter().map(|phase| phase.began).max(),
         minute: evaluated,
         now,
         silence: silenced(silences, &incident.brand, now),
@@ -280,7 +290,8 @@ fn show(args: &Show, settings: &Settings) -> anyhow::Result<()> {
         undelivered.retain(|dead| dead.key.starts_with(&format!("incident-{id}-")));
         let mut receivers = Vec::new();
         if incident.resolved.is_none()
-            && let Some(state) = store.detector_state(&incident.brand, incident.cause()).await?
+            && let Some(state) =
+                store.detector_state(&incident.brand, incident.cause().watch()).await?
         {
             let (notified, evaluated) = (&state.notified, state.evaluated);
             receivers = receivers_now(&audience, &incident, notified, evaluated, &silences, now);
@@ -332,7 +343,7 @@ fn text(shown: &Shown) -> String {
     };
     line("incident", incident.id.to_string());
     line("brand", incident.brand.clone());
-    line("cause", incident.cause().as_str().into());
+    line("cause", causes_of(incident));
     line("severity", incident.severity.as_str().into());
     line("state", state(incident).into());
     line("opened", when(incident.opened.start()));
@@ -343,8 +354,11 @@ fn text(shown: &Shown) -> String {
         let note = if note.is_empty() { String::new() } else { format!(": {note}") };
         line("acknowledged", format!("by {by}, {}{note}", when(*at)));
     }
-    for (name, text) in evidence(&incident.evidence) {
+    for (name, text) in evidence::lines(&incident.evidence) {
         line(name, text);
+    }
+    for phase in &incident.phases {
+        line("phase", evidence::phase(phase));
     }
     for silence in &shown.silences {
         line("silence", super::silence::text(silence));
@@ -404,76 +418,6 @@ fn by_reason(suppressed: &[Suppressed]) -> BTreeMap<String, Vec<&str>> {
         groups.entry(one.to_string()).or_default().push(one.receiver.as_str());
     }
     groups
-}
-
-/// The evidence, as names and texts.
-fn evidence(evidence: &Evidence) -> Vec<(&'static str, String)> {
-    let statistic =
-        |statistic: f64, threshold: f64| format!("{statistic:.2}, alerts from {threshold:.2}");
-    match evidence {
-        Evidence::Share(e) => share(e),
-        Evidence::NegativeVolume(e) => vec![
-            ("observed", format!("{} negative tweets since {}", e.observed, when(e.since.start()))),
-            ("expected", format!("{:.0} in the same time", e.expected)),
-            ("all tweets", e.tweets.total.to_string()),
-            ("statistic", statistic(e.statistic, e.threshold)),
-        ],
-        Evidence::Surge(e) => vec![
-            ("observed", format!("{} tweets since {}", e.observed, when(e.since.start()))),
-            ("expected", format!("{:.0} tweets in the same time", e.expected)),
-            ("statistic", statistic(e.statistic, e.threshold)),
-        ],
-        Evidence::Quiet(e) => {
-            let last = e.last.map_or("none before".into(), |at| format!("last one {}", when(at)));
-            let tweets = e.expected_tweets;
-            vec![
-                ("observed", format!("no record in {} minutes, {last}", e.minutes)),
-                ("expected", format!("{tweets:.0} tweets in that time")),
-                ("alerts from", format!("{} minutes", e.limit_minutes)),
-            ]
-        }
-        Evidence::Lag(e) => vec![
-            ("observed", format!("{} minutes behind the stream", e.behind_minutes)),
-            ("alerts from", format!("{} minutes", e.limit_minutes)),
-        ],
-    }
-}
-
-fn share(e: &ShareEvidence) -> Vec<(&'static str, String)> {
-    let between =
-        |i: Interval| format!("between {} and {}", percent_tenths(i.low), percent_tenths(i.high));
-    let counts = |counts: monitor_core::domain::Counts| {
-        let share = counts.share().map_or("-".into(), percent_tenths);
-        format!("{share} negative: {} of {} tweets", counts.negative, counts.total)
-    };
-    vec![
-        (
-            "observed",
-            format!(
-                "{} since {}; {}",
-                counts(e.observed),
-                when(e.since.start()),
-                between(e.observed_interval)
-            ),
-        ),
-        ("recently", format!("{} of {} minutes", counts(e.recent), e.recent_minutes)),
-        (
-            "expected",
-            format!(
-                "{} negative; {}",
-                percent_tenths(e.expected_share),
-                between(e.expected_interval)
-            ),
-        ),
-        ("baseline", counts(e.baseline)),
-        (
-            "statistic",
-            format!(
-                "{:.2}, alerts from {:.2} (rule {}, dispersion {:.2})",
-                e.statistic, e.threshold, e.rule, e.dispersion
-            ),
-        ),
-    ]
 }
 
 fn ack(args: Ack, settings: &Settings) -> anyhow::Result<()> {

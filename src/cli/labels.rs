@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -360,30 +360,54 @@ fn correct(args: Correct, settings: &Settings, now: DateTime<Utc>) -> anyhow::Re
     print(&format!("{} is {}\n", correction.tweet_id, label.word()))
 }
 
-fn export(args: &Export, settings: &Settings) -> anyhow::Result<()> {
-    let rows = with_store(settings, async |store| {
-        let mut rows = Vec::new();
+/// A label of a tweet, its text, and when the tweet was written, or the correction.
+pub(super) type LabelledText = (Label, String, DateTime<Utc>);
+
+/// What people said of tweets.
+pub(super) struct LabelledTexts {
+    /// Labels of random samples.
+    pub(super) sampled: Vec<LabelledText>,
+    /// Corrections, which are no random sample: people correct what a model got wrong.
+    pub(super) corrections: Vec<LabelledText>,
+}
+
+/// The labels of all samples and all corrections, or those of a brand's samples alone.
+pub(super) fn labelled_texts(
+    brand: Option<&str>,
+    settings: &Settings,
+) -> anyhow::Result<LabelledTexts> {
+    with_store(settings, async |store| {
+        let (mut sampled, mut corrections) = (Vec::new(), Vec::new());
         for sample in store.samples().await? {
-            if args.brand.as_ref().is_none_or(|brand| *brand == sample.brand) {
+            if brand.is_none_or(|brand| *brand == sample.brand) {
                 for tweet in store.sampled_tweets(sample.id).await? {
-                    rows.extend(tweet.label.map(|it| (it, tweet.text, tweet.created_at)));
+                    sampled.extend(tweet.label.map(|it| (it, tweet.text, tweet.created_at)));
                 }
             }
         }
-        if args.brand.is_none() {
-            rows.extend(
-                store.corrections().await?.into_iter().map(|it| (it.label, it.text, it.at)),
-            );
+        if brand.is_none() {
+            let all = store.corrections().await?.into_iter();
+            corrections.extend(all.map(|it| (it.label, it.text, it.at)));
         }
-        Ok(rows)
-    })?;
-    ensure!(!rows.is_empty(), "there are no labels yet");
+        Ok(LabelledTexts { sampled, corrections })
+    })
+}
+
+/// Writes labels as a file that `monitor retrain` and `monitor evaluate` read.
+pub(super) fn write_labelled(path: &Path, rows: &[LabelledText]) -> anyhow::Result<()> {
     let mut out = csv::Writer::from_writer(Vec::new());
     out.write_record(["label", "text", "created_at"])?;
-    for (label, text, at) in &rows {
+    for (label, text, at) in rows {
         let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
         out.write_record([label.word(), text, &at])?;
     }
-    write_whole(&args.output, &String::from_utf8(out.into_inner()?)?)?;
+    write_whole(path, &String::from_utf8(out.into_inner()?)?)
+}
+
+fn export(args: &Export, settings: &Settings) -> anyhow::Result<()> {
+    let found = labelled_texts(args.brand.as_deref(), settings)?;
+    let rows = [found.sampled, found.corrections].concat();
+    ensure!(!rows.is_empty(), "there are no labels yet");
+    write_labelled(&args.output, &rows)?;
     print(&format!("{} labels in {}\n", rows.len(), args.output.display()))
 }

@@ -7,8 +7,10 @@ mod backtest;
 mod check_config;
 mod compare;
 mod data;
+mod dead_letters;
 #[cfg(feature = "embedded")]
 mod demo;
+mod drift;
 mod evaluate;
 mod evaluate_provider;
 mod explain;
@@ -79,6 +81,8 @@ enum Command {
     Evaluate(Box<evaluate::Args>),
     Compare(compare::Args),
     Data(data::Args),
+    Drift(drift::Args),
+    DeadLetters(dead_letters::Args),
     Incidents(incidents::Args),
     Labels(labels::Args),
     Silence(silence::Args),
@@ -153,7 +157,7 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
     let read =
         || -> anyhow::Result<Settings> { Ok(settings::load(cli.config.as_deref(), &cli.set)?) };
     match cli.command {
-        Command::Run(args) => run::run(args, read()?),
+        Command::Run(args) => run::run(args, read()?, (cli.config.as_deref(), &cli.set), commit),
         #[cfg(feature = "embedded")]
         Command::Demo(args) => demo::run(args, cli.set),
         Command::Replay(args) => replay::run(args, read()?),
@@ -166,6 +170,8 @@ pub fn run(cli: Cli, commit: Option<&str>) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate::run(&args, read()?),
         Command::Compare(args) => compare::run(args, read()?),
         Command::Data(args) => data::run(args),
+        Command::Drift(args) => drift::run(args, read()?),
+        Command::DeadLetters(args) => dead_letters::run(args, read()?),
         Command::Incidents(args) => incidents::run(args, read()?),
         Command::Labels(args) => labels::run(args, read()?),
         Command::Silence(args) => silence::run(args, read()?),

@@ -1,5 +1,5 @@
 mod fetch;
-mod promote;
+pub(super) mod promote;
 mod versions;
 
 use crate::settings::open_options;

@@ -4,18 +4,25 @@ use anyhow::ensure;
 use monitor_config::Settings;
 use tokio_util::sync::CancellationToken;
 
+use super::output::print;
 use super::signals::stop_on_signals;
-use crate::replay::{self, ReplayRequest, replay};
+use crate::replay::{self, ReplayRequest, check, replay};
 
 /// Send a file of tweets to Kafka, at the pace they were written or faster
 ///
 /// FILE is CSV with a header (columns id, created_at and text, and optionally author, followers,
-/// retweets and retweet_of, in any order; other columns are ignored) or JSON lines (X API v2
-/// objects or flat JSON, sent unchanged), plain, .xz, .gz or .zip, ordered by time. Each record's
+/// retweets and retweet_of, in any order; other columns are ignored) or JSON lines (in any format
+/// of kafka.format, sent unchanged), plain, .xz, .gz or .zip, ordered by time. Each record's
 /// key is the tweet's id. Invalid rows of a CSV are counted and skipped, and the first few are
 /// named.
 ///
 ///   monitor replay tests/fixtures/airline-week.csv.xz --speed 8000
+///
+/// With --check nothing is sent. It prints what the daemon would make of the file: tweets by
+/// format, notices (deletions, keep-alives, posts without a text) and dead letters by reason, with
+/// the first line of each.
+///
+///   monitor replay --check tests/fixtures/formats/x-compliance.jsonl
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// CSV or JSON lines, plain, .xz, .gz or .zip
@@ -32,6 +39,10 @@ pub struct Args {
     /// Stop after this many tweets
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
+
+    /// Send nothing; say what would become of each row
+    #[arg(long, conflicts_with_all = ["speed", "times", "limit"])]
+    check: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -43,6 +54,12 @@ enum Times {
 }
 
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
+    if args.check {
+        let checked = check(&args.file, &settings.kafka)?;
+        print(&checked.to_string())?;
+        ensure!(checked.readable() > 0, "{}: no row is readable", args.file.display());
+        return Ok(());
+    }
     let stop = CancellationToken::new();
     let runtime = tokio::runtime::Runtime::new()?;
     let _entered = runtime.enter();

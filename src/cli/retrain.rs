@@ -1,5 +1,6 @@
 mod files;
 mod fractions;
+mod scheduled;
 mod training;
 
 use std::path::Path;
@@ -13,10 +14,12 @@ use training::{BASE, Preset};
 
 use super::signals::stop_on_signals;
 use monitor_config::Settings;
+use monitor_model::ModelId;
 use monitor_train::fit::{self, Family, FitError};
 use monitor_train::hub;
 use monitor_train::{Registered, TrainingError, TrainingRequest};
 
+pub(super) use scheduled::check as check_scheduled;
 pub(super) use training::{Names, Training, model_name};
 
 /// Exit code that shells use for a process ended by Ctrl-C.
@@ -37,13 +40,27 @@ pub(super) const STOPPED: i32 = 130;
 /// the same weights as an uninterrupted training.
 ///
 /// The same file, seed, machine and model.threads give the same figures.
+///
+/// With --scheduled it does at once what [retrain] of the settings describes and the daemon does when it
+/// is due.
 #[derive(Debug, clap::Args)]
+#[command(mut_args(beside_scheduled))]
 pub struct Args {
     /// Which family to train [default: all; the transformer only if its --base is available]
     family: Option<Name>,
 
     #[command(flatten)]
     training: Training,
+
+    /// Train as [retrain] of the settings says, with the labels that people gave to stored tweets, and
+    /// promote the new version only if it is better, beyond chance, than the promoted one on rows that
+    /// neither learned from
+    #[arg(long)]
+    scheduled: bool,
+
+    /// Number of the retraining that the daemon has begun
+    #[arg(long, hide = true, requires = "scheduled")]
+    retraining: Option<i64>,
 
     /// Continue a training that Ctrl-C or a crash stopped
     #[arg(long)]
@@ -55,6 +72,17 @@ pub struct Args {
 
     #[command(flatten)]
     fractions: Fractions,
+}
+
+/// With `--scheduled`, the settings say everything.
+fn beside_scheduled(arg: clap::Arg) -> clap::Arg {
+    match arg.get_id().as_str() {
+        "scheduled" | "retraining" => arg,
+        "data" => {
+            arg.required(false).required_unless_present("scheduled").conflicts_with("scheduled")
+        }
+        _ => arg.conflicts_with("scheduled"),
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -83,8 +111,27 @@ impl From<Name> for Family {
     }
 }
 
+/// The training was stopped on request.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Stopped(String);
+
 /// Trains and registers models, and prints the figures of each.
 pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Result<()> {
+    let done = match args.scheduled {
+        true => scheduled::run(args.retraining, &settings, commit),
+        false => train(&args, &settings, commit).map(drop),
+    };
+    done.inspect_err(|error| {
+        if let Some(stopped) = error.downcast_ref::<Stopped>() {
+            eprintln!("{stopped}");
+            std::process::exit(STOPPED);
+        }
+    })
+}
+
+/// Trains and registers models, and returns the new versions.
+fn train(args: &Args, settings: &Settings, commit: Option<&str>) -> anyhow::Result<Vec<ModelId>> {
     let training = &args.training;
     let families = match args.family {
         Some(name) => vec![name.into()],
@@ -111,7 +158,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
             family.as_str()
         );
     }
-    args.fractions.check(&args, &families)?;
+    args.fractions.check(args, &families)?;
     let found = training.find(&families, &settings.model)?;
     // Families are trained in order, so those before the stopped one are finished.
     let output = &found.output;
@@ -130,6 +177,7 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
     let stopped = CancellationToken::new();
     runtime.block_on(async { stop_on_signals(stopped.clone()) })?;
     let stop = || stopped.is_cancelled();
+    let mut versions = Vec::new();
     for family in families {
         let name = training.name_of(family);
         let request = TrainingRequest {
@@ -143,16 +191,18 @@ pub fn run(args: Args, settings: Settings, commit: Option<&str>) -> anyhow::Resu
                 .map(|it| Trained::Registered(Box::new(it))),
         };
         match trained {
-            Ok(Trained::Registered(registered)) => print(&registered, &request.output)?,
+            Ok(Trained::Registered(registered)) => {
+                print(&registered, &request.output)?;
+                versions.push(registered.manifest.id());
+            }
             Ok(Trained::Curve(curve)) => args.fractions.print(&curve)?,
             Err(error @ TrainingError::Fit(FitError::Stopped | FitError::Abandoned)) => {
-                eprintln!("{name}: {error}");
-                std::process::exit(STOPPED);
+                return Err(Stopped(format!("{name}: {error}")).into());
             }
             Err(error) => return Err(error).with_context(|| format!("training {name}")),
         }
     }
-    Ok(())
+    Ok(versions)
 }
 
 /// Prints a line for each data set, and the result of the promotion.

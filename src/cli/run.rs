@@ -1,14 +1,20 @@
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use monitor_config::Settings;
 use monitor_core::clock::SystemClock;
 
+use super::retrain::check_scheduled;
 use super::signals::stop_on_signals;
-use crate::pipeline::Daemon;
+use crate::pipeline::{Daemon, RetrainCommand};
 use crate::settings::log_format;
 
 /// Read tweets from Kafka, score and store them, and alert; until SIGTERM
@@ -29,10 +35,21 @@ use crate::settings::log_format;
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
-pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
+/// `given` are the settings as they were given, a file and values; a child that trains gets the same.
+pub fn run(
+    _args: Args,
+    settings: Settings,
+    given: (Option<&Path>, &[(String, String)]),
+    commit: Option<&str>,
+) -> anyhow::Result<()> {
     monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
         .context("log.filter")?;
     require_brands(&settings)?;
+    if settings.retrain.is_on() {
+        check_scheduled(&settings.retrain)?;
+    }
+    forbid_core_dumps();
+    monitor_telemetry::init_metrics().build(env!("CARGO_PKG_VERSION"), commit.unwrap_or("unknown"));
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
         let listener = TcpListener::bind(&settings.http.listen).await.with_context(|| {
@@ -44,12 +61,59 @@ pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
         tracing::info!(address = %listener.local_addr()?, "answering HTTP");
         let shutdown = CancellationToken::new();
         stop_on_signals(shutdown.clone())?;
-        Daemon::new(settings, Arc::new(SystemClock::new())).run(listener, shutdown).await?;
-        Ok(())
+        let told = tokio::spawn(tell_systemd(shutdown.clone()));
+        let retrain = retrain_command(given)?;
+        let daemon = Daemon::new(settings, Arc::new(SystemClock::new())).retraining_with(retrain);
+        let ended = daemon.run(listener, shutdown.clone()).await;
+        if shutdown.is_cancelled() {
+            let _ = told.await;
+        }
+        Ok(ended?)
     });
     // Dropping the runtime would wait for a model that is still being read.
     runtime.shutdown_background();
     outcome
+}
+
+/// Tells systemd that the daemon has started, that it is alive (`WatchdogSec`), and that it stops. Started
+/// means that it answers HTTP: it waits for the broker and Postgres itself. Without effect elsewhere.
+async fn tell_systemd(shutdown: CancellationToken) {
+    let say = |state: NotifyState<'_>| {
+        if let Err(error) = sd_notify::notify(&[state]) {
+            tracing::debug!(%error, "systemd is not told");
+        }
+    };
+    say(NotifyState::Ready);
+    let every = sd_notify::watchdog_enabled().map_or(Duration::MAX, |limit| limit / 2);
+    while timeout(every, shutdown.cancelled()).await.is_err() {
+        say(NotifyState::Watchdog);
+    }
+    say(NotifyState::Stopping);
+}
+
+/// A core dump would have the secrets of the settings. This also keeps other processes of the same user
+/// from reading this one's memory and environment. Without effect where it is not Linux.
+fn forbid_core_dumps() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: this call takes numbers only. If it fails, nothing changes.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 0);
+    }
+}
+
+/// This program with the settings that it was given.
+fn retrain_command(
+    (file, set): (Option<&Path>, &[(String, String)]),
+) -> anyhow::Result<RetrainCommand> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut arguments: Vec<OsString> = Vec::new();
+    if let Some(file) = file {
+        arguments.extend(["--config".into(), file.into()]);
+    }
+    for (key, value) in set {
+        arguments.extend(["--set".into(), format!("{key}={value}").into()]);
+    }
+    Ok(RetrainCommand { program, arguments })
 }
 
 /// Rejects settings without brands: the daemon would never open an incident.

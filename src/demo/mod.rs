@@ -389,7 +389,7 @@ async fn settled(
         return Ok(false);
     }
     let evaluated: Option<Option<DateTime<Utc>>> = sqlx::query_scalar(
-        "SELECT min(judged) FROM watches WHERE cause = 'share' HAVING count(*) = $1",
+        "SELECT min(judged) FROM watches WHERE cause = 'buzz' HAVING count(*) = $1",
     )
     .bind(i64::try_from(settings.brands.len())?)
     .fetch_optional(store.pool())

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
 use super::error::PipelineError;
-use super::flow::{Item, Row};
+use super::flow::{Item, Outcome, Row};
 use super::lineup::Lineup;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Offset, TopicPartition};
@@ -111,25 +111,30 @@ impl Committer {
     }
 
     /// Stores rows. If Postgres rejects them, stores each half separately, so that an invalid row
-    /// affects no other row.
+    /// affects no other row. So it does if Postgres cancels the statement for taking too long.
     async fn commit(&mut self, rows: Vec<Row>) -> Result<(), PipelineError> {
         let mut parts = vec![rows];
         while let Some(mut rows) = parts.pop() {
             match self.commit_part(&rows).await {
                 Ok(()) => {}
-                Err(error) if !error.is_about_the_rows() => {
+                Err(error) if !error.is_about_the_rows() && !error.is_timeout() => {
                     return Err(PipelineError::Refused(error));
                 }
                 Err(error) if rows.len() > 1 => {
-                    tracing::warn!(%error, rows = rows.len(), "Postgres rejected a batch; trying its halves");
+                    let what = if error.is_timeout() {
+                        "storing a batch took longer than store.statement_timeout_ms"
+                    } else {
+                        "Postgres rejected a batch"
+                    };
+                    tracing::warn!(%error, rows = rows.len(), "{what}; trying its halves");
                     let second = rows.split_off(rows.len() / 2);
                     parts.push(second);
                     parts.push(rows);
                 }
                 Err(error) => match rows.pop() {
-                    Some(Row { origin, outcome: Ok(_) }) => {
+                    Some(Row { origin, outcome: Outcome::Tweet(_) }) => {
                         let letter = origin.dead_letter(&error.to_string());
-                        parts.push(vec![Row { origin, outcome: Err(letter) }]);
+                        parts.push(vec![Row { origin, outcome: Outcome::DeadLetter(letter) }]);
                     }
                     _ => return Err(PipelineError::Refused(error)),
                 },
@@ -138,7 +143,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Runs one transaction; retries until Postgres is available.
+    /// Runs one transaction; retries until Postgres is available. A statement that took too long is
+    /// retried only if its one row cannot be halved.
     async fn commit_part(&mut self, rows: &[Row]) -> Result<(), StoreError> {
         let mut wait = RETRY_WAIT_MIN;
         loop {
@@ -151,6 +157,11 @@ impl Committer {
                 Ok(committed) => {
                     let took = self.clock.elapsed() - started;
                     histogram!(telemetry::COMMIT_SECONDS).record(took.as_secs_f64());
+                    let now = self.clock.now();
+                    for at in rows.iter().filter_map(|row| row.origin.record_time) {
+                        let delay_s = (now - at).as_seconds_f64().max(0.0);
+                        histogram!(telemetry::RECORD_DELAY_SECONDS).record(delay_s);
+                    }
                     counter!(telemetry::SCORES_NEW).increment(committed.new);
                     counter!(telemetry::NOT_JUDGED).increment(committed.not_judged);
                     counter!(telemetry::SCORES_DUPLICATE).increment(committed.duplicate);
@@ -183,6 +194,7 @@ impl Committer {
                     }
                     return Ok(());
                 }
+                Err(error) if error.is_timeout() && rows.len() > 1 => return Err(error),
                 Err(StoreError::Unavailable(error)) => {
                     tracing::warn!(%error, retry_ms = wait.as_millis(), "Postgres is not available; nothing is lost, trying again");
                     counter!(telemetry::STORE_RETRIES).increment(1);
@@ -213,12 +225,13 @@ impl Committer {
             advance.to = origin.offset.next();
             advance.record_time_max = advance.record_time_max.max(origin.record_time);
             match outcome {
-                Ok(scored) => {
+                Outcome::Tweet(scored) => {
                     advance.event_time_max =
                         advance.event_time_max.max(Some(scored.tweet.created_at));
                     batch.scores.push(scored.clone());
                 }
-                Err(letter) => batch.dead_letters.push(letter.clone()),
+                Outcome::DeadLetter(letter) => batch.dead_letters.push(letter.clone()),
+                Outcome::Notice => {}
             }
         }
         batch.advances = advances.into_values().collect();

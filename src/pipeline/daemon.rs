@@ -9,11 +9,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::drift::DriftWatch;
 use super::error::PipelineError;
 use super::evaluator::Evaluator;
 use super::models::{self, FollowSettings, ModelsError};
 use super::positions::StoredPositions;
 use super::recorded;
+use super::retrain::{RetrainCommand, Retrainer};
+use super::serving;
 use super::stages::{Pipeline, Settings};
 use super::upkeep;
 use monitor_config as config;
@@ -61,12 +64,18 @@ pub enum DaemonError {
 pub struct Daemon {
     settings: config::Settings,
     clock: Arc<dyn Clock>,
+    retrain: Option<RetrainCommand>,
 }
 
 impl Daemon {
     /// A daemon with validated settings.
     pub fn new(settings: config::Settings, clock: Arc<dyn Clock>) -> Self {
-        Self { settings, clock }
+        Self { settings, clock, retrain: None }
+    }
+
+    /// Trains again as `[retrain]` of the settings says, with this program.
+    pub fn retraining_with(self, command: RetrainCommand) -> Self {
+        Self { retrain: Some(command).filter(|_| self.settings.retrain.is_on()), ..self }
     }
 
     /// Runs until `shutdown`; serves HTTP on `listener` from the start. Waits for brokers,
@@ -80,8 +89,8 @@ impl Daemon {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), DaemonError> {
-        let Self { settings, clock } = self;
-        let metrics = telemetry::init_metrics();
+        let Self { settings, clock, retrain } = self;
+        telemetry::init_metrics();
         let readiness = Arc::new(Readiness::default());
         readiness.set("model", Err("is being loaded".into()));
         let postgres = PostgresStore::connect(&settings.store)?;
@@ -95,15 +104,16 @@ impl Daemon {
 
         // The HTTP server stops after the other parts, so that it shows how they stop.
         let stop_server = CancellationToken::new();
+        let explainer = serving::Slot::default();
         let server = tokio::spawn(serve::serve(
             listener,
-            serve::ServeContext {
-                store: store.clone(),
-                readiness: readiness.clone(),
-                metrics,
-                brands: settings.brands.keys().cloned().collect(),
-                clock: clock.clone(),
-            },
+            serving::context(
+                &settings,
+                store.clone(),
+                readiness.clone(),
+                clock.clone(),
+                explainer.clone(),
+            ),
             stop_server.clone(),
         ));
         let server_guard = stop_server.drop_guard();
@@ -115,6 +125,7 @@ impl Daemon {
         let opened = loaded.main_id();
         let lineup = watch::Sender::new(loaded);
         let explaining = lineup.subscribe();
+        let _ = explainer.set(serving::explainer(lineup.subscribe()));
         readiness.set("model", Ok(()));
         let _heartbeat = heartbeat.map(|heartbeat| {
             let beat = heartbeat.run(readiness.clone(), shutdown.child_token());
@@ -143,6 +154,15 @@ impl Daemon {
         let _record = AbortOnDropHandle::new(tokio::spawn(record));
         let tidy = upkeep::tidy(postgres, Keep::from(&settings.store), clock.clone());
         let _tidy = AbortOnDropHandle::new(tokio::spawn(tidy));
+        let drift = DriftWatch::new(store.clone(), lineup.subscribe(), &settings, clock.clone());
+        let drifted = drift.drifted();
+        let _drift = AbortOnDropHandle::new(tokio::spawn(drift.run()));
+        let stop_retrainer = shutdown.child_token();
+        let retrainer = retrain.map(|command| {
+            let (store, clock) = (store.clone(), clock.clone());
+            let retrainer = Retrainer::new(store, &settings, command, drifted, clock);
+            tokio::spawn(retrainer.run(stop_retrainer.clone()))
+        });
         let start_at = settings.kafka.start_at;
         let positions = Arc::new(StoredPositions::new(store.clone(), start_at));
         let source =
@@ -153,12 +173,7 @@ impl Daemon {
                     rows_max: settings.batching.rows_max,
                     wait_max: Duration::from_millis(settings.batching.wait_ms_max),
                 },
-                limits: WireLimits {
-                    record_bytes_max: settings.kafka.record_bytes_max,
-                    future_max: TimeDelta::seconds(
-                        i64::try_from(settings.kafka.future_s_max).unwrap_or(i64::MAX / 1000),
-                    ),
-                },
+                limits: WireLimits::of(&settings.kafka),
                 retry_wait_max,
                 drain_max: DRAIN_MAX,
             },
@@ -195,7 +210,9 @@ impl Daemon {
             }
         };
         tracing::info!("stopping: rows in flight are stored now or read again by the next run");
-        for (token, task) in [(stop_evaluator, evaluator), (stop_dispatcher, dispatcher)] {
+        let retrainer = retrainer.map(|task| (stop_retrainer, task));
+        let parts = [(stop_evaluator, evaluator), (stop_dispatcher, dispatcher)];
+        for (token, task) in parts.into_iter().chain(retrainer) {
             token.cancel();
             if !task.is_finished() && tokio::time::timeout(DRAIN_MAX, task).await.is_err() {
                 tracing::warn!("a part of the daemon did not stop in time");

@@ -30,10 +30,32 @@ impl<Batch> Item<Batch> {
     }
 }
 
-/// A scored tweet or a dead letter, on its way to the store.
+/// A record on its way to the store.
 pub(super) struct Row {
     pub origin: Origin,
-    pub outcome: Result<ScoredTweet, DeadLetter>,
+    pub outcome: Outcome<ScoredTweet>,
+}
+
+/// What a record became. `T` is a tweet, as far as it has come.
+pub(super) enum Outcome<T> {
+    Tweet(T),
+    DeadLetter(DeadLetter),
+    /// A notice: only its offset is stored.
+    Notice,
+}
+
+impl<T> Outcome<T> {
+    /// Works on the tweet, if it is one; an error makes it a dead letter.
+    pub fn and_then<U>(self, work: impl FnOnce(T) -> Result<U, DeadLetter>) -> Outcome<U> {
+        match self {
+            Self::Tweet(tweet) => match work(tweet) {
+                Ok(done) => Outcome::Tweet(done),
+                Err(letter) => Outcome::DeadLetter(letter),
+            },
+            Self::DeadLetter(letter) => Outcome::DeadLetter(letter),
+            Self::Notice => Outcome::Notice,
+        }
+    }
 }
 
 /// The record that a row came from. It counts in the queue's byte limit until it is stored.

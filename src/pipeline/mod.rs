@@ -14,6 +14,7 @@
 
 mod commit;
 mod daemon;
+mod drift;
 mod error;
 mod evaluator;
 mod flow;
@@ -21,16 +22,20 @@ mod lineup;
 mod models;
 mod positions;
 mod recorded;
+mod retrain;
 mod routes;
+mod serving;
 mod stages;
 mod upkeep;
 
 pub use daemon::{Daemon, DaemonError, brand_rules};
+pub use drift::DriftWatch;
 pub use error::PipelineError;
 pub use evaluator::{Evaluator, audience, reason};
 pub use lineup::Lineup;
 pub use models::{FollowSettings, ModelsError, follow, open_models};
 pub use positions::StoredPositions;
 pub use recorded::stored_model;
-pub use routes::{policy, routes, thresholds, volume_policies};
+pub use retrain::{RETRAINING_BUSY, RETRAINING_FOLDER, RetrainCommand, Retrainer};
+pub use routes::{buzz_policy, policy, routes, volume_policies};
 pub use stages::{Pipeline, Settings};

@@ -1,6 +1,7 @@
 //! Decides where the source resumes, from the store's checkpoints.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::counter;
 use tokio::runtime::Handle;
@@ -9,6 +10,9 @@ use monitor_core::domain::{Offset, ResumeReason, StartAt, TopicPartition};
 use monitor_ingest::{Bounds, Positions};
 use monitor_store::{Claim, Store, StoreError};
 use monitor_telemetry as telemetry;
+
+/// Longest wait for the store in one claim: meanwhile the source does not poll.
+const STORE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// [`Positions`] from the store's checkpoints.
 pub struct StoredPositions {
@@ -22,6 +26,23 @@ impl StoredPositions {
     pub fn new(store: Arc<dyn Store>, start_at: StartAt) -> Self {
         Self { store, start_at, runtime: Handle::current() }
     }
+
+    /// The store's answer; `None`, and a warning, if it does not come in time.
+    fn answer<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+        let limited = async { tokio::time::timeout(STORE_WAIT_MAX, call).await };
+        match self.runtime.block_on(limited) {
+            Ok(Ok(answer)) => return Some(answer),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot read the checkpoints; trying again"),
+            Err(_) => {
+                let waited_s = STORE_WAIT_MAX.as_secs();
+                tracing::warn!(
+                    waited_s,
+                    "Postgres does not answer; trying again to read the checkpoints"
+                );
+            }
+        }
+        None
+    }
 }
 
 impl Positions for StoredPositions {
@@ -30,12 +51,8 @@ impl Positions for StoredPositions {
         partitions: &[TopicPartition],
         bounds: &dyn Fn(&TopicPartition) -> Option<Bounds>,
     ) -> Option<Vec<Offset>> {
-        let unavailable = |error: &StoreError| {
-            tracing::warn!(%error, "cannot read the checkpoints; trying again");
-        };
         let topic = &partitions.first()?.topic;
-        let progress =
-            self.runtime.block_on(self.store.progress(topic)).inspect_err(unavailable).ok()?;
+        let progress = self.answer(self.store.progress(topic))?;
         let claims: Vec<_> = partitions
             .iter()
             .map(|partition| {
@@ -45,8 +62,7 @@ impl Positions for StoredPositions {
                 Some(Claim { partition: partition.clone(), seen, low, high })
             })
             .collect::<Option<_>>()?;
-        let claimed = self.runtime.block_on(self.store.claim(&claims, self.start_at));
-        let resumes = claimed.inspect_err(unavailable).ok()?;
+        let resumes = self.answer(self.store.claim(&claims, self.start_at))?;
         for (claim, resume) in claims.iter().zip(&resumes) {
             let (partition, position) = (&claim.partition, resume.position);
             match resume.reason {

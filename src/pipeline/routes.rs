@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use monitor_config::{self as config, Receiver, parse_quiet_hours};
 use monitor_core::alerting::{
-    QuietHours, Route, SharePolicy, ShareRule, Thresholds, Volume, VolumePolicy,
+    BuzzPolicy, QuietHours, Route, SharePolicy, ShareRule, Thresholds, Volume, VolumePolicy,
 };
 use monitor_core::domain::Cause;
 
@@ -57,13 +57,25 @@ fn route(name: &str, route: &config::Route) -> Route {
 }
 
 /// The thresholds of the severities.
-pub fn thresholds(alerting: &config::Alerting) -> Thresholds {
+fn thresholds(alerting: &config::Alerting) -> Thresholds {
     Thresholds {
         warning_rise: alerting.warning_rise,
         critical_rise: alerting.critical_rise,
         reach_followers: alerting.reach_followers,
         surge_times_min: alerting.surge_times_min,
         negative_times_min: alerting.negative_volume_times_min,
+        warning_people: alerting.warning_people,
+        critical_people: alerting.critical_people,
+    }
+}
+
+/// The policy that evaluates a brand.
+pub fn buzz_policy(alerting: &config::Alerting) -> BuzzPolicy {
+    BuzzPolicy {
+        share: policy(alerting),
+        volumes: volume_policies(alerting),
+        reopen_minutes: alerting.reopen_minutes,
+        thresholds: thresholds(alerting),
     }
 }
 
@@ -88,7 +100,7 @@ pub fn policy(alerting: &config::Alerting) -> SharePolicy {
         short_minutes: alerting.short_window_minutes,
         for_minutes: alerting.for_minutes,
         resolve_minutes: alerting.resolve_minutes,
-        incident_minutes_max: alerting.incident_minutes_max,
+        new_normal_minutes: alerting.new_normal_minutes,
     }
 }
 

@@ -27,14 +27,14 @@ use monitor_core::clock::Clock;
 use monitor_core::domain::{Minute, Score, Tweet};
 use monitor_core::text::language::detect_in;
 use monitor_core::text::{BrandMatcher, SourceText};
-use monitor_ingest::{self as ingest, Event, Record, Source, WireLimits};
+use monitor_ingest::{self as ingest, Content, Event, Notice, Record, Source, WireLimits};
 use monitor_model::{Encoding, ModelHandle};
-use monitor_store::{DeadLetter, ModelScore, ScoredTweet, Store};
+use monitor_store::{ModelScore, ScoredTweet, Store};
 use monitor_telemetry as telemetry;
 
 use super::commit::Committer;
 use super::error::PipelineError;
-use super::flow::{Item, Origin, Row};
+use super::flow::{Item, Origin, Outcome, Row};
 use super::lineup::{Choice, Lineup};
 
 /// Batches between two stages: one in progress, one ready.
@@ -61,10 +61,10 @@ pub struct Settings {
     pub drain_max: Duration,
 }
 
-/// A decoded tweet with its brands, or a record that is not a valid tweet.
+/// A decoded tweet with its brands, or a record that is not a tweet.
 struct Prepared {
     origin: Origin,
-    outcome: Result<(Tweet, Vec<String>), DeadLetter>,
+    outcome: Outcome<(Tweet, Vec<String>)>,
 }
 
 /// A batch that has been decoded and encoded.
@@ -244,14 +244,29 @@ impl Pipeline {
         let now = self.clock.now();
         let mut models: Vec<(ModelHandle, bool)> = Vec::new();
         let mut decoded = Vec::with_capacity(records.len());
+        // Counted at the end: a batch that waits for a model is decoded again.
+        let (mut notices, mut cut) = (Vec::new(), 0);
         for record in &records {
-            let (payload, limits) = (&record.payload, &self.settings.limits);
-            let tweet =
-                ingest::decode(payload, record.payload_bytes, record.timestamp, limits, now);
-            let Ok(tweet) = tweet else {
-                decoded.push((tweet.map(|tweet| (tweet, Vec::new())), None));
-                continue;
+            let read = ingest::decode(&record.raw(), &self.settings.limits, now);
+            let tweet = match read.content {
+                Ok(Content::Tweet(tweet)) => tweet,
+                Ok(Content::Notice(notice)) => {
+                    notices.push(notice.reason());
+                    if let Notice::Limit(tweets) = notice {
+                        tracing::warn!(
+                            tweets,
+                            "X left out tweets: its rules match more than it sends"
+                        );
+                    }
+                    decoded.push((Ok(None), None));
+                    continue;
+                }
+                Err(rejected) => {
+                    decoded.push((Err(rejected), None));
+                    continue;
+                }
             };
+            cut += u64::from(tweet.is_cut);
             let text = SourceText::new(&tweet.text);
             let language = tweet.language.or_else(|| detect_in(&text));
             let to_score = match lineup.choose(Minute::of(tweet.created_at), language) {
@@ -272,9 +287,14 @@ impl Pipeline {
                 }
             };
             let brands = self.brands.matches_in(&text, &tweet.rule_tags);
-            decoded.push((Ok((tweet.with_language(language), brands)), to_score));
+            decoded.push((Ok(Some((tweet.with_language(language), brands))), to_score));
         }
-        let rows = records.into_iter().zip(decoded).map(|(record, (outcome, to_score))| {
+        for reason in notices {
+            counter!(telemetry::NOTICES, "reason" => reason).increment(1);
+        }
+        counter!(telemetry::CUT).increment(cut);
+        let rows = records.into_iter().zip(decoded).map(|(mut record, (outcome, to_score))| {
+            record.keep_beginning();
             let origin = Origin {
                 partition: record.partition,
                 offset: record.offset,
@@ -284,7 +304,11 @@ impl Pipeline {
                 payload_bytes: record.payload_bytes,
                 _weight: record.weight,
             };
-            let outcome = outcome.map_err(|rejected| origin.dead_letter(&rejected.to_string()));
+            let outcome = match outcome {
+                Ok(Some(tweet)) => Outcome::Tweet(tweet),
+                Ok(None) => Outcome::Notice,
+                Err(rejected) => Outcome::DeadLetter(origin.dead_letter(&rejected.to_string())),
+            };
             (Prepared { origin, outcome }, to_score)
         });
         Ok(Encoded { rows: rows.collect(), models })

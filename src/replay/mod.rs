@@ -1,9 +1,11 @@
-//! Sends a file of tweets to Kafka, at the pace at which they were written or faster.
+//! Sends a file of tweets to Kafka, at the pace at which they were written or faster, or [`check`]s it.
 //!
 //! **Invariant.** Records are sent in the order of the file, with the tweet's id as key.
 //! Deliberately absent: sorting by time.
 
+mod check;
 mod record;
+mod resend;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -14,7 +16,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use monitor_config as config;
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_train::data::{TweetFile, TweetFileError};
+use monitor_ingest::WireLimits;
+use monitor_train::data::TweetFileError;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -23,6 +26,11 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use tokio_util::sync::CancellationToken;
 
 use record::Record;
+
+use crate::tweets::Tweets;
+
+pub use check::{Checked, check};
+pub use resend::resend;
 
 /// Time between two calls of `progress`.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -82,6 +90,14 @@ pub enum ReplayError {
         /// The cause.
         source: KafkaError,
     },
+    /// The file has no row that can be sent.
+    #[error("{}: nothing was sent; {skipped} rows are not valid tweets (monitor replay --check says why)", .file.display())]
+    Nothing {
+        /// The file.
+        file: PathBuf,
+        /// Rows left out.
+        skipped: u64,
+    },
     /// The last records were not accepted in time.
     #[error("the broker did not accept the last records in time: {0}")]
     Flush(#[source] KafkaError),
@@ -126,7 +142,7 @@ impl std::fmt::Display for Sent {
 /// first few are named on standard error.
 ///
 /// # Errors
-/// [`ReplayError`]
+/// [`ReplayError`]; also if there was nothing to send.
 pub fn replay(
     request: &ReplayRequest,
     kafka: &config::Kafka,
@@ -139,7 +155,8 @@ pub fn replay(
     }
     let producer = producer(kafka)?;
     let clock = SystemClock::new();
-    let mut file = TweetFile::open(path, None)?;
+    let mut file =
+        Tweets::open(path, None, WireLimits::of(kafka), clock.now())?.with_record_times();
     if !file.has_ids() {
         return Err(ReplayError::NoIds(path.clone()));
     }
@@ -178,6 +195,9 @@ pub fn replay(
             last_progress = sent.took;
             progress(&sent);
         }
+    }
+    if sent.sent == 0 && !stop.is_cancelled() && *limit != Some(0) {
+        return Err(ReplayError::Nothing { file: path.clone(), skipped: sent.skipped });
     }
     flush(&producer, stop).map_err(ReplayError::Flush)?;
     sent.failed = producer.context().failed.load(Ordering::Relaxed);

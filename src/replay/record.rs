@@ -1,9 +1,14 @@
 //! Converts a row of a file to a Kafka record.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use monitor_ingest::{parse_file_timestamp, parse_timestamp};
-use monitor_train::data::{TweetColumns, TweetRow};
-use serde_json::{Value, json};
+use monitor_ingest::Content;
+use serde_json::Value;
+
+use crate::tweets::{Row, problem};
+
+/// The fields that hold the time of a post, in any format.
+const TIME_KEYS: [&str; 7] =
+    ["created_at", "createdAt", "created_utc", "time", "time_us", "timestamp_ms", "ts_ms"];
 
 /// One record to send.
 pub(super) struct Record {
@@ -14,84 +19,121 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Converts a row; the error says why the row is invalid.
-    pub fn from_row(row: TweetRow) -> Result<Self, String> {
-        match row {
-            TweetRow::Columns(columns) => Self::from_columns(columns),
-            TweetRow::Json(line) => Ok(Self::from_line(line)),
+    /// Converts a row; the error says why the row is invalid. A line of JSON is sent unchanged, even
+    /// if it is not a tweet: the daemon's dead letters give the reason.
+    pub fn from_row(row: Row) -> Result<Self, String> {
+        if !row.is_json
+            && let Some(problem) = problem(&row.decoded)
+        {
+            return Err(problem);
         }
-    }
-
-    fn from_columns(row: TweetColumns) -> Result<Self, String> {
-        let TweetColumns { id, created_at, text, further, .. } = row;
-        let id = id.unwrap_or_default();
-        let at = parse_file_timestamp(&created_at).ok_or_else(|| {
-            format!("created_at {created_at:?} is not a time such as 2015-02-24T19:35:52Z")
-        })?;
-        let mut payload = json!({ "id": id, "text": text, "created_at": at });
-        for (name, value) in further {
-            payload[name] = value.into();
-        }
-        Ok(Self { key: id, payload: payload.to_string().into_bytes(), at: Some(at) })
-    }
-
-    /// A line of JSON is sent unchanged, even if it is not a tweet: the daemon's dead letters
-    /// give the reason.
-    fn from_line(line: Vec<u8>) -> Self {
-        let value: Value = serde_json::from_slice(&line).unwrap_or_default();
-        let tweet = value.get("data").unwrap_or(&value);
-        let key = match &tweet["id"] {
-            Value::String(id) => id.clone(),
-            other => other.to_string(),
+        let key = match row.decoded.content {
+            Ok(Content::Tweet(tweet)) => tweet.id.as_str().to_owned(),
+            _ => String::new(),
         };
-        let at = tweet["created_at"].as_str().and_then(parse_timestamp);
-        Self { key, payload: line, at }
+        Ok(Self { key, payload: row.payload, at: row.at })
     }
 
-    /// Replaces the time of the tweet.
+    /// Replaces the times of the tweet.
     pub fn set_time(&mut self, now: DateTime<Utc>) {
         let Ok(mut value) = serde_json::from_slice::<Value>(&self.payload) else { return };
-        let nested = value.get("data").is_some();
-        let tweet = if nested { &mut value["data"] } else { &mut value };
-        if let Some(tweet) = tweet.as_object_mut() {
-            let now = now.to_rfc3339_opts(SecondsFormat::Millis, true);
-            tweet.insert("created_at".into(), now.into());
-            self.payload = value.to_string().into_bytes();
+        let has_time = set_times(&mut value, now);
+        if let (false, Some(tweet)) = (has_time, value.as_object_mut()) {
+            tweet.insert("created_at".into(), text(now));
         }
+        self.payload = value.to_string().into_bytes();
+    }
+}
+
+fn text(now: DateTime<Utc>) -> Value {
+    now.to_rfc3339_opts(SecondsFormat::Millis, true).into()
+}
+
+/// Sets each time to `now`, in its own unit; returns whether there was one. Depth is bounded by
+/// serde_json, also for JSON in a text.
+fn set_times(value: &mut Value, now: DateTime<Utc>) -> bool {
+    match value {
+        Value::Object(fields) => {
+            let mut found = false;
+            for (key, value) in fields {
+                found |= if TIME_KEYS.contains(&key.as_str()) && !value.is_object() {
+                    *value = match key.as_str() {
+                        "created_utc" => now.timestamp().into(),
+                        "time_us" => now.timestamp_micros().into(),
+                        "timestamp_ms" => now.timestamp_millis().to_string().into(),
+                        "ts_ms" => now.timestamp_millis().into(),
+                        _ => text(now),
+                    };
+                    true
+                } else {
+                    set_times(value, now)
+                };
+            }
+            found
+        }
+        Value::Array(values) => {
+            values.iter_mut().fold(false, |found, value| set_times(value, now) | found)
+        }
+        Value::String(inner) if inner.trim_start().starts_with('{') => {
+            let Ok(mut value) = serde_json::from_str::<Value>(inner) else { return false };
+            let found = set_times(&mut value, now);
+            *inner = value.to_string();
+            found
+        }
+        _ => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::path::Path;
 
-    use monitor_train::data::TweetFile;
+    use chrono::TimeDelta;
+    use monitor_core::domain::StreamFormat;
+    use monitor_ingest::WireLimits;
 
     use super::*;
+    use crate::tweets::Tweets;
+
+    fn rows(path: &Path) -> Vec<Row> {
+        let limits = WireLimits {
+            record_bytes_max: 100_000,
+            future_max: TimeDelta::minutes(10),
+            format: StreamFormat::Auto,
+        };
+        let now = "2027-01-01T00:00:00Z".parse().unwrap();
+        let mut tweets = Tweets::open(path, None, limits, now).unwrap();
+        let mut rows = Vec::new();
+        while let Some(row) = tweets.next_with(Ok).unwrap() {
+            rows.push(row);
+        }
+        rows
+    }
 
     #[test]
-    fn sends_author_and_reach_if_the_file_has_them() {
-        let check = |name: &str, csv: &'static str, expected: Value| {
-            let mut file = tempfile::NamedTempFile::new().unwrap();
-            file.write_all(csv.as_bytes()).unwrap();
-            let mut file = TweetFile::open(file.path(), None).expect("the columns are there");
-            let row = file.next_with(Record::from_row).unwrap();
-            let row = row.unwrap_or_else(|| panic!("{name}: {:?}", file.counts()));
-            let mut found: Value = serde_json::from_slice(&row.payload).expect("JSON");
-            let found = found.as_object_mut().expect("an object");
-            found.retain(|field, _| !["id", "text", "created_at"].contains(&&**field));
-            assert_eq!(Value::Object(found.clone()), expected, "{name}");
-        };
-        check("none", "id,created_at,text\n1,2015-02-24T19:35:52Z,hi\n", json!({}));
-        check(
-            "all, by our names",
-            "author,id,created_at,text,retweets,followers,retweet_of\nann,1,2015-02-24T19:35:52Z,hi,3,12,7\n",
-            json!({"author": "ann", "followers": "12", "retweets": "3", "retweet_of": "7"}),
-        );
-        check(
-            "by other names, and empty",
-            "id,created_at,text,retweet_count,followers_count,screen_name\n1,2015-02-24T19:35:52Z,hi,3,,ann\n",
-            json!({"author": "ann", "retweets": "3"}),
-        );
+    fn times_of_each_format_are_replaced() {
+        let now: DateTime<Utc> = "2026-12-24T18:00:00Z".parse().unwrap();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats");
+        let mut replaced = 0;
+        for name in ["x-v2", "x-v1", "bluesky-v1", "bluesky-v2", "mastodon", "reddit", "flat"] {
+            let mut lines = String::new();
+            for row in rows(&folder.join(format!("{name}.jsonl"))) {
+                if matches!(row.decoded.content, Ok(Content::Tweet(_))) {
+                    let mut record = Record::from_row(row).unwrap();
+                    assert!(!record.key.is_empty(), "{name}");
+                    record.set_time(now);
+                    lines += &format!("{}\n", String::from_utf8(record.payload).unwrap());
+                }
+            }
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), lines).unwrap();
+            for row in rows(file.path()) {
+                let at = Record::from_row(row).unwrap().at;
+                // A line that is not strict JSON is sent as it is.
+                replaced += usize::from(at == Some(now));
+                assert!(at == Some(now) || name == "flat", "{name}: {at:?}");
+            }
+        }
+        assert_eq!(replaced, 26, "all but one");
     }
 }

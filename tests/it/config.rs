@@ -209,6 +209,24 @@ fn only_names_with_two_underscores_are_settings() {
         ("OTHER__THING", "1"),
     ];
     assert_eq!(load(None, &helpers, &[]).unwrap(), Settings::default());
+    for (name, meant) in [
+        ("MONITOR_KAFKA_BROKERS", "MONITOR_KAFKA__BROKERS"),
+        ("MONITOR_STORE_URL", "MONITOR_STORE__URL"),
+        ("MONITOR_LOG_FILTER", "MONITOR_LOG__FILTER"),
+    ] {
+        let error = load(None, &[(name, "hunter2")], &[]).unwrap_err();
+        assert!(error.contains(&format!("{name} = (hidden)")) && error.contains(meant), "{error}");
+    }
+    for (url, expected) in [
+        (
+            "postgres://monitor@h/m?sslmode=bogus",
+            "store.url = (hidden): sslmode=bogus: choose one of",
+        ),
+        ("postgres://monitor:hunter#2@h/m", "percent-encoded: %23 for #"),
+    ] {
+        let error = load(None, &[], &[("store.url", url)]).unwrap_err();
+        assert!(error.contains(expected) && !error.contains("hunter"), "{error}");
+    }
     let error = load(None, &[("MONITOR_KAFKA__TOPICS", "x")], &[]).unwrap_err();
     assert!(error.contains("unknown field `topics`"), "{error}");
     let error = load(None, &[], &[("kafka.topics", "x")]).unwrap_err();
@@ -367,13 +385,17 @@ fn check_config_lists_receivers_and_incidents_without_a_route() {
     fs::write(&file, format!("{text}{routes}")).unwrap();
     let set = ["--set", "alerting.surge=true", "--set", "stream.quiet_minutes_max=0"];
     let beat = ["--set", "heartbeat.url=https://hc.example.com/hunter2"];
-    let (valid, out, err) =
-        check_config(&[&["--config", file.path().to_str().unwrap()], &set[..], &beat].concat());
+    let data = "retrain.data=['tests/fixtures/sentiment.csv']";
+    let train =
+        ["--set", "retrain.on_drift=true", "--set", "retrain.schedule=0 3 * * 0", "--set", data];
+    let named = ["--config", file.path().to_str().unwrap()];
+    let (valid, out, err) = check_config(&[&named[..], &set, &beat, &train].concat());
     assert!(valid, "{err}");
     let (_, out) = out.split_once("rule tag\n").unwrap();
-    insta::assert_snapshot!(out, @r"
+    insta::assert_snapshot!(out, @r#"
     brand globex: 1 keyword
     stream: quiet never alarms, lag alarms from 15 minutes
+    retrain: lstm from tests/fixtures/sentiment.csv, at "0 3 * * 0" UTC and on drift
     heartbeat: https://hc.example.com every 60 s
     receiver chat: webhook at https://chat.example.com
     receiver comms: email to comms@example.com by smtp.example.com:587
@@ -391,7 +413,9 @@ fn check_config_lists_receivers_and_incidents_without_a_route() {
     warning: no route names receiver slack: it is never notified
     warning: no route names receiver teams: it is never notified
     warning: no route tells anybody of share incidents of globex
+    warning: no route tells anybody of negative-volume incidents of acme
+    warning: no route tells anybody of negative-volume incidents of globex
     warning: no route tells anybody of surge incidents of acme
     warning: no route tells anybody of surge incidents of globex
-    ");
+    "#);
 }

@@ -1,7 +1,10 @@
 //! `monitor run` as a process, with a real broker, Postgres and mail server: kills, outages,
 //! invalid records.
 
+mod kafka;
+mod records;
 mod switch;
+mod torture;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -18,18 +21,19 @@ use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Label, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
 };
-use monitor_embedded::{MailServer, Nisshi, Postgres, Storage};
+use monitor_embedded::{MailServer, Postgres, Storage};
 use monitor_store::{Advance, Batch, Claim, MemoryStore, ModelScore, ScoredTweet, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::Value;
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{create_topic, nisshi, tiny_model};
+use crate::support::{Broker, create_topic, tiny_model};
 
 const TOPIC: &str = "tweets";
 const WEEK: &str = "tests/fixtures/airline-week.csv.xz";
@@ -55,7 +59,7 @@ impl Setup {
 
 /// Daemons, and the services that they use.
 struct Rig {
-    broker: Nisshi,
+    broker: Broker,
     postgres: Postgres,
     mail: MailServer,
     pool: PgPool,
@@ -68,10 +72,14 @@ struct Rig {
 
 impl Rig {
     async fn start(setup: Setup) -> Self {
+        let broker = tokio::task::spawn_blocking(move || Broker::start(setup.storage));
+        Self::start_on(broker.await.unwrap(), setup).await
+    }
+
+    async fn start_on(broker: Broker, setup: Setup) -> Self {
         // For reqwest; another test may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let broker = tokio::task::spawn_blocking(move || nisshi(setup.storage)).await.unwrap();
-        create_topic(&broker.brokers(), TOPIC, 4).await;
+        create_topic(&broker.internal(), TOPIC, 4).await;
         let (postgres, mail) = tokio::task::spawn_blocking(|| {
             (Postgres::start(None).unwrap(), MailServer::start().unwrap())
         })
@@ -221,7 +229,7 @@ impl Rig {
     /// Sends the airline week to the topic in the background, `speed` times faster than real time.
     fn replay(&self, speed: f64) -> JoinHandle<Sent> {
         let kafka = monitor_config::Kafka {
-            brokers: self.broker.brokers(),
+            brokers: self.broker.internal(),
             topic: TOPIC.into(),
             ..monitor_config::Kafka::default()
         };
@@ -280,10 +288,10 @@ impl Rig {
         assert_eq!(differing, 0, "minute counts differ from the counts of the scores");
     }
 
-    async fn incidents(&self) -> Vec<(String, String, i64, i64)> {
+    /// Brand, opening, evidence and phases of each incident.
+    async fn incidents(&self) -> Vec<(String, String, Value, Value)> {
         sqlx::query_as(
-            "SELECT brand, opened_at::text, observed_total, observed_negative
-             FROM share_incidents ORDER BY opened_at, brand",
+            "SELECT brand, opened_at::text, evidence, phases FROM incidents ORDER BY opened_at, brand",
         )
         .fetch_all(&self.pool)
         .await
@@ -291,7 +299,7 @@ impl Rig {
     }
 
     /// The incidents that one evaluation of the whole week opens.
-    async fn incidents_of_one_evaluation(&self) -> Vec<(String, String, i64, i64)> {
+    async fn incidents_of_one_evaluation(&self) -> Vec<(String, String, Value, Value)> {
         type Row = (String, DateTime<Utc>, Vec<String>, String, f32, String);
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT tweet_id, created_at, brands, text, negative, label FROM scores
@@ -333,14 +341,15 @@ impl Rig {
             .evaluate()
             .await
             .unwrap();
-        let mut incidents = store.incidents(100).await.unwrap();
-        incidents.reverse();
+        let mut incidents: Vec<_> = store.incidents(100).await.unwrap();
+        incidents.sort_by(|a, b| (a.opened, &a.brand).cmp(&(b.opened, &b.brand)));
         incidents
             .into_iter()
             .map(|incident| {
                 let opened = incident.opened.start().format("%Y-%m-%d %H:%M:%S+00").to_string();
-                let observed = incident.evidence.share().expect("a share").observed;
-                (incident.brand, opened, observed.total as i64, observed.negative as i64)
+                let evidence = serde_json::to_value(incident.evidence).unwrap();
+                let phases = serde_json::to_value(&incident.phases).unwrap();
+                (incident.brand, opened, evidence, phases)
             })
             .collect()
     }
@@ -424,7 +433,7 @@ const SOON: Duration = Duration::from_secs(60);
 const OUTAGE: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs nisshi"]
+#[ignore = "needs broker"]
 async fn ten_kills_lose_and_duplicate_nothing() {
     let mut rig = Rig::start(Setup::new(Storage::Memory)).await;
     rig.run();
@@ -454,7 +463,7 @@ async fn ten_kills_lose_and_duplicate_nothing() {
     rig.assert_week_is_complete().await;
     rig.until("every minute is evaluated", 3 * SOON, async || {
         rig.count(
-            "SELECT count(*) FROM watches WHERE cause = 'share' AND judged >= (
+            "SELECT count(*) FROM watches WHERE cause = 'buzz' AND judged >= (
                  SELECT max(event_time_max) - interval '3 minutes' FROM checkpoints)",
         )
         .await
@@ -485,7 +494,7 @@ async fn ten_kills_lose_and_duplicate_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs nisshi"]
+#[ignore = "needs broker"]
 async fn waits_for_postgres_and_for_the_broker() {
     let mut rig = Rig::start(Setup::new(Storage::Disk)).await;
     rig.run();
@@ -511,7 +520,7 @@ async fn waits_for_postgres_and_for_the_broker() {
     })
     .await;
     tokio::time::sleep(OUTAGE).await;
-    rig.broker.start_again().unwrap();
+    rig.broker.start_again();
     rig.until("it is ready again", 2 * SOON, async || ready(&rig).await).await;
 
     let sent = replay.await.unwrap();
@@ -525,7 +534,7 @@ async fn waits_for_postgres_and_for_the_broker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs nisshi"]
+#[ignore = "needs broker"]
 async fn loads_promoted_models_and_loses_no_tweet() {
     let mut rig = Rig::start(Setup::new(Storage::Memory)).await;
     let models = rig.use_own_models();
@@ -564,7 +573,7 @@ async fn loads_promoted_models_and_loses_no_tweet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs nisshi"]
+#[ignore = "needs broker"]
 async fn invalid_records_become_dead_letters_and_reading_continues() {
     let mut rig = Rig::start(Setup::new(Storage::Memory)).await;
     rig.run();
@@ -618,7 +627,7 @@ async fn invalid_records_become_dead_letters_and_reading_continues() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs nisshi"]
+#[ignore = "needs broker"]
 async fn memory_stays_bounded_while_postgres_is_away() {
     const RECORDS: usize = 4000;
     let mut rig = Rig::start(Setup::new(Storage::Memory)).await;
@@ -660,7 +669,11 @@ const JOIN_MAX: Duration = Duration::from_secs(12);
 
 async fn daemons_join_and_leave(assignment: &'static str) {
     let setup = Setup { assignment, static_member: false, ..Setup::new(Storage::Memory) };
-    let mut rig = Rig::start(setup).await;
+    join_and_leave(Rig::start(setup).await).await;
+}
+
+/// A daemon runs, a second one joins, the first is killed, a third joins, the second is stopped.
+async fn join_and_leave(mut rig: Rig) {
     rig.run();
     let replay = rig.replay(18_000.0);
     rig.until("the first reads", SOON, async || rig.read().await > 300).await;
@@ -682,13 +695,13 @@ async fn daemons_join_and_leave(assignment: &'static str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs nisshi"]
+#[ignore = "needs broker"]
 async fn daemons_join_and_leave_with_cooperative_assignment() {
     daemons_join_and_leave("cooperative-sticky").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs nisshi"]
+#[ignore = "needs broker"]
 async fn daemons_join_and_leave_with_eager_assignment() {
     daemons_join_and_leave("range").await;
 }

@@ -10,7 +10,7 @@ use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
     Acknowledgement, Cause, Minute, Offset, Probabilities, Probability, STREAM, Score, Severity,
-    StartAt, TopicPartition, Tweet, TweetId,
+    StartAt, TopicPartition, Tweet, TweetId, Watch,
 };
 use monitor_store::{
     Advance, Batch, Claim, Decision, MemoryStore, ModelScore, Pairs, Rescored, ScoredTweet,
@@ -18,6 +18,7 @@ use monitor_store::{
 };
 
 use crate::notify::rig;
+use crate::serve::Site;
 
 fn start() -> DateTime<Utc> {
     "2026-01-01T00:00:00Z".parse().expect("a time")
@@ -53,6 +54,8 @@ impl World {
             .insert("acme".into(), Brand { keywords: vec!["acme".into()], ..Brand::default() });
         let hook = rig::webhook_at("http://127.0.0.1:1/hook".into());
         settings.receivers.insert("hook".into(), Receiver::Webhook(hook));
+        // Severe from the beginning, so that nothing gets worse.
+        (settings.alerting.warning_people, settings.alerting.critical_people) = (1, 1);
         let clock = Arc::new(SimulatedClock::at(start()));
         let (calm_from, model) = (i64::MAX, "any@1");
         let mut world = Self { store, clock, settings, hours: 0, calm_from, model };
@@ -105,7 +108,7 @@ impl World {
         let mut keys = Vec::new();
         for row in rows.expect("rows") {
             let sent = monitor_store::OutboxState::Sent;
-            self.store.outbox_record(row.id, far, &sent).await.expect("recorded");
+            self.store.outbox_record(row.id, row.attempts, far, &sent).await.expect("recorded");
             let parts: Vec<_> = row.key.split('-').collect();
             keys.push(format!("{}-{}-{}-{}", parts[0], parts[1], parts[2], parts[4]));
         }
@@ -116,6 +119,25 @@ impl World {
         let found = self.store.incidents(10).await.expect("incidents");
         found.into_iter().find(|incident| incident.brand == "acme").expect("an incident of acme")
     }
+}
+
+#[tokio::test]
+async fn a_rise_that_goes_on_after_a_person_ended_it_opens_another_incident() {
+    let mut world = World::up_to(43).await;
+    let evaluator = world.evaluator();
+    assert_eq!(world.notified(&evaluator).await, ["incident-1-opened-hook"]);
+    let site = Site::around(world.store.clone(), &["acme"], Vec::new()).await;
+    let ended = reqwest::Client::new()
+        .post(format!("{}/v1/incidents/1/resolve", site.url))
+        .json(&serde_json::json!({"by": "ada", "note": "a joke"}));
+    assert_eq!(ended.send().await.expect("an answer").status(), 204);
+    assert_eq!(world.notified(&evaluator).await, ["incident-1-resolved-hook"]);
+    let first = world.acme().await;
+    let resolved = first.resolved.expect("ended");
+    world.advance_to(44).await;
+    assert_eq!(world.notified(&evaluator).await, ["incident-2-opened-hook"]);
+    let second = world.acme().await;
+    assert!(second.opened > resolved && second.resolved.is_none(), "{second:?}");
 }
 
 #[tokio::test]
@@ -185,7 +207,7 @@ async fn another_evaluator_resumes_where_the_last_one_stopped() {
     let state = async |world: &World| {
         world
             .store
-            .detector_state("acme", Cause::Share)
+            .detector_state("acme", Watch::Buzz)
             .await
             .expect("read")
             .expect("evaluated before")
@@ -211,14 +233,14 @@ async fn an_unreadable_state_closes_the_incident_and_starts_again() {
     assert_eq!(world.notified(&world.evaluator()).await, ["incident-1-opened-hook"]);
     let evaluated = world
         .store
-        .detector_state("acme", Cause::Share)
+        .detector_state("acme", Watch::Buzz)
         .await
         .expect("read")
         .expect("one")
         .evaluated;
     let unreadable = Decision {
         brand: "acme".into(),
-        cause: Cause::Share,
+        watch: Watch::Buzz,
         evaluated_before: Some(evaluated),
         evaluated: evaluated.plus(1),
         state: serde_json::json!("unreadable"),
@@ -303,7 +325,7 @@ async fn a_switch_moves_the_baseline_with_the_share() {
     world.calm_from = 0;
     world.advance_to(48).await;
     evaluator.evaluate().await.unwrap();
-    let state = world.store.detector_state("acme", Cause::Share).await.unwrap().unwrap();
+    let state = world.store.detector_state("acme", Watch::Buzz).await.unwrap().unwrap();
     assert!(state.evaluated > fence.plus(300), "the minutes after the switch are evaluated");
     assert_eq!(world.store.incidents(10).await.unwrap(), [], "50 % instead of 20 %, and no rise");
 }
@@ -341,7 +363,7 @@ async fn a_leader_whose_clock_was_ahead_does_not_silence_the_next_one() {
     assert_eq!(keys, ["incident-1-opened-hook"], "no record for hours, by its clock");
     world.clock = right;
     world.notified(&world.evaluator()).await;
-    let state = world.store.detector_state(STREAM, Cause::Quiet).await.expect("read");
+    let state = world.store.detector_state(STREAM, Watch::Quiet).await.expect("read");
     let evaluated = state.expect("evaluated").evaluated;
     assert_eq!(evaluated, Minute::of(world.clock.now()), "evaluated by the right clock");
 }

@@ -113,7 +113,7 @@ async fn decide(
     receivers: &[&str],
 ) -> IncidentId {
     let cause = evidence.cause();
-    let state = store.detector_state(brand, cause).await.unwrap();
+    let state = store.detector_state(brand, cause.watch()).await.unwrap();
     let opened =
         state.as_ref().and_then(|state| state.open.as_ref()).map_or(minute(n), |open| open.opened);
     let notification = Notification {
@@ -126,6 +126,7 @@ async fn decide(
         opened_at: opened.start(),
         reason: format!("{} of {brand} has {}", cause.as_str(), transition.as_str()),
         evidence,
+        phases: Vec::new(),
         corrected: None,
         drivers: Drivers::default(),
         examples: Vec::new(),
@@ -148,7 +149,7 @@ async fn decide(
     let suppressed = if transition == Transition::Opened { vec![silenced] } else { Vec::new() };
     let decision = Decision {
         brand: brand.into(),
-        cause,
+        watch: cause.watch(),
         evaluated_before: state.map(|state| state.evaluated),
         evaluated: minute(n),
         state: Value::Null,
@@ -157,6 +158,7 @@ async fn decide(
             minute: minute(n),
             severity,
             evidence,
+            phases: Vec::new(),
             notification,
             deliveries,
             suppressed,
@@ -280,7 +282,7 @@ async fn shows_an_incident() {
         .find(|row| row.key.starts_with("incident-3-opened-") && row.receiver == "comms")
         .unwrap();
     let dead = OutboxState::Dead { error: "the receiver answered 410".into() };
-    store.outbox_record(row.id, now(), &dead).await.unwrap();
+    store.outbox_record(row.id, row.attempts, now(), &dead).await.unwrap();
     let quoted =
         ["silence", "add", "--for", "1d", "--from", "2100-01-01", "--reason", "moving house"];
     assert!(call(&settings, &quoted).0);
@@ -446,7 +448,7 @@ async fn requeues_dead_notifications() {
         for row in &rows {
             let error = format!("{} is full", row.receiver);
             let state = OutboxState::Dead { error };
-            store.outbox_record(row.id, now(), &state).await.unwrap();
+            store.outbox_record(row.id, row.attempts, now(), &state).await.unwrap();
         }
         rows.len()
     };
@@ -747,11 +749,11 @@ fn prints_help() {
           --all              All incidents, without a limit
           --set <KEY=VALUE>  Set one value, such as `kafka.topic=tweets`; may be repeated
           --brand <BRAND>    Only this brand, or "(stream)"
-          --cause <CAUSE>    Only this cause [possible values: share, negative-volume, surge, quiet,
-                             lag]
+          --cause <CAUSE>    Only incidents with this cause among their phases [possible values: share,
+                             negative-volume, surge, quiet, lag]
           --limit <N>        At most this many [default: 20]
-          --json             Print JSON: a list of objects with id, brand, cause, severity, state,
-                             opened_at, resolved_at, acknowledged and evidence
+          --json             Print JSON: a list of objects with id, brand, cause (that opened it),
+                             severity, state, opened_at, resolved_at, acknowledged, evidence and phases
       -h, --help             Print help
       -V, --version          Print version
     "#);

@@ -11,7 +11,7 @@ use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions, open_models
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{Counts, Language, Minute, Offset, StartAt};
+use monitor_core::domain::{Counts, Language, Minute, Offset, StartAt, StreamFormat};
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};
 use monitor_model as classifier;
@@ -85,7 +85,11 @@ async fn each_tweet_goes_to_the_model_of_its_language() {
     let pipeline = Pipeline::new(
         Settings {
             batching: BatchPolicy { rows_max: 4, wait_max: Duration::from_millis(5) },
-            limits: WireLimits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
+            limits: WireLimits {
+                record_bytes_max: 10_000,
+                future_max: TimeDelta::hours(1),
+                format: StreamFormat::Auto,
+            },
             retry_wait_max: Duration::from_millis(1),
             drain_max: Duration::from_secs(30),
         },

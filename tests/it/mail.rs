@@ -91,6 +91,7 @@ fn row(transition: &str) -> OutboxRow {
                 threshold: 20.0,
                 dispersion: 1.0,
             }),
+            phases: Vec::new(),
             corrected: None,
             drivers: Drivers::default(),
             examples: vec![example],
@@ -274,7 +275,7 @@ async fn a_mail_has_text_and_html_with_its_picture() {
     }
     assert!(!html.contains("<script") && html.contains("&lt;script&gt;"), "{html}");
     let text = mail.body_text(0).expect("a text part");
-    assert!(text.contains("78 % of the tweets about united are negative"), "{text}");
+    assert!(text.contains("united: 78 % of the tweets are negative"), "{text}");
     assert!(raw.is_ascii(), "8BITMIME is not needed");
     assert!(
         raw.split(|b| *b == b'\n').all(|line| line.len() <= 998),

@@ -8,7 +8,9 @@ use std::path::Path;
 use monitor::backtest::{Scorer, count};
 use monitor::pipeline::policy;
 use monitor_config::Settings;
-use monitor_core::alerting::{Alert, SharePolicy, Stretch, backtest, backtest_switched};
+use monitor_core::alerting::{
+    Alert, BuzzPolicy, Stretch, Thresholds, Voice, backtest, backtest_switched,
+};
 use monitor_core::domain::{Counts, Minute};
 
 type ByBrand = BTreeMap<String, Vec<(Minute, Counts)>>;
@@ -21,7 +23,7 @@ const SWITCHES: i64 = 15;
 fn counts_of(model: &str, settings: &Settings) -> ByBrand {
     let brands: Vec<String> = settings.brands.keys().cloned().collect();
     let scorer = Scorer::new(None, Some(model), settings).unwrap();
-    count(Path::new(WEEK), scorer, settings, &brands, None, None).unwrap().by_brand
+    count(Path::new(WEEK), scorer, settings, &brands, Voice::Tweet, (None, None)).unwrap().by_brand
 }
 
 /// Whether two alerts are open at the same time.
@@ -56,21 +58,21 @@ struct Outcome {
 }
 
 fn check_brand(
-    policy: &SharePolicy,
+    policy: &BuzzPolicy,
     [old, new]: [&[(Minute, Counts)]; 2],
     last: Minute,
     name: &str,
     outcome: &mut Outcome,
 ) {
     let first = old[0].0;
-    let alone = |counts| backtest(policy, &[], counts, first, last).alerts;
+    let alone = |counts| backtest(policy, counts, first, last).alerts;
     let (by_old, by_new) = (alone(old), alone(new));
     let explained = |alert: &Alert| by_old.iter().chain(&by_new).any(|alone| overlap(alert, alone));
     for n in 1..=SWITCHES {
         let at = Minute(first.0 + (last.0 - first.0) * n / (SWITCHES + 1));
         let stretches =
             [Stretch { from: Minute(i64::MIN), counts: old }, Stretch { from: at, counts: new }];
-        let found = backtest_switched(policy, &[], &stretches, first, last).alerts;
+        let found = backtest_switched(policy, &stretches, first, last).alerts;
         let (before, after): (Vec<_>, Vec<_>) = found.iter().partition(|a| a.opened < at);
         let expected: Vec<_> = by_old.iter().filter(|a| a.opened < at).collect();
         let opened = |alerts: &[&Alert]| alerts.iter().map(|a| a.opened).collect::<Vec<_>>();
@@ -104,14 +106,17 @@ fn check_brand(
             .chain(new.iter().filter(|(minute, _)| *minute >= at))
             .copied()
             .collect();
-        let found = backtest(policy, &[], &spliced, first, last).alerts;
+        let found = backtest(policy, &spliced, first, last).alerts;
         outcome.unexplained_without += found.iter().filter(|a| !explained(a)).count() as u32;
     }
 }
 
 fn check(models: &[&str]) {
     let settings = monitor::settings::load(Some(Path::new(AIRLINES)), &[]).unwrap();
-    let policy = policy(&settings.alerting);
+    // Alone, and each rise an incident of its own.
+    let share = policy(&settings.alerting);
+    let thresholds = Thresholds::default();
+    let policy = BuzzPolicy { share, volumes: Vec::new(), reopen_minutes: 0, thresholds };
     let counted: Vec<ByBrand> = models.iter().map(|model| counts_of(model, &settings)).collect();
     let last = counted[0].values().map(|counts| counts[counts.len() - 1].0).max().unwrap();
     let mut all = Outcome::default();

@@ -7,23 +7,26 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
+use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset,
-    Probabilities, Resume, StartAt, TopicPartition,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Probabilities,
+    Resume, StartAt, StreamFormat, TopicPartition, Watch,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_ingest::{MemorySource, WireLimits};
 use monitor_model::{Classifier, ClassifyError, Encoding, Fault, Model, ModelHandle};
 use monitor_store::{
     Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, Example,
-    MemoryStore, OutboxRow, OutboxState, PartitionProgress, Silence, Store, StoreError,
-    StoredTweet, Totals,
+    MemoryStore, OutboxRow, OutboxState, PartitionProgress, PostgresStore, Silence, Store,
+    StoreError, StoredTweet, Totals,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
+
+use crate::support::fresh_database;
 
 /// A store that loses its connection before or after a commit, or reports that another reader
 /// was faster.
@@ -163,7 +166,11 @@ fn topic(random: &mut ChaCha8Rng) -> (MemorySource, BTreeSet<String>, usize) {
 fn settings() -> Settings {
     Settings {
         batching: BatchPolicy { rows_max: 17, wait_max: Duration::from_millis(5) },
-        limits: WireLimits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
+        limits: WireLimits {
+            record_bytes_max: 10_000,
+            future_max: TimeDelta::hours(1),
+            format: StreamFormat::Auto,
+        },
         retry_wait_max: Duration::from_millis(1),
         drain_max: Duration::from_secs(30),
     }
@@ -223,6 +230,32 @@ async fn a_device_failure_dead_letters_no_tweet() {
     run(Model::null()).await.unwrap();
     let totals = store.totals().await.unwrap();
     assert_eq!((totals.scores, totals.dead_letters), (60, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_takes_too_long_is_stored_in_parts() {
+    let url = fresh_database().await;
+    let settings_of = config::Store { url, statement_timeout_ms: 500, ..config::Store::default() };
+    let store = Arc::new(PostgresStore::connect(&settings_of).unwrap());
+    store.migrate().await.unwrap();
+    // A tweet takes 0.1 s, so not more than a few can be stored in one statement.
+    let slow = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$;
+                CREATE TRIGGER slow BEFORE INSERT ON scores FOR EACH ROW EXECUTE FUNCTION slow()";
+    sqlx::raw_sql(slow).execute(store.pool()).await.unwrap();
+    let record = |n: i64| {
+        let tweet =
+            format!(r#"{{"id":"{n}","text":"Air fine","created_at":"2015-02-20T10:00:00Z"}}"#);
+        (Offset(n), tweet.into_bytes())
+    };
+    let source = MemorySource::new("tweets", vec![(0..16).map(record).collect()]);
+    let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
+    let model = watch::Sender::new(Lineup::of(ModelHandle::spawn(Model::null())));
+    let clock = Arc::new(SystemClock::new());
+    let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
+    pipeline.run(source.start(positions, 64), std::future::pending()).await.unwrap();
+    let totals = store.totals().await.unwrap();
+    assert_eq!((totals.scores, totals.dead_letters), (16, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

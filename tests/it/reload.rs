@@ -11,9 +11,9 @@ use monitor::pipeline::{FollowSettings, Lineup, Pipeline, Settings, follow};
 use monitor_config as config;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
-use monitor_core::domain::{Minute, Offset, StartAt, TopicPartition};
+use monitor_core::domain::{Minute, Offset, StartAt, StreamFormat, TopicPartition};
 use monitor_core::text::BrandMatcher;
-use monitor_ingest::{Control, Event, Load, Record, Source, WireLimits};
+use monitor_ingest::{Control, Event, Headers, Load, Record, Source, WireLimits};
 use monitor_model::{self as classifier, ModelHandle};
 use monitor_store::{Advance, Batch, Claim, MemoryStore, Store};
 use monitor_telemetry::Readiness;
@@ -113,6 +113,7 @@ async fn feed(
             partition: partition(),
             offset: Offset(n),
             timestamp: None,
+            headers: Headers::default(),
             payload_bytes: payload.len(),
             weight: load.add(payload.len()),
             payload: payload.into_bytes(),
@@ -140,7 +141,11 @@ async fn each_minute_is_scored_by_the_model_in_force() {
     let pipeline = Pipeline::new(
         Settings {
             batching: BatchPolicy { rows_max: 7, wait_max: Duration::from_millis(5) },
-            limits: WireLimits { record_bytes_max: 10_000, future_max: TimeDelta::hours(1) },
+            limits: WireLimits {
+                record_bytes_max: 10_000,
+                future_max: TimeDelta::hours(1),
+                format: StreamFormat::Auto,
+            },
             retry_wait_max: Duration::from_millis(1),
             drain_max: Duration::from_secs(30),
         },

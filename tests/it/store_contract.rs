@@ -8,11 +8,13 @@ mod incidents;
 mod labels;
 mod notifications;
 mod partitions;
+mod phases;
 mod postgres;
+mod retrainings;
 mod switches;
 mod tweets;
 mod upgrade;
-mod views;
+pub(crate) mod views;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -30,10 +32,11 @@ use fixtures::*;
 use incidents::*;
 use labels::{corrects_a_share, draws_samples_and_keeps_labels, records_models};
 use notifications::*;
+use retrainings::keeps_retrainings;
 use switches::*;
 use tweets::{
-    counts_tweets_without_a_score_apart, finds_a_tweet_by_its_id,
-    keeps_whether_a_text_was_truncated, stores_reach,
+    counts_tweets_without_a_score_apart, draws_random_tweets, finds_a_tweet_by_its_id,
+    keeps_whether_a_text_was_truncated, searches_tweets, stores_reach,
 };
 
 #[tokio::test]
@@ -97,19 +100,24 @@ checks![
     returns_ranges_of_minutes,
     sums_counts_by_hour,
     samples_a_window,
+    draws_random_tweets,
     returns_totals,
     stores_reach,
     keeps_the_examples_of_an_incident,
     finds_a_tweet_by_its_id,
+    searches_tweets,
+    tells_what_became_of_notifications,
     keeps_whether_a_text_was_truncated,
     counts_tweets_without_a_score_apart,
     draws_samples_and_keeps_labels,
     records_models,
     corrects_a_share,
+    keeps_retrainings,
     decides_once,
     lets_one_of_two_deciders_win,
     opens_updates_and_resolves,
-    separates_causes,
+    opens_again,
+    separates_watches,
     stores_the_evidence_of_each_cause,
     refuses_impossible_steps,
     lists_incidents,

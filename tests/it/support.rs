@@ -12,7 +12,7 @@ use monitor::settings::open_options;
 use monitor_config as config;
 use monitor_core::domain::Precision;
 use monitor_core::text::Analyzer;
-use monitor_embedded::{Nisshi, Postgres, PostgresOptions, Storage, with_database};
+use monitor_embedded::{Kafka, Nisshi, Postgres, PostgresOptions, Storage, with_database};
 use monitor_model::{
     self as classifier, ArtifactError, GENERATOR, Manifest, Model, ModelId, Network, NewArtifact,
     OpenOptions, StoredPrecision, Transformer, TransformerConfig, Weights, WordPieces,
@@ -84,6 +84,55 @@ pub async fn fresh_database() -> String {
     connection.close().await.unwrap();
 
     with_database(&admin, &name).unwrap()
+}
+
+/// A real broker. Tests that start one are `#[ignore = "needs broker"]`; scripts/test runs them if
+/// Apache Kafka or nisshi is installed.
+#[derive(Debug)]
+pub enum Broker {
+    Kafka(Kafka),
+    Nisshi(Nisshi),
+}
+
+impl Broker {
+    /// Apache Kafka if it is installed, else nisshi with this storage.
+    pub fn start(storage: Storage) -> Self {
+        match Kafka::find() {
+            Some(_) => Self::Kafka(Kafka::start().unwrap_or_else(|error| panic!("{error}"))),
+            None => Self::Nisshi(nisshi(storage)),
+        }
+    }
+
+    pub fn brokers(&self) -> String {
+        match self {
+            Self::Kafka(kafka) => kafka.brokers(),
+            Self::Nisshi(nisshi) => nisshi.brokers(),
+        }
+    }
+
+    /// The address at which no login is needed.
+    pub fn internal(&self) -> String {
+        match self {
+            Self::Kafka(kafka) => kafka.internal_brokers(),
+            Self::Nisshi(nisshi) => nisshi.brokers(),
+        }
+    }
+
+    /// Kills the first node as `kill -9` does.
+    pub fn kill(&mut self) {
+        match self {
+            Self::Kafka(kafka) => kafka.kill(0),
+            Self::Nisshi(nisshi) => nisshi.kill(),
+        }
+    }
+
+    pub fn start_again(&mut self) {
+        let started = match self {
+            Self::Kafka(kafka) => kafka.start_again(0),
+            Self::Nisshi(nisshi) => nisshi.start_again(),
+        };
+        started.unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 /// Starts a real broker. Tests that call this are `#[ignore = "needs nisshi"]`; scripts/test runs them

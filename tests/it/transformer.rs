@@ -403,6 +403,7 @@ fn the_program_reports_faults() {
     }
     for family in ["lstm", "dense", "logistic-tfidf"] {
         refused("--base x", family, None);
+        refused("--layers 1", family, None);
         refused("--precision half", family, None);
     }
     for flags in ["--batch 8", "--learning-rate 0.1", "--resume", "--word-ngrams 1"] {
@@ -410,16 +411,21 @@ fn the_program_reports_faults() {
     }
     check(
         &format!(
-            "{retrain} --epochs 1 --batch 64 --learning-rate 1e-3 --weight-decay 0 --precision half"
+            "{retrain} --epochs 1 --batch 64 --learning-rate 1e-3 --weight-decay 0 --layers 1 \
+             --precision half"
         ),
         Some(&bert),
         true,
         &["transformer@2: accuracy", "on held out"],
     );
     let manifest = classifier::read_manifest(folder.path(), "transformer@2").unwrap();
-    let command = "--epochs 1 --batch 64 --learning-rate 0.001 --weight-decay 0 --base bert \
+    let command = "--epochs 1 --batch 64 --learning-rate 0.001 --weight-decay 0 --layers 1 --base bert \
                    --precision half";
     assert!(manifest.command.contains(command), "{}", manifest.command);
+    let source = &manifest.data.embeddings[0].about;
+    assert_eq!(source, "pretrained weights to begin with, 1 of its 2 layers");
+    let too_many = format!("{retrain} --layers 3");
+    check(&too_many, Some(&bert), false, &["it has 2 layers, fewer than the 3 to keep"]);
 
     let weights = folder.path().join("transformer/1/model.safetensors");
     fs::OpenOptions::new().write(true).open(weights).unwrap().set_len(1_000).unwrap();

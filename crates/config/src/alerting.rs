@@ -34,22 +34,27 @@ pub struct Alerting {
     pub for_minutes: u32,
     /// An incident resolves when its rise has been over for this long.
     pub resolve_minutes: u32,
-    /// A share that stays high for this long becomes the new baseline, and the incident is
-    /// closed.
-    pub incident_minutes_max: u32,
+    /// A share that has been high and stable for this long is the new normal, in minutes; more than a day.
+    pub new_normal_minutes: u32,
+    /// A brand that alarms again within this time after the end of an incident opens it again, in minutes.
+    pub reopen_minutes: u32,
     /// How often the notification of an open incident is repeated; 0 is never.
     pub repeat_minutes: u32,
     /// An incident is a warning from this rise on, in 0..1.
     pub warning_rise: f64,
     /// An incident is critical from this rise on, in 0..1.
     pub critical_rise: f64,
+    /// Fewest people who are negative beyond the expected number, for a warning.
+    pub warning_people: u64,
+    /// The same for a critical incident.
+    pub critical_people: u64,
     /// The severity is one step higher if the negative tweets reach this many followers.
     pub reach_followers: u64,
-    /// Whether many more negative tweets than usual are an incident too.
+    /// Whether many more negative tweets than usual alarm too.
     pub negative_volume: bool,
     /// Negative volume is an incident from this multiple of the usual number on.
     pub negative_volume_times_min: f64,
-    /// Whether a surge of tweets is an incident too.
+    /// Whether a surge of tweets alarms too.
     pub surge: bool,
     /// A surge is at least this many times the usual volume.
     pub surge_times_min: f64,

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use monitor_core::domain::{Precision, Severity, StartAt};
+use monitor_core::domain::{Precision, Severity, StartAt, StreamFormat};
 
 use super::{
-    Alerting, Assignment, Authors, Batching, Delivery, Heartbeat, Http, Kafka, Log, LogFormat,
-    Model, Promotion, Route, Rule, Store, Stream,
+    Alerting, Assignment, Authors, Batching, Delivery, Drift, Heartbeat, Http, Kafka, Log,
+    LogFormat, Model, Promotion, Route, Rule, Store, Stream,
 };
 
 impl Default for Kafka {
@@ -17,6 +17,7 @@ impl Default for Kafka {
             brokers: "127.0.0.1:9092".into(),
             topic: "tweets".into(),
             group: "monitor".into(),
+            format: StreamFormat::Auto,
             start_at: StartAt::Earliest,
             assignment: Assignment::CooperativeSticky,
             record_bytes_max: 1 << 20,
@@ -66,6 +67,12 @@ impl Default for Promotion {
     }
 }
 
+impl Default for Drift {
+    fn default() -> Self {
+        Self { tweets_per_day: 1000, reference_days: 28, false_alarms_per_month: 1.0 }
+    }
+}
+
 impl Default for Batching {
     fn default() -> Self {
         Self { rows_max: 512, wait_ms_max: 100 }
@@ -86,12 +93,15 @@ impl Default for Alerting {
             short_window_minutes: 15,
             for_minutes: 0,
             resolve_minutes: 30,
-            incident_minutes_max: 24 * 60,
+            new_normal_minutes: 2 * 24 * 60,
+            reopen_minutes: 24 * 60,
             repeat_minutes: 4 * 60,
             warning_rise: 0.1,
             critical_rise: 0.25,
+            warning_people: 10,
+            critical_people: 50,
             reach_followers: 1_000_000,
-            negative_volume: false,
+            negative_volume: true,
             negative_volume_times_min: 2.0,
             surge: false,
             surge_times_min: 2.0,
@@ -145,7 +155,7 @@ impl Default for Delivery {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into(), public_url: None }
+        Self { listen: "127.0.0.1:8080".into(), public_url: None, tokens: BTreeMap::new() }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Merges the layers of settings.
 //!
 //! **Invariant.** An environment variable is a setting only if its name begins with `MONITOR_`
-//! and contains `__`, so variables such as `MONITOR_CACHE` are not. A value of the environment
+//! and contains `__`, so variables such as `MONITOR_CACHE` are not; one that begins like a setting but has a
+//! single `_` is an error, because it would be ignored. A value of the environment
 //! or of a flag is text, and becomes a number only where a number is expected: a password of
 //! digits stays text. A value in `[...]` is a TOML list.
 
@@ -39,6 +40,12 @@ pub fn load_from(
         check_syntax(path)?;
         layers = layers.add_source(File::from(path).format(FileFormat::Toml));
     }
+    let environment: Vec<(String, String)> = environment.into_iter().collect();
+    let misspelt: Vec<Problem> =
+        environment.iter().filter_map(|(name, _)| single_underscore(name)).collect();
+    if !misspelt.is_empty() {
+        return Err(ConfigError::Invalid(misspelt));
+    }
     let (lists, texts): (HashMap<_, _>, HashMap<_, _>) = environment
         .into_iter()
         .filter(|(name, _)| name.strip_prefix("MONITOR_").is_some_and(|key| key.contains("__")))
@@ -63,6 +70,37 @@ pub fn load_from(
     let settings: Settings = layers.build()?.try_deserialize()?;
     settings.validate(owners)?;
     Ok(settings)
+}
+
+/// The tables of the settings, as in the names of environment variables.
+const TABLES: [&str; 14] = [
+    "KAFKA",
+    "STORE",
+    "MODEL",
+    "PROMOTION",
+    "BATCHING",
+    "BRANDS",
+    "ALERTING",
+    "STREAM",
+    "ROUTES",
+    "RECEIVERS",
+    "DELIVERY",
+    "HEARTBEAT",
+    "HTTP",
+    "LOG",
+];
+
+/// What is wrong with a name such as `MONITOR_KAFKA_BROKERS`, which means `MONITOR_KAFKA__BROKERS`.
+fn single_underscore(name: &str) -> Option<Problem> {
+    let rest = name.strip_prefix("MONITOR_").filter(|rest| !rest.contains("__"))?;
+    let (table, key) = rest.split_once('_')?;
+    (TABLES.contains(&table) && !key.is_empty()).then(|| Problem {
+        key: name.to_owned(),
+        value: "(hidden)".to_owned(),
+        remedy: format!(
+            "this variable is not a setting; did you mean MONITOR_{table}__{key}, with two underscores?"
+        ),
+    })
 }
 
 /// The elements of a list such as `["a", "b"]`; `None` if the text is not a list.

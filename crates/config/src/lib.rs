@@ -9,8 +9,10 @@
 mod address;
 mod alerting;
 mod defaults;
+mod http;
 mod layers;
 mod receivers;
+mod retrain;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -18,13 +20,15 @@ use std::fmt;
 use std::path::PathBuf;
 
 use monitor_core::Secret;
-use monitor_core::domain::{Language, Precision, StartAt};
+use monitor_core::domain::{Language, Precision, StartAt, StreamFormat};
 use serde::Deserialize;
 
 pub use address::is_public;
 pub use alerting::{Alerting, Heartbeat, Route, Rule, Stream, parse_quiet_hours};
+pub use http::{AccessToken, Http, Rights};
 pub use layers::{Owner, load_from};
 pub use receivers::{Alertmanager, Chat, Email, Endpoint, Receiver, SmtpTls, Webhook};
+pub use retrain::{Retrain, Schedule};
 
 /// All settings. `config/monitor.example.toml` explains each key.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -39,6 +43,10 @@ pub struct Settings {
     pub model: Model,
     /// How another model takes over.
     pub promotion: Promotion,
+    /// Whether tweets are compared with those before.
+    pub drift: Drift,
+    /// When a model is trained again.
+    pub retrain: Retrain,
     /// When a batch closes.
     pub batching: Batching,
     /// The brands that tweets are about, by name.
@@ -71,6 +79,8 @@ pub struct Kafka {
     pub topic: String,
     /// Consumer group.
     pub group: String,
+    /// The form of the records.
+    pub format: StreamFormat,
     /// Where to start a partition that has no checkpoint.
     pub start_at: StartAt,
     /// How partitions are assigned to daemons.
@@ -97,6 +107,7 @@ impl fmt::Debug for Kafka {
             .field("brokers", &self.brokers)
             .field("topic", &self.topic)
             .field("group", &self.group)
+            .field("format", &self.format)
             .field("start_at", &self.start_at)
             .field("assignment", &self.assignment)
             .field("record_bytes_max", &self.record_bytes_max)
@@ -208,6 +219,18 @@ pub struct Promotion {
     pub rows_per_s_max: u32,
 }
 
+/// `[drift]`
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drift {
+    /// Tweets that are drawn of each day; 0 turns the daily comparison off.
+    pub tweets_per_day: u32,
+    /// Days that a day is compared with.
+    pub reference_days: u32,
+    /// Expected number of false alarms in 30 days, over all measures.
+    pub false_alarms_per_month: f64,
+}
+
 /// `[batching]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -254,16 +277,6 @@ pub struct Delivery {
     pub circuit_failures: u32,
     /// ... for this long; then one notification is sent as a probe.
     pub circuit_rest_ms: u64,
-}
-
-/// `[http]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Address and port of the page, health and metrics; port 0 selects a free one.
-    pub listen: String,
-    /// URL of the page for people; the start of the links in notifications.
-    pub public_url: Option<String>,
 }
 
 /// `[log]`

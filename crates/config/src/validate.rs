@@ -5,6 +5,8 @@
 
 mod alerting;
 mod delivery;
+mod http;
+mod retrain;
 
 use std::fmt;
 
@@ -192,6 +194,25 @@ impl Settings {
             &p.history_days,
             "choose between 8 (what a baseline needs) and 365 days",
         );
+        let d = &self.drift;
+        check(
+            d.tweets_per_day == 0 || (100..=10_000).contains(&d.tweets_per_day),
+            "drift.tweets_per_day",
+            &d.tweets_per_day,
+            "choose between 100 and 10000 tweets, or 0 to compare nothing",
+        );
+        check(
+            (7..=90).contains(&d.reference_days),
+            "drift.reference_days",
+            &d.reference_days,
+            "choose between 7 and 90 days",
+        );
+        check(
+            d.false_alarms_per_month > 0.0 && d.false_alarms_per_month <= 30.0,
+            "drift.false_alarms_per_month",
+            &d.false_alarms_per_month,
+            "choose a number above 0 and up to 30, such as 1",
+        );
         check(
             (1..=65_536).contains(&self.batching.rows_max),
             "batching.rows_max",
@@ -235,22 +256,9 @@ impl Settings {
         }
 
         alerting::check(self, &mut check);
+        retrain::check(self, &mut check);
         delivery::check(self, &mut check);
-        check(
-            self.http.listen.parse::<std::net::SocketAddr>().is_ok(),
-            "http.listen",
-            &quoted(&self.http.listen),
-            "give address and port, such as 127.0.0.1:8080",
-        );
-
-        if let Some(url) = &self.http.public_url {
-            check(
-                is_web_url(url),
-                "http.public_url",
-                &quoted(url),
-                "give an http:// or https:// URL, such as https://monitor.example.com",
-            );
-        }
+        http::check(self, &mut check);
 
         found.extend(owners.iter().flat_map(|owner| owner(self)));
         if found.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(found)) }

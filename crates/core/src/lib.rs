@@ -9,6 +9,8 @@ pub mod backoff;
 pub mod batching;
 pub mod clock;
 pub mod domain;
+pub mod drift;
+pub mod field_names;
 pub mod format;
 pub mod hash;
 mod keywords;

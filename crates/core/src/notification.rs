@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Cause, Evidence};
+use crate::domain::{Cause, Evidence, Phase};
 use crate::quantify::Estimate;
 use crate::words::WordWeight;
 
@@ -16,7 +16,7 @@ use crate::words::WordWeight;
 pub struct Notification {
     /// The incident's number; the store fills it in.
     pub incident_id: i64,
-    /// `opened`, `updated` or `resolved`.
+    /// `opened`, `updated`, `resolved` or `reopened`.
     pub transition: String,
     /// Whether somebody tries a receiver out: nothing has happened.
     pub test: bool,
@@ -30,8 +30,12 @@ pub struct Notification {
     pub opened_at: DateTime<Utc>,
     /// The reason in one sentence.
     pub reason: String,
-    /// What the verdict rests on; its `kind` is the cause.
+    /// What the verdict rests on; its `kind` is the cause. With several phases, that of the phase that
+    /// has lasted longest.
     pub evidence: Evidence,
+    /// The phases of the incident, in the order in which they joined; none for the stream.
+    #[serde(default)]
+    pub phases: Vec<Phase>,
     /// The observed share of a share incident, corrected for the model's errors: what people would
     /// call negative. `None` if the brand has too few labels to say how often the model errs.
     #[serde(default)]
@@ -54,9 +58,9 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// What it is about.
+    /// The cause that opened the incident.
     pub fn cause(&self) -> Cause {
-        self.evidence.cause()
+        self.phases.first().map_or(self.evidence.cause(), Phase::cause)
     }
 }
 
@@ -65,7 +69,7 @@ impl Notification {
 pub struct Also {
     /// The incident's number.
     pub incident_id: i64,
-    /// `opened`, `updated` or `resolved`.
+    /// `opened`, `updated`, `resolved` or `reopened`.
     pub transition: String,
     /// The brand.
     pub brand: String,

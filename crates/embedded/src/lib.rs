@@ -1,4 +1,4 @@
-//! Services that run on this machine without Docker, for the demo and the tests: a broker, a
+//! Services that run on this machine without Docker, for the demo and the tests: brokers, a
 //! Postgres server, a mail server.
 //!
 //! **Invariant.** Each service ends when its guard is dropped, and when this process ends,
@@ -7,6 +7,7 @@
 
 mod broker;
 mod child;
+mod kafka;
 mod mail;
 mod nisshi;
 mod postgres;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use broker::MockBroker;
 pub use child::Child;
+pub use kafka::{Kafka, KafkaOptions};
 pub use mail::{Mail, MailOptions, MailServer};
 pub use nisshi::{Nisshi, Storage};
 pub use postgres::{Postgres, PostgresOptions, with_database};

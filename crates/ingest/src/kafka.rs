@@ -17,13 +17,13 @@ use metrics::{counter, gauge};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
 use group::Context;
 
-use super::{Control, Event, Load, PAYLOAD_BYTES_KEPT, Positions, Record, Source};
+use super::{Control, Event, Headers, Load, PAYLOAD_BYTES_KEPT, Positions, Record, Source};
 use monitor_config as config;
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Offset, TopicPartition};
@@ -33,10 +33,14 @@ use monitor_telemetry::{self as telemetry, Readiness};
 const POLL_WAIT: Duration = Duration::from_millis(100);
 /// The same while partitions are paused or to be claimed again.
 const POLL_WAIT_BUSY: Duration = Duration::from_millis(10);
+/// Wait before a failed claim is retried.
+const CLAIM_RETRY_WAIT: Duration = Duration::from_millis(500);
 /// Timeout of one request to the broker.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the source checks the broker and commits the stored offsets.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(2);
+/// How often librdkafka reports the lag of the partitions, in milliseconds.
+const STATISTICS_EVERY_MS: &str = "5000";
 /// How long a full queue delays the polls before the partitions are paused.
 const DELAY_MAX: Duration = Duration::from_secs(1);
 const DELAY_STEP: Duration = Duration::from_millis(2);
@@ -84,14 +88,19 @@ impl KafkaSource {
             .set("bootstrap.servers", &settings.brokers)
             .set("group.id", &settings.group)
             .set("client.id", "monitor")
-            .set("partition.assignment.strategy", settings.assignment.as_str())
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
             .set("enable.partition.eof", "true")
-            .set("session.timeout.ms", "10000")
+            .set("statistics.interval.ms", STATISTICS_EVERY_MS)
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "16384");
+        // With the newer group protocol (KIP-848), the broker decides about both.
+        if settings.properties.get("group.protocol").is_none_or(|it| it != "consumer") {
+            client
+                .set("partition.assignment.strategy", settings.assignment.as_str())
+                .set("session.timeout.ms", "10000");
+        }
         for (key, value) in &settings.properties {
             client.set(key, value);
         }
@@ -105,6 +114,7 @@ impl KafkaSource {
             record_bytes_max: settings.record_bytes_max,
             idle_after: Duration::from_millis(settings.idle_after_ms),
             reclaims: BTreeSet::new(),
+            claim_at: Duration::ZERO,
             stored: BTreeMap::new(),
             housekeeping_at: Duration::ZERO,
             full_since: None,
@@ -152,6 +162,8 @@ struct Poller {
     idle_after: Duration,
     /// Partitions to claim again.
     reclaims: BTreeSet<i32>,
+    /// When they may be claimed: after a failure, a little later.
+    claim_at: Duration,
     /// Stored positions not yet committed to Kafka.
     stored: BTreeMap<i32, Offset>,
     housekeeping_at: Duration,
@@ -179,7 +191,7 @@ impl Poller {
     fn run(mut self) -> Result<(), String> {
         while !self.context().events.is_closed() {
             self.handle_commands();
-            self.reclaim();
+            self.claim();
             let wait = match self.apply_backpressure() {
                 Flow::Delay => {
                     thread::sleep(DELAY_STEP);
@@ -193,6 +205,9 @@ impl Poller {
                 None => {}
                 Some(Ok(message)) => {
                     let record = self.record(&message);
+                    if self.is_unclaimed(record.partition.partition) {
+                        continue; // not from where it resumes
+                    }
                     {
                         let mut state = self.context().state();
                         state.at_end_since.remove(&record.partition.partition);
@@ -259,7 +274,10 @@ impl Poller {
             return if state.paused { Flow::Paused } else { Flow::Free };
         }
         let mut list = TopicPartitionList::new();
-        for &partition in &state.assigned {
+        let claimed = |partition: &&i32| {
+            !self.reclaims.contains(partition) && !state.unclaimed.contains(partition)
+        };
+        for &partition in state.assigned.iter().filter(claimed) {
             list.add_partition(&context.topic, partition);
         }
         let outcome = if full { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
@@ -281,7 +299,12 @@ impl Poller {
         } else {
             payload.len()
         };
+        let mut headers = Headers::default();
+        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
+            headers.add(header.key, header.value);
+        }
         Record {
+            headers,
             partition: self.context().name(message.partition()),
             offset: Offset(message.offset()),
             timestamp: message.timestamp().to_millis().and_then(DateTime::from_timestamp_millis),
@@ -304,35 +327,55 @@ impl Poller {
         }
     }
 
-    fn reclaim(&mut self) {
-        let owned: Vec<i32> = {
-            let state = self.context().state();
-            self.reclaims.iter().copied().filter(|p| state.assigned.contains(p)).collect()
-        };
-        if owned.is_empty() {
-            self.reclaims.clear();
+    fn is_unclaimed(&self, partition: i32) -> bool {
+        self.reclaims.contains(&partition) || self.context().state().unclaimed.contains(&partition)
+    }
+
+    /// Asks where the partitions resume that were assigned or are to be claimed again, and reads on
+    /// from there. Tries again later if the store or the broker does not answer.
+    fn claim(&mut self) {
+        let context: &Context = rdkafka::consumer::Consumer::context(&self.consumer);
+        {
+            let mut state = context.state();
+            self.reclaims.append(&mut state.unclaimed);
+            self.reclaims.retain(|partition| state.assigned.contains(partition));
+            // The waiting records were read from the old position.
+            state.waiting.retain(|event| match event {
+                Event::Record(record) => !self.reclaims.contains(&record.partition.partition),
+                _ => true,
+            });
+        }
+        let now = self.clock.elapsed();
+        if self.reclaims.is_empty() || now < self.claim_at {
             return;
         }
-        // The waiting records were read from the old position.
-        self.context().state().waiting.retain(|event| match event {
-            Event::Record(record) => !owned.contains(&record.partition.partition),
-            _ => true,
-        });
-        let Some(offsets) = self.context().claim(&self.consumer, &owned) else { return };
+        let numbers: Vec<i32> = self.reclaims.iter().copied().collect();
+        let Some(offsets) = context.claim(&self.consumer, &numbers) else {
+            self.claim_at = self.clock.elapsed() + CLAIM_RETRY_WAIT;
+            return;
+        };
         let mut named = Vec::new();
-        for (&number, offset) in owned.iter().zip(offsets) {
+        let mut found = TopicPartitionList::new();
+        for (&number, offset) in numbers.iter().zip(offsets) {
             let to = rdkafka::Offset::Offset(offset.0);
-            let topic = self.context().topic.clone();
-            match self.consumer.seek(&topic, number, to, BROKER_TIMEOUT) {
+            match self.consumer.seek(&context.topic, number, to, BROKER_TIMEOUT) {
                 Ok(()) => {
                     self.reclaims.remove(&number);
-                    self.context().state().at_end_since.remove(&number);
-                    named.push((self.context().name(number), offset));
+                    context.state().at_end_since.remove(&number);
+                    found.add_partition(&context.topic, number);
+                    named.push((context.name(number), offset));
                 }
-                Err(error) => tracing::warn!(%error, number, "cannot seek; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, number, "cannot seek; trying again");
+                    self.claim_at = self.clock.elapsed() + CLAIM_RETRY_WAIT;
+                }
             }
         }
-        self.context().send(Event::Assigned(named));
+        context.offer(Event::Assigned(named));
+        let paused = context.state().paused;
+        if !paused && let Err(error) = self.consumer.resume(&found) {
+            tracing::error!(%error, "cannot resume the partitions");
+        }
     }
 
     /// Reports the partitions at whose end the reader has been for `idle_after`.

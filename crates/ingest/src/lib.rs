@@ -24,8 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use kafka::{KafkaSource, SourceError};
 pub use memory::MemorySource;
-pub use timestamp::{parse_file_timestamp, parse_timestamp};
-pub use wire::{Rejected, WireLimits, decode};
+pub use timestamp::parse_timestamp;
+pub use wire::{Content, Decoded, Headers, Notice, Raw, Rejected, Subject, WireLimits, decode};
 
 use monitor_core::domain::{Offset, TopicPartition};
 
@@ -41,12 +41,34 @@ pub struct Record {
     pub offset: Offset,
     /// The timestamp that the broker or the producer set, if any.
     pub timestamp: Option<DateTime<Utc>>,
+    /// What its headers say about the payload.
+    pub headers: Headers,
     /// The payload; only its beginning if `payload_bytes` is larger.
     pub payload: Vec<u8>,
     /// Length of the whole payload, in bytes.
     pub payload_bytes: usize,
     /// The record's bytes in the [`Load`]; dropping the weight subtracts them.
     pub weight: Weight,
+}
+
+impl Record {
+    /// Gives up the payload, once it is decoded, except for what a dead letter keeps.
+    pub fn keep_beginning(&mut self) {
+        let gone = self.payload.len().saturating_sub(PAYLOAD_BYTES_KEPT);
+        self.payload.truncate(PAYLOAD_BYTES_KEPT);
+        self.payload.shrink_to_fit();
+        self.weight.subtract(gone);
+    }
+
+    /// What [`decode`] reads of it.
+    pub fn raw(&self) -> Raw<'_> {
+        Raw {
+            payload: &self.payload,
+            payload_bytes: self.payload_bytes,
+            headers: &self.headers,
+            timestamp: self.timestamp,
+        }
+    }
 }
 
 /// What a source reports, in order.
@@ -133,8 +155,43 @@ pub struct Weight {
     bytes: usize,
 }
 
+impl Weight {
+    /// Takes `bytes` of it away, at most all.
+    fn subtract(&mut self, bytes: usize) {
+        let gone = bytes.min(self.bytes);
+        self.bytes -= gone;
+        self.load.0.fetch_sub(gone, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Weight {
     fn drop(&mut self) {
         self.load.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoded_record_keeps_and_weighs_what_a_dead_letter_needs() {
+        let load = Load::default();
+        let record = |bytes: usize| Record {
+            partition: TopicPartition::new("tweets", 0),
+            offset: Offset(0),
+            timestamp: None,
+            payload: vec![b'x'; bytes],
+            payload_bytes: bytes,
+            headers: Headers::default(),
+            weight: load.add(bytes),
+        };
+        let (mut long, mut short) = (record(1_000_000), record(300));
+        long.keep_beginning();
+        short.keep_beginning();
+        assert_eq!((long.payload.capacity(), long.payload_bytes), (PAYLOAD_BYTES_KEPT, 1_000_000));
+        assert_eq!((short.payload.len(), load.bytes()), (300, PAYLOAD_BYTES_KEPT + 300));
+        drop(long);
+        assert_eq!(load.bytes(), 300);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Bounds, Control, Event, Load, Positions, Record, Source};
+use super::{Bounds, Control, Event, Headers, Load, Positions, Record, Source};
 use monitor_core::domain::{Offset, TopicPartition};
 
 /// A partition's records by offset.
@@ -82,6 +82,7 @@ impl MemorySource {
                                 partition: self.name(partition),
                                 offset: *offset,
                                 timestamp: None,
+                                headers: Headers::default(),
                                 payload: payload.clone(),
                                 payload_bytes: payload.len(),
                                 weight: load.add(payload.len()),

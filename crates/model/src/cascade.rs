@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{LabelThresholds, Probabilities, Probability};
+use monitor_core::drift::KnownWords;
 use monitor_core::logit::{logit_f32, sigmoid};
 use monitor_core::text::SourceText;
 use monitor_telemetry::{CASCADE_ROWS, CASCADE_SECONDS};
@@ -107,6 +108,10 @@ struct WithText(Arc<dyn Encoder>);
 impl Encoder for WithText {
     fn encode_text(&self, text: &SourceText<'_>) -> Encoding {
         Encoding { text: Some(text.raw().into()), ..self.0.encode_text(text) }
+    }
+
+    fn known_words(&self, text: &str) -> Option<KnownWords> {
+        self.0.known_words(text)
     }
 }
 

@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 use monitor_core::batching::{PassLimits, plan_passes};
 use monitor_core::domain::{Classes, LabelThresholds, Language, Probabilities, Score};
+use monitor_core::drift::KnownWords;
 use monitor_core::text::SourceText;
 
 pub use artifact::{ArtifactError, CARD, NewArtifact, TransformerFiles};
@@ -106,6 +107,12 @@ pub trait Encoder: Send + Sync {
     /// The words that each id of a text stands for, if ids are n-grams of words with a known
     /// place in the text.
     fn trace(&self, _text: &str) -> Option<Trace> {
+        None
+    }
+
+    /// The words of a text, and those that the model's vocabulary does not have; `None` if the model
+    /// has no list of words, because it hashes them.
+    fn known_words(&self, _text: &str) -> Option<KnownWords> {
         None
     }
 }

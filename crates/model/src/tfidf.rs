@@ -10,7 +10,8 @@
 //! numbers is faster than a call into it.
 
 use monitor_core::domain::{Classes, Probabilities};
-use monitor_core::text::{Analyzer, NgramLengths, Ngrams, SourceText};
+use monitor_core::drift::KnownWords;
+use monitor_core::text::{Analyzer, NgramKind, NgramLengths, Ngrams, SourceText};
 
 use super::decisions::Decisions;
 use super::weights::WeightsError;
@@ -58,6 +59,18 @@ impl Encoder for KnownNgrams {
         }
         ids.sort_unstable();
         Encoding { ids, truncated, text: None }
+    }
+
+    fn known_words(&self, text: &str) -> Option<KnownWords> {
+        let words = self.analyzer.words(text, self.shape.words_max);
+        let mut unknown = Vec::new();
+        self.shape.lengths.for_each(&words, |ngram| {
+            let is_word = ngram.kind == NgramKind::Words && ngram.words == 1;
+            if is_word && self.ngrams.id(ngram.hash).is_none() {
+                unknown.push(words[ngram.first].clone());
+            }
+        });
+        Some(KnownWords { words: words.len(), unknown })
     }
 
     fn trace(&self, text: &str) -> Option<Trace> {
@@ -130,7 +143,6 @@ mod tests {
     use super::*;
     use crate::decisions::Decision;
     use monitor_core::logit::sigmoid_f32;
-    use monitor_core::text::NgramKind;
 
     const SHAPE: TfidfShape = TfidfShape {
         ngrams: 4,
@@ -152,6 +164,8 @@ mod tests {
         check("GOOD :)", &[1]);
         check("unheard of", &[Ngrams::NOTHING]);
         check("", &[Ngrams::NOTHING]);
+        let found = encoder().known_words("not good, unheard of").unwrap();
+        assert_eq!((found.words, found.unknown), (4, vec!["unheard".to_owned(), "of".to_owned()]));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use monitor_core::drift::KnownWords;
 use monitor_core::text::{Analyzer, PADDING, SourceText, Vocabulary};
 
 use super::{Encoder, Encoding};
@@ -75,6 +76,18 @@ impl Encoder for WordIds {
         }
         Encoding { ids, truncated, text: None }
     }
+
+    fn known_words(&self, text: &str) -> Option<KnownWords> {
+        let words = self.analyzer.words(text, self.sequence.analysed_max());
+        let reserved = self.vocabulary.unknown();
+        let is_known = |word: &String| {
+            let id = self.vocabulary.id(word).filter(|id| Some(*id) != reserved);
+            id.is_some_and(|id| id < self.rare_from)
+        };
+        let count = words.len();
+        let unknown = words.into_iter().filter(|word| !is_known(word)).collect();
+        Some(KnownWords { words: count, unknown })
+    }
 }
 
 #[cfg(test)]
@@ -110,5 +123,27 @@ mod tests {
         );
         check("padding alone", &closed, keras, "", &[0; 4]);
         check("closed, nothing", &closed, plain, "x", &[0]);
+    }
+
+    #[test]
+    fn words_that_the_vocabulary_does_not_have() {
+        let texts = [Analyzer::tweet().words("a a a b b c", 9)];
+        let open = Vocabulary::build(texts.iter().map(Vec::as_slice), 9, 1);
+        let closed = Vocabulary::build_closed(texts.iter().map(Vec::as_slice), 9, 1);
+        let plain = Sequence { words_max: 9, padded: false, frequent_max: None };
+        let frequent = Sequence { frequent_max: Some(2), ..plain };
+        let check = |name: &str, words: &Vocabulary, sequence, expected: &[&str]| {
+            let encoder = WordIds::new(Analyzer::tweet(), words.clone(), sequence);
+            let found = encoder.known_words("a x c x").unwrap();
+            assert_eq!(
+                (found.words, found.unknown),
+                (4, expected.iter().map(|it| it.to_string()).collect()),
+                "{name}"
+            );
+        };
+        check("open", &open, plain, &["x", "x"]);
+        check("closed", &closed, plain, &["x", "x"]);
+        check("too rare", &open, frequent, &["x", "c", "x"]);
+        check("closed, too rare", &closed, frequent, &["x", "c", "x"]);
     }
 }

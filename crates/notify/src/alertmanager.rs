@@ -35,7 +35,7 @@ use monitor_core::Secret;
 use monitor_core::domain::{Cause, Severity};
 use monitor_store::{Notification, OutboxRow};
 
-/// How long an alert fires at most: more than the maximum of `alerting.incident_minutes_max`.
+/// How long an alert fires at most: longer than `alerting.new_normal_minutes` can be.
 const FIRES_MAX: TimeDelta = TimeDelta::days(61);
 /// How long a test fires.
 const TEST_FIRES: TimeDelta = TimeDelta::minutes(5);

@@ -167,9 +167,17 @@ impl Dispatcher {
         }
         let (_, probed) = self.busy(in_flight, &leased);
         for receiver in probed {
-            let others: Vec<_> =
+            let mut others: Vec<_> =
                 self.sender.notifiers.keys().filter(|name| **name != receiver).cloned().collect();
-            leased.extend(self.lease(1, &others).await);
+            // A row of a receiver that is not configured here is no probe.
+            while let Some(row) = self.lease(1, &others).await.pop() {
+                let is_probe = row.receiver == receiver;
+                others.push(row.receiver.clone());
+                leased.push(row);
+                if is_probe {
+                    break;
+                }
+            }
         }
         leased
     }
@@ -273,7 +281,7 @@ impl Sender {
             telemetry::NOTIFICATIONS, "receiver" => row.receiver.clone(), "outcome" => word
         )
         .increment(1);
-        self.record(row.id, &state).await;
+        self.record(&row, &state).await;
     }
 
     /// Makes the attempt in its own task, so that a panic counts as a failed attempt.
@@ -313,9 +321,10 @@ impl Sender {
     }
 
     /// Records an outcome; retries while the store is not available.
-    async fn record(&self, row: i64, state: &OutboxState) {
+    async fn record(&self, row: &OutboxRow, state: &OutboxState) {
         loop {
-            let recorded = self.store.outbox_record(row, self.clock.now(), state).await;
+            let now = self.clock.now();
+            let recorded = self.store.outbox_record(row.id, row.attempts, now, state).await;
             self.log_store(recorded.as_ref().err());
             match recorded {
                 Err(StoreError::Unavailable(_)) => sleep(self.poll).await,

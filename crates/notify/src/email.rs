@@ -11,6 +11,7 @@
 //! Deliberately absent: a connection pool. Alerts are rare, and a new connection cannot be
 //! stale.
 
+mod address;
 mod smtp;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -30,6 +31,7 @@ use monitor_config as config;
 use monitor_store::OutboxRow;
 
 use super::{Mail, Notifier, NotifyError, Outcome, chain, wire_key};
+pub use address::{is_address, needs_smtputf8};
 use smtp::{Failure, Server};
 
 /// Rows whose recipients are remembered, at most. Beyond that all are forgotten, which can
@@ -42,11 +44,6 @@ const STRAGGLER_ATTEMPTS_MAX: u32 = 3;
 /// The wait between these attempts. All attempts together take longer than the usual
 /// greylisting of five minutes.
 const STRAGGLER_WAIT: Duration = Duration::from_secs(180);
-
-/// Whether `text` is a valid mail address, such as `Comms <comms@example.com>`.
-pub fn is_address(text: &str) -> bool {
-    text.parse::<Mailbox>().is_ok()
-}
 
 /// Sends mails to a list of recipients through one server.
 pub struct EmailNotifier {
@@ -83,7 +80,7 @@ impl EmailNotifier {
         timeout: Duration,
     ) -> Result<Self, NotifyError> {
         let mailbox = |address: &String| {
-            address.parse::<Mailbox>().map_err(|e| NotifyError::Address {
+            address::mailbox(address).map_err(|e| NotifyError::Address {
                 receiver: name.to_owned(),
                 address: address.clone(),
                 problem: e.to_string(),
@@ -110,10 +107,10 @@ impl EmailNotifier {
     fn message(
         &self,
         row: &OutboxRow,
+        mail: Mail,
         now: DateTime<Utc>,
     ) -> Result<Message, lettre::error::Error> {
         let n = &row.notification;
-        let mail = Mail::of(n);
         let mut builder = Message::builder()
             .from(self.from.clone())
             .subject(mail.subject)
@@ -183,7 +180,13 @@ fn raw(name: &'static str, value: String) -> HeaderValue {
 #[async_trait]
 impl Notifier for EmailNotifier {
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome {
-        let message = match self.message(row, now) {
+        // Drawing the picture takes a thread for a while.
+        let notification = row.notification.clone();
+        let mail = match tokio::task::spawn_blocking(move || Mail::of(&notification)).await {
+            Ok(mail) => mail,
+            Err(error) => return Outcome::Retry { reason: error.to_string(), after: None },
+        };
+        let message = match self.message(row, mail, now) {
             Ok(message) => message,
             Err(error) => return Outcome::Permanent { reason: chain(&error) },
         };
@@ -293,7 +296,9 @@ mod tests {
         let notifier = notifier(&settings()).expect("valid settings");
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
         for transition in ["opened", "updated", "resolved"] {
-            let message = notifier.message(&fixtures::row(transition), now).expect("a message");
+            let row = fixtures::row(transition);
+            let mail = Mail::of(&row.notification);
+            let message = notifier.message(&row, mail, now).expect("a message");
             let formatted = String::from_utf8(message.formatted()).expect("ASCII");
             let (head, _) = formatted.split_once("\r\n\r\n").expect("a head");
             insta::assert_snapshot!(format!("{transition}_headers"), head.replace("\r\n", "\n"));

@@ -17,6 +17,7 @@ mod email;
 pub mod heartbeat;
 mod http;
 mod mail;
+mod phases;
 mod slack;
 mod teams;
 mod webhook;
@@ -36,7 +37,7 @@ use monitor_store::OutboxRow;
 
 pub use alertmanager::AlertmanagerNotifier;
 pub use dispatcher::Dispatcher;
-pub use email::{EmailNotifier, is_address};
+pub use email::{EmailNotifier, is_address, needs_smtputf8};
 pub use mail::Mail;
 pub use slack::SlackNotifier;
 pub use teams::TeamsNotifier;

@@ -19,16 +19,17 @@ use chrono::{DateTime, Utc};
 
 use monitor_core::alerting::Volume;
 use monitor_core::domain::{
-    Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, VolumeEvidence,
+    Cause, Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, VolumeEvidence,
 };
 use monitor_core::format::{percent, thousands};
 use monitor_core::words::Piece;
 use monitor_store::{Also, Drivers, Example, Notification};
 
 use super::curve::{self, Curve, Shows};
+use super::phases;
 use super::words::{line, marked_text, moment};
 use figures::figures;
-use words::{count, length, sentence, times};
+use words::{count, length, sentence};
 
 /// A rendered mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +84,8 @@ struct Content<'a> {
     curve: Option<Curve<'a>>,
     /// The reason, in one sentence.
     why: String,
+    /// What has happened so far, if there is more to tell.
+    course: Vec<String>,
     /// The statistic and its threshold; in small print.
     measure: Option<String>,
     /// Terms that are typical of the negative tweets.
@@ -162,11 +165,12 @@ const MODEL_NOTE: &str =
 /// The same in all mails of an incident: it must not contain a number that changes.
 fn subject(n: &Notification) -> String {
     let brand = word(&n.brand);
-    let what = match n.evidence {
-        Evidence::Share(_) | Evidence::NegativeVolume(_) => format!("{brand}: bad buzz"),
-        Evidence::Surge(_) => format!("{brand}: surge of tweets"),
-        Evidence::Quiet(_) => "Monitor: no tweets arrive".to_owned(),
-        Evidence::Lag(_) => "Monitor: reading lags behind".to_owned(),
+    // By what it opened with: a phase that joins must not change the subject.
+    let what = match n.cause() {
+        Cause::Share | Cause::NegativeVolume => format!("{brand}: bad buzz"),
+        Cause::Surge => format!("{brand}: surge of tweets"),
+        Cause::Quiet => "Monitor: no tweets arrive".to_owned(),
+        Cause::Lag => "Monitor: reading lags behind".to_owned(),
     };
     let test = if n.test { "[TEST] " } else { "" };
     let reply = if n.transition == "opened" { "" } else { "Re: " };
@@ -177,7 +181,7 @@ fn subject(n: &Notification) -> String {
 impl<'a> Content<'a> {
     fn of(n: &'a Notification) -> Self {
         let over = n.transition == "resolved";
-        let new_normal = over && is_still_high(&n.evidence);
+        let new_normal = over && is_still_high(n);
         let level = match (over, n.severity.as_str()) {
             // Nothing is over for those who are still angry.
             (true, _) if new_normal => Level::Notice,
@@ -190,6 +194,7 @@ impl<'a> Content<'a> {
             "resolved" if new_normal => "the new normal".to_owned(),
             "resolved" => "ended".to_owned(),
             "updated" => format!("update: {}", word(&n.severity)),
+            "reopened" => format!("back: {}", word(&n.severity)),
             _ => word(&n.severity),
         };
         let figures = figures(n);
@@ -208,6 +213,7 @@ impl<'a> Content<'a> {
             curve: curve(n),
             figures,
             why: line(&n.reason, REASON_CHARS_MAX),
+            course: phases::course(n),
             measure: measure(&n.evidence),
             drivers: drivers(&n.drivers),
             repeats: repeats(&n.drivers),
@@ -223,34 +229,28 @@ impl<'a> Content<'a> {
 
 fn headline(n: &Notification) -> String {
     let brand = word(&n.brand);
+    if n.transition != "resolved"
+        && let Some(now) = phases::now(n)
+    {
+        let turn = match n.transition.as_str() {
+            "updated" => ", still",
+            "reopened" => ", again",
+            _ => "",
+        };
+        return format!("{brand}{turn}: {now}");
+    }
     match (&n.evidence, n.transition.as_str()) {
-        (Evidence::Share(e), "resolved") if is_still_high(&n.evidence) => format!(
+        (Evidence::Share(e), _) if is_still_high(n) => format!(
             "{} of the tweets about {brand} are negative: this is the new normal",
             percent(e.recent_share())
         ),
-        (Evidence::Share(_), "resolved") => format!("{brand}: the alert has ended"),
-        (Evidence::Share(ShareEvidence { observed, .. }), "updated") => {
-            format!(
-                "{} of the tweets about {brand} are still negative",
-                percent(observed.share().unwrap_or(0.0))
-            )
+        (Evidence::NegativeVolume(_) | Evidence::Surge(_), _) if is_still_high(n) => {
+            format!("{brand}: what was a rise is the new normal")
         }
-        (Evidence::Share(ShareEvidence { observed, .. }), _) => {
-            format!(
-                "{} of the tweets about {brand} are negative",
-                percent(observed.share().unwrap_or(0.0))
-            )
+        (Evidence::Share(_) | Evidence::NegativeVolume(_), _) => {
+            format!("{brand}: the alert has ended")
         }
-        (Evidence::NegativeVolume(_), "resolved") => format!("{brand}: the alert has ended"),
-        (Evidence::Surge(_), "resolved") => {
-            format!("{brand}: the surge of tweets has ended")
-        }
-        (Evidence::NegativeVolume(e) | Evidence::Surge(e), transition) => {
-            let still = if transition == "updated" { "still " } else { "" };
-            let negative = if matches!(n.evidence, Evidence::Surge(_)) { "" } else { "negative " };
-            let factor = times(e.times());
-            format!("There are {still}{factor} as many {negative}tweets about {brand} as usual")
-        }
+        (Evidence::Surge(_), _) => format!("{brand}: the surge of tweets has ended"),
         (Evidence::Quiet(_), "resolved") => "Tweets arrive again".into(),
         (Evidence::Quiet(QuietEvidence { minutes, .. }), transition) => {
             let no = if transition == "updated" { "Still no" } else { "No" };
@@ -264,16 +264,17 @@ fn headline(n: &Notification) -> String {
     }
 }
 
-/// When the incident began and how long it has lasted; for the stream also the consequence.
 /// Whether an incident that ends has not calmed down but has become the new normal.
-fn is_still_high(evidence: &Evidence) -> bool {
-    match evidence {
+fn is_still_high(n: &Notification) -> bool {
+    match &n.evidence {
+        _ if !n.phases.is_empty() => phases::is_new_normal(n),
         Evidence::Share(e) => e.recent_share() - e.expected_share >= STILL_HIGH,
         Evidence::NegativeVolume(e) | Evidence::Surge(e) => e.statistic >= e.threshold,
         Evidence::Quiet(_) | Evidence::Lag(_) => false,
     }
 }
 
+/// When the incident began and how long it has lasted; for the stream also the consequence.
 fn period(n: &Notification) -> String {
     let minutes = (n.at - n.opened_at).num_minutes().unsigned_abs();
     let (opened, lasted) = (moment(n.opened_at), length(minutes));
@@ -287,6 +288,7 @@ fn period(n: &Notification) -> String {
             format!("Detected on {opened}. Meanwhile, bad buzz is detected late.")
         }
         (_, "updated") => format!("Open since {opened}, for {lasted}."),
+        (_, "reopened") => format!("First opened on {opened}; it is open again."),
         (
             Evidence::Share(ShareEvidence { since, .. })
             | Evidence::NegativeVolume(VolumeEvidence { since, .. })
@@ -400,12 +402,6 @@ fn also(also: &Also) -> String {
 
 fn word(text: &str) -> String {
     line(text, WORD_CHARS_MAX)
-}
-
-/// A time of day, with the date unless it is that of `today`.
-fn clock(at: DateTime<Utc>, today: DateTime<Utc>) -> String {
-    let same = at.date_naive() == today.date_naive();
-    at.format(if same { "%H:%M" } else { "%-d %b, %H:%M" }).to_string()
 }
 
 fn time(at: DateTime<Utc>) -> String {

@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::phases;
 use monitor_core::domain::{
     Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, VolumeEvidence,
 };
@@ -30,19 +31,12 @@ pub fn headline(n: &Notification) -> String {
     let brand = line(&n.brand, 64);
     let over = n.transition == "resolved";
     let news = match &n.evidence {
-        Evidence::Share(_) | Evidence::NegativeVolume(_) | Evidence::Surge(_) if over => {
-            format!("{brand}: the alert has ended")
-        }
-        Evidence::Share(ShareEvidence { observed, expected_share, .. }) => format!(
-            "{brand}: {} negative, expected {}",
-            percent(observed.share().unwrap_or(0.0)),
-            percent(*expected_share)
-        ),
-        Evidence::NegativeVolume(VolumeEvidence { observed, expected, .. }) => {
-            format!("{brand}: {observed} negative tweets, expected {expected:.0}")
-        }
-        Evidence::Surge(VolumeEvidence { observed, expected, .. }) => {
-            format!("{brand}: {observed} tweets, expected {expected:.0}")
+        Evidence::Share(_) | Evidence::NegativeVolume(_) | Evidence::Surge(_) => {
+            match phases::now(n).filter(|_| !over) {
+                Some(now) => format!("{brand}: {now}"),
+                None if phases::is_new_normal(n) => format!("{brand}: the new normal"),
+                None => format!("{brand}: the alert has ended"),
+            }
         }
         Evidence::Quiet(_) if over => "Tweets arrive again".to_owned(),
         Evidence::Quiet(QuietEvidence { minutes, .. }) => {
@@ -53,7 +47,11 @@ pub fn headline(n: &Notification) -> String {
             format!("Reading is {behind_minutes} minutes behind")
         }
     };
-    let still = if n.transition == "updated" { "Still: " } else { "" };
+    let still = match n.transition.as_str() {
+        "updated" => "Still: ",
+        "reopened" => "Again: ",
+        _ => "",
+    };
     let test = if n.test { "Test, nothing has happened: " } else { "" };
     format!("{test}{still}{news}")
 }
@@ -126,6 +124,7 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
             format!("{behind_minutes} minutes, alert from {limit_minutes}"),
         )),
     }
+    facts.extend(phases::course(n).into_iter().map(|phase| ("So far", phase)));
     facts.extend(n.corrected.map(|Estimate { share, interval, .. }| {
         let [share, low, high] = [share, interval.low, interval.high].map(percent);
         ("Corrected", format!("{share} ({low} to {high}): what people would call negative"))
@@ -206,6 +205,10 @@ pub(super) fn samples() -> Vec<(&'static str, monitor_store::OutboxRow)> {
         notification: fixtures::notification(cause, transition),
         ..fixtures::row(transition)
     };
+    let crisis = |transition: &str| monitor_store::OutboxRow {
+        notification: fixtures::crisis(transition),
+        ..fixtures::row(transition)
+    };
     let mut grouped = fixtures::row("opened");
     grouped.notification.also = fixtures::also();
     let mut test = fixtures::row("opened");
@@ -222,6 +225,9 @@ pub(super) fn samples() -> Vec<(&'static str, monitor_store::OutboxRow)> {
         ("share_resolved", fixtures::row("resolved")),
         ("negative_volume_opened", of(Cause::NegativeVolume, "opened")),
         ("surge_opened", of(Cause::Surge, "opened")),
+        ("crisis_updated", crisis("updated")),
+        ("crisis_resolved", crisis("resolved")),
+        ("crisis_reopened", crisis("reopened")),
         ("quiet_opened", of(Cause::Quiet, "opened")),
         ("quiet_bare", bare),
         ("lag_opened", of(Cause::Lag, "opened")),

@@ -70,18 +70,22 @@ fn unit(length: f64) -> String {
     format!("{length:.1}")
 }
 
-/// A red band for each incident, with the expected share as a line.
+/// A red band for each incident, with the expected share as a line if one of its phases is about it.
 fn incidents(brand: &BrandView, scale: &Scale) -> Markup {
-    let bands = brand.incidents.iter().filter_map(|incident| {
+    let bands = brand.incidents.iter().map(|incident| {
         let from = scale.x(incident.opened);
         let to = scale.x(incident.resolved.unwrap_or(scale.to)).max(from + 2.0);
-        Some((from, to, share_y(incident.evidence.share()?.expected_share)))
+        let phases = incident.phases.iter().map(|phase| &phase.opening);
+        let share = [&incident.evidence].into_iter().chain(phases).find_map(|e| e.share());
+        (from, to, share.map(|e| share_y(e.expected_share)))
     });
     html! {
         @for (from, to, y) in bands {
             rect class="buzz" x=(unit(from)) y=(SHARE.0) width=(unit(to - from))
                 height=(VOLUME.1 - SHARE.0) {}
-            line class="expected" x1=(unit(from)) x2=(unit(to)) y1=(unit(y)) y2=(unit(y)) {}
+            @if let Some(y) = y {
+                line class="expected" x1=(unit(from)) x2=(unit(to)) y1=(unit(y)) y2=(unit(y)) {}
+            }
         }
     }
 }

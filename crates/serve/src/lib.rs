@@ -1,36 +1,48 @@
-//! The status page, the JSON API, health checks and metrics over HTTP.
+//! The page for people, the API, health checks and metrics over HTTP.
 //!
-//! **Invariant.** This crate only reads. However many requests arrive, the store is queried at
-//! most once every [`VIEW_AGE_MAX`] for the page and the API together, and no response waits
-//! longer than a limit for it. Strings from outside are escaped. The page loads nothing from
-//! elsewhere, and its headers forbid it.
-//! Deliberately absent: logins and TLS; use a reverse proxy.
+//! **Invariant.** However many requests arrive, the store is queried at most once every
+//! [`VIEW_AGE_MAX`] for the page and the list of brands, and no response waits longer than a limit
+//! for it. Strings from outside are escaped, or sent as JSON and shown as text. The page loads
+//! nothing from elsewhere, and its headers forbid it. [`access`] decides who may do what.
+//! Deliberately absent: TLS; use a reverse proxy.
 
+pub mod access;
+mod answer;
+mod api;
+mod assets;
 mod chart;
+mod listen;
+mod login;
 mod page;
 mod view;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::extract::State;
+use async_trait::async_trait;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn, map_response};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use metrics_exporter_prometheus::PrometheusHandle;
+use metrics::gauge;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
 
+use monitor_core::alerting::SharePolicy;
 use monitor_core::clock::Clock;
-use monitor_store::Store;
-use monitor_telemetry::Readiness;
+use monitor_core::words::WordWeight;
+use monitor_store::{Store, StoredTweet};
+use monitor_telemetry::{self as telemetry, Metrics, Readiness};
+
+pub use access::{Access, Caller, Right, Rule, Token};
+pub use answer::Failure;
 use view::View;
 
 /// The store is queried again when the last view is older than this.
@@ -40,6 +52,17 @@ const VIEW_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long the readiness check waits for the store.
 const PING_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// The state of a part that can work.
+const IS_READY: &str = "ready";
+
+/// Says which words made a tweet negative.
+#[async_trait]
+pub trait Explain: Send + Sync {
+    /// The words of a tweet with what each adds to the log-odds of negative; `None` if the model
+    /// that scored it is not loaded, or takes too long.
+    async fn explain(&self, tweet: &StoredTweet) -> Option<Vec<WordWeight>>;
+}
+
 /// What the server shows.
 pub struct ServeContext {
     /// Scores, counts and incidents.
@@ -47,20 +70,34 @@ pub struct ServeContext {
     /// The readiness of the daemon's parts.
     pub readiness: Arc<Readiness>,
     /// The metrics of this process.
-    pub metrics: PrometheusHandle,
+    pub metrics: &'static Metrics,
     /// The brands shown.
     pub brands: Vec<String>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// How shares are judged, for the band of expected shares.
+    pub policy: SharePolicy,
+    /// Explains tweets, once the models are loaded.
+    pub explainer: Arc<OnceLock<Box<dyn Explain>>>,
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// Address at which people reach the page, if it is not the one that is listened on.
+    pub public_url: Option<String>,
+    /// Routes of other parts, each behind its own [`Access::guard`].
+    pub further: Router,
 }
 
 struct Server {
     context: ServeContext,
+    access: Arc<Access>,
     /// The last view, with [`Clock::elapsed`] of its creation. The lock is held while a new view
     /// is gathered, so that only one request queries the store.
     view: Mutex<Option<(Duration, Arc<View>)>>,
-    /// The content security policy of the page.
-    policy: String,
+    baselines: api::Baselines,
+    clients: api::Clients,
+    /// Wakes those who wait for events.
+    news: Notify,
+    stopping: CancellationToken,
 }
 
 /// Serves until `shutdown`, then finishes the responses in progress.
@@ -69,23 +106,49 @@ struct Server {
 /// The listener fails.
 pub async fn serve(
     listener: TcpListener,
-    context: ServeContext,
+    mut context: ServeContext,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let script = BASE64_STANDARD.encode(Sha256::digest(page::SCRIPT));
-    let policy = format!(
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script}'; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    );
-    let server = Arc::new(Server { context, view: Mutex::new(None), policy });
-    let routes = Router::new()
+    let further = std::mem::take(&mut context.further);
+    let access = Arc::clone(&context.access);
+    let server = Arc::new(Server {
+        context,
+        access: Arc::clone(&access),
+        view: Mutex::new(None),
+        baselines: api::Baselines::default(),
+        clients: api::Clients::default(),
+        news: Notify::new(),
+        stopping: shutdown.clone(),
+    });
+    let guarded = Router::new()
+        .route("/api/status", get(status).layer(from_fn(answer::tagged)))
+        .route("/metrics", get(metrics))
+        .merge(api::routes());
+    let routes = access
+        .guard(guarded, Rule::default())
         .route("/", get(index))
-        .route("/api/status", get(status))
+        .route("/login", post(login::login))
+        .route("/logout", post(login::logout))
+        .route("/assets/{hash}/{name}", get(assets::file))
+        .route(
+            "/favicon.ico",
+            get(async || {
+                axum::response::Redirect::permanent(&format!("{}/icon.svg", assets::folder()))
+            }),
+        )
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(server);
-    axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
+        .with_state(server)
+        .merge(further)
+        .layer(map_response(async |mut response: Response| {
+            answer::safe_headers(response.headers_mut());
+            response
+        }))
+        .layer(CompressionLayer::new());
+    let routes = routes.into_make_service_with_connect_info::<listen::Peer>();
+    axum::serve(listen::Limited::new(listener), routes)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
 }
 
 /// The response of `/readyz`.
@@ -99,7 +162,7 @@ struct Ready {
 impl Server {
     async fn ready(&self) -> Ready {
         let mut parts = self.context.readiness.parts();
-        let ping = match tokio::time::timeout(PING_WAIT_MAX, self.context.store.ping()).await {
+        let ping = match timeout(PING_WAIT_MAX, self.context.store.ping()).await {
             Ok(answer) => answer.map_err(|error| error.to_string()),
             Err(_) => Err(format!("no answer within {} s", PING_WAIT_MAX.as_secs())),
         };
@@ -111,14 +174,14 @@ impl Server {
             ready: parts.values().all(Result::is_ok),
             parts: parts
                 .into_iter()
-                .map(|(part, state)| (part, state.err().unwrap_or_else(|| "ready".into())))
+                .map(|(part, state)| (part, state.err().unwrap_or_else(|| IS_READY.into())))
                 .collect(),
         }
     }
 
     /// Returns a view that is at most [`VIEW_AGE_MAX`] old, or the reason why there is none.
     async fn view(&self) -> Result<Arc<View>, String> {
-        tokio::time::timeout(VIEW_WAIT_MAX, async {
+        timeout(VIEW_WAIT_MAX, async {
             let mut kept = self.view.lock().await;
             let now = self.context.clock.elapsed();
             if let Some((created, view)) = &*kept
@@ -126,7 +189,8 @@ impl Server {
             {
                 return Ok(Arc::clone(view));
             }
-            let view = View::gather(&*self.context.store, &self.context.brands).await;
+            let wall = self.context.clock.now();
+            let view = View::gather(&*self.context.store, &self.context.brands, wall).await;
             let view = Arc::new(view.map_err(|error| error.to_string())?);
             *kept = Some((now, Arc::clone(&view)));
             Ok(view)
@@ -134,39 +198,66 @@ impl Server {
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {} s", VIEW_WAIT_MAX.as_secs())))
     }
-}
 
-async fn ready(State(server): State<Arc<Server>>) -> Response {
-    let ready = server.ready().await;
-    let code = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(ready)).into_response()
-}
+    /// Who sends a request that is not behind the guard.
+    fn admit(&self, request: &Request) -> Result<Caller, Failure> {
+        let (method, headers) = (request.method(), request.headers());
+        self.access.admit(&Rule::default(), access::peer(request), method, headers)
+    }
 
-async fn metrics(State(server): State<Arc<Server>>) -> Response {
-    let form = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (form, server.context.metrics.render()).into_response()
-}
+    /// Forgets the view after somebody has changed something, and tells those who wait.
+    async fn changed(&self) {
+        *self.view.lock().await = None;
+        self.news.notify_waiters();
+    }
 
-async fn status(State(server): State<Arc<Server>>) -> Response {
-    match server.view().await {
-        Ok(view) => Json(view.status()).into_response(),
-        Err(error) => {
-            let answer = Json(BTreeMap::from([("error", error)]));
-            (StatusCode::SERVICE_UNAVAILABLE, answer).into_response()
+    /// A failure unless the brand is in the settings.
+    fn knows(&self, brand: &str) -> Result<(), Failure> {
+        if self.context.brands.iter().any(|known| known == brand) {
+            Ok(())
+        } else {
+            Err(Failure::missing(format!("there is no brand {brand:?} in the settings")))
         }
     }
 }
 
-async fn index(State(server): State<Arc<Server>>) -> Response {
+/// Reasons may name hosts, so whoever needs a token and has none learns only whether it is ready.
+async fn ready(State(server): State<Arc<Server>>, request: Request) -> Response {
+    let mut ready = server.ready().await;
+    let code = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if server.access.needs_token() && server.admit(&request).is_err() {
+        ready.parts.clear();
+    }
+    (code, Json(ready)).into_response()
+}
+
+async fn metrics(State(server): State<Arc<Server>>) -> Response {
+    let ready = server.ready().await;
+    let is_ready = ready.parts.get("store").is_some_and(|state| state == IS_READY);
+    gauge!(telemetry::READY, "part" => "store").set(if is_ready { 1.0 } else { 0.0 });
+    if let Ok(Ok(totals)) = timeout(PING_WAIT_MAX, server.context.store.totals()).await {
+        gauge!(telemetry::OUTBOX_PENDING).set(totals.outbox_pending as f64);
+        gauge!(telemetry::OUTBOX_DEAD).set(totals.outbox_dead as f64);
+    }
+    let form = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (form, server.context.metrics.render()).into_response()
+}
+
+async fn status(State(server): State<Arc<Server>>) -> Result<Response, Failure> {
+    let view = server.view().await.map_err(Failure::away)?;
+    Ok(Json(view.status()).into_response())
+}
+
+async fn index(State(server): State<Arc<Server>>, request: Request) -> Response {
+    if let Err(failure) = server.admit(&request) {
+        return match failure.status() {
+            StatusCode::UNAUTHORIZED => login::form(false),
+            _ => failure.into_response(),
+        };
+    }
     let (view, ready) = tokio::join!(server.view(), server.ready());
     let code = if view.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let page =
         page::render(view.as_deref().map_err(String::as_str), &ready, server.context.clock.now());
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, server.policy.as_str()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    (code, headers, Html(page)).into_response()
+    (code, [(header::CACHE_CONTROL, "no-store")], Html(page)).into_response()
 }

@@ -1,13 +1,13 @@
 //! The page as HTML; pure.
 //!
-//! **Invariant.** One document that loads nothing from elsewhere; `maud` escapes every string
-//! that is not a literal. The page is readable without scripts; with scripts it refreshes
-//! itself.
+//! **Invariant.** Loads nothing from elsewhere; `maud` escapes every string that is not a literal.
+//! What is drawn here is for readers without scripts, and refreshes itself; with scripts
+//! `assets/app.js` puts the living page in its place.
 
 use chrono::{DateTime, Utc};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{DOCTYPE, Markup, html};
 
-use monitor_core::domain::{Evidence, Incident, Minute};
+use monitor_core::domain::{Cause, Evidence, Incident, Minute, Phase};
 use monitor_core::format::{percent, percent_interval, thousands};
 use monitor_core::quantify::Estimate;
 use monitor_core::text::language::name;
@@ -15,19 +15,7 @@ use monitor_core::words::{marked, marked_line};
 use monitor_store::Example;
 
 use super::view::{BrandView, View};
-use super::{Ready, chart};
-
-/// Refreshes the page's content every few seconds while the page is visible.
-pub const SCRIPT: &str = "
-setInterval(async () => {
-  if (document.hidden || String(getSelection())) return;
-  try {
-    const answer = await fetch(location.pathname);
-    const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-    document.querySelector('main').replaceWith(page.querySelector('main'));
-  } catch { document.querySelector('#age').textContent = 'no answer from the daemon'; }
-}, 5000);
-";
+use super::{Ready, assets, chart};
 
 /// Languages without a model that a brand's card names.
 const LANGUAGES_NAMED_MAX: usize = 3;
@@ -36,10 +24,9 @@ const EXAMPLES_MAX: usize = 3;
 /// Characters shown of a tweet, at most.
 const TWEET_CHARS_MAX: usize = 400;
 
-const STYLE: &str = include_str!("page.css");
-
 /// Renders the page from what the store returned, or the reason why the store cannot be read.
 pub fn render(view: Result<&View, &str>, ready: &Ready, now: DateTime<Utc>) -> String {
+    let files = assets::folder();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -49,10 +36,15 @@ pub fn render(view: Result<&View, &str>, ready: &Ready, now: DateTime<Utc>) -> S
                 meta name="color-scheme" content="light dark";
                 title { (title(view)) }
                 noscript { meta http-equiv="refresh" content="10"; }
-                style { (PreEscaped(STYLE)) }
+                link rel="icon" href={ (files) "/icon.svg" };
+                link rel="stylesheet" href={ (files) "/uPlot.css" };
+                link rel="stylesheet" href={ (files) "/page.css" };
+                script src={ (files) "/early.js" } {}
+                script src={ (files) "/uPlot.js" } defer {}
+                script src={ (files) "/app.js" } type="module" {}
             }
             body {
-                main {
+                main id="plain" {
                     (header(ready, now))
                     @match view {
                         Ok(view) => (body(view)),
@@ -63,7 +55,6 @@ pub fn render(view: Result<&View, &str>, ready: &Ready, now: DateTime<Utc>) -> S
                         },
                     }
                 }
-                script { (PreEscaped(SCRIPT)) }
             }
         }
     };
@@ -278,9 +269,26 @@ fn incident_row(incident: &Incident) -> Markup {
             div class="what" {
                 (headline(&incident.evidence))
                 span class="quiet" { (incident.severity.as_str()) "; " (detail(incident)) }
+                @if let [_, joined @ ..] = &incident.phases[..] && !joined.is_empty() {
+                    span class="quiet" { (joined_by(joined)) }
+                }
             }
         }
     }
+}
+
+/// The phases that joined an incident after the first one.
+fn joined_by(phases: &[Phase]) -> String {
+    let of = |phase: &Phase| {
+        let what = match phase.cause() {
+            Cause::Share => "a higher share of negative tweets",
+            Cause::NegativeVolume => "more negative tweets",
+            _ => "more tweets",
+        };
+        let end = phase.ended.map_or(String::new(), |at| format!(" until {}", moment(at)));
+        format!("{what} from {}{end}", moment(phase.began))
+    };
+    format!("joined by {}", phases.iter().map(of).collect::<Vec<_>>().join("; "))
 }
 
 /// Observed against expected share, as one bar from 0 to 100 %; empty for other causes.

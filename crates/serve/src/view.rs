@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use monitor_core::domain::{Cause, Counts, Evidence, Incident, Language, Minute};
+use crate::api::counts;
+use monitor_core::domain::{Counts, Evidence, Incident, Language, Minute, Watch};
 use monitor_core::quantify::Estimate;
 use monitor_store::{Example, OtherRates, Store, StoreError, Totals, corrected_share};
 
@@ -31,6 +32,10 @@ pub struct View {
     pub latest: Vec<Incident>,
     /// Tweets of the latest open incidents, by the incident's number.
     pub examples: BTreeMap<i64, Vec<Example>>,
+    /// The model that scores now, `name@version`; `None` before the first tweet.
+    pub model: Option<String>,
+    /// Number of silences in force or ahead.
+    pub silences: usize,
 }
 
 /// One brand.
@@ -61,7 +66,11 @@ pub struct Hour {
 
 impl View {
     /// Reads everything from the store.
-    pub async fn gather(store: &dyn Store, brands: &[String]) -> Result<Self, StoreError> {
+    pub async fn gather(
+        store: &dyn Store,
+        brands: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
         let mut views = Vec::with_capacity(brands.len());
         for brand in brands {
             views.push(BrandView::gather(store, brand).await?);
@@ -79,7 +88,16 @@ impl View {
         for incident in open.take(WITH_EXAMPLES_MAX) {
             examples.insert(incident.id.0, store.examples(incident.id).await?);
         }
-        Ok(Self { totals: store.totals().await?, brands: views, latest, examples })
+        let newest = views.iter().filter_map(|brand: &BrandView| brand.newest).max();
+        let switches = store.switches().await?;
+        Ok(Self {
+            totals: store.totals().await?,
+            brands: views,
+            latest,
+            examples,
+            model: newest.and_then(|newest| Some(switches.at(newest)?.model.clone())),
+            silences: store.silences(now).await?.len(),
+        })
     }
 
     /// The incidents that are open, newest first.
@@ -138,14 +156,14 @@ impl BrandView {
         let switches = store.switches().await?;
         let model = switches.at(newest).map(|switch| switch.model.as_str());
         let day = (newest.plus(-1439), newest);
-        for (minute, counts) in counts(store, brand, model, from, newest).await? {
-            let place = usize::try_from(minute.0.div_euclid(60) - first_hour).ok();
+        for (start, counts) in counts(store, model, brand, from, newest, true).await? {
+            let place = usize::try_from(start.0.div_euclid(60) - first_hour).ok();
             if let Some(hour) = place.and_then(|place| view.hours.get_mut(place)) {
                 hour.counts += counts;
             }
-            if minute >= day.0 {
-                view.day += counts;
-            }
+        }
+        for (_, counts) in counts(store, model, brand, day.0, day.1, false).await? {
+            view.day += counts;
         }
         if let Some(model) = model {
             let own = store.model_counts(model, brand, day.0, day.1).await?;
@@ -154,7 +172,7 @@ impl BrandView {
             view.corrected = corrected_share(store, of, day, own, 1.0, OtherRates::HeldOut).await?;
         }
         view.not_judged = store.not_judged(brand, day.0, day.1).await?;
-        view.incidents = store.incidents_since(brand, Cause::Share, from).await?;
+        view.incidents = store.incidents_since(brand, Watch::Buzz, from).await?;
         Ok(view)
     }
 
@@ -162,28 +180,6 @@ impl BrandView {
     pub fn open(&self) -> Option<&Incident> {
         self.incidents.iter().find(|incident| incident.resolved.is_none())
     }
-}
-
-/// Counts of a brand's minutes: as `model`, which scores now, calls the tweets; of minutes in which
-/// it has not scored all, as the models of their time called them.
-async fn counts(
-    store: &dyn Store,
-    brand: &str,
-    model: Option<&str>,
-    from: Minute,
-    to: Minute,
-) -> Result<BTreeMap<Minute, Counts>, StoreError> {
-    let stored = store.minute_counts(brand, from, to).await?;
-    let mut counts: BTreeMap<Minute, Counts> = stored.into_iter().collect();
-    if let Some(model) = model {
-        for (minute, own) in store.model_counts(model, brand, from, to).await? {
-            let stored = counts.entry(minute).or_default();
-            if own.total >= stored.total {
-                *stored = own;
-            }
-        }
-    }
-    Ok(counts)
 }
 
 /// The body of `/api/status`.

@@ -20,8 +20,8 @@ use super::{
     OutboxState, PartitionProgress, Silence, Store, StoreError, StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
-    StartAt, TopicPartition,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
+    StartAt, TopicPartition, Watch,
 };
 
 /// A [`Store`] with a time limit for each call.

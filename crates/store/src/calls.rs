@@ -27,7 +27,13 @@ macro_rules! each_store_call {
                 first_minute(brand: &str) -> Option<Minute>;
                 last_minute(brand: &str) -> Option<Minute>;
                 window_tweets(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<StoredTweet>;
+                random_tweets(brand: Option<&str>, minutes: &[Minute], limit: u32)
+                    -> Vec<$crate::DrawnTweet>;
                 tweet(id: &str) -> Option<StoredTweet>;
+            }
+            search {
+                search_tweets(query: &$crate::TweetQuery) -> Vec<$crate::FoundTweet>;
+                notifications_of(id: IncidentId) -> Vec<$crate::NotificationState>;
             }
             switches {
                 switches() -> $crate::Switches;
@@ -55,15 +61,22 @@ macro_rules! each_store_call {
                 correct(correction: &$crate::Correction) -> bool;
                 corrections() -> Vec<$crate::Correction>;
             }
+            retrainings {
+                retrainings(limit: u32) -> Vec<$crate::Retraining>;
+                begin_retraining(
+                    reason: $crate::RetrainReason, due_at: DateTime<Utc>, now: DateTime<Utc>
+                ) -> Option<$crate::Retraining>;
+                put_retraining(retraining: &$crate::Retraining) -> ();
+            }
             lead {
                 lead() -> bool;
             }
             decide {
-                detector_state(brand: &str, cause: Cause) -> Option<DetectorState>;
+                detector_state(brand: &str, watch: Watch) -> Option<DetectorState>;
                 decide(decision: &Decision) -> Option<IncidentId>;
             }
             incidents {
-                incidents_since(brand: &str, cause: Cause, from: Minute) -> Vec<Incident>;
+                incidents_since(brand: &str, watch: Watch, from: Minute) -> Vec<Incident>;
                 incidents(limit: u32) -> Vec<Incident>;
                 incident(id: IncidentId) -> Option<Incident>;
                 events(id: IncidentId) -> Vec<Event>;
@@ -75,7 +88,7 @@ macro_rules! each_store_call {
             outbox {
                 outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32, resting: &[String])
                     -> Vec<OutboxRow>;
-                outbox_record(row: i64, now: DateTime<Utc>, state: &OutboxState) -> ();
+                outbox_record(row: i64, attempt: u32, now: DateTime<Utc>, state: &OutboxState) -> ();
                 examples(id: IncidentId) -> Vec<Example>;
                 dead_notifications(limit: u32) -> Vec<DeadNotification>;
                 requeue(row: Option<i64>, receiver: Option<&str>) -> u64;

@@ -35,6 +35,24 @@ pub async fn corrected_share(
     design_effect: f64,
     others: OtherRates,
 ) -> Result<Option<Estimate>, StoreError> {
+    let (rates, labelled) = rates_of(store, (brand, model), others).await?;
+    let within: Vec<Labelled> = (labelled.into_iter())
+        .filter(|(minute, _)| (from..=to).contains(minute))
+        .map(|(_, row)| row)
+        .collect();
+    Ok(quantify::corrected(counts, rates.as_ref(), &within, design_effect))
+}
+
+/// The error rates by which a model's counts of a brand are corrected, as
+/// [`corrected_share`] chooses them, and the brand's labelled tweets with their minutes.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn rates_of(
+    store: &dyn Store,
+    (brand, model): (&str, &str),
+    others: OtherRates,
+) -> Result<(Option<Rates>, Vec<(Minute, Labelled)>), StoreError> {
     let labelled = labelled(store, brand, model).await?;
     let all: Vec<Labelled> = labelled.iter().map(|(_, row)| *row).collect();
     let rates = match rates(&all) {
@@ -45,11 +63,7 @@ pub async fn corrected_share(
             models.into_iter().find(|it| it.model == model).and_then(|it| it.rates)
         }
     };
-    let within: Vec<Labelled> = (labelled.into_iter())
-        .filter(|(minute, _)| (from..=to).contains(minute))
-        .map(|(_, row)| row)
-        .collect();
-    Ok(quantify::corrected(counts, rates.as_ref(), &within, design_effect))
+    Ok((rates, labelled))
 }
 
 /// The labelled tweets of a brand's random samples that `model` has scored, each once, with their

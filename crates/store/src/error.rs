@@ -43,6 +43,16 @@ pub enum StoreError {
         /// Why.
         source: sqlx::Error,
     },
+    /// There is a connection pooler between us and Postgres.
+    #[error(
+        "store.url leads to a connection pooler at {place}, which drops the settings of a session: \
+         give the address of Postgres itself; leader election needs a session of its own, and \
+         monitor keeps few connections (store.connections_max)"
+    )]
+    Pooler {
+        /// Host, port and database.
+        place: String,
+    },
     /// Postgres cannot be reached or is not ready; the same call may succeed later.
     #[error("Postgres is not available: {0}")]
     Unavailable(#[source] sqlx::Error),
@@ -69,6 +79,12 @@ impl StoreError {
             ) => postgres::is_transient(error),
             _ => false,
         }
+    }
+
+    /// Whether Postgres cancelled a statement that took longer than `store.statement_timeout_ms`, so
+    /// that fewer rows may succeed.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if postgres::is_timeout(error))
     }
 
     /// Whether the content of a row caused the error, so that other rows may succeed.

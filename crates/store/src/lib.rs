@@ -15,17 +15,21 @@ mod batch;
 mod bounded;
 mod calls;
 mod corrected;
+mod drawn;
 mod error;
 mod labels;
 mod memory;
 mod outbox;
 mod postgres;
+mod retrainings;
 mod sampling;
+mod search;
 mod switches;
 
 pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, ScoredTweet};
 pub use bounded::Bounded;
-pub use corrected::{OtherRates, corrected_share, labelled, rates};
+pub use corrected::{OtherRates, corrected_share, labelled, rates, rates_of};
+pub use drawn::{DrawnTweet, draw};
 pub use error::StoreError;
 pub use labels::{Correction, Sample, SampleRequest, SampledTweet, StoredModel};
 pub use memory::MemoryStore;
@@ -33,7 +37,12 @@ pub use monitor_core::alerting::{Delivery, Step, Suppressed};
 pub use monitor_core::domain::{Silence, Switches};
 pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
 pub use outbox::{OutboxRow, OutboxState};
-pub use postgres::{Keep, PostgresStore, Pruned, Rows, is_postgres_url};
+pub use postgres::{
+    Keep, LetterFilter, PostgresStore, Pruned, Rows, StoredLetter, author_name,
+    postgres_url_problem,
+};
+pub use retrainings::{RetrainOutcome, RetrainReason, Retraining};
+pub use search::{FoundTweet, NotificationState, TweetQuery};
 pub use switches::{Pairs, Rescored, StoredText};
 
 use std::time::Duration;
@@ -42,8 +51,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Notified,
-    Offset, Resume, Severity, StartAt, TopicPartition, resume_position,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Notified, Offset,
+    Resume, Severity, StartAt, TopicPartition, Watch, resume_position,
 };
 
 /// A partition just assigned to this daemon, with the offsets that the broker has.
@@ -87,26 +96,28 @@ pub struct PartitionProgress {
     pub at_end: bool,
 }
 
-/// The state of the detector of one brand and cause between two evaluations.
+/// The state of the detectors of one brand and watch between two evaluations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectorState {
     /// The last minute that was evaluated.
     pub evaluated: Minute,
-    /// The detector's own state, as JSON; the store does not read it.
+    /// The detectors' own state, as JSON; the store does not read it.
     pub state: serde_json::Value,
     /// The open incident, if any.
     pub open: Option<Incident>,
-    /// The receivers that were notified of it.
+    /// Without an open incident, the one that opened last: it may open again.
+    pub last: Option<Incident>,
+    /// The receivers that were notified of that incident.
     pub notified: Vec<Notified>,
 }
 
-/// The result of evaluating one brand and cause up to a minute.
+/// The result of evaluating one brand and watch up to a minute.
 #[derive(Debug, Clone)]
 pub struct Decision {
     /// The brand, or [`monitor_core::domain::STREAM`].
     pub brand: String,
-    /// The cause.
-    pub cause: Cause,
+    /// What was evaluated.
+    pub watch: Watch,
     /// The last minute evaluated before; `None` if none was. Must equal the stored one.
     pub evaluated_before: Option<Minute>,
     /// The last minute evaluated now.
@@ -120,7 +131,7 @@ pub struct Decision {
 /// An entry in an incident's history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// `opened`, `updated`, `resolved` or `acknowledged`.
+    /// `opened`, `updated`, `resolved`, `reopened` or `acknowledged`.
     pub kind: String,
     /// The minute evaluated; clock time for an acknowledgement.
     pub at: DateTime<Utc>,
@@ -254,18 +265,18 @@ pub trait Store: Send + Sync + 'static {
     /// The last minute in which a brand has a scored tweet.
     async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
 
-    /// The detector state of a brand and cause; `None` before its first evaluation.
+    /// The detector state of a brand and watch; `None` before its first evaluation.
     async fn detector_state(
         &self,
         brand: &str,
-        cause: Cause,
+        watch: Watch,
     ) -> Result<Option<DetectorState>, StoreError>;
 
-    /// The incidents of a brand and cause that were open at or after `from`, ascending.
+    /// The incidents of a brand and watch that were open at or after `from`, ascending.
     async fn incidents_since(
         &self,
         brand: &str,
-        cause: Cause,
+        watch: Watch,
         from: Minute,
     ) -> Result<Vec<Incident>, StoreError>;
 
@@ -308,8 +319,20 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<StoredTweet>, StoreError>;
 
+    /// At most `limit` tweets of these minutes about `brand`, or about any brand, with and without a
+    /// score: a random sample in random order, the same at every call. See [`draw`].
+    async fn random_tweets(
+        &self,
+        brand: Option<&str>,
+        minutes: &[Minute],
+        limit: u32,
+    ) -> Result<Vec<DrawnTweet>, StoreError>;
+
     /// One scored tweet by its id; `None` if it is not stored, or has no score.
     async fn tweet(&self, id: &str) -> Result<Option<StoredTweet>, StoreError>;
+
+    /// The scored tweets that a query asks for, newest first, then by id, descending.
+    async fn search_tweets(&self, query: &TweetQuery) -> Result<Vec<FoundTweet>, StoreError>;
 
     /// Records a model that scores from now on, or what has changed about it.
     async fn record_model(&self, model: &StoredModel) -> Result<(), StoreError>;
@@ -348,11 +371,14 @@ pub trait Store: Send + Sync + 'static {
     async fn lead(&self) -> Result<bool, StoreError>;
 
     /// Writes a decision, the incident it opens, changes or resolves, its event and its outbox
-    /// rows in one transaction. Returns the incident's number if there was a step.
+    /// rows in one transaction. `reopened` is a step of the incident that opened last, and
+    /// removes its acknowledgement. Returns the
+    /// incident's number if there was a step.
     async fn decide(&self, decision: &Decision) -> Result<Option<IncidentId>, StoreError>;
 
     /// Leases up to `limit` due outbox rows for the time `lease`, so that no other sender takes
-    /// them. Leaves out rows of the receivers in `resting`, and each `resolved` until all earlier
+    /// them. Due is what is due by Postgres' clock: if `now` is the time of a host whose clock is
+    /// ahead, it gets no row that another is sending. Leaves out rows of the receivers in `resting`, and each `resolved` until all earlier
     /// rows of its thread are sent or dead. Rows whose lease has expired are due again. Counts as
     /// an attempt.
     async fn outbox_lease(
@@ -363,10 +389,12 @@ pub trait Store: Send + Sync + 'static {
         resting: &[String],
     ) -> Result<Vec<OutboxRow>, StoreError>;
 
-    /// Records how an attempt on a leased row ended.
+    /// Records how an attempt on a leased row ended; `attempt` is [`OutboxRow::attempts`]. Changes
+    /// nothing if another sender has leased the row since.
     async fn outbox_record(
         &self,
         row: i64,
+        attempt: u32,
         now: DateTime<Utc>,
         state: &OutboxState,
     ) -> Result<(), StoreError>;
@@ -374,6 +402,10 @@ pub trait Store: Send + Sync + 'static {
     /// The example tweets of an incident's first notification; empty if nobody was notified of it
     /// in its own row.
     async fn examples(&self, id: IncidentId) -> Result<Vec<Example>, StoreError>;
+
+    /// What became of the notifications of an incident, oldest first; those in which it is only
+    /// mentioned are left out.
+    async fn notifications_of(&self, id: IncidentId) -> Result<Vec<NotificationState>, StoreError>;
 
     /// The dead notifications, oldest first.
     async fn dead_notifications(&self, limit: u32) -> Result<Vec<DeadNotification>, StoreError>;
@@ -445,6 +477,20 @@ pub trait Store: Send + Sync + 'static {
         instead_of: &str,
         from: Minute,
     ) -> Result<Vec<(String, Pairs)>, StoreError>;
+
+    /// The latest retrainings, newest first.
+    async fn retrainings(&self, limit: u32) -> Result<Vec<Retraining>, StoreError>;
+
+    /// Records that a retraining begins; `None` if one for this reason and time has begun before.
+    async fn begin_retraining(
+        &self,
+        reason: RetrainReason,
+        due_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Retraining>, StoreError>;
+
+    /// Records the attempts, the model, the note and the end of a retraining.
+    async fn put_retraining(&self, retraining: &Retraining) -> Result<(), StoreError>;
 
     /// Numbers for the page and for metrics.
     async fn totals(&self) -> Result<Totals, StoreError>;

@@ -8,7 +8,9 @@
 mod incidents;
 mod labels;
 mod outbox;
+mod retrainings;
 mod scores;
+mod search;
 mod switches;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,12 +23,12 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Batch, Claim, Committed, Correction, DeadLetter, DeadNotification, Decision, DetectorState,
-    Event, Example, OutboxRow, OutboxState, Pairs, PartitionProgress, ScoredTweet, Silence, Store,
-    StoreError, StoredModel, StoredTweet, Totals,
+    Event, Example, OutboxRow, OutboxState, Pairs, PartitionProgress, Retraining, ScoredTweet,
+    Silence, Store, StoreError, StoredModel, StoredTweet, Totals,
 };
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
-    StartAt, Switches, TopicPartition,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
+    StartAt, Switches, TopicPartition, Watch,
 };
 
 /// A [`Store`] in memory; its content is lost when it is dropped.
@@ -49,8 +51,9 @@ struct Tables {
     models: BTreeMap<String, StoredModel>,
     samples: Vec<labels::SampleRecord>,
     corrections: BTreeMap<String, Correction>,
+    retrainings: Vec<Retraining>,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
-    watches: BTreeMap<(String, Cause), (Minute, serde_json::Value)>,
+    watches: BTreeMap<(String, Watch), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,
     silences: Vec<Silence>,
     outbox: Vec<outbox::Queued>,

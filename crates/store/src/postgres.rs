@@ -13,14 +13,18 @@ mod export;
 mod incidents;
 mod labels;
 mod lead;
+mod letters;
 mod migrations;
 mod outbox;
 mod partitions;
 mod prune;
 mod reader;
+mod retrainings;
 mod scores;
+mod search;
 mod switches;
 mod upgrade;
+mod url;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,22 +42,28 @@ use super::{
 use monitor_config as config;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
-    Acknowledgement, Cause, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
-    StartAt, TopicPartition,
+    Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
+    StartAt, TopicPartition, Watch,
 };
 
-pub(super) use errors::{is_about_the_rows, is_transient};
+pub use authors::author_name;
+pub(super) use errors::{is_about_the_rows, is_timeout, is_transient};
 pub use export::Rows;
+pub use letters::{LetterFilter, StoredLetter};
 pub use prune::{Keep, Pruned};
+pub use url::postgres_url_problem;
 
 /// How long a call waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// [`Store`] on Postgres 14 or newer.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
     place: String,
+    statement_timeout_ms: u64,
+    /// This host's clock, which may differ from Postgres'.
+    clock: Arc<dyn Clock>,
     /// The connection that holds, or asks for, the lead; not from the pool.
     lead: Arc<Mutex<Option<PgConnection>>>,
     /// The weeks of `scores` that have a table.
@@ -64,20 +74,13 @@ pub struct PostgresStore {
     authors: Arc<authors::Authors>,
 }
 
-/// Whether [`PostgresStore::connect`] understands this URL.
-pub fn is_postgres_url(text: &str) -> bool {
-    (text.starts_with("postgres://") || text.starts_with("postgresql://"))
-        && text.parse::<sqlx::postgres::PgConnectOptions>().is_ok()
-}
-
 impl PostgresStore {
     /// Prepares a pool; connects when first used.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if the URL cannot be parsed.
     pub fn connect(settings: &config::Store) -> Result<Self, StoreError> {
-        let options: PgConnectOptions =
-            settings.url.parse::<PgConnectOptions>().map_err(StoreError::Refused)?;
+        let options: PgConnectOptions = url::parse(&settings.url).map_err(StoreError::Refused)?;
         let timeout = settings.statement_timeout_ms.to_string();
         let options = options.application_name("monitor").options([
             ("statement_timeout", timeout.as_str()),
@@ -99,9 +102,12 @@ impl PostgresStore {
                 })
             })
             .connect_lazy_with(options);
+        let clock = Arc::new(SystemClock::new());
         Ok(Self {
             pool,
             place: Self::place(settings),
+            statement_timeout_ms: settings.statement_timeout_ms,
+            clock,
             lead: Arc::default(),
             partitions: Arc::default(),
             dead_letters_per_minute_max: settings.dead_letters_per_minute_max,
@@ -109,9 +115,14 @@ impl PostgresStore {
         })
     }
 
+    /// The same store on a host with another clock.
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
     /// Host, port and database that the settings name, without user or password.
     pub fn place(settings: &config::Store) -> String {
-        settings.url.parse::<PgConnectOptions>().map_or_else(
+        url::parse(&settings.url).map_or_else(
             |_| "(no valid URL)".into(),
             |options| {
                 let database = options.get_database().unwrap_or("(default)");
@@ -158,7 +169,8 @@ impl PostgresStore {
         boxed(prune::prune(self, keep, now, dry_run, tell)).await
     }
 
-    /// Lets a role read the views, and no more; creates it if there is none. Returns whether it is new.
+    /// Lets a role read the views and the tables of incidents and models, and no more; creates it if there is none.
+    /// Returns whether it is new.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if the user of this store may not create or grant.
@@ -196,13 +208,23 @@ impl PostgresStore {
     /// Connects once. The pool reports only a timeout; a single connection reports the cause.
     ///
     /// # Errors
-    /// [`StoreError::Connect`] if Postgres cannot be reached.
+    /// [`StoreError::Connect`] if Postgres cannot be reached, [`StoreError::Pooler`] if there is a
+    /// connection pooler in between.
     pub async fn reach(&self) -> Result<(), StoreError> {
-        let connect = |source| StoreError::Connect { place: self.place.clone(), source };
+        let pooler = || StoreError::Pooler { place: self.place.clone() };
         let options = self.pool.connect_options();
         let connection = PgConnection::connect_with(&options);
         let connection = tokio::time::timeout(ACQUIRE_TIMEOUT, connection).await;
-        let connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(connect)?;
+        let connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let mut connection = connection.map_err(|source| match errors::is_pooler(&source) {
+            true => pooler(),
+            false => StoreError::Connect { place: self.place.clone(), source },
+        })?;
+        let setting = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'";
+        let setting = sqlx::raw_sql(setting).fetch_one(&mut connection).await?;
+        if setting.try_get::<String, _>(0)? != self.statement_timeout_ms.to_string() {
+            return Err(pooler());
+        }
         Ok(connection.close().await?)
     }
 

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -22,6 +23,10 @@ pub const NOT_JUDGED: &str = "monitor_not_judged_total";
 pub const SCORES_DUPLICATE: &str = "monitor_scores_duplicate_total";
 /// Records that are not tweets.
 pub const DEAD_LETTERS: &str = "monitor_dead_letters_total";
+/// Records that are no tweets and no faults, by reason (keep-alive, deleted, no-text, ...).
+pub const NOTICES: &str = "monitor_notices_total";
+/// Tweets whose text the platform cut, without the rest of it.
+pub const CUT: &str = "monitor_cut_texts_total";
 /// Offsets that the broker deleted before they were read.
 pub const OFFSETS_LOST: &str = "monitor_offsets_lost_total";
 /// Batches rejected because another reader had moved the checkpoint.
@@ -50,18 +55,38 @@ pub const CLASSIFY_SECONDS: &str = "monitor_classify_seconds";
 pub const CASCADE_ROWS: &str = "monitor_cascade_rows_total";
 /// Seconds that a model of a cascade took for its part of a batch, by model (cheap, costly).
 pub const CASCADE_SECONDS: &str = "monitor_cascade_seconds";
+/// Records that are in a partition and not yet read, by partition of this daemon.
+pub const LAG: &str = "monitor_partition_lag_records";
+/// Seconds from a record's timestamp to the commit of its row.
+pub const RECORD_DELAY_SECONDS: &str = "monitor_record_delay_seconds";
+/// Notifications that wait or are being sent.
+pub const OUTBOX_PENDING: &str = "monitor_outbox_pending";
+/// Notifications that were given up.
+pub const OUTBOX_DEAD: &str = "monitor_outbox_dead";
+/// 1, with the program's version and commit.
+pub const BUILD: &str = "monitor_build_info";
 /// Seconds that the transaction of a batch took.
 pub const COMMIT_SECONDS: &str = "monitor_commit_seconds";
 /// Writes that failed because Postgres was not available.
 pub const STORE_RETRIES: &str = "monitor_store_retries_total";
 /// Event time up to which minutes are closed, in seconds since 1970.
-pub const WATERMARK: &str = "monitor_watermark_seconds";
+pub const WATERMARK: &str = "monitor_watermark_timestamp_seconds";
 /// 1 for the model that scores, 0 for earlier models.
 pub const MODEL: &str = "monitor_model_info";
 /// Models reloaded while the daemon runs, by outcome (loaded, failed).
 pub const MODEL_RELOADS: &str = "monitor_model_reloads_total";
 /// Stored tweets that another model has scored again.
 pub const RESCORED: &str = "monitor_rescored_total";
+/// How much the last whole day of tweets differs from those before, by measure.
+pub const DRIFT: &str = "monitor_drift";
+/// The value of [`DRIFT`] above which a measure has drifted, by measure.
+pub const DRIFT_LIMIT: &str = "monitor_drift_limit";
+/// 1 if a measure is above its limit, else 0, by measure.
+pub const DRIFTED: &str = "monitor_drifted";
+/// Start of the day that was compared, in seconds since 1970.
+pub const DRIFT_DAY: &str = "monitor_drift_day_timestamp_seconds";
+/// Retrainings that have ended, by outcome (promoted, kept, failed).
+pub const RETRAININGS: &str = "monitor_retrainings_total";
 /// 1 if a part of the daemon can do its work, else 0, by part.
 pub const READY: &str = "monitor_ready";
 /// 1 while this daemon is the leader, which evaluates the minutes, else 0.
@@ -124,50 +149,80 @@ pub fn init_logging(
     Ok(())
 }
 
+/// The metrics of this process.
+#[derive(Debug)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+    process: Collector,
+}
+
+impl Metrics {
+    /// Says which program this is.
+    pub fn build(&self, version: &'static str, commit: &str) {
+        gauge!(BUILD, "version" => version, "commit" => commit.to_owned()).set(1.0);
+    }
+
+    /// All of them in Prometheus' text format, with those of the process (`process_*`).
+    pub fn render(&self) -> String {
+        self.process.collect();
+        self.handle.render()
+    }
+}
+
 /// Installs the process-wide metrics recorder; later calls return the same one.
-pub fn init_metrics() -> PrometheusHandle {
-    static HANDLE: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
-    HANDLE
-        .get_or_init(|| {
-            let handle = PrometheusBuilder::new()
-                .set_buckets_for_metric(
-                    Matcher::Suffix("_seconds".into()),
-                    &[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0],
+pub fn init_metrics() -> &'static Metrics {
+    static METRICS: std::sync::OnceLock<Metrics> = std::sync::OnceLock::new();
+    METRICS.get_or_init(|| {
+        let handle = PrometheusBuilder::new()
+            .set_buckets_for_metric(
+                Matcher::Suffix("_seconds".into()),
+                &[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0],
+            )
+            .and_then(|b| {
+                b.set_buckets_for_metric(
+                    Matcher::Suffix("_batch_rows".into()),
+                    &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0],
                 )
-                .and_then(|b| {
-                    b.set_buckets_for_metric(
-                        Matcher::Suffix("_batch_rows".into()),
-                        &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0],
-                    )
-                })
-                .expect("the bucket lists are not empty")
-                .install_recorder()
-                .expect("no other recorder is installed");
-            describe();
-            // An alert rule needs the series to exist from the start.
-            for name in [
-                RECORDS,
-                SCORES_NEW,
-                NOT_JUDGED,
-                SCORES_DUPLICATE,
-                DEAD_LETTERS,
-                OFFSETS_LOST,
-                FENCED,
-                STORE_RETRIES,
-                TRUNCATED,
-                RESCORED,
-            ] {
-                counter!(name).absolute(0);
-            }
-            for kind in ["text", "padding"] {
-                counter!(TOKENS, "kind" => kind).absolute(0);
-            }
-            for outcome in ["loaded", "failed"] {
-                counter!(MODEL_RELOADS, "outcome" => outcome).absolute(0);
-            }
-            handle
-        })
-        .clone()
+            })
+            .and_then(|b| {
+                b.set_buckets_for_metric(
+                    Matcher::Full(RECORD_DELAY_SECONDS.into()),
+                    &[0.03, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0, 3600.0],
+                )
+            })
+            .expect("the bucket lists are not empty")
+            .install_recorder()
+            .expect("no other recorder is installed");
+        describe();
+        // An alert rule needs the series to exist from the start.
+        for name in [
+            RECORDS,
+            SCORES_NEW,
+            NOT_JUDGED,
+            SCORES_DUPLICATE,
+            DEAD_LETTERS,
+            OFFSETS_LOST,
+            FENCED,
+            STORE_RETRIES,
+            TRUNCATED,
+            CUT,
+            RESCORED,
+        ] {
+            counter!(name).absolute(0);
+        }
+        for kind in ["text", "padding"] {
+            counter!(TOKENS, "kind" => kind).absolute(0);
+        }
+        for outcome in ["loaded", "failed"] {
+            counter!(MODEL_RELOADS, "outcome" => outcome).absolute(0);
+        }
+        for outcome in ["promoted", "kept", "failed"] {
+            counter!(RETRAININGS, "outcome" => outcome).absolute(0);
+        }
+        let process = Collector::default();
+        process.describe();
+        Metrics { handle, process }
+    })
 }
 
 fn describe() {
@@ -179,6 +234,8 @@ fn describe() {
     );
     describe_counter!(SCORES_DUPLICATE, "Tweets that were already stored");
     describe_counter!(DEAD_LETTERS, "Records that are not tweets");
+    describe_counter!(NOTICES, "Records that are no tweets and no faults, by reason");
+    describe_counter!(CUT, "Tweets whose text the platform cut, without the rest of it");
     describe_counter!(OFFSETS_LOST, "Offsets the broker deleted before they were read");
     describe_counter!(FENCED, "Batches rejected because another reader moved the checkpoint");
     describe_gauge!(QUEUE_ROWS, "Records fetched and not yet in a batch");
@@ -204,12 +261,26 @@ fn describe() {
         Unit::Seconds,
         "Time that a model of a cascade took for its part of a batch"
     );
+    describe_gauge!(LAG, "Records of a partition that are not yet read");
+    describe_histogram!(
+        RECORD_DELAY_SECONDS,
+        Unit::Seconds,
+        "Time from a record's timestamp to the commit of its row"
+    );
+    describe_gauge!(OUTBOX_PENDING, "Notifications that wait or are being sent");
+    describe_gauge!(OUTBOX_DEAD, "Notifications that were given up");
+    describe_gauge!(BUILD, "1, with the program's version and commit");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time the transaction of a batch took");
     describe_counter!(STORE_RETRIES, "Writes repeated because Postgres was not available");
     describe_gauge!(WATERMARK, Unit::Seconds, "Event time up to which minutes are closed");
     describe_gauge!(MODEL, "1 for the model that scores, 0 for earlier models");
     describe_counter!(MODEL_RELOADS, "Models reloaded while the daemon runs, by outcome");
     describe_counter!(RESCORED, "Stored tweets that another model has scored again");
+    describe_gauge!(DRIFT, "How much the last whole day of tweets differs from those before");
+    describe_gauge!(DRIFT_LIMIT, "Value of monitor_drift above which a measure has drifted");
+    describe_gauge!(DRIFTED, "1 if a measure is above its limit, else 0");
+    describe_gauge!(DRIFT_DAY, Unit::Seconds, "Start of the day that was compared");
+    describe_counter!(RETRAININGS, "Retrainings that have ended, by outcome");
     describe_gauge!(READY, "1 for each part of the daemon that can do its work, else 0");
     describe_gauge!(
         LEADER,

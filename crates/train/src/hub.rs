@@ -1,8 +1,8 @@
 //! Pretrained models from a model hub, in the cache that Python's `huggingface_hub` shares.
 //!
-//! hf-hub downloads files and resumes interrupted downloads. This module adds what hf-hub lacks:
-//! all files come from one commit, their sizes and checksums are compared with the hub's, and
-//! a download without progress times out. `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`,
+//! hf-hub knows the layout of the cache. This module downloads: all files come from one commit, their
+//! sizes and checksums are compared with the hub's, an interrupted download is resumed, and one without
+//! progress times out. `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`,
 //! `HF_HUB_OFFLINE` and `HF_HUB_DOWNLOAD_TIMEOUT` have the same meaning as in Python.
 //!
 //! **Invariant.** Only [`fetch`] downloads. A revision can be opened in the cache only after all
@@ -10,13 +10,13 @@
 //! data sets.
 
 mod error;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, Repo, RepoType};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -25,6 +25,7 @@ use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::hash::hex;
 
 pub use error::HubError;
+use transfer::{Found, Transfer, TransferError};
 
 /// The default revision.
 pub const MAIN: &str = "main";
@@ -144,7 +145,7 @@ struct Metadata {
 
 /// One model on the hub.
 struct Hub {
-    api: Api,
+    transfer: Transfer,
     cache: Cache,
     endpoint: String,
     name: String,
@@ -156,30 +157,21 @@ impl Hub {
         let cache = Cache::from_env();
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| HUB.into());
         let endpoint = endpoint.trim_end_matches('/').to_owned();
-        let mut builder = ApiBuilder::from_cache(cache.clone()).with_endpoint(endpoint.clone());
-        if let Some(token) = variable("HF_TOKEN") {
-            builder = builder.with_token(Some(token));
-        }
-        let builder = builder.with_user_agent("monitor", env!("CARGO_PKG_VERSION"));
-        let answer = |error: ApiError| HubError::Answer {
-            endpoint: endpoint.clone(),
-            reason: error.to_string(),
-        };
-        let api = builder.build().map_err(answer)?;
+        let transfer = Transfer::new(&endpoint, variable("HF_TOKEN"));
         let seconds = variable("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|text| text.parse().ok());
         let silence = Duration::from_secs(seconds.unwrap_or(SILENCE_S));
-        Ok(Self { api, cache, endpoint, name: name.into(), silence })
+        Ok(Self { transfer, cache, endpoint, name: name.into(), silence })
     }
 
     /// Requests the metadata of a file; `None` if the hub has no such file.
     fn metadata(&self, revision: &str, file: &str) -> Result<Option<Metadata>, HubError> {
-        let (api, url) = (self.api.clone(), self.api.repo(repo(&self.name, revision)).url(file));
-        let found = match self.watch(file, move |_progress| api.metadata(&url), |_| ())? {
+        let (transfer, url) = (self.transfer.clone(), self.url(revision, file));
+        let found = match self.watch(file, move |_progress| transfer.metadata(&url), |_| ())? {
             Ok(found) => found,
-            Err(error) if error::status(&error) == Some(404) => return Ok(None),
+            Err(error) if error.status() == Some(404) => return Ok(None),
             Err(error) => return Err(self.converted(file, error)),
         };
-        let (commit, etag) = (found.commit_hash().to_owned(), found.etag().to_owned());
+        let Found { commit, etag, bytes } = found;
         let checksum = etag.strip_prefix("W/").unwrap_or(&etag).to_ascii_lowercase();
         // Both become file names, so check them first.
         let is_hash = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -189,15 +181,22 @@ impl Hub {
         if commit.len() != 40 || !is_hash(&commit) {
             return Err(self.answer(format!("{commit:?} is not a commit")));
         }
-        Ok(Some(Metadata { commit, etag, checksum, bytes: found.size() as u64 }))
+        Ok(Some(Metadata { commit, etag, checksum, bytes }))
+    }
+
+    fn url(&self, revision: &str, file: &str) -> String {
+        let revision = revision.replace('/', "%2F");
+        format!("{}/{}/resolve/{revision}/{file}", self.endpoint, self.name)
     }
 
     /// Ensures that a file is in the cache and complete; `false` if the hub has no such file.
     fn file(&self, commit: &str, file: &str, say: &mut dyn FnMut(&str)) -> Result<bool, HubError> {
         let Some(metadata) = self.metadata(commit, file)? else { return Ok(false) };
         let place = self.cache.repo(repo(&self.name, commit));
-        let blob = place.blob_path(&metadata.etag);
-        let pointer = place.pointer_path(commit).join(file);
+        let snapshot = place.pointer_path(commit);
+        let pointer = snapshot.join(file);
+        let model = snapshot.ancestors().nth(2).expect("a snapshot lies in a model's folder");
+        let blob = model.join("blobs").join(&metadata.etag);
         if blob.exists() {
             if self.verify(file, &blob, &metadata).is_ok() {
                 link(&pointer, &blob, &metadata.etag).map_err(|source| self.disk(source))?;
@@ -208,18 +207,19 @@ impl Hub {
             remove(&blob);
         }
         let part = blob.with_extension("part");
+        let folder = blob.parent().expect("a blob lies in its folder");
+        fs::create_dir_all(folder).map_err(|source| self.disk(source))?;
         let mut attempts = 0;
         loop {
-            // hf-hub would keep a link to another blob.
-            remove(&pointer);
-            // hf-hub resumes after the existing part; a complete part cannot be resumed.
+            // A complete part cannot be resumed.
             let mut from = fs::metadata(&part).map_or(0, |part| part.len());
             if from >= metadata.bytes {
                 remove(&part);
                 from = 0;
             }
-            let fetched = self.download(commit, file, (from, metadata.bytes), say);
+            let fetched = self.download(commit, file, (&part, &blob), (from, metadata.bytes), say);
             let Err(error) = fetched.and_then(|()| self.verify(file, &blob, &metadata)) else {
+                link(&pointer, &blob, &metadata.etag).map_err(|source| self.disk(source))?;
                 say(&format!("{file}: {} fetched, checksum agrees", size(metadata.bytes)));
                 return Ok(true);
             };
@@ -227,7 +227,6 @@ impl Hub {
                 HubError::Cut { .. } => true,
                 HubError::Size { .. } | HubError::Checksum { .. } => {
                     remove(&blob);
-                    remove(&pointer);
                     // The server may have answered the resumed request with other bytes.
                     from > 0
                 }
@@ -241,19 +240,28 @@ impl Hub {
         }
     }
 
+    /// Downloads what is missing in `part`, which becomes `blob`.
     fn download(
         &self,
         commit: &str,
         file: &str,
+        (part, blob): (&Path, &Path),
         (from, bytes): (u64, u64),
         say: &mut dyn FnMut(&str),
     ) -> Result<(), HubError> {
-        let (api, repo, name) = (self.api.clone(), repo(&self.name, commit), file.to_owned());
+        let (transfer, url) = (self.transfer.clone(), self.url(commit, file));
+        let (to, finished) = (part.to_owned(), blob.to_owned());
         let clock = SystemClock::new();
         let mut last_s = 0.0;
         let outcome = self.watch(
             file,
-            move |progress| api.repo(repo).download_with_progress(&name, progress),
+            move |progress| {
+                transfer.download(&url, &to, |done| {
+                    // The receiver is gone after a timeout.
+                    let _ = progress.send(done);
+                })?;
+                Ok(fs::rename(&to, &finished)?)
+            },
             |done| {
                 let now_s = clock.elapsed().as_secs_f64();
                 if now_s - last_s >= LINE_EVERY_S {
@@ -262,19 +270,19 @@ impl Hub {
                 }
             },
         )?;
-        outcome.map(drop).map_err(|error| self.converted(file, error))
+        outcome.map_err(|error| self.converted(file, error))
     }
 
     /// Runs `work` on a separate thread, which reports the bytes received so far. Returns an error
-    /// if it reports nothing for too long; hf-hub itself has no timeout.
+    /// if it reports nothing for too long.
     fn watch<T: Send + 'static>(
         &self,
         file: &str,
-        work: impl FnOnce(ByteCounter) -> Result<T, ApiError> + Send + 'static,
+        work: impl FnOnce(SyncSender<u64>) -> Result<T, TransferError> + Send + 'static,
         mut progress: impl FnMut(u64),
-    ) -> Result<Result<T, ApiError>, HubError> {
+    ) -> Result<Result<T, TransferError>, HubError> {
         let (sender, receiver) = mpsc::sync_channel(1);
-        let worker = thread::spawn(move || work(ByteCounter { bytes: 0, sender }));
+        let worker = thread::spawn(move || work(sender));
         loop {
             match receiver.recv_timeout(self.silence) {
                 Ok(bytes) => progress(bytes),
@@ -285,7 +293,7 @@ impl Hub {
                 }
             }
         }
-        worker.join().map_err(|_| self.answer(format!("hf-hub gave up on {file}")))
+        worker.join().map_err(|_| self.answer(format!("the request for {file} panicked")))
     }
 
     /// Compares a file with the hub's metadata.
@@ -308,20 +316,18 @@ impl Hub {
         Ok(())
     }
 
-    /// Converts an error of hf-hub.
-    fn converted(&self, file: &str, error: ApiError) -> HubError {
+    /// Converts an error of a request.
+    fn converted(&self, file: &str, error: TransferError) -> HubError {
         let (endpoint, name, file) = (self.endpoint.clone(), self.name.clone(), file.to_owned());
-        match (error::status(&error), error) {
+        match (error.status(), error) {
             (Some(status @ (401 | 403)), _) => HubError::Denied { endpoint, name, status },
             (Some(status), _) => HubError::Refused { endpoint, name, file, status },
-            (None, ApiError::RequestError(reason)) => {
+            (None, TransferError::Request(reason)) => {
                 HubError::Unreachable { endpoint, name, reason: reason.to_string() }
             }
-            (None, ApiError::IoError(source)) if error::is_connection(&source) => {
-                HubError::Cut { file, source }
-            }
-            (None, ApiError::IoError(source)) => self.disk(source),
-            (None, ApiError::LockAcquisition(path)) => HubError::Busy { file, path },
+            (None, TransferError::Connection(source)) => HubError::Cut { file, source },
+            (None, TransferError::Disk(source)) => self.disk(source),
+            (None, TransferError::Locked) => HubError::Busy { file },
             (None, other) => self.answer(other.to_string()),
         }
     }
@@ -333,26 +339,6 @@ impl Hub {
     fn disk(&self, source: io::Error) -> HubError {
         HubError::Disk { cache: self.cache.path().clone(), source }
     }
-}
-
-/// Reports the bytes received so far.
-struct ByteCounter {
-    bytes: u64,
-    sender: SyncSender<u64>,
-}
-
-impl hf_hub::api::Progress for ByteCounter {
-    fn init(&mut self, _size: usize, _file: &str) {
-        self.bytes = 0;
-    }
-
-    fn update(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-        // The receiver is gone after a timeout.
-        let _ = self.sender.send(self.bytes);
-    }
-
-    fn finish(&mut self) {}
 }
 
 /// A line of progress; `from` bytes were present at the start.

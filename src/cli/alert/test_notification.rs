@@ -70,6 +70,7 @@ pub fn build(
              are made up."
         ),
         evidence,
+        phases: Vec::new(),
         corrected: None,
         drivers: Drivers {
             terms: vec![driver("test", "word", 31, 6.5), driver("#test", "hashtag", 12, 4.0)],

@@ -50,6 +50,8 @@ pub(super) struct Rollback {
 enum Stream {
     /// Nothing, for this reason.
     Not(String),
+    /// The version is not promoted, because a share would jump too far.
+    Refused(String),
     /// The stored tweets are scored again; minutes from here on may have more to come.
     Prepared { gap_from: Minute },
 }
@@ -68,16 +70,34 @@ pub(super) fn promote(args: &Promote, settings: &Settings) -> anyhow::Result<()>
         ensure!(verdict.is_promoted(), words);
         words
     };
+    match switch(id, &words, args.force, settings)? {
+        Ok(()) => Ok(()),
+        Err(refused) => bail!(refused),
+    }
+}
+
+/// Prepares the stream, and promotes the version for its name and for the stream unless a share would
+/// jump too far; the inner error says so.
+pub(in crate::cli) fn switch(
+    id: &ModelId,
+    words: &str,
+    force: bool,
+    settings: &Settings,
+) -> anyhow::Result<Result<(), String>> {
     let stream = if scores_the_stream(settings, id) {
-        prepare(settings, id, args.force)?
+        prepare(settings, id, force)?
     } else {
         let name = &settings.model.name;
         Stream::Not(format!("model.name of the settings is {name}, so the stream keeps its model"))
     };
-    classifier::promote(directory, id, SystemClock::new().now())?;
+    if let Stream::Refused(reason) = stream {
+        return Ok(Err(reason));
+    }
+    classifier::promote(&settings.model.directory, id, SystemClock::new().now())?;
     print(&format!("{words}\n"))?;
     match stream {
-        Stream::Not(reason) => print(&format!("{reason}\n")),
+        Stream::Refused(_) => {}
+        Stream::Not(reason) => print(&format!("{reason}\n"))?,
         Stream::Prepared { gap_from } => {
             let switches = with_store(settings, async |store| {
                 store.switch_to(&id.to_string(), gap_from).await
@@ -85,9 +105,10 @@ pub(super) fn promote(args: &Promote, settings: &Settings) -> anyhow::Result<()>
             .with_context(|| {
                 format!("{id} is promoted, but the stream is not switched; run this again")
             })?;
-            print(&switched(&switches))
+            print(&switched(&switches))?;
         }
     }
+    Ok(Ok(()))
 }
 
 pub(super) fn rollback(args: &Rollback, settings: &Settings) -> anyhow::Result<()> {
@@ -202,19 +223,15 @@ fn prepare(settings: &Settings, id: &ModelId, force: bool) -> anyhow::Result<Str
     })?;
     let again = "what was scored is kept; to continue, run this again";
     let (gap_from, jumps) = prepared.context(again)?;
-    check_jumps(&jumps, settings, id, force)?;
-    Ok(Stream::Prepared { gap_from })
+    if !jumps.is_empty() {
+        print(&table(&jumps))?;
+    }
+    let refused = (!force).then(|| too_far(&jumps, settings, id)).flatten();
+    Ok(refused.map_or(Stream::Prepared { gap_from }, Stream::Refused))
 }
 
-fn check_jumps(
-    jumps: &[Jump],
-    settings: &Settings,
-    id: &ModelId,
-    force: bool,
-) -> anyhow::Result<()> {
-    if !jumps.is_empty() {
-        print(&table(jumps))?;
-    }
+/// Why the version is not promoted, if a share would jump too far.
+fn too_far(jumps: &[Jump], settings: &Settings, id: &ModelId) -> Option<String> {
     let (jump_max, tweets_min) =
         (settings.promotion.jump_max, settings.alerting.baseline_tweets_min);
     let above: Vec<_> = jumps
@@ -222,15 +239,15 @@ fn check_jumps(
         .filter(|jump| jump.is_above(jump_max, tweets_min))
         .map(|jump| jump.brand.as_str())
         .collect();
-    ensure!(
-        force || above.is_empty(),
-        "{id} is not promoted: the share would jump by more than {:.0} points (promotion.jump_max) \
-         for {}; the two models do not mean the same by \"negative\". To promote it anyway: monitor \
-         models promote {id} --force",
-        100.0 * jump_max,
-        above.join(", ")
-    );
-    Ok(())
+    (!above.is_empty()).then(|| {
+        format!(
+            "{id} is not promoted: the share would jump by more than {:.0} points \
+             (promotion.jump_max) for {}; the two models do not mean the same by \"negative\". To \
+             promote it anyway: monitor models promote {id} --force",
+            100.0 * jump_max,
+            above.join(", ")
+        )
+    })
 }
 
 /// The newest minute that has a tweet.

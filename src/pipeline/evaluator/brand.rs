@@ -1,11 +1,13 @@
-//! Evaluates the closed minutes of a brand: its negative share and its volume.
+//! Evaluates the closed minutes of a brand: its negative share and its volumes, together.
 
-use super::{Evaluator, Finding, LearnedBaseline, Pass, state, to_json};
+use std::collections::BTreeMap;
+
+use super::{Evaluator, Finding, LearnedBaseline, Pass, state, to_json, words};
 use monitor_core::alerting::{
-    Baseline, ResolveReason, Series, ShareState, ShareVerdict, Volume, VolumeEnd, VolumePolicy,
-    VolumeState, VolumeVerdict, replay,
+    Baseline, BuzzPolicy, BuzzState, BuzzVerdict, Course, Seen, Series, ShareState, Volume,
+    VolumeState, replay,
 };
-use monitor_core::domain::{Cause, Counts, Evidence, Minute};
+use monitor_core::domain::{Cause, Counts, Minute, Phase, Transition, Watch};
 use monitor_store::{Decision, DetectorState, Store, StoreError};
 
 /// Minutes evaluated at once, at most; bounds memory after a long absence.
@@ -17,26 +19,40 @@ const LOOK_BACK_MINUTES_MAX: i64 = 60 * 1440;
 /// notify of old surges.
 const VOLUME_LOOK_BACK_MINUTES: i64 = 2 * 1440;
 
+/// Counts by minute, in ascending order.
+type ByMinute = Vec<(Minute, Counts)>;
+
 impl Evaluator {
-    /// Evaluates a brand's share up to its next step, or the most minutes at once; returns
-    /// whether closed minutes are left.
-    pub(super) async fn evaluate_share(
+    /// Evaluates a brand up to its next step, or the most minutes at once; returns whether closed
+    /// minutes are left.
+    pub(super) async fn evaluate_brand(
         &self,
         brand: &str,
         closed: Minute,
         pass: &Pass,
     ) -> Result<bool, StoreError> {
-        let stored = self.store.detector_state(brand, Cause::Share).await?;
-        let Some((first, last)) =
-            self.range(brand, stored.as_ref(), closed, LOOK_BACK_MINUTES_MAX).await?
-        else {
+        let stored = self.store.detector_state(brand, Watch::Buzz).await?;
+        let Some((first, last)) = self.range(brand, stored.as_ref(), closed).await? else {
             return Ok(false);
         };
+        let mut buzz: BuzzState = state(brand, Watch::Buzz, stored.as_ref());
+        let open = stored.as_ref().and_then(|stored| stored.open.as_ref());
+        let reopens = stored.as_ref().is_some_and(|stored| stored.last.is_some());
+        let must_close = self.policy.reconcile(&mut buzz, first.plus(-1), open.is_some(), reopens);
+        if let Some(incident) = open.filter(|_| must_close) {
+            self.close_unwatched(incident, to_json(&buzz), pass).await?;
+            return Ok(true);
+        }
         // All minutes at once are of one model.
         let switch = pass.switches.at(first);
         let model = switch.map(|switch| switch.model.as_str());
         let last = pass.switches.after(first).map_or(last, |next| last.min(next.from.plus(-1)));
         let switch = switch.map(|switch| switch.from);
+        let before = stored.as_ref().and_then(|stored| pass.switches.at(stored.evaluated));
+        if before.map(|before| before.from) != switch && stored.is_some() {
+            buzz = self.change_model(brand, model, buzz, first).await?;
+        }
+        let mut beginning = self.beginning(brand, model, &buzz, first, (last, closed)).await?;
         let mut known = self.baseline(brand).filter(|known| known.switch == switch);
         // A baseline is learned from the data before its hour, even if it is learned later. Until the next one, the
         // minutes that it was learned from are not read again.
@@ -48,27 +64,18 @@ impl Evaluator {
             false => hour.plus(-self.policy.history_minutes()),
         };
         let season = hour.plus(-self.policy.season_minutes());
-        let mut detector: ShareState = state(brand, Cause::Share, stored.as_ref());
-        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.open()) {
-            (Some(incident), None) => {
-                self.close_unwatched(incident, pass).await?;
-                return Ok(true);
-            }
-            (None, Some(_)) => detector = ShareState::default(),
-            _ => {}
-        }
-        let before = stored.as_ref().and_then(|stored| pass.switches.at(stored.evaluated));
-        if before.map(|before| before.from) != switch && stored.is_some() {
-            detector = self.change_model(brand, model, detector, first).await?;
-        }
-        let incidents = self.store.incidents_since(brand, Cause::Share, season).await?;
-        let excluded = detector.excluded(incidents.iter().filter_map(|incident| {
-            let (since, resolved) = (incident.evidence.share()?.since, incident.resolved?);
-            Some((resolved, self.policy.excluded(since, incident.opened, resolved)))
-        }));
+        let excluded = buzz.share.excluded();
         let counts = counts_of(&*self.store, model, brand, history, last).await?;
         let series = Series::new(history, last, &counts, &excluded);
-        let mut hours: Option<Vec<(Minute, Counts)>> = None;
+        // All tweets are the same for every model.
+        let all = match model {
+            Some(_) if self.policy.volumes.iter().any(|v| v.counted == Volume::All) => {
+                let counts = self.store.minute_counts(brand, history, last).await?;
+                Some(Series::new(history, last, &counts, &[]))
+            }
+            _ => None,
+        };
+        let mut hours: Option<ByMinute> = None;
         let mut step = None;
         let mut evaluated = last;
         for minute in (first.0..=last.0).map(Minute) {
@@ -79,19 +86,17 @@ impl Evaluator {
                 }
                 let hours = hours.as_deref().unwrap_or_default();
                 let start = Minute(hour * 60);
-                let baseline = Baseline::learn(&self.policy, hours, &excluded, &series, start);
+                let baseline =
+                    Baseline::learn(&self.policy.share, hours, &excluded, &series, start);
                 known = Some(LearnedBaseline { hour, switch, baseline });
             }
+            buzz.volumes.extend(beginning.remove(&minute).unwrap_or_default());
             let baseline = known.as_ref().and_then(|known| known.baseline.as_ref());
-            let (after, verdict) = self.policy.evaluate(&series, baseline, &detector, minute);
-            detector = after;
-            let finding = match verdict {
-                ShareVerdict::Quiet(_) => continue,
-                ShareVerdict::Open(evidence) => Finding::Open(Evidence::Share(evidence)),
-                ShareVerdict::Firing(evidence, _) => Finding::Firing(Evidence::Share(evidence)),
-                ShareVerdict::Resolve(evidence, why) => {
-                    Finding::Resolve(Evidence::Share(evidence), Some(why))
-                }
+            let seen = Seen { counts: &series, all: all.as_ref().unwrap_or(&series), baseline };
+            let (after, _, verdict) = self.policy.evaluate(seen, buzz, minute);
+            buzz = after;
+            let Some(finding) = finding(brand, &verdict, buzz.course.as_ref(), minute) else {
+                continue;
             };
             step = self.step(brand, minute, &finding, stored.as_ref(), pass, closed).await?;
             if step.is_some() {
@@ -101,10 +106,10 @@ impl Evaluator {
         }
         let decision = Decision {
             brand: brand.to_owned(),
-            cause: Cause::Share,
+            watch: Watch::Buzz,
             evaluated_before: stored.map(|stored| stored.evaluated),
             evaluated,
-            state: to_json(&detector),
+            state: to_json(&buzz),
             step,
         };
         self.decide(&decision).await?;
@@ -113,90 +118,37 @@ impl Evaluator {
         Ok(evaluated < closed)
     }
 
-    /// Evaluates a brand's volume by one policy, up to its next step or the most minutes at once;
-    /// returns whether closed minutes are left.
-    pub(super) async fn evaluate_volume(
+    /// The volume detectors that begin in `first..=last`, by the minute of their beginning, with what they
+    /// have learned from the time before.
+    async fn beginning(
         &self,
-        policy: &VolumePolicy,
         brand: &str,
-        closed: Minute,
-        pass: &Pass,
-    ) -> Result<bool, StoreError> {
-        let cause = policy.counted.cause();
-        let stored = self.store.detector_state(brand, cause).await?;
-        let Some((first, last)) =
-            self.range(brand, stored.as_ref(), closed, VOLUME_LOOK_BACK_MINUTES).await?
-        else {
-            return Ok(false);
-        };
-        let mut detector: VolumeState = state(brand, cause, stored.as_ref());
-        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.opened()) {
-            (Some(incident), None) => {
-                self.close_unwatched(incident, pass).await?;
-                return Ok(true);
-            }
-            (None, Some(_)) => detector = VolumeState::default(),
-            _ => {}
+        model: Option<&str>,
+        buzz: &BuzzState,
+        first: Minute,
+        (last, closed): (Minute, Minute),
+    ) -> Result<BTreeMap<Minute, Vec<(Cause, VolumeState)>>, StoreError> {
+        let mut found: BTreeMap<Minute, Vec<(Cause, VolumeState)>> = BTreeMap::new();
+        let start = first.max(closed.plus(-VOLUME_LOOK_BACK_MINUTES));
+        if start > last {
+            return Ok(found);
         }
-        // All tweets are the same for every model.
-        let by_model = policy.counted == Volume::Negative;
-        let switch = pass.switches.at(first).filter(|_| by_model);
-        let model = switch.map(|switch| switch.model.as_str());
-        let next = pass.switches.after(first).filter(|_| by_model);
-        let last = next.map_or(last, |next| last.min(next.from.plus(-1)));
-        let before = stored.as_ref().and_then(|stored| pass.switches.at(stored.evaluated));
-        let is_first = stored.is_none();
-        let is_switched = by_model
-            && !is_first
-            && before.map(|before| before.from) != switch.map(|switch| switch.from);
-        if is_first || is_switched {
-            let from = first.plus(-self.policy.season_minutes());
-            let counts = counts_of(&*self.store, model, brand, from, first.plus(-1)).await?;
+        for policy in &self.policy.volumes {
+            let cause = policy.counted.cause();
+            if buzz.volumes.contains_key(&cause) {
+                continue;
+            }
+            let model = model.filter(|_| policy.counted == Volume::Negative);
+            let from = start.plus(-self.policy.season_minutes());
+            let counts = counts_of(&*self.store, model, brand, from, start.plus(-1)).await?;
             let policy = *policy;
             // Evaluates weeks of minutes, which takes a moment.
-            let work = move || match is_first {
-                true => policy.learn(&counts, first.plus(-1)),
-                false => policy.change_model(&detector, &counts, first),
-            };
-            detector = tokio::task::spawn_blocking(work).await.expect("the replay does not panic");
+            let work = move || policy.learn(&counts, start.plus(-1));
+            let learned =
+                tokio::task::spawn_blocking(work).await.expect("the replay does not panic");
+            found.entry(start).or_default().push((cause, learned));
         }
-        let history = first.plus(-policy.history_minutes());
-        let counts = counts_of(&*self.store, model, brand, history, last).await?;
-        let series = Series::new(history, last, &counts, &[]);
-        let mut step = None;
-        let mut evaluated = last;
-        for minute in (first.0..=last.0).map(Minute) {
-            let (after, verdict) = policy.evaluate(&series, detector, minute);
-            detector = after;
-            let of = |evidence| policy.counted.evidence(evidence);
-            let finding = match verdict {
-                VolumeVerdict::Wait | VolumeVerdict::Quiet(_) => continue,
-                VolumeVerdict::Open(evidence) => Finding::Open(of(evidence)),
-                VolumeVerdict::Firing(evidence) => Finding::Firing(of(evidence)),
-                VolumeVerdict::Resolve(evidence, end) => {
-                    let why = match end {
-                        VolumeEnd::Calm => ResolveReason::Calm,
-                        VolumeEnd::NewNormal => ResolveReason::NewNormal,
-                    };
-                    Finding::Resolve(of(evidence), Some(why))
-                }
-            };
-            step = self.step(brand, minute, &finding, stored.as_ref(), pass, closed).await?;
-            if step.is_some() {
-                evaluated = minute;
-                break;
-            }
-        }
-        let decision = Decision {
-            brand: brand.to_owned(),
-            cause,
-            evaluated_before: stored.map(|stored| stored.evaluated),
-            evaluated,
-            state: to_json(&detector),
-            step,
-        };
-        self.decide(&decision).await?;
-        Ok(evaluated < closed)
+        Ok(found)
     }
 
     /// The first and last minute to evaluate now; `None` if there is none.
@@ -205,12 +157,11 @@ impl Evaluator {
         brand: &str,
         stored: Option<&DetectorState>,
         closed: Minute,
-        look_back: i64,
     ) -> Result<Option<(Minute, Minute)>, StoreError> {
         let first = match stored {
             Some(stored) => stored.evaluated.plus(1).max(closed.plus(-LOOK_BACK_MINUTES_MAX)),
             None => match self.store.first_minute(brand).await? {
-                Some(first) => first.max(closed.plus(-look_back)),
+                Some(first) => first.max(closed.plus(-LOOK_BACK_MINUTES_MAX)),
                 None => return Ok(None),
             },
         };
@@ -218,28 +169,22 @@ impl Evaluator {
         Ok((first <= closed).then_some((first, last)))
     }
 
-    /// The detector state with which another model goes on at `minute`; see
+    /// The state with which the detectors go on at `minute` on the counts of another model; see
     /// [`SharePolicy::change_model`](monitor_core::alerting::SharePolicy::change_model).
     async fn change_model(
         &self,
         brand: &str,
         model: Option<&str>,
-        detector: ShareState,
+        buzz: BuzzState,
         minute: Minute,
-    ) -> Result<ShareState, StoreError> {
+    ) -> Result<BuzzState, StoreError> {
         let season = self.policy.season_minutes();
-        let hour = detector.open().map_or(minute, |open| open.opened()).hour_start();
+        let hour = buzz.share.open().map_or(minute, |open| open.opened()).hour_start();
         let counts = counts_of(&*self.store, model, brand, hour.plus(-season), minute).await?;
         let hours = hours_of(&*self.store, model, brand, hour.plus(-season), hour).await?;
-        let policy = self.policy;
+        let policy = self.policy.clone();
         // Evaluates weeks of minutes, which takes a moment.
-        let work = move || {
-            let replay = replay(&policy, &counts, minute.plus(-1));
-            let history = hour.plus(-policy.history_minutes());
-            let series = Series::new(history, minute, &counts, &replay.excluded);
-            let baseline = Baseline::learn(&policy, &hours, &replay.excluded, &series, hour);
-            policy.change_model(detector, replay, minute, &series, baseline)
-        };
+        let work = move || change_model(&policy, buzz, &counts, &hours, hour, minute);
         let state = tokio::task::spawn_blocking(work).await.expect("the replay does not panic");
         tracing::info!(brand, model, from = %minute.start(), "the brand is evaluated on the counts of another model");
         Ok(state)
@@ -256,6 +201,61 @@ impl Evaluator {
             None => baselines.remove(brand),
         };
     }
+}
+
+/// The detectors as if a model had scored all along: `counts` are its counts by minute before `minute`, `hours`
+/// those by hour before `hour`, that of the open phase of the share.
+fn change_model(
+    policy: &BuzzPolicy,
+    mut buzz: BuzzState,
+    counts: &[(Minute, Counts)],
+    hours: &[(Minute, Counts)],
+    hour: Minute,
+    minute: Minute,
+) -> BuzzState {
+    let (share, from) = (&policy.share, minute.plus(-policy.season_minutes()));
+    let replayed: ShareState = replay(share, counts, minute.plus(-1));
+    let excluded = replayed.excluded();
+    let series = Series::new(hour.plus(-policy.history_minutes()), minute, counts, &excluded);
+    let baseline = Baseline::learn(share, hours, &excluded, &series, hour);
+    buzz.share = share.change_model(buzz.share, replayed, &series, baseline);
+    // All tweets are the same for every model.
+    let negative = policy.volumes.iter().find(|volume| volume.counted == Volume::Negative);
+    if let Some(policy) = negative
+        && let Some(volume) = buzz.volumes.get_mut(&Cause::NegativeVolume)
+    {
+        // As many counts as if no phase of the share were open.
+        let known = counts.partition_point(|(at, _)| *at < from);
+        *volume = policy.change_model(volume, &counts[known..], minute);
+    }
+    buzz
+}
+
+/// What there is to tell of a verdict; `None` if there is nothing.
+fn finding(
+    brand: &str,
+    verdict: &BuzzVerdict,
+    course: Option<&Course>,
+    minute: Minute,
+) -> Option<Finding> {
+    let course = course?;
+    let (transition, is_news) = match verdict {
+        BuzzVerdict::Quiet => return None,
+        BuzzVerdict::Open => (Transition::Opened, true),
+        BuzzVerdict::Reopen => (Transition::Reopened, true),
+        BuzzVerdict::Firing(news) => (Transition::Updated, !news.is_empty()),
+        BuzzVerdict::Resolve(_) => (Transition::Resolved, true),
+    };
+    let evidence = course.leading()?.latest;
+    let lasting = course.phases.iter().filter(|phase| phase.is_open());
+    Some(Finding {
+        transition,
+        evidence,
+        lasting: lasting.map(|phase: &Phase| phase.latest).collect(),
+        phases: course.phases.clone(),
+        is_news,
+        reason: words::told(brand, verdict, course, minute),
+    })
 }
 
 /// Counts of a brand's minutes: those of `model`, or all if the stream has no switches.

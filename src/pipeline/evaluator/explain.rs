@@ -22,7 +22,7 @@ use super::super::lineup::Lineup;
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Explains examples with the current models.
-pub(super) struct Explainer {
+pub(in crate::pipeline) struct Explainer {
     models: watch::Receiver<Lineup>,
     wait_max: Duration,
 }

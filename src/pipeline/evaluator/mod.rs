@@ -12,6 +12,7 @@ mod report;
 mod stream;
 mod words;
 
+pub(super) use explain::Explainer;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,15 +29,16 @@ pub use self::words::reason;
 use self::report::{Content, Reporter, Subject};
 use super::daemon::lateness;
 use super::lineup::Lineup;
-use super::routes::{policy, thresholds, volume_policies};
+use super::routes::buzz_policy;
 use monitor_config as config;
 use monitor_core::alerting::{
-    Audience, Baseline, Occasion, Progress, Recipient, ResolveReason, SharePolicy, StreamPolicy,
-    Suppressed, Thresholds, VolumePolicy, severity, watermark,
+    Audience, Baseline, BuzzPolicy, Occasion, People, Progress, Recipient, StreamPolicy,
+    Suppressed, Thresholds, severity, watermark,
 };
 use monitor_core::clock::Clock;
 use monitor_core::domain::{
-    Cause, Evidence, Incident, Minute, Severity, Silence, Switches, Transition, silenced,
+    Cause, Evidence, Incident, Minute, Phase, Severity, Silence, Switches, Transition, Watch,
+    silenced,
 };
 use monitor_store::{
     Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError,
@@ -51,11 +53,9 @@ pub struct Evaluator {
     lateness: TimeDelta,
     tick: Duration,
     brands: Vec<String>,
-    policy: SharePolicy,
-    volumes: Vec<VolumePolicy>,
+    policy: BuzzPolicy,
     stream: StreamPolicy,
     stream_causes: Vec<Cause>,
-    thresholds: Thresholds,
     audience: Audience,
     reporter: Reporter,
     baselines: Mutex<HashMap<String, LearnedBaseline>>,
@@ -71,6 +71,9 @@ const GAP_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Number of the latest incidents searched for open ones without a detector.
 const INCIDENTS_MAX: u32 = 1000;
+
+/// How often an open incident may be called worse, in minutes.
+const RATED_EVERY_MINUTES: i64 = 5;
 
 /// Values shared by all evaluations of one pass.
 struct Pass {
@@ -97,14 +100,54 @@ struct Gate {
     open: bool,
 }
 
-/// The verdict of a detector for a minute.
-enum Finding {
-    Quiet,
-    Open(Evidence),
-    Firing(Evidence),
-    Resolve(Evidence, Option<ResolveReason>),
-    /// The detector no longer watches the incident: its settings or its state have changed.
-    Unwatched(Evidence),
+/// What has happened to an incident in a minute.
+struct Finding {
+    transition: Transition,
+    /// What the notification rests on.
+    evidence: Evidence,
+    /// The evidence of everything that lasts; the worst of it says how severe the incident is.
+    lasting: Vec<Evidence>,
+    /// The phases; none for the stream.
+    phases: Vec<Phase>,
+    /// Whether it is recorded even if nobody is notified of it.
+    is_news: bool,
+    reason: String,
+}
+
+impl Finding {
+    /// Of an incident of one cause, as those of the stream.
+    fn of(transition: Transition, evidence: Evidence, reason: String) -> Self {
+        Self {
+            transition,
+            evidence,
+            lasting: vec![evidence],
+            phases: Vec::new(),
+            is_news: transition != Transition::Updated,
+            reason,
+        }
+    }
+
+    /// Of an incident that no detector watches any more, because its settings or its state have
+    /// changed.
+    fn unwatched(incident: &Incident, minute: Minute) -> Self {
+        let phases = incident.phases.iter();
+        let phases = phases.map(|p| Phase { ended: p.ended.or(Some(minute)), ..*p }).collect();
+        let reason = words::UNWATCHED.to_owned();
+        Self { phases, ..Self::of(Transition::Resolved, incident.evidence, reason) }
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        match self.phases.is_empty() {
+            true => vec![self.evidence.cause()],
+            false => self.phases.iter().map(Phase::cause).collect(),
+        }
+    }
+
+    /// The severity of what lasts.
+    fn severity(&self, people: People, thresholds: &Thresholds) -> Severity {
+        let severities = self.lasting.iter().map(|e| severity(e, people, thresholds));
+        severities.max().unwrap_or(Severity::Notice)
+    }
 }
 
 impl Evaluator {
@@ -119,8 +162,7 @@ impl Evaluator {
             lateness: lateness(settings),
             tick: Duration::from_millis(a.tick_ms),
             brands: settings.brands.keys().cloned().collect(),
-            policy: policy(a),
-            volumes: volume_policies(a),
+            policy: buzz_policy(a),
             stream: StreamPolicy {
                 quiet_minutes_max: stream.quiet_minutes_max,
                 lag_minutes_max: stream.lag_minutes_max,
@@ -130,7 +172,6 @@ impl Evaluator {
                 .into_iter()
                 .filter_map(|(cause, limit)| (limit > 0).then_some(cause))
                 .collect(),
-            thresholds: thresholds(a),
             audience: audience(settings),
             reporter: Reporter::new(store.clone(), settings),
             baselines: Mutex::default(),
@@ -203,10 +244,7 @@ impl Evaluator {
             for brand in &self.brands {
                 // An error of one brand must not stop the brands after it.
                 let evaluated = async {
-                    while self.evaluate_share(brand, closed, &pass).await? {}
-                    for volume in &self.volumes {
-                        while self.evaluate_volume(volume, brand, closed, &pass).await? {}
-                    }
+                    while self.evaluate_brand(brand, closed, &pass).await? {}
                     Ok::<_, StoreError>(())
                 };
                 if let Err(error) = evaluated.await {
@@ -225,33 +263,36 @@ impl Evaluator {
         }
         for incident in self.store.incidents(INCIDENTS_MAX).await? {
             let watched = match incident.cause() {
-                Cause::Share => self.brands.contains(&incident.brand),
-                cause @ (Cause::NegativeVolume | Cause::Surge) => {
-                    self.volumes.iter().any(|volume| volume.counted.cause() == cause)
-                        && self.brands.contains(&incident.brand)
-                }
+                // A brand's phases are compared with the settings when it is evaluated.
+                cause if cause.watch() == Watch::Buzz => self.brands.contains(&incident.brand),
                 cause => self.stream_causes.contains(&cause),
             };
             if incident.resolved.is_none() && !watched {
-                self.close_unwatched(&incident, pass).await?;
+                self.close_unwatched(&incident, serde_json::Value::Null, pass).await?;
             }
         }
         self.unwatched_closed.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Closes an incident that its detector does not know.
-    async fn close_unwatched(&self, incident: &Incident, pass: &Pass) -> Result<(), StoreError> {
-        let (brand, cause) = (&incident.brand, incident.cause());
-        let Some(stored) = self.store.detector_state(brand, cause).await? else { return Ok(()) };
-        let (minute, finding) = (stored.evaluated, Finding::Unwatched(incident.evidence));
+    /// Closes an incident that no detector knows; the detectors go on with `state`.
+    async fn close_unwatched(
+        &self,
+        incident: &Incident,
+        state: serde_json::Value,
+        pass: &Pass,
+    ) -> Result<(), StoreError> {
+        let (brand, watch) = (&incident.brand, incident.cause().watch());
+        let Some(stored) = self.store.detector_state(brand, watch).await? else { return Ok(()) };
+        let minute = stored.evaluated;
+        let finding = Finding::unwatched(incident, minute);
         let step = self.step(brand, minute, &finding, Some(&stored), pass, minute).await?;
         self.decide(&Decision {
             brand: brand.clone(),
-            cause,
+            watch,
             evaluated_before: Some(minute),
             evaluated: minute,
-            state: serde_json::Value::Null,
+            state,
             step,
         })
         .await
@@ -300,29 +341,41 @@ impl Evaluator {
         pass: &Pass,
         latest: Minute,
     ) -> Result<Option<Step>, StoreError> {
-        let open = stored.and_then(|stored| stored.open.as_ref());
-        let notified = stored.map_or(&[][..], |stored| &stored.notified);
-        let (transition, evidence, why) = match finding {
-            Finding::Quiet => return Ok(None),
-            Finding::Open(evidence) => (Transition::Opened, evidence, None),
-            Finding::Firing(evidence) => (Transition::Updated, evidence, None),
-            Finding::Resolve(evidence, why) => (Transition::Resolved, evidence, *why),
-            Finding::Unwatched(evidence) => (Transition::Resolved, evidence, None),
+        let transition = finding.transition;
+        let incident = stored.and_then(|stored| match transition {
+            Transition::Opened => None,
+            Transition::Reopened => stored.last.as_ref(),
+            Transition::Updated | Transition::Resolved => stored.open.as_ref(),
+        });
+        let notified = match (incident, stored) {
+            (Some(_), Some(stored)) => &stored.notified[..],
+            _ => &[],
         };
-        let worst = open.map_or(Severity::Notice, |incident| incident.severity);
-        let mut severe = worst;
-        if transition != Transition::Resolved {
-            severe = worst.max(severity(evidence, None, &self.thresholds));
+        // An incident that opens again may be milder than before.
+        let worst = match transition {
+            Transition::Reopened => Severity::Notice,
+            _ => incident.map_or(Severity::Notice, |incident| incident.severity),
+        };
+        let rated = |people| match transition {
+            Transition::Resolved => worst,
+            _ => worst.max(finding.severity(people, &self.policy.thresholds)),
+        };
+        let mut severe = rated(People::default());
+        // Who is behind the tweets is read before it is called worse, which takes a moment.
+        if !finding.is_news && minute.0.rem_euclid(RATED_EVERY_MINUTES) != 0 {
+            severe = worst;
         }
-        let changed = transition != Transition::Updated || severe != worst;
+        let changed = finding.is_news || severe != worst;
         let stale = latest.0 - minute.0 >= i64::from(self.audience.repeat_minutes.max(1));
+        let causes = finding.causes();
         let occasion = |severity: Severity| Occasion {
             brand,
-            cause: evidence.cause(),
+            causes: &causes,
             transition,
             severity,
-            incident: open,
+            incident,
             notified,
+            joined: finding.phases.iter().map(|phase| phase.began).max(),
             minute,
             now: pass.now,
             silence: silenced(&pass.silences, brand, pass.now),
@@ -333,28 +386,29 @@ impl Evaluator {
             self.count_suppressed(brand, &self.audience.suppressed(&occasion(severe), &[]));
             return Ok(None);
         }
-        let opened = open.map_or(minute, |incident| incident.opened);
+        let opened = incident.map_or(minute, |incident| incident.opened);
         // A notification without examples is better than none.
+        let evidence = &finding.evidence;
         let model = pass.switches.at(minute).map(|switch| switch.model.as_str());
         let content = self.reporter.content(brand, evidence, minute, model).await;
         let content = content.unwrap_or_else(|error| {
             tracing::warn!(%error, brand, "cannot read the incident's tweets; notifying without them");
             Content::empty()
         });
-        if transition != Transition::Resolved {
-            severe = severe.max(severity(evidence, content.reach, &self.thresholds));
+        if content.people.reach.is_some() || content.people.voices.is_some() {
+            severe = rated(content.people);
         }
-        let reason = match finding {
-            Finding::Unwatched(_) => words::UNWATCHED.to_owned(),
-            _ => words::reason(brand, evidence, transition, why, minute),
-        };
-        let occasion = Occasion { stale: false, ..occasion(severe) };
+        let occasion = occasion(severe);
         let recipients = self.audience.recipients(&occasion);
+        if !finding.is_news && severe == worst && recipients.is_empty() {
+            return Ok(None);
+        }
         let suppressed = self.audience.suppressed(&occasion, &recipients);
         let deliveries = recipients.into_iter().map(delivery).collect();
         let notification = self.reporter.notification(
             &Subject { brand, opened, minute, severity: severe, transition, evidence },
-            reason,
+            &finding.phases,
+            finding.reason.clone(),
             content,
         );
         Ok(Some(Step {
@@ -362,6 +416,7 @@ impl Evaluator {
             minute,
             severity: severe,
             evidence: *evidence,
+            phases: finding.phases.clone(),
             notification,
             deliveries,
             suppressed,
@@ -386,7 +441,7 @@ impl Evaluator {
         let id = self.store.decide(decision).await?;
         if let (Some(step), Some(id)) = (&decision.step, id) {
             self.count_suppressed(&decision.brand, &step.suppressed);
-            let (brand, cause) = (&decision.brand, decision.cause.as_str());
+            let (brand, cause) = (&decision.brand, step.evidence.cause().as_str());
             let transition = step.transition.as_str();
             counter!(
                 telemetry::INCIDENTS,
@@ -424,13 +479,13 @@ fn delivery(recipient: Recipient) -> Delivery {
 /// The stored state of a detector; the initial state if it cannot be read.
 fn state<T: DeserializeOwned + Default>(
     brand: &str,
-    cause: Cause,
+    watch: Watch,
     stored: Option<&DetectorState>,
 ) -> T {
     let Some(stored) = stored.filter(|stored| !stored.state.is_null()) else { return T::default() };
     serde_json::from_value(stored.state.clone()).unwrap_or_else(|error| {
-        let cause = cause.as_str();
-        tracing::warn!(brand, cause, %error, "the stored detector state is unreadable; starting from the initial state");
+        let watch = watch.as_str();
+        tracing::warn!(brand, watch, %error, "the stored detector state is unreadable; starting from the initial state");
         T::default()
     })
 }

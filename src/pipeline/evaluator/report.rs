@@ -1,6 +1,6 @@
 //! Builds notifications: drivers, examples, curve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -9,12 +9,14 @@ use super::super::lineup::Lineup;
 use super::brand::counts_of;
 use super::explain::Explainer;
 use monitor_config as config;
-use monitor_core::alerting::{DriverLimits, Drivers, Example as FoundExample, TweetView, drivers};
-use monitor_core::domain::{Counts, Evidence, Minute, Severity, Transition};
+use monitor_core::alerting::{
+    DriverLimits, Drivers, Example as FoundExample, People, TweetView, drivers,
+};
+use monitor_core::domain::{Counts, Evidence, Minute, Phase, Severity, Transition};
 use monitor_core::quantify::Estimate;
 use monitor_store::{
     CurvePoint, Driver, Example, Notification, OtherRates, Store, StoreError, StoredTweet,
-    corrected_share,
+    author_name, corrected_share,
 };
 
 /// Tweets read for drivers and examples, at most: of the incident, and again of the time before.
@@ -40,8 +42,8 @@ pub(super) struct Reporter {
 
 /// The content of a notification.
 pub(super) struct Content {
-    /// Followers of the authors of its negative tweets, if the stream gives them.
-    pub reach: Option<u64>,
+    /// Who is behind its negative tweets.
+    pub people: People,
     corrected: Option<Estimate>,
     drivers: monitor_store::Drivers,
     examples: Vec<Example>,
@@ -89,17 +91,14 @@ impl Reporter {
         minute: Minute,
         model: Option<&str>,
     ) -> Result<Content, StoreError> {
-        let since = match evidence {
-            Evidence::Share(e) => e.since,
-            Evidence::NegativeVolume(e) | Evidence::Surge(e) => e.since,
-            Evidence::Quiet(_) | Evidence::Lag(_) => return Ok(Content::empty()),
-        };
+        let Some(since) = evidence.since() else { return Ok(Content::empty()) };
         let since = since.max(minute.plus(-INCIDENT_MINUTES));
         let tweets = self.store.window_tweets(brand, since, minute, TWEETS_MAX).await?;
         let corrected = self.corrected(brand, evidence, minute, &tweets).await?;
         let before = (since.plus(-BEFORE_MINUTES), since.plus(-1));
         let before = self.store.window_tweets(brand, before.0, before.1, TWEETS_MAX).await?;
         let own = self.names.get(brand).cloned().unwrap_or_default();
+        let voices = voices(&tweets);
         // Takes up to a second if tweets are long and similar.
         let work = move || {
             let found = drivers(&views(&tweets), &views(&before), &own, &DriverLimits::default());
@@ -119,7 +118,7 @@ impl Reporter {
         let counts = counts_of(&*self.store, model, brand, from, minute).await?;
         let curve_minutes = point_minutes(&counts);
         Ok(Content {
-            reach: found.followers,
+            people: People { reach: found.followers, voices },
             corrected,
             curve: curve(&counts, from, minute, curve_minutes),
             curve_minutes: u32::try_from(curve_minutes).unwrap_or(60),
@@ -147,7 +146,13 @@ impl Reporter {
     }
 
     /// The notification; the store fills in the incident's number and thread.
-    pub fn notification(&self, s: &Subject, reason: String, content: Content) -> Notification {
+    pub fn notification(
+        &self,
+        s: &Subject,
+        phases: &[Phase],
+        reason: String,
+        content: Content,
+    ) -> Notification {
         Notification {
             incident_id: 0,
             transition: s.transition.as_str().into(),
@@ -158,6 +163,7 @@ impl Reporter {
             opened_at: s.opened.start(),
             reason,
             evidence: *s.evidence,
+            phases: phases.to_vec(),
             corrected: content.corrected,
             drivers: content.drivers,
             examples: content.examples,
@@ -173,7 +179,7 @@ impl Reporter {
 impl Content {
     pub fn empty() -> Self {
         Self {
-            reach: None,
+            people: People::default(),
             corrected: None,
             drivers: monitor_store::Drivers::default(),
             examples: Vec::new(),
@@ -181,6 +187,14 @@ impl Content {
             curve_minutes: 0,
         }
     }
+}
+
+/// Distinct authors of negative tweets for each negative tweet whose author is known.
+fn voices(tweets: &[StoredTweet]) -> Option<f64> {
+    let negative = tweets.iter().filter(|tweet| tweet.is_negative);
+    let authors: Vec<&str> = negative.filter_map(|tweet| tweet.author.as_deref()).collect();
+    let distinct: HashSet<&str> = authors.iter().copied().collect();
+    (!authors.is_empty()).then(|| distinct.len() as f64 / authors.len() as f64)
 }
 
 fn views(tweets: &[StoredTweet]) -> Vec<TweetView<'_>> {
@@ -208,8 +222,7 @@ fn example(found: &FoundExample, tweets: &[StoredTweet]) -> (Example, String) {
         text: found.text.clone(),
         created_at: found.created_at,
         negative: found.negative,
-        // A hash tells people nothing.
-        author: found.author.clone().filter(|author| !author.starts_with('#')),
+        author: found.author.as_deref().and_then(author_name).map(str::to_owned),
         reach: found.reach,
         alike: u64::from(found.tweets),
         words: Vec::new(),

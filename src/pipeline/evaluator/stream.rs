@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Evaluator, Finding, Pass, state, to_json};
+use super::{Evaluator, Finding, Pass, state, to_json, words};
 use monitor_core::alerting::{StreamSnapshot, StreamState, StreamVerdict, expected_tweets};
-use monitor_core::domain::{Cause, Evidence, Minute, STREAM};
+use monitor_core::domain::{Cause, Evidence, Minute, STREAM, Transition};
 use monitor_store::{Decision, PartitionProgress, StoreError};
 
 /// How far back the hourly counts reach from which the expected tweets are computed.
@@ -37,15 +37,18 @@ impl Evaluator {
         pass: &Pass,
     ) -> Result<(), StoreError> {
         let minute = Minute::of(pass.now);
-        let stored = self.store.detector_state(STREAM, cause).await?;
+        let watch = cause.watch();
+        let stored = self.store.detector_state(STREAM, watch).await?;
         if stored.as_ref().is_some_and(|stored| {
             (minute.0..minute.0 + CLOCK_AHEAD_MINUTES).contains(&stored.evaluated.0)
         }) {
             return Ok(());
         }
-        let mut detector: StreamState = state(STREAM, cause, stored.as_ref());
+        let mut detector: StreamState = state(STREAM, watch, stored.as_ref());
         match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.is_open()) {
-            (Some(incident), false) => return self.close_unwatched(incident, pass).await,
+            (Some(incident), false) => {
+                return self.close_unwatched(incident, serde_json::Value::Null, pass).await;
+            }
             (None, true) => detector = StreamState::default(),
             _ => {}
         }
@@ -53,17 +56,22 @@ impl Evaluator {
         let (after, finding) = match cause {
             Cause::Quiet => {
                 let (after, verdict) = self.stream.evaluate_quiet(&seen, detector);
-                (after, to_finding(verdict, Evidence::Quiet))
+                (after, to_finding(verdict, Evidence::Quiet, minute))
             }
             _ => {
                 let (after, verdict) = self.stream.evaluate_lag(&seen, detector);
-                (after, to_finding(verdict, Evidence::Lag))
+                (after, to_finding(verdict, Evidence::Lag, minute))
             }
         };
-        let step = self.step(STREAM, minute, &finding, stored.as_ref(), pass, minute).await?;
+        let step = match &finding {
+            Some(finding) => {
+                self.step(STREAM, minute, finding, stored.as_ref(), pass, minute).await?
+            }
+            None => None,
+        };
         self.decide(&Decision {
             brand: STREAM.to_owned(),
-            cause,
+            watch,
             evaluated_before: stored.map(|stored| stored.evaluated),
             evaluated: minute,
             state: to_json(&after),
@@ -106,11 +114,17 @@ impl Evaluator {
     }
 }
 
-fn to_finding<E>(verdict: StreamVerdict<E>, evidence: impl FnOnce(E) -> Evidence) -> Finding {
-    match verdict {
-        StreamVerdict::Healthy(_) => Finding::Quiet,
-        StreamVerdict::Open(e) => Finding::Open(evidence(e)),
-        StreamVerdict::Firing(e) => Finding::Firing(evidence(e)),
-        StreamVerdict::Resolve(e) => Finding::Resolve(evidence(e), None),
-    }
+fn to_finding<E>(
+    verdict: StreamVerdict<E>,
+    evidence: impl FnOnce(E) -> Evidence,
+    minute: Minute,
+) -> Option<Finding> {
+    let (transition, evidence) = match verdict {
+        StreamVerdict::Healthy(_) => return None,
+        StreamVerdict::Open(e) => (Transition::Opened, evidence(e)),
+        StreamVerdict::Firing(e) => (Transition::Updated, evidence(e)),
+        StreamVerdict::Resolve(e) => (Transition::Resolved, evidence(e)),
+    };
+    let reason = words::reason(STREAM, &evidence, transition, None, minute);
+    Some(Finding::of(transition, evidence, reason))
 }

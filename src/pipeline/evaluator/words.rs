@@ -1,7 +1,9 @@
 //! The reason of a step, in one or two sentences; pure.
 
-use monitor_core::alerting::ResolveReason;
-use monitor_core::domain::{Evidence, Interval, Minute, ShareEvidence, Transition, VolumeEvidence};
+use monitor_core::alerting::{BuzzVerdict, Course, News, ResolveReason};
+use monitor_core::domain::{
+    Cause, Evidence, Interval, Minute, Phase, ShareEvidence, Transition, VolumeEvidence,
+};
 use monitor_core::format::{percent, percent_interval};
 
 /// The reason of the end of an incident that no detector watches any more.
@@ -10,6 +12,39 @@ pub(super) const UNWATCHED: &str = "Closed because the settings or the detector'
 
 /// Of fewer tweets than this no share is told.
 const FEW_TWEETS: u64 = 10;
+
+/// The reason of a step of a brand's incident at `minute`.
+pub(super) fn told(brand: &str, verdict: &BuzzVerdict, course: &Course, minute: Minute) -> String {
+    let rise = |phase: &Phase| reason(brand, &phase.latest, Transition::Updated, None, minute);
+    let end =
+        |phase: &Phase| reason(brand, &phase.latest, Transition::Resolved, phase.ended_as, minute);
+    let Some(leading) = course.leading() else { return String::new() };
+    match verdict {
+        BuzzVerdict::Quiet | BuzzVerdict::Open => rise(leading),
+        BuzzVerdict::Reopen => format!("It is back. {}", rise(leading)),
+        BuzzVerdict::Firing(news) if news.is_empty() => rise(leading),
+        BuzzVerdict::Firing(News { joined, relapsed, ended }) => {
+            let of = |causes: &[Cause], tell: &dyn Fn(&Phase) -> String| {
+                let phases = causes.iter().filter_map(|cause| course.phase(*cause));
+                phases.map(tell).collect::<Vec<_>>()
+            };
+            let joined = of(joined, &|phase| format!("New: {}", rise(phase)));
+            let relapsed = of(relapsed, &|phase| format!("Again: {}", rise(phase)));
+            let ended = of(ended, &|phase| format!("{} The incident goes on.", end(phase)));
+            [joined, relapsed, ended].concat().join(" ")
+        }
+        BuzzVerdict::Resolve(why) => {
+            let stayed = |phase: &&Phase| phase.ended_as == Some(ResolveReason::NewNormal);
+            match course.phases.iter().find(stayed) {
+                Some(phase) if phase.cause() != leading.cause() => {
+                    debug_assert_eq!(*why, ResolveReason::NewNormal);
+                    format!("{} {}", end(leading), end(phase))
+                }
+                _ => end(leading),
+            }
+        }
+    }
+}
 
 /// The reason of a step at `minute`; `why` says how an incident of a brand ended.
 pub fn reason(
@@ -22,6 +57,7 @@ pub fn reason(
     let ended = transition == Transition::Resolved;
     match evidence {
         Evidence::Share(e) => match why {
+            None if ended => format!("The share for {brand} is no longer watched."),
             None => rise(brand, e, minute),
             Some(ResolveReason::Calm) if e.recent.total < FEW_TWEETS => format!(
                 "Few tweets about {brand} come any more: {} in the last {}, {} of them negative.",

@@ -92,7 +92,7 @@ impl Rig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs nisshi"]
+#[ignore = "needs broker"]
 async fn all_daemons_switch_at_one_minute_and_back() {
     let mut rig = Rig::start(Setup { static_member: false, ..Setup::new(Storage::Memory) }).await;
     let models = rig.use_models_that_differ();

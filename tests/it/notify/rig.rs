@@ -15,7 +15,7 @@ use monitor_config::{self as config, Delivery, Receiver, SmtpTls};
 use monitor_core::Secret;
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
-    Cause, Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition, window_minutes,
+    Counts, Evidence, Interval, Minute, Severity, ShareEvidence, Transition, Watch, window_minutes,
 };
 use monitor_embedded::MailServer;
 use monitor_notify::Dispatcher;
@@ -70,11 +70,11 @@ impl Rig {
     /// Opens or resolves an incident of the given brand.
     pub async fn step_of(&self, brand: &str, transition: Transition, receivers: &[&str]) {
         let previous =
-            self.store.detector_state(brand, Cause::Share).await.expect("a detector state");
+            self.store.detector_state(brand, Watch::Buzz).await.expect("a detector state");
         let opened_at: DateTime<Utc> = "2015-02-23T14:05:00Z".parse().expect("a time");
         let at = match transition {
             Transition::Opened => opened_at,
-            Transition::Updated => opened_at + TimeDelta::hours(1),
+            Transition::Updated | Transition::Reopened => opened_at + TimeDelta::hours(1),
             Transition::Resolved => opened_at + TimeDelta::hours(3),
         };
         let evidence = Evidence::Share(ShareEvidence {
@@ -115,6 +115,7 @@ impl Rig {
             opened_at,
             reason: "chance does not explain it".into(),
             evidence,
+            phases: Vec::new(),
             corrected: None,
             drivers: Drivers::default(),
             examples: vec![example],
@@ -131,7 +132,7 @@ impl Rig {
         };
         let decision = Decision {
             brand: brand.into(),
-            cause: Cause::Share,
+            watch: Watch::Buzz,
             evaluated_before: previous.map(|previous| previous.evaluated),
             evaluated: Minute::of(at),
             state: serde_json::json!({}),
@@ -140,6 +141,7 @@ impl Rig {
                 minute: Minute::of(at),
                 severity: Severity::Warning,
                 evidence,
+                phases: Vec::new(),
                 notification,
                 deliveries: receivers.iter().map(delivery_to).collect(),
                 suppressed: Vec::new(),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use monitor_core::alerting::SuppressReason;
 use monitor_core::domain::{
-    Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Probabilities,
-    Probability, QuietEvidence, Score, Severity, ShareEvidence, StartAt, TopicPartition,
-    Transition, Tweet, TweetId, VolumeEvidence,
+    Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Phase,
+    Probabilities, Probability, QuietEvidence, Score, Severity, ShareEvidence, StartAt,
+    TopicPartition, Transition, Tweet, TweetId, VolumeEvidence, Watch,
 };
 use monitor_core::words::word_weights;
 use monitor_store::{
@@ -151,6 +151,7 @@ pub fn notification(brand: &str, cause: Cause, transition: Transition) -> Notifi
         opened_at: minute(60).start(),
         reason: format!("because of {brand}"),
         evidence: evidence(cause),
+        phases: Vec::new(),
         corrected: None,
         drivers: Drivers::default(),
         examples: vec![example(brand)],
@@ -178,7 +179,7 @@ pub fn suppressed(receiver: &str) -> Suppressed {
 pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transition>) -> Decision {
     Decision {
         brand: brand.into(),
-        cause: Cause::Share,
+        watch: Watch::Buzz,
         evaluated_before: before.map(minute),
         evaluated: minute(now),
         state: json!({ "evaluated": now }),
@@ -187,6 +188,7 @@ pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transit
             minute: minute(now),
             severity: Severity::Warning,
             evidence: evidence(Cause::Share),
+            phases: vec![Phase::new(minute(now), evidence(Cause::Share))],
             notification: notification(brand, Cause::Share, transition),
             deliveries: vec![delivery("comms"), delivery("hook")],
             suppressed: vec![suppressed("desk")],
@@ -196,9 +198,10 @@ pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transit
 
 /// The same decision for another cause.
 pub fn of_cause(mut decision: Decision, cause: Cause) -> Decision {
-    decision.cause = cause;
+    decision.watch = cause.watch();
     if let Some(step) = &mut decision.step {
         step.evidence = evidence(cause);
+        step.phases = vec![Phase::new(step.minute, evidence(cause))];
         step.notification = notification(&decision.brand, cause, step.transition);
     }
     decision
@@ -227,7 +230,7 @@ pub async fn open(store: &dyn Store, brand: &str, now: i64) -> IncidentId {
 }
 
 pub async fn detector_state(store: &dyn Store, brand: &str) -> DetectorState {
-    store.detector_state(brand, Cause::Share).await.expect("read").expect("evaluated before")
+    store.detector_state(brand, Watch::Buzz).await.expect("read").expect("evaluated before")
 }
 
 /// When senders read the outbox.
@@ -251,7 +254,10 @@ pub async fn send_all(store: &dyn Store) -> Vec<OutboxRow> {
             return sent;
         }
         for row in rows {
-            store.outbox_record(row.id, noon(), &OutboxState::Sent).await.expect("recorded");
+            store
+                .outbox_record(row.id, row.attempts, noon(), &OutboxState::Sent)
+                .await
+                .expect("recorded");
             sent.push(row);
         }
     }

@@ -1,16 +1,18 @@
 //! Decisions, incidents, acknowledgements and silences.
 
 use chrono::TimeDelta;
-use monitor_core::domain::{Acknowledgement, Cause, Incident, IncidentId, Severity, Transition};
+use monitor_core::domain::{
+    Acknowledgement, Cause, Incident, IncidentId, Phase, Severity, Transition, Watch,
+};
 use monitor_store::{Decision, Event, Silence, Store, StoreError};
 use serde_json::json;
 
 use super::fixtures::*;
 
-use Transition::{Opened, Resolved, Updated};
+use Transition::{Opened, Reopened, Resolved, Updated};
 
 pub async fn decides_once(store: &dyn Store) {
-    assert_eq!(store.detector_state("united", Cause::Share).await.expect("read"), None);
+    assert_eq!(store.detector_state("united", Watch::Buzz).await.expect("read"), None);
     let overtaken = async |name, before| match store
         .decide(&decision("united", before, 99, Some(Opened)))
         .await
@@ -34,7 +36,7 @@ pub async fn decides_once(store: &dyn Store) {
     );
     assert_eq!(store.totals().await.expect("totals").outbox_pending, 0);
     assert_eq!(
-        store.detector_state("delta", Cause::Share).await.expect("read"),
+        store.detector_state("delta", Watch::Buzz).await.expect("read"),
         None,
         "brands are separate"
     );
@@ -74,6 +76,7 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
             resolved: None,
             acknowledged: None,
             evidence: evidence(Cause::Share),
+            phases: vec![Phase::new(minute(10), evidence(Cause::Share))],
         }
     );
     assert_eq!(decide(store, decision("united", Some(10), 11, None)).await, None);
@@ -93,16 +96,22 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
         now += 1;
         assert_eq!(decide(store, as_bad_as(updated, severity)).await, Some(id), "{name}");
         let open = detector_state(store, "united").await.open.expect("the open incident");
-        assert_eq!(open, Incident { severity: kept, ..opened.clone() }, "{name}");
+        let phases = vec![Phase::new(minute(now), evidence(Cause::Share))];
+        assert_eq!(open, Incident { severity: kept, phases, ..opened.clone() }, "{name}");
     }
 
     let mut resolve = decision("united", Some(now), 20, Some(Resolved));
     resolve.step.as_mut().expect("a step").notification.reason = "over".into();
     assert_eq!(decide(store, resolve).await, Some(id), "the incident that was open");
     let known = detector_state(store, "united").await;
-    assert_eq!((known.evaluated, known.open, known.notified), (minute(20), None, vec![]));
-    let expected =
-        Incident { severity: Severity::Critical, resolved: Some(minute(20)), ..opened.clone() };
+    assert_eq!((known.evaluated, known.open), (minute(20), None));
+    let expected = Incident {
+        severity: Severity::Critical,
+        resolved: Some(minute(20)),
+        phases: vec![Phase::new(minute(20), evidence(Cause::Share))],
+        ..opened.clone()
+    };
+    assert_eq!(known.last.as_ref(), Some(&expected), "it may open again");
     assert_eq!(store.incidents(10).await.expect("incidents"), std::slice::from_ref(&expected));
     assert_eq!(store.incident(id).await.expect("incident"), Some(expected));
     assert_eq!(store.incident(IncidentId(id.0 + 1)).await.expect("incident"), None);
@@ -132,33 +141,83 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
     assert_ne!(again, Some(id), "another incident");
 }
 
-pub async fn separates_causes(store: &dyn Store) {
-    let share = open(store, "united", 10).await;
-    let surge = of_cause(decision("united", None, 10, Some(Opened)), Cause::Surge);
-    let surge = decide(store, surge).await.expect("a second incident");
-    assert_ne!(share, surge);
-    let resolve = of_cause(decision("united", Some(10), 15, Some(Resolved)), Cause::Surge);
-    assert_eq!(decide(store, resolve).await, Some(surge));
+pub async fn opens_again(store: &dyn Store) {
+    let id = open(store, "united", 10).await;
+    decide(store, decision("united", Some(10), 20, Some(Resolved))).await;
+    let by = Acknowledgement { at: noon(), by: "ada".into(), note: "on it".into() };
+    assert!(store.acknowledge(id, &by).await.expect("noted"));
+    let mut again = as_bad_as(decision("united", Some(20), 30, Some(Reopened)), Severity::Critical);
+    let joined = Phase::new(minute(30), evidence(Cause::NegativeVolume));
+    again.step.as_mut().expect("a step").phases.push(joined);
+    again.step.as_mut().expect("a step").deliveries.push(delivery("desk"));
+    assert_eq!(decide(store, again).await, Some(id), "the same incident");
     let known = detector_state(store, "united").await;
-    assert_eq!(known.evaluated, minute(10), "the other cause has not advanced");
+    let open = known.open.expect("it is open");
+    assert_eq!((open.id, open.opened, open.resolved), (id, minute(10), None));
+    assert_eq!(open.acknowledged, None, "it wants to be acknowledged again");
+    assert_eq!((open.severity, open.phases.len()), (Severity::Critical, 2));
+    assert_eq!(open.causes(), [Cause::Share, Cause::NegativeVolume]);
+    assert_eq!(known.last, None);
+    let told: Vec<_> = known.notified.iter().map(|n| (n.receiver.as_str(), n.at)).collect();
+    assert_eq!(told, ["comms", "desk", "hook"].map(|receiver| (receiver, minute(30))));
+
+    // Whoever hears of it for the first time hears that it opens; the others stay in their thread.
+    let mut rows = lease_all(store).await;
+    rows.retain(|row| row.receiver == "comms");
+    assert_eq!(rows.len(), 1, "the turns wait for the ones before");
+    let rows = send_all(store).await;
+    let turns = |receiver: &str| -> Vec<(String, bool)> {
+        let rows = rows.iter().filter(|row| row.receiver == receiver);
+        let turn = |n: &monitor_store::Notification| n.transition.clone();
+        rows.map(|row| (turn(&row.notification), row.key == row.notification.thread)).collect()
+    };
+    let turn = |word: &str, is_first| (word.to_owned(), is_first);
+    assert_eq!(
+        turns("hook"),
+        [turn("opened", true), turn("resolved", false), turn("reopened", false)]
+    );
+    assert_eq!(turns("desk"), [turn("opened", true)]);
+    let events = store.events(id).await.expect("events");
+    let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["opened", "resolved", "acknowledged", "reopened"]);
+    decide(store, decision("united", Some(30), 40, Some(Resolved))).await.expect("resolved");
+    let last = detector_state(store, "united").await.last.expect("the last one");
+    assert_eq!((last.id, last.resolved), (id, Some(minute(40))));
+}
+
+pub async fn separates_watches(store: &dyn Store) {
+    let share = open(store, "united", 10).await;
+    let lag = of_cause(decision("united", None, 10, Some(Opened)), Cause::Lag);
+    let lag = decide(store, lag).await.expect("a second incident");
+    assert_ne!(share, lag);
+    let resolve = of_cause(decision("united", Some(10), 15, Some(Resolved)), Cause::Lag);
+    assert_eq!(decide(store, resolve).await, Some(lag));
+    let known = detector_state(store, "united").await;
+    assert_eq!(known.evaluated, minute(10), "the other watch has not advanced");
     assert_eq!(known.open.map(|incident| incident.id), Some(share));
-    let since = async |cause| {
-        let found = store.incidents_since("united", cause, minute(0)).await.expect("incidents");
+    let since = async |watch| {
+        let found = store.incidents_since("united", watch, minute(0)).await.expect("incidents");
         found.into_iter().map(|incident| incident.id).collect::<Vec<_>>()
     };
-    assert_eq!(since(Cause::Share).await, [share]);
-    assert_eq!(since(Cause::Surge).await, [surge]);
-    assert_eq!(since(Cause::Lag).await, []);
+    assert_eq!(since(Watch::Buzz).await, [share]);
+    assert_eq!(since(Watch::Lag).await, [lag]);
+    assert_eq!(since(Watch::Quiet).await, []);
     assert_eq!(store.incidents(10).await.expect("incidents").len(), 2, "listed together");
+    // The views of a brand have one watch.
+    let surge = of_cause(decision("united", Some(10), 12, Some(Opened)), Cause::Surge);
+    match store.decide(&surge).await {
+        Err(StoreError::Refused(_)) => {}
+        other => panic!("a second open incident about what is said: {other:?}"),
+    }
 }
 
 pub async fn stores_the_evidence_of_each_cause(store: &dyn Store) {
     for cause in Cause::ALL {
-        let opened = of_cause(decision("x", None, 10, Some(Opened)), cause);
+        let opened = of_cause(decision(cause.as_str(), None, 10, Some(Opened)), cause);
         let id = decide(store, opened).await.expect("an incident");
         let kept = store.incident(id).await.expect("incident").expect("there");
         assert_eq!(kept.evidence, evidence(cause), "{cause:?}");
-        assert_eq!(kept.cause(), cause);
+        assert_eq!((kept.cause(), kept.causes()), (cause, vec![cause]));
     }
     let causes: Vec<_> = lease_all(store).await.iter().map(|r| r.notification.cause()).collect();
     assert_eq!(causes.len(), 2 * Cause::ALL.len());
@@ -169,7 +228,7 @@ pub async fn refuses_impossible_steps(store: &dyn Store) {
     let refused = async |name, decision: Decision| {
         let all = async || {
             (
-                store.detector_state("united", Cause::Share).await.expect("read"),
+                store.detector_state("united", Watch::Buzz).await.expect("read"),
                 store.incidents(10).await.expect("incidents"),
                 store.totals().await.expect("totals"),
             )
@@ -181,13 +240,16 @@ pub async fn refuses_impossible_steps(store: &dyn Store) {
         }
         assert_eq!(all().await, before, "{name}: nothing of it is written");
     };
+    refused("opens nothing again", decision("united", None, 1, Some(Reopened))).await;
     refused("resolves nothing", decision("united", None, 1, Some(Resolved))).await;
     refused("updates nothing", decision("united", None, 1, Some(Updated))).await;
     let id = open(store, "united", 1).await;
     refused("opens twice", decision("united", Some(1), 2, Some(Opened))).await;
     decide(store, decision("united", Some(1), 2, Some(Resolved))).await;
     refused("updates a resolved incident", decision("united", Some(2), 3, Some(Updated))).await;
-    assert_eq!(store.events(id).await.expect("events").len(), 2, "nothing in its history either");
+    decide(store, decision("united", Some(2), 3, Some(Reopened))).await;
+    refused("opens an open one again", decision("united", Some(3), 4, Some(Reopened))).await;
+    assert_eq!(store.events(id).await.expect("events").len(), 3, "nothing in its history either");
 }
 
 pub async fn lists_incidents(store: &dyn Store) {
@@ -206,7 +268,7 @@ pub async fn lists_incidents(store: &dyn Store) {
     assert_eq!(opened(&two), [name("united", 30), name("delta", 15)], "newest first, limited");
 
     let check = async |what, from, expected: &[i64]| {
-        let found = store.incidents_since("united", Cause::Share, minute(from)).await;
+        let found = store.incidents_since("united", Watch::Buzz, minute(from)).await;
         let expected: Vec<_> = expected.iter().map(|&n| name("united", n)).collect();
         assert_eq!(opened(&found.expect("incidents")), expected, "{what}");
     };

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use monitor_core::domain::{Cause, IncidentId, Notified, Severity, Transition};
-use monitor_store::{Decision, Delivery, OutboxState, Store};
+use monitor_core::domain::{Cause, IncidentId, Notified, Severity, Transition, Watch};
+use monitor_store::{Decision, Delivery, OutboxRow, OutboxState, Store};
 
 use super::fixtures::*;
 
@@ -90,7 +90,10 @@ pub async fn holds_notifications_until_their_time(store: &dyn Store) {
         let now = noon() + TimeDelta::minutes(minutes);
         let rows = store.outbox_lease(now, Duration::from_secs(1), 9, &[]).await.expect("leased");
         for row in &rows {
-            store.outbox_record(row.id, now, &OutboxState::Sent).await.expect("recorded");
+            store
+                .outbox_record(row.id, row.attempts, now, &OutboxState::Sent)
+                .await
+                .expect("recorded");
         }
         rows.into_iter().map(|row| row.receiver).collect::<Vec<_>>()
     };
@@ -107,14 +110,14 @@ pub async fn groups_incidents_that_open_together(store: &dyn Store) {
     let host = decide(store, opens("united", vec![grouped("comms", 30)])).await.expect("opened");
     let both = vec![grouped("comms", 40), grouped("hook", 40)];
     let joined = decide(store, opens("delta", both)).await.expect("opened");
-    let surge = of_cause(decision("united", None, 12, Some(Opened)), Cause::Surge);
-    let surge = notifying(surge, vec![grouped("comms", 50)]);
-    let surge = decide(store, surge).await.expect("opened");
+    let lag = of_cause(decision("united", None, 12, Some(Opened)), Cause::Lag);
+    let lag = notifying(lag, vec![grouped("comms", 50)]);
+    let lag = decide(store, lag).await.expect("opened");
     let opened = minute(10).0;
     let key = |id: IncidentId, receiver: &str| format!("incident-{id}-opened-{opened}-{receiver}");
 
     let notified = store
-        .detector_state("delta", Cause::Share)
+        .detector_state("delta", Watch::Buzz)
         .await
         .expect("read")
         .expect("evaluated before")
@@ -144,7 +147,7 @@ pub async fn groups_incidents_that_open_together(store: &dyn Store) {
         also,
         [
             (joined.0, "delta", "opened", "because of delta"),
-            (surge.0, "united", "opened", "because of united")
+            (lag.0, "united", "opened", "because of united")
         ]
     );
     assert_eq!(rows[1].notification.also, []);
@@ -217,7 +220,7 @@ pub async fn groups_only_fresh_openings(store: &dyn Store) {
     assert_eq!(rows_for("attempted").await, 2, "leased");
     let dead = OutboxState::Dead { error: "refused".into() };
     for row in lease_all(store).await.iter().filter(|r| r.receiver == "attempted") {
-        store.outbox_record(row.id, noon(), &dead).await.expect("recorded");
+        store.outbox_record(row.id, row.attempts, noon(), &dead).await.expect("recorded");
     }
     opened(grouped("attempted", 50)).await;
     assert_eq!(rows_for("attempted").await, 1, "a dead row is not joined");
@@ -242,7 +245,10 @@ pub async fn groups_only_fresh_openings(store: &dyn Store) {
     // The same for a resolve.
     let brand = opened(delivery("resolve")).await;
     for row in lease_all(store).await.iter().filter(|row| row.receiver == "resolve") {
-        store.outbox_record(row.id, noon(), &OutboxState::Sent).await.expect("recorded");
+        store
+            .outbox_record(row.id, row.attempts, noon(), &OutboxState::Sent)
+            .await
+            .expect("recorded");
     }
     opened(grouped("resolve", 30)).await;
     let resolve = decision(&brand, Some(10), 20, Some(Resolved));
@@ -290,8 +296,14 @@ pub async fn leases_the_outbox(store: &dyn Store) {
     assert_eq!(lease(60, 9).await, [(comms, "comms".to_owned(), 2)], "the lease ran out");
 
     let retry = OutboxState::Retry { at: noon() + TimeDelta::seconds(300), error: "busy".into() };
-    store.outbox_record(hook, noon(), &retry).await.expect("recorded");
-    store.outbox_record(comms, noon(), &OutboxState::Sent).await.expect("recorded");
+    store.outbox_record(hook, 1, noon(), &retry).await.expect("recorded");
+    store.outbox_record(comms, 1, noon(), &OutboxState::Sent).await.expect("recorded");
+    assert_eq!(
+        store.totals().await.expect("totals").outbox_pending,
+        2,
+        "another has taken it over"
+    );
+    store.outbox_record(comms, 2, noon(), &OutboxState::Sent).await.expect("recorded");
     assert_eq!(lease(299, 9).await, [], "not due before its time, nor once sent");
     assert_eq!(lease(300, 9).await, [(hook, "hook".to_owned(), 2)], "due at its time");
     assert_eq!(store.totals().await.expect("totals").outbox_pending, 1);
@@ -336,16 +348,19 @@ pub async fn sends_a_resolve_after_its_thread(store: &dyn Store) {
     let lease = async |hours| {
         let now = noon() + TimeDelta::hours(hours);
         let rows = store.outbox_lease(now, Duration::from_secs(60), 99, &[]).await;
-        let word = |row: &monitor_store::OutboxRow| {
+        let word = |row: &OutboxRow| {
             let n = &row.notification;
             format!("{} {} {}", row.receiver, n.brand, n.transition)
         };
         let rows = rows.expect("leased");
         (rows.iter().map(word).collect::<Vec<_>>(), rows)
     };
-    let sent = async |rows: Vec<monitor_store::OutboxRow>, receiver: &str| {
+    let sent = async |rows: Vec<OutboxRow>, receiver: &str| {
         for row in rows.iter().filter(|row| row.receiver == receiver) {
-            store.outbox_record(row.id, noon(), &OutboxState::Sent).await.expect("recorded");
+            store
+                .outbox_record(row.id, row.attempts, noon(), &OutboxState::Sent)
+                .await
+                .expect("recorded");
         }
     };
     // An update must not wait for the held row; a resolve must.
@@ -363,7 +378,7 @@ pub async fn sends_a_resolve_after_its_thread(store: &dyn Store) {
     assert_eq!(words, ["comms united opened"]);
     assert_eq!(rows[0].notification.incident_id, first.0);
     let dead = OutboxState::Dead { error: "gone".into() };
-    store.outbox_record(rows[0].id, noon(), &dead).await.expect("recorded");
+    store.outbox_record(rows[0].id, rows[0].attempts, noon(), &dead).await.expect("recorded");
     let (words, rows) = lease(8).await;
     assert_eq!(words, ["comms delta resolved"], "a dead row holds nothing back");
     sent(rows, "comms").await;
@@ -380,9 +395,12 @@ pub async fn releases_held_rows_once_a_notification_goes_at_once(store: &dyn Sto
         let now = noon() + TimeDelta::minutes(minutes);
         let rows = store.outbox_lease(now, Duration::from_secs(1), 99, &[]).await.expect("leased");
         for row in &rows {
-            store.outbox_record(row.id, now, &OutboxState::Sent).await.expect("recorded");
+            store
+                .outbox_record(row.id, row.attempts, now, &OutboxState::Sent)
+                .await
+                .expect("recorded");
         }
-        let word = |row: &monitor_store::OutboxRow| {
+        let word = |row: &OutboxRow| {
             format!("{} {} {}", row.receiver, row.notification.brand, row.notification.transition)
         };
         rows.iter().map(word).collect::<Vec<_>>()
@@ -414,13 +432,13 @@ pub async fn resends_the_end_after_a_requeued_opening(store: &dyn Store) {
         let rows = store.outbox_lease(noon(), Duration::from_secs(60), 99, &[]).await;
         rows.expect("leased")
     };
-    let record = async |id, state: &OutboxState| {
-        store.outbox_record(id, noon(), state).await.expect("recorded");
+    let record = async |row: &OutboxRow, state: &OutboxState| {
+        store.outbox_record(row.id, row.attempts, noon(), state).await.expect("recorded");
     };
     let dead = OutboxState::Dead { error: "gone".into() };
     for row in lease().await {
         let is_dead = row.receiver == "hook" && row.notification.brand == "united";
-        record(row.id, if is_dead { &dead } else { &OutboxState::Sent }).await;
+        record(&row, if is_dead { &dead } else { &OutboxState::Sent }).await;
     }
     for brand in ["united", "delta"] {
         decide(store, decision(brand, Some(10), 20, Some(Resolved))).await;
@@ -428,7 +446,7 @@ pub async fn resends_the_end_after_a_requeued_opening(store: &dyn Store) {
     let ends = lease().await;
     assert_eq!(ends.len(), 4, "each receiver of each brand");
     for row in &ends {
-        record(row.id, &OutboxState::Sent).await;
+        record(row, &OutboxState::Sent).await;
     }
     assert_eq!(
         store.requeue(None, Some("hook")).await.expect("requeued"),
@@ -438,7 +456,7 @@ pub async fn resends_the_end_after_a_requeued_opening(store: &dyn Store) {
     let again = lease().await;
     let [opened] = &again[..] else { panic!("the end waits for its beginning: {again:?}") };
     assert_eq!(opened.notification.transition, "opened");
-    record(opened.id, &OutboxState::Sent).await;
+    record(opened, &OutboxState::Sent).await;
     let again = lease().await;
     let [end] = &again[..] else { panic!("its end alone: {again:?}") };
     let earlier = ends.iter().find(|row| row.id == end.id).expect("one sent before");
@@ -451,15 +469,18 @@ pub async fn keeps_sent_and_dead_rows(store: &dyn Store) {
     let rows = store.outbox_lease(noon(), Duration::from_secs(1), 9, &[]).await.expect("leased");
     let dead = OutboxState::Dead { error: "no such address".into() };
     let retry = OutboxState::Retry { at: noon(), error: "late result".into() };
-    store.outbox_record(rows[0].id, noon(), &OutboxState::Sent).await.expect("recorded");
-    store.outbox_record(rows[1].id, noon(), &dead).await.expect("recorded");
+    store
+        .outbox_record(rows[0].id, rows[0].attempts, noon(), &OutboxState::Sent)
+        .await
+        .expect("recorded");
+    store.outbox_record(rows[1].id, rows[1].attempts, noon(), &dead).await.expect("recorded");
     for row in &rows {
-        store.outbox_record(row.id, noon(), &retry).await.expect("recorded");
+        store.outbox_record(row.id, row.attempts, noon(), &retry).await.expect("recorded");
     }
     assert_eq!(keys(store).await, [""; 0], "a late result changes nothing");
     let totals = store.totals().await.expect("totals");
     assert_eq!((totals.outbox_pending, totals.outbox_dead), (0, 1));
-    store.outbox_record(i64::MAX, noon(), &dead).await.expect("unknown: nothing to do");
+    store.outbox_record(i64::MAX, 1, noon(), &dead).await.expect("unknown: nothing to do");
 }
 
 pub async fn requeues_dead_notifications(store: &dyn Store) {
@@ -472,9 +493,15 @@ pub async fn requeues_dead_notifications(store: &dyn Store) {
     for (seconds, row) in rows.iter().skip(1).rev().enumerate() {
         let error = format!("no {}\0", row.receiver);
         let now = noon() + TimeDelta::seconds(seconds as i64);
-        store.outbox_record(row.id, now, &OutboxState::Dead { error }).await.expect("recorded");
+        store
+            .outbox_record(row.id, row.attempts, now, &OutboxState::Dead { error })
+            .await
+            .expect("recorded");
     }
-    store.outbox_record(rows[0].id, noon(), &OutboxState::Sent).await.expect("recorded");
+    store
+        .outbox_record(rows[0].id, rows[0].attempts, noon(), &OutboxState::Sent)
+        .await
+        .expect("recorded");
 
     let dead = async |limit| {
         let dead = store.dead_notifications(limit).await.expect("dead");
@@ -531,4 +558,33 @@ pub async fn keeps_the_examples_of_an_incident(store: &dyn Store) {
     let silent = notifying(decision("klm", None, 10, Some(Opened)), Vec::new());
     let silent = decide(store, silent).await.expect("an incident");
     assert_eq!(store.examples(silent).await.expect("examples"), [], "nobody was notified");
+}
+
+pub async fn tells_what_became_of_notifications(store: &dyn Store) {
+    let opened = decision("united", None, 5, Some(Transition::Opened));
+    let id = decide(store, notifying(opened, vec![delivery("a"), delivery("b")])).await;
+    let id = id.expect("an incident");
+    open(store, "delta", 5).await;
+    let states = async || {
+        let found = store.notifications_of(id).await.expect("notifications");
+        found.into_iter().map(|it| (it.receiver, it.transition, it.state)).collect::<Vec<_>>()
+    };
+    let of = |receiver: &str, state: &str| (receiver.into(), "opened".into(), state.into());
+    assert_eq!(states().await, [of("a", "pending"), of("b", "pending")]);
+    let leased = lease_all(store).await;
+    let of_it = |receiver: &str| {
+        let row = leased
+            .iter()
+            .find(|row| row.receiver == receiver && row.notification.incident_id == id.0);
+        row.expect("leased").id
+    };
+    store.outbox_record(of_it("a"), 1, noon(), &OutboxState::Sent).await.expect("recorded");
+    let dead = OutboxState::Dead { error: "410 Gone".into() };
+    store.outbox_record(of_it("b"), 1, noon(), &dead).await.expect("recorded");
+    assert_eq!(states().await, [of("a", "sent"), of("b", "dead")]);
+    let found = store.notifications_of(id).await.expect("notifications");
+    assert_eq!((found[1].attempts, found[1].error.as_deref()), (1, Some("410 Gone")));
+    assert_eq!(found[1].ended_at, Some(noon()));
+    assert_eq!(found[1].drivers, notification("united", Cause::Share, Transition::Opened).drivers);
+    assert!(store.notifications_of(IncidentId(99)).await.expect("an answer").is_empty());
 }

@@ -1,10 +1,13 @@
 //! Features of the Postgres store alone: leader election, transactions, migrations.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
+use monitor_core::clock::{Clock, SimulatedClock, SystemClock};
 use monitor_core::domain::{Cause, Evidence, IncidentId, Severity, Transition};
-use monitor_store::{PostgresStore, Store};
+use monitor_store::{OutboxState, PostgresStore, Store};
 use sqlx::Row;
 use sqlx::migrate::Migrator;
 
@@ -18,7 +21,7 @@ async fn fresh() -> PostgresStore {
     store
 }
 
-async fn run(store: &PostgresStore, sql: &'static str) {
+pub(super) async fn run(store: &PostgresStore, sql: &'static str) {
     sqlx::raw_sql(sql).execute(store.pool()).await.unwrap();
 }
 
@@ -59,6 +62,38 @@ async fn the_lead_is_free_when_its_connection_ends() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), taken).await.expect("taken over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_whose_clock_is_ahead_takes_no_row_that_another_is_sending() {
+    let url = fresh_database().await;
+    let here = on_postgres(url.clone());
+    here.migrate().await.unwrap();
+    open(&here, "united", 10).await;
+    let now = SystemClock::new().now();
+    let lease = Duration::from_secs(30);
+    let sending = here.outbox_lease(now, lease, 9, &[]).await.unwrap();
+    assert_eq!(sending.len(), 2);
+
+    for minutes_ahead in [1, -1, 24 * 60] {
+        let theirs = now + TimeDelta::minutes(minutes_ahead);
+        let there = on_postgres(url.clone()).with_clock(Arc::new(SimulatedClock::at(theirs)));
+        let taken = there.outbox_lease(theirs, lease, 9, &[]).await.unwrap();
+        assert_eq!(taken, [], "{minutes_ahead} minutes ahead");
+    }
+
+    // A retry in a minute is due in a minute by every clock.
+    let theirs = now + TimeDelta::hours(1);
+    let there = on_postgres(url).with_clock(Arc::new(SimulatedClock::at(theirs)));
+    let row = &sending[0];
+    let retry = OutboxState::Retry { at: theirs + TimeDelta::minutes(1), error: "busy".into() };
+    there.outbox_record(row.id, row.attempts, theirs, &retry).await.unwrap();
+    let due = async |seconds| {
+        let rows =
+            here.outbox_lease(now + TimeDelta::seconds(seconds), lease, 9, &[]).await.unwrap();
+        rows.iter().filter(|leased| leased.id == row.id).count()
+    };
+    assert_eq!((due(50).await, due(70).await), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,4 +331,55 @@ async fn a_database_of_the_first_schema_is_upgraded() {
 
 async fn open_after(store: &PostgresStore) -> IncidentId {
     decide(store, decision("united", Some(240), 241, Some(Transition::Opened))).await.unwrap()
+}
+
+/// PgBouncer before the test server, ended when dropped.
+struct PgBouncer(std::process::Child);
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs pgbouncer"]
+async fn a_connection_pooler_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let options: sqlx::postgres::PgConnectOptions = fresh_database().await.parse().unwrap();
+    let (host, port) = (options.get_host(), options.get_port());
+    let (user, database) = (options.get_username(), options.get_database().unwrap());
+    for extra in ["", "ignore_startup_parameters = options"] {
+        let folder = tempfile::tempdir().unwrap();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let file = folder.path().join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\n* = host={host} port={port} user={user}\n[pgbouncer]\n\
+             listen_addr = 127.0.0.1\nlisten_port = {free}\nauth_type = any\n\
+             unix_socket_dir =\npool_mode = transaction\nuser = nobody\n{extra}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        // As root, it runs as another user.
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+        let pooler = PgBouncer(std::process::Command::new("pgbouncer").arg(&file).spawn().unwrap());
+        let store = on_postgres(format!("postgres://{user}@127.0.0.1:{free}/{database}"));
+        let refused = async {
+            loop {
+                match store.migrate().await.expect_err("refused") {
+                    error if error.is_transient() => {
+                        tokio::time::sleep(Duration::from_millis(50)).await
+                    }
+                    error => return error.to_string(),
+                }
+            }
+        };
+        let refused = tokio::time::timeout(Duration::from_secs(20), refused).await.unwrap();
+        assert!(
+            refused.contains("leads to a connection pooler at 127.0.0.1:"),
+            "{extra}: {refused}"
+        );
+        drop(pooler);
+    }
 }

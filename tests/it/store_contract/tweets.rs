@@ -1,7 +1,7 @@
 //! The stored fields of a tweet.
 
-use monitor_core::domain::{Counts, Reach, TweetId};
-use monitor_store::{Committed, ScoredTweet, Store};
+use monitor_core::domain::{Counts, Label, Reach, TweetId};
+use monitor_store::{Committed, Correction, ScoredTweet, Store, TweetQuery};
 
 use super::fixtures::*;
 
@@ -54,6 +54,37 @@ pub async fn counts_tweets_without_a_score_apart(store: &dyn Store) {
     assert_eq!((totals.scores, totals.not_judged), (1, 4));
 }
 
+pub async fn draws_random_tweets(store: &dyn Store) {
+    claim_empty(store, 1).await;
+    let row = |n: i64| {
+        let brands: &[&str] = if n % 4 == 0 { &[] } else { &["united"] };
+        scored(&format!("t{n}"), &n.to_string(), minute(n / 10).start(), brands, 0.9)
+    };
+    let mut rows: Vec<_> = (0..400).map(row).collect();
+    let french = tweet("f", &["delta", "united"], 0.9);
+    let language = Some("fr".parse().expect("a code"));
+    rows.push(ScoredTweet { tweet: french.tweet.with_language(language), score: None, ..french });
+    store.commit(&batch(rows, vec![advance(0, 0, 401)])).await.expect("committed");
+    let draw = async |brand, to, tweets| {
+        monitor_store::draw(store, brand, minute(0), minute(to), tweets).await.expect("tweets")
+    };
+    let all = draw(None, 40, 1000).await;
+    assert_eq!(all.len(), 301, "tweets about no brand are left out");
+    let some = draw(Some("united"), 40, 100).await;
+    assert_eq!(some, draw(Some("united"), 40, 100).await, "the same at every call");
+    assert_eq!(some[..], draw(Some("united"), 40, 1000).await[..100]);
+    let numbers: Vec<i64> = some.iter().filter_map(|it| it.text.parse().ok()).collect();
+    assert!(!numbers.is_sorted() && numbers.iter().all(|n| n % 4 != 0), "{numbers:?}");
+    let late = numbers.iter().filter(|n| **n >= 200).count();
+    assert!((30..=70).contains(&late), "from the whole time: {late}");
+    assert_eq!(draw(Some("united"), 1, 1000).await.len(), 7, "the end is not in it");
+    let found = draw(Some("delta"), 40, 9).await;
+    let [french] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((french.language, french.negative, french.model.as_ref()), (language, None, None));
+    let scored = all.iter().find(|it| it.text == "1").expect("the tweet");
+    assert_eq!((scored.negative, scored.model.as_deref()), (Some(0.9), Some("test@1")));
+}
+
 pub async fn stores_reach(store: &dyn Store) {
     let with = |id: &str, reach: Reach| {
         let mut row = tweet(id, &["united"], 0.9);
@@ -98,4 +129,65 @@ pub async fn finds_a_tweet_by_its_id(store: &dyn Store) {
     let of_no_brand = store.tweet("second").await.expect("an answer").expect("the tweet");
     assert!(!of_no_brand.is_negative);
     assert_eq!(store.tweet("third").await.expect("an answer"), None);
+}
+
+pub async fn searches_tweets(store: &dyn Store) {
+    claim_empty(store, 1).await;
+    let row = |id: &str, text: &str, at: i64, brand: &str, p| {
+        scored(id, text, minute(at).start(), &[brand], p)
+    };
+    let without = ScoredTweet { score: None, ..row("none", "late", 3, "united", 0.9) };
+    let rows = vec![
+        row("a", "Late AGAIN", 3, "united", 0.9),
+        ScoredTweet {
+            brands: vec!["delta".into(), "united".into()],
+            ..row("b", "late, 100% late_", 3, "united", 0.9)
+        },
+        row("c", "on time", 4, "united", 0.1),
+        row("d", "late", 5, "delta", 0.9),
+        row("e", "late", 9, "united", 0.9),
+        ScoredTweet {
+            tweet: without.tweet.with_language(Some("fr".parse().expect("a code"))),
+            ..without
+        },
+    ];
+    store.commit(&batch(rows, vec![advance(0, 0, 6)])).await.expect("committed");
+    let query = TweetQuery {
+        brand: "united".into(),
+        from: minute(3),
+        to: minute(8),
+        label: None,
+        text: None,
+        after: None,
+        limit: 9,
+    };
+    let ids = async |query: TweetQuery| {
+        let found = store.search_tweets(&query).await.expect("tweets");
+        found.into_iter().map(|it| it.tweet.tweet_id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(query.clone()).await, ["c", "b", "a"], "newest first, then by id");
+    let negative = TweetQuery { label: Some(Label::Negative), ..query.clone() };
+    assert_eq!(ids(negative).await, ["b", "a"]);
+    let with = |text: &str| TweetQuery { text: Some(text.into()), ..query.clone() };
+    assert_eq!(ids(with("LATE again")).await, ["a"], "in any case");
+    assert_eq!(ids(with("100% late_")).await, ["b"], "no sign has a meaning");
+    assert_eq!(ids(with("l%e")).await, [""; 0]);
+    assert_eq!(ids(with("\0")).await, [""; 0]);
+    let first = TweetQuery { limit: 2, ..query.clone() };
+    assert_eq!(ids(first.clone()).await, ["c", "b"]);
+    let after = Some((minute(3).start(), "b".to_owned()));
+    assert_eq!(ids(TweetQuery { after, ..first }).await, ["a"]);
+
+    let correction = Correction {
+        tweet_id: "a".into(),
+        label: Label::Neutral,
+        by: "anna".into(),
+        at: noon(),
+        text: String::new(),
+    };
+    store.correct(&correction).await.expect("corrected");
+    let found = store.search_tweets(&query).await.expect("tweets");
+    assert_eq!(found[2].label, Label::Negative);
+    assert_eq!(found[2].corrected, Some((Label::Neutral, "anna".into(), noon())));
+    assert_eq!(found[1].corrected, None);
 }

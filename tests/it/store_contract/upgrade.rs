@@ -107,7 +107,7 @@ async fn tweets_of_the_version_before_become_a_part() {
     store.migrate_telling(&|line| told.lock().unwrap().push(line.to_owned())).await.unwrap();
     let told = told.into_inner().unwrap().join("\n");
     assert!(told.contains("3000 tweet ids copied"), "{told}");
-    assert!(told.contains("building the index scores_before_brand"), "{told}");
+    assert!(told.contains("building the index scores_before_time"), "{told}");
     assert!(told.contains("counted by hour up to 2026-"), "{told}");
     check_upgraded(&store).await;
     store.migrate_telling(&|line| panic!("nothing is left to do: {line}")).await.unwrap();
@@ -140,8 +140,8 @@ async fn an_interrupted_upgrade_goes_on_where_it_was() {
     let store = old_database().await;
     migrate_to(&store, WAITING).await;
     // As a run leaves it that was killed: an invalid index, some ids, some weeks.
-    run(&store, "CREATE INDEX scores_before_brand ON scores ((brands[1]), created_at);
-        UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'scores_before_brand'::regclass;
+    run(&store, "CREATE INDEX scores_before_time ON scores (created_at, (brands[1]));
+        UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'scores_before_time'::regclass;
         INSERT INTO tweet_ids SELECT tweet_id, created_at FROM scores WHERE tweet_id <= '2';
         INSERT INTO upgrade_steps (step, up_to) SELECT 'ids', max(tweet_id) FROM tweet_ids;
         INSERT INTO hour_counts (brand, hour, model, language, tweets, negative, neutral)
@@ -150,7 +150,7 @@ async fn an_interrupted_upgrade_goes_on_where_it_was() {
         FROM scores, unnest(brands) AS brand WHERE created_at < '2026-06-15' GROUP BY 1, 2, 3, 4;
         INSERT INTO upgrade_steps (step, up_to) VALUES ('hours', '2026-06-15T00:00:00+00:00');").await;
     store.migrate().await.unwrap();
-    let valid = "SELECT count(*) FROM pg_index WHERE indexrelid = 'scores_before_brand'::regclass AND indisvalid";
+    let valid = "SELECT count(*) FROM pg_index WHERE indexrelid = 'scores_before_time'::regclass AND indisvalid";
     assert_eq!(number(&store, valid).await, 1);
     check_upgraded(&store).await;
 }

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use monitor_core::domain::{Cause, Minute};
-use monitor_store::{PostgresStore, Rows, Store};
+use monitor_core::domain::{Minute, Watch};
+use monitor_store::{PostgresStore, Rows, SampleRequest, Store, TweetQuery};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
@@ -12,11 +12,11 @@ use super::on_postgres;
 use crate::support::fresh_database;
 
 /// Tweets in the filled database: so many that reading all of them is never the cheapest plan.
-const TWEETS: i64 = 60_000;
-const UNTIL: &str = "2026-11-27 12:00+00";
+pub(crate) const TWEETS: i64 = 60_000;
+pub(crate) const UNTIL: &str = "2026-11-27 12:00+00";
 
 /// A migrated database with [`TWEETS`] tweets of 90 days about 20 brands.
-async fn filled() -> (PostgresStore, String) {
+pub(crate) async fn filled() -> (PostgresStore, String) {
     filled_with(TWEETS, 90, 20).await
 }
 
@@ -43,7 +43,7 @@ fn documented() -> Vec<String> {
 }
 
 /// Rows of `scores` that a plan has read.
-fn rows_read(plan: &Value) -> f64 {
+pub(crate) fn rows_read(plan: &Value) -> f64 {
     let number = |key: &str| plan[key].as_f64().unwrap_or(0.0);
     let own = match plan["Relation Name"].as_str() {
         Some(name) if name.starts_with("scores") => {
@@ -111,47 +111,126 @@ async fn rows_read_so_far(connection: &mut PgConnection) -> i64 {
     .unwrap()
 }
 
-/// The calls of the page and of the evaluator, measured by what Postgres says it has read of `scores`.
+/// Rows of `scores` that Postgres says it has read for a call.
+async fn read_by<T>(url: &str, call: impl AsyncFnOnce(&PostgresStore) -> T) -> (i64, T) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    alone(&mut connection).await;
+    sqlx::raw_sql("SELECT pg_stat_reset()").execute(&mut connection).await.unwrap();
+    let store = on_postgres(url.to_owned());
+    let answer = call(&store).await;
+    store.pool().close().await;
+    alone(&mut connection).await;
+    let read = rows_read_so_far(&mut connection).await;
+    connection.close().await.unwrap();
+    (read, answer)
+}
+
+/// The calls of the page, the API, the evaluator and drift.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_and_an_alert_do_not_read_all_tweets() {
+async fn no_call_of_the_page_or_of_an_alert_reads_all_tweets() {
     let (store, url) = filled().await;
     let brand = "brand 1";
     let until = Minute::of(at("2026-11-27T12:00:00Z"));
     let (day, three_days) = (until.plus(-1439), until.plus(-3 * 1440));
-    let all = store.window_tweets(brand, three_days, until, 4000).await.unwrap();
-    let expected: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM scores WHERE 'brand 1' = ANY(brands) AND created_at >= '2026-11-24 12:00+00'",
-    )
-    .fetch_one(store.pool())
-    .await
-    .unwrap();
-    assert_eq!(all.len() as i64, expected);
+    let number = async |since: &str, condition: &str| -> i64 {
+        let sql =
+            format!("SELECT count(*) FROM scores WHERE created_at >= '{since}' AND {condition}");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(store.pool()).await.unwrap()
+    };
+    let of_brand = "'brand 1' = ANY(brands)";
+    let expected = number("2026-11-24 12:00+00", of_brand).await;
+    let in_a_day = number("2026-11-26 12:01+00", of_brand).await;
+    let of_any_in_a_day = number("2026-11-26 12:01+00", "true").await;
+    // A tweet about several brands is looked at for each of them.
+    let several = number("2026-09-01 12:00+00", "cardinality(brands) > 1").await;
     store.pool().close().await;
-    let mut connection = PgConnection::connect(&url).await.unwrap();
-    alone(&mut connection).await;
-    sqlx::raw_sql("SELECT pg_stat_reset()").execute(&mut connection).await.unwrap();
 
-    let store = on_postgres(url);
-    let hours = store.hour_counts(Some(brand), until.plus(-8 * 1440), until).await.unwrap();
-    assert!(hours.len() > 150, "{}", hours.len());
-    let model =
-        store.model_hour_counts("model@1", brand, until.plus(-8 * 1440), until).await.unwrap();
-    assert_eq!(model, hours, "one model has scored all");
-    assert!(!store.minute_counts(brand, day, until).await.unwrap().is_empty());
-    assert_eq!(store.totals().await.unwrap().scores, TWEETS.unsigned_abs());
-    let since = store.incidents_since(brand, Cause::Share, until.plus(-9 * 1440)).await.unwrap();
-    assert_eq!(since.len(), 1);
-    assert_eq!(store.tweet(&all[7].tweet_id).await.unwrap().as_ref(), Some(&all[7]));
+    let (read, ()) = read_by(&url, async |store| {
+        let from = until.plus(-8 * 1440);
+        let hours = store.hour_counts(Some(brand), from, until).await.unwrap();
+        assert!(hours.len() > 150, "{}", hours.len());
+        let model = store.model_hour_counts("model@1", brand, from, until).await.unwrap();
+        assert_eq!(model, hours, "one model has scored all");
+        assert!(!store.minute_counts(brand, day, until).await.unwrap().is_empty());
+        assert_eq!(store.totals().await.unwrap().scores, TWEETS.unsigned_abs());
+        let since = store.incidents_since(brand, Watch::Buzz, from).await.unwrap();
+        assert_eq!(since.len(), 1);
+        store.notifications_of(since[0].id).await.unwrap();
+        assert_eq!(store.last_minute(brand).await.unwrap(), Some(until));
+        store.unscored("model@2", from, until).await.unwrap();
+    })
+    .await;
+    assert_eq!(read, 0, "counts are enough");
+
     // An alert's reasons: all tweets of the brand, a sample, and a sample of some minutes.
-    assert_eq!(store.window_tweets(brand, three_days, until, 4000).await.unwrap(), all);
-    let some = store.window_tweets(brand, three_days, until, 100).await.unwrap();
-    assert_eq!(some.len(), 100);
-    assert!(some.iter().all(|tweet| all.contains(tweet)));
-    store.pool().close().await;
-    alone(&mut connection).await;
-    let read = rows_read_so_far(&mut connection).await;
-    // Three windows of three days.
-    assert!(read > 0 && read < TWEETS, "{read} rows of scores read");
+    let (read, all) = read_by(&url, async |store| {
+        store.window_tweets(brand, three_days, until, 4000).await.unwrap()
+    })
+    .await;
+    assert_eq!(all.len() as i64, expected);
+    assert!(read <= expected + several, "{read} for {expected}");
+    let (read, some) = read_by(&url, async |store| {
+        store.window_tweets(brand, three_days, until, 100).await.unwrap()
+    })
+    .await;
+    assert!(some.len() == 100 && some.iter().all(|tweet| all.contains(tweet)));
+    assert!(read <= expected + several, "{read} for {expected}");
+    let (read, one) =
+        read_by(&url, async |store| store.tweet(&all[7].tweet_id).await.unwrap()).await;
+    assert_eq!((read, one.as_ref()), (1, Some(&all[7])));
+
+    // The newest, those behind them, and a text that no tweet has.
+    let query = TweetQuery {
+        brand: brand.into(),
+        from: until.plus(-80 * 1440),
+        to: until,
+        label: None,
+        text: None,
+        after: None,
+        limit: 50,
+    };
+    let search = async |query: TweetQuery| {
+        read_by(&url, async |store| store.search_tweets(&query).await.unwrap()).await
+    };
+    let (read, newest) = search(query.clone()).await;
+    let most = 500 + several;
+    assert!(newest.len() == 50 && read <= most, "{read} for 50");
+    let last = &newest[49].tweet;
+    let after = Some((last.created_at, last.tweet_id.clone()));
+    let (read, next) = search(TweetQuery { after, ..query.clone() }).await;
+    assert!(next.len() == 50 && read <= most, "{read} for the next 50");
+    assert!(next.iter().all(|found| !newest.contains(found)));
+    let text = Some("no tweet says so".into());
+    let (read, none) = search(TweetQuery { text, from: day, ..query }).await;
+    assert!(none.is_empty() && read <= in_a_day + several, "{read} for {in_a_day}");
+
+    // Drift, and samples to label.
+    for (of, expected) in [(Some(brand), in_a_day), (None, of_any_in_a_day)] {
+        let (read, drawn) = read_by(&url, async |store| {
+            monitor_store::draw(store, of, day, until.plus(1), 5000).await.unwrap()
+        })
+        .await;
+        assert_eq!(drawn.len() as i64, expected);
+        assert!(read <= expected + several, "{read} for {expected}");
+    }
+    let (read, sample) = read_by(&url, async |store| {
+        let request = SampleRequest {
+            brand: brand.into(),
+            from: day.start(),
+            to: until.plus(1).start(),
+            tweets: 20,
+            seed: "seed".into(),
+            by: "ann".into(),
+            at: until.start(),
+        };
+        store.draw_sample(&request).await.unwrap()
+    })
+    .await;
+    assert_eq!((sample.population as i64, sample.tweets), (in_a_day, 20));
+    assert!(read <= in_a_day + several, "{read} for {in_a_day}");
+    let (read, tweets) =
+        read_by(&url, async |store| store.sampled_tweets(sample.id).await.unwrap()).await;
+    assert_eq!((read, tweets.len()), (20, 20));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,16 +241,11 @@ async fn of_a_busy_brand_some_minutes_are_read() {
     let all = store.window_tweets("brand 1", from, until, 40_000).await.unwrap();
     assert!(all.len() > 12_000, "{}", all.len());
     store.pool().close().await;
-    let mut connection = PgConnection::connect(&url).await.unwrap();
-    alone(&mut connection).await;
-    sqlx::raw_sql("SELECT pg_stat_reset()").execute(&mut connection).await.unwrap();
-    let store = on_postgres(url);
-    let few = store.window_tweets("brand 1", from, until, 50).await.unwrap();
-    store.pool().close().await;
-    alone(&mut connection).await;
+    let (read, few) =
+        read_by(&url, async |store| store.window_tweets("brand 1", from, until, 50).await.unwrap())
+            .await;
     assert_eq!(few.len(), 50);
     assert!(few.iter().all(|tweet| all.contains(tweet)));
-    let read = rows_read_so_far(&mut connection).await;
     assert!(read > 3000 && read < 12_000, "{read} rows of scores read for a sample of 5,000");
 }
 
@@ -189,8 +263,17 @@ async fn a_reader_may_read_the_views_and_no_more() {
     .fetch_all(store.pool())
     .await
     .unwrap();
+    let tables = [
+        "incidents",
+        "incident_events",
+        "models",
+        "model_switches",
+        "rescored_counts",
+        "retrainings",
+    ];
+    let readable = |name: &str, kind: &str| kind == "v" || tables.contains(&name);
     for (name, kind, may) in &objects {
-        let expected = kind == "v" || name == "incidents";
+        let expected = readable(name, kind);
         assert_eq!(*may, expected, "{name}");
         if expected {
             let comment: Option<String> =
@@ -199,16 +282,14 @@ async fn a_reader_may_read_the_views_and_no_more() {
                     .fetch_one(store.pool())
                     .await
                     .unwrap();
-            let old = ["share_incidents", "model_counts"].contains(&name.as_str());
-            assert!(old || comment.is_some(), "{name} has no COMMENT");
+            assert!(comment.is_some(), "{name} has no COMMENT");
         }
     }
     // As the reader itself: a view works only if its owner may read what is below it.
     let mut connection = store.pool().begin().await.unwrap();
     let become_reader = format!("SET ROLE \"{}\"", role.replace('"', "\"\""));
     sqlx::raw_sql(sqlx::AssertSqlSafe(become_reader)).execute(&mut *connection).await.unwrap();
-    for (name, _, _) in objects.iter().filter(|(name, kind, _)| kind == "v" || name == "incidents")
-    {
+    for (name, _, _) in objects.iter().filter(|(name, kind, _)| readable(name, kind)) {
         let sql = format!("SELECT * FROM {name} LIMIT 1");
         let read = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_optional(&mut *connection).await;
         read.unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -101,13 +101,27 @@ fn rules(a: &Alerting, check: &mut Check) {
         "choose between 1 and 10080 minutes",
     );
     check(
-        a.incident_minutes_max > a.resolve_minutes && a.incident_minutes_max <= 60 * 1440,
-        "alerting.incident_minutes_max",
-        &a.incident_minutes_max,
+        a.new_normal_minutes > 1440
+            && a.new_normal_minutes > a.resolve_minutes
+            && a.new_normal_minutes <= 60 * 1440,
+        "alerting.new_normal_minutes",
+        &a.new_normal_minutes,
         &format!(
-            "choose more than alerting.resolve_minutes ({}), at most 86400",
+            "choose more than 1440 and than alerting.resolve_minutes ({}), at most 86400",
             a.resolve_minutes
         ),
+    );
+    check(
+        a.reopen_minutes <= 7 * 1440,
+        "alerting.reopen_minutes",
+        &a.reopen_minutes,
+        "choose at most 10080 minutes; 0 is never",
+    );
+    check(
+        a.critical_people >= a.warning_people,
+        "alerting.critical_people",
+        &a.critical_people,
+        &format!("choose at least alerting.warning_people ({})", a.warning_people),
     );
     check(
         a.repeat_minutes <= 7 * 1440,

@@ -8,11 +8,12 @@
 
 use std::collections::BTreeMap;
 
+use super::buzz::{BuzzPolicy, BuzzState, BuzzVerdict, Seen};
 use super::{
-    Baseline, QuietReason, Replay, ResolveReason, Series, SharePolicy, ShareState, ShareVerdict,
-    Volume, VolumeEnd, VolumePolicy, VolumeState, VolumeVerdict,
+    Baseline, People, QuietReason, ResolveReason, Series, SharePolicy, ShareState, ShareVerdict,
+    Thresholds, Volume, VolumeState,
 };
-use crate::domain::{Counts, Evidence, Interval, Minute};
+use crate::domain::{Cause, Counts, Evidence, Interval, Minute, Phase, Severity};
 
 /// Minutes that one series covers. A new series is made after each incident, and it must not
 /// cost as much as a series of the whole past.
@@ -21,7 +22,7 @@ const SERIES_MINUTES: i64 = 2 * 1440;
 /// The result of a backtest.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Backtest {
-    /// The alerts that would have opened, in order of time.
+    /// The alerts that would have opened, or opened again, in order of time.
     pub alerts: Vec<Alert>,
     /// All tweets of the evaluated minutes.
     pub tweets: Counts,
@@ -42,19 +43,29 @@ impl Backtest {
     }
 }
 
-/// An alert that would have opened.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// An alert that would have opened: an incident with all its phases.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Alert {
     /// The minute at whose end the alert opened.
     pub opened: Minute,
-    /// The minute at whose end the alert resolved, and why; `None` if it was still open.
+    /// The minute at whose end the alert resolved for the last time, and why; `None` if it was still
+    /// open.
     pub resolved: Option<(Minute, ResolveReason)>,
     /// The evidence when it opened.
     pub opening: Evidence,
-    /// The minute in which the rise was largest.
-    pub worst_at: Minute,
-    /// The evidence of that minute.
-    pub worst: Evidence,
+    /// Its highest severity.
+    pub severity: Severity,
+    /// Its phases, in the order in which they joined.
+    pub phases: Vec<Phase>,
+    /// From when to when it was open: it may have been resolved and have opened again.
+    pub spans: Vec<(Minute, Option<Minute>)>,
+}
+
+impl Alert {
+    /// The largest evidence of the view that it opened with.
+    pub fn worst(&self) -> &Evidence {
+        self.phases.first().map_or(&self.opening, |phase| &phase.peak)
+    }
 }
 
 /// An hour of the past.
@@ -74,14 +85,13 @@ pub struct Hour {
 /// minutes have no tweets. If `counts` starts [`SharePolicy::season_minutes`] before `from`, the
 /// expected share at `from` is that of a daemon that has run for long.
 pub fn backtest(
-    policy: &SharePolicy,
-    volumes: &[VolumePolicy],
+    policy: &BuzzPolicy,
     counts: &[(Minute, Counts)],
     from: Minute,
     to: Minute,
 ) -> Backtest {
     let stretch = Stretch { from: Minute(i64::MIN), counts };
-    backtest_switched(policy, volumes, &[stretch], from, to)
+    backtest_switched(policy, &[stretch], from, to)
 }
 
 /// One model's counts of a brand, and the minute from which that model scored the stream.
@@ -97,8 +107,7 @@ pub struct Stretch<'a> {
 /// As [`backtest`], of a stream that several models scored one after the other. `stretches` is in
 /// ascending order; the first one begins at or before the first minute of its counts.
 pub fn backtest_switched(
-    policy: &SharePolicy,
-    volumes: &[VolumePolicy],
+    policy: &BuzzPolicy,
     stretches: &[Stretch],
     from: Minute,
     to: Minute,
@@ -107,24 +116,28 @@ pub fn backtest_switched(
         return Backtest::default();
     };
     let live = live_counts(stretches, to);
-    let (mut found, _) = shares(policy, stretches, *first, from, to);
-    found.tweets = between(&live, from, to).iter().fold(Counts::default(), |sum, (_, c)| sum + *c);
-    for volume in volumes {
-        let all = [Stretch { from: *first, counts: &live }];
-        // All tweets are the same for every model.
-        let stretches = if volume.counted == Volume::All { &all[..] } else { stretches };
-        found.alerts.extend(surges(volume, stretches, *first, to));
+    let tweets = between(&live, from, to).iter().fold(Counts::default(), |sum, (_, c)| sum + *c);
+    let mut found = Backtest { tweets, ..Backtest::default() };
+    let mut run = Run::new(policy, stretches, &live, to);
+    for minute in (first.0..=to.0).map(Minute) {
+        run.step(minute, (minute >= from).then_some(&mut found));
     }
-    found.alerts.retain(|alert| alert.opened >= from);
-    found.alerts.sort_by_key(|alert| alert.opened);
+    found.alerts = run.alerts;
+    found.alerts.retain(|alert| alert.spans.iter().any(|(opened, _)| *opened >= from));
     found
 }
 
-/// What a detector remembers that has seen these counts up to and including `to`.
-pub fn replay(policy: &SharePolicy, counts: &[(Minute, Counts)], to: Minute) -> Replay {
-    let Some((first, _)) = counts.first() else { return Replay::default() };
-    let stretch = Stretch { from: Minute(i64::MIN), counts };
-    shares(policy, &[stretch], *first, to.plus(1), to).1
+/// What the detector of the share remembers that has seen these counts up to and including `to`.
+pub fn replay(policy: &SharePolicy, counts: &[(Minute, Counts)], to: Minute) -> ShareState {
+    let Some((first, _)) = counts.first() else { return ShareState::default() };
+    let thresholds = Thresholds::default();
+    let policy = BuzzPolicy { share: *policy, volumes: Vec::new(), reopen_minutes: 0, thresholds };
+    let stretch = [Stretch { from: Minute(i64::MIN), counts }];
+    let mut run = Run::new(&policy, &stretch, counts, to);
+    for minute in (first.0..=to.0).map(Minute) {
+        run.step(minute, None);
+    }
+    run.state.share
 }
 
 /// The counts of each minute by the model that scored it.
@@ -160,7 +173,7 @@ impl<'a> Known<'a> {
 
     fn series(
         &self,
-        policy: &SharePolicy,
+        policy: &BuzzPolicy,
         hour: Minute,
         last: Minute,
         excluded: &[(Minute, Minute)],
@@ -175,156 +188,149 @@ impl<'a> Known<'a> {
     }
 }
 
-fn shares(
-    policy: &SharePolicy,
-    stretches: &[Stretch],
-    first: Minute,
-    from: Minute,
+/// The evaluation of a brand's minutes, in order.
+struct Run<'a> {
+    policy: &'a BuzzPolicy,
+    /// The models that take over later.
+    later: &'a [Stretch<'a>],
+    /// The counts of each minute by the model that scored it.
+    live: &'a [(Minute, Counts)],
     to: Minute,
-) -> (Backtest, Replay) {
-    let mut found = Backtest::default();
-    let mut excluded = Vec::new();
-    let mut model = Known::new(stretches[0].counts, &excluded);
-    let mut later = stretches[1..].iter().peekable();
-    let mut state = ShareState::default();
-    let mut known: Option<(Minute, Option<Baseline>)> = None;
-    let mut current: Option<(Minute, Series)> = None;
-    for minute in (first.0..=to.0).map(Minute) {
+    model: Known<'a>,
+    state: BuzzState,
+    /// The baseline, with its hour.
+    baseline: Option<(Minute, Option<Baseline>)>,
+    /// The counts of the model in force and of all models, with the last minute that they cover.
+    series: Option<(Minute, Series, Series)>,
+    alerts: Vec<Alert>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        policy: &'a BuzzPolicy,
+        stretches: &'a [Stretch<'a>],
+        live: &'a [(Minute, Counts)],
+        to: Minute,
+    ) -> Self {
+        let causes = policy.volumes.iter().map(|volume| volume.counted.cause());
+        let volumes = causes.map(|cause| (cause, VolumeState::default())).collect();
+        Self {
+            policy,
+            later: &stretches[1..],
+            live,
+            to,
+            model: Known::new(stretches[0].counts, &[]),
+            state: BuzzState { volumes, ..BuzzState::default() },
+            baseline: None,
+            series: None,
+            alerts: Vec::new(),
+        }
+    }
+
+    /// Evaluates a minute, and adds what there is to report of it to `found`.
+    fn step(&mut self, minute: Minute, found: Option<&mut Backtest>) {
         let hour = minute.hour_start();
-        if let Some(next) = later.next_if(|next| next.from <= minute) {
-            let replay = replay(policy, next.counts, minute.plus(-1));
-            excluded.clone_from(&replay.excluded);
-            model = Known::new(next.counts, &excluded);
-            (known, current) = (None, None);
-            let opened = state.open().map_or(minute, |open| open.opened()).hour_start();
-            let series = model.series(policy, opened, minute, &excluded);
-            let baseline = model.baseline(policy, &series, opened);
-            state = policy.change_model(state, replay, minute, &series, baseline);
+        if let Some((next, later)) = self.later.split_first()
+            && next.from <= minute
+        {
+            self.later = later;
+            self.change_model(next, minute);
         }
-        if current.as_ref().is_none_or(|(last, _)| *last < minute) {
-            let last = to.min(minute.plus(SERIES_MINUTES - 1));
-            current = Some((last, model.series(policy, hour, last, &excluded)));
+        if self.series.as_ref().is_none_or(|(last, ..)| *last < minute) {
+            let last = self.to.min(minute.plus(SERIES_MINUTES - 1));
+            let excluded = self.state.share.excluded();
+            let counts = self.model.series(self.policy, hour, last, &excluded);
+            let from = hour.plus(-self.policy.history_minutes());
+            let all = Series::new(from, last, between(self.live, from, last), &[]);
+            self.series = Some((last, counts, all));
         }
-        let (_, series) = current.as_ref().expect("set above");
+        let (_, counts, all) = self.series.as_ref().expect("set above");
         // The baseline of an open incident is frozen.
-        if state.open().is_none() && known.as_ref().is_none_or(|(of, _)| *of != hour) {
-            known = Some((hour, model.baseline(policy, series, hour)));
+        if self.state.share.open().is_none()
+            && self.baseline.as_ref().is_none_or(|(of, _)| *of != hour)
+        {
+            self.baseline = Some((hour, self.model.baseline(&self.policy.share, counts, hour)));
         }
-        let baseline = known.as_ref().and_then(|(_, baseline)| baseline.as_ref());
-        if minute >= from && (minute == hour || found.hours.is_empty()) {
-            let middle = hour.plus(30);
-            found.hours.push(Hour {
-                start: hour,
-                counts: between(&model.hours, hour, hour)
-                    .first()
-                    .map_or(Counts::default(), |h| h.1),
-                expected: baseline.map(|b| (b.expected(middle), b.interval(middle))),
-            });
-        }
-        let (after, verdict) = policy.evaluate(series, baseline, &state, minute);
-        state = after;
-        if minute >= from {
+        let baseline = self.baseline.as_ref().and_then(|(_, baseline)| baseline.as_ref());
+        let expected = baseline.map(|b| (b.expected(hour.plus(30)), b.interval(hour.plus(30))));
+        let state = std::mem::take(&mut self.state);
+        let seen = Seen { counts, all, baseline };
+        let (after, share, verdict) = self.policy.evaluate(seen, state, minute);
+        self.state = after;
+        if let Some(found) = found {
+            if minute == hour || found.hours.is_empty() {
+                let counts = between(&self.model.hours, hour, hour);
+                let counts = counts.first().map_or(Counts::default(), |hour| hour.1);
+                found.hours.push(Hour { start: hour, counts, expected });
+            }
             found.minutes += 1;
-            match verdict {
+            match share {
                 ShareVerdict::Quiet(reason) => *found.minutes_quiet.entry(reason).or_default() += 1,
                 _ => found.minutes_open += 1,
             }
         }
+        if let ShareVerdict::Resolve(..) = share {
+            if let Some(period) = self.state.share.excluded().last() {
+                self.model.exclude(*period);
+            }
+            (self.baseline, self.series) = (None, None);
+        }
+        self.record(minute, &verdict);
+    }
+
+    fn record(&mut self, minute: Minute, verdict: &BuzzVerdict) {
+        let Some(course) = &self.state.course else { return };
         match verdict {
-            ShareVerdict::Quiet(_) => {}
-            ShareVerdict::Open(evidence) => {
-                found.alerts.push(Alert::new(minute, Evidence::Share(evidence)));
-            }
-            ShareVerdict::Firing(evidence, _) => {
-                update_worst(&mut found.alerts, minute, Evidence::Share(evidence));
-            }
-            ShareVerdict::Resolve(_, why) => {
-                resolve(&mut found.alerts, minute, why);
-                let alert = found.alerts.last().expect("only an open alert resolves");
-                let since = alert.opening.share().map_or(alert.opened, |opening| opening.since);
-                let period = policy.excluded(since, alert.opened, minute);
-                model.exclude(period);
-                excluded.push(period);
-                (known, current) = (None, None);
-            }
+            BuzzVerdict::Quiet => return,
+            BuzzVerdict::Open => self.alerts.push(Alert {
+                opened: minute,
+                resolved: None,
+                opening: course.phases[0].opening,
+                severity: Severity::Notice,
+                phases: Vec::new(),
+                spans: vec![(minute, None)],
+            }),
+            BuzzVerdict::Reopen | BuzzVerdict::Firing(_) | BuzzVerdict::Resolve(_) => {}
         }
-    }
-    (found, Replay { state, excluded })
-}
-
-fn surges(policy: &VolumePolicy, stretches: &[Stretch], first: Minute, to: Minute) -> Vec<Alert> {
-    let (mut alerts, mut state) = (Vec::new(), VolumeState::default());
-    let ends = stretches.iter().skip(1).map(|next| next.from.plus(-1).min(to)).chain([to]);
-    let mut start = first;
-    for (at, (stretch, end)) in stretches.iter().zip(ends).enumerate() {
-        if at > 0 && start <= end {
-            state = policy.change_model(&state, between(stretch.counts, first, end), start);
-        }
-        surges_of(policy, stretch.counts, start, end, &mut state, &mut alerts);
-        start = start.max(end.plus(1));
-    }
-    alerts
-}
-
-/// Evaluates the minutes `first..=to` on the counts of one model.
-fn surges_of(
-    policy: &VolumePolicy,
-    counts: &[(Minute, Counts)],
-    first: Minute,
-    to: Minute,
-    state: &mut VolumeState,
-    alerts: &mut Vec<Alert>,
-) {
-    let counted = policy.counted;
-    let series = Series::new(first.plus(-policy.history_minutes()), to, counts, &[]);
-    for minute in (first.0..=to.0).map(Minute) {
-        let verdict;
-        (*state, verdict) = policy.evaluate(&series, std::mem::take(state), minute);
+        let Some(alert) = self.alerts.last_mut() else { return };
+        alert.phases.clone_from(&course.phases);
+        alert.severity = alert.severity.max(self.policy.severity(course, People::default()));
         match verdict {
-            VolumeVerdict::Wait | VolumeVerdict::Quiet(_) => {}
-            VolumeVerdict::Open(evidence) => {
-                alerts.push(Alert::new(minute, counted.evidence(evidence)));
+            BuzzVerdict::Reopen => {
+                alert.resolved = None;
+                alert.spans.push((minute, None));
             }
-            VolumeVerdict::Firing(evidence) => {
-                update_worst(alerts, minute, counted.evidence(evidence));
+            BuzzVerdict::Resolve(why) => {
+                alert.resolved = Some((minute, *why));
+                if let Some((_, end)) = alert.spans.last_mut() {
+                    *end = Some(minute);
+                }
             }
-            VolumeVerdict::Resolve(_, end) => {
-                let why = match end {
-                    VolumeEnd::Calm => ResolveReason::Calm,
-                    VolumeEnd::NewNormal => ResolveReason::NewNormal,
-                };
-                resolve(alerts, minute, why);
-            }
+            BuzzVerdict::Quiet | BuzzVerdict::Open | BuzzVerdict::Firing(_) => {}
         }
     }
-}
 
-impl Alert {
-    fn new(opened: Minute, opening: Evidence) -> Self {
-        Self { opened, resolved: None, opening, worst_at: opened, worst: opening }
-    }
-}
-
-fn update_worst(alerts: &mut [Alert], minute: Minute, evidence: Evidence) {
-    if let Some(alert) = alerts.last_mut()
-        && size(&evidence) > size(&alert.worst)
-    {
-        (alert.worst_at, alert.worst) = (minute, evidence);
-    }
-}
-
-fn resolve(alerts: &mut [Alert], minute: Minute, why: ResolveReason) {
-    if let Some(alert) = alerts.last_mut() {
-        alert.resolved = Some((minute, why));
-    }
-}
-
-/// The size of the rise, on which the severity depends.
-fn size(evidence: &Evidence) -> f64 {
-    match evidence {
-        Evidence::Share(share) => share.observed_share() - share.expected_share,
-        Evidence::NegativeVolume(volume) | Evidence::Surge(volume) => volume.times(),
-        Evidence::Quiet(_) | Evidence::Lag(_) => 0.0,
+    /// Goes on with the counts of another model, as the daemon does.
+    fn change_model(&mut self, next: &'a Stretch<'a>, minute: Minute) {
+        let policy = &self.policy.share;
+        let replay = replay(policy, next.counts, minute.plus(-1));
+        let excluded = replay.excluded();
+        self.model = Known::new(next.counts, &excluded);
+        (self.baseline, self.series) = (None, None);
+        let share = std::mem::take(&mut self.state.share);
+        let opened = share.open().map_or(minute, |open| open.opened()).hour_start();
+        let series = self.model.series(self.policy, opened, minute, &excluded);
+        let baseline = self.model.baseline(policy, &series, opened);
+        self.state.share = policy.change_model(share, replay, &series, baseline);
+        // All tweets are the same for every model.
+        let negative = self.policy.volumes.iter().find(|v| v.counted == Volume::Negative);
+        if let Some(policy) = negative
+            && let Some(state) = self.state.volumes.get_mut(&Cause::NegativeVolume)
+        {
+            let first = minute.plus(-self.policy.season_minutes());
+            let counts = between(next.counts, first, minute.plus(-1));
+            *state = policy.change_model(state, counts, minute);
+        }
     }
 }
 

@@ -1,15 +1,15 @@
 //! Decides which receivers are notified when an incident opens, continues or resolves; pure.
 //!
 //! **Invariant.** The first notification of an incident to a receiver says that it opened. A
-//! further one follows if the incident is worse than in that receiver's last notification, or
-//! once per repeat interval. After somebody acknowledges the incident, there are no repeats.
+//! further one follows if the incident is worse than in that receiver's last notification, if a phase
+//! has joined since then, or once per repeat interval. After somebody acknowledges the incident, only
+//! a worse one follows. If the incident opens again, all who were notified of it are notified, acknowledged or not.
 //! Every receiver that was notified of an incident is notified when it resolves. Deliberately
 //! absent: silences, which the caller applies.
 
-use chrono::{DateTime, Utc};
-
 use super::routing::{Recipient, Route, When, route};
-use crate::domain::{Cause, Incident, Minute, Notified, Severity, Transition};
+use super::suppression::Occasion;
+use crate::domain::{Incident, Transition};
 
 /// The receivers, and the rules by which they are notified.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,63 +24,56 @@ pub struct Audience {
 
 impl Audience {
     /// Who is notified that an incident opens.
-    pub fn opened(
-        &self,
-        brand: &str,
-        cause: Cause,
-        severity: Severity,
-        now: DateTime<Utc>,
-    ) -> Vec<Recipient> {
-        self.route(brand, cause, severity, Transition::Opened, now)
+    pub(super) fn opened(&self, o: &Occasion) -> Vec<Recipient> {
+        self.route(o, Transition::Opened)
     }
 
-    /// Who is notified at `minute` of an open incident that now has `severity`. `notified` has
-    /// the last notification of each receiver.
-    pub fn updated(
-        &self,
-        incident: &Incident,
-        notified: &[Notified],
-        severity: Severity,
-        minute: Minute,
-        now: DateTime<Utc>,
-    ) -> Vec<Recipient> {
-        let (brand, cause) = (&incident.brand, incident.cause());
+    /// Who is notified of an open incident that goes on.
+    pub(super) fn updated(&self, o: &Occasion, incident: &Incident) -> Vec<Recipient> {
         let acknowledged = incident.acknowledged.is_some();
         let last_to = |recipient: &Recipient| {
-            notified.iter().find(|last| last.receiver == recipient.receiver)
+            o.notified.iter().find(|last| last.receiver == recipient.receiver)
         };
         // A silence can hide a rise in severity from the person who acknowledged the incident.
-        let worst_notified = notified.iter().map(|last| last.severity).max();
-        let worse =
-            severity > incident.severity || worst_notified.is_some_and(|worst| severity > worst);
+        let worst_notified = o.notified.iter().map(|last| last.severity).max();
+        let worse = o.severity > incident.severity
+            || worst_notified.is_some_and(|worst| o.severity > worst);
         let first = self
-            .opened(brand, cause, severity, now)
+            .opened(o)
             .into_iter()
             .filter(|recipient| last_to(recipient).is_none() && (!acknowledged || worse));
-        let again = self
-            .route(brand, cause, severity, Transition::Updated, now)
-            .into_iter()
-            .filter(|recipient| {
-                last_to(recipient).is_some_and(|last| {
-                    let waited = minute.0 - last.at.0 >= i64::from(self.repeat_minutes);
-                    let repeat = waited && self.repeat_minutes > 0 && !acknowledged;
-                    severity > last.severity || repeat
-                })
-            });
+        let again = self.route(o, Transition::Updated).into_iter().filter(|recipient| {
+            last_to(recipient).is_some_and(|last| {
+                let waited = o.minute.0 - last.at.0 >= i64::from(self.repeat_minutes);
+                let repeat = waited && self.repeat_minutes > 0;
+                let joined = o.joined.is_some_and(|joined| joined > last.at);
+                o.severity > last.severity || ((repeat || joined) && !acknowledged)
+            })
+        });
         first.chain(again).collect()
     }
 
-    /// Who is notified that an incident resolves: all receivers that were notified of it, with
-    /// the quiet hours of their routes.
-    pub fn resolved(
-        &self,
-        incident: &Incident,
-        notified: &[Notified],
-        now: DateTime<Utc>,
-    ) -> Vec<Recipient> {
-        let (brand, cause, severity) = (&incident.brand, incident.cause(), incident.severity);
-        let routed = self.route(brand, cause, severity, Transition::Resolved, now);
-        notified
+    /// Who is notified that an incident opens again: whoever would be notified of a new one, and all who
+    /// were notified of this one.
+    pub(super) fn reopened(&self, o: &Occasion) -> Vec<Recipient> {
+        let mut recipients = self.notified(o, Transition::Reopened);
+        let routed = self.route(o, Transition::Reopened).into_iter();
+        let new: Vec<_> = routed
+            .filter(|new| recipients.iter().all(|known| known.receiver != new.receiver))
+            .collect();
+        recipients.extend(new);
+        recipients
+    }
+
+    /// Who is notified that an incident resolves: all who were notified of it.
+    pub(super) fn resolved(&self, o: &Occasion) -> Vec<Recipient> {
+        self.notified(o, Transition::Resolved)
+    }
+
+    /// All receivers that were notified of the incident, with the quiet hours of their routes.
+    fn notified(&self, o: &Occasion, transition: Transition) -> Vec<Recipient> {
+        let routed = self.route(o, transition);
+        o.notified
             .iter()
             .map(|last| {
                 let by_route = routed.iter().find(|r| r.receiver == last.receiver).cloned();
@@ -94,22 +87,37 @@ impl Audience {
             .collect()
     }
 
-    fn route(
-        &self,
-        brand: &str,
-        cause: Cause,
-        severity: Severity,
-        transition: Transition,
-        now: DateTime<Utc>,
-    ) -> Vec<Recipient> {
-        route(&self.routes, &self.receivers, brand, cause, severity, transition, now)
+    fn route(&self, o: &Occasion, transition: Transition) -> Vec<Recipient> {
+        route(&self.routes, &self.receivers, o.brand, o.causes, o.severity, transition, o.now)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::{DateTime, Utc};
+
     use super::*;
-    use crate::domain::{Acknowledgement, Evidence, IncidentId, LagEvidence, STREAM};
+    use crate::domain::{
+        Acknowledgement, Cause, Evidence, IncidentId, LagEvidence, Minute, Notified, STREAM,
+        Severity,
+    };
+
+    /// An incident of the stream at minute 1060 that goes on.
+    fn goes_on<'a>(incident: &'a Incident, notified: &'a [Notified]) -> Occasion<'a> {
+        Occasion {
+            brand: &incident.brand,
+            causes: &[Cause::Lag],
+            transition: Transition::Updated,
+            severity: incident.severity,
+            incident: Some(incident),
+            notified,
+            joined: None,
+            minute: Minute(1060),
+            now: at("2026-03-01T12:00:00Z"),
+            silence: None,
+            stale: false,
+        }
+    }
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().expect("a time")
@@ -140,6 +148,7 @@ mod tests {
                     note: String::new(),
                 }),
                 evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
+                phases: Vec::new(),
             };
             let notified: Vec<_> = notified
                 .iter()
@@ -149,7 +158,8 @@ mod tests {
                     severity,
                 })
                 .collect();
-            let found = audience.updated(&incident, &notified, is, Minute(1060), now);
+            let occasion = Occasion { severity: is, ..goes_on(&incident, &notified) };
+            let found = audience.updated(&occasion, &incident);
             let found: Vec<_> = found.iter().map(|r| r.receiver.as_str()).collect();
             assert_eq!(found, expected, "{name}");
         };
@@ -196,16 +206,56 @@ mod tests {
             resolved: None,
             acknowledged: None,
             evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
+            phases: Vec::new(),
         };
         let notified = ["desk", "gone"].map(|receiver| Notified {
             receiver: receiver.into(),
             at: Minute(1000),
             severity: Severity::Warning,
         });
-        let found = audience.resolved(&incident, &notified, at("2026-03-01T12:00:00Z"));
+        let found = audience.resolved(&goes_on(&incident, &notified));
         let found: Vec<_> =
             found.iter().map(|r| (r.receiver.as_str(), r.route.as_deref())).collect();
         assert_eq!(found, [("desk", Some("night")), ("gone", None)]);
-        assert_eq!(audience.resolved(&incident, &[], at("2026-03-01T12:00:00Z")), []);
+        assert_eq!(audience.resolved(&goes_on(&incident, &[])), []);
+        let found = audience.reopened(&goes_on(&incident, &notified[1..]));
+        let found: Vec<_> = found.iter().map(|r| r.receiver.as_str()).collect();
+        assert_eq!(found, ["gone", "desk"], "also of a new opening");
+    }
+
+    #[test]
+    fn a_phase_that_joins_is_told_once() {
+        let audience =
+            Audience { routes: Vec::new(), receivers: vec!["comms".into()], repeat_minutes: 0 };
+        let incident = |acknowledged: bool| Incident {
+            id: IncidentId(1),
+            brand: "acme".into(),
+            severity: Severity::Warning,
+            opened: Minute(1000),
+            resolved: None,
+            acknowledged: acknowledged.then(|| Acknowledgement {
+                at: at("2026-03-01T12:00:00Z"),
+                by: "ada".into(),
+                note: String::new(),
+            }),
+            evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
+            phases: Vec::new(),
+        };
+        let check = |name: &str, told: i64, joined, acknowledged, expected: usize| {
+            let incident = incident(acknowledged);
+            let notified = [Notified {
+                receiver: "comms".into(),
+                at: Minute(told),
+                severity: Severity::Warning,
+            }];
+            let occasion =
+                Occasion { joined: Some(Minute(joined)), ..goes_on(&incident, &notified) };
+            assert_eq!(audience.updated(&occasion, &incident).len(), expected, "{name}");
+        };
+        check("the phase that opened it", 1000, 1000, false, 0);
+        check("one that joins", 1000, 1060, false, 1);
+        check("one that joined in quiet hours", 1000, 1020, false, 1);
+        check("told already", 1060, 1060, false, 0);
+        check("acknowledged", 1000, 1060, true, 0);
     }
 }

@@ -1,9 +1,9 @@
 //! Detects incidents, describes them and decides who is notified; pure.
 //!
 //! The [`watermark`] says how far event time has come. Each minute before it is evaluated once:
-//! [`SharePolicy::evaluate`] compares a brand's share of negative tweets with the brand's
-//! [`Baseline`], and [`VolumePolicy::evaluate`] checks its volume. [`StreamPolicy`] checks the
-//! stream itself, by the wall clock. [`drivers`] and [`severity`] describe an incident;
+//! [`BuzzPolicy::evaluate`] compares a brand's share of negative tweets with the brand's
+//! [`Baseline`] ([`SharePolicy`]) and its volumes with their forecast ([`VolumePolicy`]), and says which
+//! of it is one incident. [`StreamPolicy`] checks the stream itself, by the wall clock. [`drivers`] and [`severity`] describe an incident;
 //! [`Audience`] decides who is notified.
 //!
 //! **Invariant.** A verdict on a brand depends only on the counts, the detector state and the
@@ -11,6 +11,7 @@
 //! Deliberately absent: reading counts, writing incidents, the texts of mails.
 
 mod backtest;
+mod buzz;
 mod drivers;
 mod lifecycle;
 mod outbox;
@@ -20,10 +21,12 @@ mod severity;
 mod share;
 mod stream;
 mod suppression;
+mod voices;
 mod volume;
 mod watermark;
 
 pub use backtest::{Alert, Backtest, Hour, Stretch, backtest, backtest_switched, replay};
+pub use buzz::{BuzzPolicy, BuzzState, BuzzVerdict, Course, News, Seen, ViewVerdict};
 pub use drivers::{DriverLimits, Drivers, Example, OneTweet, Term, TermKind, TweetView, drivers};
 pub use lifecycle::Audience;
 pub use outbox::{
@@ -31,14 +34,15 @@ pub use outbox::{
 };
 pub use routing::{QuietHours, Recipient, Route, RouteMismatch, When, route};
 pub use series::Series;
-pub use severity::{Thresholds, severity};
+pub use severity::{People, Thresholds, severity};
 pub use share::{
-    Baseline, OpenRise, QuietReason, Replay, ResolveReason, RiseStatus, SharePolicy, ShareRule,
-    ShareState, ShareVerdict,
+    Baseline, OpenRise, QuietReason, ResolveReason, RiseStatus, SharePolicy, ShareRule, ShareState,
+    ShareVerdict,
 };
 pub use stream::{
     StreamPolicy, StreamReason, StreamSnapshot, StreamState, StreamVerdict, expected_tweets,
 };
 pub use suppression::{Occasion, SuppressReason, Suppressed};
-pub use volume::{Volume, VolumeEnd, VolumePolicy, VolumeReason, VolumeState, VolumeVerdict};
+pub use voices::{Voice, Voices};
+pub use volume::{Volume, VolumePolicy, VolumeReason, VolumeState, VolumeVerdict};
 pub use watermark::{Progress, watermark};

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::suppression::Suppressed;
-use crate::domain::{Evidence, IncidentId, Minute, Severity, Transition};
+use crate::domain::{Evidence, IncidentId, Minute, Phase, Severity, Transition};
 use crate::notification::{Also, Notification};
 
 /// Other incidents in one notification, at most.
@@ -30,6 +30,8 @@ pub struct Step {
     pub severity: Severity,
     /// The measurements that the step is based on.
     pub evidence: Evidence,
+    /// The phases of the incident; none for the stream.
+    pub phases: Vec<Phase>,
     /// The notification before it is addressed. [`plan`] fills in `incident_id` and `thread`,
     /// extends `url` from the page to the incident, and writes `opened` to a receiver that has
     /// not been notified of the incident before.
@@ -69,7 +71,7 @@ pub struct PendingRow {
     pub attempts: u32,
     /// Whether an attempt has failed. Stays true when a dead row is requeued.
     pub failed: bool,
-    /// `opened`, `updated` or `resolved`.
+    /// `opened`, `updated`, `resolved` or `reopened`.
     pub transition: String,
     /// Whether it is a test.
     pub test: bool,
@@ -198,7 +200,7 @@ fn addressed(
     thread: Option<&str>,
 ) -> (String, Notification) {
     let transition = match (thread, step.transition) {
-        (None, Transition::Updated) => Transition::Opened,
+        (None, Transition::Updated | Transition::Reopened) => Transition::Opened,
         (_, transition) => transition,
     };
     let key = key(incident, transition, step.minute, receiver);

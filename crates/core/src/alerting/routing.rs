@@ -136,14 +136,15 @@ impl fmt::Display for RouteMismatch {
 }
 
 impl Route {
-    /// Whether the route notifies its receivers of this step, and when.
+    /// Whether the route notifies its receivers of this step, and when. `causes` are those of the
+    /// incident's phases; one that the route is for is enough.
     ///
     /// # Errors
     /// [`RouteMismatch`] if it does not.
     pub fn evaluate(
         &self,
         brand: &str,
-        cause: Cause,
+        causes: &[Cause],
         severity: Severity,
         transition: Transition,
         now: DateTime<Utc>,
@@ -151,7 +152,7 @@ impl Route {
         if !self.brands.is_empty() && !self.brands.iter().any(|b| b == brand) {
             return Err(RouteMismatch::OtherBrand);
         }
-        if !self.causes.is_empty() && !self.causes.contains(&cause) {
+        if !self.causes.is_empty() && !causes.iter().any(|cause| self.causes.contains(cause)) {
             return Err(RouteMismatch::OtherCause);
         }
         if severity < self.severity_min {
@@ -193,7 +194,7 @@ pub fn route(
     routes: &[Route],
     receivers: &[String],
     brand: &str,
-    cause: Cause,
+    causes: &[Cause],
     severity: Severity,
     transition: Transition,
     now: DateTime<Utc>,
@@ -209,7 +210,7 @@ pub fn route(
     }
     let mut recipients: BTreeMap<&str, Recipient> = BTreeMap::new();
     for route in routes {
-        let Ok(when) = route.evaluate(brand, cause, severity, transition, now) else { continue };
+        let Ok(when) = route.evaluate(brand, causes, severity, transition, now) else { continue };
         for receiver in &route.receivers {
             let has_earlier = recipients.get(receiver.as_str()).is_some_and(|known| {
                 // `None` means at once and is less than any time.

@@ -3,7 +3,7 @@
 use crate::domain::{Evidence, Severity};
 
 /// The limits of the severities.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Thresholds {
     /// Smallest rise of the share for a warning, in 0..1.
     pub warning_rise: f64,
@@ -16,43 +16,65 @@ pub struct Thresholds {
     pub surge_times_min: f64,
     /// The same of negative tweets; four times this multiple is critical.
     pub negative_times_min: f64,
+    /// Fewest people who are negative beyond the expected number, for a warning.
+    pub warning_people: u64,
+    /// The same, for a critical incident.
+    pub critical_people: u64,
+}
+
+/// What is known of the people behind an incident's negative tweets.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct People {
+    /// The sum of the followers of the authors; `None` if the stream does not give them.
+    pub reach: Option<u64>,
+    /// Distinct authors for each negative tweet, in 0..=1; `None` if the stream gives no authors.
+    pub voices: Option<f64>,
 }
 
 /// Much smaller than any difference between two shares, much larger than rounding errors.
 const ROUNDING: f64 = 1e-9;
 
-/// The severity of an incident. The severity of a share incident depends on its rise above
-/// the expected share, that of negative volume on its multiple of the expected tweets; both are one
-/// step higher if the negative tweets reach many people. `reach`
-/// is the sum of their authors' followers; `None` if the stream has no such data. A surge is
-/// never critical, because praise can cause one too. A quiet stream and lag are critical,
-/// because no alert is possible then.
-pub fn severity(evidence: &Evidence, reach: Option<u64>, thresholds: &Thresholds) -> Severity {
-    match evidence {
-        Evidence::Share(share) => {
-            let rise = share.observed_share() - share.expected_share + ROUNDING;
-            let by_rise = if rise >= thresholds.critical_rise {
-                Severity::Critical
-            } else if rise >= thresholds.warning_rise {
-                Severity::Warning
-            } else {
-                Severity::Notice
-            };
-            if reaches(reach, thresholds) { worse(by_rise) } else { by_rise }
+/// The severity of an incident by one of its views.
+///
+/// That of a share depends on its rise above the expected share, that of a volume on its multiple of
+/// the expected tweets. A large rise among few people is milder: a warning, and more so a critical
+/// incident, wants a number of people who are negative beyond the expected number. A negative tweet
+/// counts as one person, or less if its author wrote several. If the negative tweets reach many followers,
+/// the severity is one step higher. Praise can cause a surge, so a surge is never critical. A quiet
+/// stream and lag are critical, because no alert is possible then.
+pub fn severity(evidence: &Evidence, people: People, thresholds: &Thresholds) -> Severity {
+    let (by_size, most) = match evidence {
+        Evidence::Share(_) => {
+            let rise = evidence.size() + ROUNDING;
+            let limits = [thresholds.warning_rise, thresholds.critical_rise];
+            (by_limits(rise, limits), Severity::Critical)
         }
-        Evidence::NegativeVolume(volume) => {
-            let by_times = match volume.times() / thresholds.negative_times_min {
-                times if times >= 4.0 => Severity::Critical,
-                times if times >= 2.0 => Severity::Warning,
-                _ => Severity::Notice,
-            };
-            if reaches(reach, thresholds) { worse(by_times) } else { by_times }
+        Evidence::NegativeVolume(_) => {
+            let limits = [2.0, 4.0].map(|times| times * thresholds.negative_times_min);
+            (by_limits(evidence.size(), limits), Severity::Critical)
         }
-        Evidence::Surge(surge) => {
-            let warning = 2.0 * thresholds.surge_times_min * surge.expected;
-            if surge.observed as f64 >= warning { Severity::Warning } else { Severity::Notice }
+        Evidence::Surge(_) => {
+            let limits = [2.0 * thresholds.surge_times_min, f64::INFINITY];
+            (by_limits(evidence.size(), limits), Severity::Warning)
         }
-        Evidence::Quiet(_) | Evidence::Lag(_) => Severity::Critical,
+        Evidence::Quiet(_) | Evidence::Lag(_) => return Severity::Critical,
+    };
+    let excess = evidence.negative_excess().unwrap_or(0.0) + ROUNDING;
+    let limits = [thresholds.warning_people, thresholds.critical_people].map(|n| n as f64);
+    let by_people = by_limits(excess * people.voices.unwrap_or(1.0), limits);
+    let severity = by_size.min(by_people);
+    let severity = if reaches(people.reach, thresholds) { worse(severity) } else { severity };
+    severity.min(most)
+}
+
+/// A notice, a warning from the first limit on, critical from the second.
+fn by_limits(value: f64, [warning, critical]: [f64; 2]) -> Severity {
+    if value >= critical {
+        Severity::Critical
+    } else if value >= warning {
+        Severity::Warning
+    } else {
+        Severity::Notice
     }
 }
 
@@ -80,15 +102,17 @@ mod tests {
         reach_followers: 1_000_000,
         surge_times_min: 3.0,
         negative_times_min: 2.0,
+        warning_people: 10,
+        critical_people: 50,
     };
 
-    /// `negative` of 100 tweets where 20 are expected.
-    fn share(negative: u64) -> Evidence {
+    /// `negative` of `total` tweets where a fifth is expected.
+    fn share(negative: u64, total: u64) -> Evidence {
         Evidence::Share(ShareEvidence {
             rule: "e-detector",
             since: Minute(0),
             window_minutes: 60,
-            observed: Counts { total: 100, negative },
+            observed: Counts { total, negative },
             observed_interval: Interval::default(),
             recent_minutes: 15,
             recent: Counts::default(),
@@ -101,40 +125,55 @@ mod tests {
         })
     }
 
-    fn surge(observed: u64) -> Evidence {
-        Evidence::Surge(VolumeEvidence {
+    /// `observed` tweets, `negative` of them negative, where 100 and 25 are expected.
+    fn volume(observed: u64, negative: u64) -> VolumeEvidence {
+        VolumeEvidence {
             since: Minute(0),
             observed,
             expected: 100.0,
-            tweets: Counts { total: observed, negative: observed / 4 },
+            tweets: Counts { total: observed, negative },
             usual_share: 0.25,
             statistic: 9.0,
             threshold: 8.0,
-        })
+        }
     }
 
     #[test]
-    fn depends_on_size_and_reach() {
-        let check = |name: &str, evidence: Evidence, reach, expected| {
-            assert_eq!(severity(&evidence, reach, &THRESHOLDS), expected, "{name}");
+    fn depends_on_size_people_and_reach() {
+        let check = |name: &str, evidence: Evidence, reach, voices, expected| {
+            let people = People { reach, voices };
+            assert_eq!(severity(&evidence, people, &THRESHOLDS), expected, "{name}");
         };
         use Severity::*;
-        check("a small rise", share(29), None, Notice);
-        check("just a warning", share(30), None, Warning);
-        check("almost critical", share(44), None, Warning);
-        check("just critical", share(45), None, Critical);
-        check("a fall", share(0), None, Notice);
-        check("a small rise with reach", share(29), Some(1_000_000), Warning);
-        check("almost enough reach", share(29), Some(999_999), Notice);
-        check("a warning with reach", share(30), Some(2_000_000), Critical);
-        check("never above critical", share(90), Some(u64::MAX), Critical);
-        check("a surge", surge(599), None, Notice);
-        check("a surge, twice as large", surge(600), None, Warning);
-        check("its reach does not count", surge(599), Some(u64::MAX), Notice);
+        let many = Some(1_000_000);
+        check("a small rise", share(290, 1000), None, None, Notice);
+        check("just a warning", share(300, 1000), None, None, Warning);
+        check("almost critical", share(440, 1000), None, None, Warning);
+        check("just critical", share(450, 1000), None, None, Critical);
+        check("a fall", share(0, 1000), None, None, Notice);
+        check("a small rise with reach", share(290, 1000), many, None, Warning);
+        check("almost enough reach", share(290, 1000), Some(999_999), None, Notice);
+        check("a warning with reach", share(300, 1000), Some(2_000_000), None, Critical);
+        check("never above critical", share(900, 1000), Some(u64::MAX), None, Critical);
+        check("a large rise among few", share(14, 40), None, None, Notice);
+        check("among a dozen", share(20, 40), None, None, Warning);
+        check("among a hundred", share(200, 400), None, None, Critical);
+        check("a hundred tweets of ten people", share(200, 400), None, Some(0.1), Warning);
+        check("of three people", share(200, 400), None, Some(0.03), Notice);
+        let negative = |observed| Evidence::NegativeVolume(volume(observed, observed));
+        check("more negative tweets", negative(399), None, None, Notice);
+        check("four times as many", negative(400), None, None, Warning);
+        check("eight times", negative(800), None, None, Critical);
+        check("eight times, by one robot", negative(800), None, Some(0.001), Notice);
+        let surge = |observed| Evidence::Surge(volume(observed, observed / 4));
+        check("a surge", surge(599), None, None, Notice);
+        check("a surge, twice as large", surge(600), None, None, Warning);
+        check("never critical", surge(60_000), Some(u64::MAX), None, Warning);
+        check("praise", Evidence::Surge(volume(60_000, 20)), None, None, Notice);
         let quiet =
             QuietEvidence { last: None, minutes: 31, expected_tweets: 9.0, limit_minutes: 30 };
-        check("quiet", Evidence::Quiet(quiet), None, Critical);
+        check("quiet", Evidence::Quiet(quiet), None, None, Critical);
         let lag = LagEvidence { behind_minutes: 16, limit_minutes: 15 };
-        check("lag", Evidence::Lag(lag), None, Critical);
+        check("lag", Evidence::Lag(lag), None, None, Critical);
     }
 }

@@ -92,16 +92,18 @@ impl fmt::Display for Suppressed {
 pub struct Occasion<'a> {
     /// The brand, or [`crate::domain::STREAM`].
     pub brand: &'a str,
-    /// The cause.
-    pub cause: Cause,
+    /// The causes of its phases.
+    pub causes: &'a [Cause],
     /// What happened; `Updated` also for an incident that goes on unchanged.
     pub transition: Transition,
     /// Severity now.
     pub severity: Severity,
-    /// The open incident; `None` if it opens now.
+    /// The incident; `None` if it opens now for the first time.
     pub incident: Option<&'a Incident>,
     /// The receivers that were notified of it before.
     pub notified: &'a [Notified],
+    /// The minute in which the latest phase joined.
+    pub joined: Option<Minute>,
     /// The minute evaluated.
     pub minute: Minute,
     /// Wall-clock time.
@@ -116,13 +118,12 @@ impl Audience {
     /// The receivers that are notified on this occasion.
     pub fn recipients(&self, o: &Occasion) -> Vec<Recipient> {
         match (o.transition, o.incident) {
-            (Transition::Resolved, Some(incident)) => self.resolved(incident, o.notified, o.now),
+            (Transition::Resolved, Some(_)) => self.resolved(o),
             _ if o.silence.is_some() => Vec::new(),
             (Transition::Updated, Some(_)) if o.stale => Vec::new(),
-            (Transition::Updated, Some(incident)) => {
-                self.updated(incident, o.notified, o.severity, o.minute, o.now)
-            }
-            _ => self.opened(o.brand, o.cause, o.severity, o.now),
+            (Transition::Updated, Some(incident)) => self.updated(o, incident),
+            (Transition::Reopened, Some(_)) => self.reopened(o),
+            _ => self.opened(o),
         }
     }
 
@@ -150,7 +151,10 @@ impl Audience {
             return (SuppressReason::CatchingUp, String::new());
         }
         let notified = o.notified.iter().find(|notified| notified.receiver == receiver);
-        let transition = if notified.is_some() { Transition::Updated } else { Transition::Opened };
+        let transition = match (o.transition, notified) {
+            (Transition::Updated, Some(_)) => Transition::Updated,
+            _ => Transition::Opened,
+        };
         if let Some(unrouted) = self.unrouted(o, receiver, transition) {
             return unrouted;
         }
@@ -181,7 +185,7 @@ impl Audience {
             if !route.receivers.iter().any(|name| name == receiver) {
                 continue;
             }
-            match route.evaluate(o.brand, o.cause, o.severity, transition, o.now) {
+            match route.evaluate(o.brand, o.causes, o.severity, transition, o.now) {
                 Ok(_) => return None,
                 Err(reason) => {
                     let reason = (SuppressReason::from(reason), format!("route {}", route.name));

@@ -28,7 +28,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Cause, Counts, Evidence, Minute, VolumeEvidence};
+use crate::domain::{Cause, Counts, Evidence, Minute, ResolveReason, VolumeEvidence};
 
 use super::Series;
 use forecast::{Forecast, Past};
@@ -154,15 +154,6 @@ pub enum VolumeReason {
     ShareFell,
 }
 
-/// Why a surge resolves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VolumeEnd {
-    /// The volume is normal again.
-    Calm,
-    /// The volume has been high and stable for so long that it is the new normal.
-    NewNormal,
-}
-
 /// What to do about a brand's volume in a minute.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum VolumeVerdict {
@@ -175,7 +166,7 @@ pub enum VolumeVerdict {
     /// The open surge continues.
     Firing(VolumeEvidence),
     /// The open surge resolves.
-    Resolve(VolumeEvidence, VolumeEnd),
+    Resolve(VolumeEvidence, ResolveReason),
 }
 
 impl VolumePolicy {
@@ -229,9 +220,9 @@ impl VolumePolicy {
         if let Some(opened) = state.opened {
             let end = if self.is_new_normal(series, &state, opened, minute) {
                 state.past.rebase(rise.observed, rise.expected);
-                Some(VolumeEnd::NewNormal)
+                Some(ResolveReason::NewNormal)
             } else {
-                self.is_calm(series, &state, opened, minute).then_some(VolumeEnd::Calm)
+                self.is_calm(series, &state, opened, minute).then_some(ResolveReason::Calm)
             };
             let Some(end) = end else { return (state, VolumeVerdict::Firing(evidence)) };
             (state.rise, state.opened) = (None, None);
@@ -280,13 +271,7 @@ impl VolumePolicy {
     /// What a detector has learned from these counts up to and including `to`, without an open surge: for
     /// the first evaluation, which must not notify of old surges.
     pub fn learn(&self, counts: &[(Minute, Counts)], to: Minute) -> VolumeState {
-        let state = self.replay(counts, to);
-        match state.opened {
-            Some(_) => {
-                VolumeState { opened: None, rise: None, surprise: Surprise::default(), ..state }
-            }
-            None => state,
-        }
+        self.replay(counts, to).closed()
     }
 
     /// The state after these counts up to and including `to`.
@@ -344,6 +329,14 @@ impl VolumeState {
     /// The minute in which the open surge opened, if any.
     pub fn opened(&self) -> Option<Minute> {
         self.opened.map(Minute)
+    }
+
+    /// The state as if no surge were open.
+    pub fn closed(self) -> Self {
+        match self.opened {
+            Some(_) => Self { opened: None, rise: None, surprise: Surprise::default(), ..self },
+            None => self,
+        }
     }
 }
 

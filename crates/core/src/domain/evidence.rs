@@ -153,6 +153,47 @@ impl Evidence {
         }
     }
 
+    /// The size of the rise: points of the share, in 0..=1, or the multiple of the usual number. Only
+    /// evidence of one cause can be compared.
+    pub fn size(&self) -> f64 {
+        match self {
+            Self::Share(share) => share.observed_share() - share.expected_share,
+            Self::NegativeVolume(volume) | Self::Surge(volume) => volume.times(),
+            Self::Quiet(_) | Self::Lag(_) => 0.0,
+        }
+    }
+
+    /// The size that is certain, by which evidence of one cause is compared over time: a share of few
+    /// tweets may be large by chance.
+    pub fn certain_size(&self) -> f64 {
+        match self {
+            Self::Share(share) => share.observed_interval.low - share.expected_share,
+            other => other.size(),
+        }
+    }
+
+    /// Negative tweets beyond the expected ones; `None` for evidence about the stream.
+    pub fn negative_excess(&self) -> Option<f64> {
+        let (negative, expected) = match self {
+            Self::Share(share) => {
+                (share.observed.negative, share.expected_share * share.observed.total as f64)
+            }
+            Self::NegativeVolume(volume) => (volume.observed, volume.expected),
+            Self::Surge(volume) => (volume.tweets.negative, volume.usual_share * volume.expected),
+            Self::Quiet(_) | Self::Lag(_) => return None,
+        };
+        Some((negative as f64 - expected).max(0.0))
+    }
+
+    /// First minute of the rise; `None` for evidence about the stream.
+    pub fn since(&self) -> Option<Minute> {
+        match self {
+            Self::Share(share) => Some(share.since),
+            Self::NegativeVolume(volume) | Self::Surge(volume) => Some(volume.since),
+            Self::Quiet(_) | Self::Lag(_) => None,
+        }
+    }
+
     /// The cause of an incident with this evidence.
     pub fn cause(&self) -> Cause {
         match self {
@@ -195,6 +236,31 @@ pub enum Cause {
 
 keywords!(Cause: "share" => Share, "negative-volume" => NegativeVolume, "surge" => Surge,
     "quiet" => Quiet, "lag" => Lag);
+
+impl Cause {
+    /// The watch that finds it.
+    pub fn watch(self) -> Watch {
+        match self {
+            Self::Share | Self::NegativeVolume | Self::Surge => Watch::Buzz,
+            Self::Quiet => Watch::Quiet,
+            Self::Lag => Watch::Lag,
+        }
+    }
+}
+
+/// What is evaluated together and has at most one open incident for each brand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
+pub enum Watch {
+    /// What people say about a brand: the causes `share`, `negative-volume` and `surge` are views of it.
+    Buzz,
+    /// The stream has gone quiet.
+    Quiet,
+    /// Reading lags behind the stream.
+    Lag,
+}
+
+keywords!(Watch: "buzz" => Buzz, "quiet" => Quiet, "lag" => Lag);
 
 /// How bad an incident is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Evidence, Minute, Severity};
+use super::{Cause, Evidence, Minute, Phase, Severity};
 use crate::keywords;
 
 /// An incident's id, assigned by the store.
@@ -21,14 +21,15 @@ impl fmt::Display for IncidentId {
 /// accept a brand with this name.
 pub const STREAM: &str = "(stream)";
 
-/// An incident that people should know about. At most one is open per brand and cause.
+/// An incident that people should know about. At most one is open per brand and
+/// [`Watch`](super::Watch).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incident {
     /// The incident's id.
     pub id: IncidentId,
     /// The affected brand, or [`STREAM`].
     pub brand: String,
-    /// The highest severity so far.
+    /// The highest severity since it opened, or opened again.
     pub severity: Severity,
     /// Minute at whose end it opened: event time for brands, wall-clock time for the stream.
     pub opened: Minute,
@@ -38,12 +39,22 @@ pub struct Incident {
     pub acknowledged: Option<Acknowledgement>,
     /// The evidence when it opened.
     pub evidence: Evidence,
+    /// Its phases, in the order in which they joined, as of its last step; none for the stream.
+    pub phases: Vec<Phase>,
 }
 
 impl Incident {
-    /// The cause of the incident.
+    /// The cause that opened the incident.
     pub fn cause(&self) -> Cause {
         self.evidence.cause()
+    }
+
+    /// All its causes, in the order in which they joined.
+    pub fn causes(&self) -> Vec<Cause> {
+        match self.phases.is_empty() {
+            true => vec![self.cause()],
+            false => self.phases.iter().map(Phase::cause).collect(),
+        }
     }
 }
 
@@ -76,10 +87,13 @@ pub struct Notified {
 pub enum Transition {
     /// It opened.
     Opened,
-    /// It is still open, or has become worse.
+    /// It is still open, has become worse, or a phase has joined or ended.
     Updated,
     /// It resolved: the normal state is back, or there is a new normal.
     Resolved,
+    /// It was resolved and is back.
+    Reopened,
 }
 
-keywords!(Transition: "opened" => Opened, "updated" => Updated, "resolved" => Resolved);
+keywords!(Transition: "opened" => Opened, "updated" => Updated, "resolved" => Resolved,
+    "reopened" => Reopened);

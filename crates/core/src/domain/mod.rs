@@ -10,9 +10,11 @@ mod counts;
 mod evidence;
 mod incident;
 mod language;
+mod phase;
 mod precision;
 mod score;
 mod silence;
+mod stream_format;
 mod switches;
 mod tweet;
 
@@ -20,14 +22,16 @@ pub use checkpoint::{Offset, Resume, ResumeReason, StartAt, TopicPartition, resu
 pub use counts::{Counts, HOURS_PER_WEEK, Minute};
 pub use evidence::{
     Cause, Evidence, Interval, LagEvidence, QuietEvidence, Severity, ShareEvidence, VolumeEvidence,
-    window_minutes,
+    Watch, window_minutes,
 };
 pub use incident::{Acknowledgement, Incident, IncidentId, Notified, STREAM, Transition};
 pub use language::{InvalidLanguage, Language};
+pub use phase::{Phase, ResolveReason};
 pub use precision::Precision;
 pub use score::{
     Classes, InvalidProbability, Label, LabelThresholds, Probabilities, Probability, Score,
 };
 pub use silence::{Silence, silenced};
+pub use stream_format::StreamFormat;
 pub use switches::{ModelSwitch, Switches};
 pub use tweet::{InvalidTweet, Reach, TWEET_ID_CHARS_MAX, Tweet, TweetId};

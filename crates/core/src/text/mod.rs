@@ -8,6 +8,7 @@
 
 mod analyzer;
 mod brands;
+mod encoding;
 mod hashing;
 mod identity;
 pub mod language;
@@ -27,6 +28,7 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 pub use analyzer::{Analyzer, Preset, UnknownPreset};
 pub use brands::{BrandError, BrandMatcher, BrandRule};
+pub use encoding::utf8;
 pub use hashing::{Buckets, fnv1a_64, unit_interval};
 pub use identity::{identity, identity_key};
 pub use lexicon::{Lexicon, LexiconError, LexiconSources};

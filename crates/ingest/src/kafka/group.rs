@@ -1,30 +1,31 @@
 //! Handles partition assignments and revocations in librdkafka's callbacks, which run on the
 //! poll thread.
 //!
-//! **Invariant.** [`Event::Revoked`] is sent before the partitions are released,
-//! [`Event::Assigned`] after they are acquired; both keep their place among the other events.
+//! **Invariant.** [`Event::Revoked`] is offered before the partitions are released; it keeps its place
+//! among the other events. No callback waits longer than [`REVOKE_WAIT_MAX`], whatever Postgres does:
+//! the group expels a member that does not poll.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use metrics::gauge;
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::{mpsc, oneshot};
 
 use super::BROKER_TIMEOUT;
 use crate::{Bounds, Event, Positions};
 use monitor_core::domain::{Offset, TopicPartition};
-use monitor_telemetry::Readiness;
+use monitor_telemetry::{self as telemetry, Readiness};
 
-/// How long a revocation waits at most for records in flight, once the queue has room.
+/// How long a revocation waits at most for records in flight.
 const REVOKE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Wait before a failed claim is retried.
-const CLAIM_RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// What librdkafka's callbacks need; they run inside `poll`, on the poll thread.
 pub(super) struct Context {
@@ -39,6 +40,8 @@ pub(super) struct Context {
 /// What the poll thread knows about its membership in the group.
 pub(super) struct GroupState {
     pub assigned: BTreeSet<i32>,
+    /// Assigned partitions that are paused until it is known where to resume.
+    pub unclaimed: BTreeSet<i32>,
     pub joined: bool,
     /// Since when the reader is at the end of a partition; `None` once that was reported.
     pub at_end_since: BTreeMap<i32, Option<Duration>>,
@@ -79,25 +82,16 @@ impl Context {
         }
     }
 
-    /// Sends an event; blocks until the queue has room.
-    pub fn send(&self, event: Event) {
-        let waiting = std::mem::take(&mut self.state().waiting);
-        for event in waiting.into_iter().chain([event]) {
-            if self.events.blocking_send(event).is_err() {
-                return;
-            }
-        }
-    }
-
     /// Reports that this reader no longer owns the partitions, and waits until none of their
-    /// records is in flight, for at most [`REVOKE_WAIT_MAX`]: the group waits meanwhile.
+    /// records is in flight, for at most [`REVOKE_WAIT_MAX`]: the group waits meanwhile. The store
+    /// refuses what is still in flight then.
     pub fn revoke(&self, partitions: &[i32]) {
         if partitions.is_empty() {
             return;
         }
         let (done, mut drained) = oneshot::channel();
         let partitions = partitions.iter().map(|&p| self.name(p)).collect();
-        self.send(Event::Revoked { partitions, done });
+        self.offer(Event::Revoked { partitions, done });
         let step = Duration::from_millis(5);
         let mut waited = Duration::ZERO;
         while waited < REVOKE_WAIT_MAX {
@@ -106,6 +100,7 @@ impl Context {
                 Ok(()) | Err(oneshot::error::TryRecvError::Closed) => return,
             }
             waited += step;
+            self.drain(&mut self.state());
         }
         tracing::warn!(
             "the records in flight of the revoked partitions were not stored in time; the next owner reads them again"
@@ -126,24 +121,14 @@ impl Context {
         })
     }
 
+    /// Accepts the partitions without reading them: where to resume is asked by the poll loop, as
+    /// the group must not wait for Postgres.
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let numbers: Vec<i32> = partitions.elements().iter().map(|e| e.partition()).collect();
         let mut list = TopicPartitionList::new();
-        let mut named = Vec::new();
-        if !numbers.is_empty() {
-            let offsets = loop {
-                match self.claim(consumer, &numbers) {
-                    Some(offsets) => break offsets,
-                    // The source is stopping; librdkafka needs an answer nevertheless.
-                    None if self.events.is_closed() => break Vec::new(),
-                    None => thread::sleep(CLAIM_RETRY_WAIT),
-                }
-            };
-            for (&number, offset) in numbers.iter().zip(offsets) {
-                list.add_partition_offset(&self.topic, number, rdkafka::Offset::Offset(offset.0))
-                    .expect("a checkpoint is never negative");
-                named.push((self.name(number), offset));
-            }
+        for &number in &numbers {
+            list.add_partition_offset(&self.topic, number, rdkafka::Offset::Beginning)
+                .expect("the beginning is an offset");
         }
         let outcome = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&list),
@@ -153,21 +138,15 @@ impl Context {
             tracing::error!(%error, "cannot accept the assigned partitions");
             return;
         }
+        if let Err(error) = consumer.pause(&list) {
+            // What is read before the claim is skipped in any case.
+            tracing::warn!(%error, "cannot pause the assigned partitions");
+        }
         tracing::info!(partitions = ?numbers, "partitions assigned");
-        {
-            let mut state = self.state();
-            state.assigned.extend(&numbers);
-            state.joined = true;
-            // Old partitions may still be paused, new ones are not: resume all. They are
-            // paused again if the queue is still full.
-            state.paused = false;
-        }
-        if let Err(error) = consumer.assignment().and_then(|all| consumer.resume(&all)) {
-            tracing::error!(%error, "cannot resume the partitions");
-        }
-        if !named.is_empty() {
-            self.send(Event::Assigned(named));
-        }
+        let mut state = self.state();
+        state.assigned.extend(&numbers);
+        state.unclaimed.extend(&numbers);
+        state.joined = true;
     }
 
     fn unassign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
@@ -176,6 +155,9 @@ impl Context {
             let mut state = self.state();
             for number in &numbers {
                 state.assigned.remove(number);
+                state.unclaimed.remove(number);
+                // Another daemon has its lag now.
+                gauge!(telemetry::LAG, "partition" => number.to_string()).set(0.0);
                 state.at_end_since.remove(number);
             }
         }
@@ -192,6 +174,18 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        let Some(topic) = statistics.topics.get(&*self.topic) else { return };
+        let assigned = self.state().assigned.clone();
+        for partition in assigned {
+            // Unknown until the first records are fetched.
+            let lag = topic.partitions.get(&partition).map_or(-1, |it| it.consumer_lag);
+            if lag >= 0 {
+                gauge!(telemetry::LAG, "partition" => partition.to_string()).set(lag as f64);
+            }
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // `poll` also returns the end of a partition, and handles it.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {

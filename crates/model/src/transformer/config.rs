@@ -256,6 +256,15 @@ pub fn of_classifier(base: &[u8], classes: Classes) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
+/// The configuration `text`, which was read before, with `layers` layers.
+pub fn with_layers(text: &[u8], layers: usize) -> Vec<u8> {
+    let mut all: Map<String, Value> = serde_json::from_slice(text).expect("it was read before");
+    let kind = all.get("model_type").and_then(Value::as_str);
+    let name = if kind == Some("distilbert") { "n_layers" } else { "num_hidden_layers" };
+    all.insert(name.into(), json!(layers));
+    serde_json::to_vec(&all).expect("it was JSON before")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

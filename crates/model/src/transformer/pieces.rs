@@ -17,6 +17,7 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, PostProcessor, Tokenizer, TruncationParams};
 
+use monitor_core::drift::KnownWords;
 use monitor_core::text::{SourceText, TEXT_BYTES_MAX, beginning, decode_entities};
 
 use crate::{Encoder, Encoding};
@@ -135,6 +136,26 @@ impl Encoder for WordPieces {
         encoding.truncated |= read.len() < text.len();
         encoding
     }
+
+    /// A word that is cut into several pieces is not in the vocabulary.
+    fn known_words(&self, text: &str) -> Option<KnownWords> {
+        let ModelWrapper::WordPiece(model) = self.0.get_model() else { return None };
+        let text = without_names(&decode_entities(beginning(text, TEXT_BYTES_MAX))).into_owned();
+        let encoded = self.0.encode(text, false).expect("unknown words have an id");
+        let mut words: Vec<(String, bool)> = Vec::new();
+        for piece in encoded.get_tokens() {
+            match (piece.strip_prefix(&model.continuing_subword_prefix), words.last_mut()) {
+                (Some(rest), Some((word, is_known))) => {
+                    word.push_str(rest);
+                    *is_known = false;
+                }
+                _ => words.push((piece.clone(), *piece != model.unk_token)),
+            }
+        }
+        let count = words.len();
+        let unknown = words.into_iter().filter(|(_, is_known)| !is_known).map(|(word, _)| word);
+        Some(KnownWords { words: count, unknown: unknown.collect() })
+    }
 }
 
 /// Replaces mentions by `@user` and links by `http`; white space separates words.
@@ -168,6 +189,15 @@ mod tests {
         check("mail me@example.com", "mail me@example.com");
         check("@united\nterrible\n\nservice", "@user\nterrible\n\nservice");
         check("Worst ever\n@united\thttps://t.co/x\n", "Worst ever\n@user\thttp\n");
+    }
+
+    #[test]
+    fn words_in_pieces_are_not_in_the_vocabulary() {
+        let words = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nflight\n##s\nlate\n!\n@\nuser\n";
+        let pieces = WordPieces::of_vocabulary(words, true, 64).unwrap();
+        let found = pieces.known_words("@united flights LATE! zzz flight").unwrap();
+        assert_eq!((found.words, found.unknown), (7, vec!["flights".into(), "[UNK]".to_owned()]));
+        assert_eq!(pieces.known_words(""), Some(KnownWords::default()));
     }
 
     #[test]

@@ -94,6 +94,25 @@ impl Pretrained {
         }
     }
 
+    /// Keeps `layers` of its layers, evenly spaced and with the last one, as a student of DistilBERT's kind
+    /// begins (Sanh et al. 2019).
+    ///
+    /// # Errors
+    /// It has fewer layers.
+    pub fn with_layers(mut self, layers: usize) -> Result<Self, ArtifactError> {
+        let before = self.config.shape(1).layers;
+        if layers > before {
+            let reason = format!("it has {before} layers, fewer than the {layers} to keep");
+            return Err(ArtifactError::Unfit { path: self.folder.join("config.json"), reason });
+        }
+        let kept: Vec<usize> = (1..=layers).map(|nth| nth * before / layers - 1).collect();
+        self.weights = self.weights.rename(|name| layer_renamed(name, &kept));
+        self.config_json = config::with_layers(&self.config_json, layers);
+        self.config = TransformerConfig::parse(&self.config_json).expect("it was read before");
+        self.source.about = format!("{}, {layers} of its {before} layers", self.source.about);
+        Ok(self)
+    }
+
     /// Layers and labels.
     pub fn config(&self) -> &TransformerConfig {
         &self.config
@@ -215,9 +234,45 @@ fn named(weights: Weights, prefix: &str) -> Weights {
     })
 }
 
+/// The name of an array whose layer is among those `kept`, by its new number; `None` if it is not.
+/// Arrays outside the layers keep their names.
+fn layer_renamed(name: &str, kept: &[usize]) -> Option<String> {
+    const LAYER: &str = ".layer.";
+    let number = name.find(LAYER).map(|at| at + LAYER.len());
+    let Some((begin, end)) = number.and_then(|from| Some((from, from + name[from..].find('.')?)))
+    else {
+        return Some(name.to_owned());
+    };
+    let number: usize = name[begin..end].parse().ok()?;
+    let now = kept.iter().position(|layer| *layer == number)?;
+    Some(format!("{}{now}{}", &name[..begin], &name[end..]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_are_kept_by_their_number() {
+        let check = |name: &str, expected: Option<&str>| {
+            assert_eq!(layer_renamed(name, &[1, 3, 11]).as_deref(), expected, "{name}");
+        };
+        check(
+            "bert.encoder.layer.3.output.dense.bias",
+            Some("bert.encoder.layer.1.output.dense.bias"),
+        );
+        check(
+            "bert.encoder.layer.11.output.dense.bias",
+            Some("bert.encoder.layer.2.output.dense.bias"),
+        );
+        check("bert.encoder.layer.2.output.dense.bias", None);
+        check(
+            "distilbert.transformer.layer.1.ffn.lin1.bias",
+            Some("distilbert.transformer.layer.0.ffn.lin1.bias"),
+        );
+        check("bert.embeddings.LayerNorm.bias", Some("bert.embeddings.LayerNorm.bias"));
+        check("classifier.weight", Some("classifier.weight"));
+    }
 
     #[test]
     fn names() {

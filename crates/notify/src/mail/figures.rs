@@ -5,9 +5,10 @@ use monitor_core::format::{percent, percent_interval, thousands};
 use monitor_core::quantify::Estimate;
 use monitor_store::Notification;
 
+use super::super::phases::clock;
 use super::super::words::moment;
 use super::words::{count, last, sentence, times};
-use super::{Figure, clock, of_tweets};
+use super::{Figure, of_tweets};
 
 /// Of fewer tweets than this no share is shown.
 const FEW_TWEETS: u64 = 10;

@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use monitor_core::domain::{
-    Cause, Counts, Evidence, Interval, LagEvidence, Minute, QuietEvidence, ShareEvidence,
-    VolumeEvidence,
+    Cause, Counts, Evidence, Interval, LagEvidence, Minute, Phase, QuietEvidence, ResolveReason,
+    ShareEvidence, VolumeEvidence,
 };
 use monitor_core::quantify::{Estimate, Method};
 use monitor_core::words::{WordWeight, word_weights};
@@ -136,6 +136,7 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
         opened_at,
         reason: reason.into(),
         evidence,
+        phases: Vec::new(),
         corrected: (cause == Cause::Share).then_some(Estimate {
             share: 0.71,
             interval: Interval { low: 0.62, high: 0.79 },
@@ -149,6 +150,23 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
         thread: "incident-7-opened-comms".into(),
         url: Some("https://monitor.example.com/#incident-7".into()),
     }
+}
+
+/// A notification of an incident that began with the share, which came back once, and that the number of
+/// negative tweets joined; it ends as a new normal.
+pub(crate) fn crisis(transition: &str) -> Notification {
+    let n = notification(Cause::Share, transition);
+    let joined = notification(Cause::NegativeVolume, transition).evidence;
+    let opened = Minute::of(n.opened_at);
+    let ended = (transition == "resolved").then(|| Minute::of(n.at));
+    let share = Phase { relapses: 1, ended, ..Phase::new(opened, n.evidence) };
+    let negative = Phase { ended, ..Phase::new(opened.plus(15), joined) };
+    let how = |reason| ended.map(|_| reason);
+    let phases = vec![
+        Phase { ended_as: how(ResolveReason::NewNormal), ..share },
+        Phase { ended_as: how(ResolveReason::Calm), ..negative },
+    ];
+    Notification { phases, ..n }
 }
 
 fn drivers() -> Drivers {

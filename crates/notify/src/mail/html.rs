@@ -82,6 +82,11 @@ fn frame(content: &Content<'_>, colour: &str) -> Markup {
                     div style={ (small()) ";padding-top:4px" } { (Text(measure)) }
                 }
             }))
+            @if !content.course.is_empty() {
+                (section("What has happened so far", html! {
+                    @for phase in &content.course { div style="padding-top:4px" { (Text(phase)) } }
+                }))
+            }
             @if !content.drivers.is_empty() || content.repeats.is_some() {
                 (section("What the negative tweets have in common", drivers(content)))
             }

@@ -17,6 +17,22 @@ fn renders_all_causes_and_transitions() {
 }
 
 #[test]
+fn renders_an_incident_of_several_phases() {
+    let subject = Mail::of(&fixtures::notification(Cause::Share, "opened")).subject;
+    for transition in ["updated", "reopened", "resolved"] {
+        let mail = Mail::of(&fixtures::crisis(transition));
+        assert_eq!(mail.subject, format!("Re: {subject}"), "one thread");
+        insta::assert_snapshot!(
+            format!("crisis_{transition}_text"),
+            format!("{}\n\n{}", mail.subject, mail.text)
+        );
+        for phase in phases::course(&fixtures::crisis(transition)) {
+            assert!(mail.html.contains(&phase.replace(" %", "&nbsp;%")), "{phase}");
+        }
+    }
+}
+
+#[test]
 fn renders_a_test_with_other_incidents() {
     let mut n = fixtures::notification(Cause::Share, "opened");
     n.test = true;

@@ -40,6 +40,13 @@ pub fn render(content: &Content<'_>) -> String {
     if let Some(measure) = &content.measure {
         line(measure);
     }
+    if !content.course.is_empty() {
+        line("");
+        line("What has happened so far");
+        for phase in &content.course {
+            line(&format!("  {phase}"));
+        }
+    }
     if let Some(curve) = &content.curve {
         line("");
         bars(curve, &mut line);

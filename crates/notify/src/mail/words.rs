@@ -2,10 +2,7 @@
 
 use monitor_core::format::thousands;
 
-/// A factor: "4.1 times", "12 times".
-pub fn times(factor: f64) -> String {
-    if factor < 9.95 { format!("{factor:.1} times") } else { format!("{factor:.0} times") }
-}
+pub use crate::phases::times;
 
 /// A count with its noun: "1 tweet", "1,204 tweets".
 pub fn count(number: u64, noun: &str) -> String {

@@ -9,7 +9,7 @@ use super::{Tables, refused};
 use crate::{Decision, DetectorState, Event, Silence, Step, StoreError};
 use monitor_core::alerting::{OutboxWrite, PendingRow, plan_outbox};
 use monitor_core::domain::{
-    Acknowledgement, Cause, Incident, IncidentId, Minute, Notified, Transition,
+    Acknowledgement, Incident, IncidentId, Minute, Notified, Transition, Watch,
 };
 
 /// An incident with the rows that refer to it.
@@ -29,17 +29,23 @@ impl Tables {
     pub(super) fn detector_state(
         &self,
         brand: &str,
-        cause: Cause,
+        watch: Watch,
     ) -> Result<Option<DetectorState>, StoreError> {
-        let Some((evaluated, state)) = self.watches.get(&(brand.to_owned(), cause)) else {
+        let Some((evaluated, state)) = self.watches.get(&(brand.to_owned(), watch)) else {
             return Ok(None);
         };
-        let open = self.open_incident(brand, cause).map(|place| &self.incidents[place]);
+        let latest = self.latest_incident(brand, watch).map(|place| &self.incidents[place]);
+        let incident = latest.map(|record| record.incident.clone());
+        let (open, last) = match incident {
+            Some(incident) if incident.resolved.is_none() => (Some(incident), None),
+            other => (None, other),
+        };
         Ok(Some(DetectorState {
             evaluated: *evaluated,
             state: state.clone(),
-            open: open.map(|record| record.incident.clone()),
-            notified: open
+            open,
+            last,
+            notified: latest
                 .map(|record| {
                     record.notified.values().map(|(_, notified)| notified.clone()).collect()
                 })
@@ -47,14 +53,19 @@ impl Tables {
         }))
     }
 
-    fn open_incident(&self, brand: &str, cause: Cause) -> Option<usize> {
-        self.incidents.iter().map(|record| &record.incident).position(|incident| {
-            incident.brand == brand && incident.cause() == cause && incident.resolved.is_none()
-        })
+    /// The open incident, else the one that opened last.
+    fn latest_incident(&self, brand: &str, watch: Watch) -> Option<usize> {
+        let of_it = |(_, incident): &(usize, &Incident)| {
+            incident.brand == brand && incident.cause().watch() == watch
+        };
+        let all = self.incidents.iter().map(|record| &record.incident).enumerate();
+        all.filter(of_it)
+            .max_by_key(|(_, incident)| (incident.resolved.is_none(), incident.opened, incident.id))
+            .map(|(place, _)| place)
     }
 
     pub(super) fn decide(&mut self, decision: &Decision) -> Result<Option<IncidentId>, StoreError> {
-        let detector = (decision.brand.clone(), decision.cause);
+        let detector = (decision.brand.clone(), decision.watch);
         if self.watches.get(&detector).map(|&(evaluated, _)| evaluated) != decision.evaluated_before
         {
             return Err(StoreError::Overtaken { brand: decision.brand.clone() });
@@ -69,8 +80,13 @@ impl Tables {
 
     fn write_step(&mut self, decision: &Decision, step: &Step) -> Result<IncidentId, StoreError> {
         let brand = &decision.brand;
-        let place = match (step.transition, self.open_incident(brand, decision.cause)) {
-            (Transition::Opened, None) => {
+        let latest = self.latest_incident(brand, decision.watch);
+        let is_open = latest.is_some_and(|place| self.incidents[place].incident.resolved.is_none());
+        let place = match (step.transition, latest) {
+            (Transition::Opened | Transition::Reopened, Some(_)) if is_open => {
+                return Err(refused(format!("brand {brand:?} has an open incident")));
+            }
+            (Transition::Opened, _) => {
                 self.incidents.push(IncidentRecord {
                     incident: Incident {
                         id: IncidentId(self.incidents.len() as i64 + 1),
@@ -80,23 +96,27 @@ impl Tables {
                         resolved: None,
                         acknowledged: None,
                         evidence: step.evidence,
+                        phases: Vec::new(),
                     },
                     events: Vec::new(),
                     notified: BTreeMap::new(),
                 });
                 self.incidents.len() - 1
             }
-            (Transition::Opened, Some(_)) => {
-                return Err(refused(format!("brand {brand:?} has an open incident")));
-            }
-            (_, None) => return Err(refused(format!("brand {brand:?} has no open incident"))),
-            (_, Some(place)) => place,
+            (Transition::Reopened, Some(place)) => place,
+            (_, Some(place)) if is_open => place,
+            _ => return Err(refused(format!("brand {brand:?} has no such incident"))),
         };
         let incident = &mut self.incidents[place].incident;
+        incident.phases.clone_from(&step.phases);
         match step.transition {
             Transition::Opened => {}
             Transition::Updated => incident.severity = incident.severity.max(step.severity),
             Transition::Resolved => incident.resolved = Some(step.minute),
+            Transition::Reopened => {
+                incident.severity = step.severity;
+                (incident.resolved, incident.acknowledged) = (None, None);
+            }
         }
         self.notify(place, step);
         let record = &mut self.incidents[place];
@@ -176,14 +196,14 @@ impl Tables {
     pub(super) fn incidents_since(
         &self,
         brand: &str,
-        cause: Cause,
+        watch: Watch,
         from: Minute,
     ) -> Result<Vec<Incident>, StoreError> {
         let mut found: Vec<_> = self
             .incidents
             .iter()
             .map(|record| &record.incident)
-            .filter(|i| i.brand == brand && i.cause() == cause)
+            .filter(|i| i.brand == brand && i.cause().watch() == watch)
             .filter(|i| i.resolved.is_none_or(|at| at >= from))
             .cloned()
             .collect();

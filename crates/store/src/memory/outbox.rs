@@ -75,11 +75,12 @@ impl Tables {
             .collect())
     }
 
-    /// Whether it is a `resolved` with an earlier pending row in its thread; for the reason see
+    /// Whether it is a `resolved` or `reopened` with an earlier pending row in its thread; for the reason see
     /// `postgres/outbox.rs`.
     fn waits(&self, place: usize) -> bool {
         let late = &self.outbox[place].notification;
-        late.transition == Transition::Resolved.as_str()
+        let turns = [Transition::Resolved, Transition::Reopened].map(Transition::as_str);
+        turns.contains(&late.transition.as_str())
             && self.outbox[..place].iter().any(|early| {
                 matches!(early.state, QueuedState::Pending { .. })
                     && early.notification.thread == late.thread
@@ -89,6 +90,7 @@ impl Tables {
     pub(super) fn outbox_record(
         &mut self,
         row: i64,
+        attempt: u32,
         now: DateTime<Utc>,
         state: &OutboxState,
     ) -> Result<(), StoreError> {
@@ -96,6 +98,7 @@ impl Tables {
         // A sent or dead row stays so: the late result of a second sender changes nothing.
         if let Some(row) = place.and_then(|place| self.outbox.get_mut(place))
             && matches!(row.state, QueuedState::Pending { .. })
+            && row.attempts == attempt
         {
             let error;
             (row.state, error) = match state {

@@ -11,8 +11,8 @@ use super::Tables;
 use super::outbox::QueuedState;
 use crate::sampling::minutes_to_read;
 use crate::{
-    Batch, Claim, Committed, ModelScore, PartitionProgress, ScoredTweet, StoreError, StoredTweet,
-    Totals,
+    Batch, Claim, Committed, DrawnTweet, ModelScore, PartitionProgress, ScoredTweet, StoreError,
+    StoredTweet, Totals,
 };
 use monitor_core::domain::{
     Counts, Label, Language, Minute, Offset, Resume, StartAt, TopicPartition,
@@ -247,6 +247,28 @@ impl Tables {
         Ok(found.into_iter().map(|(row, score)| stored(row, score)).collect())
     }
 
+    pub(super) fn random_tweets(
+        &self,
+        brand: Option<&str>,
+        minutes: &[Minute],
+        limit: u32,
+    ) -> Result<Vec<DrawnTweet>, StoreError> {
+        let is_of_it = |row: &&ScoredTweet| {
+            row.brands.iter().any(|of| brand.is_none_or(|brand| of == brand))
+                && minutes.contains(&Minute::of(row.tweet.created_at))
+        };
+        let mut found: Vec<_> = self.scores.values().filter(is_of_it).collect();
+        found.sort_by_cached_key(|row| Sha256::digest(row.tweet.id.as_str()));
+        found.truncate(limit as usize);
+        let drawn = |row: &ScoredTweet| DrawnTweet {
+            text: row.tweet.text.clone(),
+            language: row.tweet.language,
+            negative: row.score.as_ref().map(|of| of.score.probabilities.negative().get()),
+            model: row.score.as_ref().map(|of| of.model.clone()),
+        };
+        Ok(found.into_iter().map(drawn).collect())
+    }
+
     pub(super) fn tweet(&self, id: &str) -> Result<Option<StoredTweet>, StoreError> {
         let row = self.scores.get(id);
         Ok(row.and_then(|row| Some(stored(row, row.score.as_ref()?))))
@@ -264,7 +286,7 @@ fn bigint(count: u64) -> u64 {
     count.min(i64::MAX.unsigned_abs())
 }
 
-fn stored(row: &ScoredTweet, of: &ModelScore) -> StoredTweet {
+pub(super) fn stored(row: &ScoredTweet, of: &ModelScore) -> StoredTweet {
     StoredTweet {
         tweet_id: row.tweet.id.as_str().to_owned(),
         created_at: row.tweet.created_at,

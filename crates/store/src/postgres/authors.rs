@@ -18,12 +18,15 @@ use monitor_config as config;
 #[derive(Debug)]
 pub(super) struct Authors {
     mode: config::Authors,
-    key: OnceCell<String>,
+    key: OnceCell<Key>,
 }
+
+/// The key, ready to hash.
+type Key = Hmac<Sha256>;
 
 /// How the authors of a batch are stored.
 pub(super) enum AuthorKey {
-    Hashed(String),
+    Hashed(Key),
     Plain,
     None,
 }
@@ -41,8 +44,11 @@ impl Authors {
         })
     }
 
-    async fn read(&self, pool: &PgPool) -> Result<String, StoreError> {
-        let read = || sqlx::query_scalar("SELECT key FROM author_key").fetch_one(pool);
+    async fn read(&self, pool: &PgPool) -> Result<Key, StoreError> {
+        let read = async || -> Result<Key, StoreError> {
+            let key = sqlx::query_scalar::<_, String>("SELECT key FROM author_key");
+            Ok(prepared(&key.fetch_one(pool).await?))
+        };
         Ok(self.key.get_or_try_init(read).await?.clone())
     }
 }
@@ -58,8 +64,17 @@ impl AuthorKey {
     }
 }
 
-fn hash(key: &str, author: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes any key");
+/// The name of a stored author; `None` if it is a hash, which tells people nothing.
+pub fn author_name(stored: &str) -> Option<&str> {
+    (!stored.starts_with('#')).then_some(stored)
+}
+
+fn prepared(key: &str) -> Key {
+    Key::new_from_slice(key.as_bytes()).expect("HMAC takes any key")
+}
+
+fn hash(key: &Key, author: &str) -> String {
+    let mut mac = key.clone();
     mac.update(author.as_bytes());
     let digest = mac.finalize().into_bytes();
     let digits: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -98,16 +113,20 @@ mod tests {
 
     #[test]
     fn a_hash_depends_on_author_and_key() {
+        let (key, other) = (prepared("key"), prepared("other"));
         // HMAC-SHA256 of "ann" by "key", by Python's hmac.
-        assert_eq!(hash("key", "ann"), "#9d77c3180ff81edf");
-        assert_ne!(hash("key", "ann"), hash("key", "bob"));
-        assert_ne!(hash("key", "ann"), hash("other", "ann"));
+        assert_eq!(hash(&key, "ann"), "#9d77c3180ff81edf");
+        assert_ne!(hash(&key, "ann"), hash(&key, "bob"));
+        assert_ne!(hash(&key, "ann"), hash(&other, "ann"));
+        assert_eq!(author_name(&hash(&key, "ann")), None);
+        assert_eq!(author_name("ann"), Some("ann"));
     }
 
     #[test]
     fn authors_are_stored_as_the_settings_say() {
+        let key = prepared("key");
         assert_eq!(AuthorKey::Plain.stored("ann").as_deref(), Some("ann"));
         assert_eq!(AuthorKey::None.stored("ann"), None);
-        assert_eq!(AuthorKey::Hashed("key".into()).stored("ann"), Some(hash("key", "ann")));
+        assert_eq!(AuthorKey::Hashed(key.clone()).stored("ann"), Some(hash(&key, "ann")));
     }
 }

@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 
 use super::{PostgresStore, count};
 use crate::sampling::minutes_to_read;
-use crate::{StoreError, StoredTweet};
+use crate::{DrawnTweet, StoreError, StoredTweet};
 use monitor_core::domain::{Counts, Language, Minute};
 
 pub(super) async fn minute_counts(
@@ -102,26 +102,34 @@ pub(super) async fn last_minute(
     Ok(last.map(Minute::of))
 }
 
-/// The tweets about one brand are those whose first brand it is, and those of the few about several; each has an
-/// index. `$4` rows with the smallest hashes of their ids: the same at every call, on every server, and in the
-/// in-memory store.
-const SAMPLE: &str = r#"
-    SELECT * FROM (
-        SELECT t.* FROM TIMES, LATERAL (
-            SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative,
-                   truncated, author, followers, retweets, retweet_of, model
-            FROM scores
-            WHERE brands[1] = $1 AND created_at >= first AND created_at < last AND label IS NOT NULL
-            UNION ALL
-            SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE',
-                   truncated, author, followers, retweets, retweet_of, model
-            FROM scores
-            WHERE cardinality(brands) > 1 AND brands[1] <> $1 AND brands @> ARRAY[$1]
-              AND created_at >= first AND created_at < last AND label IS NOT NULL
-        ) AS t
-        ORDER BY sha256(convert_to(tweet_id, 'UTF8')) LIMIT $4
-    ) AS sample
-    ORDER BY created_at, tweet_id COLLATE "C""#;
+/// Columns of a [`StoredTweet`] and a [`DrawnTweet`].
+pub(super) const COLUMNS: &str = "tweet_id, created_at, text, negative, label, label = 'NEGATIVE' AS is_negative, \
+    truncated, author, followers, retweets, retweet_of, model, language";
+
+/// The tweets about the brand `$1`: those whose first brand it is, and those of the few about several. Each part has
+/// an index by time.
+pub(super) const ABOUT: [&str; 2] =
+    ["brands[1] = $1", "cardinality(brands) > 1 AND brands[1] <> $1 AND brands @> ARRAY[$1]"];
+
+/// The tweets of `first..last` about the brand `$1`.
+fn of_brand(first: &str, last: &str) -> String {
+    let part = |about| {
+        format!(
+            "SELECT {COLUMNS} FROM scores
+             WHERE {about} AND created_at >= {first} AND created_at < {last}"
+        )
+    };
+    ABOUT.map(part).join(" UNION ALL ")
+}
+
+/// The times `$2` to `$3`.
+const TIMES: &str = "unnest($2::timestamptz[], $3::timestamptz[]) AS times (first, last)";
+/// By the hashes of the ids: the same at every call, on every server, and in the in-memory store.
+const RANDOM_ORDER: &str = "sha256(convert_to(tweet_id, 'UTF8'))";
+
+fn bounds(minutes: &[Minute]) -> (Vec<DateTime<Utc>>, Vec<DateTime<Utc>>) {
+    minutes.iter().map(|minute| (minute.start(), minute.plus(1).start())).unzip()
+}
 
 pub(super) async fn window_tweets(
     store: &PostgresStore,
@@ -132,45 +140,82 @@ pub(super) async fn window_tweets(
 ) -> Result<Vec<StoredTweet>, StoreError> {
     let hours = hour_counts(store, Some(brand), from, to).await?;
     let tweets = hours.iter().map(|(_, counts)| counts.total).sum();
-    let sql = |times: &str| sqlx::AssertSqlSafe(SAMPLE.replace("TIMES", times));
-    let rows = match minutes_to_read(from, to, tweets, limit) {
-        None => {
-            // Constants, so that other weeks are not even planned.
-            let sql = SAMPLE.replace("FROM TIMES, LATERAL", "FROM");
-            let sql = sql.replace(">= first", ">= $2").replace("< last", "< $3");
-            let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(brand).bind(from.start());
-            let query = query.bind(to.plus(1).start()).bind(i64::from(limit));
-            query.fetch_all(&store.pool).await?
-        }
+    let minutes = minutes_to_read(from, to, tweets, limit);
+    let tweets = match minutes {
+        // Constants, so that other weeks are not even planned.
+        None => format!("({})", of_brand("$2", "$3")),
+        Some(_) => format!("{TIMES}, LATERAL ({})", of_brand("first", "last")),
+    };
+    let sql = sqlx::AssertSqlSafe(format!(
+        r#"SELECT * FROM (
+               SELECT t.* FROM {tweets} AS t WHERE label IS NOT NULL
+               ORDER BY {RANDOM_ORDER} LIMIT $4
+           ) AS sample
+           ORDER BY created_at, tweet_id COLLATE "C""#
+    ));
+    let query = sqlx::query(sql).bind(brand);
+    let query = match minutes {
+        None => query.bind(from.start()).bind(to.plus(1).start()),
         Some(minutes) => {
-            let times = "unnest($2::timestamptz[], $3::timestamptz[]) AS minutes (first, last)";
-            let first: Vec<_> = minutes.iter().map(|minute| minute.start()).collect();
-            let last: Vec<_> = minutes.iter().map(|minute| minute.plus(1).start()).collect();
-            let query = sqlx::query(sql(times)).bind(brand).bind(first).bind(last);
-            query.bind(i64::from(limit)).fetch_all(&store.pool).await?
+            let (first, last) = bounds(&minutes);
+            query.bind(first).bind(last)
         }
     };
+    let rows = query.bind(i64::from(limit)).fetch_all(&store.pool).await?;
     rows.iter().map(stored).collect()
+}
+
+pub(super) async fn random_tweets(
+    store: &PostgresStore,
+    brand: Option<&str>,
+    minutes: &[Minute],
+    limit: u32,
+) -> Result<Vec<DrawnTweet>, StoreError> {
+    let tweets = match brand {
+        Some(_) => of_brand("first", "last"),
+        // OFFSET 0 has Postgres read minute by minute, rather than all weeks at once.
+        None => format!(
+            "SELECT {COLUMNS} FROM scores
+             WHERE $1::text IS NULL AND cardinality(brands) > 0
+               AND created_at >= first AND created_at < last OFFSET 0"
+        ),
+    };
+    let sql = format!(
+        "SELECT t.* FROM {TIMES}, LATERAL ({tweets}) AS t ORDER BY {RANDOM_ORDER} LIMIT $4"
+    );
+    let (first, last) = bounds(minutes);
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(brand).bind(first).bind(last);
+    let rows = query.bind(i64::from(limit)).fetch_all(&store.pool).await?;
+    rows.iter()
+        .map(|row| {
+            let language = row.try_get::<Option<String>, _>("language")?;
+            let language = language.map(|code| code.parse::<Language>()).transpose();
+            Ok(DrawnTweet {
+                text: row.try_get("text")?,
+                language: language.map_err(|error| sqlx::Error::Decode(error.into()))?,
+                negative: row.try_get("negative")?,
+                model: row.try_get("model")?,
+            })
+        })
+        .collect()
 }
 
 pub(super) async fn tweet(
     store: &PostgresStore,
     id: &str,
 ) -> Result<Option<StoredTweet>, StoreError> {
-    let row = sqlx::query(
-        "SELECT tweet_id, created_at, text, negative, label = 'NEGATIVE' AS is_negative, \
-                truncated, author, followers, retweets, retweet_of, model \
-         FROM scores
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM scores
          WHERE tweet_id = $1 AND label IS NOT NULL
-           AND created_at = (SELECT created_at FROM tweet_ids WHERE tweet_id = $1)",
-    )
+           AND created_at = (SELECT created_at FROM tweet_ids WHERE tweet_id = $1)"
+    )))
     .bind(id)
     .fetch_optional(&store.pool)
     .await?;
     row.as_ref().map(stored).transpose()
 }
 
-fn stored(row: &PgRow) -> Result<StoredTweet, StoreError> {
+pub(super) fn stored(row: &PgRow) -> Result<StoredTweet, StoreError> {
     Ok(StoredTweet {
         tweet_id: row.try_get("tweet_id")?,
         created_at: row.try_get("created_at")?,

@@ -9,12 +9,12 @@ use super::PostgresStore;
 use super::incidents::{read_incident, severity};
 use crate::{Decision, DetectorState, Step, StoreError};
 use monitor_core::alerting::{OutboxWrite, PendingRow, plan_outbox};
-use monitor_core::domain::{Cause, IncidentId, Minute, Notified, Severity, Transition};
+use monitor_core::domain::{IncidentId, Minute, Notified, Severity, Transition, Watch};
 
 pub(super) async fn detector_state(
     store: &PostgresStore,
     brand: &str,
-    cause: Cause,
+    watch: Watch,
 ) -> Result<Option<DetectorState>, StoreError> {
     let mut tx = store.pool.begin().await?;
     // Read first: if another daemon decides between this query and the next ones, it changes
@@ -22,32 +22,38 @@ pub(super) async fn detector_state(
     let Some(row) =
         sqlx::query("SELECT judged, state FROM watches WHERE brand = $1 AND cause = $2")
             .bind(brand)
-            .bind(cause.as_str())
+            .bind(watch.as_str())
             .fetch_optional(&mut *tx)
             .await?
     else {
         return Ok(None);
     };
-    let open = sqlx::query(
-        "SELECT * FROM incidents WHERE brand = $1 AND cause = $2 AND resolved_at IS NULL",
+    let latest = sqlx::query(
+        "SELECT * FROM incidents WHERE brand = $1 AND watch = $2
+         ORDER BY (resolved_at IS NULL) DESC, opened_at DESC, id DESC LIMIT 1",
     )
     .bind(brand)
-    .bind(cause.as_str())
+    .bind(watch.as_str())
     .fetch_optional(&mut *tx)
     .await?;
-    let open = open.as_ref().map(read_incident).transpose()?.flatten();
+    let latest = latest.as_ref().map(read_incident).transpose()?.flatten();
     let notified = sqlx::query(
         r#"SELECT receiver, told_at, severity FROM incident_receivers
            WHERE incident_id = $1 ORDER BY receiver COLLATE "C""#,
     )
-    .bind(open.as_ref().map(|incident| incident.id.0))
+    .bind(latest.as_ref().map(|incident| incident.id.0))
     .fetch_all(&mut *tx)
     .await?;
     tx.commit().await?;
+    let (open, last) = match latest {
+        Some(incident) if incident.resolved.is_none() => (Some(incident), None),
+        other => (None, other),
+    };
     Ok(Some(DetectorState {
         evaluated: Minute::of(row.try_get("judged")?),
         state: row.try_get("state")?,
         open,
+        last,
         notified: notified
             .iter()
             .map(|row| {
@@ -89,7 +95,7 @@ async fn advance(connection: &mut PgConnection, decision: &Decision) -> Result<(
     };
     let moved = moved
         .bind(&decision.brand)
-        .bind(decision.cause.as_str())
+        .bind(decision.watch.as_str())
         .bind(decision.evaluated.start())
         .bind(&decision.state);
     let moved = match decision.evaluated_before {
@@ -109,34 +115,52 @@ async fn write_step(
     decision: &Decision,
     step: &Step,
 ) -> Result<IncidentId, StoreError> {
-    let evidence = Json(step.evidence);
+    let (evidence, phases) = (Json(step.evidence), Json(&step.phases));
+    let (brand, watch) = (decision.brand.as_str(), decision.watch.as_str());
+    let severities = Severity::ALL.map(Severity::as_str);
     let incident = match step.transition {
         Transition::Opened => sqlx::query_scalar(
-            "INSERT INTO incidents (brand, cause, severity, opened_at, evidence)
-             VALUES ($1, $2, $3, $4, $5) RETURNING id",
+            "INSERT INTO incidents (brand, cause, severity, opened_at, evidence, phases)
+             VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
         )
-        .bind(&decision.brand)
-        .bind(decision.cause.as_str())
+        .bind(brand)
+        .bind(step.evidence.cause().as_str())
         .bind(step.severity.as_str())
         .bind(step.minute.start())
-        .bind(evidence),
+        .bind(evidence)
+        .bind(phases),
         Transition::Updated => sqlx::query_scalar(
-            "UPDATE incidents SET severity = CASE
+            "UPDATE incidents SET phases = $5, severity = CASE
                  WHEN array_position($4, severity) < array_position($4, $3) THEN $3
                  ELSE severity END
-             WHERE brand = $1 AND cause = $2 AND resolved_at IS NULL RETURNING id",
+             WHERE brand = $1 AND watch = $2 AND resolved_at IS NULL RETURNING id",
         )
-        .bind(&decision.brand)
-        .bind(decision.cause.as_str())
+        .bind(brand)
+        .bind(watch)
         .bind(step.severity.as_str())
-        .bind(Severity::ALL.map(Severity::as_str)),
+        .bind(severities)
+        .bind(phases),
         Transition::Resolved => sqlx::query_scalar(
-            "UPDATE incidents SET resolved_at = $3
-             WHERE brand = $1 AND cause = $2 AND resolved_at IS NULL RETURNING id",
+            "UPDATE incidents SET resolved_at = $3, phases = $4
+             WHERE brand = $1 AND watch = $2 AND resolved_at IS NULL RETURNING id",
         )
-        .bind(&decision.brand)
-        .bind(decision.cause.as_str())
-        .bind(step.minute.start()),
+        .bind(brand)
+        .bind(watch)
+        .bind(step.minute.start())
+        .bind(phases),
+        // The unique index refuses it while another incident is open.
+        Transition::Reopened => sqlx::query_scalar(
+            "UPDATE incidents SET resolved_at = NULL, severity = $3, phases = $4,
+                 acknowledged_at = NULL, acknowledged_by = NULL, acknowledged_note = NULL
+             WHERE resolved_at IS NOT NULL AND id = (
+                 SELECT id FROM incidents WHERE brand = $1 AND watch = $2
+                 ORDER BY (resolved_at IS NULL) DESC, opened_at DESC, id DESC LIMIT 1)
+             RETURNING id",
+        )
+        .bind(brand)
+        .bind(watch)
+        .bind(step.severity.as_str())
+        .bind(phases),
     };
     let incident = IncidentId(incident.fetch_one(&mut *connection).await?);
     notify(connection, incident, step).await?;

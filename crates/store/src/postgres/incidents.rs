@@ -13,22 +13,22 @@ use super::PostgresStore;
 use crate::{Event, Silence, StoreError, Suppressed};
 use monitor_core::domain::{
     Acknowledgement, Cause, Counts, Evidence, Incident, IncidentId, Interval, LagEvidence, Minute,
-    QuietEvidence, Severity, ShareEvidence, VolumeEvidence,
+    Phase, QuietEvidence, Severity, ShareEvidence, VolumeEvidence, Watch,
 };
 
 pub(super) async fn incidents_since(
     store: &PostgresStore,
     brand: &str,
-    cause: Cause,
+    watch: Watch,
     from: Minute,
 ) -> Result<Vec<Incident>, StoreError> {
     let rows = sqlx::query(
         "SELECT * FROM incidents
-         WHERE brand = $1 AND cause = $2 AND (resolved_at IS NULL OR resolved_at >= $3)
+         WHERE brand = $1 AND watch = $2 AND (resolved_at IS NULL OR resolved_at >= $3)
          ORDER BY opened_at, id",
     )
     .bind(brand)
-    .bind(cause.as_str())
+    .bind(watch.as_str())
     .bind(from.start())
     .fetch_all(&store.pool)
     .await?;
@@ -198,7 +198,14 @@ pub(super) fn read_incident(row: &PgRow) -> Result<Option<Incident>, StoreError>
         resolved: row.try_get::<Option<DateTime<Utc>>, _>("resolved_at")?.map(Minute::of),
         acknowledged,
         evidence,
+        phases: phases(row)?,
     }))
+}
+
+/// Phases that this version cannot read are left out.
+fn phases(row: &PgRow) -> Result<Vec<Phase>, StoreError> {
+    let Json(stored): Json<Vec<serde_json::Value>> = row.try_get("phases")?;
+    Ok(stored.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect())
 }
 
 /// Replaces unreadable evidence.

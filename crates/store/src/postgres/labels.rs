@@ -173,7 +173,7 @@ pub(super) async fn sampled_tweets(
         .collect()
 }
 
-fn label(word: &str) -> Result<Label, StoreError> {
+pub(super) fn label(word: &str) -> Result<Label, StoreError> {
     let unknown = || sqlx::Error::Decode(format!("{word:?} is no label").into());
     Ok(Label::of_word(word).ok_or_else(unknown)?)
 }

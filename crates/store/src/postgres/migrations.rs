@@ -39,6 +39,8 @@ const FILES: &[(i64, &str, &str)] = &[
     (6, "language", include_str!("../../../../migrations/0006_language.sql")),
     (7, "counts by model", include_str!("../../../../migrations/0007_counts_by_model.sql")),
     (8, "labels", include_str!("../../../../migrations/0008_labels.sql")),
+    (9, "phases", include_str!("../../../../migrations/0009_phases.sql")),
+    (10, "retrainings", include_str!("../../../../migrations/0010_retrainings.sql")),
     (11, "counts by hour", include_str!("../../../../migrations/0011_counts_by_hour.sql")),
     (12, "partitions", include_str!("../../../../migrations/0012_partitions.sql")),
 ];

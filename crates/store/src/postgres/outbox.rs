@@ -2,17 +2,24 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use sqlx::Row;
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::PostgresStore;
 use crate::{DeadNotification, Example, OutboxRow, OutboxState, StoreError};
 use monitor_core::domain::IncidentId;
 
+/// The caller's time `$1` by Postgres' clock, where `$2` is the time by this host's clock. Hosts' clocks
+/// differ: one that is a minute ahead would take rows that another is sending. A second of difference
+/// is the way to Postgres and back.
+const NOW: &str = "(CASE WHEN clock_timestamp() - $2 BETWEEN '-1 s' AND '1 s' THEN $1
+                    ELSE $1 + (clock_timestamp() - $2) END)";
+
 /// If a receiver got `resolved` before `opened`, it would show the incident as open. So a
-/// `resolved` waits until all earlier rows of its thread are sent or dead. An update does not
+/// `resolved` waits until all earlier rows of its thread are sent or dead. So does a `reopened`, which
+/// would otherwise overtake a `resolved`. An update does not
 /// wait: it may say that an incident whose opening is held until the morning is now critical.
 pub(super) async fn outbox_lease(
     store: &PostgresStore,
@@ -21,24 +28,26 @@ pub(super) async fn outbox_lease(
     limit: u32,
     resting: &[String],
 ) -> Result<Vec<OutboxRow>, StoreError> {
-    let rows = sqlx::query(
-        "UPDATE outbox SET attempts = attempts + 1, due_at = $1 + $2
+    let mut connection = store.pool.acquire().await?;
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "UPDATE outbox SET attempts = attempts + 1, due_at = {NOW} + $5
          WHERE id IN (
              SELECT id FROM outbox AS late
-             WHERE state = 'pending' AND due_at <= $1 AND receiver <> ALL ($4)
-               AND (transition IS DISTINCT FROM 'resolved' OR NOT EXISTS (
+             WHERE state = 'pending' AND due_at <= {NOW} AND receiver <> ALL ($4)
+               AND (coalesce(transition, '') NOT IN ('resolved', 'reopened') OR NOT EXISTS (
                    SELECT 1 FROM outbox AS early
                    WHERE early.state = 'pending' AND early.thread = late.thread
                      AND early.id < late.id))
              ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
          )
-         RETURNING id, key, receiver, notification, attempts",
-    )
+         RETURNING id, key, receiver, notification, attempts"
+    )))
     .bind(now)
-    .bind(lease)
+    .bind(store.clock.now())
     .bind(i64::from(limit))
     .bind(resting)
-    .fetch_all(&store.pool)
+    .bind(lease)
+    .fetch_all(&mut *connection)
     .await?;
     let mut leased: Vec<_> = rows
         .iter()
@@ -86,28 +95,36 @@ pub(super) async fn examples(
 pub(super) async fn outbox_record(
     store: &PostgresStore,
     row: i64,
+    attempt: u32,
     now: DateTime<Utc>,
     state: &OutboxState,
 ) -> Result<(), StoreError> {
-    let (word, due_at, error) = match state {
+    let (word, wait, error) = match state {
         OutboxState::Sent => ("sent", None, None),
-        OutboxState::Retry { at, error } => ("pending", Some(*at), Some(error)),
+        OutboxState::Retry { at, error } => {
+            // An interval of Postgres has whole microseconds.
+            let wait_us = (*at - now).num_microseconds().unwrap_or(i64::MAX);
+            ("pending", Some(TimeDelta::microseconds(wait_us)), Some(error))
+        }
         OutboxState::Dead { error } => ("dead", None, Some(error)),
     };
     // Postgres has no NUL in text.
     let error = error.map(|error| error.replace('\0', "\u{FFFD}"));
-    sqlx::query(
-        "UPDATE outbox SET state = $2, due_at = coalesce($3, due_at),
-                last_error = coalesce($4, last_error),
-                ended_at = CASE WHEN $2 = 'pending' THEN NULL ELSE $5 END
-         WHERE id = $1 AND state = 'pending'",
-    )
-    .bind(row)
-    .bind(word)
-    .bind(due_at)
-    .bind(error)
+    let mut connection = store.pool.acquire().await?;
+    sqlx::query(AssertSqlSafe(format!(
+        "UPDATE outbox SET state = $3, due_at = coalesce({NOW} + $4, due_at),
+                last_error = coalesce($5, last_error),
+                ended_at = CASE WHEN $3 = 'pending' THEN NULL ELSE {NOW} END
+         WHERE id = $6 AND state = 'pending' AND attempts = $7"
+    )))
     .bind(now)
-    .execute(&store.pool)
+    .bind(store.clock.now())
+    .bind(word)
+    .bind(wait)
+    .bind(error)
+    .bind(row)
+    .bind(i32::try_from(attempt).unwrap_or(i32::MAX))
+    .execute(&mut *connection)
     .await?;
     Ok(())
 }

@@ -20,9 +20,9 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 /// The indexes of the part that the stored tweets become; migration 12 makes those that are missing.
 const INDEXES: [(&str, &str); 2] = [
     (
-        "scores_before_brand",
-        "CREATE INDEX CONCURRENTLY IF NOT EXISTS scores_before_brand \
-         ON scores ((brands[1]), created_at)",
+        "scores_before_time",
+        "CREATE INDEX CONCURRENTLY IF NOT EXISTS scores_before_time \
+         ON scores (created_at, (brands[1]))",
     ),
     (
         "scores_before_brands",

@@ -386,11 +386,13 @@ fn text_row<'a>(
     let fields = row.iter().filter(|byte| is_space(byte)).count();
     let mut parts = row.rsplitn(width + 1, is_space);
     let values: Vec<&[u8]> = parts.by_ref().take(width).collect();
-    // A word may contain spaces; but if its last part is a number, the row is too long.
+    // A word may contain spaces and end in a whole number ("terminal 2"); but if its last part is a number
+    // with a fraction, as those of vectors are, the row is too long.
     let word = parts.next().filter(|word| {
         let mut fields = word.rsplit(is_space);
-        let last = fields.next().and_then(number);
-        last.is_none() || fields.next().is_none()
+        let last = fields.next().filter(|last| number(last).is_some());
+        let is_whole = last.is_some_and(|last| last.iter().all(u8::is_ascii_digit));
+        last.is_none() || is_whole || fields.next().is_none()
     });
     let Some(word) = word else {
         return Err(Fault::Width { line, found: fields, expected: width });

@@ -47,7 +47,7 @@ pub use read_report::{DatasetError, Faulty, ReadReport};
 pub use records::{ROW_BYTES_MAX, Records, RowEnd};
 pub use selection::{Part, Selection, SelectionError, select};
 pub use split::{Split, SplitBy, split};
-pub use tweet_file::{RowCounts, TIME_NAMES, TweetColumns, TweetFile, TweetFileError, TweetRow};
+pub use tweet_file::{RowCounts, TweetColumns, TweetFile, TweetFileError, TweetRow};
 pub use word_lists::{WordListError, find as find_word_lists};
 
 pub(crate) use dataset::has_labels;

@@ -130,7 +130,7 @@ fn begin(path: &Path) -> Result<(Records<Packed>, Format), DatasetError> {
     let lines = records.peek(PEEK_LINES).map_err(|source| failed(path, source))?;
     let lines: Vec<Cow<'_, [u8]>> = (lines.into_iter())
         .filter(|line| !line.trim_ascii().is_empty())
-        .map(encoding::utf8)
+        .map(monitor_core::text::utf8)
         .collect();
     let lines: Vec<&[u8]> = lines.iter().map(AsRef::as_ref).collect();
     let Some(first) = lines.first() else { return Err(DatasetError::Empty(path.to_owned())) };

@@ -6,7 +6,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Bytes of a row at most.
+/// Bytes of a row at most, unless a reader has another limit.
 pub const ROW_BYTES_MAX: usize = 64 << 10;
 /// Lines of a row at most.
 pub const ROW_LINES_MAX: usize = 64;
@@ -43,12 +43,19 @@ pub struct Records<R> {
     given: (usize, u64),
     first_line_bytes: usize,
     line: u64,
+    bytes_max: usize,
 }
 
 impl<R: Read> Records<R> {
+    /// Rows of at most [`ROW_BYTES_MAX`] bytes.
     pub fn new(input: R) -> Self {
+        Self::with_limit(input, ROW_BYTES_MAX)
+    }
+
+    /// Rows of at most `bytes_max` bytes.
+    pub fn with_limit(input: R, bytes_max: usize) -> Self {
         let input = BufReader::with_capacity(ROW_BYTES_MAX, input);
-        Self { input, ahead: Vec::new(), given: (0, 0), first_line_bytes: 0, line: 1 }
+        Self { input, ahead: Vec::new(), given: (0, 0), first_line_bytes: 0, line: 1, bytes_max }
     }
 
     pub fn get_mut(&mut self) -> &mut R {
@@ -78,7 +85,7 @@ impl<R: Read> Records<R> {
         self.given = (0, 0);
         let lines_max = if ends == RowEnd::ClosedQuotes { ROW_LINES_MAX as u64 } else { 1 };
         let (mut end, mut lines, mut closed) = (0, 0, true);
-        while lines < lines_max && end < ROW_BYTES_MAX {
+        while lines < lines_max && end < self.bytes_max {
             let Some(next) = self.line_end(end)? else { break };
             let quotes = self.ahead[end..next].iter().filter(|byte| **byte == b'"').count();
             closed ^= ends != RowEnd::Line && quotes % 2 == 1;
@@ -103,7 +110,7 @@ impl<R: Read> Records<R> {
     }
 
     /// End of the line that begins at `start` of `ahead`, after its line feed. Bytes beyond
-    /// [`ROW_BYTES_MAX`] are skipped, so a longer line gets a length of that plus one.
+    /// the limit are skipped, so a longer line gets a length of that plus one.
     fn line_end(&mut self, start: usize) -> io::Result<Option<usize>> {
         if let Some(at) = self.ahead[start..].iter().position(|byte| *byte == b'\n') {
             return Ok(Some(start + at + 1));
@@ -111,7 +118,7 @@ impl<R: Read> Records<R> {
         if start < self.ahead.len() {
             return Ok(Some(self.ahead.len()));
         }
-        let bytes_max = ROW_BYTES_MAX + 1;
+        let bytes_max = self.bytes_max + 1;
         let read = self.input.by_ref().take(bytes_max as u64).read_until(b'\n', &mut self.ahead)?;
         if read == bytes_max && self.ahead.last() != Some(&b'\n') {
             self.input.skip_until(b'\n')?;

@@ -12,20 +12,19 @@ use std::path::{Path, PathBuf};
 
 use super::encoding;
 use super::packed::{self, Packed};
-use super::{Fields, ROW_BYTES_MAX, Records, RowEnd};
+use super::{Fields, Records, RowEnd};
+use monitor_core::field_names;
 
-/// Accepted names of the columns, in lower case; the first one that exists is used.
-pub const TIME_NAMES: [&str; 6] =
-    ["created_at", "tweet_created", "timestamp", "datetime", "date", "time"];
-const TEXT_NAMES: [&str; 4] = ["text", "tweet", "full_text", "content"];
-const ID_NAMES: [&str; 4] = ["id", "tweet_id", "id_str", "ids"];
 /// Fields about a tweet's author and reach, with the accepted names of their columns.
 const FURTHER_NAMES: [(&str, &[&str]); 4] = [
-    ("author", &["author", "username", "screen_name"]),
-    ("followers", &["followers", "followers_count", "author_followers"]),
-    ("retweets", &["retweets", "retweet_count"]),
-    ("retweet_of", &["retweet_of", "retweeted_status_id"]),
+    ("author", &field_names::AUTHOR),
+    ("followers", &field_names::FOLLOWERS),
+    ("retweets", &field_names::RETWEETS),
+    ("retweet_of", &field_names::RETWEET_OF),
 ];
+/// Longest row, in bytes: as long as the longest record that the daemon accepts by default, because
+/// a line of JSON carries a post with all that its platform sends along.
+const ROW_BYTES_MAX: usize = 1 << 20;
 /// Rejected rows that are kept with line and reason.
 const FAULTS_KEPT_MAX: usize = 5;
 /// Characters of a header that an error shows.
@@ -95,7 +94,12 @@ pub enum TweetRow {
     /// A row of a CSV.
     Columns(TweetColumns),
     /// A line of JSON, not parsed.
-    Json(Vec<u8>),
+    Json {
+        /// Line of the file, from 1.
+        line: u64,
+        /// The line without its end.
+        bytes: Vec<u8>,
+    },
 }
 
 /// The columns of one row of a CSV, as text.
@@ -159,7 +163,8 @@ impl TweetFile {
     /// The file cannot be read, is empty, or lacks a column for text, time or labels.
     pub fn open(path: &Path, labels: Option<&str>) -> Result<Self, TweetFileError> {
         let failed = |source| TweetFileError::Read { file: path.to_owned(), source };
-        let mut records = Records::new(packed::open_text(path).map_err(failed)?);
+        let mut records =
+            Records::with_limit(packed::open_text(path).map_err(failed)?, ROW_BYTES_MAX);
         let first = loop {
             let lines = records.peek(1).map_err(failed)?;
             let Some(line) = lines.first() else {
@@ -236,7 +241,7 @@ impl TweetFile {
             } else {
                 match &self.layout {
                     Layout::JsonLines => {
-                        Ok(TweetRow::Json(record.bytes.trim_ascii_end().to_owned()))
+                        Ok(TweetRow::Json { line, bytes: record.bytes.trim_ascii_end().to_owned() })
                     }
                     Layout::Csv(columns) => {
                         let bytes = encoding::row(&self.path, record.bytes);
@@ -298,9 +303,9 @@ impl Columns {
             FURTHER_NAMES.iter().filter_map(|(name, wanted)| Some((*name, find(wanted)?)));
         Ok(Self {
             count,
-            time: need(&TIME_NAMES)?,
-            text: need(&TEXT_NAMES)?,
-            id: find(&ID_NAMES),
+            time: need(&field_names::TIME)?,
+            text: need(&field_names::TEXT)?,
+            id: find(&field_names::ID),
             label,
             further: further.collect(),
         })

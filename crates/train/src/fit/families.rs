@@ -367,7 +367,10 @@ fn transformer(
     targets: &[Target],
 ) -> Result<Trained, FitError> {
     let base = request.base.as_deref().ok_or(FitError::NoBase)?;
-    let base = Pretrained::read(base)?;
+    let mut base = Pretrained::read(base)?;
+    if let Some(layers) = request.hyper.layers {
+        base = base.with_layers(layers)?;
+    }
     let positions = base.config().positions();
     let mut train =
         encode(&base.tokenizer(positions)?, &split.train, request.classes, Some(targets));

@@ -1,7 +1,5 @@
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::PathBuf;
-
-use hf_hub::api::sync::ApiError;
 
 /// Why a model could not be fetched from the hub.
 #[derive(Debug, thiserror::Error)]
@@ -134,12 +132,10 @@ pub enum HubError {
         file: &'static str,
     },
     /// Another process downloads the same file.
-    #[error("{file}: another process downloads it; wait for it ({} is locked)", path.display())]
+    #[error("{file}: another process downloads it; wait for it")]
     Busy {
         /// Which file.
         file: String,
-        /// The lock.
-        path: PathBuf,
     },
     /// The cache cannot be written or read.
     #[error(
@@ -164,24 +160,4 @@ pub enum HubError {
         /// The cache.
         cache: PathBuf,
     },
-}
-
-/// The HTTP status of an error. hf-hub shows it only in the text of the HTTP
-/// client's error.
-pub(super) fn status(error: &ApiError) -> Option<u16> {
-    let ApiError::RequestError(error) = error else { return None };
-    error.to_string().strip_prefix("http status: ")?.parse().ok()
-}
-
-/// Whether the network failed rather than the disk; hf-hub has one error for both.
-pub(super) fn is_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::UnexpectedEof
-            | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe
-            | ErrorKind::TimedOut
-            | ErrorKind::Other
-    )
 }

@@ -1,6 +1,5 @@
 use super::*;
-use crate::alerting::ShareRule;
-use crate::alerting::Volume;
+use crate::alerting::{ShareRule, Volume, VolumePolicy};
 
 const DAY: i64 = 1440;
 
@@ -12,7 +11,7 @@ const POLICY: SharePolicy = SharePolicy {
     short_minutes: 15,
     for_minutes: 0,
     resolve_minutes: 30,
-    incident_minutes_max: 1440,
+    new_normal_minutes: 2 * 1440,
 };
 
 /// Ten tweets a minute, two of them negative (eight while `high`); none while `away`.
@@ -30,8 +29,14 @@ fn counts(
         .collect()
 }
 
+/// The share and these volumes; each rise is an incident of its own.
+fn with(volumes: &[VolumePolicy]) -> BuzzPolicy {
+    let thresholds = Thresholds { warning_rise: 0.1, critical_rise: 0.9, ..Thresholds::default() };
+    BuzzPolicy { share: POLICY, volumes: volumes.to_vec(), reopen_minutes: 0, thresholds }
+}
+
 fn run(counts: &[(Minute, Counts)], from: i64, to: i64) -> Backtest {
-    backtest(&POLICY, &[], counts, Minute(from), Minute(to))
+    backtest(&with(&[]), counts, Minute(from), Minute(to))
 }
 
 #[test]
@@ -67,14 +72,18 @@ fn finds_rises_and_counts_every_minute() {
 fn an_alert_has_its_opening_and_its_worst_evidence() {
     let start = 3 * DAY;
     let found = run(&counts(4, |m| (start..start + 120).contains(&m), |_| false), 0, 4 * DAY - 1);
-    let [alert] = found.alerts[..] else { panic!("{:?}", found.alerts) };
+    let [alert] = &found.alerts[..] else { panic!("{:?}", found.alerts) };
     let (resolved, why) = alert.resolved.expect("the alert resolved");
     assert_eq!(why, ResolveReason::Calm);
     assert!((start..start + 20).contains(&alert.opened.0), "{alert:?}");
     assert!((start + 120..start + 180).contains(&resolved.0), "{alert:?}");
-    let share = |evidence: Evidence| evidence.share().map_or(0.0, |e| e.observed_share());
-    assert!(share(alert.worst) >= share(alert.opening), "{alert:?}");
-    assert!(alert.worst_at >= alert.opened && alert.worst_at < resolved, "{alert:?}");
+    let share = |evidence: &Evidence| evidence.share().map_or(0.0, |e| e.observed_share());
+    assert!(share(alert.worst()) >= share(&alert.opening), "{alert:?}");
+    let [phase] = &alert.phases[..] else { panic!("{alert:?}") };
+    assert!(phase.peak_at >= alert.opened && phase.peak_at < resolved, "{alert:?}");
+    assert_eq!((phase.began, phase.ended), (alert.opened, Some(resolved)));
+    assert_eq!(alert.spans, [(alert.opened, Some(resolved))]);
+    assert_eq!(alert.severity, Severity::Warning);
     assert_eq!(found.minutes_open as i64, resolved.0 - alert.opened.0 + 1);
     // During the incident, the expected share is the one from before it.
     let within = found.hours.iter().find(|hour| hour.start == Minute(start + 60)).unwrap();
@@ -84,11 +93,11 @@ fn an_alert_has_its_opening_and_its_worst_evidence() {
 
 #[test]
 fn a_lasting_rise_becomes_the_new_normal_and_a_recent_one_stays_open() {
-    let found = run(&counts(6, |m| m >= 3 * DAY, |_| false), 0, 6 * DAY - 1);
-    let [alert] = found.alerts[..] else { panic!("{:?}", found.alerts) };
+    let found = run(&counts(9, |m| m >= 3 * DAY, |_| false), 0, 9 * DAY - 1);
+    let [alert] = &found.alerts[..] else { panic!("{:?}", found.alerts) };
     assert!(matches!(alert.resolved, Some((_, ResolveReason::NewNormal))), "{alert:?}");
     let found = run(&counts(4, |m| m >= 4 * DAY - 60, |_| false), 0, 4 * DAY - 1);
-    let [alert] = found.alerts[..] else { panic!("{:?}", found.alerts) };
+    let [alert] = &found.alerts[..] else { panic!("{:?}", found.alerts) };
     assert_eq!(alert.resolved, None);
 }
 
@@ -108,12 +117,13 @@ fn finds_surges_only_with_a_volume_policy() {
     let counts: Vec<_> = (0..5 * DAY)
         .map(|m| (Minute(m), Counts { total: 10 * more(m), negative: 2 * more(m) }))
         .collect();
-    let with = |volumes: &[VolumePolicy]| {
-        backtest(&POLICY, volumes, &counts, Minute(0), Minute(5 * DAY - 1)).alerts
+    let alerts = |volumes: &[VolumePolicy]| {
+        backtest(&with(volumes), &counts, Minute(0), Minute(5 * DAY - 1)).alerts
     };
-    assert_eq!(with(&[]), []);
-    let [alert] = with(&[VolumePolicy::of(Volume::All)])[..] else { panic!("one surge") };
+    assert_eq!(alerts(&[]), []);
+    let found = alerts(&[VolumePolicy::of(Volume::All)]);
+    let [alert] = &found[..] else { panic!("one surge") };
     assert!((4 * DAY..4 * DAY + 30).contains(&alert.opened.0), "{alert:?}");
     assert!(matches!(alert.resolved, Some((_, ResolveReason::Calm))), "{alert:?}");
-    assert!(matches!(alert.worst, Evidence::Surge(_)));
+    assert!(matches!(alert.worst(), Evidence::Surge(_)));
 }

@@ -16,6 +16,7 @@ fn step(transition: Transition, deliveries: Vec<Delivery>) -> Step {
         minute: Minute(100),
         severity: Severity::Warning,
         evidence,
+        phases: Vec::new(),
         notification: Notification {
             incident_id: 0,
             transition: transition.as_str().into(),
@@ -26,6 +27,7 @@ fn step(transition: Transition, deliveries: Vec<Delivery>) -> Step {
             opened_at: at(1),
             reason: "because".into(),
             evidence,
+            phases: Vec::new(),
             corrected: None,
             drivers: Drivers::default(),
             examples: Vec::new(),

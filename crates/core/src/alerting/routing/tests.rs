@@ -35,7 +35,7 @@ fn recipients(
 ) -> Vec<String> {
     let receivers = ["chat".to_owned(), "comms".to_owned()];
     let (brand, cause, severity, transition) = step;
-    route(routes, &receivers, brand, cause, severity, transition, now)
+    route(routes, &receivers, brand, &[cause], severity, transition, now)
         .into_iter()
         .map(|recipient| {
             let route = recipient.route.as_deref().unwrap_or("none");
@@ -309,12 +309,12 @@ proptest! {
     ) {
         let now = DateTime::from_timestamp(seconds, 0).expect("a time");
         routes.iter_mut().enumerate().for_each(|(n, route)| route.name = n.to_string());
-        let decide = || route(&routes, &[], "acme", Cause::Share, severity, transition, now);
+        let decide = || route(&routes, &[], "acme", &[Cause::Share], severity, transition, now);
         let recipients = decide();
         prop_assert_eq!(&recipients, &decide(), "the same at every call");
         for recipient in &recipients {
             let by = |route: &&Route| Some(&route.name) == recipient.route.as_ref()
-                && route.evaluate("acme", Cause::Share, severity, transition, now)
+                && route.evaluate("acme", &[Cause::Share], severity, transition, now)
                     == Ok(recipient.when);
             let route = routes.iter().find(by).expect("the route of the recipient");
             prop_assert!(route.receivers.contains(&recipient.receiver));
@@ -323,7 +323,7 @@ proptest! {
             let applies = route.quiet.filter(|quiet| severity < quiet.severity);
             prop_assert!(!applies.is_some_and(|quiet| quiet.contains(sent)), "{recipient:?}");
             for other in routes.iter().filter(|r| r.receivers.contains(&recipient.receiver)) {
-                let when = other.evaluate("acme", Cause::Share, severity, transition, now);
+                let when = other.evaluate("acme", &[Cause::Share], severity, transition, now);
                 prop_assert!(when.is_err() || when.unwrap().not_before().unwrap_or(now) >= sent);
             }
         }

@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::alerting::Series;
-use crate::domain::{Counts, Interval, Minute, ShareEvidence, window_minutes};
+use crate::domain::{Counts, Interval, Minute, ResolveReason, ShareEvidence, window_minutes};
 
 use super::e_detector::EDetector;
-use super::switch::Past;
 use super::{Baseline, MONTH_MINUTES, SINCE_MINUTES_MAX, SharePolicy, ShareRule, share_interval};
+
+/// Minutes after a new normal in which nothing opens at its share.
+const SETTLED_MINUTES: i64 = 2 * 1440;
 
 /// The detector state of a brand between two minutes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -17,14 +19,37 @@ pub struct ShareState {
     /// Since when all conditions to open an incident hold.
     pub(super) held_since: Option<i64>,
     pub(super) open: Option<OpenRise>,
-    /// What the model of now makes of the time before it took over; see `switch.rs`.
-    pub(super) past: Option<Past>,
+    /// First and last minute of the periods that baselines leave out, because of past incidents.
+    pub(super) excluded: Vec<(i64, i64)>,
+    /// A level that became the new normal.
+    pub(super) settled: Option<Settled>,
+}
+
+/// A share that has become the new normal.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Settled {
+    share: f64,
+    /// Until this minute nothing opens at that share: the baseline has only begun to know it.
+    until: i64,
 }
 
 impl ShareState {
     /// The open incident, if any.
     pub fn open(&self) -> Option<&OpenRise> {
         self.open.as_ref()
+    }
+
+    /// The periods that baselines leave out.
+    pub fn excluded(&self) -> Vec<(Minute, Minute)> {
+        self.excluded.iter().map(|(from, to)| (Minute(*from), Minute(*to))).collect()
+    }
+
+    /// The state as if no incident were open.
+    pub fn closed(self) -> Self {
+        match self.open {
+            Some(_) => Self { excluded: self.excluded, settled: self.settled, ..Self::default() },
+            None => self,
+        }
     }
 }
 
@@ -81,25 +106,6 @@ impl QuietReason {
             Self::RiseTooSmall => "rise too small",
             Self::AlreadyOver => "already over",
             Self::TooShort => "too short",
-        }
-    }
-}
-
-/// Why an incident resolves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResolveReason {
-    /// The share is close to the expected share again.
-    Calm,
-    /// The share stayed high for so long that it is the new normal.
-    NewNormal,
-}
-
-impl ResolveReason {
-    /// The reason's text in logs, JSON and tests.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Calm => "calm",
-            Self::NewNormal => "new normal",
         }
     }
 }
@@ -214,8 +220,22 @@ impl SharePolicy {
             Some(open) => self.evaluate_open(series, open, minute),
             None => self.evaluate_closed(series, baseline, &mut next, minute),
         };
-        if let ShareVerdict::Resolve(..) = verdict {
-            next = ShareState { past: next.past, ..ShareState::default() };
+        if let (ShareVerdict::Resolve(evidence, why), Some(open)) = (&verdict, &next.open) {
+            let period = match why {
+                ResolveReason::Calm => (open.since, minute.0),
+                // The old normal would raise the same alarm again at once.
+                ResolveReason::NewNormal => (i64::MIN, open.since - 1),
+            };
+            if *why == ResolveReason::NewNormal {
+                next.settled = Some(Settled {
+                    share: evidence.observed_share().max(evidence.recent_share()),
+                    until: minute.0 + SETTLED_MINUTES,
+                });
+            }
+            next.excluded.push(period);
+            let reach = minute.0 - self.season_minutes();
+            next.excluded.retain(|(_, to)| *to >= reach);
+            next = next.closed();
         }
         (next, verdict)
     }
@@ -286,7 +306,11 @@ impl SharePolicy {
             expectation: Expectation::Baseline(baseline.clone()),
         };
         let observed = series.sum(found.since, minute);
-        let expected = found.expectation.share_over(series, found.since, minute);
+        let settled = state.settled.filter(|settled| minute.0 <= settled.until);
+        let expected = found
+            .expectation
+            .share_over(series, found.since, minute)
+            .max(settled.map_or(0.0, |settled| settled.share));
         if observed.total < self.tweets_min {
             Err(QuietReason::TooFewTweets)
         } else if observed.share().unwrap_or(0.0) - expected < self.rise_min {
@@ -349,7 +373,7 @@ impl SharePolicy {
 
     fn evaluate_open(&self, series: &Series, open: &mut OpenRise, minute: Minute) -> ShareVerdict {
         let evidence = self.evidence(series, open, minute);
-        if minute.0 - open.opened >= i64::from(self.incident_minutes_max) {
+        if self.is_stable(series, open, minute) {
             return ShareVerdict::Resolve(evidence, ResolveReason::NewNormal);
         }
         if !self.is_calm(series, &open.expectation, minute) {
@@ -361,6 +385,21 @@ impl SharePolicy {
             ShareVerdict::Resolve(evidence, ResolveReason::Calm)
         } else {
             ShareVerdict::Firing(evidence, RiseStatus::CalmSince(Minute(since)))
+        }
+    }
+
+    /// Whether the share has been as high for `new_normal_minutes`: since the incident opened, the second
+    /// half of this time was like the first.
+    fn is_stable(&self, series: &Series, open: &OpenRise, minute: Minute) -> bool {
+        let half = i64::from(self.new_normal_minutes) / 2;
+        if minute.0 - open.opened < 2 * half {
+            return false;
+        }
+        let level = |end: Minute| series.sum(end.plus(1 - half), end).share();
+        match (level(minute.plus(-half)), level(minute)) {
+            (Some(before), Some(now)) => (now - before).abs() < self.rise_min,
+            // Without tweets nothing can be said.
+            _ => false,
         }
     }
 

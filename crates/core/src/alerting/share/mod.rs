@@ -19,11 +19,11 @@ mod switch;
 #[cfg(test)]
 mod tests;
 
+pub use crate::domain::ResolveReason;
 pub use baseline::Baseline;
-pub use evaluate::{OpenRise, QuietReason, ResolveReason, RiseStatus, ShareState, ShareVerdict};
-pub use switch::Replay;
+pub use evaluate::{OpenRise, QuietReason, RiseStatus, ShareState, ShareVerdict};
 
-use crate::domain::{Counts, Interval, Minute};
+use crate::domain::{Counts, Interval};
 use crate::stats::wilson_with;
 
 /// Minutes in a month of 30 days.
@@ -53,8 +53,9 @@ pub struct SharePolicy {
     pub for_minutes: u32,
     /// How long the share must be back to normal before an incident resolves, in minutes.
     pub resolve_minutes: u32,
-    /// How long an incident lasts before its share becomes the new normal, in minutes.
-    pub incident_minutes_max: u32,
+    /// How long a share must have been high and stable to become the new normal, in minutes; more than
+    /// a day.
+    pub new_normal_minutes: u32,
 }
 
 /// How a rise is distinguished from chance.
@@ -101,7 +102,10 @@ impl SharePolicy {
             ShareRule::ShareAbove { window_minutes, .. }
             | ShareRule::TimesPrevious { window_minutes, .. } => window_minutes,
         };
-        SINCE_MINUTES_MAX.max(4 * i64::from(self.short_minutes)).max(2 * i64::from(window))
+        SINCE_MINUTES_MAX
+            .max(4 * i64::from(self.short_minutes))
+            .max(2 * i64::from(window))
+            .max(i64::from(self.new_normal_minutes))
     }
 
     /// How many minutes before a minute the series of [`Baseline::learn`] must start; enough
@@ -113,18 +117,6 @@ impl SharePolicy {
     /// How many minutes before a minute the hourly counts of [`Baseline::learn`] start.
     pub fn season_minutes(&self) -> i64 {
         baseline::SEASON_REACH_MINUTES
-    }
-
-    /// First and last minute of the period that later baselines exclude because of a past
-    /// incident whose rise began at `since`. Usually that is the incident itself. If the
-    /// incident became the new normal, it is everything before the incident: the old normal
-    /// would raise the same alarm again at once.
-    pub fn excluded(&self, since: Minute, opened: Minute, resolved: Minute) -> (Minute, Minute) {
-        if resolved.0 - opened.0 < i64::from(self.incident_minutes_max) {
-            (since, resolved)
-        } else {
-            (Minute(i64::MIN), since.plus(-1))
-        }
     }
 }
 

@@ -3,6 +3,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::alerting::Series;
+use crate::domain::Minute;
 
 const POLICY: SharePolicy = SharePolicy {
     rule: ShareRule::EDetector { false_alarms_per_month: 1.0 },
@@ -12,7 +13,7 @@ const POLICY: SharePolicy = SharePolicy {
     short_minutes: 15,
     for_minutes: 0,
     resolve_minutes: 30,
-    incident_minutes_max: 1440,
+    new_normal_minutes: 2 * 1440,
 };
 const DAY: i64 = 1440;
 
@@ -39,7 +40,6 @@ struct Daemon<'a> {
     counts: &'a [(Minute, Counts)],
     series: Series,
     hours: Vec<(Minute, Counts)>,
-    excluded: Vec<(Minute, Minute)>,
     baseline: Option<Baseline>,
     state: ShareState,
     steps: Vec<(i64, &'static str)>,
@@ -56,7 +56,6 @@ impl<'a> Daemon<'a> {
             counts,
             series,
             hours,
-            excluded: Vec::new(),
             baseline: None,
             state: ShareState::default(),
             steps: Vec::new(),
@@ -67,8 +66,8 @@ impl<'a> Daemon<'a> {
         let minute = Minute(m);
         // Every two hours is often enough for a test.
         if m % 120 == 0 {
-            let (hours, excluded) = (&self.hours, &self.excluded);
-            self.baseline = Baseline::learn(&self.policy, hours, excluded, &self.series, minute);
+            let (hours, excluded) = (&self.hours, self.state.excluded());
+            self.baseline = Baseline::learn(&self.policy, hours, &excluded, &self.series, minute);
         }
         let (next, verdict) =
             self.policy.evaluate(&self.series, self.baseline.as_ref(), &self.state, minute);
@@ -76,10 +75,8 @@ impl<'a> Daemon<'a> {
             ShareVerdict::Open(_) => self.steps.push((m, "opened")),
             ShareVerdict::Resolve(_, reason) => {
                 self.steps.push((m, reason.as_str()));
-                let open = self.state.open().expect("only an open incident is resolved");
-                self.excluded.push(self.policy.excluded(open.since(), open.opened(), minute));
                 let last = self.counts[self.counts.len() - 1].0;
-                self.series = Series::new(Minute(0), last, self.counts, &self.excluded);
+                self.series = Series::new(Minute(0), last, self.counts, &next.excluded());
             }
             ShareVerdict::Quiet(_) | ShareVerdict::Firing(..) => {}
         }
@@ -129,10 +126,38 @@ fn a_shift_opens_once_and_resolves_once() {
 
 #[test]
 fn a_share_that_stays_becomes_the_new_normal() {
-    let counts = stream(5 * DAY, |_| 5, |m| if m < 2000 { 0.2 } else { 0.5 }, 1);
+    // It is told once, and does not open again on the two days that follow.
+    for seed in 0..8 {
+        let counts = stream(2000 + 4 * DAY, |_| 5, |m| if m < 2000 { 0.2 } else { 0.5 }, seed);
+        let found = Daemon::new(POLICY, &counts).run(1800);
+        let [(opened, "opened"), (ended, "new normal")] = found[..] else { panic!("{found:?}") };
+        assert_eq!(ended - opened, 2 * DAY);
+    }
+}
+
+#[test]
+fn a_share_that_still_changes_is_no_new_normal() {
+    // Higher by day, lower by night, and each day worse.
+    let share = |m: i64| match m - 2000 {
+        ..0 => 0.2,
+        since => 0.4 + 0.08 * (since / DAY) as f64 + if since % DAY < 700 { 0.0 } else { 0.05 },
+    };
+    let counts = stream(2000 + 4 * DAY, |_| 10, share, 1);
     let found = Daemon::new(POLICY, &counts).run(1800);
-    let [(opened, "opened"), (ended, "new normal")] = found[..] else { panic!("{found:?}") };
-    assert_eq!(ended - opened, 1440);
+    let [(_, "opened")] = found[..] else { panic!("{found:?}") };
+}
+
+#[test]
+fn a_rise_above_the_new_normal_opens() {
+    let share = |m: i64| match m - 2000 {
+        ..0 => 0.2,
+        0..4000 => 0.4,
+        _ => 0.7,
+    };
+    let counts = stream(2000 + 4200, |_| 10, share, 1);
+    let found = Daemon::new(POLICY, &counts).run(1800);
+    let steps: Vec<_> = found.iter().map(|step| step.1).collect();
+    assert_eq!(steps, ["opened", "new normal", "opened"], "{found:?}");
 }
 
 #[test]

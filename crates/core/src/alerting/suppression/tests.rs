@@ -33,6 +33,7 @@ fn incident(acknowledged: bool) -> Incident {
             note: String::new(),
         }),
         evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
+        phases: Vec::new(),
     }
 }
 
@@ -51,11 +52,12 @@ fn each_receiver_is_notified_or_has_a_reason() {
     let (lately, long_ago) = (heard(1030), heard(1000));
     let update = Occasion {
         brand: "acme",
-        cause: Cause::Lag,
+        causes: &[Cause::Lag],
         transition: Transition::Updated,
         severity: Warning,
         incident: Some(&open),
         notified: &lately,
+        joined: None,
         minute: Minute(1060),
         now: now(),
         silence: None,
@@ -88,6 +90,11 @@ fn each_receiver_is_notified_or_has_a_reason() {
     check("catching up", &[], 60, Occasion { stale: true, ..update }, "catching up");
     let end = Occasion { transition: Transition::Resolved, ..update };
     check("the end", &[], 60, end, "notified");
+    let again = Occasion { transition: Transition::Reopened, ..acknowledged };
+    check("it opens again", &[], 60, again, "notified");
+    let in_silence = Occasion { silence: Some(&silence), ..again };
+    let why = "silenced (silence 3 by bob: a launch)";
+    check("it opens again in a silence", &[], 60, in_silence, why);
     let unheard = Occasion { notified: &[], ..end };
     check("the end, never notified", &[], 60, unheard, "never notified");
     let in_silence = Occasion { silence: Some(&silence), ..end };

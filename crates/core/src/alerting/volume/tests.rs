@@ -98,7 +98,7 @@ fn a_surge_opens_within_minutes_and_resolves_afterwards() {
             assert!(open.statistic >= open.threshold && open.observed >= 30, "{open:?}");
             let over = to + 1 - start - 180;
             assert!((0..=75).contains(&over), "{name}, seed {seed}: over after {over} min");
-            assert_eq!((why, end.since), (VolumeEnd::Calm, open.since), "{name}");
+            assert_eq!((why, end.since), (ResolveReason::Calm, open.since), "{name}");
         }
     };
     check("two a bucket", 2.0, 8.0, 15);
@@ -120,7 +120,7 @@ fn a_lasting_surge_becomes_the_new_normal() {
         panic!("{steps:?}")
     };
     assert!((2 * DAY..2 * DAY + 60).contains(&(to - from)), "{from} to {to}");
-    assert_eq!(why, VolumeEnd::NewNormal);
+    assert_eq!(why, ResolveReason::NewNormal);
 }
 
 #[test]

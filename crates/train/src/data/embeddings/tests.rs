@@ -43,6 +43,7 @@ fn reads_every_layout() {
     check("GloVe with CR LF", b"good 1 -.5 0.25\r\nother 0 0 0\r\nbad 2e-3 0 7\r\n");
     check("GloVe, last line open", text.trim_ascii_end());
     check("GloVe, a word with spaces", b"good 1 -.5 .25\n. . . 0 0 0\nbad .002 0 7\n");
+    check("GloVe, a word that ends in a number", b"good 1 -.5 .25\ngate 2 0 0 0\nbad .002 0 7\n");
     check("GloVe, a word that is a number", b"good 1 -.5 .25\n5 0 0 0\nbad .002 0 7\n");
     check("tabs", b"good\t1\t-.5\t.25\nother\t0\t0\t0\nbad\t.002\t0\t7\n");
     check("word2vec text", &[b"3 3\n", &text[..]].concat());
@@ -98,8 +99,8 @@ fn names_the_fault() {
     check("no number", b"good 1 2\nbad 1 x\n", "line 2 (\"bad\") holds \"x\"");
     check("narrow", b"good 1 2\nbad 1\n", "line 2 has 1 numbers behind its word and should");
     check("a word alone", b"good 1 2\nbad\n", "line 2 has 0 numbers");
-    check("wide", b"2 2\ngood 1 2\nbad 1 2 3\n", "line 3 has 3 numbers");
-    check("wider than the header", b"1 2\ngood 1 2 3\n", "line 2 has 3 numbers");
+    check("wide", b"2 2\ngood 1 2\nbad 1.5 2 3\n", "line 3 has 3 numbers");
+    check("wider than the header", b"1 2\ngood 1.5 2 3\n", "line 2 has 3 numbers");
     check("cut off", b"3 2\ngood 1 2\nbad 1 2\n", "promises 3 words, and it ends after 2");
     check("nothing but a header", b"3 2\n", "ends after 0");
     check("too long", b"1 2\ngood 1 2\nbad 1 2\n", "promises 1 words, and there is more");

@@ -1,0 +1,180 @@
+// The page: loads what it shows, follows the daemon's events, and keeps the reader's choices.
+
+import * as api from './api.js';
+import { h, show } from './dom.js';
+import { openIncident } from './incident.js';
+import { attention, behind, brandRows, history } from './overview.js';
+import { openTweets } from './tweets.js';
+import { chosen, moment, t, zoneName } from './words.js';
+
+const PERIODS = { day: 86_400, week: 7 * 86_400, month: 30 * 86_400 };
+/** However many events come, the page reads no more often, in milliseconds. */
+const READ_EVERY = 3000;
+
+const state = {
+  brands: [], incidents: [], details: {}, shares: {}, you: { name: null, may_act: false }, totals: {},
+  period: 'week', zoomed: null, from: 0, to: 0, now: Date.now(), selected: null,
+  refresh: () => read(), zoom,
+};
+const rows = new Map();
+let opened = null, connection = 'live', reading = null, again = false, lastRead = -READ_EVERY;
+
+const parts = {};
+const part = (name, element) => (parts[name] = element);
+
+function build() {
+  const main = h('main', { id: 'app' },
+    h('header', null, part('title', h('div.title')), part('tools', h('div.tools'))),
+    h('p.unseen', { id: 'said', role: 'status' }),
+    h('section', { id: 'attention', hidden: true }, part('nowTitle', h('h2')), part('attention', h('div.alerts-open'))),
+    h('section', { id: 'brands' }, part('brandsHead', h('div.section-head')), part('legend', h('div.legend')), part('brands', h('div.rows'))),
+    h('section', { id: 'history' }, part('historyTitle', h('h2')), part('history', h('div'))),
+    h('section', { id: 'behind' }, part('behindTitle', h('h2')), part('behind', h('div.items'))));
+  document.body.append(main);
+  document.querySelector('#plain')?.remove();
+}
+
+/** What follows from the reader's choices and the state, besides the lists. */
+function frame() {
+  document.documentElement.lang = chosen.language;
+  const open = state.incidents.filter((it) => !it.resolved_at).length;
+  document.title = open ? `(${open}) Monitor` : 'Monitor';
+  show(parts.title, [open, connection, state.now, chosen.language, chosen.zone],
+    h('h1', null, 'Monitor'), h(`p.status.${open ? 'trouble' : 'calm'}`, null, open ? t('trouble', open) : `✓ ${t('calm')}`),
+    h(`p.connection.${connection}`, { role: 'status' }, `● ${t(connection)}`), state.now && h('p.quiet', null, t('updated', moment(state.now))));
+  const choice = (key, label, options) => h('label', null, label, h('select', { 'data-key': key, name: key, change: (event) => choose(key, event.target.value) },
+    options.map(([value, word]) => h('option', { value, selected: value === chosen[key] }, word))));
+  show(parts.tools, [chosen.language, chosen.zone, chosen.theme, state.you, state.brands.map((it) => it.name)],
+    h('form.find', { role: 'search', submit: (event) => { event.preventDefault(); search(new FormData(event.target).get('find')); } },
+      h('input', { type: 'search', name: 'find', 'aria-label': t('search'), placeholder: t('search'), maxlength: 200, 'data-key': 'find' })),
+    choice('language', t('language'), [['en', 'English'], ['fr', 'Français']]),
+    choice('zone', t('zone'), [['local', t('local')], ['UTC', 'UTC']]),
+    choice('theme', t('theme'), [['auto', t('auto')], ['light', t('light')], ['dark', t('dark')]]),
+    state.you.name && h('form', { method: 'post', action: '/logout' }, h('button.plainly', { type: 'submit' }, `${t('signOut')} (${state.you.name})`)));
+  show(parts.nowTitle, t('now'), t('now'));
+  show(parts.historyTitle, t('history'), t('history'));
+  show(parts.behindTitle, t('behind'), t('behind'));
+  show(parts.brandsHead, [state.period, state.zoomed, chosen.language, chosen.zone],
+    h('h2', null, t('brands')),
+    h('div.periods', { role: 'group', 'aria-label': t('period') }, Object.keys(PERIODS).map((key) => h('button', {
+      type: 'button', 'data-key': `period-${key}`, 'aria-pressed': String(!state.zoomed && state.period === key), click: () => { state.period = key; zoom(null); },
+    }, t(key))), state.zoomed && h('button.primary', { type: 'button', 'data-key': 'unzoom', click: () => zoom(null) }, t('unzoom'))),
+    h('p.quiet', null, `${t('chartHint')} (${zoneName()})`));
+  show(parts.legend, chosen.language, ['Share', 'Expected', 'Band', 'Bars', 'Alert'].map((key) => h(`span.key.${key.toLowerCase()}`, null, t(`legend${key}`))));
+  if (!state.brands.length) show(parts.brands, chosen.language, h('p.quiet', null, t('noBrands')));
+}
+
+function choose(key, value) {
+  chosen.set(key, value);
+  if (key === 'theme') {
+    if (value === 'auto') delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = value;
+  }
+  draw(true);
+  behind(state, parts.behind);
+}
+
+function search(q) {
+  const brands = state.brands.map((it) => it.name);
+  const busiest = state.brands.find((it) => it.open_incidents.length) ?? state.brands[0];
+  if (busiest) openTweets({ brand: busiest.name, brands, q, you: state.you, from: state.from, to: state.to });
+}
+
+/** Shows `from` to `to` (seconds) in all charts, or the whole period. */
+function zoom(from, to) {
+  state.zoomed = from === null ? null : [from, to];
+  frame();
+  readShares().then(() => draw(false));
+}
+
+function range() {
+  const end = Math.ceil(state.now / 60_000) * 60 + 60;
+  [state.from, state.to] = state.zoomed ?? [end - PERIODS[state.period], end];
+}
+
+async function readShares() {
+  range();
+  const [from, to] = [state.from, state.to];
+  const iso = (seconds) => new Date(seconds * 1000).toISOString();
+  const step = to - from <= 6 * 3600 ? 'minute' : 'hour';
+  // A rolling share needs what came before its first point.
+  const before = step === 'minute' ? 3600 : 3 * 3600;
+  const found = await Promise.all(state.brands.map(async ({ name, share }) =>
+    [name, share === null ? null : await api.shares(name, { from: iso(from - before), to: iso(to), step })]));
+  if (state.from === from && state.to === to) state.shares = Object.fromEntries(found.filter(([, data]) => data));
+}
+
+function draw(isAnew) {
+  frame();
+  attention(state, parts.attention);
+  brandRows(state, parts.brands, rows);
+  for (const row of rows.values()) row.draw(isAnew);
+  history(state, parts.history);
+}
+
+/** Reads everything and shows it; while that goes on, another call waits for one more. */
+async function read() {
+  if (reading) { again = true; return reading; }
+  reading = (async () => {
+    try {
+      const [all, { incidents }] = await Promise.all([api.brands(), api.incidents()]);
+      const { brands, you, ...totals } = all;
+      Object.assign(state, { brands, you, totals, incidents });
+      const newest = brands.map((it) => Date.parse(it.newest_minute ?? '')).filter(Number.isFinite);
+      state.now = newest.length ? Math.max(...newest) : Date.now();
+      const open = incidents.filter((it) => !it.resolved_at).slice(0, 10);
+      const details = await Promise.all(open.map(async ({ id }) => [id, await api.incident(id)]));
+      state.details = Object.fromEntries(details);
+      await readShares();
+      connection = 'live';
+      draw(false);
+      await Promise.all([behind(state, parts.behind), opened?.refresh()]);
+    } catch (error) {
+      connection = 'lost';
+      frame();
+      console.warn(error);
+    }
+  })();
+  await reading;
+  reading = null;
+  lastRead = performance.now();
+  document.documentElement.dataset.ready = 'true';
+  if (again) { again = false; setTimeout(read, READ_EVERY); }
+}
+
+/** Opens the incident that the address names, as the link in a mail does. */
+function follow() {
+  const id = Number(/^#incident-(\d+)$/.exec(location.hash)?.[1] ?? NaN);
+  state.selected = Number.isNaN(id) ? null : id;
+  if (opened && opened.id !== id) { const old = opened; opened = null; old.close(); }
+  if (state.selected !== null && !opened) {
+    opened = openIncident(id, {
+      you: () => state.you, brands: () => state.brands.map((it) => it.name), now: () => state.now, after: read,
+      onClose: () => { if (opened?.id === id) { opened = null; leave(); } },
+    });
+  }
+  draw(false);
+}
+
+/** Takes the incident out of the address, but keeps it highlighted in the lists. */
+function leave() {
+  const kept = state.selected;
+  window.history.replaceState(null, '', location.pathname + location.search);
+  state.selected = kept;
+}
+
+build();
+frame();
+await read();
+follow();
+addEventListener('hashchange', follow);
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => draw(true));
+
+let waits = null;
+/** Reads soon, but not more often than every few seconds, and not while nobody looks. */
+function soon() {
+  if (waits || document.hidden) { again = document.hidden; return; }
+  waits = setTimeout(() => { waits = null; read(); }, Math.max(0, lastRead + READ_EVERY - performance.now()));
+}
+document.addEventListener('visibilitychange', () => { if (!document.hidden && again) { again = false; soon(); } });
+api.follow(soon, (now) => { if (connection !== now) { connection = now; frame(); } });
