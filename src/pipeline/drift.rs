@@ -14,10 +14,9 @@ use tokio::sync::watch;
 use super::lineup::Lineup;
 use crate::drift::{DriftError, InForce, Window, of_store};
 use monitor_config as config;
-use monitor_core::alerting::{Progress, watermark};
 use monitor_core::clock::Clock;
 use monitor_core::drift::{Report, Verdict};
-use monitor_store::Store;
+use monitor_store::{Store, event_time};
 use monitor_telemetry as telemetry;
 
 /// Time between two looks at event time.
@@ -96,11 +95,7 @@ impl DriftWatch {
             return Ok(None);
         }
         let partitions = self.store.progress(&self.topic).await?;
-        let progress: Vec<_> = partitions
-            .iter()
-            .map(|p| Progress { event_time_max: p.event_time_max, at_end: p.at_end })
-            .collect();
-        let Some(time) = watermark(&progress, self.lateness, self.clock.now()) else {
+        let Some(time) = event_time(&partitions, self.lateness, self.clock.now()) else {
             return Ok(None);
         };
         let window = Window::last_day(time);

@@ -18,12 +18,11 @@ use tokio::task::spawn_blocking;
 use tokio_util::task::AbortOnDropHandle;
 
 use monitor_config as config;
-use monitor_core::alerting::{Progress, watermark};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Language, Minute, ModelSwitch};
 use monitor_core::text::language::name;
 use monitor_model::{self as classifier, ArtifactError, Encoder, Model, ModelHandle, ModelId};
-use monitor_store::{Store, StoreError};
+use monitor_store::{Store, StoreError, event_time};
 use monitor_telemetry::{self as telemetry, Readiness};
 
 use super::PipelineError;
@@ -225,11 +224,7 @@ impl Follower {
     async fn read(&mut self) -> Result<(), StoreError> {
         let switches = self.store.switches().await?;
         let partitions = self.store.progress(&self.settings.topic).await?;
-        let progress: Vec<_> = partitions
-            .iter()
-            .map(|p| Progress { event_time_max: p.event_time_max, at_end: p.at_end })
-            .collect();
-        let time = watermark(&progress, self.settings.lateness, SystemClock::new().now());
+        let time = event_time(&partitions, self.settings.lateness, SystemClock::new().now());
         let minute = time.map_or(Minute(i64::MIN), Minute::of);
         let mut dropped = Vec::new();
         self.lineup.send_if_modified(|lineup| {

@@ -14,13 +14,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use metrics::counter;
-use monitor_core::alerting::{Progress, watermark};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Label, Minute, ModelSwitch, Score};
 use monitor_core::text::SourceText;
 use monitor_core::text::language::detect_in;
 use monitor_model::{Encoding, ModelHandle, WorkerGone};
-use monitor_store::{Pairs, Rescored, Store, StoreError, StoredText};
+use monitor_store::{Pairs, Rescored, Store, StoreError, StoredText, event_time};
 use monitor_telemetry as telemetry;
 use tokio::task::{JoinError, spawn_blocking};
 
@@ -225,11 +224,7 @@ async fn fill_once(
     }
     // Read before the tweets: what is stored after this is seen by the next look.
     let partitions = rescorer.store.progress(topic).await?;
-    let progress: Vec<_> = partitions
-        .iter()
-        .map(|p| Progress { event_time_max: p.event_time_max, at_end: p.at_end })
-        .collect();
-    let passed = watermark(&progress, lateness, rescorer.clock.now())
+    let passed = event_time(&partitions, lateness, rescorer.clock.now())
         .is_some_and(|time| time >= switch.from.start());
     let last = switch.from.plus(-1);
     rescorer.rescore(switch.gap_from, last, &mut |_, _| {}).await?;

@@ -36,7 +36,7 @@ async fn run(store: &Arc<MemoryStore>, settings: &Settings) -> Vec<Notification>
     evaluator.evaluate().await.expect("evaluated");
     let mut sent = Vec::new();
     loop {
-        let rows = store.outbox_lease(clock.now(), Duration::from_secs(9), 99, &[]).await;
+        let rows = store.outbox_lease(clock.now(), Duration::from_secs(9), 99, &[], &[]).await;
         let rows = rows.expect("rows");
         if rows.is_empty() {
             return sent;

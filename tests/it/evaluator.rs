@@ -69,14 +69,10 @@ impl World {
             let negative = is_negative(self.model, n, self.calm_from);
             let at = start() + TimeDelta::seconds(n * 30);
             let id = TweetId::new(n.to_string()).expect("an id");
-            let p = Probability::new(if negative { 0.9 } else { 0.1 }).expect("p");
             ScoredTweet {
                 tweet: Tweet::new(id, format!("acme {n}"), at, Vec::new()).expect("a tweet"),
                 brands: vec!["acme".into()],
-                score: Some(ModelScore::new(
-                    Score::new(Probabilities::two(p), Probability::HALF.into()),
-                    self.model,
-                )),
+                score: Some(self.score(negative)),
             }
         };
         let scores: Vec<_> = (self.hours * 120..hours * 120).map(tweet).collect();
@@ -96,6 +92,11 @@ impl World {
         self.hours = hours;
     }
 
+    fn score(&self, negative: bool) -> ModelScore {
+        let p = Probability::new(if negative { 0.9 } else { 0.1 }).expect("p");
+        ModelScore::new(Score::new(Probabilities::two(p), Probability::HALF.into()), self.model)
+    }
+
     fn evaluator(&self) -> Evaluator {
         Evaluator::new(self.store.clone(), &self.settings, self.clock.clone())
     }
@@ -104,7 +105,7 @@ impl World {
     async fn notified(&self, evaluator: &Evaluator) -> Vec<String> {
         evaluator.evaluate().await.expect("evaluated");
         let far = self.clock.now() + TimeDelta::days(99);
-        let rows = self.store.outbox_lease(far, Duration::from_secs(9), 99, &[]).await;
+        let rows = self.store.outbox_lease(far, Duration::from_secs(9), 99, &[], &[]).await;
         let mut keys = Vec::new();
         for row in rows.expect("rows") {
             let sent = monitor_store::OutboxState::Sent;
@@ -388,4 +389,47 @@ async fn a_tweet_with_a_date_ahead_closes_no_minute_early() {
     assert_eq!(evaluator.evaluate().await.expect("evaluated"), Some(latest), "not by its date");
     world.clock.advance(Duration::from_secs(120));
     assert_eq!(evaluator.evaluate().await.expect("evaluated"), Some(latest.plus(2)));
+}
+
+#[tokio::test]
+async fn the_clock_closes_the_last_minute_of_a_stream_that_went_silent() {
+    let world = World::up_to(41).await;
+    let evaluator = world.evaluator();
+    let newest = Minute::of(world.clock.now()).plus(-1);
+    assert_eq!(evaluator.evaluate().await.expect("evaluated"), Some(newest.plus(-2)));
+    world.clock.advance(Duration::from_secs(120));
+    assert_eq!(evaluator.evaluate().await.expect("evaluated"), Some(newest), "the last tweets");
+    world.clock.advance(Duration::from_secs(7200));
+    assert_eq!(evaluator.evaluate().await.expect("evaluated"), Some(newest), "silence is no calm");
+}
+
+#[tokio::test]
+async fn tweets_that_come_after_their_minute_was_judged_are_counted() {
+    let metrics = monitor_telemetry::init_metrics();
+    let world = World::up_to(41).await;
+    let evaluator = world.evaluator();
+    evaluator.evaluate().await.expect("evaluated");
+    let now = world.clock.now();
+    let partition = TopicPartition::new("tweets", 0);
+    let commit = async |from: i64, scores: Vec<ScoredTweet>| {
+        let event_time_max = Some(now + TimeDelta::minutes(from - world.hours));
+        let (from, to) = (Offset(from), Offset(from + 1));
+        let partition = partition.clone();
+        let advance =
+            Advance { partition, from, to, event_time_max, record_time_max: event_time_max };
+        let batch = Batch { scores, dead_letters: Vec::new(), advances: vec![advance] };
+        world.store.commit(&batch).await.expect("stored");
+    };
+    let late = (0..5).map(|n| {
+        let id = TweetId::new(format!("late{n}")).expect("an id");
+        let at = now - TimeDelta::hours(1);
+        let tweet = Tweet::new(id, "acme late", at, Vec::new()).expect("a tweet");
+        ScoredTweet { tweet, brands: vec!["acme".into()], score: Some(world.score(false)) }
+    });
+    commit(world.hours, late.collect()).await;
+    commit(world.hours + 1, Vec::new()).await;
+    world.clock.advance(Duration::from_secs(300));
+    evaluator.evaluate().await.expect("evaluated");
+    let text = metrics.render();
+    assert!(text.contains("monitor_late_tweets_total{brand=\"acme\"} 5"), "{text}");
 }

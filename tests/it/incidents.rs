@@ -276,7 +276,7 @@ async fn shows_an_incident() {
     2026-01-05 13:35  resolved  critical  notified chat, comms  share of acme has resolved
     ");
 
-    let leased = store.outbox_lease(now(), Duration::from_secs(60), 99, &[]).await.unwrap();
+    let leased = store.outbox_lease(now(), Duration::from_secs(60), 99, &[], &[]).await.unwrap();
     let row = leased
         .iter()
         .find(|row| row.key.starts_with("incident-3-opened-") && row.receiver == "comms")
@@ -444,7 +444,7 @@ async fn requeues_dead_notifications() {
     let receivers = ["chat", "comms", "pager"];
     decide(&store, "acme", share(), Severity::Warning, (Transition::Opened, 0), &receivers).await;
     let make_dead = async || {
-        let rows = store.outbox_lease(now(), Duration::from_secs(60), 99, &[]).await.unwrap();
+        let rows = store.outbox_lease(now(), Duration::from_secs(60), 99, &[], &[]).await.unwrap();
         for row in &rows {
             let error = format!("{} is full", row.receiver);
             let state = OutboxState::Dead { error };
@@ -480,7 +480,7 @@ async fn requeues_dead_notifications() {
     );
     assert_eq!(make_dead().await, 2);
     check_all(&settings, &[("alert retry --all", true, &["3 notifications will be sent again"])]);
-    let rows = store.outbox_lease(now(), Duration::from_secs(60), 99, &[]).await.unwrap();
+    let rows = store.outbox_lease(now(), Duration::from_secs(60), 99, &[], &[]).await.unwrap();
     assert_eq!(rows.len(), 3);
     assert!(rows.iter().any(|row| row.key == key), "under the old keys");
 }

@@ -124,10 +124,6 @@ impl Dispatcher {
                 leased = self.lease_due(&in_flight) => leased,
             };
             for row in leased {
-                // The lease expired while the outcome waits to be recorded.
-                if in_flight.values().any(|sent| sent.row == row.id) {
-                    continue;
-                }
                 let sent = Sent { row: row.id, receiver: row.receiver.clone() };
                 let span = tracing::info_span!(
                     "notify",
@@ -154,11 +150,13 @@ impl Dispatcher {
     /// then one for each receiver that needs a probe.
     async fn lease_due(&self, in_flight: &InFlight) -> Vec<OutboxRow> {
         let mut leased: Vec<OutboxRow> = Vec::new();
+        // Their leases may have expired while their outcomes wait to be recorded.
+        let sending: Vec<i64> = in_flight.values().map(|sent| sent.row).collect();
         loop {
             let free = IN_FLIGHT_MAX.saturating_sub(in_flight.len() + leased.len());
             let limit = free.min(LEASE_MAX);
             let (busy, _) = self.busy(in_flight, &leased);
-            let rows = self.lease(limit, &busy).await;
+            let rows = self.lease(limit, &busy, &sending).await;
             let last = rows.len() < limit || limit == 0;
             leased.extend(rows);
             if last {
@@ -170,7 +168,7 @@ impl Dispatcher {
             let mut others: Vec<_> =
                 self.sender.notifiers.keys().filter(|name| **name != receiver).cloned().collect();
             // A row of a receiver that is not configured here is no probe.
-            while let Some(row) = self.lease(1, &others).await.pop() {
+            while let Some(row) = self.lease(1, &others, &sending).await.pop() {
                 let is_probe = row.receiver == receiver;
                 others.push(row.receiver.clone());
                 leased.push(row);
@@ -202,14 +200,16 @@ impl Dispatcher {
         (busy, probed)
     }
 
-    async fn lease(&self, limit: usize, excluded: &[String]) -> Vec<OutboxRow> {
+    async fn lease(&self, limit: usize, excluded: &[String], sending: &[i64]) -> Vec<OutboxRow> {
         if limit == 0 {
             return Vec::new();
         }
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let sender = &self.sender;
-        let leased =
-            sender.store.outbox_lease(sender.clock.now(), self.lease, limit, excluded).await;
+        let leased = sender
+            .store
+            .outbox_lease(sender.clock.now(), self.lease, limit, excluded, sending)
+            .await;
         sender.log_store(leased.as_ref().err());
         leased.unwrap_or_default()
     }

@@ -86,7 +86,7 @@ macro_rules! each_store_call {
                 end_silence(id: i64, now: DateTime<Utc>) -> bool;
             }
             outbox {
-                outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32, resting: &[String])
+                outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32, resting: &[String], sending: &[i64])
                     -> Vec<OutboxRow>;
                 outbox_record(row: i64, attempt: u32, now: DateTime<Utc>, state: &OutboxState) -> ();
                 examples(id: IncidentId) -> Vec<Example>;

@@ -21,6 +21,7 @@ mod labels;
 mod memory;
 mod outbox;
 mod postgres;
+mod progress;
 mod retrainings;
 mod sampling;
 mod search;
@@ -41,6 +42,7 @@ pub use postgres::{
     Keep, LetterFilter, PostgresStore, Pruned, Rows, StoredLetter, author_name,
     postgres_url_problem,
 };
+pub use progress::{Claim, PartitionProgress, event_time};
 pub use retrainings::{RetrainOutcome, RetrainReason, Retraining};
 pub use search::{FoundTweet, NotificationState, TweetQuery};
 pub use switches::{Pairs, Rescored, StoredText};
@@ -52,49 +54,8 @@ use chrono::{DateTime, Utc};
 
 use monitor_core::domain::{
     Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Notified, Offset,
-    Resume, Severity, StartAt, TopicPartition, Watch, resume_position,
+    Resume, Severity, StartAt, TopicPartition, Watch,
 };
-
-/// A partition just assigned to this daemon, with the offsets that the broker has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The checkpoint before the broker was asked for `low` and `high`.
-    pub seen: Option<Offset>,
-    /// Oldest offset the broker has.
-    pub low: Offset,
-    /// Offset the next record will get.
-    pub high: Offset,
-}
-
-impl Claim {
-    /// Where to resume, given the checkpoint now. A checkpoint that has moved since the
-    /// broker was asked is newer than the bounds, so it is not beyond the end.
-    fn resume(&self, stored: Option<Offset>, start_at: StartAt) -> Resume {
-        let high = match stored {
-            Some(stored) if self.seen != Some(stored) => self.high.max(stored),
-            _ => self.high,
-        };
-        resume_position(stored, self.low, high, start_at)
-    }
-}
-
-/// The progress of one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionProgress {
-    /// The partition.
-    pub partition: TopicPartition,
-    /// The checkpoint.
-    pub position: Offset,
-    /// Newest event time, if any tweet was seen.
-    pub event_time_max: Option<DateTime<Utc>>,
-    /// When the newest record read was written to Kafka.
-    pub record_time_max: Option<DateTime<Utc>>,
-    /// Whether its reader has been at the end for a while, so that it does not hold the
-    /// watermark back.
-    pub at_end: bool,
-}
 
 /// The state of the detectors of one brand and watch between two evaluations.
 #[derive(Debug, Clone, PartialEq)]
@@ -378,15 +339,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Leases up to `limit` due outbox rows for the time `lease`, so that no other sender takes
     /// them. Due is what is due by Postgres' clock: if `now` is the time of a host whose clock is
-    /// ahead, it gets no row that another is sending. Leaves out rows of the receivers in `resting`, and each `resolved` until all earlier
-    /// rows of its thread are sent or dead. Rows whose lease has expired are due again. Counts as
-    /// an attempt.
+    /// ahead, it gets no row that another is sending. Leaves out rows of the receivers in `resting`,
+    /// the rows with the ids `sending`, whose outcome the caller has still to record, and each
+    /// `resolved` until all earlier rows of its thread are sent or dead. Other rows whose lease has
+    /// expired are due again. Counts as an attempt.
     async fn outbox_lease(
         &self,
         now: DateTime<Utc>,
         lease: Duration,
         limit: u32,
         resting: &[String],
+        sending: &[i64],
     ) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// Records how an attempt on a leased row ended; `attempt` is [`OutboxRow::attempts`]. Changes

@@ -71,6 +71,8 @@ pub const COMMIT_SECONDS: &str = "monitor_commit_seconds";
 pub const STORE_RETRIES: &str = "monitor_store_retries_total";
 /// Event time up to which minutes are closed, in seconds since 1970.
 pub const WATERMARK: &str = "monitor_watermark_timestamp_seconds";
+/// Tweets counted in minutes of a brand that had been judged.
+pub const LATE_TWEETS: &str = "monitor_late_tweets_total";
 /// 1 for the model that scores, 0 for earlier models.
 pub const MODEL: &str = "monitor_model_info";
 /// Models reloaded while the daemon runs, by outcome (loaded, failed).
@@ -273,6 +275,7 @@ fn describe() {
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time the transaction of a batch took");
     describe_counter!(STORE_RETRIES, "Writes repeated because Postgres was not available");
     describe_gauge!(WATERMARK, Unit::Seconds, "Event time up to which minutes are closed");
+    describe_counter!(LATE_TWEETS, "Tweets counted in minutes that had been judged, by brand");
     describe_gauge!(MODEL, "1 for the model that scores, 0 for earlier models");
     describe_counter!(MODEL_RELOADS, "Models reloaded while the daemon runs, by outcome");
     describe_counter!(RESCORED, "Stored tweets that another model has scored again");

@@ -26,14 +26,15 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::words::reason;
 
+use self::brand::Judged;
 use self::report::{Content, Reporter, Subject};
 use super::daemon::lateness;
 use super::lineup::Lineup;
 use super::routes::buzz_policy;
 use monitor_config as config;
 use monitor_core::alerting::{
-    Audience, Baseline, BuzzPolicy, Occasion, People, Progress, Recipient, StreamPolicy,
-    Suppressed, Thresholds, severity, watermark,
+    Audience, Baseline, BuzzPolicy, Occasion, People, Recipient, StreamPolicy, Suppressed,
+    Thresholds, severity,
 };
 use monitor_core::clock::Clock;
 use monitor_core::domain::{
@@ -41,7 +42,7 @@ use monitor_core::domain::{
     silenced,
 };
 use monitor_store::{
-    Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError,
+    Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError, event_time,
 };
 use monitor_telemetry::{self as telemetry, Readiness};
 
@@ -59,6 +60,8 @@ pub struct Evaluator {
     audience: Audience,
     reporter: Reporter,
     baselines: Mutex<HashMap<String, LearnedBaseline>>,
+    /// By brand, what was counted when its latest minutes were judged.
+    judged: Mutex<HashMap<String, Judged>>,
     /// The latest switch of the model that evaluation has come to.
     gate: Mutex<Option<Gate>>,
     /// Whether the incidents without a detector have been closed.
@@ -175,6 +178,7 @@ impl Evaluator {
             audience: audience(settings),
             reporter: Reporter::new(store.clone(), settings),
             baselines: Mutex::default(),
+            judged: Mutex::default(),
             gate: Mutex::default(),
             unwatched_closed: AtomicBool::new(false),
             store,
@@ -300,11 +304,7 @@ impl Evaluator {
 
     /// The last closed minute.
     fn closed(&self, partitions: &[PartitionProgress], now: DateTime<Utc>) -> Option<Minute> {
-        let progress: Vec<_> = partitions
-            .iter()
-            .map(|p| Progress { event_time_max: p.event_time_max, at_end: p.at_end })
-            .collect();
-        let time = watermark(&progress, self.lateness, now)?;
+        let time = event_time(partitions, self.lateness, now)?;
         gauge!(telemetry::WATERMARK).set(time.timestamp() as f64);
         Some(Minute::of(time).plus(-1))
     }

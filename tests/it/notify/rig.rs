@@ -152,7 +152,7 @@ impl Rig {
 
     pub async fn lease(&self) -> Vec<OutboxRow> {
         let lease = Duration::from_millis(delivery().lease_ms);
-        self.store.outbox_lease(self.clock.now(), lease, 99, &[]).await.expect("leased")
+        self.store.outbox_lease(self.clock.now(), lease, 99, &[], &[]).await.expect("leased")
     }
 
     pub fn start(&self, receivers: BTreeMap<String, Receiver>) -> Running {

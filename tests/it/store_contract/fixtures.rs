@@ -241,7 +241,7 @@ pub fn noon() -> DateTime<Utc> {
 /// All pending rows, even if leased or due later; counts as an attempt.
 pub async fn lease_all(store: &dyn Store) -> Vec<OutboxRow> {
     let far = at("2100-01-01T00:00:00Z");
-    store.outbox_lease(far, Duration::ZERO, 1000, &[]).await.expect("leased")
+    store.outbox_lease(far, Duration::ZERO, 1000, &[], &[]).await.expect("leased")
 }
 
 /// Sends all pending rows, and returns them.

@@ -88,7 +88,8 @@ pub async fn holds_notifications_until_their_time(store: &dyn Store) {
     decide(store, notifying(opened, vec![later, delivery("hook")])).await;
     let receivers = async |minutes| {
         let now = noon() + TimeDelta::minutes(minutes);
-        let rows = store.outbox_lease(now, Duration::from_secs(1), 9, &[]).await.expect("leased");
+        let rows =
+            store.outbox_lease(now, Duration::from_secs(1), 9, &[], &[]).await.expect("leased");
         for row in &rows {
             store
                 .outbox_record(row.id, row.attempts, now, &OutboxState::Sent)
@@ -214,7 +215,8 @@ pub async fn groups_only_fresh_openings(store: &dyn Store) {
     let attempted = opened(grouped("attempted", 30)).await;
     // The lease expires before the new one is due, so only the attempt prevents joining.
     let soon = noon() + TimeDelta::seconds(30);
-    let leased = store.outbox_lease(soon, Duration::from_secs(1), 99, &[]).await.expect("leased");
+    let leased =
+        store.outbox_lease(soon, Duration::from_secs(1), 99, &[], &[]).await.expect("leased");
     let row = leased.iter().find(|r| r.notification.brand == attempted).expect("the row").id;
     opened(grouped("attempted", 40)).await;
     assert_eq!(rows_for("attempted").await, 2, "leased");
@@ -281,18 +283,20 @@ pub async fn groups_only_fresh_openings(store: &dyn Store) {
 
 pub async fn leases_the_outbox(store: &dyn Store) {
     open(store, "united", 10).await;
-    let lease = async |seconds_later: i64, limit| {
+    let lease_but = async |seconds_later: i64, limit, sending: &[i64]| {
         let now = noon() + TimeDelta::seconds(seconds_later);
-        let rows = store.outbox_lease(now, Duration::from_secs(60), limit, &[]).await;
+        let rows = store.outbox_lease(now, Duration::from_secs(60), limit, &[], sending).await;
         let rows = rows.expect("leased").into_iter();
         rows.map(|r| (r.id, r.receiver, r.attempts)).collect::<Vec<_>>()
     };
+    let lease = async |seconds_later, limit| lease_but(seconds_later, limit, &[]).await;
     let first = lease(0, 1).await;
     assert_eq!(first.len(), 1, "limit");
     let (comms, hook) = (first[0].0, first[0].0 + 1);
     assert_eq!(first, [(comms, "comms".to_owned(), 1)], "the older one first");
     assert_eq!(lease(1, 9).await, [(hook, "hook".to_owned(), 1)], "leased rows are not due");
     assert_eq!(lease(59, 9).await, [], "still leased");
+    assert_eq!(lease_but(60, 9, &[comms]).await, [], "the caller is still sending it");
     assert_eq!(lease(60, 9).await, [(comms, "comms".to_owned(), 2)], "the lease ran out");
 
     let retry = OutboxState::Retry { at: noon() + TimeDelta::seconds(300), error: "busy".into() };
@@ -313,7 +317,7 @@ pub async fn leases_nothing_for_resting_receivers(store: &dyn Store) {
     open(store, "united", 10).await;
     let lease = async |limit, resting: &[&str]| {
         let resting: Vec<_> = resting.iter().map(|&name| name.to_owned()).collect();
-        let rows = store.outbox_lease(noon(), Duration::from_secs(60), limit, &resting).await;
+        let rows = store.outbox_lease(noon(), Duration::from_secs(60), limit, &resting, &[]).await;
         let rows = rows.expect("leased").into_iter();
         rows.map(|row| (row.receiver, row.attempts)).collect::<Vec<_>>()
     };
@@ -347,7 +351,7 @@ pub async fn sends_a_resolve_after_its_thread(store: &dyn Store) {
 
     let lease = async |hours| {
         let now = noon() + TimeDelta::hours(hours);
-        let rows = store.outbox_lease(now, Duration::from_secs(60), 99, &[]).await;
+        let rows = store.outbox_lease(now, Duration::from_secs(60), 99, &[], &[]).await;
         let word = |row: &OutboxRow| {
             let n = &row.notification;
             format!("{} {} {}", row.receiver, n.brand, n.transition)
@@ -393,7 +397,8 @@ pub async fn releases_held_rows_once_a_notification_goes_at_once(store: &dyn Sto
     };
     let lease = async |minutes| {
         let now = noon() + TimeDelta::minutes(minutes);
-        let rows = store.outbox_lease(now, Duration::from_secs(1), 99, &[]).await.expect("leased");
+        let rows =
+            store.outbox_lease(now, Duration::from_secs(1), 99, &[], &[]).await.expect("leased");
         for row in &rows {
             store
                 .outbox_record(row.id, row.attempts, now, &OutboxState::Sent)
@@ -429,7 +434,7 @@ pub async fn resends_the_end_after_a_requeued_opening(store: &dyn Store) {
     open(store, "united", 10).await;
     open(store, "delta", 10).await;
     let lease = async || {
-        let rows = store.outbox_lease(noon(), Duration::from_secs(60), 99, &[]).await;
+        let rows = store.outbox_lease(noon(), Duration::from_secs(60), 99, &[], &[]).await;
         rows.expect("leased")
     };
     let record = async |row: &OutboxRow, state: &OutboxState| {
@@ -466,7 +471,8 @@ pub async fn resends_the_end_after_a_requeued_opening(store: &dyn Store) {
 
 pub async fn keeps_sent_and_dead_rows(store: &dyn Store) {
     open(store, "united", 10).await;
-    let rows = store.outbox_lease(noon(), Duration::from_secs(1), 9, &[]).await.expect("leased");
+    let rows =
+        store.outbox_lease(noon(), Duration::from_secs(1), 9, &[], &[]).await.expect("leased");
     let dead = OutboxState::Dead { error: "no such address".into() };
     let retry = OutboxState::Retry { at: noon(), error: "late result".into() };
     store
@@ -526,7 +532,8 @@ pub async fn requeues_dead_notifications(store: &dyn Store) {
     assert_eq!(requeue(None, Some("comms")).await, 1);
     assert_eq!(dead(9).await, [sms]);
     assert_eq!(requeue(None, None).await, 1);
-    let again = store.outbox_lease(noon(), Duration::from_secs(1), 9, &[]).await.expect("leased");
+    let again =
+        store.outbox_lease(noon(), Duration::from_secs(1), 9, &[], &[]).await.expect("leased");
     assert_eq!(
         again.iter().map(|r| (r.key.clone(), r.attempts)).collect::<Vec<_>>(),
         rows[1..].iter().map(|r| (r.key.clone(), 1)).collect::<Vec<_>>(),

@@ -72,13 +72,13 @@ async fn a_host_whose_clock_is_ahead_takes_no_row_that_another_is_sending() {
     open(&here, "united", 10).await;
     let now = SystemClock::new().now();
     let lease = Duration::from_secs(30);
-    let sending = here.outbox_lease(now, lease, 9, &[]).await.unwrap();
+    let sending = here.outbox_lease(now, lease, 9, &[], &[]).await.unwrap();
     assert_eq!(sending.len(), 2);
 
     for minutes_ahead in [1, -1, 24 * 60] {
         let theirs = now + TimeDelta::minutes(minutes_ahead);
         let there = on_postgres(url.clone()).with_clock(Arc::new(SimulatedClock::at(theirs)));
-        let taken = there.outbox_lease(theirs, lease, 9, &[]).await.unwrap();
+        let taken = there.outbox_lease(theirs, lease, 9, &[], &[]).await.unwrap();
         assert_eq!(taken, [], "{minutes_ahead} minutes ahead");
     }
 
@@ -90,7 +90,7 @@ async fn a_host_whose_clock_is_ahead_takes_no_row_that_another_is_sending() {
     there.outbox_record(row.id, row.attempts, theirs, &retry).await.unwrap();
     let due = async |seconds| {
         let rows =
-            here.outbox_lease(now + TimeDelta::seconds(seconds), lease, 9, &[]).await.unwrap();
+            here.outbox_lease(now + TimeDelta::seconds(seconds), lease, 9, &[], &[]).await.unwrap();
         rows.iter().filter(|leased| leased.id == row.id).count()
     };
     assert_eq!((due(50).await, due(70).await), (0, 1));
@@ -151,7 +151,7 @@ async fn a_held_notification_that_a_sender_locks_is_waited_for() {
     sender.rollback().await.unwrap();
     deciding.await;
     let before_noon = noon() - chrono::TimeDelta::hours(1);
-    let due = store.outbox_lease(before_noon, Duration::from_secs(9), 9, &[]).await.unwrap();
+    let due = store.outbox_lease(before_noon, Duration::from_secs(9), 9, &[], &[]).await.unwrap();
     assert_eq!(due.len(), 2, "the held opening is due at once");
 }
 

@@ -5,6 +5,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::domain::Minute;
+
 /// How far one partition has been read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
@@ -12,6 +14,8 @@ pub struct Progress {
     pub event_time_max: Option<DateTime<Utc>>,
     /// Whether the partition has been read to its end, so that no older record is unread.
     pub at_end: bool,
+    /// When the newest record read was written to the broker, if known.
+    pub record_time_max: Option<DateTime<Utc>>,
 }
 
 /// The time before which no more tweets are expected: `lateness` behind the slowest partition
@@ -19,20 +23,28 @@ pub struct Progress {
 /// tweet has been read from a partition with unread records.
 ///
 /// It is never less than `lateness` behind the clock `now`: a tweet with a date ahead, or a producer
-/// with a fast clock, must not close minutes whose tweets are still to come. The clock never closes a
-/// minute: a stream that arrives minutes late, or a replay of old tweets, would lose its tweets.
+/// with a fast clock, must not close minutes whose tweets are still to come.
+///
+/// If a live stream goes silent, the clock closes the minute of its newest tweet, twice the
+/// `lateness` later, and none after it: what does not come is no sign of calm. A stream is live if
+/// its newest record was written at most `lateness` after the newest tweet. The clock closes nothing of a stream
+/// that arrives later than that, or of a replay of old tweets: it would lose their tweets.
 pub fn watermark(
     partitions: &[Progress],
     lateness: TimeDelta,
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
     let unread = partitions.iter().filter(|p| !p.at_end);
-    let slowest = if unread.clone().next().is_some() {
-        unread.map(|p| p.event_time_max).min().flatten()
-    } else {
-        partitions.iter().filter_map(|p| p.event_time_max).max()
-    };
-    slowest.map(|at| at.min(now) - lateness)
+    if unread.clone().next().is_some() {
+        let slowest = unread.map(|p| p.event_time_max).min().flatten();
+        return slowest.map(|at| at.min(now) - lateness);
+    }
+    let newest = partitions.iter().filter_map(|p| p.event_time_max).max()?;
+    let passed = newest.min(now) - lateness;
+    let written = partitions.iter().filter_map(|p| p.record_time_max).max();
+    let is_live = newest <= now && written.is_some_and(|written| written - newest <= lateness);
+    let by_clock = Minute::of(newest).plus(1).start().min(now - lateness * 2);
+    Some(if is_live { passed.max(by_clock) } else { passed })
 }
 
 #[cfg(test)]
@@ -48,7 +60,11 @@ mod tests {
         let check = |name: &str, partitions: &[(Option<i64>, bool)], expected: Option<i64>| {
             let partitions: Vec<_> = partitions
                 .iter()
-                .map(|&(s, at_end)| Progress { event_time_max: s.map(at), at_end })
+                .map(|&(s, at_end)| Progress {
+                    event_time_max: s.map(at),
+                    at_end,
+                    record_time_max: None,
+                })
                 .collect();
             let found = watermark(&partitions, TimeDelta::seconds(60), at(now.get()));
             assert_eq!(found, expected.map(at), "{name}");
@@ -73,5 +89,27 @@ mod tests {
         );
         now.set(9000);
         check("tweets that arrive late, all read", &[(Some(1000), true)], Some(940));
+    }
+    #[test]
+    fn the_clock_closes_the_last_minute_of_a_live_stream_and_no_more() {
+        let at = |s: i64| DateTime::from_timestamp(s, 0).expect("a valid time");
+        let check = |name: &str, newest: i64, written: i64, now: i64, expected: i64| {
+            let one = Progress {
+                event_time_max: Some(at(newest)),
+                at_end: true,
+                record_time_max: Some(at(written)),
+            };
+            let behind = Progress { event_time_max: Some(at(100)), record_time_max: None, ..one };
+            let found = watermark(&[one, behind], TimeDelta::seconds(60), at(now));
+            assert_eq!(found, Some(at(expected)), "{name}");
+        };
+        check("at once", 1190, 1200, 1200, 1130);
+        check("after a while", 1190, 1200, 1300, 1180);
+        check("after twice the lateness", 1190, 1200, 1320, 1200);
+        check("hours later", 1190, 1200, 99_999, 1200);
+        check("the first second of a minute", 1200, 1200, 99_999, 1260);
+        check("a tweet that comes late", 1190, 1251, 99_999, 1130);
+        check("a replay of old tweets", 1190, 99_000, 99_999, 1130);
+        check("a date ahead", 2000, 1200, 1320, 1260);
     }
 }

@@ -41,12 +41,15 @@ impl Tables {
         lease: Duration,
         limit: u32,
         resting: &[String],
+        sending: &[i64],
     ) -> Result<Vec<OutboxRow>, StoreError> {
         let mut due: Vec<(DateTime<Utc>, usize)> = self
             .outbox
             .iter()
             .enumerate()
-            .filter(|(_, row)| !resting.contains(&row.receiver))
+            .filter(|(place, row)| {
+                !resting.contains(&row.receiver) && !sending.contains(&(*place as i64 + 1))
+            })
             .filter_map(|(place, row)| match row.state {
                 QueuedState::Pending { due } if due <= now && !self.waits(place) => {
                     Some((due, place))

@@ -27,13 +27,14 @@ pub(super) async fn outbox_lease(
     lease: Duration,
     limit: u32,
     resting: &[String],
+    sending: &[i64],
 ) -> Result<Vec<OutboxRow>, StoreError> {
     let mut connection = store.pool.acquire().await?;
     let rows = sqlx::query(AssertSqlSafe(format!(
         "UPDATE outbox SET attempts = attempts + 1, due_at = {NOW} + $5
          WHERE id IN (
              SELECT id FROM outbox AS late
-             WHERE state = 'pending' AND due_at <= {NOW} AND receiver <> ALL ($4)
+             WHERE state = 'pending' AND due_at <= {NOW} AND receiver <> ALL ($4) AND id <> ALL ($6)
                AND (coalesce(transition, '') NOT IN ('resolved', 'reopened') OR NOT EXISTS (
                    SELECT 1 FROM outbox AS early
                    WHERE early.state = 'pending' AND early.thread = late.thread
@@ -47,6 +48,7 @@ pub(super) async fn outbox_lease(
     .bind(i64::from(limit))
     .bind(resting)
     .bind(lease)
+    .bind(sending)
     .fetch_all(&mut *connection)
     .await?;
     let mut leased: Vec<_> = rows
