@@ -13,7 +13,7 @@ use super::{Dashboard, dashboards, items, root, text};
 const POSTGRES: &str = "grafana-postgresql-datasource";
 const PROMETHEUS: &str = "prometheus";
 /// Units of Grafana's list that the dashboards use.
-const UNITS: [&str; 10] = [
+const UNITS: [&str; 9] = [
     "none",
     "string",
     "short",
@@ -23,7 +23,6 @@ const UNITS: [&str; 10] = [
     "s",
     "dtdurations",
     "bool_yes_no",
-    "dateTimeAsIso",
 ];
 /// Alerts have no job and no instance: their rules sum over the daemons.
 const WITHOUT_INSTANCE: &str = "ALERTS";
