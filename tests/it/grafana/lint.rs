@@ -13,17 +13,8 @@ use super::{Dashboard, dashboards, items, root, text};
 const POSTGRES: &str = "grafana-postgresql-datasource";
 const PROMETHEUS: &str = "prometheus";
 /// Units of Grafana's list that the dashboards use.
-const UNITS: [&str; 9] = [
-    "none",
-    "string",
-    "short",
-    "percentunit",
-    "bytes",
-    "cps",
-    "s",
-    "dtdurations",
-    "bool_yes_no",
-];
+const UNITS: [&str; 9] =
+    ["none", "string", "short", "percentunit", "bytes", "cps", "s", "dtdurations", "bool_yes_no"];
 /// Alerts have no job and no instance: their rules sum over the daemons.
 const WITHOUT_INSTANCE: &str = "ALERTS";
 
