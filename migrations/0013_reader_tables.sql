@@ -1,4 +1,6 @@
 -- What the tables that a reader may read (crates/store/src/postgres/reader.rs) say of themselves.
+COMMENT ON TABLE minute_counts IS
+    'Scored tweets by brand, minute of event time and model; what the detector and the page read.';
 COMMENT ON TABLE incident_events IS
     'The history of incidents, a row a step: who was told (told), and who was not and why (suppressed).';
 COMMENT ON TABLE models IS

@@ -13,7 +13,7 @@ use monitor_store::{PostgresStore, StoreError};
 pub struct Args {
     /// Also let this database role read the views; it is created if there is none
     ///
-    /// For dashboards and analysts: it may also read the tables of incidents and models, and no more. See docs/sql.md. A new role may log in and has no password yet.
+    /// For dashboards and analysts: it may also read the tables of incidents, models and minute counts, and no more. See docs/sql.md. A new role may log in and has no password yet.
     #[arg(long, value_name = "NAME")]
     reader: Option<String>,
 }

@@ -169,7 +169,7 @@ impl PostgresStore {
         boxed(prune::prune(self, keep, now, dry_run, tell)).await
     }
 
-    /// Lets a role read the views and the tables of incidents and models, and no more; creates it if there is none.
+    /// Lets a role read the views and some tables of counts, incidents and models, and no more; creates it if there is none.
     /// Returns whether it is new.
     ///
     /// # Errors

@@ -266,6 +266,7 @@ async fn a_reader_may_read_the_views_and_no_more() {
     let tables = [
         "incidents",
         "incident_events",
+        "minute_counts",
         "models",
         "model_switches",
         "rescored_counts",

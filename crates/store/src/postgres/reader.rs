@@ -8,7 +8,8 @@ use crate::StoreError;
 const READABLE: &str = "incidents, share_incidents, incident_phases, model_counts, brand_tweets, \
     top_negative, share_per_minute, share_per_hour, share_per_day, share_of_voice, \
     volume_by_model, languages, authors, incident_tweets, drivers, notifications, suppressed, \
-    dead_letters_by_reason, lag, incident_events, models, model_switches, rescored_counts, retrainings";
+    dead_letters_by_reason, lag, minute_counts, incident_events, models, model_switches, \
+    rescored_counts, retrainings";
 
 pub(super) async fn grant(store: &PostgresStore, role: &str) -> Result<bool, StoreError> {
     let mut tx = store.pool.begin().await?;
