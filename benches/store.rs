@@ -1,14 +1,19 @@
 //! Does the store stay fast with months of tweets, and what does that cost when they are written?
 //!
-//! In one run, on one server: (1) the questions of docs/sql.md, an alert's reasons and the totals, on a filled database;
+//! In one run, on one server: (1) the questions of docs/sql.md, the panels of grafana/, an alert's reasons and the totals, on a
+//! filled database;
 //! (2) writing batches, compared with the schema and the statements of the version before, and with COPY into a
 //! table without an index; (3) the upgrade of a database of that version with as many tweets.
 //!
 //! `scripts/bench store [--tweets 1000000] [--days 90] [--brands 20] [--rounds 3] [--json FILE]`
 
 mod common;
+#[path = "../tests/it/grafana/expand.rs"]
+mod expand;
 #[path = "store/old.rs"]
 mod old;
+#[path = "store/panels.rs"]
+mod panels;
 
 use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -59,6 +64,9 @@ struct Args {
     /// How often each question is asked
     #[arg(long, default_value_t = 40)]
     times: usize,
+    /// Ask the questions only
+    #[arg(long)]
+    questions_only: bool,
     /// Postgres waits for the disk; without it the server is as in the tests
     #[arg(long)]
     durable: bool,
@@ -104,6 +112,9 @@ async fn main() -> anyhow::Result<()> {
                "times": args.times, "durable": args.durable}),
     );
     questions(&args, &server, &mut report).await?;
+    if args.questions_only {
+        return report.write(&args.output);
+    }
     writing(&args, &server, &mut report).await?;
     upgrade(&server, &mut report).await?;
     report.write(&args.output)
@@ -164,6 +175,13 @@ async fn questions(args: &Args, server: &Server, report: &mut Report) -> anyhow:
         let from = query.split("FROM ").nth(1).and_then(|it| it.split_whitespace().next());
         let name =
             format!("docs/sql.md {number}: {}", from.unwrap_or_default().trim_end_matches(';'));
+        let times = timed(&server.clock, args.times, async || {
+            sqlx::query(sqlx::AssertSqlSafe(query.clone())).fetch_all(&mut connection).await?;
+            Ok(())
+        });
+        line(report, &name, &times.await?);
+    }
+    for (name, query) in panels::panels(UNTIL.parse()?, args.brands)? {
         let times = timed(&server.clock, args.times, async || {
             sqlx::query(sqlx::AssertSqlSafe(query.clone())).fetch_all(&mut connection).await?;
             Ok(())

@@ -11,9 +11,9 @@ use monitor_store::{PostgresStore, StoreError};
 /// the next call goes on where it was.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Also let this database role read the views, and no more; it is created if there is none
+    /// Also let this database role read the views; it is created if there is none
     ///
-    /// For dashboards and analysts: see docs/sql.md. A new role may log in and has no password yet.
+    /// For dashboards and analysts: it may also read the tables of incidents, models and minute counts, and no more. See docs/sql.md. A new role may log in and has no password yet.
     #[arg(long, value_name = "NAME")]
     reader: Option<String>,
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use monitor_config as config;
 use saphyr::{LoadableYamlNode, Yaml};
+use sha2::{Digest, Sha256};
 
 use monitor::settings::OWNERS;
 
@@ -49,7 +50,7 @@ fn the_compose_file_is_pinned_and_its_paths_exist() {
     let volumes: Vec<&str> =
         compose["volumes"].as_mapping().unwrap().keys().map(|key| key.as_str().unwrap()).collect();
     let names: Vec<&str> = services.keys().map(|key| key.as_str().unwrap()).collect();
-    for name in ["kafka", "postgres", "mail", "monitor"] {
+    for name in ["kafka", "postgres", "mail", "monitor", "prometheus", "grafana"] {
         assert!(names.contains(&name), "the service {name} is missing");
     }
     for (name, service) in services {
@@ -105,4 +106,10 @@ fn the_compose_settings_are_valid() {
     let settings = config::load_from(Some(Path::new(&file)), [store], &[], OWNERS).unwrap();
     assert!(!settings.brands.is_empty() && !settings.receivers.is_empty());
     assert_eq!(settings.kafka.brokers, "kafka:9092");
+    let scrapes = fs::read_to_string(root().join("deploy/prometheus/docker.yml")).unwrap();
+    let scrapes = Yaml::load_from_str(&scrapes).unwrap();
+    let token = scrapes[0]["scrape_configs"][0]["authorization"]["credentials"].as_str().unwrap();
+    let known = &settings.http.tokens["prometheus"];
+    let digest: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(known.sha256, digest, "the token of Prometheus");
 }

@@ -14,12 +14,12 @@ use serde_json::Value;
 
 use crate::serve::Site;
 
-fn deploy(path: &str) -> PathBuf {
+pub(crate) fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
 }
 
 /// A program of Prometheus: on the `PATH`, else in the folder where scripts/setup keeps it.
-fn prometheus(program: &str) -> Command {
+pub(crate) fn prometheus(program: &str) -> Command {
     let cache = std::env::var_os("MONITOR_CACHE").map(PathBuf::from).unwrap_or_default();
     let kept = cache.join("prometheus/usr/bin").join(program);
     Command::new(if kept.is_file() { kept } else { program.into() })
@@ -33,7 +33,7 @@ fn ran(command: &mut Command) -> String {
 }
 
 /// Ended when dropped.
-struct Ended(Child);
+pub(crate) struct Ended(pub Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -69,7 +69,9 @@ fn rules_name_only_metrics_that_there_are() {
 #[ignore = "needs prometheus"]
 fn rules_alarm_as_they_say() {
     let folder = deploy("prometheus");
-    ran(prometheus("promtool").args(["check", "config", "prometheus.yml"]).current_dir(&folder));
+    for file in ["prometheus.yml", "docker.yml"] {
+        ran(prometheus("promtool").args(["check", "config", file]).current_dir(&folder));
+    }
     let said =
         ran(prometheus("promtool").args(["test", "rules", "rules.test.yml"]).current_dir(&folder));
     assert!(said.contains("SUCCESS"), "{said}");

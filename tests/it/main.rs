@@ -27,6 +27,7 @@ mod evaluator;
 mod explain;
 mod fixture;
 mod formats;
+mod grafana;
 mod hub;
 mod incidents;
 mod judge_reads;

@@ -14,7 +14,7 @@ mod retrainings;
 mod switches;
 mod tweets;
 mod upgrade;
-mod views;
+pub(crate) mod views;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;

@@ -170,7 +170,8 @@ impl PostgresStore {
         boxed(prune::prune(self, keep, now, dry_run, tell)).await
     }
 
-    /// Lets a role read the views, and no more; creates it if there is none. Returns whether it is new.
+    /// Lets a role read the views and some tables of counts, incidents and models, and no more; creates it if there is none.
+    /// Returns whether it is new.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if the user of this store may not create or grant.

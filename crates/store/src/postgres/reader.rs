@@ -1,13 +1,15 @@
-//! The role that may read the views, and no more.
+//! The role that may read the views and some tables, and no more.
 
 use super::PostgresStore;
 use crate::StoreError;
 
-/// What a reader may read. Views read their tables with the rights of their owner.
+/// What a reader may read: the views, which read their tables with the rights of their owner, and
+/// tables without a tweet's text or id.
 const READABLE: &str = "incidents, share_incidents, incident_phases, model_counts, brand_tweets, \
     top_negative, share_per_minute, share_per_hour, share_per_day, share_of_voice, \
     volume_by_model, languages, authors, incident_tweets, drivers, notifications, suppressed, \
-    dead_letters_by_reason, lag";
+    dead_letters_by_reason, lag, minute_counts, incident_events, models, model_switches, \
+    rescored_counts, retrainings";
 
 pub(super) async fn grant(store: &PostgresStore, role: &str) -> Result<bool, StoreError> {
     let mut tx = store.pool.begin().await?;
