@@ -289,18 +289,19 @@ impl Rig {
         assert_eq!(differing, 0, "minute counts differ from the counts of the scores");
     }
 
-    /// Brand, opening, evidence and phases of each incident.
-    async fn incidents(&self) -> Vec<(String, String, Value, Value)> {
-        sqlx::query_as(
-            "SELECT brand, opened_at::text, evidence, phases FROM incidents ORDER BY opened_at, brand",
+    /// Brand, opening and phases of each incident.
+    async fn incidents(&self) -> Vec<(String, String, Value)> {
+        let found: Vec<(String, String, Value)> = sqlx::query_as(
+            "SELECT brand, opened_at::text, phases FROM incidents ORDER BY opened_at, brand",
         )
         .fetch_all(&self.pool)
         .await
-        .unwrap()
+        .unwrap();
+        found.into_iter().map(|(brand, opened, phases)| (brand, opened, fixed(phases))).collect()
     }
 
     /// The incidents that one evaluator opens which reads the week day by day and is never killed.
-    async fn incidents_of_one_evaluator(&self) -> Vec<(String, String, Value, Value)> {
+    async fn incidents_of_one_evaluator(&self) -> Vec<(String, String, Value)> {
         type Row = (String, DateTime<Utc>, Vec<String>, String, f32, String);
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT tweet_id, created_at, brands, text, negative, label FROM scores
@@ -349,9 +350,8 @@ impl Rig {
             .into_iter()
             .map(|incident| {
                 let opened = incident.opened.start().format("%Y-%m-%d %H:%M:%S+00").to_string();
-                let evidence = serde_json::to_value(incident.evidence).unwrap();
                 let phases = serde_json::to_value(&incident.phases).unwrap();
-                (incident.brand, opened, evidence, phases)
+                (incident.brand, opened, fixed(phases))
             })
             .collect()
     }
@@ -666,6 +666,17 @@ async fn memory_stays_bounded_while_postgres_is_away() {
     let counted = "SELECT sum(records)::bigint FROM dead_letter_counts";
     assert_eq!(rig.count(counted).await, RECORDS as i64);
     assert!(rig.terminate(), "exits with success on SIGTERM");
+}
+
+/// Phases without what is stored of open ones only now and then: when somebody is notified.
+fn fixed(mut phases: Value) -> Value {
+    for phase in phases.as_array_mut().unwrap() {
+        if phase["ended"].is_null() {
+            let phase = phase.as_object_mut().unwrap();
+            phase.retain(|key, _| !["latest", "peak", "peak_at"].contains(&key.as_str()));
+        }
+    }
+    phases
 }
 
 /// Twice the session timeout, after which the group gives up a daemon that was killed.

@@ -240,7 +240,7 @@ fn links_between_dashboards_lead_somewhere() {
             }
         }
     }
-    assert!(links > 8, "only {links}");
+    assert!(links >= 8, "only {links}");
 }
 
 #[test]

