@@ -1,7 +1,7 @@
 //! How commands print, write files and show errors.
 
 use std::fs;
-use std::io::{self, IsTerminal, Stderr, Stdout, Write};
+use std::io::{self, IsTerminal, Stderr, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +31,8 @@ impl Progress<Stderr> {
     }
 }
 
-impl Progress<Stdout> {
+#[cfg(feature = "embedded")]
+impl Progress<io::Stdout> {
     /// On standard output.
     pub fn stdout() -> Self {
         Self::new(io::stdout(), io::stdout().is_terminal(), Arc::new(SystemClock::new()))

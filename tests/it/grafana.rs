@@ -5,6 +5,7 @@
 
 mod demo;
 mod expand;
+mod expanded;
 mod lint;
 mod picture;
 mod prometheus;
