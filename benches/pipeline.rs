@@ -24,6 +24,7 @@ use common::{Output, Report, spread};
 use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor::settings::open_options;
 use monitor_config as config;
+use monitor_core::alerting::Voice;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
@@ -355,6 +356,7 @@ impl Bench {
                         Score { probabilities: Probabilities::two(half), label: Label::Negative },
                         "null@1",
                     )),
+                    voice: None,
                 })
             })
             .collect::<anyhow::Result<_>>()?;
@@ -370,7 +372,7 @@ impl Bench {
                 record_time_max: None,
             };
             let batch =
-                Batch { scores: scores.to_vec(), dead_letters: vec![], advances: vec![advance] };
+                Batch { scores: scores.to_vec(), advances: vec![advance], ..Batch::default() };
             store.commit(&batch).await?;
             position = to;
         }
@@ -392,6 +394,8 @@ impl Bench {
                 rows_max: batching.rows_max,
                 wait_max: Duration::from_millis(batching.wait_ms_max),
             },
+            voice: Voice::Tweet,
+            count_deleted: true,
             limits: LIMITS,
             retry_wait_max: Duration::from_secs(1),
             drain_max: Duration::from_secs(10),

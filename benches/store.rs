@@ -278,7 +278,7 @@ fn batches(rows: usize, brands: u32, round: usize) -> anyhow::Result<Vec<Batch>>
         tweet.reach.author = Some(format!("author {}", place * 7919 % 100_003));
         let brands = vec![format!("brand {}", 1 + place * 7919 % u64::from(brands))];
         let score = Some(model(if n % 3 == 0 { 0.9 } else { 0.1 })?);
-        tweets.push(ScoredTweet { tweet, brands, score });
+        tweets.push(ScoredTweet { tweet, brands, score, voice: None });
     }
     let mut position = (round * rows) as i64;
     let batch = |scores: &[ScoredTweet]| {
@@ -291,7 +291,7 @@ fn batches(rows: usize, brands: u32, round: usize) -> anyhow::Result<Vec<Batch>>
             event_time_max: scores.last().map(|it| it.tweet.created_at),
             record_time_max: None,
         };
-        Batch { scores: scores.to_vec(), dead_letters: Vec::new(), advances: vec![advance] }
+        Batch { scores: scores.to_vec(), advances: vec![advance], ..Batch::default() }
     };
     Ok(tweets.chunks(BATCH_ROWS).map(batch).collect())
 }

@@ -112,12 +112,13 @@ pub fn count(
         brands.iter().map(|brand| (brand.clone(), BTreeMap::new())).collect();
     let mut voices = Voices::new(voice);
     let mut add = |brands: &[String], tweet: &Tweet, negative: bool| {
+        if !voices.counts(tweet, brands, negative) {
+            return;
+        }
         let minute = Minute::of(tweet.created_at);
         for brand in brands {
-            let added = voices.add(brand, tweet, negative);
-            if added.total > 0 {
-                *counts.entry(brand.clone()).or_default().entry(minute).or_default() += added;
-            }
+            *counts.entry(brand.clone()).or_default().entry(minute).or_default() +=
+                Counts { total: 1, negative: u64::from(negative) };
         }
     };
     let mut seen: HashSet<TweetId> = HashSet::new();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use monitor_config::{self as config, Settings};
 use monitor_core::alerting::Voice;
 use monitor_core::domain::Minute;
@@ -80,9 +81,9 @@ pub struct Args {
     labels: Option<String>,
 
     /// What counts as one voice: each tweet, each author once an hour, or each text once an hour,
-    /// whoever repeats it
-    #[arg(long, value_enum, default_value = "tweets", requires = "file")]
-    count: CountBy,
+    /// whoever repeats it; else as the setting alerting.count says
+    #[arg(long, value_parser = voices(), requires = "file")]
+    count: Option<Voice>,
 
     /// What really happened: a CSV file with the columns start, end and name, and possibly brand. The report
     /// then says which episodes were found and after how long, and how many alerts were false
@@ -98,21 +99,9 @@ pub struct Args {
     picture: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum CountBy {
-    Tweets,
-    Authors,
-    Originals,
-}
-
-impl From<CountBy> for Voice {
-    fn from(by: CountBy) -> Self {
-        match by {
-            CountBy::Tweets => Self::Tweet,
-            CountBy::Authors => Self::Author,
-            CountBy::Originals => Self::Original,
-        }
-    }
+fn voices() -> impl TypedValueParser<Value = Voice> {
+    PossibleValuesParser::new(Voice::ALL.map(Voice::as_str))
+        .map(|word| Voice::parse(&word).expect("clap lets only these words through"))
 }
 
 /// Counts the tweets, applies each rule, and prints the outcome.
@@ -138,7 +127,14 @@ pub fn run(args: &Args, config: Option<&Path>, set: &[(String, String)]) -> anyh
         Some(file) => {
             let scorer = Scorer::new(args.labels.as_deref(), args.model.as_deref(), &settings)?;
             let span = (range.first_needed(&reach), range.to);
-            count(file, scorer, &settings, &brands, args.count.into(), span)?
+            count(
+                file,
+                scorer,
+                &settings,
+                &brands,
+                args.count.unwrap_or(settings.alerting.count),
+                span,
+            )?
         }
         None => with_store(&settings, async |store| {
             stored(store, &brands, range.first_needed(&reach), range.to).await

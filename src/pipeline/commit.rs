@@ -165,7 +165,15 @@ impl Committer {
                     counter!(telemetry::SCORES_NEW).increment(committed.new);
                     counter!(telemetry::NOT_JUDGED).increment(committed.not_judged);
                     counter!(telemetry::SCORES_DUPLICATE).increment(committed.duplicate);
+                    counter!(telemetry::ECHOES).increment(committed.echoes);
+                    counter!(telemetry::REMOVED).increment(committed.removed);
                     counter!(telemetry::DEAD_LETTERS).increment(batch.dead_letters.len() as u64);
+                    if committed.removed > 0 {
+                        tracing::info!(
+                            tweets = committed.removed,
+                            "removed tweets that were edited, deleted or withheld"
+                        );
+                    }
                     tracing::debug!(
                         new = committed.new,
                         not_judged = committed.not_judged,
@@ -231,6 +239,7 @@ impl Committer {
                     batch.scores.push(scored.clone());
                 }
                 Outcome::DeadLetter(letter) => batch.dead_letters.push(letter.clone()),
+                Outcome::Removal(removal) => batch.removals.push(removal.clone()),
                 Outcome::Notice => {}
             }
         }

@@ -183,6 +183,8 @@ impl Daemon {
                     wait_max: Duration::from_millis(settings.batching.wait_ms_max),
                 },
                 limits: WireLimits::of(&settings.kafka),
+                voice: settings.alerting.count,
+                count_deleted: settings.store.count_deleted,
                 retry_wait_max,
                 drain_max: DRAIN_MAX,
             },

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use monitor_core::domain::{Offset, TopicPartition};
 use monitor_ingest::{PAYLOAD_BYTES_KEPT, Weight};
-use monitor_store::{DeadLetter, ScoredTweet};
+use monitor_store::{DeadLetter, Removal, ScoredTweet};
 
 /// A batch, or a change of the partitions that this process reads.
 pub(super) enum Item<Batch> {
@@ -40,7 +40,9 @@ pub(super) struct Row {
 pub(super) enum Outcome<T> {
     Tweet(T),
     DeadLetter(DeadLetter),
-    /// A notice: only its offset is stored.
+    /// A tweet that is to be removed.
+    Removal(Removal),
+    /// Another notice: only its offset is stored.
     Notice,
 }
 
@@ -53,6 +55,7 @@ impl<T> Outcome<T> {
                 Err(letter) => Outcome::DeadLetter(letter),
             },
             Self::DeadLetter(letter) => Outcome::DeadLetter(letter),
+            Self::Removal(removal) => Outcome::Removal(removal),
             Self::Notice => Outcome::Notice,
         }
     }

@@ -22,6 +22,7 @@ use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
+use monitor_core::alerting::Voice;
 use monitor_core::batching::{BatchPolicy, Batcher};
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Minute, Score, Tweet};
@@ -29,7 +30,7 @@ use monitor_core::text::language::detect_in;
 use monitor_core::text::{BrandMatcher, SourceText};
 use monitor_ingest::{self as ingest, Content, Event, Notice, Record, Source, WireLimits};
 use monitor_model::{Encoding, ModelHandle};
-use monitor_store::{ModelScore, ScoredTweet, Store};
+use monitor_store::{ModelScore, Removal, ScoredTweet, Store};
 use monitor_telemetry as telemetry;
 
 use super::commit::Committer;
@@ -55,6 +56,10 @@ pub struct Settings {
     pub batching: BatchPolicy,
     /// Limits of a valid tweet.
     pub limits: WireLimits,
+    /// What counts once in an hour.
+    pub voice: Voice,
+    /// Whether a tweet that was deleted or withheld still counts.
+    pub count_deleted: bool,
     /// Longest wait between two attempts while Postgres is unavailable.
     pub retry_wait_max: Duration,
     /// Longest time to store the batches in flight after the source has stopped.
@@ -64,7 +69,14 @@ pub struct Settings {
 /// A decoded tweet with its brands, or a record that is not a tweet.
 struct Prepared {
     origin: Origin,
-    outcome: Outcome<(Tweet, Vec<String>)>,
+    outcome: Outcome<Matched>,
+}
+
+/// A tweet, the brands it is about, and what it has in common with its echoes.
+struct Matched {
+    tweet: Tweet,
+    brands: Vec<String>,
+    voice: Option<u64>,
 }
 
 /// A batch that has been decoded and encoded.
@@ -258,7 +270,12 @@ impl Pipeline {
                             "X left out tweets: its rules match more than it sends"
                         );
                     }
-                    decoded.push((Ok(None), None));
+                    let removal = notice.removes().map(|(id, why)| Removal {
+                        tweet_id: id.clone(),
+                        why,
+                        keeps_count: self.settings.count_deleted,
+                    });
+                    decoded.push((Ok(removal.map_or(Outcome::Notice, Outcome::Removal)), None));
                     continue;
                 }
                 Err(rejected) => {
@@ -287,7 +304,11 @@ impl Pipeline {
                 }
             };
             let brands = self.brands.matches_in(&text, &tweet.rule_tags);
-            decoded.push((Ok(Some((tweet.with_language(language), brands))), to_score));
+            // What is about no brand is in no count.
+            let counted = Some(self.settings.voice).filter(|_| !brands.is_empty());
+            let voice = counted.and_then(|voice| voice.key(&tweet, &brands));
+            let tweet = tweet.with_language(language);
+            decoded.push((Ok(Outcome::Tweet(Matched { tweet, brands, voice })), to_score));
         }
         for reason in notices {
             counter!(telemetry::NOTICES, "reason" => reason).increment(1);
@@ -305,8 +326,7 @@ impl Pipeline {
                 _weight: record.weight,
             };
             let outcome = match outcome {
-                Ok(Some(tweet)) => Outcome::Tweet(tweet),
-                Ok(None) => Outcome::Notice,
+                Ok(outcome) => outcome,
                 Err(rejected) => Outcome::DeadLetter(origin.dead_letter(&rejected.to_string())),
             };
             (Prepared { origin, outcome }, to_score)
@@ -360,9 +380,9 @@ impl Encoded {
         });
         let mut scores: Vec<_> = try_join_all(scores).await?;
         let finish = |(Prepared { origin, outcome }, scored_by): (Prepared, Option<_>)| {
-            let outcome = outcome.and_then(|(tweet, brands)| {
+            let outcome = outcome.and_then(|Matched { tweet, brands, voice }| {
                 let Some((place, truncated)): Option<(usize, bool)> = scored_by else {
-                    return Ok(ScoredTweet { tweet, brands, score: None });
+                    return Ok(ScoredTweet { tweet, brands, score: None, voice });
                 };
                 let probabilities = scores[place]
                     .next()
@@ -375,7 +395,7 @@ impl Encoded {
                     model: model.id().to_string(),
                     of_language: *of_language,
                 };
-                Ok(ScoredTweet { tweet, brands, score: Some(score) })
+                Ok(ScoredTweet { tweet, brands, score: Some(score), voice })
             });
             Row { origin, outcome }
         };

@@ -69,7 +69,7 @@ pub fn check(file: &Path, kafka: &config::Kafka) -> Result<Checked, ReplayError>
         let (outcome, problem) = match &row.decoded.content {
             Ok(Content::Tweet(tweet)) => {
                 checked.cut += u64::from(tweet.is_cut);
-                checked.edits += u64::from(tweet.edit_of.is_some());
+                checked.edits += u64::from(!tweet.edit_of.is_empty());
                 (Outcome::Tweet, String::new())
             }
             Ok(Content::Notice(notice)) => (Outcome::Notice(notice.reason()), String::new()),

@@ -67,6 +67,7 @@ fn scored(
             ),
             "test@1",
         )),
+        voice: None,
     }
 }
 
@@ -79,7 +80,7 @@ async fn commit(store: &dyn Store, scores: Vec<ScoredTweet>, to: Offset) -> Offs
         event_time_max: scores.iter().map(|score| score.tweet.created_at).max(),
         record_time_max: None,
     };
-    let batch = Batch { scores, dead_letters: Vec::new(), advances: vec![advance] };
+    let batch = Batch { scores, advances: vec![advance], ..Batch::default() };
     store.commit(&batch).await.unwrap();
     next
 }

@@ -317,7 +317,7 @@ impl Rig {
                 probabilities: Probabilities::two(Probability::new(negative).unwrap()),
                 label,
             };
-            ScoredTweet { tweet, brands, score: Some(ModelScore::new(score, "any@1")) }
+            ScoredTweet { tweet, brands, score: Some(ModelScore::new(score, "any@1")), voice: None }
         };
         let store = Arc::new(MemoryStore::new());
         let partition = TopicPartition::new(TOPIC, 0);
@@ -338,7 +338,7 @@ impl Rig {
                 record_time_max: None,
             };
             let scores = day.iter().cloned().map(scored).collect();
-            let batch = Batch { scores, dead_letters: vec![], advances: vec![advance] };
+            let batch = Batch { scores, advances: vec![advance], ..Batch::default() };
             store.commit(&batch).await.unwrap();
             store.mark_at_end(&partition, to, true).await.unwrap();
             evaluator.evaluate().await.unwrap();

@@ -116,6 +116,7 @@ async fn store_days(store: &PostgresStore, model: &str) {
                 .with_language(Some(Language::ENGLISH)),
             brands: vec!["acme".into()],
             score: Some(ModelScore::new(score, model)),
+            voice: None,
         }
     };
     let days = (0..=DAYS).flat_map(|day| (0..DAY_TWEETS).map(move |n| (day, n)));
@@ -123,7 +124,7 @@ async fn store_days(store: &PostgresStore, model: &str) {
     let to = Offset(scores.len() as i64);
     let event_time_max = scores.iter().map(|row| row.tweet.created_at).max();
     let advance = Advance { partition, from: low, to, event_time_max, record_time_max: None };
-    store.commit(&Batch { scores, dead_letters: vec![], advances: vec![advance] }).await.unwrap();
+    store.commit(&Batch { scores, advances: vec![advance], ..Batch::default() }).await.unwrap();
 }
 
 fn postgres(url: &str) -> PostgresStore {

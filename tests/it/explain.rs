@@ -131,12 +131,13 @@ async fn store(url: &str, rows: &[(&str, &str)]) {
             Score::new(Probabilities::two(p), Probability::HALF.into()),
             *model,
         )),
+        voice: None,
     };
     let to = Offset(1);
     let (event_time_max, record_time_max) = (None, None);
     let advance = Advance { partition, from: Offset(0), to, event_time_max, record_time_max };
     let scores = rows.iter().map(scored).collect();
-    let batch = Batch { scores, dead_letters: Vec::new(), advances: vec![advance] };
+    let batch = Batch { scores, advances: vec![advance], ..Batch::default() };
     store.commit(&batch).await.expect("committed");
 }
 

@@ -132,6 +132,7 @@ async fn decide(
         examples: Vec::new(),
         curve: Vec::new(),
         curve_minutes: 60,
+        echoes: 0,
         also: Vec::new(),
         thread: String::new(),
         url: None,

@@ -58,6 +58,7 @@ async fn add(store: &Spy, clock: &SimulatedClock, minutes: std::ops::Range<i64>)
             tweet: Tweet::new(id, format!("acme {n}"), at, Vec::new()).unwrap(),
             brands: vec!["acme".into()],
             score: Some(ModelScore::new(score, "any@1")),
+            voice: None,
         }
     };
     let scores: Vec<_> = (2 * minutes.start..2 * minutes.end).map(tweet).collect();
@@ -71,7 +72,7 @@ async fn add(store: &Spy, clock: &SimulatedClock, minutes: std::ops::Range<i64>)
         event_time_max: newest,
         record_time_max: newest,
     };
-    let batch = Batch { scores, dead_letters: Vec::new(), advances: vec![advance] };
+    let batch = Batch { scores, advances: vec![advance], ..Batch::default() };
     store.commit(&batch).await.unwrap();
     store.mark_at_end(&partition, to, true).await.unwrap();
     clock.advance(Duration::from_secs(60 * (minutes.end - minutes.start).unsigned_abs()));

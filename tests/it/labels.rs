@@ -37,12 +37,13 @@ async fn store_tweets(url: &str) -> PostgresStore {
                 Score::new(Probabilities::two(p), Probability::HALF.into()),
                 "any@1",
             )),
+            voice: None,
         }
     };
     let advance =
         Advance { partition, from: low, to: high, event_time_max: None, record_time_max: None };
     let scores = (0..TWEETS).map(row).collect();
-    store.commit(&Batch { scores, dead_letters: vec![], advances: vec![advance] }).await.unwrap();
+    store.commit(&Batch { scores, advances: vec![advance], ..Batch::default() }).await.unwrap();
     store
 }
 

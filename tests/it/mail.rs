@@ -97,6 +97,7 @@ fn row(transition: &str) -> OutboxRow {
             examples: vec![example],
             curve: vec![CurvePoint { at: since, total: 120, negative: 94 }],
             curve_minutes: 60,
+            echoes: 0,
             also: Vec::new(),
             thread: "incident-1-opened-comms".into(),
             url: Some("https://monitor.example.com/#incident-1".into()),

@@ -36,6 +36,7 @@ async fn store_tweets(store: &PostgresStore, directory: &Path, ns: std::ops::Ran
             tweet: Tweet::new(id, text, at, Vec::new()).unwrap().with_language(ENGLISH),
             brands: vec!["acme".into()],
             score: Some(ModelScore::new(Score::new(probabilities, model.thresholds), "m@1")),
+            voice: None,
         }
     });
     let scores: Vec<_> = scores.collect();
@@ -52,7 +53,7 @@ async fn store_tweets(store: &PostgresStore, directory: &Path, ns: std::ops::Ran
         .filter(|s| s.score.as_ref().is_some_and(|s| s.score.label == Label::Negative))
         .count();
     assert_eq!(negative * 10, scores.len() * 3, "the first model says so");
-    let batch = Batch { scores, dead_letters: Vec::new(), advances: vec![advance] };
+    let batch = Batch { scores, advances: vec![advance], ..Batch::default() };
     store.commit(&batch).await.unwrap();
 }
 

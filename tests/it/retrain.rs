@@ -55,13 +55,14 @@ async fn store_tweets(store: &PostgresStore) {
                 .with_language(Some(Language::ENGLISH)),
             brands: vec!["acme".into()],
             score: Some(ModelScore::new(score, format!("{NAME}@1"))),
+            voice: None,
         }
     };
     let scores: Vec<_> = (0..TWEETS).map(row).collect();
     let to = Offset(TWEETS);
     let event_time_max = scores.iter().map(|row| row.tweet.created_at).max();
     let advance = Advance { partition, from: low, to, event_time_max, record_time_max: None };
-    store.commit(&Batch { scores, dead_letters: vec![], advances: vec![advance] }).await.unwrap();
+    store.commit(&Batch { scores, advances: vec![advance], ..Batch::default() }).await.unwrap();
     let label = |n: i64| if n % 2 == 0 { Label::Negative } else { Label::Positive };
     let (from, to) = (at("2026-03-06T00:00:00Z"), at("2026-03-07T00:00:00Z"));
     let (by, brand, seed) = ("ada".to_owned(), "acme".into(), "1".into());

@@ -134,6 +134,7 @@ pub async fn week(
                     Score::new(Probabilities::two(p), Probability::HALF.into()),
                     "test@1",
                 )),
+                voice: None,
             });
         }
     }
@@ -190,6 +191,7 @@ pub async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour
         examples: hostile().into_iter().take(3).map(example).collect(),
         curve: Vec::new(),
         curve_minutes: 60,
+        echoes: 0,
         also: Vec::new(),
         thread: String::new(),
         url: None,

@@ -3,6 +3,7 @@
 //! **Invariant.** A check gets a fresh, empty store, and uses only the trait.
 //! Deliberately absent: features of one implementation.
 
+mod changes;
 mod fixtures;
 mod incidents;
 mod labels;
@@ -28,6 +29,10 @@ use monitor_store::{
     Totals,
 };
 
+use changes::{
+    counts_a_voice_once_an_hour, counts_equal_a_fold_after_changes, removes_deleted_tweets,
+    replaces_edited_tweets,
+};
 use fixtures::*;
 use incidents::*;
 use labels::{corrects_a_share, draws_samples_and_keeps_labels, records_models};
@@ -91,6 +96,10 @@ checks![
     commits_and_fences,
     refuses_a_stale_batch_as_a_whole,
     counts_a_tweet_once,
+    counts_a_voice_once_an_hour,
+    removes_deleted_tweets,
+    replaces_edited_tweets,
+    counts_equal_a_fold_after_changes,
     counts_equal_the_sum_of_the_scores,
     accepts_a_checkpoint_newer_than_the_bounds,
     keeps_dead_letters_once,
@@ -177,7 +186,10 @@ async fn commits_and_fences(store: &dyn Store) {
     claim_empty(store, 1).await;
     let first = batch(vec![tweet("a", &["united"], 0.9)], vec![advance(0, 0, 3)]);
     let committed = store.commit(&first).await.expect("committed");
-    assert_eq!(committed, Committed { new: 1, not_judged: 0, duplicate: 0 });
+    assert_eq!(
+        committed,
+        Committed { new: 1, not_judged: 0, duplicate: 0, ..Committed::default() }
+    );
 
     let stale = batch(vec![tweet("z", &["united"], 0.9)], vec![advance(0, 0, 2)]);
     match store.commit(&stale).await {
@@ -217,7 +229,11 @@ async fn counts_a_tweet_once(store: &dyn Store) {
     let commit = async |name, ids: &[&str], advance, new, duplicate| {
         let scores = ids.iter().map(|id| tweet(id, &["united"], 0.9)).collect();
         let found = store.commit(&batch(scores, vec![advance])).await.expect("committed");
-        assert_eq!(found, Committed { new, not_judged: 0, duplicate }, "{name}");
+        assert_eq!(
+            found,
+            Committed { new, not_judged: 0, duplicate, ..Committed::default() },
+            "{name}"
+        );
     };
     commit("within a batch", &["a", "b", "a", "a"], advance(0, 0, 4), 2, 2).await;
     commit("across batches", &["b", "c"], advance(0, 4, 6), 1, 1).await;
@@ -455,6 +471,7 @@ async fn returns_totals(store: &dyn Store) {
         scores: vec![tweet("a", &[], 0.9), tweet("b", &["united", "delta"], 0.9)],
         dead_letters: vec![dead_letter(0, 2, "not JSON")],
         advances: vec![advance(0, 0, 3)],
+        ..Batch::default()
     };
     store.commit(&batch).await.expect("committed");
     open(store, "united", 10).await;

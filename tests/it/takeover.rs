@@ -112,6 +112,7 @@ pub async fn days_with_a_crisis() -> Arc<MemoryStore> {
                 Score::new(Probabilities::two(p), Probability::HALF.into()),
                 "any@1",
             )),
+            voice: None,
         })
     };
     let scores: Vec<_> = (0..72 * 360).filter_map(tweet).collect();
@@ -123,7 +124,7 @@ pub async fn days_with_a_crisis() -> Arc<MemoryStore> {
         record_time_max: None,
     };
     store
-        .commit(&Batch { scores, dead_letters: Vec::new(), advances: vec![advance] })
+        .commit(&Batch { scores, advances: vec![advance], ..Batch::default() })
         .await
         .expect("stored");
     store.mark_at_end(&partition, high, true).await.expect("marked");

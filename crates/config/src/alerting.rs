@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::NaiveTime;
+use monitor_core::alerting::Voice;
 use monitor_core::domain::Severity;
 use serde::Deserialize;
 
@@ -14,6 +15,8 @@ use super::receivers::origin;
 pub struct Alerting {
     /// The rule that evaluates shares.
     pub rule: Rule,
+    /// What is counted: tweets, authors, or original texts.
+    pub count: Voice,
     /// Of the rule `e-detector`: most false alarms per brand and 30 days.
     pub false_alarms_per_month: f64,
     /// Of the rule `share-above`: the share, in 0..1.

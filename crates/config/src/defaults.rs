@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use monitor_core::alerting::Voice;
 use monitor_core::domain::{Precision, Severity, StartAt, StreamFormat};
 
 use super::{
@@ -42,6 +43,7 @@ impl Default for Store {
             keep_dead_letters_days: 90,
             dead_letters_per_minute_max: 600,
             authors: Authors::Hashed,
+            count_deleted: true,
         }
     }
 }
@@ -83,6 +85,7 @@ impl Default for Alerting {
     fn default() -> Self {
         Self {
             rule: Rule::EDetector,
+            count: Voice::Tweet,
             false_alarms_per_month: 1.0,
             share_above: 0.5,
             times_previous: 2.0,

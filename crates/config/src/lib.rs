@@ -160,6 +160,8 @@ pub struct Store {
     pub dead_letters_per_minute_max: u32,
     /// How authors of tweets are stored.
     pub authors: Authors,
+    /// Whether a tweet that was deleted or withheld later still counts.
+    pub count_deleted: bool,
 }
 
 /// How authors of tweets are stored.
@@ -186,6 +188,7 @@ impl fmt::Debug for Store {
             .field("keep_dead_letters_days", &self.keep_dead_letters_days)
             .field("dead_letters_per_minute_max", &self.dead_letters_per_minute_max)
             .field("authors", &self.authors)
+            .field("count_deleted", &self.count_deleted)
             .finish()
     }
 }

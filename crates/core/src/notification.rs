@@ -48,6 +48,9 @@ pub struct Notification {
     pub curve: Vec<CurvePoint>,
     /// Length of each point of the curve, in minutes.
     pub curve_minutes: u32,
+    /// Tweets since the rise began that are not counted, because they repeat what their hour has heard.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub echoes: u64,
     /// What happened to other brands at the same time.
     pub also: Vec<Also>,
     /// Key of the first notification of this incident to this receiver: all that follow
@@ -55,6 +58,11 @@ pub struct Notification {
     pub thread: String,
     /// Where to look closer: the address of the page, to which the store adds the incident.
     pub url: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Notification {

@@ -129,6 +129,9 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
         let [share, low, high] = [share, interval.low, interval.high].map(percent);
         ("Corrected", format!("{share} ({low} to {high}): what people would call negative"))
     }));
+    if n.echoes > 0 {
+        facts.push(("Not counted", format!("{} repeats of other tweets", n.echoes)));
+    }
     facts
 }
 

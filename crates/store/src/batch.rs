@@ -1,8 +1,10 @@
 //! What one transaction of the pipeline writes.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
-use monitor_core::domain::{Offset, Score, TopicPartition, Tweet};
+use monitor_core::domain::{Offset, Removed, Score, TopicPartition, Tweet, TweetId};
 
 /// A tweet to store, with its score.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +15,9 @@ pub struct ScoredTweet {
     pub brands: Vec<String>,
     /// The score; `None` if no model knows the tweet's language.
     pub score: Option<ModelScore>,
+    /// What it has in common with tweets that count once in an hour
+    /// ([`Voice::key`](monitor_core::alerting::Voice::key)); `None` if it counts whatever others say.
+    pub voice: Option<u64>,
 }
 
 /// The score that a model gave.
@@ -33,6 +38,17 @@ impl ModelScore {
     pub fn new(score: Score, model: impl Into<String>) -> Self {
         Self { score, truncated: false, model: model.into(), of_language: false }
     }
+}
+
+/// A stored tweet whose text and author are to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// The tweet.
+    pub tweet_id: TweetId,
+    /// Why.
+    pub why: Removed,
+    /// Whether it still counts.
+    pub keeps_count: bool,
 }
 
 /// A record that is not a tweet, with the reason.
@@ -68,8 +84,12 @@ pub struct Advance {
 /// What one transaction writes.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    /// Tweets, in any order; a tweet id may repeat.
+    /// Tweets; a tweet id may repeat. A later version of a tweet replaces those before it
+    /// ([`Tweet::edit_of`]): they count no more, and a later version with the same id stays in the minute in
+    /// which the tweet was written.
     pub scores: Vec<ScoredTweet>,
+    /// Tweets to remove. Those that are not stored are ignored.
+    pub removals: Vec<Removal>,
     /// Records that are not tweets.
     pub dead_letters: Vec<DeadLetter>,
     /// One entry for each partition.
@@ -85,4 +105,51 @@ pub struct Committed {
     pub not_judged: u64,
     /// Tweets stored before; they change nothing.
     pub duplicate: u64,
+    /// Of the new ones, those that repeat what their hour has heard: they are stored, and not counted by the
+    /// detector.
+    pub echoes: u64,
+    /// Stored tweets that were removed or replaced by a later version.
+    pub removed: u64,
+}
+
+/// What a batch does to the stored tweets.
+pub(crate) struct Changes<'b> {
+    /// The tweets to store, by id, and whether one replaces what is stored under its id.
+    pub tweets: BTreeMap<&'b TweetId, (&'b ScoredTweet, bool)>,
+    /// The tweets to remove.
+    pub removals: BTreeMap<&'b TweetId, Change>,
+}
+
+/// How a tweet is removed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    pub why: Removed,
+    pub keeps_count: bool,
+    /// Of an edited tweet, when its later version was written: if the tweet is not stored, it will never be.
+    pub edited_at: Option<DateTime<Utc>>,
+}
+
+impl Batch {
+    pub(crate) fn changes(&self) -> Changes<'_> {
+        let mut tweets: BTreeMap<&TweetId, (&ScoredTweet, bool)> = BTreeMap::new();
+        let mut removals = BTreeMap::new();
+        for row in &self.scores {
+            let id = &row.tweet.id;
+            let replaces = row.tweet.edit_of.contains(id);
+            if replaces || !tweets.contains_key(id) {
+                tweets.insert(id, (row, replaces));
+            }
+            let edited_at = Some(row.tweet.created_at);
+            let change = Change { why: Removed::Edited, keeps_count: false, edited_at };
+            let before = row.tweet.edit_of.iter().filter(|before| *before != id);
+            removals.extend(before.map(|before| (before, change)));
+        }
+        // A version that its own batch replaces is not stored at all.
+        tweets.retain(|id, _| !removals.contains_key(id));
+        for Removal { tweet_id, why, keeps_count } in &self.removals {
+            let change = Change { why: *why, keeps_count: *keeps_count, edited_at: None };
+            removals.entry(tweet_id).or_insert(change);
+        }
+        Changes { tweets, removals }
+    }
 }

@@ -23,6 +23,7 @@ macro_rules! each_store_call {
             counts {
                 minute_counts(brand: &str, from: Minute, to: Minute) -> Vec<(Minute, Counts)>;
                 hour_counts(brand: Option<&str>, from: Minute, to: Minute) -> Vec<(Minute, Counts)>;
+                echoes(brand: &str, from: Minute, to: Minute) -> u64;
                 not_judged(brand: &str, from: Minute, to: Minute) -> Vec<(Language, u64)>;
                 first_minute(brand: &str) -> Option<Minute>;
                 last_minute(brand: &str) -> Option<Minute>;

@@ -27,7 +27,7 @@ mod sampling;
 mod search;
 mod switches;
 
-pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, ScoredTweet};
+pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, Removal, ScoredTweet};
 pub use bounded::Bounded;
 pub use corrected::{OtherRates, corrected_share, labelled, rates, rates_of};
 pub use drawn::{DrawnTweet, draw};
@@ -193,7 +193,7 @@ pub trait Store: Send + Sync + 'static {
     async fn progress(&self, topic: &str) -> Result<Vec<PartitionProgress>, StoreError>;
 
     /// Counts of a brand's minutes from `from` up to and including `to`, ascending;
-    /// minutes without tweets are left out.
+    /// minutes without tweets are left out. Echoes ([`ScoredTweet::voice`]) are in no counts.
     async fn minute_counts(
         &self,
         brand: &str,
@@ -210,6 +210,10 @@ pub trait Store: Send + Sync + 'static {
         from: Minute,
         to: Minute,
     ) -> Result<Vec<(Minute, Counts)>, StoreError>;
+
+    /// The scored tweets of the minutes `from..=to` that are in no counts, because they repeat what their hour has
+    /// heard.
+    async fn echoes(&self, brand: &str, from: Minute, to: Minute) -> Result<u64, StoreError>;
 
     /// A brand's tweets of the minutes `from..=to` that have no score, by language, most tweets
     /// first.

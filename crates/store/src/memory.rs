@@ -13,7 +13,7 @@ mod scores;
 mod search;
 mod switches;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -42,7 +42,17 @@ pub struct MemoryStore {
 struct Tables {
     checkpoints: BTreeMap<TopicPartition, scores::Checkpoint>,
     scores: HashMap<String, ScoredTweet>,
-    /// By brand, minute and model.
+    /// What all commits together have written.
+    committed: Committed,
+    /// Stored tweets that the detector does not count.
+    echoes: HashSet<String>,
+    /// Tweets that were removed, and stay so.
+    removed: HashSet<String>,
+    /// By hour, key, and whether it was negative.
+    voices: HashSet<(i64, u64, bool)>,
+    /// By brand, minute and model, of removed tweets that still count.
+    gone: BTreeMap<(String, Minute, String), u64>,
+    /// By brand, minute and model, without echoes.
     minute_counts: BTreeMap<(String, Minute, String), Counts>,
     /// By model, brand, minute, and the model whose scores are stored.
     rescored: BTreeMap<(String, String, Minute, String), Pairs>,

@@ -11,6 +11,7 @@ mod decide;
 mod errors;
 mod export;
 mod incidents;
+mod insert;
 mod labels;
 mod lead;
 mod letters;

@@ -19,6 +19,10 @@ pub const RECORDS: &str = "monitor_records_total";
 pub const SCORES_NEW: &str = "monitor_scores_new_total";
 /// Tweets stored without a score, because no model knows their language.
 pub const NOT_JUDGED: &str = "monitor_not_judged_total";
+/// Stored tweets that repeat what their hour has heard; the detector does not count them.
+pub const ECHOES: &str = "monitor_echoes_total";
+/// Stored tweets that were removed because they were edited, deleted or withheld.
+pub const REMOVED: &str = "monitor_tweets_removed_total";
 /// Tweets that were already stored.
 pub const SCORES_DUPLICATE: &str = "monitor_scores_duplicate_total";
 /// Records that are not tweets.
@@ -207,6 +211,8 @@ pub fn init_metrics() -> &'static Metrics {
             RECORDS,
             SCORES_NEW,
             NOT_JUDGED,
+            ECHOES,
+            REMOVED,
             SCORES_DUPLICATE,
             DEAD_LETTERS,
             OFFSETS_LOST,
@@ -242,6 +248,11 @@ fn describe() {
         NOT_JUDGED,
         "Tweets stored for the first time without a score: no model knows their language"
     );
+    describe_counter!(
+        ECHOES,
+        "Tweets that repeat what their hour has heard (alerting.count); stored, not counted by the detector"
+    );
+    describe_counter!(REMOVED, "Stored tweets that were edited, deleted or withheld");
     describe_counter!(SCORES_DUPLICATE, "Tweets that were already stored");
     describe_counter!(DEAD_LETTERS, "Records that are not tweets");
     describe_counter!(NOTICES, "Records that are no tweets and no faults, by reason");

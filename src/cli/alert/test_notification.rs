@@ -83,6 +83,7 @@ pub fn build(
         ],
         curve: (1..=HOURS).rev().map(point).collect(),
         curve_minutes: 60,
+        echoes: 0,
         also: Vec::new(),
         thread: key.into(),
         url: public_url.map(|url| url.trim_end_matches('/').to_owned()),

@@ -49,6 +49,7 @@ pub(super) struct Content {
     examples: Vec<Example>,
     curve: Vec<CurvePoint>,
     curve_minutes: u32,
+    echoes: u64,
 }
 
 /// The step that a notification is about.
@@ -97,6 +98,7 @@ impl Reporter {
         let corrected = self.corrected(brand, evidence, minute, &tweets).await?;
         let before = (since.plus(-BEFORE_MINUTES), since.plus(-1));
         let before = self.store.window_tweets(brand, before.0, before.1, TWEETS_MAX).await?;
+        let echoes = self.store.echoes(brand, since, minute).await?;
         let own = self.names.get(brand).cloned().unwrap_or_default();
         let voices = voices(&tweets);
         // Takes up to a second if tweets are long and similar.
@@ -122,6 +124,7 @@ impl Reporter {
             corrected,
             curve: curve(&counts, from, minute, curve_minutes),
             curve_minutes: u32::try_from(curve_minutes).unwrap_or(60),
+            echoes,
             examples,
             drivers: to_drivers(&found),
         })
@@ -169,6 +172,7 @@ impl Reporter {
             examples: content.examples,
             curve: content.curve,
             curve_minutes: content.curve_minutes,
+            echoes: content.echoes,
             also: Vec::new(),
             thread: String::new(),
             url: self.public_url.clone(),
@@ -185,6 +189,7 @@ impl Content {
             examples: Vec::new(),
             curve: Vec::new(),
             curve_minutes: 0,
+            echoes: 0,
         }
     }
 }

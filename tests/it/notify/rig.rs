@@ -121,6 +121,7 @@ impl Rig {
             examples: vec![example],
             curve: vec![CurvePoint { at, total: 120, negative: 94 }],
             curve_minutes: 60,
+            echoes: 0,
             also: Vec::new(),
             thread: String::new(),
             url: Some("https://monitor.example.com/#incident-1".into()),

@@ -205,6 +205,7 @@ async fn tweets(texts: &[(String, f32)]) -> MemoryStore {
                 Score::new(Probabilities::two(p), Probability::HALF.into()),
                 "test@1",
             )),
+            voice: None,
         }
     });
     let advance = Advance {

@@ -40,6 +40,7 @@ async fn crowded_store() -> MemoryStore {
                 ),
                 "test@1",
             )),
+            voice: None,
         }
     });
     let advance = Advance {

@@ -47,6 +47,7 @@ pub fn scored(
             ),
             "test@1",
         )),
+        voice: None,
     }
 }
 
@@ -65,7 +66,7 @@ pub fn advance(n: i32, from: i64, to: i64) -> Advance {
 }
 
 pub fn batch(scores: Vec<ScoredTweet>, advances: Vec<Advance>) -> Batch {
-    Batch { scores, advances, dead_letters: Vec::new() }
+    Batch { scores, advances, ..Batch::default() }
 }
 
 pub fn claim(n: i32, low: i64, high: i64) -> Claim {
@@ -157,6 +158,7 @@ pub fn notification(brand: &str, cause: Cause, transition: Transition) -> Notifi
         examples: vec![example(brand)],
         curve: Vec::new(),
         curve_minutes: 60,
+        echoes: 0,
         also: Vec::new(),
         thread: String::new(),
         url: Some("https://monitor.example.com/".into()),

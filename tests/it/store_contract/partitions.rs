@@ -137,7 +137,9 @@ async fn hours_and_days_are_the_sums_of_the_tweets() {
                         count(*) FILTER (WHERE label = 'NEGATIVE'), 0::bigint
                  FROM scores, unnest(brands) AS brand GROUP BY 1, 2, 3, 4
              ) AS expected
-             FULL JOIN {table} AS t ON expected = t
+             FULL JOIN (
+                 SELECT brand, {unit}, model, language, tweets, negative, neutral FROM {table}
+             ) AS t ON expected = t
              WHERE expected IS NULL OR t IS NULL"
         );
         let different: i64 =

@@ -32,10 +32,16 @@ pub async fn counts_tweets_without_a_score_apart(store: &dyn Store) {
         tweet("5", &["united"], 0.9),
     ];
     let committed = store.commit(&batch(rows, vec![advance(0, 0, 5)])).await.expect("committed");
-    assert_eq!(committed, Committed { new: 1, not_judged: 4, duplicate: 0 });
+    assert_eq!(
+        committed,
+        Committed { new: 1, not_judged: 4, duplicate: 0, ..Committed::default() }
+    );
     let again = vec![without("1", &["united"], "fr"), tweet("2", &["united"], 0.9)];
     let committed = store.commit(&batch(again, vec![advance(0, 5, 7)])).await.expect("committed");
-    assert_eq!(committed, Committed { new: 0, not_judged: 0, duplicate: 2 });
+    assert_eq!(
+        committed,
+        Committed { new: 0, not_judged: 0, duplicate: 2, ..Committed::default() }
+    );
 
     let languages = async |brand: &str, from, to| {
         let found = store.not_judged(brand, minute(from), minute(to)).await.expect("counts");

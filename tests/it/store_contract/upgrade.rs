@@ -73,12 +73,16 @@ async fn check_upgraded(store: &PostgresStore) {
             SELECT brand, date_trunc('hour', created_at, 'UTC'), coalesce(model, ''), coalesce(language, ''), count(*),
                    count(*) FILTER (WHERE label = 'NEGATIVE'), count(*) FILTER (WHERE label = 'NEUTRAL')
             FROM scores, unnest(brands) AS brand GROUP BY 1, 2, 3, 4
-        ) AS expected FULL JOIN hour_counts AS t ON expected = t WHERE expected IS NULL OR t IS NULL";
+        ) AS expected FULL JOIN (
+            SELECT brand, hour, model, language, tweets, negative, neutral FROM hour_counts
+        ) AS t ON expected = t WHERE expected IS NULL OR t IS NULL";
     assert_eq!(number(store, fold).await, 0, "hours");
     let days = "SELECT count(*) FROM (
             SELECT brand, date_trunc('day', hour, 'UTC'), model, language, sum(tweets)::bigint, sum(negative)::bigint,
                    sum(neutral)::bigint FROM hour_counts GROUP BY 1, 2, 3, 4
-        ) AS expected FULL JOIN day_counts AS t ON expected = t WHERE expected IS NULL OR t IS NULL";
+        ) AS expected FULL JOIN (
+            SELECT brand, day, model, language, tweets, negative, neutral FROM day_counts
+        ) AS t ON expected = t WHERE expected IS NULL OR t IS NULL";
     assert_eq!(number(store, days).await, 0, "days");
     let letters =
         "SELECT records FROM dead_letters_by_reason WHERE reason = 'created_at … is not a time'";

@@ -1,83 +1,96 @@
 //! What counts as one voice: a tweet, an author, or a text.
 //!
-//! **Invariant.** Of a brand and minute, negative voices are never more than voices. What counts depends on
-//! the tweets alone and on their order, never on the clock. Deliberately absent: similar texts; two
-//! texts are one if [`identity_key`] says so.
+//! **Invariant.** A voice counts once in an hour of event time, and once more if it is also negative, or not. What
+//! counts depends on the tweets alone and on their order, never on the clock. Deliberately absent: texts
+//! that differ in a word; two texts are one if [`identity`] says so.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::HashMap;
 
-use crate::domain::{Counts, Minute, Tweet};
-use crate::text::identity_key;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
-/// Minutes in which a voice counts once.
-const MINUTES: i64 = 60;
+use crate::domain::{Minute, Tweet};
+use crate::keywords;
+use crate::text::identity;
+
+/// Fewest letters and digits of a text, names and links aside, for its copies to be one voice: what is shorter,
+/// such as "never again", many people write by themselves.
+const COPY_CHARS_MIN: usize = 25;
 
 /// What counts as one voice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Voice {
     /// Each tweet.
     #[default]
     Tweet,
-    /// Each author once an hour, and once more if they are also negative, or not. A tweet without an
-    /// author counts.
+    /// Each author. A tweet without an author counts.
     Author,
-    /// Each text once an hour, whoever repeats it: retweets, copies, and tweets that differ in
-    /// names and links alone.
+    /// Each text, whoever repeats it: retweets, and copies that differ in names, links, case and white space alone.
+    /// Short texts are one only if they are retweets.
     Original,
+}
+
+keywords!(Voice: "tweets" => Tweet, "authors" => Author, "originals" => Original);
+
+impl Voice {
+    /// What tweets of one voice about the same brands have in common; `None` if the tweet counts whatever others
+    /// say. The first 64 bits of a SHA-256, little-endian.
+    pub fn key(self, tweet: &Tweet, brands: &[String]) -> Option<u64> {
+        let of = match self {
+            Self::Tweet => return None,
+            Self::Author => tweet.reach.author.as_ref()?.to_lowercase(),
+            Self::Original => {
+                let (text, is_retweet) = original(&tweet.text);
+                let text = identity(text);
+                let own = text.split(' ').filter(|word| !["@user", "http"].contains(word));
+                let chars = own.flat_map(str::chars).filter(|c| c.is_alphanumeric()).count();
+                if chars < COPY_CHARS_MIN && !is_retweet && tweet.reach.retweet_of.is_none() {
+                    return None;
+                }
+                text
+            }
+        };
+        let mut hash = Sha256::new_with_prefix(of);
+        for brand in brands {
+            hash.update([0]);
+            hash.update(brand);
+        }
+        Some(u64::from_le_bytes(hash.finalize()[..8].try_into().expect("a SHA-256 has 32 bytes")))
+    }
 }
 
 /// Counts voices in the order of their tweets.
 #[derive(Debug, Default)]
 pub struct Voices {
     voice: Voice,
-    /// The hour of each voice of a brand that was heard last: by key, and whether it was negative.
-    heard: BTreeMap<(String, u64, bool), i64>,
+    /// The hour in which each voice was heard last: by key, and whether it was negative.
+    heard: HashMap<(u64, bool), i64>,
 }
 
 impl Voices {
     /// None was heard so far.
     pub fn new(voice: Voice) -> Self {
-        Self { voice, heard: BTreeMap::new() }
+        Self { voice, heard: HashMap::new() }
     }
 
-    /// What a tweet adds to the counts of a brand in its minute.
-    pub fn add(&mut self, brand: &str, tweet: &Tweet, negative: bool) -> Counts {
-        let one = Counts { total: 1, negative: u64::from(negative) };
-        let key = match (self.voice, &tweet.reach.author) {
-            (Voice::Tweet, _) | (Voice::Author, None) => return one,
-            (Voice::Author, Some(author)) => {
-                let mut hasher = DefaultHasher::new();
-                author.to_lowercase().hash(&mut hasher);
-                hasher.finish()
-            }
-            (Voice::Original, _) => identity_key(original(&tweet.text)),
-        };
-        let hour = Minute::of(tweet.created_at).0.div_euclid(MINUTES);
-        match self.heard.entry((brand.to_owned(), key, negative)) {
-            Entry::Occupied(heard) if *heard.get() == hour => Counts::default(),
-            Entry::Occupied(mut heard) => {
-                heard.insert(hour);
-                one
-            }
-            Entry::Vacant(heard) => {
-                heard.insert(hour);
-                one
-            }
-        }
+    /// Whether a tweet counts, rather than repeats what its hour has heard.
+    pub fn counts(&mut self, tweet: &Tweet, brands: &[String], negative: bool) -> bool {
+        let Some(key) = self.voice.key(tweet, brands) else { return true };
+        let hour = Minute::of(tweet.created_at).hour();
+        self.heard.insert((key, negative), hour) != Some(hour)
     }
 }
 
-/// The text without the words that make it a retweet: "RT @name: ".
-fn original(text: &str) -> &str {
+/// The text without the words that make it a retweet, "RT @name: ", and whether it had them.
+fn original(text: &str) -> (&str, bool) {
     let trimmed = text.trim_start();
     let after =
         trimmed.get(..4).filter(|it| it.eq_ignore_ascii_case("RT @")).map(|_| &trimmed[4..]);
     let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     match after.map(|after| after.trim_start_matches(name)) {
-        Some(rest) => rest.trim_start_matches(':').trim_start(),
-        None => text,
+        Some(rest) => (rest.trim_start_matches(':').trim_start(), true),
+        None => (text, false),
     }
 }
 
@@ -89,6 +102,7 @@ mod tests {
     use crate::domain::{Reach, TweetId};
 
     const ALL: [Voice; 3] = [Voice::Tweet, Voice::Author, Voice::Original];
+    const LONG: &str = "your flight is late again, we have waited for hours";
 
     fn tweet(author: &str, minute: i64, text: &str) -> Tweet {
         let at = Minute(minute).start();
@@ -98,55 +112,83 @@ mod tests {
         tweet.with_reach(Reach { author, ..Reach::default() })
     }
 
-    fn counted(voice: Voice, tweets: &[(&str, i64, &str, bool)]) -> (u64, u64) {
+    /// How many count.
+    fn counted(voice: Voice, tweets: &[(&str, i64, &str, bool)]) -> usize {
         let mut voices = Voices::new(voice);
-        let mut all = Counts::default();
-        for (author, minute, text, negative) in tweets {
-            all += voices.add("acme", &tweet(author, *minute, text), *negative);
-        }
-        (all.total, all.negative)
+        let brands = ["acme".to_owned()];
+        let counts = |(author, minute, text, negative): &&(&str, i64, &str, bool)| {
+            voices.counts(&tweet(author, *minute, text), &brands, *negative)
+        };
+        tweets.iter().filter(counts).count()
     }
 
     #[test]
     fn voices_count_once_an_hour() {
-        let check = |name, tweets: &[(&str, i64, &str, bool)], expected: [(u64, u64); 3]| {
-            let found = ALL.map(|voice| counted(voice, tweets));
-            assert_eq!(found, expected, "{name}");
+        let check = |name, tweets: &[(&str, i64, &str, bool)], expected: [usize; 3]| {
+            assert_eq!(ALL.map(|voice| counted(voice, tweets)), expected, "{name}");
         };
-        let one = |author, minute| (author, minute, "late again", true);
-        check("one author", &[one("ann", 0), one("Ann", 59)], [(2, 2), (1, 1), (1, 1)]);
-        check("the next hour", &[one("ann", 0), one("ann", 60)], [(2, 2), (2, 2), (2, 2)]);
-        check("two authors", &[one("ann", 0), one("bob", 1)], [(2, 2), (2, 2), (1, 1)]);
-        check("no author", &[one("", 0), one("", 1)], [(2, 2), (2, 2), (1, 1)]);
+        let one = |author, minute| (author, minute, LONG, true);
+        check("one author", &[one("ann", 0), one("Ann", 59)], [2, 1, 1]);
+        check("the next hour", &[one("ann", 0), one("ann", 60)], [2, 2, 2]);
+        check("two authors", &[one("ann", 0), one("bob", 1)], [2, 2, 1]);
+        check("no author", &[one("", 0), one("", 1)], [2, 2, 1]);
         let both = [("ann", 0, "fine", false), ("ann", 1, "late", true), ("ann", 2, "sad", true)];
-        check("of two minds", &both, [(3, 2), (2, 1), (3, 2)]);
-        let retweet = [one("ann", 0), ("bob", 1, "RT @ann: Late again", true)];
-        check("a retweet", &retweet, [(2, 2), (2, 2), (1, 1)]);
-        let links = [("a", 0, "late http://a.b", true), ("b", 1, "late https://t.co/x", true)];
-        check("other links", &links, [(2, 2), (2, 2), (1, 1)]);
+        check("of two minds", &both, [3, 2, 3]);
+        let case = format!("{LONG}  https://t.co/x").to_uppercase();
+        let links = format!("{LONG} http://a.b");
+        check("other links", &[("a", 0, &case, true), ("b", 1, &links, true)], [2, 2, 1]);
+        let retweet = format!("RT @ann: {LONG}");
+        check("a retweet", &[one("ann", 0), ("bob", 1, &retweet, true)], [2, 2, 1]);
+        let short = |author, minute| (author, minute, "@acme never again http://a.b", true);
+        check("a short text", &[short("ann", 0), short("bob", 1)], [2, 2, 2]);
+        let short = |author, minute| (author, minute, "RT @ann: never again", true);
+        check("a short retweet", &[short("bob", 0), short("eve", 1)], [2, 2, 1]);
+    }
+
+    #[test]
+    fn a_retweet_is_known_by_its_field() {
+        let (id, brands) = (TweetId::new("7").unwrap(), ["acme".to_owned()]);
+        let of = |retweet_of| {
+            let reach = Reach { retweet_of, ..Reach::default() };
+            Voice::Original.key(&tweet("", 0, "never again").with_reach(reach), &brands)
+        };
+        assert_eq!(of(None), None);
+        assert!(of(Some(id)).is_some());
     }
 
     #[test]
     fn brands_are_apart() {
         let mut voices = Voices::new(Voice::Author);
         let tweet = tweet("ann", 0, "late");
-        let found = ["acme", "other", "acme"].map(|brand| voices.add(brand, &tweet, true).total);
-        assert_eq!(found, [1, 1, 0]);
+        let about = ["acme", "other", "acme"];
+        let found = about.map(|brand| voices.counts(&tweet, &[brand.to_owned()], true));
+        assert_eq!(found, [true, true, false]);
+    }
+
+    #[test]
+    fn the_key_stays_the_same() {
+        // python3: int.from_bytes(hashlib.sha256(b"ann\0acme").digest()[:8], "little")
+        let key = Voice::Author.key(&tweet("Ann", 0, "late"), &["acme".to_owned()]);
+        assert_eq!(key, Some(15_272_298_877_471_882_624));
     }
 
     proptest! {
-        /// There are never more voices than tweets, nor more negative voices than voices.
+        /// Of each hour, what counts is each voice once, and once more if it is of two minds.
         #[test]
-        fn voices_are_bounded(tweets in prop::collection::vec((0..4_u8, 0..200_i64, any::<bool>()), 0..60)) {
-            for voice in ALL {
-                let mut voices = Voices::new(voice);
-                for (author, minute, negative) in &tweets {
-                    let tweet = tweet(&author.to_string(), *minute, "late");
-                    let added = voices.add("acme", &tweet, *negative);
-                    prop_assert!(added.total <= 1 && added.negative <= added.total);
-                    prop_assert_eq!(added.negative > 0, *negative && added.total > 0);
-                }
-            }
+        fn voices_are_counted_as_a_set(
+            tweets in prop::collection::vec((0..4_u8, 0..200_i64, any::<bool>()), 0..60)
+        ) {
+            let mut tweets = tweets;
+            tweets.sort_by_key(|(_, minute, _)| *minute);
+            let distinct: std::collections::HashSet<_> =
+                tweets.iter().map(|(author, minute, negative)| (author, minute / 60, negative)).collect();
+            let names = ["a", "b", "c", "d"];
+            let tweets: Vec<_> = tweets
+                .iter()
+                .map(|(author, minute, negative)| (names[usize::from(*author)], *minute, "late", *negative))
+                .collect();
+            prop_assert_eq!(counted(Voice::Author, &tweets), distinct.len());
+            prop_assert_eq!(counted(Voice::Tweet, &tweets), tweets.len());
         }
     }
 }

@@ -12,6 +12,7 @@ mod incident;
 mod language;
 mod phase;
 mod precision;
+mod removed;
 mod score;
 mod silence;
 mod stream_format;
@@ -28,6 +29,7 @@ pub use incident::{Acknowledgement, Incident, IncidentId, Notified, STREAM, Tran
 pub use language::{InvalidLanguage, Language};
 pub use phase::{Phase, ResolveReason};
 pub use precision::Precision;
+pub use removed::Removed;
 pub use score::{
     Classes, InvalidProbability, Label, LabelThresholds, Probabilities, Probability, Score,
 };

@@ -128,9 +128,9 @@ pub struct Tweet {
     pub reach: Reach,
     /// Its language, if the stream names it.
     pub language: Option<Language>,
-    /// Id of the first version, if this is a later one. On X each version has an id of its own; where
-    /// an edited post keeps its id (Bluesky, Mastodon), this is the same as `id`.
-    pub edit_of: Option<TweetId>,
+    /// Ids of the versions before, first to last, if this is a later one. On X each version has an id of its own;
+    /// where an edited post keeps its id (Bluesky, Mastodon), this is the same as `id`.
+    pub edit_of: Vec<TweetId>,
     /// Whether the platform cut the text and did not send the rest.
     pub is_cut: bool,
 }
@@ -152,7 +152,7 @@ impl Tweet {
         if text.contains('\0') {
             text = text.replace('\0', "\u{FFFD}");
         }
-        let (reach, language, edit_of, is_cut) = (Reach::default(), None, None, false);
+        let (reach, language, edit_of, is_cut) = (Reach::default(), None, Vec::new(), false);
         Ok(Self { id, text, created_at, rule_tags, reach, language, edit_of, is_cut })
     }
 
@@ -166,8 +166,8 @@ impl Tweet {
         Self { language, ..self }
     }
 
-    /// The same tweet as a later version of this one.
-    pub fn with_edit_of(self, edit_of: Option<TweetId>) -> Self {
+    /// The same tweet as a later version of these.
+    pub fn with_edit_of(self, edit_of: Vec<TweetId>) -> Self {
         Self { edit_of, ..self }
     }
 

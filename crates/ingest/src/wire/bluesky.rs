@@ -115,7 +115,7 @@ fn post<'j>(
             retweet_of: None,
         },
         language: record.get("langs").list().first().and_then(fields::language),
-        edit_of: is_edit.then(|| id.clone()),
+        edit_of: is_edit.then(|| id.clone()).into_iter().collect(),
         is_cut: false,
         id,
     })

@@ -20,7 +20,7 @@ pub(super) struct Draft<'j> {
     pub rule_tags: Vec<String>,
     pub reach: Reach,
     pub language: Option<Language>,
-    pub edit_of: Option<TweetId>,
+    pub edit_of: Vec<TweetId>,
     pub is_cut: bool,
 }
 

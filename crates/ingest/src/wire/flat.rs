@@ -42,7 +42,7 @@ pub(super) fn read<'j>(json: &'j Json<'_>) -> Result<Found<'j>, Rejected> {
         },
         language: fields::language(json.get("lang"))
             .or_else(|| fields::language(json.get("language"))),
-        edit_of: None,
+        edit_of: Vec::new(),
         is_cut: false,
     }))
 }

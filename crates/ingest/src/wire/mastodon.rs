@@ -59,7 +59,7 @@ pub(super) fn read<'j>(json: &'j Json<'_>, is_edit: bool) -> Result<Found<'j>, R
             retweet_of: fields::optional_id(reblog.get("id"), PREFIX),
         },
         language: fields::language(origin.get("language")),
-        edit_of: is_edit.then(|| id.clone()),
+        edit_of: is_edit.then(|| id.clone()).into_iter().collect(),
         is_cut: false,
         id,
     }))

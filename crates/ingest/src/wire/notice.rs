@@ -1,7 +1,7 @@
 //! Records that are no tweets and no faults.
 
 use chrono::{DateTime, Utc};
-use monitor_core::domain::TweetId;
+use monitor_core::domain::{Removed, TweetId};
 
 /// What a platform sends between posts, and posts without a text. A notice is counted by its
 /// [reason](Notice::reason); its offset counts as read.
@@ -39,6 +39,18 @@ pub struct Subject {
 }
 
 impl Notice {
+    /// The post whose text and author are to be removed, if there is one.
+    pub fn removes(&self) -> Option<(&TweetId, Removed)> {
+        let (subject, why) = match self {
+            Self::Deleted(subject) => (subject, Removed::Deleted),
+            Self::Compliance { event: "withheld" | "status_withheld" | "drop", subject } => {
+                (subject, Removed::Withheld)
+            }
+            _ => return None,
+        };
+        Some((subject.tweet.as_ref()?, why))
+    }
+
     /// The word for it in metrics and in `monitor replay --check`.
     pub fn reason(&self) -> &'static str {
         match self {

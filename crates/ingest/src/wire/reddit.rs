@@ -64,7 +64,7 @@ pub(super) fn read<'j>(json: &'j Json<'_>) -> Result<Found<'j>, Rejected> {
         rule_tags: Vec::new(),
         reach: Reach { author, followers: None, retweets: None, retweet_of: None },
         language: None,
-        edit_of: None,
+        edit_of: Vec::new(),
         is_cut: false,
     }))
 }

@@ -68,7 +68,7 @@ fn line(decoded: &Decoded) -> String {
                 id(&reach.retweet_of),
                 shown(tweet.language.map(|language| language.as_str().to_owned())),
                 tweet.rule_tags,
-                id(&tweet.edit_of),
+                id(&tweet.edit_of.first().cloned()),
                 if tweet.is_cut { " cut" } else { "" },
             )
         }

@@ -99,10 +99,10 @@ fn v2<'j>(
         .iter()
         .find(|user| author_id.is_some() && name(user.get("id")) == author_id)
         .unwrap_or(&Json::Null);
-    let first_version = EDITS
-        .iter()
-        .find_map(|key| fields::optional_id(tweet.get(key).list().first()?, ""))
-        .filter(|first| *first != id);
+    let versions = EDITS.iter().flat_map(|key| tweet.get(key).list());
+    let versions = versions.filter_map(|version| fields::optional_id(version, ""));
+    // The history of an early version names later ones too, if it was read later.
+    let edit_of = versions.take_while(|version| *version != id).collect();
     let mut rule_tags = fields::rule_tags(envelope.get("matching_rules"));
     rule_tags.extend(tweet.get("rule_tags").list().iter().filter_map(name));
     Ok(Found::Post(Draft {
@@ -123,7 +123,7 @@ fn v2<'j>(
         },
         language: fields::language(tweet.get("lang"))
             .or_else(|| fields::language(original?.get("lang"))),
-        edit_of: first_version,
+        edit_of,
         is_cut: whole.is_none() && is_cut_retweet(own),
     }))
 }
@@ -181,7 +181,7 @@ fn v1<'j>(tweet: &'j Json<'_>) -> Result<Found<'j>, Rejected> {
         },
         language: fields::language(tweet.get("lang"))
             .or_else(|| fields::language(original.get("lang"))),
-        edit_of: None,
+        edit_of: Vec::new(),
         is_cut,
     }))
 }

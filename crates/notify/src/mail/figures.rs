@@ -14,6 +14,16 @@ use super::{Figure, of_tweets};
 const FEW_TWEETS: u64 = 10;
 
 pub(super) fn figures(n: &Notification) -> Vec<Figure> {
+    let mut figures = of_evidence(n);
+    if n.echoes > 0 {
+        let detail = "repeats of other tweets within an hour".into();
+        let (title, number) = ("Not counted".into(), thousands(n.echoes));
+        figures.push(Figure { title, number, detail, main: false });
+    }
+    figures
+}
+
+fn of_evidence(n: &Notification) -> Vec<Figure> {
     let over = n.transition == "resolved";
     let figure =
         |title: String, number, detail, main| Figure { title, number, detail, main: main && !over };

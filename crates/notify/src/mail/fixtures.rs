@@ -146,6 +146,7 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
         examples: if of_a_brand { examples() } else { Vec::new() },
         curve: if of_a_brand { curve(end, since) } else { Vec::new() },
         curve_minutes: 15,
+        echoes: 0,
         also: Vec::new(),
         thread: "incident-7-opened-comms".into(),
         url: Some("https://monitor.example.com/#incident-7".into()),

@@ -93,6 +93,7 @@ fn notification(
         examples: Vec::new(),
         curve: Vec::new(),
         curve_minutes: 0,
+        echoes: 0,
         also: Vec::new(),
         thread: String::new(),
         url: public_url.map(str::to_owned),

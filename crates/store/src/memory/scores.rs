@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::collections::hash_map::Entry;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::Tables;
 use super::outbox::QueuedState;
+use crate::batch::Changes;
 use crate::sampling::minutes_to_read;
 use crate::{
     Batch, Claim, Committed, DrawnTweet, ModelScore, PartitionProgress, ScoredTweet, StoreError,
@@ -62,7 +62,7 @@ impl Tables {
             }
         }
         batch.check_models(&self.switches)?;
-        let committed = self.insert_scores(&batch.scores);
+        let committed = self.write(batch);
         for letter in &batch.dead_letters {
             self.dead_letters
                 .entry((letter.partition.clone(), letter.offset))
@@ -81,35 +81,108 @@ impl Tables {
         Ok(committed)
     }
 
-    fn insert_scores(&mut self, scores: &[ScoredTweet]) -> Committed {
+    fn write(&mut self, batch: &Batch) -> Committed {
+        let Changes { tweets, removals } = batch.changes();
         let mut committed = Committed::default();
-        for row in scores {
-            let Entry::Vacant(place) = self.scores.entry(row.tweet.id.as_str().to_owned()) else {
-                committed.duplicate += 1;
-                continue;
-            };
-            let minute = Minute::of(row.tweet.created_at);
-            match &row.score {
-                Some(ModelScore { score, model, .. }) => {
-                    committed.new += 1;
-                    let negative = u64::from(score.label == Label::Negative);
-                    for brand in &row.brands {
-                        let key = (brand.clone(), minute, model.clone());
-                        *self.minute_counts.entry(key).or_default() +=
-                            Counts { total: 1, negative };
+        let mut rows: Vec<_> = tweets.into_values().collect();
+        rows.sort_by_key(|(row, _)| (row.tweet.created_at, &row.tweet.id));
+        for (row, replaces) in rows {
+            let id = row.tweet.id.as_str();
+            match self.scores.get(id) {
+                None if !self.removed.contains(id) => {
+                    let is_echo = self.is_echo(row);
+                    committed.echoes += u64::from(is_echo);
+                    match row.score {
+                        Some(_) => committed.new += 1,
+                        None => committed.not_judged += 1,
                     }
+                    self.store(row.clone(), is_echo);
                 }
-                None => {
-                    committed.not_judged += 1;
-                    for (brand, language) in brands_and_language(row) {
-                        let key = (brand.clone(), minute, language);
-                        *self.not_judged_counts.entry(key).or_default() += 1;
-                    }
+                Some(old) if replaces => {
+                    // It stays in the minute in which it was written.
+                    let mut row = row.clone();
+                    row.tweet.created_at = old.tweet.created_at;
+                    self.take_out(id, false);
+                    committed.removed += 1;
+                    self.store(row, false);
+                }
+                _ => {}
+            }
+        }
+        for (id, change) in removals {
+            let id = id.as_str();
+            if self.take_out(id, change.keeps_count) {
+                committed.removed += 1;
+                self.removed.insert(id.to_owned());
+            } else if change.edited_at.is_some() {
+                self.removed.insert(id.to_owned());
+            }
+        }
+        self.committed.new += committed.new;
+        self.committed.not_judged += committed.not_judged;
+        let stored = committed.new + committed.not_judged;
+        committed.duplicate = (batch.scores.len() as u64).saturating_sub(stored);
+        committed
+    }
+
+    /// Whether its hour has heard it; remembers it if not.
+    fn is_echo(&mut self, row: &ScoredTweet) -> bool {
+        let (Some(voice), Some(of)) = (row.voice, &row.score) else { return false };
+        let hour = Minute::of(row.tweet.created_at).hour();
+        !self.voices.insert((hour, voice, of.score.label == Label::Negative))
+    }
+
+    fn store(&mut self, row: ScoredTweet, is_echo: bool) {
+        let id = row.tweet.id.as_str().to_owned();
+        self.count(&row, is_echo, |counts, one| *counts += one, |tweets| *tweets += 1);
+        if is_echo {
+            self.echoes.insert(id.clone());
+        }
+        self.scores.insert(id, row);
+    }
+
+    /// Takes a tweet out of the store; returns whether it was there.
+    fn take_out(&mut self, id: &str, keeps_count: bool) -> bool {
+        let Some(row) = self.scores.remove(id) else { return false };
+        let is_echo = self.echoes.remove(id);
+        if !keeps_count {
+            self.count(&row, is_echo, |counts, one| *counts = *counts - one, |tweets| *tweets -= 1);
+        } else if let Some(of) = row.score.filter(|_| !is_echo) {
+            let minute = Minute::of(row.tweet.created_at);
+            for brand in row.brands {
+                *self.gone.entry((brand, minute, of.model.clone())).or_default() += 1;
+            }
+        }
+        true
+    }
+
+    /// Changes the counts that a tweet is in.
+    fn count(
+        &mut self,
+        row: &ScoredTweet,
+        is_echo: bool,
+        judged: fn(&mut Counts, Counts),
+        not_judged: fn(&mut u64),
+    ) {
+        let minute = Minute::of(row.tweet.created_at);
+        match &row.score {
+            Some(ModelScore { score, model, .. }) => {
+                let negative = u64::from(score.label == Label::Negative);
+                for brand in row.brands.iter().filter(|_| !is_echo) {
+                    let key = (brand.clone(), minute, model.clone());
+                    judged(
+                        self.minute_counts.entry(key).or_default(),
+                        Counts { total: 1, negative },
+                    );
                 }
             }
-            place.insert(row.clone());
+            None => {
+                for (brand, language) in brands_and_language(row) {
+                    let key = (brand.clone(), minute, language);
+                    not_judged(self.not_judged_counts.entry(key).or_default());
+                }
+            }
         }
-        committed
     }
 
     pub(super) fn mark_at_end(
@@ -146,8 +219,8 @@ impl Tables {
             self.outbox.iter().filter(|row| wanted(&row.state)).count() as u64
         };
         Ok(Totals {
-            scores: self.scores.values().filter(|row| row.score.is_some()).count() as u64,
-            not_judged: self.scores.values().filter(|row| row.score.is_none()).count() as u64,
+            scores: self.committed.new,
+            not_judged: self.committed.not_judged,
             dead_letters: self.dead_letters.len() as u64,
             outbox_pending: in_state(|s| matches!(s, QueuedState::Pending { .. })),
             outbox_dead: in_state(|s| matches!(s, QueuedState::Dead { .. })),
@@ -173,6 +246,7 @@ impl Tables {
         for ((_, minute, _), counts) in all.take_while(|((of, m, _), _)| of == brand && *m <= to) {
             *sums.entry(*minute).or_default() += *counts;
         }
+        sums.retain(|_, counts| counts.total > 0);
         Ok(sums.into_iter().collect())
     }
 
@@ -191,7 +265,17 @@ impl Tables {
                 *hours.entry(hour(*minute)).or_default() += *counts;
             }
         }
+        hours.retain(|_, counts| counts.total > 0);
         Ok(hours.into_iter().collect())
+    }
+
+    pub(super) fn echoes(&self, brand: &str, from: Minute, to: Minute) -> Result<u64, StoreError> {
+        let echoes = self.echoes.iter().filter_map(|id| self.scores.get(id));
+        let of_it = |row: &&ScoredTweet| {
+            row.brands.iter().any(|of| of == brand)
+                && (from..=to).contains(&Minute::of(row.tweet.created_at))
+        };
+        Ok(echoes.filter(of_it).count() as u64)
     }
 
     pub(super) fn not_judged(
@@ -206,7 +290,7 @@ impl Tables {
                 *tweets.entry(*language).or_default() += count;
             }
         }
-        let mut tweets: Vec<_> = tweets.into_iter().collect();
+        let mut tweets: Vec<_> = tweets.into_iter().filter(|(_, tweets)| *tweets > 0).collect();
         tweets.sort_by_key(|(language, tweets)| (Reverse(*tweets), *language));
         Ok(tweets)
     }

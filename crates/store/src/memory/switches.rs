@@ -57,6 +57,7 @@ impl Tables {
                 *sums.entry(*minute).or_default() += counts;
             }
         }
+        sums.retain(|_, counts| counts.total > 0);
         Ok(sums.into_iter().collect())
     }
 
@@ -87,6 +88,13 @@ impl Tables {
                 *open.entry(*minute).or_default().entry(brand).or_default() += counts.total;
             }
         }
+        for ((brand, minute, by), gone) in &self.gone {
+            if by != model
+                && let Some(total) = open.get_mut(minute).and_then(|of| of.get_mut(brand.as_str()))
+            {
+                *total = total.saturating_sub(*gone);
+            }
+        }
         for ((by, brand, minute, _), pairs) in &self.rescored {
             if by == model
                 && let Some(total) = open.get_mut(minute).and_then(|of| of.get_mut(brand.as_str()))
@@ -111,6 +119,7 @@ impl Tables {
             .scores
             .values()
             .filter(|row| minutes.contains(&Minute::of(row.tweet.created_at)))
+            .filter(|row| !self.echoes.contains(row.tweet.id.as_str()))
             .filter_map(|row| Some((row, row.score.as_ref()?)))
             .filter(|(row, score)| {
                 score.model != model && self.is_main(&score.model) && !row.brands.is_empty()

@@ -62,6 +62,15 @@ impl AuthorKey {
             Self::Hashed(key) => Some(hash(key, author)),
         }
     }
+
+    /// What is stored of a voice, which may come from an author.
+    pub fn voice(&self, voice: u64) -> i64 {
+        let Self::Hashed(key) = self else { return voice.cast_signed() };
+        let mut mac = key.clone();
+        mac.update(&voice.to_le_bytes());
+        let digest = mac.finalize().into_bytes();
+        i64::from_le_bytes(digest[..8].try_into().expect("HMAC-SHA256 has 32 bytes"))
+    }
 }
 
 /// The name of a stored author; `None` if it is a hash, which tells people nothing.
@@ -87,7 +96,15 @@ pub(super) async fn forget(store: &PostgresStore, author: &str) -> Result<u64, S
     let mut connection = store.patient().await?;
     let (forgotten,): (i64,) = sqlx::query_as(
         "WITH gone AS (
-             DELETE FROM scores WHERE author = ANY($1) RETURNING tweet_id
+             DELETE FROM scores WHERE author = ANY($1)
+             RETURNING tweet_id, created_at, brands, model, echo
+         ), gone_counts AS (
+             UPDATE minute_counts AS m SET gone = m.gone + t.tweets
+             FROM (
+                 SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute, model, count(*) AS tweets
+                 FROM gone, unnest(brands) AS brand WHERE NOT echo GROUP BY 1, 2, 3
+             ) AS t
+             WHERE m.brand = t.brand AND m.minute = t.minute AND m.model = t.model
          ), blanked AS (
              UPDATE outbox SET notification = jsonb_set(notification, '{examples}', (
                  SELECT coalesce(jsonb_agg(example ORDER BY place), '[]')

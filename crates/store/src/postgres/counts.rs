@@ -16,9 +16,10 @@ pub(super) async fn minute_counts(
     to: Minute,
 ) -> Result<Vec<(Minute, Counts)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT minute, sum(total)::bigint AS total, sum(negative)::bigint AS negative
-         FROM minute_counts
-         WHERE brand = $1 AND minute BETWEEN $2 AND $3 GROUP BY minute ORDER BY minute",
+        "SELECT minute, sum(total - echoes)::bigint AS total,
+                sum(negative - negative_echoes)::bigint AS negative
+         FROM minute_counts WHERE brand = $1 AND minute BETWEEN $2 AND $3
+         GROUP BY minute HAVING sum(total - echoes) > 0 ORDER BY minute",
     )
     .bind(brand)
     .bind(from.start())
@@ -35,10 +36,11 @@ pub(super) async fn hour_counts(
     to: Minute,
 ) -> Result<Vec<(Minute, Counts)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT hour AS minute, sum(tweets)::bigint AS total, sum(negative)::bigint AS negative
+        "SELECT hour AS minute, sum(tweets - echoes)::bigint AS total,
+                sum(negative - negative_echoes)::bigint AS negative
          FROM hour_counts
          WHERE ($1::text IS NULL OR brand = $1) AND hour BETWEEN $2 AND $3 AND model <> ''
-         GROUP BY 1 ORDER BY 1",
+         GROUP BY 1 HAVING sum(tweets - echoes) > 0 ORDER BY 1",
     )
     .bind(brand)
     .bind(from.hour_start().start())
@@ -53,6 +55,24 @@ pub(super) fn counts(row: &PgRow) -> Result<(Minute, Counts), StoreError> {
     Ok((Minute::of(row.try_get("minute")?), counts))
 }
 
+pub(super) async fn echoes(
+    store: &PostgresStore,
+    brand: &str,
+    from: Minute,
+    to: Minute,
+) -> Result<u64, StoreError> {
+    let row = sqlx::query(
+        "SELECT coalesce(sum(echoes), 0)::bigint AS echoes FROM minute_counts
+         WHERE brand = $1 AND minute BETWEEN $2 AND $3",
+    )
+    .bind(brand)
+    .bind(from.start())
+    .bind(to.start())
+    .fetch_one(&store.pool)
+    .await?;
+    count(&row, "echoes")
+}
+
 pub(super) async fn not_judged(
     store: &PostgresStore,
     brand: &str,
@@ -62,7 +82,7 @@ pub(super) async fn not_judged(
     let rows = sqlx::query(
         r#"SELECT language, sum(tweets)::bigint AS tweets FROM not_judged_counts
            WHERE brand = $1 AND minute BETWEEN $2 AND $3
-           GROUP BY 1 ORDER BY 2 DESC, language COLLATE "C""#,
+           GROUP BY 1 HAVING sum(tweets) > 0 ORDER BY 2 DESC, language COLLATE "C""#,
     )
     .bind(brand)
     .bind(from.start())

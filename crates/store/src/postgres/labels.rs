@@ -149,7 +149,7 @@ pub(super) async fn sampled_tweets(
          FROM sampled_tweets AS t
          JOIN tweet_ids AS i ON i.tweet_id = t.tweet_id COLLATE \"C\"
          JOIN scores AS s ON s.created_at = i.created_at AND s.tweet_id = t.tweet_id
-         WHERE t.sample = $1 ORDER BY t.place",
+         WHERE t.sample = $1 AND s.label IS NOT NULL ORDER BY t.place",
     )
     .bind(sample)
     .fetch_all(&store.pool)
@@ -225,7 +225,7 @@ pub(super) async fn corrections(store: &PostgresStore) -> Result<Vec<Correction>
         "SELECT c.*, s.text FROM corrections AS c
          JOIN tweet_ids AS i ON i.tweet_id = c.tweet_id COLLATE \"C\"
          JOIN scores AS s ON s.created_at = i.created_at AND s.tweet_id = c.tweet_id
-         ORDER BY c.corrected_at, c.tweet_id COLLATE \"C\"",
+         WHERE s.removed IS NULL ORDER BY c.corrected_at, c.tweet_id COLLATE \"C\"",
     )
     .fetch_all(&store.pool)
     .await?;

@@ -44,6 +44,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (11, "counts by hour", include_str!("../../../../migrations/0011_counts_by_hour.sql")),
     (12, "partitions", include_str!("../../../../migrations/0012_partitions.sql")),
     (13, "reader tables", include_str!("../../../../migrations/0013_reader_tables.sql")),
+    (15, "echoes", include_str!("../../../../migrations/0015_echoes.sql")),
 ];
 
 /// Brings the schema up to date, one process at a time.

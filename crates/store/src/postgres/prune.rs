@@ -68,6 +68,8 @@ pub(super) async fn prune(
     if !dry_run {
         partitions::make_ahead(store, now).await?;
         drop_detached(store).await?;
+        forget_voices(store).await?;
+        blank_notifications(store).await?;
     }
     let mut pruned = Pruned::default();
     if let Some(cutoff) = before(now, keep.tweets_days) {
@@ -85,6 +87,37 @@ pub(super) async fn prune(
         rows_before(store, LETTER_COUNTS, cutoff, dry_run).await?;
     }
     Ok(pruned)
+}
+
+/// Removes the voices of hours that no new tweet is in, as far as the stream does not run behind by hours.
+async fn forget_voices(store: &PostgresStore) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM voices WHERE heard_at < now() - interval '3 hours'")
+        .execute(&store.pool)
+        .await?;
+    Ok(())
+}
+
+/// Takes removed tweets out of the examples of notifications.
+async fn blank_notifications(store: &PostgresStore) -> Result<(), StoreError> {
+    sqlx::query(
+        r#"WITH gone AS (
+               SELECT o.id, array_agg(s.tweet_id) AS tweets
+               FROM outbox AS o CROSS JOIN LATERAL jsonb_array_elements(
+                   CASE jsonb_typeof(o.notification -> 'examples')
+                       WHEN 'array' THEN o.notification -> 'examples' ELSE '[]' END) AS e (example)
+               JOIN tweet_ids AS i ON i.tweet_id = e.example ->> 'tweet_id' COLLATE "C"
+               JOIN scores AS s ON s.created_at = i.created_at AND s.tweet_id = i.tweet_id
+               WHERE s.removed IS NOT NULL GROUP BY o.id
+           )
+           UPDATE outbox AS o SET notification = jsonb_set(notification, '{examples}', (
+               SELECT coalesce(jsonb_agg(example ORDER BY place), '[]')
+               FROM jsonb_array_elements(notification -> 'examples') WITH ORDINALITY AS e (example, place)
+               WHERE example ->> 'tweet_id' <> ALL(gone.tweets)))
+           FROM gone WHERE o.id = gone.id"#,
+    )
+    .execute(&store.pool)
+    .await?;
+    Ok(())
 }
 
 /// `days` before `now`; `None` if things are kept for ever.

@@ -2,16 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{Acquire, PgConnection, Row};
+use sqlx::{PgConnection, Row};
 
-use super::authors::AuthorKey;
-use super::{PostgresStore, count, partitions, switches};
+use super::{PostgresStore, count, insert, partitions, switches};
 use crate::{Advance, Batch, Claim, Committed, PartitionProgress, StoreError, Totals};
-use monitor_core::domain::{Offset, Resume, StartAt, TopicPartition, TweetId};
-
-/// Separates the brand names that are sent to Postgres as one string: `unnest` takes no
-/// arrays of arrays.
-const UNIT_SEPARATOR: &str = "\u{1f}";
+use monitor_core::domain::{Offset, Resume, StartAt, TopicPartition};
 
 /// Of the dead letters beyond the limit of a minute, those at offsets that this divides are kept.
 pub(super) const LETTER_SAMPLE: i64 = 100;
@@ -80,7 +75,7 @@ async fn commit_once(store: &PostgresStore, batch: &Batch) -> Result<Committed, 
     if !batch.scores.is_empty() {
         batch.check_models(&switches::hold_still(&mut tx).await?)?;
     }
-    let (new, not_judged) = insert_scores(&mut tx, batch, &key).await?;
+    let stored = insert::tweets(&mut tx, batch, &key).await?;
     let letters = insert_dead_letters(&mut tx, batch, store.dead_letters_per_minute_max).await?;
     // The new rows are added to the first partition: only the sum is used.
     sqlx::query(
@@ -103,14 +98,13 @@ async fn commit_once(store: &PostgresStore, batch: &Batch) -> Result<Committed, 
     .bind(advances.iter().map(|a| a.to.0).collect::<Vec<_>>())
     .bind(advances.iter().map(|a| a.event_time_max).collect::<Vec<_>>())
     .bind(advances.iter().map(|a| a.record_time_max).collect::<Vec<_>>())
-    .bind(new.cast_signed())
+    .bind(stored.new.cast_signed())
     .bind(letters.cast_signed())
-    .bind(not_judged.cast_signed())
+    .bind(stored.not_judged.cast_signed())
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    let duplicate = batch.scores.len() as u64 - new - not_judged;
-    Ok(Committed { new, not_judged, duplicate })
+    Ok(stored)
 }
 
 pub(super) async fn mark_at_end(
@@ -219,106 +213,6 @@ async fn checkpoints_for_update(
             Ok((partition, Offset(row.try_get("position")?)))
         })
         .collect()
-}
-
-/// Inserts the tweets that are new and adds them to the counts of their minutes, hours and days; returns how
-/// many were new with a score and without one.
-///
-/// `tweet_ids` says which are new, whatever week they are in. Of two transactions with the same id, the second
-/// waits there for the first.
-async fn insert_scores(
-    connection: &mut PgConnection,
-    batch: &Batch,
-    key: &AuthorKey,
-) -> Result<(u64, u64), StoreError> {
-    if batch.scores.is_empty() {
-        return Ok((0, 0));
-    }
-    let mut scores: Vec<_> = batch.scores.iter().collect();
-    scores.sort_by(|a, b| a.tweet.id.cmp(&b.tweet.id));
-    scores.dedup_by(|later, first| later.tweet.id == first.tweet.id);
-    let reach = || scores.iter().map(|s| &s.tweet.reach);
-    let authors = reach().map(|r| r.author.as_deref().and_then(|author| key.stored(author)));
-    let authors: Vec<Option<String>> = authors.collect();
-    // Larger numbers than Postgres can store exceed the number of people.
-    let bigint = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let of_model = || scores.iter().map(|s| s.score.as_ref());
-    let probabilities = || of_model().map(|s| s.map(|s| s.score.probabilities));
-    let (new, not_judged): (i64, i64) = sqlx::query_as(
-        "WITH rows AS (
-             SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::real[],
-                                  $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
-                                  $11::text[], $12::bool[], $13::real[], $14::text[])
-                  AS r (tweet_id, created_at, brands, text, negative, label, model,
-                        author, followers, retweets, retweet_of, truncated, neutral, language)
-         ), known AS (
-             INSERT INTO tweet_ids (tweet_id, created_at) SELECT tweet_id, created_at FROM rows
-             ON CONFLICT DO NOTHING RETURNING tweet_id
-         ), fresh AS (
-             INSERT INTO scores (tweet_id, created_at, brands, text, negative, label, model,
-                                 author, followers, retweets, retweet_of, truncated, neutral,
-                                 language)
-             SELECT r.tweet_id, created_at, string_to_array(brands, $15), text, negative, label,
-                    model, author, followers, retweets, retweet_of, truncated, neutral, language
-             FROM rows AS r JOIN known ON known.tweet_id = r.tweet_id COLLATE \"C\"
-             RETURNING created_at, brands, label, model, language
-         ), tallied AS MATERIALIZED (
-             SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute, model, language,
-                    count(*) AS tweets, count(*) FILTER (WHERE label = 'NEGATIVE') AS negative,
-                    count(*) FILTER (WHERE label = 'NEUTRAL') AS neutral
-             FROM fresh, unnest(brands) AS brand
-             GROUP BY 1, 2, 3, 4
-         ), not_judged AS (
-             INSERT INTO not_judged_counts AS n (brand, minute, language, tweets)
-             SELECT brand, minute, language, sum(tweets) FROM tallied
-             WHERE model IS NULL AND language IS NOT NULL
-             GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-             ON CONFLICT (brand, minute, language) DO UPDATE
-             SET tweets = n.tweets + excluded.tweets
-         ), by_minute AS (
-             INSERT INTO minute_counts AS m (brand, minute, model, total, negative)
-             SELECT brand, minute, model, sum(tweets), sum(negative) FROM tallied
-             WHERE model IS NOT NULL
-             GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-             ON CONFLICT (brand, minute, model) DO UPDATE
-             SET total = m.total + excluded.total, negative = m.negative + excluded.negative
-         ), by_hour AS (
-             INSERT INTO hour_counts AS h (brand, hour, model, language, tweets, negative, neutral)
-             SELECT brand, date_trunc('hour', minute, 'UTC'), coalesce(model, ''),
-                    coalesce(language, ''), sum(tweets), sum(negative), sum(neutral)
-             FROM tallied GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-             ON CONFLICT (brand, hour, model, language) DO UPDATE
-             SET tweets = h.tweets + excluded.tweets, negative = h.negative + excluded.negative,
-                 neutral = h.neutral + excluded.neutral
-         ), by_day AS (
-             INSERT INTO day_counts AS d (brand, day, model, language, tweets, negative, neutral)
-             SELECT brand, date_trunc('day', minute, 'UTC'), coalesce(model, ''),
-                    coalesce(language, ''), sum(tweets), sum(negative), sum(neutral)
-             FROM tallied GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-             ON CONFLICT (brand, day, model, language) DO UPDATE
-             SET tweets = d.tweets + excluded.tweets, negative = d.negative + excluded.negative,
-                 neutral = d.neutral + excluded.neutral
-         )
-         SELECT count(label), count(*) - count(label) FROM fresh",
-    )
-    .bind(scores.iter().map(|s| s.tweet.id.as_str()).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.tweet.created_at).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.brands.join(UNIT_SEPARATOR)).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.tweet.text.as_str()).collect::<Vec<_>>())
-    .bind(probabilities().map(|p| p.map(|p| p.negative().get())).collect::<Vec<_>>())
-    .bind(of_model().map(|s| s.map(|s| s.score.label.as_str())).collect::<Vec<_>>())
-    .bind(of_model().map(|s| s.map(|s| s.model.as_str())).collect::<Vec<_>>())
-    .bind(authors)
-    .bind(reach().map(|r| r.followers.map(bigint)).collect::<Vec<_>>())
-    .bind(reach().map(|r| r.retweets.map(bigint)).collect::<Vec<_>>())
-    .bind(reach().map(|r| r.retweet_of.as_ref().map(TweetId::as_str)).collect::<Vec<_>>())
-    .bind(of_model().map(|s| s.is_some_and(|s| s.truncated)).collect::<Vec<_>>())
-    .bind(probabilities().map(|p| p.map(|p| p.neutral().get())).collect::<Vec<_>>())
-    .bind(scores.iter().map(|s| s.tweet.language.map(|it| it.to_string())).collect::<Vec<_>>())
-    .bind(UNIT_SEPARATOR)
-    .fetch_one(connection.acquire().await?)
-    .await?;
-    Ok((new.unsigned_abs(), not_judged.unsigned_abs()))
 }
 
 /// Inserts the dead letters and counts them; returns how many are new or only counted. Of more than `max` in a

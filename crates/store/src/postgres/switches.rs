@@ -88,8 +88,9 @@ pub(super) async fn model_counts(
     let rows = sqlx::query(
         "SELECT minute, sum(total)::bigint AS total, sum(negative)::bigint AS negative
          FROM (
-             SELECT minute, total, negative FROM minute_counts
-             WHERE brand = $2 AND minute BETWEEN $3 AND $4
+             SELECT minute, total - echoes AS total, negative - negative_echoes AS negative
+             FROM minute_counts
+             WHERE brand = $2 AND minute BETWEEN $3 AND $4 AND total > echoes
                AND (model = $1 OR model NOT IN (SELECT model FROM model_switches))
              UNION ALL
              SELECT minute, total, negative FROM rescored_counts
@@ -116,8 +117,9 @@ pub(super) async fn model_hour_counts(
     let rows = sqlx::query(
         "SELECT minute, sum(total)::bigint AS total, sum(negative)::bigint AS negative
          FROM (
-             SELECT hour AS minute, tweets AS total, negative FROM hour_counts
-             WHERE brand = $2 AND hour BETWEEN $3 AND $4 AND model <> ''
+             SELECT hour AS minute, tweets - echoes AS total, negative - negative_echoes AS negative
+             FROM hour_counts
+             WHERE brand = $2 AND hour BETWEEN $3 AND $4 AND model <> '' AND tweets > echoes
                AND (model = $1 OR model NOT IN (SELECT model FROM model_switches))
              UNION ALL
              SELECT date_trunc('hour', minute, 'UTC'), total, negative FROM rescored_counts
@@ -144,7 +146,7 @@ pub(super) async fn unscored(
     let rows = sqlx::query(
         "SELECT minute, sum(total - done)::bigint AS rows
          FROM (
-             SELECT m.minute, sum(m.total) AS total, coalesce((
+             SELECT m.minute, sum(m.total - m.echoes - m.gone) AS total, coalesce((
                  SELECT sum(r.total + r.not_judged) FROM rescored_counts AS r
                  WHERE r.model = $1 AND r.brand = m.brand AND r.minute = m.minute), 0) AS done
              FROM minute_counts AS m
@@ -176,7 +178,7 @@ pub(super) async fn texts_to_rescore(
         r#"SELECT tweet_id, created_at, brands, text, label = 'NEGATIVE' AS is_negative, model,
                   language
            FROM scores
-           WHERE created_at >= $2 AND created_at < $3 AND model <> $1 AND brands <> '{}'
+           WHERE created_at >= $2 AND created_at < $3 AND model <> $1 AND brands <> '{}' AND NOT echo
              AND model IN (SELECT model FROM model_switches)
              AND date_trunc('minute', created_at, 'UTC') = ANY($4)
              AND (created_at, tweet_id COLLATE "C") > ($5, $6)

@@ -33,6 +33,7 @@ fn step(transition: Transition, deliveries: Vec<Delivery>) -> Step {
             examples: Vec::new(),
             curve: Vec::new(),
             curve_minutes: 0,
+            echoes: 0,
             also: Vec::new(),
             thread: String::new(),
             url: Some("https://monitor.example.com/".into()),
