@@ -26,6 +26,7 @@ fn start() -> DateTime<Utc> {
 
 /// A brand with two tweets a minute. 20 % of them are negative, and 70 % from hour 42 on.
 struct World {
+    brand: &'static str,
     store: Arc<MemoryStore>,
     clock: Arc<SimulatedClock>,
     settings: Settings,
@@ -44,6 +45,10 @@ fn is_negative(model: &str, n: i64, calm_from: i64) -> bool {
 
 impl World {
     async fn up_to(hours: i64) -> Self {
+        Self::about("acme", i64::MAX, hours).await
+    }
+
+    async fn about(brand: &'static str, calm_from: i64, hours: i64) -> Self {
         let store = Arc::new(MemoryStore::new());
         let partition = TopicPartition::new("tweets", 0);
         let claim = Claim { partition, seen: None, low: Offset(0), high: Offset(0) };
@@ -51,14 +56,14 @@ impl World {
         let mut settings = Settings::default();
         settings
             .brands
-            .insert("acme".into(), Brand { keywords: vec!["acme".into()], ..Brand::default() });
+            .insert(brand.into(), Brand { keywords: vec![brand.into()], ..Brand::default() });
         let hook = rig::webhook_at("http://127.0.0.1:1/hook".into());
         settings.receivers.insert("hook".into(), Receiver::Webhook(hook));
         // Severe from the beginning, so that nothing gets worse.
         (settings.alerting.warning_people, settings.alerting.critical_people) = (1, 1);
         let clock = Arc::new(SimulatedClock::at(start()));
-        let (calm_from, model) = (i64::MAX, "any@1");
-        let mut world = Self { store, clock, settings, hours: 0, calm_from, model };
+        let model = "any@1";
+        let mut world = Self { store, clock, settings, brand, hours: 0, calm_from, model };
         world.advance_to(hours).await;
         world
     }
@@ -71,8 +76,9 @@ impl World {
             let id = TweetId::new(n.to_string()).expect("an id");
             ScoredTweet {
                 tweet: Tweet::new(id, format!("acme {n}"), at, Vec::new()).expect("a tweet"),
-                brands: vec!["acme".into()],
+                brands: vec![self.brand.into()],
                 score: Some(self.score(negative)),
+                voice: None,
             }
         };
         let scores: Vec<_> = (self.hours * 120..hours * 120).map(tweet).collect();
@@ -85,7 +91,7 @@ impl World {
             event_time_max: newest,
             record_time_max: newest,
         };
-        let batch = Batch { scores, dead_letters: Vec::new(), advances: vec![advance] };
+        let batch = Batch { scores, advances: vec![advance], ..Batch::default() };
         self.store.commit(&batch).await.expect("stored");
         self.store.mark_at_end(&partition, Offset(hours), true).await.expect("marked");
         self.clock.advance(Duration::from_secs((hours - self.hours).unsigned_abs() * 3600));
@@ -384,7 +390,7 @@ async fn a_tweet_with_a_date_ahead_closes_no_minute_early() {
         event_time_max: Some(now + TimeDelta::minutes(10)),
         record_time_max: Some(now),
     };
-    let batch = Batch { scores: Vec::new(), dead_letters: Vec::new(), advances: vec![advance] };
+    let batch = Batch { advances: vec![advance], ..Batch::default() };
     world.store.commit(&batch).await.expect("stored");
     assert_eq!(evaluator.evaluate().await.expect("evaluated"), Some(latest), "not by its date");
     world.clock.advance(Duration::from_secs(120));
@@ -417,14 +423,19 @@ async fn tweets_that_come_after_their_minute_was_judged_are_counted() {
         let partition = partition.clone();
         let advance =
             Advance { partition, from, to, event_time_max, record_time_max: event_time_max };
-        let batch = Batch { scores, dead_letters: Vec::new(), advances: vec![advance] };
+        let batch = Batch { scores, advances: vec![advance], ..Batch::default() };
         world.store.commit(&batch).await.expect("stored");
     };
     let late = (0..5).map(|n| {
         let id = TweetId::new(format!("late{n}")).expect("an id");
         let at = now - TimeDelta::hours(1);
         let tweet = Tweet::new(id, "acme late", at, Vec::new()).expect("a tweet");
-        ScoredTweet { tweet, brands: vec!["acme".into()], score: Some(world.score(false)) }
+        ScoredTweet {
+            tweet,
+            brands: vec!["acme".into()],
+            score: Some(world.score(false)),
+            voice: None,
+        }
     });
     commit(world.hours, late.collect()).await;
     commit(world.hours + 1, Vec::new()).await;
@@ -432,4 +443,51 @@ async fn tweets_that_come_after_their_minute_was_judged_are_counted() {
     evaluator.evaluate().await.expect("evaluated");
     let text = metrics.render();
     assert!(text.contains("monitor_late_tweets_total{brand=\"acme\"} 5"), "{text}");
+}
+
+#[tokio::test]
+async fn a_rise_that_came_late_alarms_once() {
+    // A brand of its own, as the metrics are those of the whole process.
+    let mut world = World::about("late", 0, 40).await;
+    let evaluator = world.evaluator();
+    for hour in 41..=43 {
+        assert_eq!(world.notified(&evaluator).await, [""; 0]);
+        world.advance_to(hour).await;
+    }
+    assert_eq!(world.notified(&evaluator).await, [""; 0]);
+    let now = world.clock.now();
+    let commit = async |from: i64, scores: Vec<ScoredTweet>| {
+        let partition = TopicPartition::new("tweets", 0);
+        let newest = Some(now + TimeDelta::minutes(from - world.hours));
+        let advance = Advance {
+            partition: partition.clone(),
+            from: Offset(from),
+            to: Offset(from + 1),
+            event_time_max: newest,
+            record_time_max: newest,
+        };
+        let batch = Batch { scores, advances: vec![advance], ..Batch::default() };
+        world.store.commit(&batch).await.expect("stored");
+    };
+    // An hour in which twice as many tweets are negative as all that came in time.
+    let late = (0..240).map(|n| ScoredTweet {
+        tweet: Tweet::new(
+            TweetId::new(format!("late{n}")).expect("an id"),
+            "late",
+            now - TimeDelta::seconds(15 * n + 60),
+            Vec::new(),
+        )
+        .expect("a tweet"),
+        brands: vec!["late".into()],
+        score: Some(world.score(true)),
+        voice: None,
+    });
+    commit(world.hours, late.collect()).await;
+    let mut notified = Vec::new();
+    for minute in 1..=9 {
+        commit(world.hours + minute, Vec::new()).await;
+        world.clock.advance(Duration::from_secs(60));
+        notified.extend(world.notified(&evaluator).await);
+    }
+    assert_eq!(notified, ["incident-1-opened-hook"]);
 }

@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use metrics::counter;
-
-use super::{Evaluator, Finding, LearnedBaseline, Pass, state, to_json, words};
+use super::{Evaluator, Finding, LearnedBaseline, Pass, late, state, to_json, words};
 use monitor_core::alerting::{
     Baseline, BuzzPolicy, BuzzState, BuzzVerdict, Course, Seen, Series, ShareState, Volume,
     VolumeState, replay,
 };
 use monitor_core::domain::{Cause, Counts, Minute, Phase, Transition, Watch};
 use monitor_store::{Decision, DetectorState, Store, StoreError};
-use monitor_telemetry as telemetry;
 
 /// Minutes evaluated at once, at most; bounds memory after a long absence.
 const MINUTES_AT_ONCE: i64 = 2 * 1440;
@@ -22,19 +19,8 @@ const LOOK_BACK_MINUTES_MAX: i64 = 60 * 1440;
 /// notify of old surges.
 const VOLUME_LOOK_BACK_MINUTES: i64 = 2 * 1440;
 
-/// How far back late tweets are counted.
-const LATE_MINUTES_MAX: i64 = 1440;
-
 /// Counts by minute, in ascending order.
 type ByMinute = Vec<(Minute, Counts)>;
-
-/// The tweets of a brand that were counted in its latest minutes when they were judged. What is counted
-/// there later has come late.
-pub(super) struct Judged {
-    /// The switch of the model that counted them.
-    switch: Option<Minute>,
-    tweets: BTreeMap<Minute, u64>,
-}
 
 impl Evaluator {
     /// Evaluates a brand up to its next step, or the most minutes at once; returns whether closed
@@ -81,7 +67,11 @@ impl Evaluator {
         let excluded = buzz.share.excluded();
         let counts = counts_of(&*self.store, model, brand, history, last).await?;
         let series = Series::new(history, last, &counts, &excluded);
-        self.count_late(brand, switch, &series, history);
+        let baseline = known.as_ref().and_then(|known| known.baseline.as_ref());
+        let rejudged =
+            self.rejudge(brand, (switch, model), &series, history, first, baseline).await?;
+        let came_late = rejudged.is_some() && open.is_none();
+        buzz = rejudged.filter(|_| open.is_none()).unwrap_or(buzz);
         // All tweets are the same for every model.
         let all = match model {
             Some(_) if self.policy.volumes.iter().any(|v| v.counted == Volume::All) => {
@@ -110,6 +100,10 @@ impl Evaluator {
             let seen = Seen { counts: &series, all: all.as_ref().unwrap_or(&series), baseline };
             let (after, _, verdict) = self.policy.evaluate(seen, buzz, minute);
             buzz = after;
+            let verdict = match came_late && minute == first {
+                true => late::told(verdict, &mut buzz, minute, stored.as_ref()),
+                false => verdict,
+            };
             let Some(finding) = finding(brand, &verdict, buzz.course.as_ref(), minute) else {
                 continue;
             };
@@ -128,39 +122,10 @@ impl Evaluator {
             step,
         };
         self.decide(&decision).await?;
-        self.remember(brand, switch, &series, history, evaluated);
+        self.remember(brand, switch, &series, history, evaluated, &buzz);
         // The baseline is valid for its hour, unless a step changed which minutes are left out.
         self.keep_baseline(brand, known.filter(|_| decision.step.is_none()));
         Ok(evaluated < closed)
-    }
-
-    /// Counts the tweets that have come since their minutes were judged; `series` starts at `start`.
-    fn count_late(&self, brand: &str, switch: Option<Minute>, series: &Series, start: Minute) {
-        let judged = self.judged.lock().expect("no holder of this lock panics");
-        let Some(known) = judged.get(brand).filter(|known| known.switch == switch) else { return };
-        let late = known
-            .tweets
-            .range(start..)
-            .map(|(minute, tweets)| series.sum(*minute, *minute).total.saturating_sub(*tweets));
-        counter!(telemetry::LATE_TWEETS, "brand" => brand.to_owned()).increment(late.sum());
-    }
-
-    /// Remembers what is counted in the minutes that have been judged.
-    fn remember(
-        &self,
-        brand: &str,
-        switch: Option<Minute>,
-        series: &Series,
-        start: Minute,
-        evaluated: Minute,
-    ) {
-        let mut judged = self.judged.lock().expect("no holder of this lock panics");
-        let before = judged.remove(brand).filter(|known| known.switch == switch);
-        let oldest = evaluated.plus(-LATE_MINUTES_MAX);
-        let mut tweets = before.map_or(BTreeMap::new(), |mut it| it.tweets.split_off(&oldest));
-        let minutes = (oldest.max(start).0..=evaluated.0).map(Minute);
-        tweets.extend(minutes.map(|minute| (minute, series.sum(minute, minute).total)));
-        judged.insert(brand.to_owned(), Judged { switch, tweets });
     }
 
     /// The volume detectors that begin in `first..=last`, by the minute of their beginning, with what they

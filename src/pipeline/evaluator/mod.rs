@@ -8,6 +8,7 @@
 
 mod brand;
 mod explain;
+mod late;
 mod report;
 mod stream;
 mod words;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::words::reason;
 
-use self::brand::Judged;
+use self::late::Judged;
 use self::report::{Content, Reporter, Subject};
 use super::daemon::lateness;
 use super::lineup::Lineup;
