@@ -34,6 +34,7 @@ mod judge_reads;
 mod labels;
 mod languages;
 mod learned;
+mod links;
 mod logistic;
 mod mail;
 mod model_switch;

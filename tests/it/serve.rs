@@ -77,6 +77,7 @@ impl Site {
             explainer: Arc::default(),
             access: Arc::new(Access::new(tokens, None, clock.clone())),
             public_url: None,
+            links: None,
             inference,
         };
         let shutdown = CancellationToken::new();

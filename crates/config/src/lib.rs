@@ -12,6 +12,7 @@ mod defaults;
 mod http;
 mod keys;
 mod layers;
+mod links;
 mod receivers;
 mod retrain;
 mod serve;
@@ -30,6 +31,7 @@ pub use alerting::{Alerting, Heartbeat, Route, Rule, Stream, parse_quiet_hours};
 pub use http::{AccessToken, Http, Rights};
 pub use keys::UnknownKey;
 pub use layers::{Owner, load_from};
+pub use links::Links;
 pub use receivers::{Alertmanager, Chat, Email, Endpoint, Receiver, SmtpTls, Webhook};
 pub use retrain::{Retrain, Schedule};
 pub use serve::Serve;
@@ -69,6 +71,8 @@ pub struct Settings {
     pub heartbeat: Heartbeat,
     /// The page, health and metrics.
     pub http: Http,
+    /// Links in notifications with which people act.
+    pub links: Links,
     /// The model for other programs.
     pub serve: Serve,
     /// What is logged.

@@ -6,6 +6,7 @@
 mod alerting;
 mod delivery;
 mod http;
+mod links;
 mod retrain;
 
 use std::fmt;
@@ -259,6 +260,7 @@ impl Settings {
         retrain::check(self, &mut check);
         delivery::check(self, &mut check);
         http::check(self, &mut check);
+        links::check(self, &mut check);
         self.serve.check(&mut check);
 
         found.extend(owners.iter().flat_map(|owner| owner(self)));

@@ -14,6 +14,7 @@ pub mod field_names;
 pub mod format;
 pub mod hash;
 mod keywords;
+pub mod links;
 pub mod logit;
 pub mod notification;
 pub mod quantify;

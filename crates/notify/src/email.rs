@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use monitor_config as config;
 use monitor_store::OutboxRow;
 
-use super::{Mail, Notifier, NotifyError, Outcome, chain, wire_key};
+use super::{Linker, Mail, Notifier, NotifyError, Outcome, chain, wire_key};
 pub use address::{is_address, needs_smtputf8};
 use smtp::{Failure, Server};
 
@@ -67,6 +67,7 @@ pub struct EmailNotifier {
     server: Arc<Server>,
     sessions: Arc<Semaphore>,
     timeout: Duration,
+    linker: Option<Arc<Linker>>,
     progress: Mutex<ProgressByKey>,
 }
 
@@ -107,8 +108,40 @@ impl EmailNotifier {
             server: Arc::new(Server::new(name, settings, timeout)?),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             timeout: timeout * 9 / 10,
+            linker: None,
             progress: Mutex::default(),
         })
+    }
+
+    /// Puts links with which people act into mails, each recipient's in their own name.
+    #[must_use]
+    pub fn with_links(self, linker: Option<Arc<Linker>>) -> Self {
+        Self { linker, ..self }
+    }
+
+    /// The mail of a row for each recipient, in their order; a single one for all without links.
+    async fn contents(
+        &self,
+        row: &OutboxRow,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Arc<Vec<u8>>>, Outcome> {
+        let recipients = self.linker.iter().flat_map(|linker| {
+            self.to.iter().map(move |to| linker.links(row, to.email.as_ref(), now))
+        });
+        let (links, notification) = (recipients.collect::<Vec<_>>(), row.notification.clone());
+        let render = move || match links.is_empty() {
+            true => vec![Mail::of(&notification)],
+            false => Mail::personal(&notification, &links),
+        };
+        // Drawing the picture takes a thread for a while.
+        let mails = tokio::task::spawn_blocking(render).await;
+        let mails =
+            mails.map_err(|error| Outcome::Retry { reason: error.to_string(), after: None })?;
+        let content = |mail| match self.message(row, mail, now) {
+            Ok(message) => Ok(Arc::new(message.formatted())),
+            Err(error) => Err(Outcome::Permanent { reason: chain(&error) }),
+        };
+        mails.into_iter().map(content).collect()
     }
 
     /// The Message-ID of the mail with this key. It depends on the key alone, because a reply
@@ -194,17 +227,10 @@ fn raw(name: &'static str, value: String) -> HeaderValue {
 #[async_trait]
 impl Notifier for EmailNotifier {
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome {
-        // Drawing the picture takes a thread for a while.
-        let notification = row.notification.clone();
-        let mail = match tokio::task::spawn_blocking(move || Mail::of(&notification)).await {
-            Ok(mail) => mail,
-            Err(error) => return Outcome::Retry { reason: error.to_string(), after: None },
+        let contents = match self.contents(row, now).await {
+            Ok(contents) => contents,
+            Err(outcome) => return outcome,
         };
-        let message = match self.message(row, mail, now) {
-            Ok(message) => message,
-            Err(error) => return Outcome::Permanent { reason: chain(&error) },
-        };
-        let content = Arc::new(message.formatted());
         let done: HashSet<usize> = self
             .progress()
             .get(&row.key)
@@ -213,7 +239,8 @@ impl Notifier for EmailNotifier {
         let mut deliveries = JoinSet::new();
         for (place, to) in self.to.iter().enumerate().filter(|(place, _)| !done.contains(place)) {
             let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.email.clone()]);
-            let (server, content) = (Arc::clone(&self.server), Arc::clone(&content));
+            let content = &contents[if contents.len() == 1 { 0 } else { place }];
+            let (server, content) = (Arc::clone(&self.server), Arc::clone(content));
             let sessions = Arc::clone(&self.sessions);
             let limit = self.timeout;
             deliveries.spawn(async move {

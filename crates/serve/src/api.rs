@@ -10,7 +10,7 @@ mod events;
 mod incidents;
 mod labels;
 mod resolve;
-mod silences;
+pub(crate) mod silences;
 mod tweets;
 
 use std::sync::Arc;

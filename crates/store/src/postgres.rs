@@ -14,6 +14,7 @@ mod incidents;
 mod labels;
 mod lead;
 mod letters;
+mod links;
 mod migrations;
 mod outbox;
 mod partitions;

@@ -26,6 +26,10 @@ const MARK: &str = "font-weight:600;background:#fde2df;color:#212121;text-decora
     border-radius:2px";
 const BUTTON: &str = "background:#263238;color:#ffffff;text-decoration:none;padding:12px 22px;\
     border-radius:4px;display:inline-block;font-weight:600";
+/// A button for what is done less often than reading on.
+const ACT: &str = "background:#ffffff;color:#263238;text-decoration:none;padding:9px 16px;\
+    border:1px solid #78909c;border-radius:4px;display:inline-block;font-weight:600;margin:0 6px 8px 0";
+const BESIDE: &str = "color:#1f5f99;white-space:nowrap";
 
 impl Level {
     fn colour(self) -> &'static str {
@@ -105,6 +109,16 @@ fn frame(content: &Content<'_>, colour: &str) -> Markup {
             }
             @if let Some(link) = &content.link {
                 (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "See details" } }))
+            }
+            @if !content.acts.is_empty() {
+                (row("16px 24px 0", html! {
+                    @for (label, url) in &content.acts {
+                        a href=(url) style=(ACT) { (Text(label)) } " "
+                    }
+                }))
+            }
+            @if let Some(note) = &content.acts_note {
+                (row("8px 24px 0", html! { span style=(small()) { (Text(note)) } }))
             }
             @if let Some(hint) = &content.hint {
                 (row("20px 24px 0", html! {
@@ -232,7 +246,12 @@ fn quote(quote: &Quote) -> Markup {
                 @if piece.marked { b style=(MARK) { (Text(&piece.text)) } }
                 @else { (Text(&piece.text)) }
             }
-            div style={ (small()) ";padding-top:2px" } { (Text(&quote.caption)) }
+            div style={ (small()) ";padding-top:2px" } {
+                (Text(&quote.caption))
+                @if let Some(url) = &quote.not_negative {
+                    " \u{b7} " a href=(url) style=(BESIDE) { "Not negative?" }
+                }
+            }
         }
         "\n"
     }

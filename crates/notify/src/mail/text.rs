@@ -75,6 +75,9 @@ pub fn render(content: &Content<'_>) -> String {
         });
         line(&format!("  “{}”", pieces.collect::<String>()));
         line(&format!("  {}", quote.caption));
+        if let Some(url) = &quote.not_negative {
+            line(&format!("  Not negative? {url}"));
+        }
     }
     if let Some(legend) = content.legend {
         line("");
@@ -90,6 +93,12 @@ pub fn render(content: &Content<'_>) -> String {
     line("");
     if let Some(link) = &content.link {
         line(&format!("See details: {link}"));
+    }
+    for (label, url) in &content.acts {
+        line(&format!("{label}: {url}"));
+    }
+    if let Some(note) = &content.acts_note {
+        line(note);
     }
     if let Some(hint) = &content.hint {
         line(&format!(
