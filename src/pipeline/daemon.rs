@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::digest::Weekly;
 use super::drift::DriftWatch;
 use super::error::PipelineError;
 use super::evaluator::Evaluator;
@@ -168,6 +169,8 @@ impl Daemon {
         let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let record = recorded::record(store.clone(), settings.model.clone(), lineup.subscribe());
         let _record = AbortOnDropHandle::new(tokio::spawn(record));
+        let weekly = Weekly::new(postgres.clone(), &settings, clock.clone());
+        let _weekly = weekly.map(|weekly| AbortOnDropHandle::new(tokio::spawn(weekly.run())));
         let tidy = upkeep::tidy(postgres, Keep::from(&settings.store), clock.clone());
         let _tidy = AbortOnDropHandle::new(tokio::spawn(tidy));
         let drift = DriftWatch::new(store.clone(), lineup.subscribe(), &settings, clock.clone());

@@ -17,6 +17,7 @@ mod daemon;
 mod data;
 mod dead_letters;
 mod deploy;
+mod digest;
 mod docs;
 mod doctor;
 mod drift;

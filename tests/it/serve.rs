@@ -194,6 +194,7 @@ pub async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour
         also: Vec::new(),
         thread: String::new(),
         url: None,
+        digest: None,
     };
     let before = store
         .detector_state(brand, Watch::Buzz)

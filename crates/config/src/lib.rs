@@ -9,6 +9,7 @@
 mod address;
 mod alerting;
 mod defaults;
+mod digest;
 mod http;
 mod keys;
 mod layers;
@@ -28,6 +29,7 @@ use serde::Deserialize;
 
 pub use address::is_public;
 pub use alerting::{Alerting, Heartbeat, Route, Rule, Stream, parse_quiet_hours};
+pub use digest::{Digest, Weekday};
 pub use http::{AccessToken, Http, Rights};
 pub use keys::UnknownKey;
 pub use layers::{Owner, load_from};
@@ -67,6 +69,8 @@ pub struct Settings {
     pub receivers: BTreeMap<String, Receiver>,
     /// How notifications are retried.
     pub delivery: Delivery,
+    /// The weekly digest.
+    pub digest: Digest,
     /// The heartbeat to a watchdog.
     pub heartbeat: Heartbeat,
     /// The page, health and metrics.

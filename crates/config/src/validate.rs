@@ -5,6 +5,7 @@
 
 mod alerting;
 mod delivery;
+mod digest;
 mod http;
 mod links;
 mod retrain;
@@ -259,6 +260,7 @@ impl Settings {
         alerting::check(self, &mut check);
         retrain::check(self, &mut check);
         delivery::check(self, &mut check);
+        digest::check(self, &mut check);
         http::check(self, &mut check);
         links::check(self, &mut check);
         self.serve.check(&mut check);

@@ -8,6 +8,7 @@ pub mod alerting;
 pub mod backoff;
 pub mod batching;
 pub mod clock;
+pub mod digest;
 pub mod domain;
 pub mod drift;
 pub mod field_names;

@@ -82,6 +82,13 @@ pub enum Shows {
         /// The share in the short window; the line ends there.
         now: f64,
     },
+    /// The same over a week, without an incident.
+    Week {
+        /// The share of the week before.
+        before: f64,
+        /// The share of the last day; the line ends there.
+        last_day: f64,
+    },
     /// The number of tweets.
     Volume {
         /// Which tweets.
@@ -171,12 +178,14 @@ pub fn png(curve: &Curve<'_>) -> Vec<u8> {
     match curve.shows {
         Shows::Share { expected, band, now } => {
             sheet.stretch(curve, SHARE.0);
-            sheet.share(curve, &line(&bars, now), expected, band);
-            sheet.volume(curve, &bars, VOLUME, (Volume::All, None));
+            sheet.share(curve, &line(&bars, now), (expected, band), ["now", "expected"]);
+            sheet.volume_below(curve, &bars);
             sheet.began(curve, SHARE.0);
-            let foot = VOLUME.1 - 1.0;
-            sheet.write("tweets", (NAMES, foot - 20.0), Align::Left, GREY);
-            sheet.write(&format!("per {}", stretch(&bars)), (NAMES, foot), Align::Left, GREY);
+        }
+        Shows::Week { before, last_day } => {
+            let band = Interval { low: before, high: before };
+            sheet.share(curve, &line(&bars, last_day), (before, band), ["last day", "before"]);
+            sheet.volume_below(curve, &bars);
         }
         Shows::Volume { of, expected } => {
             sheet.stretch(curve, VOLUME_ALONE.0);
@@ -277,8 +286,8 @@ impl Sheet {
         &mut self,
         curve: &Curve<'_>,
         line: &[Option<(DateTime<Utc>, f64)>],
-        expected: f64,
-        band: Interval,
+        (expected, band): (f64, Interval),
+        [name, usual_name]: [&str; 2],
     ) {
         let highest = line.iter().flatten().map(|point| point.1).fold(band.high, f64::max);
         let top = [0.1, 0.2, 0.4, 0.6, 0.8].into_iter().find(|&t| highest <= t).unwrap_or(1.0);
@@ -306,12 +315,21 @@ impl Sheet {
                 run.iter().flatten().map(|&(at, share)| (self.x(at), y(share))).collect();
             self.canvas.line(&run, 2.5, None, INK);
         }
-        let colour = if curve.ended.is_none() { RED } else { INK };
+        let is_open = curve.ended.is_none() && curve.since < self.to;
+        let colour = if is_open { RED } else { INK };
         self.canvas.dot((RIGHT, y(now)), 5.0, colour);
 
         let (at, usual) = apart(y(now), y(expected));
-        self.name("now", &percent(now), at, colour);
-        self.name("expected", &percent(expected), usual, GREY);
+        self.name(name, &percent(now), at, colour);
+        self.name(usual_name, &percent(expected), usual, GREY);
+    }
+
+    /// The number of tweets below the share, with its unit.
+    fn volume_below(&mut self, curve: &Curve<'_>, bars: &[Bar]) {
+        self.volume(curve, bars, VOLUME, (Volume::All, None));
+        let foot = VOLUME.1 - 1.0;
+        self.write("tweets", (NAMES, foot - 20.0), Align::Left, GREY);
+        self.write(&format!("per {}", stretch(bars)), (NAMES, foot), Align::Left, GREY);
     }
 
     /// A line's name at its end: the number, and the word below it.

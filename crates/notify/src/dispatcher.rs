@@ -244,6 +244,10 @@ impl Sender {
                 reason: format!("no receiver {:?} is configured here", row.receiver),
                 after: None,
             },
+            Some(notifier) if row.notification.digest.is_some() && !notifier.takes_digests() => {
+                let reason = "a digest goes by mail only (digest.receivers)".into();
+                Outcome::Permanent { reason }
+            }
             Some(notifier) => self.attempt(Arc::clone(notifier), row.clone()).await,
         };
         let now = self.clock.now();

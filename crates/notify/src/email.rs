@@ -125,13 +125,15 @@ impl EmailNotifier {
         row: &OutboxRow,
         now: DateTime<Utc>,
     ) -> Result<Vec<Arc<Vec<u8>>>, Outcome> {
-        let recipients = self.linker.iter().flat_map(|linker| {
+        let linker = self.linker.iter().filter(|_| row.notification.digest.is_none());
+        let recipients = linker.flat_map(|linker| {
             self.to.iter().map(move |to| linker.links(row, to.email.as_ref(), now))
         });
         let (links, notification) = (recipients.collect::<Vec<_>>(), row.notification.clone());
-        let render = move || match links.is_empty() {
-            true => vec![Mail::of(&notification)],
-            false => Mail::personal(&notification, &links),
+        let render = move || match &notification.digest {
+            Some(digest) => vec![Mail::of_digest(digest, &notification.examples)],
+            None if links.is_empty() => vec![Mail::of(&notification)],
+            None => Mail::personal(&notification, &links),
         };
         // Drawing the picture takes a thread for a while.
         let mails = tokio::task::spawn_blocking(render).await;
@@ -184,16 +186,15 @@ impl EmailNotifier {
         let body = MultiPart::alternative()
             .boundary(boundary("bodies"))
             .singlepart(SinglePart::plain(mail.text));
-        builder.multipart(match mail.picture {
-            None => body.singlepart(html),
-            Some(picture) => {
-                let png = "image/png".parse().expect("a media type");
-                let picture =
-                    Attachment::new_inline(Mail::CURVE.to_owned()).body(Body::new(picture), png);
-                let related = MultiPart::related().boundary(boundary("picture"));
-                body.multipart(related.singlepart(html).singlepart(picture))
-            }
-        })
+        if mail.pictures.is_empty() {
+            return builder.multipart(body.singlepart(html));
+        }
+        let related = MultiPart::related().boundary(boundary("picture")).singlepart(html);
+        let related = mail.pictures.into_iter().fold(related, |related, picture| {
+            let png = "image/png".parse().expect("a media type");
+            related.singlepart(Attachment::new_inline(picture.id).body(Body::new(picture.png), png))
+        });
+        builder.multipart(body.multipart(related))
     }
 
     fn progress(&self) -> std::sync::MutexGuard<'_, ProgressByKey> {
@@ -226,6 +227,10 @@ fn raw(name: &'static str, value: String) -> HeaderValue {
 
 #[async_trait]
 impl Notifier for EmailNotifier {
+    fn takes_digests(&self) -> bool {
+        true
+    }
+
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome {
         let contents = match self.contents(row, now).await {
             Ok(contents) => contents,

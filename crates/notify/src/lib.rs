@@ -40,7 +40,7 @@ pub use alertmanager::AlertmanagerNotifier;
 pub use dispatcher::Dispatcher;
 pub use email::{EmailNotifier, is_address, needs_smtputf8, reach_mail_server};
 pub use links::Linker;
-pub use mail::Mail;
+pub use mail::{Mail, Picture, digest_page};
 pub use slack::SlackNotifier;
 pub use teams::TeamsNotifier;
 pub use webhook::WebhookNotifier;
@@ -77,6 +77,11 @@ pub trait Notifier: Send + Sync + 'static {
     /// Makes one attempt, at the wall-clock time `now`. May be cancelled at any point,
     /// and called again with the same row.
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome;
+
+    /// Whether it can send the weekly digest.
+    fn takes_digests(&self) -> bool {
+        false
+    }
 }
 
 /// Creates the notifiers of all receivers, by name; mails and Slack messages get links of `linker`.

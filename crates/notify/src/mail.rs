@@ -9,6 +9,7 @@
 //! is also given in words.
 //! Deliberately absent: a template language.
 
+mod digest;
 mod figures;
 mod html;
 mod text;
@@ -30,6 +31,7 @@ use super::curve::{self, Curve, Shows};
 use super::links::Links;
 use super::phases;
 use super::words::{line, marked_text, moment};
+pub use digest::digest_page;
 use figures::figures;
 use words::{count, length, sentence};
 
@@ -40,12 +42,21 @@ pub struct Mail {
     pub subject: String,
     /// The plain-text body.
     pub text: String,
-    /// The HTML body; it refers to the picture as [`Mail::CURVE`].
+    /// The HTML body; it refers to the pictures by their Content-IDs.
     pub html: String,
-    /// The picture as a PNG file, if there is something to draw.
-    pub picture: Option<Vec<u8>>,
+    /// What the HTML body shows, if there is something to draw.
+    pub pictures: Vec<Picture>,
     /// Whether the mail is marked as urgent.
     pub urgent: bool,
+}
+
+/// A picture of a mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Its Content-ID, by which the HTML body refers to it.
+    pub id: String,
+    /// A PNG file.
+    pub png: Vec<u8>,
 }
 
 impl Mail {
@@ -55,29 +66,34 @@ impl Mail {
     /// Renders a notification.
     pub fn of(n: &Notification) -> Self {
         let content = Content::of(n);
-        Self::rendered(n, &content, content.curve.as_ref().map(curve::png))
+        Self::rendered(n, &content, pictures(&content))
     }
 
     /// Renders a notification for several people, each with links in their name.
     pub(crate) fn personal(n: &Notification, links: &[Links]) -> Vec<Self> {
         let mut content = Content::of(n);
-        let picture = content.curve.as_ref().map(curve::png);
+        let pictures = pictures(&content);
         let mail = |links| {
             content.link(links);
-            Self::rendered(n, &content, picture.clone())
+            Self::rendered(n, &content, pictures.clone())
         };
         links.iter().map(mail).collect()
     }
 
-    fn rendered(n: &Notification, content: &Content<'_>, picture: Option<Vec<u8>>) -> Self {
+    fn rendered(n: &Notification, content: &Content<'_>, pictures: Vec<Picture>) -> Self {
         Self {
             subject: subject(n),
             text: text::render(content),
             html: html::render(content),
-            picture,
+            pictures,
             urgent: n.severity == "critical" && n.transition != "resolved" && !n.test,
         }
     }
+}
+
+fn pictures(content: &Content<'_>) -> Vec<Picture> {
+    let picture = |curve| Picture { id: Mail::CURVE.to_owned(), png: curve::png(curve) };
+    content.curve.as_ref().map(picture).into_iter().collect()
 }
 
 /// The parts of a mail, in order, before they are rendered as text or HTML. Strings may contain

@@ -28,7 +28,7 @@ use crate::Server;
 use crate::answer::{Failure, tagged};
 use crate::inference;
 
-pub(crate) use baseline::{Baselines, counts};
+pub(crate) use baseline::Baselines;
 pub(crate) use events::Clients;
 
 #[derive(OpenApi)]

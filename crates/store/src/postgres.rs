@@ -8,6 +8,7 @@
 mod authors;
 mod counts;
 mod decide;
+mod digest;
 mod errors;
 mod export;
 mod incidents;

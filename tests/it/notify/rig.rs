@@ -124,6 +124,7 @@ impl Rig {
             also: Vec::new(),
             thread: String::new(),
             url: Some("https://monitor.example.com/#incident-1".into()),
+            digest: None,
         };
         let delivery_to = |receiver: &&str| Notified {
             receiver: (*receiver).to_owned(),

@@ -135,7 +135,7 @@ fn renders_notifications_without_optional_parts() {
     n.drivers = Drivers::default();
     n.url = None;
     let mail = Mail::of(&n);
-    assert_eq!(mail.picture, None);
+    assert_eq!(mail.pictures, []);
     for heading in ["over time", "Tweets to read", "in common", "See details", "href", "<img"] {
         assert!(!mail.text.contains(heading) && !mail.html.contains(heading), "{heading}");
     }
@@ -187,7 +187,7 @@ fn each_recipient_has_links_of_their_own() {
     let [anna, bob] = &mails[..] else { panic!("two mails") };
     let plain = Mail::of(&row.notification);
     for (mail, links, other) in [(anna, &links[0], &links[1]), (bob, &links[1], &links[0])] {
-        assert_eq!((&mail.subject, &mail.picture), (&plain.subject, &plain.picture));
+        assert_eq!((&mail.subject, &mail.pictures), (&plain.subject, &plain.pictures));
         for body in [&mail.text, &mail.html] {
             for url in links.acts.iter().map(|(_, url)| url).chain(&links.not_negative) {
                 assert!(body.contains(url.as_str()), "{url}");
