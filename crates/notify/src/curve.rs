@@ -27,8 +27,10 @@ pub const BARS_MAX: usize = 96;
 /// A point of the line pools its bar with the bars before it until it covers this many tweets:
 /// the share of few tweets is mostly noise ...
 const POOL_TWEETS: u64 = 60;
-/// ... but no bar older than this.
+/// ... but no bar older than this,
 const POOL_MAX: TimeDelta = TimeDelta::hours(3);
+/// or than this in the picture of a week.
+const POOL_WEEK_MAX: TimeDelta = TimeDelta::hours(24);
 /// With fewer tweets there is no point.
 const POINT_TWEETS_MIN: u64 = 10;
 
@@ -178,13 +180,18 @@ pub fn png(curve: &Curve<'_>) -> Vec<u8> {
     match curve.shows {
         Shows::Share { expected, band, now } => {
             sheet.stretch(curve, SHARE.0);
-            sheet.share(curve, &line(&bars, now), (expected, band), ["now", "expected"]);
+            sheet.share(curve, &line(&bars, now, POOL_MAX), (expected, band), ["now", "expected"]);
             sheet.volume_below(curve, &bars);
             sheet.began(curve, SHARE.0);
         }
         Shows::Week { before, last_day } => {
             let band = Interval { low: before, high: before };
-            sheet.share(curve, &line(&bars, last_day), (before, band), ["last day", "before"]);
+            sheet.share(
+                curve,
+                &line(&bars, last_day, POOL_WEEK_MAX),
+                (before, band),
+                ["last day", "before"],
+            );
             sheet.volume_below(curve, &bars);
         }
         Shows::Volume { of, expected } => {
@@ -203,12 +210,12 @@ pub fn png(curve: &Curve<'_>) -> Vec<u8> {
 
 /// The line's points (time and share), interrupted where there are too few tweets. It ends with
 /// the value that the mail calls "now".
-fn line(bars: &[Bar], now: f64) -> Vec<Option<(DateTime<Utc>, f64)>> {
+fn line(bars: &[Bar], now: f64, pool_max: TimeDelta) -> Vec<Option<(DateTime<Utc>, f64)>> {
     let mut line: Vec<_> = (0..bars.len())
         .map(|place| {
             let mut pooled = Counts::default();
             for bar in bars[..=place].iter().rev() {
-                if pooled.total >= POOL_TWEETS || bar.from < bars[place].to - POOL_MAX {
+                if pooled.total >= POOL_TWEETS || bar.from < bars[place].to - pool_max {
                     break;
                 }
                 pooled += bar.counts;
