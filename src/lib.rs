@@ -16,6 +16,7 @@ pub mod backtest;
 pub mod cli;
 #[cfg(feature = "embedded")]
 pub mod demo;
+pub mod digest;
 pub mod drift;
 pub mod pipeline;
 pub mod promotion;

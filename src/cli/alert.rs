@@ -248,7 +248,7 @@ fn test(name: &str, settings: &Settings) -> anyhow::Result<()> {
     let now = SystemClock::new().now();
     let public_url = settings.http.public_url.as_deref();
     let only = BTreeMap::from([(name.to_owned(), receiver.clone())]);
-    let notifiers = notify::notifiers(&only, settings.delivery)?;
+    let notifiers = notify::notifiers(&only, settings.delivery, None)?;
     let notifier = notifiers.get(name).expect("each receiver has a notifier");
     // Unique, or the receiver would drop this test as a repeat of an earlier one.
     let key = format!("test-{}-{name}", now.timestamp_millis());

@@ -25,7 +25,11 @@ pub struct Args {}
 pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
     super::run::require_brands(&settings)?;
     let models = pipeline::open_models(&settings.model)?;
-    notify::notifiers(&settings.receivers, settings.delivery)?;
+    notify::notifiers(
+        &settings.receivers,
+        settings.delivery,
+        notify::Linker::new(&settings)?.as_ref(),
+    )?;
     Heartbeat::new(&settings.heartbeat)?;
     if settings.retrain.is_on() {
         check_scheduled(&settings.retrain)?;

@@ -11,6 +11,7 @@ mod data;
 mod dead_letters;
 #[cfg(feature = "embedded")]
 mod demo;
+mod digest;
 mod doctor;
 mod drift;
 mod evaluate;
@@ -89,6 +90,7 @@ enum Command {
     Data(data::Args),
     Drift(drift::Args),
     DeadLetters(dead_letters::Args),
+    Digest(digest::Args),
     Incidents(incidents::Args),
     Labels(labels::Args),
     Silence(silence::Args),
@@ -200,6 +202,7 @@ pub fn run(cli: Cli, commit: Option<&'static str>) -> anyhow::Result<()> {
         Command::Data(args) => data::run(args),
         Command::Drift(args) => drift::run(args, read()?),
         Command::DeadLetters(args) => dead_letters::run(args, read()?),
+        Command::Digest(args) => digest::run(args, read()?),
         Command::Incidents(args) => incidents::run(args, read()?),
         Command::Labels(args) => labels::run(args, read()?),
         Command::Silence(args) => silence::run(args, read()?),

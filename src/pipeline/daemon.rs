@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::digest::Weekly;
 use super::drift::DriftWatch;
 use super::error::PipelineError;
 use super::evaluator::Evaluator;
@@ -25,7 +26,7 @@ use monitor_core::clock::Clock;
 use monitor_core::text::{BrandError, BrandMatcher, BrandRule};
 use monitor_ingest::{KafkaSource, SourceError, WireLimits};
 use monitor_notify::heartbeat::Heartbeat;
-use monitor_notify::{Dispatcher, NotifyError};
+use monitor_notify::{Dispatcher, Linker, NotifyError};
 use monitor_serve as serve;
 use monitor_store::{Bounded, Keep, PostgresStore, Store, StoreError, Switches};
 use monitor_telemetry::{self as telemetry, Readiness};
@@ -104,8 +105,14 @@ impl Daemon {
         let postgres = PostgresStore::connect(&settings.store)?;
         let limit = Duration::from_millis(settings.store.statement_timeout_ms) + ANSWER_GRACE;
         let store: Arc<dyn Store> = Arc::new(Bounded::new(postgres.clone(), limit));
-        let dispatcher =
-            Dispatcher::new(store.clone(), &settings.receivers, settings.delivery, clock.clone())?;
+        let linker = Linker::new(&settings)?;
+        let dispatcher = Dispatcher::new(
+            store.clone(),
+            &settings.receivers,
+            settings.delivery,
+            linker.as_ref(),
+            clock.clone(),
+        )?;
 
         let heartbeat = Heartbeat::new(&settings.heartbeat)?;
         let brands = BrandMatcher::new(brand_rules(&settings))?;
@@ -121,6 +128,7 @@ impl Daemon {
                 readiness.clone(),
                 clock.clone(),
                 &models,
+                linker.map(|linker| linker.key()),
                 commit,
             ),
             stop_server.clone(),
@@ -161,6 +169,8 @@ impl Daemon {
         let _follow = AbortOnDropHandle::new(tokio::spawn(follow));
         let record = recorded::record(store.clone(), settings.model.clone(), lineup.subscribe());
         let _record = AbortOnDropHandle::new(tokio::spawn(record));
+        let weekly = Weekly::new(postgres.clone(), &settings, clock.clone());
+        let _weekly = weekly.map(|weekly| AbortOnDropHandle::new(tokio::spawn(weekly.run())));
         let tidy = upkeep::tidy(postgres, Keep::from(&settings.store), clock.clone());
         let _tidy = AbortOnDropHandle::new(tokio::spawn(tidy));
         let drift = DriftWatch::new(store.clone(), lineup.subscribe(), &settings, clock.clone());

@@ -14,6 +14,7 @@
 
 mod commit;
 mod daemon;
+mod digest;
 mod drift;
 mod error;
 mod evaluator;
@@ -30,6 +31,7 @@ mod stages;
 mod upkeep;
 
 pub use daemon::{Daemon, DaemonError, brand_rules};
+pub use digest::Weekly;
 pub use drift::DriftWatch;
 pub use error::PipelineError;
 pub use evaluator::{Evaluator, audience, reason};

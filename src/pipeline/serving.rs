@@ -11,6 +11,7 @@ use super::routes::policy;
 use super::scoring::{LineupScorer, inference_limits};
 use monitor_config::{self as config, Rights, Settings};
 use monitor_core::clock::Clock;
+use monitor_core::links::LinkKey;
 use monitor_core::words::WordWeight;
 use monitor_serve::{Access, Explain, Inference, Right, Token};
 use monitor_store::{Example, Store, StoredTweet};
@@ -59,6 +60,7 @@ pub fn context(
     readiness: Arc<Readiness>,
     clock: Arc<dyn Clock>,
     models: &Models,
+    links: Option<LinkKey>,
     commit: Option<&'static str>,
 ) -> monitor_serve::ServeContext {
     let inference = settings.serve.predict.then(|| {
@@ -75,6 +77,7 @@ pub fn context(
         policy: policy(&settings.alerting),
         explainer: models.explainer.clone(),
         public_url: settings.http.public_url.clone(),
+        links,
         inference,
     }
 }

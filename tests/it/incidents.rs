@@ -136,6 +136,7 @@ async fn decide(
         also: Vec::new(),
         thread: String::new(),
         url: None,
+        digest: None,
     };
     let deliveries = receivers
         .iter()

@@ -101,6 +101,7 @@ fn row(transition: &str) -> OutboxRow {
             also: Vec::new(),
             thread: "incident-1-opened-comms".into(),
             url: Some("https://monitor.example.com/#incident-1".into()),
+            digest: None,
         },
         attempts: 1,
     }

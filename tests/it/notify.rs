@@ -279,6 +279,6 @@ fn errors_name_the_invalid_receiver() {
     rig::install_tls();
     let settings = webhook_at("nowhere".into());
     let receivers = BTreeMap::from([("pager".to_owned(), Receiver::Webhook(settings))]);
-    let message = notifiers(&receivers, rig::delivery()).err().expect("an error").to_string();
+    let message = notifiers(&receivers, rig::delivery(), None).err().expect("an error").to_string();
     assert!(message.starts_with("receivers.pager.url"), "{message}");
 }

@@ -23,6 +23,8 @@ fn variables(postgres: &str) -> Vec<(&'static str, String)> {
         ("MONITOR_KAFKA__PROPERTIES__SASL__PASSWORD", SECRET.into()),
         ("MONITOR_HEARTBEAT__URL", planted("http://127.0.0.1:1/*")),
         ("MONITOR_HEARTBEAT__EVERY_S", "10".into()),
+        ("MONITOR_HTTP__PUBLIC_URL", "https://monitor.example.com".into()),
+        ("MONITOR_LINKS__KEY", planted("*-*-*")),
         ("MONITOR_HTTP__LISTEN", "127.0.0.1:0".into()),
         ("MONITOR_LOG__FILTER", "trace".into()),
         ("MONITOR_BRANDS__ACME__HANDLES", r#"["acme"]"#.into()),

@@ -77,6 +77,7 @@ impl Site {
             explainer: Arc::default(),
             access: Arc::new(Access::new(tokens, None, clock.clone())),
             public_url: None,
+            links: None,
             inference,
         };
         let shutdown = CancellationToken::new();
@@ -195,6 +196,7 @@ pub async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour
         also: Vec::new(),
         thread: String::new(),
         url: None,
+        digest: None,
     };
     let before = store
         .detector_state(brand, Watch::Buzz)

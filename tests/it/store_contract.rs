@@ -4,9 +4,10 @@
 //! Deliberately absent: features of one implementation.
 
 mod changes;
-mod fixtures;
+pub(crate) mod fixtures;
 mod incidents;
 mod labels;
+mod links;
 mod notifications;
 mod partitions;
 mod phases;
@@ -36,6 +37,7 @@ use changes::{
 use fixtures::*;
 use incidents::*;
 use labels::{corrects_a_share, draws_samples_and_keeps_labels, records_models};
+use links::{keeps_who_has_used_a_link, lets_one_of_two_uses_win};
 use notifications::*;
 use retrainings::keeps_retrainings;
 use switches::*;
@@ -131,6 +133,8 @@ checks![
     refuses_impossible_steps,
     lists_incidents,
     acknowledges_incidents,
+    keeps_who_has_used_a_link,
+    lets_one_of_two_uses_win,
     stores_and_ends_silences,
     notifies_each_receiver_in_its_thread,
     holds_notifications_until_their_time,

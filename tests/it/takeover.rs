@@ -136,7 +136,8 @@ async fn run_daemon(store: Arc<Mortal>, settings: &Settings, clock: &Arc<Simulat
     let evaluated = Evaluator::new(store.clone(), settings, clock.clone()).evaluate().await;
     assert!(evaluated.is_ok() || store.is_dead(), "{evaluated:?}");
     let receivers = &settings.receivers;
-    let dispatcher = Dispatcher::new(store.clone(), receivers, rig::delivery(), clock.clone());
+    let dispatcher =
+        Dispatcher::new(store.clone(), receivers, rig::delivery(), None, clock.clone());
     let stop = CancellationToken::new();
     let running = tokio::spawn(dispatcher.expect("a dispatcher").run(stop.clone()));
     loop {

@@ -9,9 +9,11 @@
 mod address;
 mod alerting;
 mod defaults;
+mod digest;
 mod http;
 mod keys;
 mod layers;
+mod links;
 mod receivers;
 mod retrain;
 mod serve;
@@ -27,9 +29,11 @@ use serde::Deserialize;
 
 pub use address::is_public;
 pub use alerting::{Alerting, Heartbeat, Route, Rule, Stream, parse_quiet_hours};
+pub use digest::{Digest, Weekday};
 pub use http::{AccessToken, Http, Rights};
 pub use keys::UnknownKey;
 pub use layers::{Owner, load_from};
+pub use links::Links;
 pub use receivers::{Alertmanager, Chat, Email, Endpoint, Receiver, SmtpTls, Webhook};
 pub use retrain::{Retrain, Schedule};
 pub use serve::Serve;
@@ -65,10 +69,14 @@ pub struct Settings {
     pub receivers: BTreeMap<String, Receiver>,
     /// How notifications are retried.
     pub delivery: Delivery,
+    /// The weekly digest.
+    pub digest: Digest,
     /// The heartbeat to a watchdog.
     pub heartbeat: Heartbeat,
     /// The page, health and metrics.
     pub http: Http,
+    /// Links in notifications with which people act.
+    pub links: Links,
     /// The model for other programs.
     pub serve: Serve,
     /// What is logged.

@@ -5,7 +5,9 @@
 
 mod alerting;
 mod delivery;
+mod digest;
 mod http;
+mod links;
 mod retrain;
 
 use std::fmt;
@@ -258,7 +260,9 @@ impl Settings {
         alerting::check(self, &mut check);
         retrain::check(self, &mut check);
         delivery::check(self, &mut check);
+        digest::check(self, &mut check);
         http::check(self, &mut check);
+        links::check(self, &mut check);
         self.serve.check(&mut check);
 
         found.extend(owners.iter().flat_map(|owner| owner(self)));

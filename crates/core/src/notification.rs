@@ -6,6 +6,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::domain::{Cause, Evidence, Phase};
 use crate::quantify::Estimate;
 use crate::words::WordWeight;
@@ -58,6 +59,9 @@ pub struct Notification {
     pub thread: String,
     /// Where to look closer: the address of the page, to which the store adds the incident.
     pub url: Option<String>,
+    /// What the weekly digest tells; then the other fields, but for the examples, say nothing. Mails only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Box<Digest>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -27,8 +27,10 @@ pub const BARS_MAX: usize = 96;
 /// A point of the line pools its bar with the bars before it until it covers this many tweets:
 /// the share of few tweets is mostly noise ...
 const POOL_TWEETS: u64 = 60;
-/// ... but no bar older than this.
+/// ... but no bar older than this,
 const POOL_MAX: TimeDelta = TimeDelta::hours(3);
+/// or than this in the picture of a week.
+const POOL_WEEK_MAX: TimeDelta = TimeDelta::hours(24);
 /// With fewer tweets there is no point.
 const POINT_TWEETS_MIN: u64 = 10;
 
@@ -81,6 +83,13 @@ pub enum Shows {
         band: Interval,
         /// The share in the short window; the line ends there.
         now: f64,
+    },
+    /// The same over a week, without an incident.
+    Week {
+        /// The share of the week before.
+        before: f64,
+        /// The share of the last day; the line ends there.
+        last_day: f64,
     },
     /// The number of tweets.
     Volume {
@@ -171,12 +180,19 @@ pub fn png(curve: &Curve<'_>) -> Vec<u8> {
     match curve.shows {
         Shows::Share { expected, band, now } => {
             sheet.stretch(curve, SHARE.0);
-            sheet.share(curve, &line(&bars, now), expected, band);
-            sheet.volume(curve, &bars, VOLUME, (Volume::All, None));
+            sheet.share(curve, &line(&bars, now, POOL_MAX), (expected, band), ["now", "expected"]);
+            sheet.volume_below(curve, &bars);
             sheet.began(curve, SHARE.0);
-            let foot = VOLUME.1 - 1.0;
-            sheet.write("tweets", (NAMES, foot - 20.0), Align::Left, GREY);
-            sheet.write(&format!("per {}", stretch(&bars)), (NAMES, foot), Align::Left, GREY);
+        }
+        Shows::Week { before, last_day } => {
+            let band = Interval { low: before, high: before };
+            sheet.share(
+                curve,
+                &line(&bars, last_day, POOL_WEEK_MAX),
+                (before, band),
+                ["last day", "before"],
+            );
+            sheet.volume_below(curve, &bars);
         }
         Shows::Volume { of, expected } => {
             sheet.stretch(curve, VOLUME_ALONE.0);
@@ -194,12 +210,12 @@ pub fn png(curve: &Curve<'_>) -> Vec<u8> {
 
 /// The line's points (time and share), interrupted where there are too few tweets. It ends with
 /// the value that the mail calls "now".
-fn line(bars: &[Bar], now: f64) -> Vec<Option<(DateTime<Utc>, f64)>> {
+fn line(bars: &[Bar], now: f64, pool_max: TimeDelta) -> Vec<Option<(DateTime<Utc>, f64)>> {
     let mut line: Vec<_> = (0..bars.len())
         .map(|place| {
             let mut pooled = Counts::default();
             for bar in bars[..=place].iter().rev() {
-                if pooled.total >= POOL_TWEETS || bar.from < bars[place].to - POOL_MAX {
+                if pooled.total >= POOL_TWEETS || bar.from < bars[place].to - pool_max {
                     break;
                 }
                 pooled += bar.counts;
@@ -277,8 +293,8 @@ impl Sheet {
         &mut self,
         curve: &Curve<'_>,
         line: &[Option<(DateTime<Utc>, f64)>],
-        expected: f64,
-        band: Interval,
+        (expected, band): (f64, Interval),
+        [name, usual_name]: [&str; 2],
     ) {
         let highest = line.iter().flatten().map(|point| point.1).fold(band.high, f64::max);
         let top = [0.1, 0.2, 0.4, 0.6, 0.8].into_iter().find(|&t| highest <= t).unwrap_or(1.0);
@@ -306,12 +322,21 @@ impl Sheet {
                 run.iter().flatten().map(|&(at, share)| (self.x(at), y(share))).collect();
             self.canvas.line(&run, 2.5, None, INK);
         }
-        let colour = if curve.ended.is_none() { RED } else { INK };
+        let is_open = curve.ended.is_none() && curve.since < self.to;
+        let colour = if is_open { RED } else { INK };
         self.canvas.dot((RIGHT, y(now)), 5.0, colour);
 
         let (at, usual) = apart(y(now), y(expected));
-        self.name("now", &percent(now), at, colour);
-        self.name("expected", &percent(expected), usual, GREY);
+        self.name(name, &percent(now), at, colour);
+        self.name(usual_name, &percent(expected), usual, GREY);
+    }
+
+    /// The number of tweets below the share, with its unit.
+    fn volume_below(&mut self, curve: &Curve<'_>, bars: &[Bar]) {
+        self.volume(curve, bars, VOLUME, (Volume::All, None));
+        let foot = VOLUME.1 - 1.0;
+        self.write("tweets", (NAMES, foot - 20.0), Align::Left, GREY);
+        self.write(&format!("per {}", stretch(bars)), (NAMES, foot), Align::Left, GREY);
     }
 
     /// A line's name at its end: the number, and the word below it.

@@ -29,7 +29,7 @@ use monitor_telemetry as telemetry;
 
 use super::backoff::{self, RetryPolicy, Verdict};
 use super::circuit::{Change, Circuit, CircuitPolicy, Permit};
-use super::{Notifier, NotifyError, Outcome, notifiers};
+use super::{Linker, Notifier, NotifyError, Outcome, notifiers};
 
 /// Rows sent at the same time, at most.
 const IN_FLIGHT_MAX: usize = 64;
@@ -70,9 +70,10 @@ impl Dispatcher {
         store: Arc<dyn Store>,
         receivers: &BTreeMap<String, config::Receiver>,
         delivery: Delivery,
+        linker: Option<&Arc<Linker>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, NotifyError> {
-        let notifiers = notifiers(receivers, delivery)?;
+        let notifiers = notifiers(receivers, delivery, linker)?;
         Ok(Self::with_notifiers(store, notifiers, delivery, clock))
     }
 
@@ -243,6 +244,10 @@ impl Sender {
                 reason: format!("no receiver {:?} is configured here", row.receiver),
                 after: None,
             },
+            Some(notifier) if row.notification.digest.is_some() && !notifier.takes_digests() => {
+                let reason = "a digest goes by mail only (digest.receivers)".into();
+                Outcome::Permanent { reason }
+            }
             Some(notifier) => self.attempt(Arc::clone(notifier), row.clone()).await,
         };
         let now = self.clock.now();

@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use monitor_config as config;
 use monitor_store::OutboxRow;
 
-use super::{Mail, Notifier, NotifyError, Outcome, chain, wire_key};
+use super::{Linker, Mail, Notifier, NotifyError, Outcome, chain, wire_key};
 pub use address::{is_address, needs_smtputf8};
 use smtp::{Failure, Server};
 
@@ -67,6 +67,7 @@ pub struct EmailNotifier {
     server: Arc<Server>,
     sessions: Arc<Semaphore>,
     timeout: Duration,
+    linker: Option<Arc<Linker>>,
     progress: Mutex<ProgressByKey>,
 }
 
@@ -107,8 +108,42 @@ impl EmailNotifier {
             server: Arc::new(Server::new(name, settings, timeout)?),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             timeout: timeout * 9 / 10,
+            linker: None,
             progress: Mutex::default(),
         })
+    }
+
+    /// Puts links with which people act into mails, each recipient's in their own name.
+    #[must_use]
+    pub fn with_links(self, linker: Option<Arc<Linker>>) -> Self {
+        Self { linker, ..self }
+    }
+
+    /// The mail of a row for each recipient, in their order; a single one for all without links.
+    async fn contents(
+        &self,
+        row: &OutboxRow,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Arc<Vec<u8>>>, Outcome> {
+        let linker = self.linker.iter().filter(|_| row.notification.digest.is_none());
+        let recipients = linker.flat_map(|linker| {
+            self.to.iter().map(move |to| linker.links(row, to.email.as_ref(), now))
+        });
+        let (links, notification) = (recipients.collect::<Vec<_>>(), row.notification.clone());
+        let render = move || match &notification.digest {
+            Some(digest) => vec![Mail::of_digest(digest, &notification.examples)],
+            None if links.is_empty() => vec![Mail::of(&notification)],
+            None => Mail::personal(&notification, &links),
+        };
+        // Drawing the picture takes a thread for a while.
+        let mails = tokio::task::spawn_blocking(render).await;
+        let mails =
+            mails.map_err(|error| Outcome::Retry { reason: error.to_string(), after: None })?;
+        let content = |mail| match self.message(row, mail, now) {
+            Ok(message) => Ok(Arc::new(message.formatted())),
+            Err(error) => Err(Outcome::Permanent { reason: chain(&error) }),
+        };
+        mails.into_iter().map(content).collect()
     }
 
     /// The Message-ID of the mail with this key. It depends on the key alone, because a reply
@@ -151,16 +186,15 @@ impl EmailNotifier {
         let body = MultiPart::alternative()
             .boundary(boundary("bodies"))
             .singlepart(SinglePart::plain(mail.text));
-        builder.multipart(match mail.picture {
-            None => body.singlepart(html),
-            Some(picture) => {
-                let png = "image/png".parse().expect("a media type");
-                let picture =
-                    Attachment::new_inline(Mail::CURVE.to_owned()).body(Body::new(picture), png);
-                let related = MultiPart::related().boundary(boundary("picture"));
-                body.multipart(related.singlepart(html).singlepart(picture))
-            }
-        })
+        if mail.pictures.is_empty() {
+            return builder.multipart(body.singlepart(html));
+        }
+        let related = MultiPart::related().boundary(boundary("picture")).singlepart(html);
+        let related = mail.pictures.into_iter().fold(related, |related, picture| {
+            let png = "image/png".parse().expect("a media type");
+            related.singlepart(Attachment::new_inline(picture.id).body(Body::new(picture.png), png))
+        });
+        builder.multipart(body.multipart(related))
     }
 
     fn progress(&self) -> std::sync::MutexGuard<'_, ProgressByKey> {
@@ -193,18 +227,15 @@ fn raw(name: &'static str, value: String) -> HeaderValue {
 
 #[async_trait]
 impl Notifier for EmailNotifier {
+    fn takes_digests(&self) -> bool {
+        true
+    }
+
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome {
-        // Drawing the picture takes a thread for a while.
-        let notification = row.notification.clone();
-        let mail = match tokio::task::spawn_blocking(move || Mail::of(&notification)).await {
-            Ok(mail) => mail,
-            Err(error) => return Outcome::Retry { reason: error.to_string(), after: None },
+        let contents = match self.contents(row, now).await {
+            Ok(contents) => contents,
+            Err(outcome) => return outcome,
         };
-        let message = match self.message(row, mail, now) {
-            Ok(message) => message,
-            Err(error) => return Outcome::Permanent { reason: chain(&error) },
-        };
-        let content = Arc::new(message.formatted());
         let done: HashSet<usize> = self
             .progress()
             .get(&row.key)
@@ -213,7 +244,8 @@ impl Notifier for EmailNotifier {
         let mut deliveries = JoinSet::new();
         for (place, to) in self.to.iter().enumerate().filter(|(place, _)| !done.contains(place)) {
             let envelope = Envelope::new(Some(self.from.email.clone()), vec![to.email.clone()]);
-            let (server, content) = (Arc::clone(&self.server), Arc::clone(&content));
+            let content = &contents[if contents.len() == 1 { 0 } else { place }];
+            let (server, content) = (Arc::clone(&self.server), Arc::clone(content));
             let sessions = Arc::clone(&self.sessions);
             let limit = self.timeout;
             deliveries.spawn(async move {

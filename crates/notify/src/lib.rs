@@ -16,6 +16,7 @@ mod dispatcher;
 mod email;
 pub mod heartbeat;
 mod http;
+mod links;
 mod mail;
 mod phases;
 mod slack;
@@ -38,7 +39,8 @@ use monitor_store::OutboxRow;
 pub use alertmanager::AlertmanagerNotifier;
 pub use dispatcher::Dispatcher;
 pub use email::{EmailNotifier, is_address, needs_smtputf8, reach_mail_server};
-pub use mail::Mail;
+pub use links::Linker;
+pub use mail::{Mail, Picture, digest_page};
 pub use slack::SlackNotifier;
 pub use teams::TeamsNotifier;
 pub use webhook::WebhookNotifier;
@@ -75,9 +77,14 @@ pub trait Notifier: Send + Sync + 'static {
     /// Makes one attempt, at the wall-clock time `now`. May be cancelled at any point,
     /// and called again with the same row.
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome;
+
+    /// Whether it can send the weekly digest.
+    fn takes_digests(&self) -> bool {
+        false
+    }
 }
 
-/// Creates the notifiers of all receivers, by name.
+/// Creates the notifiers of all receivers, by name; mails and Slack messages get links of `linker`.
 ///
 /// # Errors
 /// A receiver's settings are invalid, or a file that contains a secret cannot be read; the
@@ -85,13 +92,18 @@ pub trait Notifier: Send + Sync + 'static {
 pub fn notifiers(
     receivers: &BTreeMap<String, config::Receiver>,
     delivery: Delivery,
+    linker: Option<&Arc<Linker>>,
 ) -> Result<BTreeMap<String, Arc<dyn Notifier>>, NotifyError> {
     let timeout = Duration::from_millis(delivery.timeout_ms);
     let notifier = |name: &str, receiver: &config::Receiver| {
         Ok::<Arc<dyn Notifier>, NotifyError>(match receiver {
-            config::Receiver::Email(s) => Arc::new(EmailNotifier::new(name, s, timeout)?),
+            config::Receiver::Email(s) => {
+                Arc::new(EmailNotifier::new(name, s, timeout)?.with_links(linker.cloned()))
+            }
             config::Receiver::Webhook(s) => Arc::new(WebhookNotifier::new(name, s, timeout)?),
-            config::Receiver::Slack(s) => Arc::new(SlackNotifier::new(name, s, timeout)?),
+            config::Receiver::Slack(s) => {
+                Arc::new(SlackNotifier::new(name, s, timeout)?.with_links(linker.cloned()))
+            }
             config::Receiver::Teams(s) => Arc::new(TeamsNotifier::new(name, s, timeout)?),
             config::Receiver::Alertmanager(s) => {
                 Arc::new(AlertmanagerNotifier::new(name, s, timeout)?)
@@ -167,6 +179,9 @@ pub enum NotifyError {
         /// What went wrong.
         problem: String,
     },
+    /// The key of the links cannot be used. It is not shown.
+    #[error("{0}")]
+    Links(String),
     /// The heartbeat's URL is invalid. It is not shown.
     #[error("heartbeat.url: {0}")]
     Heartbeat(String),

@@ -1,6 +1,7 @@
 //! The content of a mail, worded for a communications team; pure.
 //!
-//! **Invariant.** The mail depends only on the notification: it is the same in every attempt.
+//! **Invariant.** The mail depends only on the notification, so it is the same in every attempt, but for the
+//! links with which its recipient acts.
 //! Text and HTML say the same, because both are rendered from one [`Content`]. Strings from
 //! tweets and settings are escaped in HTML and cannot add a line to the text or the subject.
 //! All mails of an incident have the same subject, because some clients group threads by
@@ -8,6 +9,7 @@
 //! is also given in words.
 //! Deliberately absent: a template language.
 
+mod digest;
 mod figures;
 mod html;
 mod text;
@@ -26,8 +28,10 @@ use monitor_core::words::Piece;
 use monitor_store::{Also, Drivers, Example, Notification};
 
 use super::curve::{self, Curve, Shows};
+use super::links::Links;
 use super::phases;
 use super::words::{line, marked_text, moment};
+pub use digest::digest_page;
 use figures::figures;
 use words::{count, length, sentence};
 
@@ -38,12 +42,21 @@ pub struct Mail {
     pub subject: String,
     /// The plain-text body.
     pub text: String,
-    /// The HTML body; it refers to the picture as [`Mail::CURVE`].
+    /// The HTML body; it refers to the pictures by their Content-IDs.
     pub html: String,
-    /// The picture as a PNG file, if there is something to draw.
-    pub picture: Option<Vec<u8>>,
+    /// What the HTML body shows, if there is something to draw.
+    pub pictures: Vec<Picture>,
     /// Whether the mail is marked as urgent.
     pub urgent: bool,
+}
+
+/// A picture of a mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Its Content-ID, by which the HTML body refers to it.
+    pub id: String,
+    /// A PNG file.
+    pub png: Vec<u8>,
 }
 
 impl Mail {
@@ -53,14 +66,34 @@ impl Mail {
     /// Renders a notification.
     pub fn of(n: &Notification) -> Self {
         let content = Content::of(n);
+        Self::rendered(n, &content, pictures(&content))
+    }
+
+    /// Renders a notification for several people, each with links in their name.
+    pub(crate) fn personal(n: &Notification, links: &[Links]) -> Vec<Self> {
+        let mut content = Content::of(n);
+        let pictures = pictures(&content);
+        let mail = |links| {
+            content.link(links);
+            Self::rendered(n, &content, pictures.clone())
+        };
+        links.iter().map(mail).collect()
+    }
+
+    fn rendered(n: &Notification, content: &Content<'_>, pictures: Vec<Picture>) -> Self {
         Self {
             subject: subject(n),
-            text: text::render(&content),
-            html: html::render(&content),
-            picture: content.curve.as_ref().map(curve::png),
+            text: text::render(content),
+            html: html::render(content),
+            pictures,
             urgent: n.severity == "critical" && n.transition != "resolved" && !n.test,
         }
     }
+}
+
+fn pictures(content: &Content<'_>) -> Vec<Picture> {
+    let picture = |curve| Picture { id: Mail::CURVE.to_owned(), png: curve::png(curve) };
+    content.curve.as_ref().map(picture).into_iter().collect()
 }
 
 /// The parts of a mail, in order, before they are rendered as text or HTML. Strings may contain
@@ -102,6 +135,10 @@ struct Content<'a> {
     hint: Option<String>,
     /// A link to the incident on the page.
     link: Option<String>,
+    /// Links with which the recipient acts: what each does, and its address.
+    acts: Vec<(String, String)>,
+    /// What to know before using one.
+    acts_note: Option<String>,
     /// Small print.
     note: String,
 }
@@ -133,6 +170,8 @@ struct Quote {
     /// The words that made the tweet negative are marked.
     text: Vec<Piece>,
     caption: String,
+    /// The address at which the recipient says that it is not negative.
+    not_negative: Option<String>,
 }
 
 /// Terms shown, at most.
@@ -158,6 +197,8 @@ const REPEATS_MIN: f64 = 0.1;
 const STILL_HIGH: f64 = 0.05;
 
 const LEGEND: &str = "Marked: the words that made the model call the tweet negative.";
+const ACTS_NOTE: &str =
+    "Each link asks before it acts, and acts once, in your name: do not forward this mail.";
 const TEST: &str = "This is a test of the receiver. Nothing has happened.";
 const MODEL_NOTE: &str =
     "A model classified each tweet and makes mistakes, so read some tweets before you act.";
@@ -222,8 +263,24 @@ impl<'a> Content<'a> {
             also: n.also.iter().take(ALSO_MAX).map(also).collect(),
             hint: (!over && !n.test).then(|| format!("monitor incidents ack {}", n.incident_id)),
             link: n.url.as_deref().map(|url| line(url, URL_CHARS_MAX)),
+            acts: Vec::new(),
+            acts_note: None,
             note: note(n),
         }
+    }
+
+    /// Puts links in place of the command that acknowledges, and beside each tweet.
+    fn link(&mut self, links: &Links) {
+        self.acts.clone_from(&links.acts);
+        for (quote, url) in self.examples.iter_mut().zip(&links.not_negative) {
+            quote.not_negative = Some(url.clone());
+        }
+        if !self.acts.is_empty() {
+            self.hint = None;
+        }
+        let any = !self.acts.is_empty() || !links.not_negative.is_empty();
+        self.acts_note =
+            any.then(|| format!("{ACTS_NOTE} Links expire on {}.", moment(links.until)));
     }
 }
 
@@ -385,7 +442,7 @@ fn quote(example: &Example) -> Quote {
     if example.alike > 1 {
         let _ = write!(caption, ", posted {} times", thousands(example.alike));
     }
-    Quote { text: marked_text(example, TWEET_CHARS_MAX), caption }
+    Quote { text: marked_text(example, TWEET_CHARS_MAX), caption, not_negative: None }
 }
 
 fn also(also: &Also) -> String {

@@ -91,7 +91,8 @@ fn line(phase: &Phase, today: DateTime<Utc>) -> String {
     text
 }
 
-fn size(evidence: &Evidence) -> String {
+/// How large it is: "78 % negative, usually 55 %".
+pub fn size(evidence: &Evidence) -> String {
     match evidence {
         Evidence::Share(e) => format!(
             "{} negative, usually {}",

@@ -10,8 +10,9 @@
 //! are escaped, and Slack is asked not to parse texts. A tweet's own `*bold*` may still format.
 //! No text is longer than Slack allows.
 //! Deliberately absent: threads, which an incoming webhook cannot start; and buttons, which
-//! Slack marks with a warning unless an application handles them. A link is enough.
+//! Slack marks with a warning unless an application handles them. Links are enough.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,8 +21,9 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use super::http::Target;
+use super::links::Links;
 use super::words::{self, line};
-use super::{Notifier, NotifyError, Outcome};
+use super::{Linker, Notifier, NotifyError, Outcome};
 use monitor_config as config;
 use monitor_store::{Notification, OutboxRow};
 
@@ -31,7 +33,9 @@ const FIELD_CHARS_MAX: usize = 2000;
 
 /// Posts to one channel.
 pub struct SlackNotifier {
+    receiver: String,
     target: Target,
+    linker: Option<Arc<Linker>>,
 }
 
 impl SlackNotifier {
@@ -44,19 +48,27 @@ impl SlackNotifier {
         settings: &config::Chat,
         timeout: Duration,
     ) -> Result<Self, NotifyError> {
-        Ok(Self { target: Target::new(name, &settings.endpoint, "", timeout)? })
+        let target = Target::new(name, &settings.endpoint, "", timeout)?;
+        Ok(Self { receiver: name.to_owned(), target, linker: None })
+    }
+
+    /// Puts links with which people act into messages, in the name of the receiver.
+    #[must_use]
+    pub fn with_links(self, linker: Option<Arc<Linker>>) -> Self {
+        Self { linker, ..self }
     }
 }
 
 #[async_trait]
 impl Notifier for SlackNotifier {
     async fn notify(&self, row: &OutboxRow, now: DateTime<Utc>) -> Outcome {
-        let body = message(&row.notification).to_string();
+        let links = self.linker.as_ref().map(|linker| linker.links(row, &self.receiver, now));
+        let body = message(&row.notification, links.as_ref()).to_string();
         self.target.post(HeaderMap::new(), body, &[], now).await
     }
 }
 
-fn message(n: &Notification) -> Value {
+fn message(n: &Notification, links: Option<&Links>) -> Value {
     let headline = words::headline(n);
     let reason = line(&n.reason, TEXT_CHARS_MAX);
     let mut blocks = vec![
@@ -86,9 +98,15 @@ fn message(n: &Notification) -> Value {
         let byline = mrkdwn(&escape(&byline, FIELD_CHARS_MAX));
         blocks.push(json!({"type": "context", "elements": [byline]}));
     }
+    let link = |label: &str, url: &str| {
+        let url = escape(&url.replace('|', "%7C"), TEXT_CHARS_MAX - 500);
+        format!("<{url}|{}>", escape(&label.replace('|', " "), 400))
+    };
     if let Some(url) = &n.url {
-        let url = escape(&url.replace('|', "%7C"), TEXT_CHARS_MAX - 100);
-        blocks.push(section(&format!("<{url}|See details>")));
+        blocks.push(section(&link("See details", url)));
+    }
+    for (label, url) in links.iter().flat_map(|links| &links.acts) {
+        blocks.push(section(&link(label, url)));
     }
     json!({
         "text": escape(&format!("{headline}. {reason}"), TEXT_CHARS_MAX),
@@ -157,7 +175,7 @@ mod tests {
     #[test]
     fn messages_are_as_documented() {
         for (name, row) in words::samples() {
-            let message = message(&row.notification);
+            let message = message(&row.notification, None);
             check_limits(name, &message);
             let shown = serde_json::to_string_pretty(&message).expect("JSON");
             insta::assert_snapshot!(format!("{name}_slack"), shown);
@@ -166,7 +184,7 @@ mod tests {
 
     #[test]
     fn long_notifications_stay_within_the_limits() {
-        let message = message(&words::monster().notification);
+        let message = message(&words::monster().notification, None);
         check_limits("monster", &message);
         // The header is plain text without markup.
         let mut marked_up = message.clone();
@@ -176,6 +194,26 @@ mod tests {
             assert!(!shown.contains(active), "{active}: {shown}");
         }
         assert!(shown.contains("<https://monitor.example.com/a%7C&lt;&gt;&amp;"), "{shown}");
+    }
+
+    #[test]
+    fn links_act_in_the_name_of_the_receiver() {
+        let now = "2026-01-01T12:00:00Z".parse().expect("a time");
+        for row in [words::monster(), crate::mail::fixtures::row("opened")] {
+            let links = crate::links::linker().links(&row, "comms", now);
+            let (without, with) =
+                (message(&row.notification, None), message(&row.notification, Some(&links)));
+            check_limits("links", &with);
+            let blocks = |message: &Value| message["blocks"].as_array().expect("blocks").len();
+            assert_eq!(
+                blocks(&with),
+                blocks(&without) + links.acts.len(),
+                "none for single tweets"
+            );
+            let shown = with.to_string();
+            assert!(shown.contains(&format!("<{}|Acknowledge>", links.acts[0].1)), "{shown}");
+            assert!(!shown.contains("<!channel>|"), "{shown}");
+        }
     }
 
     #[test]

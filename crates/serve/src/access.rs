@@ -10,6 +10,7 @@
 //! could reach this machine through a name of its own (DNS rebinding). Every request is limited
 //! in body and time, and in rate, unless its route has a limit of its own ([`Rule::rated`]);
 //! [`listen`](crate::listen) limits connections.
+//! A signed link of a notification is a right of its own ([`act`](crate::act)).
 //! Deliberately absent: users and passwords; a token's name says who acts.
 
 mod rate;
@@ -194,6 +195,11 @@ impl Access {
         self.rates.failure(peer, self.clock.elapsed()).map_err(Failure::too_many)
     }
 
+    /// Counts a request that needs no token; an error after too many.
+    pub(crate) fn count(&self, peer: IpAddr) -> Result<(), Failure> {
+        self.rates.request(peer, self.clock.elapsed()).map_err(Failure::too_many)
+    }
+
     fn is_our_host(&self, headers: &HeaderMap) -> bool {
         let Some(host) = host(headers) else { return false };
         let name = name_of(host);
@@ -230,7 +236,7 @@ impl Access {
         method: &Method,
         headers: &HeaderMap,
     ) -> Result<Caller, Failure> {
-        let rate = || self.rates.request(peer, self.clock.elapsed()).map_err(Failure::too_many);
+        let rate = || self.count(peer);
         if rule.rated {
             rate()?;
         }

@@ -10,7 +10,7 @@ mod events;
 mod incidents;
 mod labels;
 mod resolve;
-mod silences;
+pub(crate) mod silences;
 mod tweets;
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::Server;
 use crate::answer::{Failure, tagged};
 use crate::inference;
 
-pub(crate) use baseline::{Baselines, counts};
+pub(crate) use baseline::Baselines;
 pub(crate) use events::Clients;
 
 #[derive(OpenApi)]

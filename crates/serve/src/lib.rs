@@ -8,6 +8,7 @@
 //! Deliberately absent: TLS; use a reverse proxy.
 
 pub mod access;
+mod act;
 mod answer;
 mod api;
 mod assets;
@@ -39,6 +40,7 @@ use tower_http::compression::CompressionLayer;
 
 use monitor_core::alerting::SharePolicy;
 use monitor_core::clock::Clock;
+use monitor_core::links::LinkKey;
 use monitor_core::words::WordWeight;
 use monitor_store::{Store, StoredTweet};
 use monitor_telemetry::{self as telemetry, Metrics, Readiness};
@@ -88,6 +90,8 @@ pub struct ServeContext {
     pub access: Arc<Access>,
     /// Address at which people reach the page, if it is not the one that is listened on.
     pub public_url: Option<String>,
+    /// Checks the links of notifications with which people act; `None`: there are none.
+    pub links: Option<LinkKey>,
     /// The model, for callers; `None` leaves its routes out.
     pub inference: Option<Inference>,
 }
@@ -136,6 +140,7 @@ pub async fn serve(
         .route("/", get(index))
         .route("/login", post(login::login))
         .route("/logout", post(login::logout))
+        .route("/act/{link}", get(act::ask).post(act::act))
         .route("/assets/{hash}/{name}", get(assets::file))
         .route(
             "/favicon.ico",

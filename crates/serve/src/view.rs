@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::api::counts;
 use monitor_core::domain::{Counts, Evidence, Incident, Language, Minute, Watch};
 use monitor_core::quantify::Estimate;
-use monitor_store::{Example, OtherRates, Store, StoreError, Totals, corrected_share};
+use monitor_store::{
+    Example, OtherRates, Store, StoreError, Totals, corrected_share, current_counts as counts,
+};
 
 /// The hours that a brand's chart covers, at most.
 const HOURS_MAX: i64 = 8 * 24;

@@ -62,6 +62,10 @@ macro_rules! each_store_call {
                 correct(correction: &$crate::Correction) -> bool;
                 corrections() -> Vec<$crate::Correction>;
             }
+            links {
+                use_link(using: &$crate::LinkUse) -> $crate::LinkOutcome;
+                used_link(link: &str) -> Option<$crate::UsedLink>;
+            }
             retrainings {
                 retrainings(limit: u32) -> Vec<$crate::Retraining>;
                 begin_retraining(

@@ -15,9 +15,11 @@ mod batch;
 mod bounded;
 mod calls;
 mod corrected;
+mod current;
 mod drawn;
 mod error;
 mod labels;
+mod links;
 mod memory;
 mod outbox;
 mod postgres;
@@ -30,9 +32,11 @@ mod switches;
 pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, Removal, ScoredTweet};
 pub use bounded::Bounded;
 pub use corrected::{OtherRates, corrected_share, labelled, rates, rates_of};
+pub use current::current_counts;
 pub use drawn::{DrawnTweet, draw};
 pub use error::StoreError;
 pub use labels::{Correction, Sample, SampleRequest, SampledTweet, StoredModel};
+pub use links::{LinkOutcome, LinkUse, LinkedAct, UsedLink};
 pub use memory::MemoryStore;
 pub use monitor_core::alerting::{Delivery, Step, Suppressed};
 pub use monitor_core::domain::{Silence, Switches};
@@ -330,6 +334,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// All corrections, oldest first.
     async fn corrections(&self) -> Result<Vec<Correction>, StoreError>;
+
+    /// Carries out the act of a link and records that it was used, in one transaction, unless the link was used
+    /// before. What is not [`LinkOutcome::Done`] changes nothing, and does not use the link up.
+    async fn use_link(&self, using: &LinkUse) -> Result<LinkOutcome, StoreError>;
+
+    /// Who has used the link of this name ([`LinkUse::link`]), if somebody has.
+    async fn used_link(&self, link: &str) -> Result<Option<UsedLink>, StoreError>;
 
     /// Leader election: whether the holder of this store is the leader. Takes the lead if it
     /// is free, and keeps it until the connection ends.

@@ -7,6 +7,7 @@
 
 mod incidents;
 mod labels;
+mod links;
 mod outbox;
 mod retrainings;
 mod scores;
@@ -24,7 +25,7 @@ use chrono::{DateTime, Utc};
 use super::{
     Batch, Claim, Committed, Correction, DeadLetter, DeadNotification, Decision, DetectorState,
     Event, Example, OutboxRow, OutboxState, Pairs, PartitionProgress, Retraining, ScoredTweet,
-    Silence, Store, StoreError, StoredModel, StoredTweet, Totals,
+    Silence, Store, StoreError, StoredModel, StoredTweet, Totals, UsedLink,
 };
 use monitor_core::domain::{
     Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
@@ -61,6 +62,7 @@ struct Tables {
     models: BTreeMap<String, StoredModel>,
     samples: Vec<labels::SampleRecord>,
     corrections: BTreeMap<String, Correction>,
+    used_links: BTreeMap<String, UsedLink>,
     retrainings: Vec<Retraining>,
     dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
     watches: BTreeMap<(String, Watch), (Minute, serde_json::Value)>,

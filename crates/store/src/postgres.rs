@@ -8,6 +8,7 @@
 mod authors;
 mod counts;
 mod decide;
+mod digest;
 mod errors;
 mod export;
 mod incidents;
@@ -15,6 +16,7 @@ mod insert;
 mod labels;
 mod lead;
 mod letters;
+mod links;
 mod migrations;
 mod outbox;
 mod partitions;

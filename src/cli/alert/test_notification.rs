@@ -87,5 +87,6 @@ pub fn build(
         also: Vec::new(),
         thread: key.into(),
         url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
+        digest: None,
     }
 }

@@ -176,6 +176,7 @@ impl Reporter {
             also: Vec::new(),
             thread: String::new(),
             url: self.public_url.clone(),
+            digest: None,
         }
     }
 }

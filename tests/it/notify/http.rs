@@ -463,7 +463,7 @@ async fn every_kind_rejects_a_private_address() {
     for allow_private in [false, true] {
         for (name, receiver) in receivers(allow_private) {
             let all = [(name.to_owned(), receiver)].into();
-            let created = monitor_notify::notifiers(&all, rig::delivery());
+            let created = monitor_notify::notifiers(&all, rig::delivery(), None);
             let message = created.err().map(|error| error.to_string()).unwrap_or_default();
             let expected = format!("receivers.{name}.url: 169.254.169.254 is an address of this");
             assert_eq!(message.starts_with(&expected), !allow_private, "{name}: {message}");

@@ -125,6 +125,7 @@ impl Rig {
             also: Vec::new(),
             thread: String::new(),
             url: Some("https://monitor.example.com/#incident-1".into()),
+            digest: None,
         };
         let delivery_to = |receiver: &&str| Notified {
             receiver: (*receiver).to_owned(),
@@ -162,7 +163,7 @@ impl Rig {
 
     pub fn start_with(&self, receivers: BTreeMap<String, Receiver>, delivery: Delivery) -> Running {
         let (store, clock) = (self.store.clone(), self.clock.clone());
-        let dispatcher = Dispatcher::new(store, &receivers, delivery, clock);
+        let dispatcher = Dispatcher::new(store, &receivers, delivery, None, clock);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(dispatcher.expect("good settings").run(shutdown.clone()));
         Running { shutdown, task }

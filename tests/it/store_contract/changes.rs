@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use monitor_core::domain::{Counts, Minute, Removed, TweetId};
-use monitor_store::{Batch, Committed, Removal, ScoredTweet, Store};
+use monitor_core::domain::{Counts, Label, Minute, Removed, TweetId};
+use monitor_store::{Batch, Committed, Correction, Removal, ScoredTweet, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -98,6 +98,14 @@ pub async fn removes_deleted_tweets(store: &dyn Store) {
     assert_eq!(counted(store).await, [(5, 2, 2), (6, 1, 0)], "one keeps its count");
     assert_eq!(shown(store).await, ["b", "d"]);
     assert_eq!(store.tweet("a").await.expect("an answer"), None);
+    let correction = Correction {
+        tweet_id: "a".into(),
+        label: Label::Positive,
+        by: "ann".into(),
+        at: minute(9).start(),
+        text: String::new(),
+    };
+    assert!(!store.correct(&correction).await.expect("an answer"), "it is not there any more");
 
     let again = vec![row("a", 5, 0.9), row("c", 6, 0.1)];
     let committed = store_next(store, again, vec![removal("a", false)]).await;

@@ -162,6 +162,7 @@ pub fn notification(brand: &str, cause: Cause, transition: Transition) -> Notifi
         also: Vec::new(),
         thread: String::new(),
         url: Some("https://monitor.example.com/".into()),
+        digest: None,
     }
 }
 

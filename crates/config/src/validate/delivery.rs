@@ -187,7 +187,7 @@ fn address(url: &str) -> Option<IpAddr> {
     }
 }
 
-fn check_file(check: &mut Check, key: &str, path: Option<&Path>) {
+pub(super) fn check_file(check: &mut Check, key: &str, path: Option<&Path>) {
     if let Some(path) = path {
         check(
             path.is_file(),

@@ -163,7 +163,32 @@ fn limits_the_number_of_bars() {
 fn the_font_has_all_characters() {
     for month in 1..=12 {
         let day = at(&format!("2015-{month:02}-01T00:00:00Z")).format("%-d %b, %H:%M");
-        let words = format!("{day} 0123456789 % since to now expected UTC tweets per minutes day");
+        let words = format!(
+            "{day} 0123456789 % since to now expected UTC tweets per minutes \
+             hours last day before"
+        );
         assert_eq!(canvas::missing(&words), "", "{words}");
     }
+}
+
+#[test]
+fn a_week_of_few_tweets_has_a_line() {
+    let hour = |n: i64| CurvePoint {
+        at: at(END) + TimeDelta::hours(n),
+        total: 3,
+        negative: if n < 84 { 0 } else { 3 },
+    };
+    let week: Vec<CurvePoint> = (0..168).map(hour).collect();
+    let end = at(END) + TimeDelta::hours(168);
+    let shows = Shows::Week { before: 0.0, last_day: 1.0 };
+    let curve = Curve::new(&week, 60, end, None, shows).expect("something to draw");
+    let bars = curve.bars(BARS_MAX);
+    assert!(bars.iter().all(|bar| !curve.holds(bar)), "no incident is marked");
+    let drawn = |pool_max| line(&bars, 1.0, pool_max).into_iter().flatten().collect::<Vec<_>>();
+    assert_eq!(drawn(POOL_MAX).len(), 1, "too few tweets in three hours");
+    let shares: Vec<f64> = drawn(POOL_WEEK_MAX).into_iter().map(|(_, share)| share).collect();
+    assert!(shares.len() > 80, "{}", shares.len());
+    assert_eq!((shares.first(), shares.last()), (Some(&0.0), Some(&1.0)));
+    assert!(shares.is_sorted(), "{shares:?}");
+    assert_eq!(extent(&png(&curve), RED), None, "nothing is red");
 }

@@ -150,6 +150,7 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
         also: Vec::new(),
         thread: "incident-7-opened-comms".into(),
         url: Some("https://monitor.example.com/#incident-7".into()),
+        digest: None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::words::moment;
 
 const INK: &str = "#212121";
 const SOFT: &str = "#5f6b73";
-const BODY: &str = "margin:0;padding:0;background:#eceff1;color:#212121;\
+pub(super) const BODY: &str = "margin:0;padding:0;background:#eceff1;color:#212121;\
     font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;\
     font-size:16px;line-height:1.45";
 const BADGE: &str = "color:#ffffff;font-size:12px;font-weight:600;letter-spacing:.06em;\
@@ -24,8 +24,12 @@ const COMMAND: &str = "background:#eceff1;border-radius:4px;padding:8px 12px;mar
 /// Bold, underlined and shaded: visible without colour too. Contrast of the text 13 to 1.
 const MARK: &str = "font-weight:600;background:#fde2df;color:#212121;text-decoration:underline;\
     border-radius:2px";
-const BUTTON: &str = "background:#263238;color:#ffffff;text-decoration:none;padding:12px 22px;\
+pub(super) const BUTTON: &str = "background:#263238;color:#ffffff;text-decoration:none;padding:12px 22px;\
     border-radius:4px;display:inline-block;font-weight:600";
+/// A button for what is done less often than reading on.
+const ACT: &str = "background:#ffffff;color:#263238;text-decoration:none;padding:9px 16px;\
+    border:1px solid #78909c;border-radius:4px;display:inline-block;font-weight:600;margin:0 6px 8px 0";
+const BESIDE: &str = "color:#1f5f99;white-space:nowrap";
 
 impl Level {
     fn colour(self) -> &'static str {
@@ -106,6 +110,16 @@ fn frame(content: &Content<'_>, colour: &str) -> Markup {
             @if let Some(link) = &content.link {
                 (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "See details" } }))
             }
+            @if !content.acts.is_empty() {
+                (row("16px 24px 0", html! {
+                    @for (label, url) in &content.acts {
+                        a href=(url) style=(ACT) { (Text(label)) } " "
+                    }
+                }))
+            }
+            @if let Some(note) = &content.acts_note {
+                (row("8px 24px 0", html! { span style=(small()) { (Text(note)) } }))
+            }
             @if let Some(hint) = &content.hint {
                 (row("20px 24px 0", html! {
                     "To be notified again only if it gets worse, acknowledge the incident:"
@@ -118,18 +132,18 @@ fn frame(content: &Content<'_>, colour: &str) -> Markup {
     }
 }
 
-fn small() -> String {
+pub(super) fn small() -> String {
     format!("color:{SOFT};font-size:13px")
 }
 
-fn row(padding: &str, cell: Markup) -> Markup {
+pub(super) fn row(padding: &str, cell: Markup) -> Markup {
     html! {
         tr { td style={ "padding:" (padding) } { (cell) } }
         "\n"
     }
 }
 
-fn section(title: &str, body: Markup) -> Markup {
+pub(super) fn section(title: &str, body: Markup) -> Markup {
     let heading = html! {
         h2 style="margin:0;font-size:16px;font-weight:600;padding-bottom:4px" { (Text(title)) }
         (body)
@@ -225,21 +239,35 @@ fn driver(driver: &Driver) -> Markup {
 }
 
 fn quote(quote: &Quote) -> Markup {
+    let text = html! {
+        @for piece in &quote.text {
+            @if piece.marked { b style=(MARK) { (Text(&piece.text)) } }
+            @else { (Text(&piece.text)) }
+        }
+    };
+    let caption = html! {
+        (Text(&quote.caption))
+        @if let Some(url) = &quote.not_negative {
+            " \u{b7} " a href=(url) style=(BESIDE) { "Not negative?" }
+        }
+    };
+    quote_block(&text, &caption)
+}
+
+/// A tweet, with a line below it.
+pub(super) fn quote_block(text: &Markup, caption: &Markup) -> Markup {
     html! {
         div style="border-left:3px solid #b0bec5;margin-top:12px;padding:0 0 0 12px;\
             word-break:break-word" {
-            @for piece in &quote.text {
-                @if piece.marked { b style=(MARK) { (Text(&piece.text)) } }
-                @else { (Text(&piece.text)) }
-            }
-            div style={ (small()) ";padding-top:2px" } { (Text(&quote.caption)) }
+            (text)
+            div style={ (small()) ";padding-top:2px" } { (caption) }
         }
         "\n"
     }
 }
 
 /// Text in which no line breaks between a number and its percent sign.
-struct Text<'a>(&'a str);
+pub(super) struct Text<'a>(pub(super) &'a str);
 
 impl Render for Text<'_> {
     fn render(&self) -> Markup {
@@ -253,7 +281,7 @@ impl Render for Text<'_> {
 }
 
 /// The picture in words, for screen readers and clients that show no pictures.
-fn alt_text(curve: &Curve<'_>) -> String {
+pub(super) fn alt_text(curve: &Curve<'_>) -> String {
     let bars = curve.bars(curve::BARS_MAX);
     let sum = |within: bool| {
         let bars = bars.iter().filter(|bar| curve.holds(bar) == within);
@@ -261,6 +289,12 @@ fn alt_text(curve: &Curve<'_>) -> String {
     };
     let (before, within, since) = (sum(false), sum(true), moment(curve.since));
     match curve.shows {
+        Shows::Week { before: usual, last_day } => format!(
+            "Share of negative tweets over the week, as a curve: {} before, {} on the last day; {} tweets.",
+            percent(usual),
+            percent(last_day),
+            thousands(before.total)
+        ),
         Shows::Share { expected, band, now } => {
             let share = |counts: Counts| counts.share().map_or("no tweets".into(), percent);
             format!(

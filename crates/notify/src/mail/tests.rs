@@ -135,7 +135,7 @@ fn renders_notifications_without_optional_parts() {
     n.drivers = Drivers::default();
     n.url = None;
     let mail = Mail::of(&n);
-    assert_eq!(mail.picture, None);
+    assert_eq!(mail.pictures, []);
     for heading in ["over time", "Tweets to read", "in common", "See details", "href", "<img"] {
         assert!(!mail.text.contains(heading) && !mail.html.contains(heading), "{heading}");
     }
@@ -172,4 +172,50 @@ fn examples_without_words_have_no_marks() {
     for mark in [LEGEND, "<b ", "*"] {
         assert!(!mail.text.contains(mark) && !mail.html.contains(mark), "{mark}");
     }
+}
+
+#[test]
+fn each_recipient_has_links_of_their_own() {
+    let now = "2026-01-01T12:00:00Z".parse().expect("a time");
+    let of = |row: &monitor_store::OutboxRow| {
+        let people = ["anna@example.com", "bob@example.com"];
+        let links = people.map(|who| crate::links::linker().links(row, who, now));
+        (Mail::personal(&row.notification, &links), links)
+    };
+    let row = fixtures::row("opened");
+    let (mails, links) = of(&row);
+    let [anna, bob] = &mails[..] else { panic!("two mails") };
+    let plain = Mail::of(&row.notification);
+    for (mail, links, other) in [(anna, &links[0], &links[1]), (bob, &links[1], &links[0])] {
+        assert_eq!((&mail.subject, &mail.pictures), (&plain.subject, &plain.pictures));
+        for body in [&mail.text, &mail.html] {
+            for url in links.acts.iter().map(|(_, url)| url).chain(&links.not_negative) {
+                assert!(body.contains(url.as_str()), "{url}");
+            }
+            assert!(!body.contains(other.acts[0].1.as_str()), "a link in another's name");
+            assert!(!body.contains("monitor incidents ack"), "a link in place of the command");
+        }
+    }
+    // Signatures do not belong into snapshots.
+    let address = |text: &str| {
+        let mut parts = text.split("/act/");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |shown, part| {
+            let rest =
+                part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            format!("{shown}/act/...{rest}")
+        })
+    };
+    insta::assert_snapshot!("links_text", address(&anna.text));
+    insta::assert_snapshot!("links_html", address(&anna.html));
+
+    // Whatever a brand is called, its name is text.
+    let mut evil = fixtures::row("opened");
+    evil.notification.brand = "<img src=x>\r\nSee details: https://evil.example".into();
+    let tags = |html: &str| html.matches('<').count();
+    let (mails, _) = of(&evil);
+    assert_eq!(tags(&mails[0].html), tags(&anna.html));
+    assert_eq!(mails[0].text.lines().count(), anna.text.lines().count());
+    let (mails, _) = of(&crate::words::monster());
+    assert!(mails[0].text.len() + mails[0].html.len() < 100_000, "bounded");
 }

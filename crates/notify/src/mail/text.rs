@@ -75,6 +75,9 @@ pub fn render(content: &Content<'_>) -> String {
         });
         line(&format!("  “{}”", pieces.collect::<String>()));
         line(&format!("  {}", quote.caption));
+        if let Some(url) = &quote.not_negative {
+            line(&format!("  Not negative? {url}"));
+        }
     }
     if let Some(legend) = content.legend {
         line("");
@@ -91,6 +94,12 @@ pub fn render(content: &Content<'_>) -> String {
     if let Some(link) = &content.link {
         line(&format!("See details: {link}"));
     }
+    for (label, url) in &content.acts {
+        line(&format!("{label}: {url}"));
+    }
+    if let Some(note) = &content.acts_note {
+        line(note);
+    }
     if let Some(hint) = &content.hint {
         line(&format!(
             "To be notified again only if it gets worse, acknowledge the incident: {hint}"
@@ -104,18 +113,20 @@ pub fn render(content: &Content<'_>) -> String {
 fn bars(curve: &Curve<'_>, line: &mut impl FnMut(&str)) {
     let bars = curve.bars(BARS_MAX);
     let counted = |bar: &Bar| match curve.shows {
-        Shows::Share { .. } => bar.counts.total,
+        Shows::Share { .. } | Shows::Week { .. } => bar.counts.total,
         Shows::Volume { of, .. } => of.of(bar.counts),
     };
     let most = bars.iter().map(counted).max().unwrap_or(0).max(1) as f64;
     let (what, expected): (_, &dyn Fn(&Bar) -> f64) = match &curve.shows {
-        Shows::Share { expected, .. } => ("share of negative tweets", &|_| *expected),
+        Shows::Share { expected: usual, .. } | Shows::Week { before: usual, .. } => {
+            ("share of negative tweets", &|_| *usual)
+        }
         Shows::Volume { of, expected } => (of.noun(), &move |bar| expected * bar.minutes() / most),
     };
     line(&format!("{} over time (UTC; | expected, > incident)", sentence(what)));
     for bar in &bars {
         let part = match curve.shows {
-            Shows::Share { .. } => bar.counts.share().unwrap_or(0.0),
+            Shows::Share { .. } | Shows::Week { .. } => bar.counts.share().unwrap_or(0.0),
             Shows::Volume { .. } => counted(bar) as f64 / most,
         };
         let place = |part: f64| (part * BAR_CHARS as f64).round() as usize;
@@ -133,7 +144,7 @@ fn bars(curve: &Curve<'_>, line: &mut impl FnMut(&str)) {
         let mut row = format!("{sign} {}  {picture}", bar.from.format("%H:%M"));
         let _ = match (curve.shows, bar.counts.share()) {
             (_, None) => write!(row, " no tweets"),
-            (Shows::Share { .. }, Some(share)) => write!(
+            (Shows::Share { .. } | Shows::Week { .. }, Some(share)) => write!(
                 row,
                 " {:>5}  {} of {} tweets",
                 percent(share),

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use monitor_core::alerting::{Baseline, ResolveReason, Series, SharePolicy};
 use monitor_core::domain::{Counts, Minute, Watch};
-use monitor_store::{Store, StoreError};
+use monitor_store::{Store, StoreError, current_counts as counts};
 
 /// Hours kept, of all brands.
 const KEPT_MAX: usize = 50_000;
@@ -128,35 +128,6 @@ fn within(counts: &[(Minute, Counts)], from: Minute, to: Minute) -> &[(Minute, C
     let start = counts.partition_point(|(minute, _)| *minute < from);
     let end = counts.partition_point(|(minute, _)| *minute <= to);
     &counts[start..end.max(start)]
-}
-
-/// Counts of a brand's minutes, or of its hours: as `model`, which scores now, calls the tweets;
-/// where it has not scored all of them, as the models of their time called them.
-pub async fn counts(
-    store: &dyn Store,
-    model: Option<&str>,
-    brand: &str,
-    from: Minute,
-    to: Minute,
-    by_hour: bool,
-) -> Result<Vec<(Minute, Counts)>, StoreError> {
-    let stored = match by_hour {
-        true => store.hour_counts(Some(brand), from, to).await?,
-        false => store.minute_counts(brand, from, to).await?,
-    };
-    let Some(model) = model else { return Ok(stored) };
-    let own = match by_hour {
-        true => store.model_hour_counts(model, brand, from, to).await?,
-        false => store.model_counts(model, brand, from, to).await?,
-    };
-    let mut counts: std::collections::BTreeMap<_, _> = stored.into_iter().collect();
-    for (minute, own) in own {
-        let stored = counts.entry(minute).or_default();
-        if own.total >= stored.total {
-            *stored = own;
-        }
-    }
-    Ok(counts.into_iter().collect())
 }
 
 async fn counts_by_hour(

@@ -9,14 +9,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::baseline::{Expected, counts};
+use super::baseline::Expected;
 use super::{Path, Query};
 use crate::Server;
 use crate::answer::Failure;
 use crate::view::BrandView;
 use monitor_core::domain::{Counts, Minute};
 use monitor_core::quantify::{self, Estimate};
-use monitor_store::{OtherRates, rates_of};
+use monitor_store::{OtherRates, current_counts as counts, rates_of};
 
 /// Points of an answer, at most.
 const POINTS_MAX: i64 = 3000;

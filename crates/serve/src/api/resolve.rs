@@ -97,5 +97,6 @@ fn notification(
         also: Vec::new(),
         thread: String::new(),
         url: public_url.map(str::to_owned),
+        digest: None,
     }
 }

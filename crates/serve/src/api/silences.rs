@@ -101,18 +101,27 @@ pub(crate) async fn create(
     if let Some(brand) = &new.brand {
         server.knows(brand)?;
     }
-    let now = server.context.clock.now();
-    let mut silence = Stored {
-        id: 0,
-        brand: new.brand,
-        starts_at: now,
-        ends_at: now + TimeDelta::minutes(i64::from(new.minutes)),
-        reason: text_of("reason", &new.reason, true)?,
-        who: caller.by(Some(&text_of("by", new.by.as_deref().unwrap_or(""), false)?)),
-    };
+    let mut silence = starting(
+        server.context.clock.now(),
+        new.brand,
+        TimeDelta::minutes(i64::from(new.minutes)),
+        text_of("reason", &new.reason, true)?,
+        caller.by(Some(&text_of("by", new.by.as_deref().unwrap_or(""), false)?)),
+    );
     silence.id = server.context.store.silence(&silence).await?;
     server.changed().await;
     Ok((StatusCode::CREATED, Json(Silence::from(silence))))
+}
+
+/// A silence that begins at `now`, not yet stored.
+pub(crate) fn starting(
+    now: DateTime<Utc>,
+    brand: Option<String>,
+    time: TimeDelta,
+    reason: String,
+    who: String,
+) -> Stored {
+    Stored { id: 0, brand, starts_at: now, ends_at: now + time, reason, who }
 }
 
 /// Ends a silence now

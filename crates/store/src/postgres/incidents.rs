@@ -5,9 +5,9 @@
 //! this version does not know is left out.
 
 use chrono::{DateTime, Utc};
-use sqlx::Row;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
+use sqlx::{PgExecutor, Row};
 
 use super::PostgresStore;
 use crate::{Event, Silence, StoreError, Suppressed};
@@ -92,6 +92,15 @@ pub(super) async fn acknowledge(
     id: IncidentId,
     acknowledgement: &Acknowledgement,
 ) -> Result<bool, StoreError> {
+    acknowledge_by(&store.pool, id, acknowledgement).await
+}
+
+/// As [`acknowledge`], over a connection that may be in a transaction.
+pub(super) async fn acknowledge_by(
+    executor: impl PgExecutor<'_>,
+    id: IncidentId,
+    acknowledgement: &Acknowledgement,
+) -> Result<bool, StoreError> {
     let written = sqlx::query(
         "WITH acknowledged AS (
              UPDATE incidents
@@ -105,7 +114,7 @@ pub(super) async fn acknowledge(
     .bind(acknowledgement.at)
     .bind(&acknowledgement.by)
     .bind(&acknowledgement.note)
-    .execute(&store.pool)
+    .execute(executor)
     .await?;
     Ok(written.rows_affected() == 1)
 }
@@ -136,6 +145,14 @@ pub(super) async fn silences(
 }
 
 pub(super) async fn silence(store: &PostgresStore, silence: &Silence) -> Result<i64, StoreError> {
+    silence_by(&store.pool, silence).await
+}
+
+/// As [`silence`], over a connection that may be in a transaction.
+pub(super) async fn silence_by(
+    executor: impl PgExecutor<'_>,
+    silence: &Silence,
+) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar(
         "INSERT INTO silences (brand, starts_at, ends_at, reason, who)
          VALUES ($1, $2, $3, $4, $5) RETURNING id",
@@ -145,7 +162,7 @@ pub(super) async fn silence(store: &PostgresStore, silence: &Silence) -> Result<
     .bind(silence.ends_at)
     .bind(&silence.reason)
     .bind(&silence.who)
-    .fetch_one(&store.pool)
+    .fetch_one(executor)
     .await?)
 }
 

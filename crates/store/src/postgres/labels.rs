@@ -1,8 +1,8 @@
 //! Labels that people give, and the models that have scored.
 
 use chrono::{DateTime, Utc};
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{PgExecutor, Row};
 
 use super::{PostgresStore, count};
 use crate::{Correction, Sample, SampleRequest, SampledTweet, StoreError, StoredModel};
@@ -204,9 +204,19 @@ pub(super) async fn correct(
     store: &PostgresStore,
     correction: &Correction,
 ) -> Result<bool, StoreError> {
+    correct_by(&store.pool, correction).await
+}
+
+/// As [`correct`], over a connection that may be in a transaction.
+pub(super) async fn correct_by(
+    executor: impl PgExecutor<'_>,
+    correction: &Correction,
+) -> Result<bool, StoreError> {
     let written = sqlx::query(
         "INSERT INTO corrections (tweet_id, label, corrected_by, corrected_at)
-         SELECT tweet_id, $2, $3, $4 FROM tweet_ids WHERE tweet_id = $1
+         SELECT s.tweet_id, $2, $3, $4 FROM tweet_ids AS i
+         JOIN scores AS s ON s.created_at = i.created_at AND s.tweet_id = i.tweet_id
+         WHERE i.tweet_id = $1 AND s.removed IS NULL
          ON CONFLICT (tweet_id) DO UPDATE
          SET label = excluded.label, corrected_by = excluded.corrected_by,
              corrected_at = excluded.corrected_at",
@@ -215,7 +225,7 @@ pub(super) async fn correct(
     .bind(correction.label.as_str())
     .bind(&correction.by)
     .bind(correction.at)
-    .execute(&store.pool)
+    .execute(executor)
     .await?;
     Ok(written.rows_affected() == 1)
 }

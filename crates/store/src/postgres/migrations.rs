@@ -44,6 +44,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (11, "counts by hour", include_str!("../../../../migrations/0011_counts_by_hour.sql")),
     (12, "partitions", include_str!("../../../../migrations/0012_partitions.sql")),
     (13, "reader tables", include_str!("../../../../migrations/0013_reader_tables.sql")),
+    (14, "used links", include_str!("../../../../migrations/0014_used_links.sql")),
     (15, "echoes", include_str!("../../../../migrations/0015_echoes.sql")),
 ];
 

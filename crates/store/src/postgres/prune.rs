@@ -15,6 +15,8 @@ use monitor_config as config;
 
 /// How long counts by minute stay at least: the detectors learn from them, and may have to catch up.
 const MINUTES_DAYS_MIN: u32 = 60;
+/// How long after its expiry it is known that a link was used.
+const LINKS_DAYS: u32 = 30;
 /// Rows deleted in one transaction.
 const ROWS: i64 = 10_000;
 /// Pages of a week whose ids are forgotten in one transaction: some 30,000 tweets.
@@ -70,6 +72,10 @@ pub(super) async fn prune(
         drop_detached(store).await?;
         forget_voices(store).await?;
         blank_notifications(store).await?;
+        sqlx::query("DELETE FROM used_links WHERE expires_at < $1")
+            .bind(before(now, LINKS_DAYS))
+            .execute(&store.pool)
+            .await?;
     }
     let mut pruned = Pruned::default();
     if let Some(cutoff) = before(now, keep.tweets_days) {

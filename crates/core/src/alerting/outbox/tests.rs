@@ -37,6 +37,7 @@ fn step(transition: Transition, deliveries: Vec<Delivery>) -> Step {
             also: Vec::new(),
             thread: String::new(),
             url: Some("https://monitor.example.com/".into()),
+            digest: None,
         },
         deliveries,
         suppressed: Vec::new(),
