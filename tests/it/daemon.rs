@@ -34,7 +34,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Broker, create_topic, tiny_model};
+use crate::support::{Broker, create_topic, from_environment, seeded, tiny_model};
 
 const TOPIC: &str = "tweets";
 const WEEK: &str = "tests/fixtures/airline-week.csv.xz";

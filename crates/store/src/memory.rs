@@ -52,7 +52,7 @@ struct Tables {
     samples: Vec<labels::SampleRecord>,
     corrections: BTreeMap<String, Correction>,
     retrainings: Vec<Retraining>,
-    dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
+    dead_letters: Vec<DeadLetter>,
     watches: BTreeMap<(String, Watch), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,
     silences: Vec<Silence>,

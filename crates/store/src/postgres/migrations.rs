@@ -44,6 +44,11 @@ const FILES: &[(i64, &str, &str)] = &[
     (11, "counts by hour", include_str!("../../../../migrations/0011_counts_by_hour.sql")),
     (12, "partitions", include_str!("../../../../migrations/0012_partitions.sql")),
     (13, "reader tables", include_str!("../../../../migrations/0013_reader_tables.sql")),
+    (
+        16,
+        "dead letters of recreated topics",
+        include_str!("../../../../migrations/0016_dead_letters_of_recreated_topics.sql"),
+    ),
 ];
 
 /// Brings the schema up to date, one process at a time.
