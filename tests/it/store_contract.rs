@@ -3,6 +3,7 @@
 //! **Invariant.** A check gets a fresh, empty store, and uses only the trait.
 //! Deliberately absent: features of one implementation.
 
+mod concurrent;
 pub(crate) mod fixtures;
 mod incidents;
 mod labels;
