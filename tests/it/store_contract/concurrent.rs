@@ -296,7 +296,7 @@ async fn daemons_at_the_same_time_lose_repeat_and_block_nothing() {
             last.record(&row, far, &OutboxState::Sent, Some("sent")).await;
         }
     }
-    let done = done.lock().unwrap();
+    let done = std::mem::take(&mut *done.lock().unwrap());
     println!(
         "{} commits, {} fenced; {:?} decisions, {} overtaken; {} leases of {} notifications",
         done.commits,
