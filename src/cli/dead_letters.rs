@@ -1,5 +1,5 @@
 use anyhow::{Context, ensure};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::models::aligned;
 use super::output::{print, print_json};
@@ -14,6 +14,8 @@ use monitor_store::{LetterFilter, StoredLetter};
 
 /// Most dead letters that one `retry` reads.
 const RETRY_MAX: u32 = 10_000;
+/// Dead letters at one place that are shown: more than one only if the topic was recreated.
+const SHOWN_MAX: u32 = 10;
 /// Reasons that a list begins with.
 const REASONS_MAX: u32 = 20;
 /// Characters of a payload in a list.
@@ -32,7 +34,7 @@ pub struct Args {
 enum Command {
     /// Count the reasons, and list the newest dead letters
     List(List),
-    /// Show one with its copy
+    /// Show one with its copy; more than one if the topic was recreated
     Show(Place),
     /// Send those again that can be read now, and delete them
     ///
@@ -172,21 +174,26 @@ fn show(place: Place, settings: &Settings) -> anyhow::Result<()> {
         place: Some((TopicPartition::new(topic.as_str(), partition), Offset(offset))),
         ..LetterFilter::default()
     };
-    let letters = with_store(settings, async |store| store.dead_letters(&filter, 1).await)?;
-    let letter = letters.first().with_context(|| {
-        format!("there is no dead letter of {topic}, partition {partition}, offset {offset}")
-    })?;
+    let letters = with_store(settings, async |store| store.dead_letters(&filter, SHOWN_MAX).await)?;
+    ensure!(
+        !letters.is_empty(),
+        "there is no dead letter of {topic}, partition {partition}, offset {offset}"
+    );
+    print(&letters.iter().map(whole).collect::<Vec<_>>().join("\n"))
+}
+
+fn whole(letter: &StoredLetter) -> String {
     let kept = letter.payload.len() as u64;
     let rest = match letter.payload_bytes.saturating_sub(kept) {
         0 => String::new(),
         rest => format!("({rest} more bytes are not kept)\n"),
     };
     let (reason, copy) = (&letter.reason, text(&letter.payload));
-    print(&format!(
+    format!(
         "reason: {reason}\nstored: {}\nbytes: {}\n\n{copy}\n{rest}",
         when(letter.seen_at),
         letter.payload_bytes
-    ))
+    )
 }
 
 /// A payload for people.
@@ -214,7 +221,13 @@ fn retry(args: Retry, settings: &Settings) -> anyhow::Result<()> {
         with_store(settings, async |store| {
             for letter in &can_be_read {
                 let place = Some((letter.partition.clone(), letter.offset));
-                let only = LetterFilter { place, ..LetterFilter::default() };
+                // Not another at the same place, from before the topic was recreated.
+                let only = LetterFilter {
+                    place,
+                    since: Some(letter.seen_at),
+                    before: Some(letter.seen_at + TimeDelta::microseconds(1)),
+                    ..LetterFilter::default()
+                };
                 store.delete_dead_letters(&only).await?;
             }
             Ok(())

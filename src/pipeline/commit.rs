@@ -4,6 +4,7 @@
 //! partition from its position to the one after the batch's last row, or not at all. If the store
 //! has a different position for the partition, its rows are dropped and the partition is claimed
 //! again. So it is if the stream's model was switched and the rows have the scores of the old one.
+//! While nothing can be stored, `store` is not ready: a full disk still answers the health check's question.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Offset, TopicPartition};
 use monitor_ingest::Control;
 use monitor_store::{Advance, Batch, Store, StoreError};
-use monitor_telemetry as telemetry;
+use monitor_telemetry::{self as telemetry, Readiness};
 
 /// Wait after the first failed attempt; doubles with each further one.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
@@ -38,6 +39,9 @@ pub(super) struct Committer {
     ended: BTreeSet<TopicPartition>,
     /// Gets the switches that refuse a batch.
     lineup: watch::Sender<Lineup>,
+    readiness: Arc<Readiness>,
+    /// Whether the last transaction could not be written.
+    failing: bool,
     clock: SystemClock,
 }
 
@@ -47,6 +51,7 @@ impl Committer {
         control: Arc<dyn Control>,
         retry_wait_max: Duration,
         lineup: watch::Sender<Lineup>,
+        readiness: Arc<Readiness>,
     ) -> Self {
         Self {
             store,
@@ -55,6 +60,8 @@ impl Committer {
             held: BTreeMap::new(),
             ended: BTreeSet::new(),
             lineup,
+            readiness,
+            failing: false,
             clock: SystemClock::new(),
         }
     }
@@ -153,7 +160,9 @@ impl Committer {
                 return Ok(());
             }
             let started = self.clock.elapsed();
-            match self.store.commit(&batch).await {
+            let outcome = self.store.commit(&batch).await;
+            self.tell(&outcome);
+            match outcome {
                 Ok(committed) => {
                     let took = self.clock.elapsed() - started;
                     histogram!(telemetry::COMMIT_SECONDS).record(took.as_secs_f64());
@@ -211,6 +220,18 @@ impl Committer {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Sets whether the store is ready, by the outcome of a transaction.
+    fn tell<T>(&mut self, outcome: &Result<T, StoreError>) {
+        match outcome {
+            Err(error @ StoreError::Unavailable(_)) => {
+                self.failing = true;
+                self.readiness.set("store", Err(error.to_string()));
+            }
+            _ if std::mem::take(&mut self.failing) => self.readiness.set("store", Ok(())),
+            _ => {}
         }
     }
 

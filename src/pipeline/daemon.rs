@@ -202,7 +202,8 @@ impl Daemon {
             lineup,
             brands,
             clock.clone(),
-        );
+        )
+        .reporting(readiness.clone());
 
         // Later parts stop after earlier ones: the last stored minutes are evaluated, and the
         // resulting notifications are sent if their receivers are available.

@@ -82,6 +82,7 @@ impl Origin {
         DeadLetter {
             partition: partition.clone(),
             offset,
+            record_time: self.record_time,
             // Postgres cannot store NUL in text.
             reason: reason.replace('\0', "\u{FFFD}"),
             payload: self.payload.iter().copied().take(PAYLOAD_BYTES_KEPT).collect(),

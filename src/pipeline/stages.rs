@@ -31,7 +31,7 @@ use monitor_core::text::{BrandMatcher, SourceText};
 use monitor_ingest::{self as ingest, Content, Event, Notice, Record, Source, WireLimits};
 use monitor_model::{Encoding, ModelHandle};
 use monitor_store::{ModelScore, Removal, ScoredTweet, Store};
-use monitor_telemetry as telemetry;
+use monitor_telemetry::{self as telemetry, Readiness};
 
 use super::commit::Committer;
 use super::error::PipelineError;
@@ -95,6 +95,7 @@ pub struct Pipeline {
     lineup: watch::Sender<Lineup>,
     brands: Arc<BrandMatcher>,
     clock: Arc<dyn Clock>,
+    readiness: Arc<Readiness>,
 }
 
 impl Pipeline {
@@ -107,7 +108,14 @@ impl Pipeline {
         brands: BrandMatcher,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { settings, store, lineup, brands: Arc::new(brands), clock }
+        let (brands, readiness) = (Arc::new(brands), Arc::default());
+        Self { settings, store, lineup, brands, clock, readiness }
+    }
+
+    /// Tells `readiness` whether batches can be stored.
+    #[must_use]
+    pub fn reporting(self, readiness: Arc<Readiness>) -> Self {
+        Self { readiness, ..self }
     }
 
     /// Runs until the source ends or `stop` resolves, then stores the batches in flight.
@@ -131,8 +139,9 @@ impl Pipeline {
         let prepare = tokio::spawn(this.clone().prepare(raw, prepared));
         let score = tokio::spawn(Self::score(ready, finished));
         let retry_wait_max = this.settings.retry_wait_max;
+        let (store, lineup) = (this.store.clone(), this.lineup.clone());
         let committer =
-            Committer::new(this.store.clone(), control, retry_wait_max, this.lineup.clone());
+            Committer::new(store, control, retry_wait_max, lineup, this.readiness.clone());
         let mut commit = tokio::spawn(committer.run(scored));
 
         // Stopping drops intake with its incomplete batch, because that batch must not overtake

@@ -1,7 +1,9 @@
 //! `monitor run` as a process, with a real broker, Postgres and mail server: kills, outages,
 //! invalid records.
 
+mod disk;
 mod kafka;
+mod network;
 mod predict;
 mod records;
 mod switch;
@@ -34,7 +36,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Broker, create_topic, tiny_model};
+use crate::support::{Broker, create_topic, from_environment, seeded, tiny_model};
 
 const TOPIC: &str = "tweets";
 const WEEK: &str = "tests/fixtures/airline-week.csv.xz";
@@ -78,11 +80,16 @@ impl Rig {
     }
 
     async fn start_on(broker: Broker, setup: Setup) -> Self {
+        Self::start_in(None, broker, setup).await
+    }
+
+    /// With the data of Postgres below `dir`.
+    async fn start_in(dir: Option<PathBuf>, broker: Broker, setup: Setup) -> Self {
         // For reqwest; another test may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         create_topic(&broker.internal(), TOPIC, 4).await;
-        let (postgres, mail) = tokio::task::spawn_blocking(|| {
-            (Postgres::start(None).unwrap(), MailServer::start().unwrap())
+        let (postgres, mail) = tokio::task::spawn_blocking(move || {
+            (Postgres::start(dir.as_deref()).unwrap(), MailServer::start().unwrap())
         })
         .await
         .unwrap();
@@ -140,6 +147,17 @@ impl Rig {
 
     fn run(&mut self) {
         self.run_with(&[]);
+    }
+
+    /// Replaces parts of the settings, each of which must be there.
+    fn change_settings(&self, changes: &[(&str, &str)]) {
+        let file = self.folder.path().join("monitor.toml");
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        for (old, new) in changes {
+            assert!(text.contains(old), "{old} is not in {text}");
+            text = text.replace(old, new);
+        }
+        std::fs::write(file, text).unwrap();
     }
 
     /// Starts a daemon with further arguments.

@@ -1,6 +1,7 @@
 //! The files of `deploy/` with what reads them: Prometheus, systemd's protocol, a YAML reader.
 
 use std::fs;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,11 +19,15 @@ pub(crate) fn deploy(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path)
 }
 
-/// A program of Prometheus: on the `PATH`, else in the folder where scripts/setup keeps it.
-pub(crate) fn prometheus(program: &str) -> Command {
+/// A program in the folder of the cache where scripts/setup keeps it, else on the `PATH`.
+pub(crate) fn kept(folder: &str, program: &str) -> Command {
     let cache = std::env::var_os("MONITOR_CACHE").map(PathBuf::from).unwrap_or_default();
-    let kept = cache.join("prometheus/usr/bin").join(program);
+    let kept = cache.join(folder).join(program);
     Command::new(if kept.is_file() { kept } else { program.into() })
+}
+
+fn prometheus(program: &str) -> Command {
+    kept("prometheus/usr/bin", program)
 }
 
 fn ran(command: &mut Command) -> String {
@@ -39,6 +44,64 @@ impl Drop for Ended {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A port that was free.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A real Prometheus.
+pub(crate) struct Prometheus {
+    // Ended before its folder is removed.
+    _server: Ended,
+    _folder: tempfile::TempDir,
+    address: SocketAddr,
+    client: reqwest::Client,
+}
+
+impl Prometheus {
+    /// It scrapes a page every second by the settings in `deploy/`, and evaluates the rules.
+    pub(crate) fn scraping(page: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text = fs::read_to_string(deploy("prometheus/prometheus.yml")).unwrap();
+        let text = text.replace("127.0.0.1:8080", page).replace("15s", "1s");
+        fs::write(folder.path().join("prometheus.yml"), text).unwrap();
+        fs::copy(deploy("prometheus/rules.yml"), folder.path().join("rules.yml")).unwrap();
+        let address = free_address();
+        let server = prometheus("prometheus")
+            .arg("--config.file=prometheus.yml")
+            .arg("--storage.tsdb.path=data")
+            .arg(format!("--web.listen-address={address}"))
+            .current_dir(folder.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let client = reqwest::Client::new();
+        Self { _server: Ended(server), _folder: folder, address, client }
+    }
+
+    /// The answer of its API, if it answers.
+    pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
+        let mut url =
+            reqwest::Url::parse(&format!("http://{}/api/v1/{path}", self.address)).unwrap();
+        url.query_pairs_mut().extend_pairs(query);
+        self.client.get(url).send().await.ok()?.json().await.ok()
+    }
+
+    /// Waits until an expression has a result.
+    pub(crate) async fn until(&self, expression: &str) {
+        let found = async {
+            loop {
+                let answer = self.get("query", &[("query", expression)]).await.unwrap_or_default();
+                if answer["data"]["result"].as_array().is_some_and(|found| !found.is_empty()) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), found).await.expect("scraped");
     }
 }
 
@@ -106,43 +169,10 @@ async fn prometheus_scrapes_and_evaluates_the_rules() {
     let problems = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(checked.status.success(), "{problems}");
 
-    let folder = tempfile::tempdir().unwrap();
-    let text = fs::read_to_string(deploy("prometheus/prometheus.yml")).unwrap();
-    let text = text.replace("127.0.0.1:8080", page).replace("15s", "1s");
-    fs::write(folder.path().join("prometheus.yml"), text).unwrap();
-    fs::copy(deploy("prometheus/rules.yml"), folder.path().join("rules.yml")).unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let _server = Ended(
-        prometheus("prometheus")
-            .arg("--config.file=prometheus.yml")
-            .arg("--storage.tsdb.path=data")
-            .arg(format!("--web.listen-address={free}"))
-            .current_dir(folder.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
-    let client = reqwest::Client::new();
-    let query = async |expression: &str| -> Option<Value> {
-        let mut url = reqwest::Url::parse(&format!("http://{free}/api/v1/query")).unwrap();
-        url.query_pairs_mut().append_pair("query", expression);
-        let answer = client.get(url).send().await.ok()?;
-        answer.json().await.ok()
-    };
-    let scraped = async {
-        loop {
-            let answer = query(r#"monitor_ready{part="store"} == 1"#).await;
-            if answer
-                .is_some_and(|it| it["data"]["result"].as_array().is_some_and(|r| r.len() == 1))
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), scraped).await.expect("scraped");
+    let prometheus = Prometheus::scraping(page);
+    prometheus.until(r#"monitor_ready{part="store"} == 1"#).await;
     for expression in expressions() {
-        let answer = query(&expression).await.unwrap();
+        let answer = prometheus.get("query", &[("query", &expression)]).await.unwrap();
         assert_eq!(answer["status"], "success", "{expression}: {answer}");
     }
 }

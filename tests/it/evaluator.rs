@@ -19,6 +19,7 @@ use monitor_store::{
 
 use crate::notify::rig;
 use crate::serve::Site;
+use crate::store_contract::fixtures::{decision, minute, notifying};
 
 fn start() -> DateTime<Utc> {
     "2026-01-01T00:00:00Z".parse().expect("a time")
@@ -232,6 +233,28 @@ async fn an_incident_without_a_detector_is_closed() {
     assert_eq!(world.notified(&evaluator).await, ["incident-1-resolved-hook"]);
     assert!(world.acme().await.resolved.is_some());
     assert_eq!(world.notified(&evaluator).await, [""; 0], "once");
+}
+
+#[tokio::test]
+async fn an_open_incident_is_found_behind_a_thousand_newer_ones() {
+    use monitor_core::domain::Transition::{Opened, Resolved};
+    let mut world = World::up_to(43).await;
+    assert_eq!(world.notified(&world.evaluator()).await, ["incident-1-opened-hook"]);
+    let (first, mut before) = (world.acme().await.opened.0 + 1 - minute(0).0, None);
+    for now in first..first + 2400 {
+        let step = if before.is_none_or(|it| it % 2 != first % 2) { Opened } else { Resolved };
+        let step = notifying(decision("delta", before, now, Some(step)), Vec::new());
+        world.store.decide(&step).await.expect("written");
+        before = Some(now);
+    }
+    let site = Site::around(world.store.clone(), &["acme"], Vec::new()).await;
+    let (_, status) = site.json("/api/status").await;
+    assert_eq!(status["open_incidents"][0]["brand"], "acme", "{}", status["open_incidents"]);
+    let (_, found) = site.json("/v1/incidents?open=true").await;
+    assert_eq!(found["incidents"][0]["brand"], "acme", "{found}");
+    let acme = world.settings.brands.remove("acme").expect("the brand");
+    world.settings.brands.insert("acme airlines".into(), acme);
+    assert_eq!(world.notified(&world.evaluator()).await, ["incident-1-resolved-hook"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Notifications over real sockets: a web server that verifies signatures, a mail server that
 //! rejects mails. Time is simulated, except for waits on sockets.
 
+mod alertmanager;
 mod http;
 mod limits;
 pub mod rig;

@@ -4,6 +4,7 @@
 //! Deliberately absent: features of one implementation.
 
 mod changes;
+mod concurrent;
 pub(crate) mod fixtures;
 mod incidents;
 mod labels;
@@ -306,10 +307,28 @@ async fn keeps_dead_letters_once(store: &dyn Store) {
         2
     );
     assert_eq!(commit(vec![dead_letter(1, 0, "same offset")], advance(1, 0, 1)).await, 3);
-    // The topic was recreated, and the same offset is read again.
-    let recreated = Claim { seen: Some(Offset(2)), ..claim(0, 0, 1) };
-    store.claim(&[recreated], StartAt::Earliest).await.expect("claimed");
-    assert_eq!(commit(vec![dead_letter(0, 0, "again")], advance(0, 0, 1)).await, 3);
+    // The end of the partition was lost, or the topic was recreated: the same offset is read again.
+    let read_again = async |stored| {
+        let claim = Claim { seen: Some(Offset(stored)), ..claim(0, 0, 0) };
+        let resumed = store.claim(&[claim], StartAt::Earliest).await.expect("claimed");
+        assert_eq!(resumed[0].position, Offset(0));
+    };
+    read_again(2).await;
+    assert_eq!(commit(vec![dead_letter(0, 0, "a")], advance(0, 0, 1)).await, 3, "the same record");
+    read_again(1).await;
+    let other = DeadLetter { payload: b"another".to_vec(), ..dead_letter(0, 0, "a") };
+    assert_eq!(commit(vec![other.clone()], advance(0, 0, 1)).await, 4, "another record");
+    read_again(1).await;
+    let record_time = Some(noon() + TimeDelta::milliseconds(1));
+    let later = DeadLetter { record_time, ..other };
+    let after =
+        Batch { dead_letters: vec![later], advances: vec![advance(0, 0, 1)], ..Batch::default() };
+    store.commit(&after).await.expect("committed");
+    assert_eq!(store.totals().await.expect("totals").dead_letters, 5, "sent again later");
+    // Its reader died before it heard that it was stored.
+    let repeated = store.commit(&after).await;
+    assert!(matches!(repeated, Err(StoreError::Fenced { .. })), "{repeated:?}");
+    assert_eq!(store.totals().await.expect("totals").dead_letters, 5);
 }
 
 async fn at_end(store: &dyn Store) -> bool {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod proxy;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +19,8 @@ use monitor_model::{
     self as classifier, ArtifactError, GENERATOR, Manifest, Model, ModelId, Network, NewArtifact,
     OpenOptions, StoredPrecision, Transformer, TransformerConfig, Weights, WordPieces,
 };
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -84,6 +88,19 @@ pub async fn fresh_database() -> String {
     connection.close().await.unwrap();
 
     with_database(&admin, &name).unwrap()
+}
+
+/// The number in a variable of the environment, if it is set.
+pub fn from_environment(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
+}
+
+/// Random numbers by a new seed, which is printed, or by `MONITOR_SEED`, which repeats a run.
+pub fn seeded() -> ChaCha8Rng {
+    let seed = from_environment("MONITOR_SEED").unwrap_or_else(|| rand::rng().random());
+    println!("MONITOR_SEED={seed}");
+    ChaCha8Rng::seed_from_u64(seed)
 }
 
 /// A real broker. Tests that start one are `#[ignore = "needs broker"]`; scripts/test runs them if

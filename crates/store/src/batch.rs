@@ -52,12 +52,17 @@ pub struct Removal {
 }
 
 /// A record that is not a tweet, with the reason.
+///
+/// It is kept once, however often it is read. Offsets of a recreated topic start again, so another record at the
+/// same offset is one with another time, or other bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Its partition.
     pub partition: TopicPartition,
     /// Its offset.
     pub offset: Offset,
+    /// When it was written to Kafka, if known.
+    pub record_time: Option<DateTime<Utc>>,
     /// What is wrong with it, as text for people.
     pub reason: String,
     /// The beginning of its payload.

@@ -249,7 +249,8 @@ pub trait Store: Send + Sync + 'static {
         from: Minute,
     ) -> Result<Vec<Incident>, StoreError>;
 
-    /// The latest incidents of all brands and causes, newest first.
+    /// The latest incidents of all brands and causes, at most `limit`, and all that are open, newest
+    /// first.
     async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError>;
 
     /// One incident; `None` if it does not exist.

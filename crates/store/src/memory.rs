@@ -64,7 +64,7 @@ struct Tables {
     corrections: BTreeMap<String, Correction>,
     used_links: BTreeMap<String, UsedLink>,
     retrainings: Vec<Retraining>,
-    dead_letters: BTreeMap<(TopicPartition, Offset), DeadLetter>,
+    dead_letters: Vec<DeadLetter>,
     watches: BTreeMap<(String, Watch), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,
     silences: Vec<Silence>,

@@ -10,11 +10,6 @@ const WEEK_S: f64 = 7.0 * 86_400.0;
 /// How long a kill takes, roughly: the week is replayed for so long.
 const KILL_S: f64 = 1.5;
 
-fn number(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
-}
-
 /// What dies next.
 #[derive(Debug, Clone, Copy)]
 enum Victim {
@@ -39,10 +34,9 @@ impl Victim {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs broker"]
 async fn a_hundred_kills_lose_and_duplicate_nothing() {
-    let kills = number("MONITOR_KILLS").unwrap_or(100);
-    let seed = number("MONITOR_SEED").unwrap_or_else(|| rand::rng().random());
-    println!("{kills} kills, MONITOR_SEED={seed}");
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let kills = from_environment("MONITOR_KILLS").unwrap_or(100);
+    println!("{kills} kills");
+    let mut random = seeded();
     let setup = Setup { static_member: false, ..Setup::new(Storage::Disk) };
     let mut rig = Rig::start(setup).await;
     // Two keep their place in the group over a restart, the third one joins anew.

@@ -1,16 +1,13 @@
 //! Every PromQL of the dashboards: of metrics that there are, and answered by a real Prometheus that scrapes the demo.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use super::demo::Demo;
 use super::expand::{Chosen, with_variables};
 use super::{dashboards, items, text};
-use crate::deploy::{Ended, deploy, prometheus};
+use crate::deploy::Prometheus;
 
 /// In a demo that goes well these have no answer.
 const MAY_BE_EMPTY: [&str; 4] =
@@ -70,37 +67,10 @@ fn panels_name_only_metrics_that_there_are() {
 async fn every_promql_answers_on_the_demo() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let demo = Demo::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let page = demo.page.trim_start_matches("http://");
-    let settings = fs::read_to_string(deploy("prometheus/prometheus.yml")).unwrap();
-    let settings = settings.replace("127.0.0.1:8080", page).replace("15s", "1s");
-    fs::write(folder.path().join("prometheus.yml"), settings).unwrap();
-    fs::copy(deploy("prometheus/rules.yml"), folder.path().join("rules.yml")).unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let server = Ended(
-        prometheus("prometheus")
-            .arg("--config.file=prometheus.yml")
-            .arg("--storage.tsdb.path=data")
-            .arg(format!("--web.listen-address={free}"))
-            .current_dir(folder.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
-    let client = reqwest::Client::new();
-    let get = async |path: &str, query: &[(&str, &str)]| -> Option<Value> {
-        let mut url = reqwest::Url::parse(&format!("http://{free}/api/v1/{path}")).unwrap();
-        url.query_pairs_mut().extend_pairs(query);
-        client.get(url).send().await.ok()?.json().await.ok()
-    };
+    let prometheus = Prometheus::scraping(demo.page.trim_start_matches("http://"));
+    prometheus.until(r#"rate(monitor_records_total{job="monitor"}[30s])"#).await;
+    let get = async |path: &str, query: &[(&str, &str)]| prometheus.get(path, query).await;
     let has_result = |answer: &Value| !items(&answer["data"]["result"]).is_empty();
-    let scraped = async {
-        let query = [("query", r#"rate(monitor_records_total{job="monitor"}[30s])"#)];
-        while !get("query", &query).await.is_some_and(|it| has_result(&it)) {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), scraped).await.expect("scraped twice");
 
     let mut wrong = Vec::new();
     for (place, expression, instant) in expressions() {
@@ -128,6 +98,6 @@ async fn every_promql_answers_on_the_demo() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    drop(server);
+    drop(prometheus);
     demo.end().await;
 }

@@ -69,6 +69,17 @@ impl Rig {
 
     /// Opens or resolves an incident of the given brand.
     pub async fn step_of(&self, brand: &str, transition: Transition, receivers: &[&str]) {
+        self.step_as(brand, transition, Severity::Warning, receivers).await;
+    }
+
+    /// The same with a severity.
+    pub async fn step_as(
+        &self,
+        brand: &str,
+        transition: Transition,
+        severity: Severity,
+        receivers: &[&str],
+    ) {
         let previous =
             self.store.detector_state(brand, Watch::Buzz).await.expect("a detector state");
         let opened_at: DateTime<Utc> = "2015-02-23T14:05:00Z".parse().expect("a time");
@@ -110,7 +121,7 @@ impl Rig {
             transition: transition.as_str().into(),
             test: false,
             brand: brand.into(),
-            severity: "warning".into(),
+            severity: severity.as_str().into(),
             at,
             opened_at,
             reason: "chance does not explain it".into(),
@@ -141,7 +152,7 @@ impl Rig {
             step: Some(Step {
                 transition,
                 minute: Minute::of(at),
-                severity: Severity::Warning,
+                severity,
                 evidence,
                 phases: Vec::new(),
                 notification,

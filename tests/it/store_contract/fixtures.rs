@@ -275,6 +275,7 @@ pub fn dead_letter(partition_number: i32, offset: i64, reason: &str) -> DeadLett
     DeadLetter {
         partition: partition(partition_number),
         offset: Offset(offset),
+        record_time: Some(noon()),
         reason: reason.into(),
         payload: b"\xff\x00not text".to_vec(),
         payload_bytes: 5_000_000,

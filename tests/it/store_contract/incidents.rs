@@ -266,6 +266,13 @@ pub async fn lists_incidents(store: &dyn Store) {
     assert_eq!(opened(&all), [name("united", 30), name("delta", 15), name("united", 10)]);
     let two = store.incidents(2).await.expect("incidents");
     assert_eq!(opened(&two), [name("united", 30), name("delta", 15)], "newest first, limited");
+    let one = store.incidents(1).await.expect("incidents");
+    assert_eq!(opened(&one), [name("united", 30), name("delta", 15)], "and every open one");
+    decide(store, decision("delta", Some(15), 40, Some(Resolved))).await;
+    let one = store.incidents(1).await.expect("incidents");
+    assert_eq!(opened(&one), [name("united", 30)], "once it is resolved, it is one of many");
+    let none = store.incidents(0).await.expect("incidents");
+    assert_eq!(opened(&none), [name("united", 30)], "only the open one");
 
     let check = async |what, from, expected: &[i64]| {
         let found = store.incidents_since("united", Watch::Buzz, minute(from)).await;

@@ -251,6 +251,7 @@ async fn of_many_dead_letters_a_sample_is_kept_and_all_are_counted() {
         let letter = |offset| DeadLetter {
             partition: partition(0),
             offset: Offset(offset),
+            record_time: None,
             reason: format!("not a tweet: \"{offset}\""),
             payload: b"{".to_vec(),
             payload_bytes: 1,

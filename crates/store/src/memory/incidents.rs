@@ -215,7 +215,12 @@ impl Tables {
         let mut found: Vec<_> =
             self.incidents.iter().map(|record| record.incident.clone()).collect();
         found.sort_by_key(|i| std::cmp::Reverse((i.opened, i.id)));
-        found.truncate(limit as usize);
+        let mut left = limit;
+        found.retain(|incident| {
+            let is_latest = left > 0;
+            left = left.saturating_sub(1);
+            is_latest || incident.resolved.is_none()
+        });
         Ok(found)
     }
 

@@ -11,8 +11,8 @@ use super::outbox::QueuedState;
 use crate::batch::Changes;
 use crate::sampling::minutes_to_read;
 use crate::{
-    Batch, Claim, Committed, DrawnTweet, ModelScore, PartitionProgress, ScoredTweet, StoreError,
-    StoredTweet, Totals,
+    Batch, Claim, Committed, DeadLetter, DrawnTweet, ModelScore, PartitionProgress, ScoredTweet,
+    StoreError, StoredTweet, Totals,
 };
 use monitor_core::domain::{
     Counts, Label, Language, Minute, Offset, Resume, StartAt, TopicPartition,
@@ -64,9 +64,15 @@ impl Tables {
         batch.check_models(&self.switches)?;
         let committed = self.write(batch);
         for letter in &batch.dead_letters {
-            self.dead_letters
-                .entry((letter.partition.clone(), letter.offset))
-                .or_insert_with(|| letter.clone());
+            let same = |it: &DeadLetter| {
+                let of = |it: &DeadLetter| (it.offset, it.record_time, it.payload_bytes);
+                it.partition == letter.partition
+                    && of(it) == of(letter)
+                    && it.payload == letter.payload
+            };
+            if !self.dead_letters.iter().any(same) {
+                self.dead_letters.push(letter.clone());
+            }
         }
         for advance in &batch.advances {
             let checkpoint = self

@@ -39,10 +39,17 @@ pub(super) async fn incidents(
     store: &PostgresStore,
     limit: u32,
 ) -> Result<Vec<Incident>, StoreError> {
-    let rows = sqlx::query("SELECT * FROM incidents ORDER BY opened_at DESC, id DESC LIMIT $1")
-        .bind(i64::from(limit))
-        .fetch_all(&store.pool)
-        .await?;
+    let rows = sqlx::query(
+        "WITH latest AS (SELECT * FROM incidents ORDER BY opened_at DESC, id DESC LIMIT $1)
+         SELECT * FROM latest
+         UNION ALL
+         SELECT * FROM incidents
+         WHERE resolved_at IS NULL AND id NOT IN (SELECT id FROM latest)
+         ORDER BY opened_at DESC, id DESC",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(&store.pool)
+    .await?;
     rows.iter().filter_map(|row| read_incident(row).transpose()).collect()
 }
 

@@ -46,6 +46,11 @@ const FILES: &[(i64, &str, &str)] = &[
     (13, "reader tables", include_str!("../../../../migrations/0013_reader_tables.sql")),
     (14, "used links", include_str!("../../../../migrations/0014_used_links.sql")),
     (15, "echoes", include_str!("../../../../migrations/0015_echoes.sql")),
+    (
+        16,
+        "dead letters of recreated topics",
+        include_str!("../../../../migrations/0016_dead_letters_of_recreated_topics.sql"),
+    ),
 ];
 
 /// Brings the schema up to date, one process at a time.

@@ -232,19 +232,21 @@ async fn insert_dead_letters(
                    SELECT sum(kept) FROM dead_letter_counts
                    WHERE minute = date_trunc('minute', now(), 'UTC')), 0) AS place
                FROM unnest($1::text[], $2::int[], $3::bigint[], $4::text[], $5::bytea[],
-                           $6::bigint[], $7::text[])
-                    AS l (topic, "partition", "offset", reason, payload, payload_bytes, kind)
+                           $6::bigint[], $7::text[], $8::timestamptz[])
+                    AS l (topic, "partition", "offset", reason, payload, payload_bytes, kind,
+                          record_time)
            ), fresh AS (
-               SELECT *, place <= $8 OR "offset" % $9 = 0 AS keep FROM letters AS l
+               SELECT *, place <= $9 OR "offset" % $10 = 0 AS keep FROM letters AS l
                WHERE NOT EXISTS (
                    SELECT FROM dead_letters AS d WHERE d.topic = l.topic
-                     AND d."partition" = l."partition" AND d."offset" = l."offset")
+                     AND d."partition" = l."partition" AND d."offset" = l."offset"
+                     AND d.record_time IS NOT DISTINCT FROM l.record_time
+                     AND d.payload_bytes = l.payload_bytes AND d.payload = l.payload)
            ), kept AS (
                INSERT INTO dead_letters
-                   (topic, "partition", "offset", reason, payload, payload_bytes)
-               SELECT topic, "partition", "offset", reason, payload, payload_bytes
+                   (topic, "partition", "offset", reason, payload, payload_bytes, record_time)
+               SELECT topic, "partition", "offset", reason, payload, payload_bytes, record_time
                FROM fresh WHERE keep
-               ON CONFLICT DO NOTHING
            ), counted AS (
                INSERT INTO dead_letter_counts AS c (minute, reason, records, kept)
                SELECT date_trunc('minute', now(), 'UTC'), kind, count(*),
@@ -262,6 +264,7 @@ async fn insert_dead_letters(
     .bind(letters.iter().map(|d| d.payload.as_slice()).collect::<Vec<_>>())
     .bind(letters.iter().map(|d| d.payload_bytes.cast_signed()).collect::<Vec<_>>())
     .bind(letters.iter().map(|d| kind(&d.reason)).collect::<Vec<_>>())
+    .bind(letters.iter().map(|d| d.record_time).collect::<Vec<_>>())
     .bind(i64::from(max))
     .bind(LETTER_SAMPLE)
     .fetch_one(connection)
