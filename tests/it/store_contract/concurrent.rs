@@ -1,5 +1,5 @@
-//! Several daemons on one Postgres at the same time: random commits of the same tweets in opposite order, claims,
-//! leases, decisions. `MONITOR_ROUNDS` sets how many steps each daemon takes (60 if it is not set), `MONITOR_SEED` repeats
+//! Several daemons on one Postgres at the same time: random commits of the same tweets in opposite order, with echoes,
+//! edits and deletions, claims, leases, decisions. `MONITOR_ROUNDS` sets how many steps each daemon takes (60 if it is not set), `MONITOR_SEED` repeats
 //! what they try, if not the order in which Postgres gets it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{Acknowledgement, IncidentId, Offset, StartAt, Transition};
+use monitor_core::domain::{Acknowledgement, IncidentId, Offset, Removed, StartAt, Transition};
 use monitor_store::{
-    Batch, Claim, DeadLetter, Decision, OutboxRow, OutboxState, PostgresStore, ScoredTweet, Store,
-    StoreError,
+    Batch, Claim, DeadLetter, Decision, OutboxRow, OutboxState, PostgresStore, Removal,
+    ScoredTweet, Store, StoreError,
 };
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
@@ -33,6 +33,9 @@ struct Done {
     ids: BTreeSet<String>,
     new: u64,
     not_judged: u64,
+    echoes: u64,
+    /// Edited or deleted.
+    removed: u64,
     letters: BTreeSet<(i32, i64)>,
     commits: u64,
     fenced: u64,
@@ -87,13 +90,16 @@ impl Daemon {
 
     /// A tweet of the number always has the same time, brands and score, so that all daemons' batches agree.
     fn tweet(n: u64) -> ScoredTweet {
-        let time = at("2026-11-24T10:00:00Z") - TimeDelta::minutes((n * 1231 % 40_000) as i64);
+        let has_voice = n.is_multiple_of(3);
+        let back = if has_voice { n % 120 } else { n * 1231 % 40_000 };
+        let time = at("2026-11-24T10:00:00Z") - TimeDelta::minutes(back as i64);
         let brands: &[&str] = [&["a"][..], &["a", "b"], &["b", "c"], &[]][n as usize % 4];
         let p = (n % 10) as f32 / 10.0;
         let mut tweet = scored(&format!("{}", n * 7919 % 100_003), "text", time, brands, p);
         if n.is_multiple_of(9) {
             (tweet.score, tweet.tweet.language) = (None, "fr".parse().ok());
         }
+        tweet.voice = has_voice.then_some(n % 2);
         tweet
     }
 
@@ -117,7 +123,16 @@ impl Daemon {
         if self.random.random() {
             tweets.reverse();
         }
-        let batch = Batch { scores: tweets, dead_letters: letters, advances };
+        let edit = tweets.choose(&mut self.random).expect("a tweet").clone();
+        let tweet = edit.tweet.clone().with_edit_of(vec![edit.tweet.id.clone()]);
+        tweets.push(ScoredTweet { tweet, ..edit });
+        let others = [first + 60, first + 70, first + 80].map(|n| Removal {
+            tweet_id: Self::tweet(n).tweet.id,
+            why: Removed::Deleted,
+            keeps_count: false,
+        });
+        let removals = others.into_iter().filter(|_| self.random.random_ratio(1, 9)).collect();
+        let batch = Batch { scores: tweets, removals, dead_letters: letters, advances };
         let committed = self.store.commit(&batch).await;
         let mut done = self.done.lock().unwrap();
         match committed {
@@ -125,6 +140,8 @@ impl Daemon {
                 done.commits += 1;
                 done.new += committed.new;
                 done.not_judged += committed.not_judged;
+                done.echoes += committed.echoes;
+                done.removed += committed.removed;
                 done.ids.extend(batch.scores.iter().map(|it| it.tweet.id.as_str().to_owned()));
                 let places =
                     batch.dead_letters.iter().map(|it| (it.partition.partition, it.offset.0));
@@ -228,9 +245,10 @@ impl Daemon {
 
 /// Rows in which a table of counts differs from what it should be by `scores`.
 async fn differing(store: &PostgresStore, table: &str, fold: &str, columns: &str) -> i64 {
+    let total = if table == "minute_counts" { "total" } else { "tweets" };
     let sql = format!(
-        "SELECT count(*) FROM (({fold} EXCEPT ALL SELECT {columns} FROM {table})
-         UNION ALL (SELECT {columns} FROM {table} EXCEPT ALL {fold})) AS d"
+        "SELECT count(*) FROM (({fold} EXCEPT ALL SELECT {columns} FROM {table} WHERE {total} > 0)
+         UNION ALL (SELECT {columns} FROM {table} WHERE {total} > 0 EXCEPT ALL {fold})) AS d"
     );
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(store.pool()).await.unwrap()
 }
@@ -240,20 +258,20 @@ async fn assert_counts_are_folds(store: &PostgresStore) {
         format!(
             "SELECT brand, date_trunc('{what}', created_at, 'UTC'), coalesce(model, ''),
                     coalesce(language, ''), count(*),
-                    coalesce(count(*) FILTER (WHERE label = 'NEGATIVE'), 0)
+                    coalesce(count(*) FILTER (WHERE label = 'NEGATIVE'), 0), count(*) FILTER (WHERE echo)
              FROM scores, unnest(brands) AS brand GROUP BY 1, 2, 3, 4"
         )
     };
     let of_minute = "SELECT brand, date_trunc('minute', created_at, 'UTC'), model, count(*),
-                            count(*) FILTER (WHERE label = 'NEGATIVE')
+                            count(*) FILTER (WHERE label = 'NEGATIVE'), count(*) FILTER (WHERE echo)
                      FROM scores, unnest(brands) AS brand WHERE label IS NOT NULL GROUP BY 1, 2, 3";
     let not_judged = "SELECT brand, date_trunc('minute', created_at, 'UTC'), language, count(*)
                       FROM scores, unnest(brands) AS brand WHERE label IS NULL GROUP BY 1, 2, 3";
     for (table, fold, columns) in [
-        ("minute_counts", of_minute, "brand, minute, model, total, negative"),
+        ("minute_counts", of_minute, "brand, minute, model, total, negative, echoes"),
         ("not_judged_counts", not_judged, "brand, minute, language, tweets"),
-        ("hour_counts", &by("hour"), "brand, hour, model, language, tweets, negative"),
-        ("day_counts", &by("day"), "brand, day, model, language, tweets, negative"),
+        ("hour_counts", &by("hour"), "brand, hour, model, language, tweets, negative, echoes"),
+        ("day_counts", &by("day"), "brand, day, model, language, tweets, negative, echoes"),
     ] {
         assert_eq!(differing(store, table, fold, columns).await, 0, "{table}");
     }
@@ -298,9 +316,11 @@ async fn daemons_at_the_same_time_lose_repeat_and_block_nothing() {
     }
     let done = std::mem::take(&mut *done.lock().unwrap());
     println!(
-        "{} commits, {} fenced; {:?} decisions, {} overtaken; {} leases of {} notifications",
+        "{} commits, {} fenced, {} echoes, {} removed; {:?} decisions, {} overtaken; {} leases of {} notifications",
         done.commits,
         done.fenced,
+        done.echoes,
+        done.removed,
         done.decided,
         done.overtaken,
         done.leased.len(),
@@ -317,6 +337,7 @@ async fn check(store: &PostgresStore, done: &Done) {
     assert_eq!(number(deadlocks).await, 0, "deadlocks");
 
     assert!(done.commits > 0 && done.new > 0, "they store something");
+    assert!(done.echoes > 0 && done.removed > 0, "they repeat, edit and delete something");
     let stored: Vec<String> =
         sqlx::query_scalar(r#"SELECT tweet_id FROM scores ORDER BY tweet_id COLLATE "C""#)
             .fetch_all(store.pool())
