@@ -36,7 +36,7 @@ ALTER TABLE not_judged_counts
     DROP CONSTRAINT not_judged_counts_tweets_check,
     ADD CHECK (tweets >= 0);
 
--- Who may use the ids of tweets may use the voices; who may add tweets may remove them.
+-- Who may use the ids of tweets may use the voices and the links; who may add tweets may remove them.
 DO $$
 DECLARE
     old record;
@@ -44,7 +44,8 @@ BEGIN
     FOR old IN
         SELECT from_table, to_table, privilege,
                CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END AS who
-        FROM (VALUES ('tweet_ids', 'voices', 'SELECT, INSERT, DELETE'), ('scores', 'scores', 'UPDATE'))
+        FROM (VALUES ('tweet_ids', 'voices', 'SELECT, INSERT, DELETE'),
+                     ('tweet_ids', 'used_links', 'SELECT, INSERT, DELETE'), ('scores', 'scores', 'UPDATE'))
                  AS pair (from_table, to_table, privilege)
         JOIN pg_class AS c ON c.oid = from_table::regclass, aclexplode(c.relacl)
         WHERE grantee <> c.relowner AND privilege_type = 'INSERT'

@@ -9,7 +9,7 @@ use super::output::Progress;
 use super::signals::stop_on_signals;
 use crate::demo::{DemoEvent, DemoRequest, STOP_MAX, demo};
 use crate::settings::{self, log_format};
-use monitor_core::domain::{Incident, Minute};
+use monitor_core::domain::{Counts, Evidence, Incident, Minute};
 use monitor_core::format::percent;
 
 /// Run everything embedded on a week of real airline tweets
@@ -127,15 +127,16 @@ fn show(event: DemoEvent<'_>, line: &mut Progress<Stdout>) {
 fn alert_line(incident: &Incident) -> String {
     let time = |minute: Minute| minute.start().format("%a %d %b %H:%M");
     let until = incident.resolved.map_or("still open".to_owned(), |m| time(m).to_string());
-    let what = match incident.evidence.share() {
-        Some(e) => format!(
-            "{:>9} {:>9} {:>4} of {:>4}",
-            percent(e.observed_share()),
-            percent(e.expected_share),
-            e.observed.negative,
-            e.observed.total
-        ),
-        None => format!("{:>32}", incident.cause().as_str()),
+    let (negative, expected, tweets) = match incident.evidence {
+        Evidence::Share(e) => (percent(e.observed_share()), percent(e.expected_share), e.observed),
+        // How many, not which part.
+        Evidence::NegativeVolume(e) | Evidence::Surge(e) => {
+            (e.observed.to_string(), format!("{:.0}", e.expected), e.tweets)
+        }
+        Evidence::Quiet(_) | Evidence::Lag(_) => {
+            (incident.cause().as_str().to_owned(), String::new(), Counts::default())
+        }
     };
+    let what = format!("{negative:>9} {expected:>9} {:>4} of {:>4}", tweets.negative, tweets.total);
     format!("{:<18} {:<15} {what}  {until}", time(incident.opened).to_string(), incident.brand)
 }

@@ -52,7 +52,7 @@ use crate::settings;
 pub use output::one_line;
 
 /// Streaming bad-buzz monitor: scores tweets from Kafka, stores them in Postgres, and
-/// notifies people when a brand's share of negative tweets rises beyond what chance explains.
+/// notifies people when a brand's share of negative tweets, or their number, rises beyond what chance explains.
 ///
 /// Settings come in layers; later ones override earlier ones: defaults, --config FILE, environment
 /// (MONITOR_KAFKA__BROKERS sets kafka.brokers), --set KEY=VALUE.

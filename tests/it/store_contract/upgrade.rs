@@ -202,6 +202,8 @@ async fn who_might_use_the_old_tables_may_use_the_new_ones() {
     let may: bool = sqlx::query_scalar(
         "SELECT has_table_privilege($1, 'scores', 'INSERT') AND has_table_privilege($1, 'tweet_ids', 'INSERT')
             AND has_table_privilege($1, 'hour_counts', 'INSERT') AND has_table_privilege($1, 'author_key', 'SELECT')
+            AND has_table_privilege($1, 'voices', 'DELETE') AND has_table_privilege($1, 'used_links', 'INSERT')
+            AND has_table_privilege($1, 'scores', 'UPDATE')
             AND has_function_privilege($1, 'make_score_partitions(timestamptz, timestamptz)', 'EXECUTE')
             AND NOT has_function_privilege('public', 'drop_score_partition(text)', 'EXECUTE')",
     )
