@@ -1,6 +1,6 @@
 //! Tweets that come after their minute was judged: counted, and judged again if they are many.
 //!
-//! **Invariant.** A minute is judged again from the state that the detectors had before it, and only while no
+//! **Invariant.** A minute is judged again from the state that the detectors had before it (or the oldest remembered), and only while no
 //! incident is open: what the late tweets show opens one incident, now. Deliberately absent: memory across
 //! restarts; minutes that another process judged are not judged again.
 
@@ -19,8 +19,8 @@ use monitor_telemetry as telemetry;
 const COUNTED_MINUTES: i64 = 1440;
 /// How far back minutes are judged again.
 const JUDGED_MINUTES: i64 = 120;
-/// Minutes between two states that are remembered, and between two times that minutes are judged again: a stream
-/// that is always late must not cost hours of evaluation every minute.
+/// Minutes between two states that are remembered. After minutes were judged again they are remembered anew, so that a
+/// stream that is always late does not cost hours of evaluation every minute.
 const EVERY_MINUTES: i64 = 15;
 /// Fewest late tweets for minutes to be judged again, and their least part of what was counted in these minutes.
 const TWEETS_MIN: u64 = 10;

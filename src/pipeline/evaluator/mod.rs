@@ -1,6 +1,6 @@
 //! Evaluates every closed minute of every brand, and the stream itself, and stores the decisions.
 //!
-//! **Invariant.** Only the leader evaluates. Each minute is evaluated once, in order, on the
+//! **Invariant.** Only the leader evaluates. Each minute is evaluated once (but see `late.rs`), in order, on the
 //! content of Postgres when the minute is closed. A decision names the minute it started from, so
 //! if two daemons believe they lead, one of them is refused. The detector's state is stored with
 //! its decision, so the next leader resumes where the last one stopped.
