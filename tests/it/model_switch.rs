@@ -39,7 +39,7 @@ fn show(alert: &Alert) -> String {
 }
 
 /// What switches of one brand did.
-#[derive(Default, Debug)]
+#[derive(Default, Debug, serde::Serialize)]
 struct Outcome {
     /// Switched weeks.
     weeks: u32,
@@ -127,6 +127,9 @@ fn check(models: &[&str]) {
                 check_brand(&policy, [counts, &after[brand]], last, &name, &mut all);
             }
         }
+    }
+    if let Some(file) = std::env::var_os("MONITOR_SWITCH_JSON") {
+        std::fs::write(file, serde_json::to_string_pretty(&all).unwrap() + "\n").unwrap();
     }
     println!("{all:#?}");
     assert_eq!(all.unexplained, [""; 0], "an incident of no model alone");
