@@ -188,6 +188,7 @@ pub async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour
             }],
             one_tweet_share: 0.1,
             tweets: 90,
+            ..Drivers::default()
         },
         examples: hostile().into_iter().take(3).map(example).collect(),
         curve: Vec::new(),

@@ -116,6 +116,63 @@ pub struct Drivers {
     pub one_tweet_share: f64,
     /// Negative tweets that were looked at.
     pub tweets: u64,
+    /// What its groups of tweets are about, the largest first.
+    #[serde(default)]
+    pub themes: Vec<Theme>,
+    /// The link that most of the negative tweets have, if several share one.
+    #[serde(default)]
+    pub shared_link: Option<SharedLink>,
+    /// Accounts that posted nearly the same tweet many times, most often first.
+    #[serde(default)]
+    pub repeaters: Vec<Repeater>,
+}
+
+/// What a group of the negative tweets is about. A tweet is in one theme at most.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Theme {
+    /// Terms that its tweets have in common, the most frequent first; at least one.
+    pub terms: Vec<String>,
+    /// Negative tweets of it that were looked at.
+    pub tweets: u64,
+    /// When the first of them was written.
+    pub began: DateTime<Utc>,
+    /// Its first authors, each with his or her first tweet, earliest first; none if the store keeps no names.
+    pub first: Vec<FirstAuthor>,
+    /// Tweets in each hour, from the hour of `began` on.
+    pub hours: Vec<u32>,
+    /// Id of a typical tweet: one of the examples, if there are as many.
+    pub tweet_id: String,
+}
+
+/// Somebody who began a theme.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FirstAuthor {
+    /// Who.
+    pub author: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Followers, where the stream tells.
+    pub followers: Option<u64>,
+    /// Id of the tweet.
+    pub tweet_id: String,
+}
+
+/// A link in many tweets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SharedLink {
+    /// The link, without scheme and tracking parameters.
+    pub link: String,
+    /// Negative tweets with it.
+    pub tweets: u64,
+}
+
+/// An account that repeats itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Repeater {
+    /// Who, as stored: a name, or `#` and a hash.
+    pub author: String,
+    /// How many of its negative tweets are nearly the same.
+    pub tweets: u64,
 }
 
 /// A term that marks them off.

@@ -21,6 +21,7 @@ mod mail;
 mod phases;
 mod slack;
 mod teams;
+mod themes;
 mod webhook;
 mod words;
 

@@ -29,8 +29,8 @@ use monitor_store::{Also, Drivers, Example, Notification};
 
 use super::curve::{self, Curve, Shows};
 use super::links::Links;
-use super::phases;
 use super::words::{line, marked_text, moment};
+use super::{phases, themes};
 pub use digest::digest_page;
 use figures::figures;
 use words::{count, length, sentence};
@@ -123,8 +123,10 @@ struct Content<'a> {
     measure: Option<String>,
     /// Terms that are typical of the negative tweets.
     drivers: Vec<Driver>,
-    /// The share of repetitions of one tweet, if it is large.
-    repeats: Option<String>,
+    /// The groups of tweets among them: what each is about, and who began it when.
+    themes: Vec<(String, String)>,
+    /// What is repeated or shared, one sentence each.
+    repeats: Vec<String>,
     /// Tweets to read.
     examples: Vec<Quote>,
     /// What the marks in them mean; absent without marks.
@@ -257,6 +259,7 @@ impl<'a> Content<'a> {
             course: phases::course(n),
             measure: measure(&n.evidence),
             drivers: drivers(&n.drivers),
+            themes: themes_of(&n.drivers),
             repeats: repeats(&n.drivers),
             examples,
             legend: is_marked.then_some(LEGEND),
@@ -420,13 +423,20 @@ fn drivers(drivers: &Drivers) -> Vec<Driver> {
         .collect()
 }
 
-fn repeats(drivers: &Drivers) -> Option<String> {
-    (drivers.one_tweet_share >= REPEATS_MIN).then(|| {
+/// The themes; none if there is only one, which the drivers already name.
+fn themes_of(drivers: &Drivers) -> Vec<(String, String)> {
+    let shown = if drivers.themes.len() > 1 { drivers.themes.as_slice() } else { &[] };
+    shown.iter().map(|theme| (themes::title(theme), themes::beginning(theme))).collect()
+}
+
+fn repeats(drivers: &Drivers) -> Vec<String> {
+    let one = (drivers.one_tweet_share >= REPEATS_MIN).then(|| {
         format!(
             "One tweet and its repetitions make up {} of the negative tweets.",
             percent(drivers.one_tweet_share)
         )
-    })
+    });
+    one.into_iter().chain(themes::repeats(drivers)).collect()
 }
 
 fn quote(example: &Example) -> Quote {

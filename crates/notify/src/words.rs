@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::phases;
+use super::{phases, themes};
 use monitor_core::domain::{
     Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, VolumeEvidence,
 };
@@ -22,7 +22,7 @@ const DRIVERS_MAX: usize = 8;
 /// Characters of a tweet, at most.
 const TWEET_CHARS_MAX: usize = 400;
 /// Characters of a term, at most; links are long.
-const TERM_CHARS_MAX: usize = 80;
+pub const TERM_CHARS_MAX: usize = 80;
 /// Other incidents, at most.
 const ALSO_MAX: usize = 10;
 
@@ -148,6 +148,7 @@ pub fn drivers(n: &Notification) -> Vec<String> {
         let share = percent(n.drivers.one_tweet_share);
         lines.push(format!("{share} of the negative tweets repeat one tweet"));
     }
+    lines.extend(themes::repeats(&n.drivers));
     lines
 }
 

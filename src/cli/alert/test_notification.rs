@@ -76,6 +76,7 @@ pub fn build(
             terms: vec![driver("test", "word", 31, 6.5), driver("#test", "hashtag", 12, 4.0)],
             one_tweet_share: 0.2,
             tweets: 66,
+            ..Drivers::default()
         },
         examples: vec![
             example("1", "This is not a tweet, but a test.", 20, 4),

@@ -10,9 +10,10 @@ use super::brand::counts_of;
 use super::explain::Explainer;
 use monitor_config as config;
 use monitor_core::alerting::{
-    DriverLimits, Drivers, Example as FoundExample, People, TweetView, drivers,
+    DriverLimits, Drivers, Example as FoundExample, People, Theme as FoundTheme, TweetView, drivers,
 };
 use monitor_core::domain::{Counts, Evidence, Minute, Phase, Severity, Transition};
+use monitor_core::notification::{FirstAuthor, Repeater, SharedLink, Theme};
 use monitor_core::quantify::Estimate;
 use monitor_store::{
     CurvePoint, Driver, Example, Notification, OtherRates, Store, StoreError, StoredTweet,
@@ -251,6 +252,35 @@ fn to_drivers(found: &Drivers) -> monitor_store::Drivers {
             .collect(),
         one_tweet_share: found.one_tweet.as_ref().map_or(0.0, |one| one.share),
         tweets: u64::from(found.incident_tweets),
+        themes: found.themes.iter().map(theme).collect(),
+        shared_link: found
+            .link
+            .clone()
+            .map(|(link, tweets)| SharedLink { link, tweets: u64::from(tweets) }),
+        repeaters: found
+            .repeaters
+            .iter()
+            .map(|(author, tweets)| Repeater { author: author.clone(), tweets: u64::from(*tweets) })
+            .collect(),
+    }
+}
+
+fn theme(found: &FoundTheme) -> Theme {
+    let first = found.first.iter().filter_map(|tweet| {
+        Some(FirstAuthor {
+            author: author_name(&tweet.author)?.to_owned(),
+            at: tweet.created_at,
+            followers: tweet.followers,
+            tweet_id: tweet.id.clone(),
+        })
+    });
+    Theme {
+        terms: found.terms.clone(),
+        tweets: u64::from(found.tweets),
+        began: found.began,
+        first: first.collect(),
+        hours: found.hours.clone(),
+        tweet_id: found.tweet_id.clone(),
     }
 }
 

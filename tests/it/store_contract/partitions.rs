@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use monitor_config as config;
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{Minute, Offset, StartAt};
+use monitor_core::domain::{Cause, Minute, Offset, StartAt, Transition};
+use monitor_core::notification::{FirstAuthor, Repeater, Theme};
 use monitor_store::{
-    Advance, Batch, Committed, DeadLetter, Keep, PostgresStore, Pruned, ScoredTweet, Store,
+    Advance, Batch, Committed, DeadLetter, Drivers, Keep, Notification, PostgresStore, Pruned,
+    ScoredTweet, Store,
 };
 
 use super::fixtures::*;
@@ -309,6 +311,28 @@ async fn old_incidents_go_with_all_that_belongs_to_them() {
     assert!(number(&store, "SELECT count(*) FROM notifications").await > 0);
 }
 
+/// A theme that these authors began with these tweets, each of whom also repeats themselves.
+fn drivers_by(first: &[(&str, &str)]) -> Drivers {
+    let at = about_a("1", "2026-11-24T10:00:00Z").tweet.created_at;
+    let began = |&(id, author): &(&str, &str)| FirstAuthor {
+        author: author.into(),
+        at,
+        followers: None,
+        tweet_id: id.into(),
+    };
+    let theme = Theme {
+        terms: vec!["late".into()],
+        tweets: 2,
+        began: at,
+        first: first.iter().map(began).collect(),
+        hours: vec![2],
+        tweet_id: "4".into(),
+    };
+    let repeater = |&(_, author): &(&str, &str)| Repeater { author: author.into(), tweets: 9 };
+    let repeaters = first.iter().map(repeater).collect();
+    Drivers { themes: vec![theme], repeaters, ..Drivers::default() }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn authors_are_hashed_unless_asked_otherwise_and_can_be_forgotten() {
     let url = fresh_database().await;
@@ -338,7 +362,22 @@ async fn authors_are_hashed_unless_asked_otherwise_and_can_be_forgotten() {
     assert!(of("1") == of("2") && of("1") != of("3"), "{author:?}");
     assert_eq!((of("4"), of("5")), (Some("ann"), None));
 
+    let mut notification = notification("united", Cause::Share, Transition::Opened);
+    notification.drivers = drivers_by(&[("4", "ann"), ("9", "bob")]);
+    let outbox = "INSERT INTO outbox (key, receiver, notification) VALUES ('key', 'desk', $1)";
+    sqlx::query(outbox)
+        .bind(sqlx::types::Json(&notification))
+        .execute(hashed.pool())
+        .await
+        .unwrap();
+
     assert_eq!(hashed.forget_author("ann").await.unwrap(), 3, "hashed and plain");
+    let stored: sqlx::types::Json<Notification> =
+        sqlx::query_scalar("SELECT notification FROM outbox")
+            .fetch_one(hashed.pool())
+            .await
+            .unwrap();
+    assert_eq!(stored.0.drivers, drivers_by(&[("9", "bob")]));
     assert_eq!(hashed.forget_author("ann").await.unwrap(), 0);
     assert_eq!(number(&hashed, "SELECT count(*) FROM scores").await, 2);
     assert_eq!(

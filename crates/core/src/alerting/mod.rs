@@ -27,7 +27,9 @@ mod watermark;
 
 pub use backtest::{Alert, Backtest, Hour, Stretch, backtest, backtest_switched, replay};
 pub use buzz::{BuzzPolicy, BuzzState, BuzzVerdict, Course, News, Seen, ViewVerdict};
-pub use drivers::{DriverLimits, Drivers, Example, OneTweet, Term, TermKind, TweetView, drivers};
+pub use drivers::{
+    DriverLimits, Drivers, Example, OneTweet, Term, TermKind, Theme, TweetView, drivers,
+};
 pub use lifecycle::Audience;
 pub use outbox::{
     ALSO_MAX, Delivery, OutboxPlan, OutboxWrite, PendingRow, Step, plan as plan_outbox,

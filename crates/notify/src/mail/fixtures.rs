@@ -6,6 +6,7 @@ use monitor_core::domain::{
     Cause, Counts, Evidence, Interval, LagEvidence, Minute, Phase, QuietEvidence, ResolveReason,
     ShareEvidence, VolumeEvidence,
 };
+use monitor_core::notification::{FirstAuthor, Repeater, SharedLink, Theme};
 use monitor_core::quantify::{Estimate, Method};
 use monitor_core::words::{WordWeight, word_weights};
 use monitor_store::{Also, CurvePoint, Driver, Drivers, Example, Notification, OutboxRow};
@@ -189,6 +190,41 @@ fn drivers() -> Drivers {
         ],
         one_tweet_share: 0.31,
         tweets: 94,
+        ..themes()
+    }
+}
+
+/// Two themes, a link and an account that repeats itself; no terms.
+fn themes() -> Drivers {
+    let first = |author: &str, minute: &str, followers| FirstAuthor {
+        author: author.into(),
+        at: at(&format!("2015-02-23T{minute}:00Z")),
+        followers,
+        tweet_id: "569000000000000001".into(),
+    };
+    let theme = |terms: &[&str], tweets, first: Vec<FirstAuthor>| Theme {
+        terms: terms.iter().map(|&term| term.into()).collect(),
+        tweets,
+        began: at("2015-02-23T13:24:00Z"),
+        first,
+        hours: vec![12, 31],
+        tweet_id: "569000000000000001".into(),
+    };
+    let authors = vec![first("ann", "13:24", Some(1204)), first("bob_<b>", "13:31", None)];
+    Drivers {
+        themes: vec![
+            theme(&["lost bag", "baggage claim"], 43, authors),
+            theme(&["on hold"], 22, Vec::new()),
+        ],
+        shared_link: Some(SharedLink {
+            link: "news.example.com/united-luggage".into(),
+            tweets: 17,
+        }),
+        repeaters: vec![
+            Repeater { author: "parody".into(), tweets: 9 },
+            Repeater { author: "#9d77c3180ff81edf".into(), tweets: 6 },
+        ],
+        ..Drivers::default()
     }
 }
 

@@ -91,7 +91,15 @@ fn frame(content: &Content<'_>, colour: &str) -> Markup {
                     @for phase in &content.course { div style="padding-top:4px" { (Text(phase)) } }
                 }))
             }
-            @if !content.drivers.is_empty() || content.repeats.is_some() {
+            @if !content.themes.is_empty() {
+                (section("What they write about", html! {
+                    @for (theme, beginning) in &content.themes {
+                        div style="padding-top:4px" { (Text(theme)) }
+                        div style=(small()) { (Text(beginning)) }
+                    }
+                }))
+            }
+            @if !content.drivers.is_empty() || !content.repeats.is_empty() {
                 (section("What the negative tweets have in common", drivers(content)))
             }
             @if !content.examples.is_empty() {
@@ -208,7 +216,7 @@ fn figures(figures: &[Figure], colour: &str) -> Markup {
 
 fn drivers(content: &Content<'_>) -> Markup {
     html! {
-        @if let Some(repeats) = &content.repeats { div { (Text(repeats)) } }
+        @for repeats in &content.repeats { div { (Text(repeats)) } }
         @if !content.drivers.is_empty() {
             table role="presentation" width="100%" cellpadding="0" cellspacing="0"
                 style="padding-top:4px" {

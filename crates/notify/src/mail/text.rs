@@ -51,10 +51,18 @@ pub fn render(content: &Content<'_>) -> String {
         line("");
         bars(curve, &mut line);
     }
-    if !content.drivers.is_empty() || content.repeats.is_some() {
+    if !content.themes.is_empty() {
+        line("");
+        line("What they write about");
+        for (theme, beginning) in &content.themes {
+            line(&format!("  {theme}"));
+            line(&format!("    {beginning}"));
+        }
+    }
+    if !content.drivers.is_empty() || !content.repeats.is_empty() {
         line("");
         line("What the negative tweets have in common");
-        if let Some(repeats) = &content.repeats {
+        for repeats in &content.repeats {
             line(&format!("  {repeats}"));
         }
         let width = content.drivers.iter().map(|d| d.term.chars().count()).max().unwrap_or(0);

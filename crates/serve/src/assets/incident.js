@@ -29,15 +29,17 @@ export function detail(incident) {
 
 export const brandName = (incident) => (incident.brand === '(stream)' ? t('stream') : incident.brand);
 
+const svg = (name, attributes, children = []) => {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+};
+
 /** Observed against expected share, as one bar from 0 to 100 %. */
 export function bullet(incident) {
   const e = incident.evidence;
   if (e.kind !== 'share') return null;
-  const svg = (name, attributes) => {
-    const element = document.createElementNS('http://www.w3.org/2000/svg', name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    return element;
-  };
   const [seen, usual, range] = [e.observed.share * 100, e.expected_share * 100, e.expected_interval];
   const picture = svg('svg', { viewBox: '0 0 100 10', preserveAspectRatio: 'none', class: 'bullet', role: 'img', 'aria-label': headline(incident) });
   picture.append(
@@ -97,6 +99,8 @@ function body(whole, { you, brands, now, changed }) {
       from: Date.parse(incident.since ?? incident.opened_at) / 1000, to: end / 1000 + 60,
     }) }, t('readTweets'))),
     drivers.terms.length > 0 && section('why', h('ul.chips', null, drivers.terms.map((term) => h('li', null, term.term, h('span.quiet', null, ` ${number(term.tweets)}`))))),
+    drivers.themes?.length > 0 && section('themes', h('ol.themes', null, drivers.themes.map((it) => theme(it, examples)))),
+    repeats(drivers),
     examples.length > 0 && section('examples', h('ol.tweets', null, examples.map(example)), examples.some((it) => it.marks.length) && h('p.quiet', null, t('whyHint'))),
     section('told', told(deliveries)),
     section('whyNot', whyNot(history)),
@@ -104,6 +108,29 @@ function body(whole, { you, brands, now, changed }) {
       h('strong', null, t(`${step.kind}Step`)), ` ${dated(step.at)}${step.who ? ` ${t('by')} ${step.who}` : ''}`,
       step !== reason && step.note && h('div.quiet', { lang: step.who ? null : 'en' }, step.note))))),
   ];
+}
+
+const theme = (it, examples) => {
+  const typical = examples.find((one) => one.tweet_id === it.tweet_id);
+  const most = Math.max(...it.hours);
+  const hourly = svg('svg', { viewBox: `0 0 ${it.hours.length} 10`, preserveAspectRatio: 'none', class: 'hourly', role: 'img', 'aria-label': t('hourly', it.hours.map(number).join(', ')) },
+    it.hours.map((tweets, hour) => svg('rect', { x: hour + 0.1, y: 10 - 10 * tweets / most, width: 0.8, height: 10 * tweets / most })));
+  return h('li', null,
+    h('ul.chips', null, it.terms.map((term) => h('li', null, term))),
+    hourly,
+    h('p.quiet', null, [t('tweetsN', number(it.tweets)), `${t('since')} ${dated(it.began)}`,
+      it.first.length > 0 && t('firstBy', it.first.map((one) => `@${one.author.replace(/^@/, '')}${one.followers === null ? '' : ` (${t('followers', number(one.followers))})`}`).join(', ')),
+    ].filter(Boolean).join(' · ')),
+    typical && h('p.text', { dir: 'auto' }, typical.text));
+};
+
+function repeats({ one_tweet_share: share, shared_link: link, repeaters = [] }) {
+  const lines = [
+    share >= 0.1 && t('oneTweet', percent(share)),
+    link && t('sharedLink', link.link, number(link.tweets)),
+    ...repeaters.map((it) => t('repeater', it.author.startsWith('#') ? it.author : `@${it.author}`, number(it.tweets))),
+  ].filter(Boolean);
+  return lines.length > 0 && section('repeats', h('ul', null, lines.map((line) => h('li', null, line))));
 }
 
 const section = (title, ...children) => h('section', null, h('h3', null, t(title)), children);

@@ -106,14 +106,10 @@ pub(super) async fn forget(store: &PostgresStore, author: &str) -> Result<u64, S
              ) AS t
              WHERE m.brand = t.brand AND m.minute = t.minute AND m.model = t.model
          ), blanked AS (
-             UPDATE outbox SET notification = jsonb_set(notification, '{examples}', (
-                 SELECT coalesce(jsonb_agg(example ORDER BY place), '[]')
-                 FROM jsonb_array_elements(notification -> 'examples') WITH ORDINALITY
-                      AS e (example, place)
-                 WHERE example ->> 'tweet_id' NOT IN (SELECT tweet_id FROM gone)))
-             WHERE jsonb_typeof(notification -> 'examples') = 'array' AND EXISTS (
-                 SELECT FROM jsonb_array_elements(notification -> 'examples') AS example
-                 WHERE example ->> 'tweet_id' IN (SELECT tweet_id FROM gone))
+             UPDATE outbox SET notification = without(notification, ARRAY(SELECT tweet_id FROM gone), $1)
+             WHERE EXISTS (SELECT FROM tweets_shown(notification) AS shown WHERE shown IN (SELECT tweet_id FROM gone))
+                OR EXISTS (SELECT FROM jsonb_path_query(notification, 'lax $.drivers.repeaters[*].author') AS account
+                           WHERE account #>> '{}' = ANY ($1))
          )
          SELECT count(*) FROM gone",
     )

@@ -103,22 +103,17 @@ async fn forget_voices(store: &PostgresStore) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Takes removed tweets out of the examples of notifications.
+/// Takes removed tweets out of notifications.
 async fn blank_notifications(store: &PostgresStore) -> Result<(), StoreError> {
     sqlx::query(
         r#"WITH gone AS (
                SELECT o.id, array_agg(s.tweet_id) AS tweets
-               FROM outbox AS o CROSS JOIN LATERAL jsonb_array_elements(
-                   CASE jsonb_typeof(o.notification -> 'examples')
-                       WHEN 'array' THEN o.notification -> 'examples' ELSE '[]' END) AS e (example)
-               JOIN tweet_ids AS i ON i.tweet_id = e.example ->> 'tweet_id' COLLATE "C"
+               FROM outbox AS o CROSS JOIN LATERAL tweets_shown(o.notification) AS shown
+               JOIN tweet_ids AS i ON i.tweet_id = shown COLLATE "C"
                JOIN scores AS s ON s.created_at = i.created_at AND s.tweet_id = i.tweet_id
                WHERE s.removed IS NOT NULL GROUP BY o.id
            )
-           UPDATE outbox AS o SET notification = jsonb_set(notification, '{examples}', (
-               SELECT coalesce(jsonb_agg(example ORDER BY place), '[]')
-               FROM jsonb_array_elements(notification -> 'examples') WITH ORDINALITY AS e (example, place)
-               WHERE example ->> 'tweet_id' <> ALL(gone.tweets)))
+           UPDATE outbox AS o SET notification = without(notification, gone.tweets, '{}')
            FROM gone WHERE o.id = gone.id"#,
     )
     .execute(&store.pool)

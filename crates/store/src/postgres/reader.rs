@@ -7,7 +7,7 @@ use crate::StoreError;
 /// tables without a tweet's text or id.
 const READABLE: &str = "incidents, share_incidents, incident_phases, model_counts, brand_tweets, \
     top_negative, share_per_minute, share_per_hour, share_per_day, share_of_voice, \
-    volume_by_model, languages, authors, incident_tweets, drivers, notifications, suppressed, \
+    volume_by_model, languages, authors, incident_tweets, drivers, themes, notifications, suppressed, \
     dead_letters_by_reason, lag, minute_counts, incident_events, models, model_switches, \
     rescored_counts, retrainings";
 

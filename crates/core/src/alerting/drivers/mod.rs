@@ -4,7 +4,7 @@
 //! Near-duplicates are grouped first ([`duplicates`]): a retweet, a text that differs only in
 //! links, mentions and case, a text with a few words changed. Each group counts once for a term,
 //! in the incident and in the baseline, so that a bot or a viral tweet alone does not become a
-//! driver. [`Drivers::one_tweet`] reports such a tweet instead.
+//! driver. [`Drivers::one_tweet`] reports such a tweet instead, [`Drivers::repeaters`] the accounts that post one.
 //!
 //! A term's weight is the weighted log-odds ratio with an informative Dirichlet prior
 //! ([`terms`]), between the negative tweets of the incident and those of the baseline. The prior
@@ -17,9 +17,11 @@
 //! other languages (a word that is equally common before and during the incident has no weight
 //! anyway); emoji.
 
+mod accounts;
 mod duplicates;
 mod stop_words;
 mod terms;
+mod themes;
 
 use std::cmp::{Ordering, Reverse};
 
@@ -27,6 +29,7 @@ use chrono::{DateTime, Utc};
 
 use crate::text::{Token, decode_entities, tokens};
 use terms::Counted;
+pub use themes::Theme;
 
 /// Number of tokens read per tweet; a tweet of 280 characters has fewer than 100.
 const TOKENS_MAX: usize = 120;
@@ -187,6 +190,12 @@ pub struct Drivers {
     pub examples: Vec<Example>,
     /// The most repeated tweet, if any tweet is repeated.
     pub one_tweet: Option<OneTweet>,
+    /// What its groups of tweets are about, the largest first.
+    pub themes: Vec<Theme>,
+    /// The link that most negative tweets have, and how many have it; `None` if few share one.
+    pub link: Option<(String, u32)>,
+    /// Accounts that posted near-duplicates of one tweet many times, and how often; most first.
+    pub repeaters: Vec<(String, u32)>,
 }
 
 /// The tweets of the incident or of the baseline in order of time, their tokens, and the groups
@@ -266,7 +275,9 @@ pub fn drivers(
     let incident = Side::new(incident.iter().filter(|t| t.is_negative), limits.tweets_max);
     let baseline = Side::new(baseline.iter(), limits.tweets_max);
     let (distinct, before) = (incident.distinct(), baseline.distinct());
-    let found = terms::distinctive(&distinct, &before, own, limits);
+    let mut found = terms::distinctive(&distinct, &before, own, limits);
+    let mut themes = themes::themes(&incident, &found, limits);
+    found.truncate(limits.terms_max);
 
     let sum: f64 = found.iter().map(|found| found.term.z).sum();
     let mut terms_of: Vec<Vec<usize>> = vec![Vec::new(); distinct.len()];
@@ -282,6 +293,10 @@ pub fn drivers(
             incident.example(group, if sum > 0.0 { weigh(terms) / sum } else { 0.0 })
         })
         .collect();
+    let chosen = choose_examples(&examples, &terms_of, &found, &themes, limits.examples_max);
+    for (theme, example) in themes.iter_mut().zip(&chosen) {
+        theme.tweet_id.clone_from(&example.id);
+    }
     let one_tweet = examples
         .iter()
         .filter(|example| example.tweets > 1)
@@ -295,17 +310,20 @@ pub fn drivers(
         incident_distinct: distinct.len() as u32,
         baseline_distinct: before.iter().filter(|counted| counted.is_negative).count() as u32,
         followers: incident.followers(&(0..incident.tweets.len()).collect::<Vec<_>>()),
-        examples: choose_examples(&examples, &terms_of, &found, limits.examples_max),
+        examples: chosen,
         terms: found
             .into_iter()
             .map(|found| found.term)
             .filter(|term| term.z >= limits.z_min)
             .collect(),
         one_tweet,
+        themes,
+        link: accounts::shared_link(&incident, limits),
+        repeaters: accounts::repeaters(&incident),
     }
 }
 
-/// Chooses the examples one by one, by the sum of typicality, spread and certainty, all in 0..1.
+/// Chooses the examples one by one, first one of each theme, by the sum of typicality, spread and certainty, all in 0..1.
 /// Typicality is the summed `z` of a tweet's terms, divided by the largest such sum. Spread is the
 /// logarithm of reach plus tweets, divided by its largest value (at least `ln 1000`). Certainty is 0
 /// for a tweet whose probability of being negative is one half or less: people are to read tweets
@@ -315,6 +333,7 @@ fn choose_examples(
     examples: &[Example],
     terms_of: &[Vec<usize>],
     found: &[terms::Found],
+    themes: &[Theme],
     examples_max: usize,
 ) -> Vec<Example> {
     let mut weights: Vec<f64> = found.iter().map(|found| found.term.z).collect();
@@ -338,7 +357,11 @@ fn choose_examples(
                 .then_with(|| examples[a].negative.total_cmp(&examples[b].negative))
                 .then_with(|| b.cmp(&a))
         };
-        let Some(best) = (0..left.len()).max_by(|a, b| order(left[*a], left[*b])) else { break };
+        let theme = themes.get(chosen.len());
+        let eligible =
+            |at: &usize| theme.is_none_or(|theme| theme.groups.binary_search(&left[*at]).is_ok());
+        let best = (0..left.len()).filter(eligible).max_by(|a, b| order(left[*a], left[*b]));
+        let Some(best) = best else { break };
         let best = left.swap_remove(best);
         terms_of[best].iter().for_each(|term| weights[*term] /= 2.0);
         chosen.push(examples[best].clone());

@@ -21,6 +21,8 @@ const PHRASE_WORDS_MAX: usize = 3;
 const PHRASE_CHARACTERS_MAX: usize = 4;
 /// Number of candidates compared with each other, per term in the result.
 const CANDIDATES_PER_TERM: usize = 20;
+/// Terms that are found for each one in the result: themes are made of more.
+const FOUND_PER_TERM: usize = 3;
 
 /// A distinct tweet.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +52,8 @@ struct Tally {
 }
 
 /// The terms with a positive weight of `incident`, whose tweets are all negative, compared with
-/// `baseline`; heaviest first, without redundant terms.
+/// `baseline`; heaviest first, without redundant terms. Up to [`FOUND_PER_TERM`] times
+/// [`DriverLimits::terms_max`].
 pub(super) fn distinctive(
     incident: &[Counted<'_>],
     baseline: &[Counted<'_>],
@@ -94,7 +97,7 @@ pub(super) fn distinctive(
             candidates[*place].tweets.push(tweet as u32);
         }
     }
-    without_repetition(candidates, limits.terms_max)
+    without_repetition(candidates, limits.terms_max.saturating_mul(FOUND_PER_TERM))
 }
 
 /// Removes a word if most of its tweets contain a phrase with that word, and a term if most of

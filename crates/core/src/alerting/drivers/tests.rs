@@ -210,6 +210,54 @@ fn examples_are_typical_and_differ() {
 }
 
 #[test]
+fn themes_are_groups_of_tweets_with_words_in_common() {
+    let mut texts = unlike("refund please * money", 8);
+    texts.extend(unlike("my guitar is broken *", 12));
+    texts.extend(unlike("broken guitar, *", 6));
+    texts.extend(unlike("*", 20));
+    texts.extend(vec!["refund please, now, you thieves".to_owned(); 3]);
+    let (ids, before) = (ids(200), unlike("ok *", 200));
+    let mut tweets = views(&ids, &texts);
+    for (at, tweet) in tweets.iter_mut().enumerate() {
+        tweet.created_at += chrono::TimeDelta::minutes(20 * at as i64);
+    }
+    (tweets[0].author, tweets[0].followers) = (Some("ann"), Some(7));
+    (tweets[1].author, tweets[3].author) = (Some("ann"), Some("bob"));
+    tweets[9].author = Some("cy");
+    let found = drivers(&tweets, &views(&ids, &before), &[], &DriverLimits::default());
+    let shown: Vec<_> = found.themes.iter().map(|it| (it.terms.join(", "), it.tweets)).collect();
+    let expected = [("broken, guitar".to_owned(), 18), ("refund, money".to_owned(), 11)];
+    assert_eq!(shown, expected, "near-duplicates count");
+    let [guitar, refund] = &found.themes[..] else { panic!("{found:?}") };
+    assert_eq!(guitar.began, tweets[8].created_at);
+    let first: Vec<_> =
+        refund.first.iter().map(|it| (&*it.author, &*it.id, it.followers)).collect();
+    assert_eq!(first, [("ann", "0", Some(7)), ("bob", "3", None)], "each author once");
+    assert_eq!(refund.hours.iter().sum::<u32>(), 11);
+    assert_eq!(refund.hours[..4], [3, 3, 2, 0], "by clock hour, gaps included");
+    for (theme, example) in found.themes.iter().zip(&found.examples) {
+        assert_eq!(theme.tweet_id, example.id, "a typical tweet is among the examples");
+        assert!(example.text.contains(&theme.terms[0]), "{theme:?} {example:?}");
+    }
+}
+
+#[test]
+fn names_the_link_that_is_shared_and_accounts_that_repeat_themselves() {
+    let mut texts = unlike("look http://t.co/a?utm_source=b *", 4);
+    texts.extend(unlike("http://t.co/z *", 2));
+    texts.extend((0..6).map(|n| format!("@friend{n} they broke my guitar http://t.co/z{n}")));
+    let ids = ids(12);
+    let mut tweets = views(&ids, &texts);
+    tweets[6..].iter_mut().for_each(|tweet| tweet.author = Some("bot"));
+    tweets[..6].iter_mut().for_each(|tweet| tweet.author = Some("ann"));
+    let found = drivers(&tweets, &[], &[], &DriverLimits::default());
+    assert_eq!(found.link, Some(("t.co/a".to_owned(), 4)));
+    assert_eq!(found.repeaters, [("bot".to_owned(), 6)], "ann writes much, and something new");
+    let found = drivers(&tweets[4..10], &[], &[], &DriverLimits::default());
+    assert_eq!((found.link, found.repeaters), (None, Vec::new()), "too few");
+}
+
+#[test]
 fn examples_are_as_written() {
     let check = |name, text, expected| {
         let found = drivers(&[view("a", 0, text)], &[], &[], &DriverLimits::default());
@@ -276,6 +324,8 @@ proptest! {
         let groups: u32 = found.incident_distinct;
         prop_assert!(groups as usize <= texts.len());
         prop_assert!(found.examples.iter().all(|e| (0.0..=1.0 + 1e-9).contains(&e.typicality)));
+        let in_themes: u32 = found.themes.iter().map(|theme| theme.tweets).sum();
+        prop_assert!(in_themes <= found.incident_tweets, "a tweet is in one theme at most");
         let length = tweets.len().max(1);
         tweets.rotate_left(turn % length);
         prop_assert_eq!(drivers(&tweets, &[], &[], &limits), found);
@@ -319,6 +369,21 @@ fn finds_the_known_topics_of_the_airline_week() {
         assert!(terms.starts_with(first), "{handle}: {terms:?}");
         assert_eq!(terms.is_empty(), first.is_empty(), "{handle}: {terms:?}");
     };
+    let check_themes = |handle: &str, days: (&str, &str), expected: &[(&str, u32)]| {
+        let at = |day: &str| format!("{day}T00:00:00Z");
+        let found = airline(handle, &at(days.0), &at(days.1)).themes;
+        let found: Vec<_> = found.iter().map(|it| (it.terms.join(", "), it.tweets)).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(terms, n)| ((*terms).to_owned(), *n)).collect();
+        assert_eq!(found, expected, "{handle}");
+    };
+    let southwest = [("flight, cancelled, rebook", 165), ("hold, hour, hours", 72)];
+    check_themes("@southwestair", ("2015-02-21", "2015-02-23"), &southwest);
+    let jetblue = [("plane", 34), ("fleet on fleek, stop", 31), ("waiting", 20)];
+    check_themes("@jetblue", ("2015-02-22", "2015-02-24"), &jetblue);
+    let us_airways = [("hours", 107), ("hold", 83), ("cancelled, cancelled flighted", 62)];
+    check_themes("@usairways", ("2015-02-22", "2015-02-24"), &us_airways);
+    check_themes("@jetblue", ("2015-02-18", "2015-02-19"), &[]);
     // A storm, and unanswered telephones.
     let southwest = ["hold", "cancelled", "flight", "hour", "phone", "help", "rebook"];
     check("@southwestair", ("2015-02-21", "2015-02-23"), &southwest);
