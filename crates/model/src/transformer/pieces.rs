@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use ahash::AHashMap;
+use serde::de::IgnoredAny;
 use serde_json::json;
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::wordpiece::WordPiece;
@@ -41,7 +42,10 @@ impl WordPieces {
     /// # Errors
     /// A message that says what is invalid.
     pub fn parse(json: &[u8], tokens_max: usize) -> Result<Self, String> {
-        Self::bounded(Tokenizer::from_bytes(json).map_err(|error| error.to_string())?, tokens_max)
+        // What is not JSON first: inside a decoder or a normalizer, tokenizers panics on it.
+        let is_json = serde_json::from_slice::<IgnoredAny>(json).map(drop);
+        let read = is_json.map_err(Into::into).and_then(|()| Tokenizer::from_bytes(json));
+        Self::bounded(read.map_err(|error| error.to_string())?, tokens_max)
     }
 
     /// Word pieces of a `vocab.txt`, one per line, read like BERT's.
@@ -198,6 +202,14 @@ mod tests {
         let found = pieces.known_words("@united flights LATE! zzz flight").unwrap();
         assert_eq!((found.words, found.unknown), (7, vec!["flights".into(), "[UNK]".to_owned()]));
         assert_eq!(pieces.known_words(""), Some(KnownWords::default()));
+    }
+
+    #[test]
+    fn a_file_that_is_not_json_is_an_error() {
+        let decoder = r#"{"version":"1.0","decoder":/ull,"model":{"type":"WordPiece"}}"#;
+        for text in ["", "{", decoder, "{}"] {
+            assert!(!WordPieces::parse(text.as_bytes(), 8).unwrap_err().is_empty(), "{text}");
+        }
     }
 
     #[test]
