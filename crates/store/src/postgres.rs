@@ -9,6 +9,7 @@ mod authors;
 mod counts;
 mod decide;
 mod digest;
+mod drift;
 mod errors;
 mod export;
 mod incidents;

@@ -5,6 +5,7 @@ import { h, show } from './dom.js';
 import { openIncident } from './incident.js';
 import { attention, behind, brandRows, history } from './overview.js';
 import { openTweets } from './tweets.js';
+import { voice } from './voice.js';
 import { chosen, moment, t, zoneName } from './words.js';
 
 const PERIODS = { day: 86_400, week: 7 * 86_400, month: 30 * 86_400 };
@@ -28,6 +29,7 @@ function build() {
     h('p.unseen', { id: 'said', role: 'status' }),
     h('section', { id: 'attention', hidden: true }, part('nowTitle', h('h2')), part('attention', h('div.alerts-open'))),
     h('section', { id: 'brands' }, part('brandsHead', h('div.section-head')), part('legend', h('div.legend')), part('brands', h('div.rows'))),
+    h('section', { id: 'voice', hidden: true }, part('voiceTitle', h('h2')), part('voice', h('div'))),
     h('section', { id: 'history' }, part('historyTitle', h('h2')), part('history', h('div'))),
     h('section', { id: 'behind' }, part('behindTitle', h('h2')), part('behind', h('div.items'))));
   document.body.append(main);
@@ -52,6 +54,7 @@ function frame() {
     choice('theme', t('theme'), [['auto', t('auto')], ['light', t('light')], ['dark', t('dark')]]),
     state.you.name && h('form', { method: 'post', action: '/logout' }, h('button.plainly', { type: 'submit' }, `${t('signOut')} (${state.you.name})`)));
   show(parts.nowTitle, t('now'), t('now'));
+  show(parts.voiceTitle, t('voice'), t('voice'));
   show(parts.historyTitle, t('history'), t('history'));
   show(parts.behindTitle, t('behind'), t('behind'));
   show(parts.brandsHead, [state.period, state.zoomed, chosen.language, chosen.zone],
@@ -61,7 +64,9 @@ function frame() {
     }, t(key))), state.zoomed && h('button.primary', { type: 'button', 'data-key': 'unzoom', click: () => zoom(null) }, t('unzoom'))),
     h('p.quiet', null, `${t('chartHint')} (${zoneName()})`));
   show(parts.legend, chosen.language, ['Share', 'Expected', 'Band', 'Bars', 'Alert'].map((key) => h(`span.key.${key.toLowerCase()}`, null, t(`legend${key}`))));
-  if (!state.brands.length) show(parts.brands, chosen.language, h('p.quiet', null, t('noBrands')));
+  // Before the first answer nobody knows.
+  if ('tweets_scored' in state.totals && !state.brands.length) show(parts.brands, chosen.language, h('p.quiet.empty', null, t('noBrands')));
+  else parts.brands.querySelector('.empty')?.remove();
 }
 
 function choose(key, value) {
@@ -109,6 +114,7 @@ function draw(isAnew) {
   attention(state, parts.attention);
   brandRows(state, parts.brands, rows);
   for (const row of rows.values()) row.draw(isAnew);
+  voice(state, parts.voice);
   history(state, parts.history);
 }
 

@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { acknowledge, resolve, silence } from './dialogs.js';
-import { dialog, h, marked, show } from './dom.js';
+import { dialog, h, marked, show, svg } from './dom.js';
 import { dated, moment, number, percent, percents, span, t } from './words.js';
 import { openTweets } from './tweets.js';
 
@@ -33,11 +33,6 @@ export const brandName = (incident) => (incident.brand === '(stream)' ? t('strea
 export function bullet(incident) {
   const e = incident.evidence;
   if (e.kind !== 'share') return null;
-  const svg = (name, attributes) => {
-    const element = document.createElementNS('http://www.w3.org/2000/svg', name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    return element;
-  };
   const [seen, usual, range] = [e.observed.share * 100, e.expected_share * 100, e.expected_interval];
   const picture = svg('svg', { viewBox: '0 0 100 10', preserveAspectRatio: 'none', class: 'bullet', role: 'img', 'aria-label': headline(incident) });
   picture.append(
