@@ -41,8 +41,10 @@ function frame() {
   document.documentElement.lang = chosen.language;
   const open = state.incidents.filter((it) => !it.resolved_at).length;
   document.title = open ? `(${open}) Monitor` : 'Monitor';
-  show(parts.title, [open, connection, state.now, chosen.language, chosen.zone],
-    h('h1', null, 'Monitor'), h(`p.status.${open ? 'trouble' : 'calm'}`, null, open ? t('trouble', open) : `✓ ${t('calm')}`),
+  // Before the first answer nobody knows.
+  const known = 'tweets_scored' in state.totals;
+  show(parts.title, [open, known, connection, state.now, chosen.language, chosen.zone],
+    h('h1', null, 'Monitor'), known && h(`p.status.${open ? 'trouble' : 'calm'}`, null, open ? t('trouble', open) : `✓ ${t('calm')}`),
     h(`p.connection.${connection}`, { role: 'status' }, `● ${t(connection)}`), state.now && h('p.quiet', null, t('updated', moment(state.now))));
   const choice = (key, label, options) => h('label', null, label, h('select', { 'data-key': key, name: key, change: (event) => choose(key, event.target.value) },
     options.map(([value, word]) => h('option', { value, selected: value === chosen[key] }, word))));
@@ -64,8 +66,7 @@ function frame() {
     }, t(key))), state.zoomed && h('button.primary', { type: 'button', 'data-key': 'unzoom', click: () => zoom(null) }, t('unzoom'))),
     h('p.quiet', null, `${t('chartHint')} (${zoneName()})`));
   show(parts.legend, chosen.language, ['Share', 'Expected', 'Band', 'Bars', 'Alert'].map((key) => h(`span.key.${key.toLowerCase()}`, null, t(`legend${key}`))));
-  // Before the first answer nobody knows.
-  if ('tweets_scored' in state.totals && !state.brands.length) show(parts.brands, chosen.language, h('p.quiet.empty', null, t('noBrands')));
+  if (known && !state.brands.length) show(parts.brands, chosen.language, h('p.quiet.empty', null, t('noBrands')));
   else parts.brands.querySelector('.empty')?.remove();
 }
 
