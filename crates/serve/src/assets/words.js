@@ -56,7 +56,7 @@ const english = {
   voice: 'Share of voice', voiceHint: 'Tweets about each brand, of the tweets about all brands, in the time shown. A tweet about two brands counts for both.',
   drift: 'Drift of the tweets', driftNone: 'Not compared yet: that needs a whole day of tweets and a week before it.',
   driftUsual: (day) => `On ${day}, tweets were as usual.`, driftChanged: (day) => `On ${day}, tweets differed more than days usually do; the model may err more often.`,
-  driftUnknown: (day) => `On ${day}, there were too few tweets to compare.`,
+  driftUnknown: (day) => `For ${day}, nothing could be compared yet.`,
   driftHint: (tweets, days) => `${tweets} tweets of that day (UTC), compared with ${days} days before. Drift notifies nobody.`,
   medianWords: 'words of a middle tweet', meanNegative: 'mean probability of negative',
   measures: {

@@ -54,7 +54,7 @@ export default {
   voice: 'Part de voix', voiceHint: 'Tweets sur chaque marque, parmi les tweets sur toutes les marques, pendant la période affichée. Un tweet sur deux marques compte pour les deux.',
   drift: 'Dérive des tweets', driftNone: 'Pas encore comparés : il faut un jour entier de tweets et une semaine avant lui.',
   driftUsual: (day) => `Le ${day}, les tweets étaient comme d’habitude.`, driftChanged: (day) => `Le ${day}, les tweets différaient plus que les jours ne diffèrent d’habitude ; le modèle se trompe peut-être plus souvent.`,
-  driftUnknown: (day) => `Le ${day}, il y avait trop peu de tweets pour comparer.`,
+  driftUnknown: (day) => `Pour le ${day}, rien n’a encore pu être comparé.`,
   driftHint: (tweets, days) => `${tweets} tweets de ce jour (UTC), comparés à ${days} jours d’avant. La dérive ne prévient personne.`,
   medianWords: 'mots d’un tweet médian', meanNegative: 'probabilité moyenne de négatif',
   measures: {
