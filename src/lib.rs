@@ -18,6 +18,7 @@ pub mod cli;
 pub mod demo;
 pub mod digest;
 pub mod drift;
+pub mod parquet;
 pub mod pipeline;
 pub mod promotion;
 pub mod replay;

@@ -1,14 +1,15 @@
 use std::io::Stdout;
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 
 use super::one_line;
 use super::output::Progress;
 use super::signals::stop_on_signals;
+use super::telemetry;
 use crate::demo::{DemoEvent, DemoRequest, STOP_MAX, demo};
-use crate::settings::{self, log_format};
+use crate::settings;
 use monitor_core::domain::{Counts, Evidence, Incident, Minute};
 use monitor_core::format::percent;
 
@@ -46,8 +47,7 @@ pub fn run(args: Args, overrides: Vec<(String, String)>) -> anyhow::Result<()> {
     if !overrides.iter().any(|(key, _)| key == "log.filter") {
         settings.log.filter = "error".into();
     }
-    monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
-        .context("log.filter")?;
+    let _traces = telemetry::start(&settings)?;
     let Args { speed, tweets, output, keep } = args;
     let request = DemoRequest { speed, tweets, output, keep };
     let runtime = tokio::runtime::Runtime::new()?;

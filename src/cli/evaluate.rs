@@ -13,7 +13,7 @@ use monitor_train::report::{self, ByColumn, Cascaded, Evaluation, Faithfulness, 
 use rows::ScoredRows;
 
 use super::evaluate_provider::{self, ProviderArgs};
-use super::output::{print, print_json, svg_file, write_whole};
+use super::output::{is_parquet, print, print_json, svg_file, write_whole};
 use crate::settings::open_options;
 
 /// Measure a model on labelled tweets
@@ -75,13 +75,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE.svg", value_parser = svg_file)]
     picture: Option<PathBuf>,
 
-    /// Write the rows that are called wrong as CSV, the most confident ones first: text, label,
-    /// called, probabilities, other columns of the file
-    #[arg(long, value_name = "FILE.csv")]
+    /// Write the rows that are called wrong, the most confident ones first: text, label, called,
+    /// probabilities, other columns of the file. As Parquet if the name ends so, else as CSV
+    #[arg(long, value_name = "FILE")]
     errors: Option<PathBuf>,
 
-    /// Write all measured rows as CSV, with the columns of --errors
-    #[arg(long, value_name = "FILE.csv")]
+    /// Write all measured rows, with the columns of --errors
+    #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
 
     /// Figures for each value of this column of the file; values with fewer than 50 rows are put
@@ -214,10 +214,10 @@ pub fn run(args: &Args, settings: Settings) -> anyhow::Result<()> {
         classes: report::classes_of(&report::predictions(scored)),
     };
     if let Some(path) = &args.predictions {
-        write_whole(path, &rows.predictions_csv()?)?;
+        write_whole(path, &rows.predictions(is_parquet(path))?)?;
     }
     if let Some(path) = &args.errors {
-        write_whole(path, &rows.errors_csv()?)?;
+        write_whole(path, &rows.errors(is_parquet(path))?)?;
     }
     if let Some(path) = &args.picture {
         write_whole(path, &report::evaluation_svg(&evaluation, scored, thresholds.negative))?;

@@ -33,6 +33,7 @@ mod score;
 mod serve;
 mod signals;
 mod silence;
+mod telemetry;
 mod times;
 mod tune;
 mod who;

@@ -97,15 +97,23 @@ pub(super) fn svg_file(name: &str) -> Result<PathBuf, String> {
     if is_svg { Ok(path) } else { Err(hint.into()) }
 }
 
+/// Whether a file is to be Parquet, by its name; else it is CSV.
+pub(super) fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"))
+}
+
 /// Writes a file atomically: whole or not at all.
-pub(super) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(super) fn write_whole(
+    path: &Path,
+    content: &(impl AsRef<[u8]> + ?Sized),
+) -> anyhow::Result<()> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
     let write = || -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(content.as_ref())?;
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())

@@ -14,8 +14,8 @@ use monitor_core::clock::SystemClock;
 
 use super::retrain::check_scheduled;
 use super::signals::stop_on_signals;
+use super::telemetry;
 use crate::pipeline::{Daemon, RetrainCommand};
-use crate::settings::log_format;
 
 /// Read tweets from Kafka, score and store them, and alert; until SIGTERM
 ///
@@ -43,8 +43,7 @@ pub fn run(
     given: (Option<&Path>, &[(String, String)]),
     commit: Option<&'static str>,
 ) -> anyhow::Result<()> {
-    monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
-        .context("log.filter")?;
+    let _traces = telemetry::start(&settings)?;
     require_brands(&settings)?;
     if settings.retrain.is_on() {
         check_scheduled(&settings.retrain)?;

@@ -10,8 +10,8 @@ use monitor_core::clock::SystemClock;
 use monitor_serve::{Inference, serve_inference};
 
 use super::signals::stop_on_signals;
+use super::telemetry;
 use crate::pipeline::{Lineup, LineupScorer, access, inference_limits, open_models};
-use crate::settings::log_format;
 
 /// Score texts of other programs over HTTP, without Kafka and Postgres; until SIGTERM
 ///
@@ -30,8 +30,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, mut settings: Settings, commit: Option<&'static str>) -> anyhow::Result<()> {
-    monitor_telemetry::init_logging(&settings.log.filter, log_format(settings.log.format))
-        .context("log.filter")?;
+    let _traces = telemetry::start(&settings)?;
     if let Some(name) = args.model {
         settings.model.name = name;
         settings.model.by_language.clear();

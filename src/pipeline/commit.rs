@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::error::PipelineError;
 use super::flow::{Item, Outcome, Row};
@@ -84,8 +85,16 @@ impl Committer {
             };
             match item {
                 None => return Ok(()),
-                Some(Item::Batch(rows)) => {
-                    let span = tracing::debug_span!("commit", rows = rows.len());
+                Some(Item::Batch(rows, batch)) => {
+                    let span = tracing::debug_span!(
+                        parent: &batch,
+                        "commit",
+                        rows = rows.len() as i64,
+                        new = Empty,
+                        duplicate = Empty,
+                        not_judged = Empty,
+                        dead_letters = Empty
+                    );
                     self.commit(rows).instrument(span).await?;
                 }
                 Some(Item::Assigned(positions)) => self.held.extend(positions),
@@ -191,6 +200,11 @@ impl Committer {
                         took_ms = took.as_millis(),
                         "stored"
                     );
+                    Span::current()
+                        .record("new", committed.new.cast_signed())
+                        .record("duplicate", committed.duplicate.cast_signed())
+                        .record("not_judged", committed.not_judged.cast_signed())
+                        .record("dead_letters", batch.dead_letters.len() as i64);
                     self.advance(batch.advances);
                     return Ok(());
                 }

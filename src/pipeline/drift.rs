@@ -16,7 +16,7 @@ use crate::drift::{DriftError, InForce, Window, of_store};
 use monitor_config as config;
 use monitor_core::clock::Clock;
 use monitor_core::drift::{Report, Verdict};
-use monitor_store::{Store, event_time};
+use monitor_store::{DriftDay, Store, event_time};
 use monitor_telemetry as telemetry;
 
 /// Time between two looks at event time.
@@ -104,6 +104,9 @@ impl DriftWatch {
             return Ok(None);
         }
         let report = of_store(&*self.store, None, window, self.settings, &model).await?;
+        let day = window.from.start();
+        let found = DriftDay { day, model: model.id.clone(), report: report.clone() };
+        self.store.record_drift(&found).await?;
         self.judged = Some(window);
         gauge!(telemetry::DRIFT_DAY).set(window.from.start().timestamp() as f64);
         publish(&report);

@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use monitor_core::domain::{Offset, TopicPartition};
 use monitor_ingest::{PAYLOAD_BYTES_KEPT, Weight};
@@ -12,17 +13,21 @@ use monitor_store::{DeadLetter, Removal, ScoredTweet};
 
 /// A batch, or a change of the partitions that this process reads.
 pub(super) enum Item<Batch> {
-    Batch(Batch),
+    /// A batch, and the span of its way from being closed to being stored.
+    Batch(Batch, Span),
     Assigned(Vec<(TopicPartition, Offset)>),
-    Revoked { partitions: Vec<TopicPartition>, done: oneshot::Sender<()> },
+    Revoked {
+        partitions: Vec<TopicPartition>,
+        done: oneshot::Sender<()>,
+    },
     AtEnd(TopicPartition),
 }
 
 impl<Batch> Item<Batch> {
     /// `Ok` with a partition change to forward unchanged, or `Err` with the batch to work on.
-    pub fn forward_or_batch<Next>(self) -> Result<Item<Next>, Batch> {
+    pub fn forward_or_batch<Next>(self) -> Result<Item<Next>, (Batch, Span)> {
         match self {
-            Self::Batch(batch) => Err(batch),
+            Self::Batch(batch, span) => Err((batch, span)),
             Self::Assigned(partitions) => Ok(Item::Assigned(partitions)),
             Self::Revoked { partitions, done } => Ok(Item::Revoked { partitions, done }),
             Self::AtEnd(partition) => Ok(Item::AtEnd(partition)),

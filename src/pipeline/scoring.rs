@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tracing::Instrument;
 
 use monitor_config as config;
 use monitor_core::clock::{Clock, SystemClock};
@@ -161,7 +162,9 @@ impl Scorer for LineupScorer {
         let tokenized = self.clock.elapsed().saturating_sub(began);
         let Prepared { texts, models, main } = prepared;
         let answers = models.into_iter().map(|(model, rows)| async move {
-            let answered = model.answer(rows).await.map_err(|_| ScorerError::Gone)?;
+            let span = tracing::debug_span!("score", rows = rows.len() as i64, model = %model.id());
+            let answered = model.answer(rows).instrument(span).await;
+            let answered = answered.map_err(|_| ScorerError::Gone)?;
             Ok::<_, ScorerError>((model, answered))
         });
         let answers = try_join_all(answers).await?;

@@ -12,6 +12,7 @@
 //! a score. A batch waits until its models are loaded. Batches are scored together and leave in the order in which they came. Deliberately absent: choosing the rows of a
 //! pass (see `monitor_model::ModelHandle`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,12 +21,12 @@ use futures_util::future::try_join_all;
 use futures_util::{StreamExt, stream};
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use monitor_core::alerting::Voice;
 use monitor_core::batching::{BatchPolicy, Batcher};
 use monitor_core::clock::Clock;
-use monitor_core::domain::{Minute, Score, Tweet};
+use monitor_core::domain::{Minute, Offset, Score, TopicPartition, Tweet};
 use monitor_core::text::language::detect_in;
 use monitor_core::text::{BrandMatcher, SourceText};
 use monitor_ingest::{self as ingest, Content, Event, Notice, Record, Source, WireLimits};
@@ -48,6 +49,9 @@ const BATCHES_SCORED_MAX: usize = 4;
 /// Longest wait for leaving the consumer group.
 const LEAVE_MAX: Duration = Duration::from_secs(5);
 const LEAVE_POLL: Duration = Duration::from_millis(20);
+
+/// Partitions that the span of a batch names, at most.
+const PARTITIONS_NAMED_MAX: usize = 16;
 
 /// Settings of the pipeline.
 #[derive(Debug, Clone, Copy)]
@@ -203,7 +207,8 @@ impl Pipeline {
             };
             let closed = closed.map(|(rows, reason)| {
                 tracing::trace!(rows = rows.len(), ?reason, "batch closed");
-                Item::Batch(rows)
+                let span = batch_span(&rows);
+                Item::Batch(rows, span)
             });
             for item in closed.into_iter().chain(item) {
                 if batches.send(item).await.is_err() {
@@ -212,7 +217,8 @@ impl Pipeline {
             }
         }
         if let Some((rows, _)) = batcher.flush() {
-            let _ = batches.send(Item::Batch(rows)).await;
+            let span = batch_span(&rows);
+            let _ = batches.send(Item::Batch(rows, span)).await;
         }
     }
 
@@ -226,7 +232,10 @@ impl Pipeline {
             .map(|item: Item<Vec<Record>>| async {
                 match item.forward_or_batch() {
                     Ok(item) => Ok(item),
-                    Err(records) => self.clone().encode(records).await.map(Item::Batch),
+                    Err((records, span)) => {
+                        let encoded = self.clone().encode(records, &span).await;
+                        encoded.map(|encoded| Item::Batch(encoded, span))
+                    }
                 }
             })
             .buffered(BATCHES_PREPARED_MAX);
@@ -240,11 +249,15 @@ impl Pipeline {
 
     /// Decodes the records, finds their brands and encodes their texts, outside the async
     /// threads. Waits for a model that is not loaded yet.
-    async fn encode(self: Arc<Self>, mut records: Vec<Record>) -> Result<Encoded, PipelineError> {
+    async fn encode(
+        self: Arc<Self>,
+        mut records: Vec<Record>,
+        batch: &Span,
+    ) -> Result<Encoded, PipelineError> {
         let mut changes = self.lineup.subscribe();
         loop {
             let lineup = changes.borrow_and_update().clone();
-            let span = tracing::debug_span!("prepare", rows = records.len());
+            let span = tracing::debug_span!(parent: batch, "decode", rows = records.len() as i64);
             let this = self.clone();
             let work = move || {
                 let _entered = span.entered();
@@ -352,7 +365,10 @@ impl Pipeline {
             .map(|item: Item<Encoded>| async {
                 match item.forward_or_batch() {
                     Ok(item) => Ok(item),
-                    Err(encoded) => encoded.score().await.map(Item::Batch),
+                    Err((encoded, span)) => {
+                        let rows = encoded.score().instrument(span.clone()).await;
+                        rows.map(|rows| Item::Batch(rows, span))
+                    }
                 }
             })
             .buffered(BATCHES_SCORED_MAX);
@@ -383,7 +399,8 @@ impl Encoded {
             })
             .collect();
         let scores = models.iter().zip(encodings).map(async |((model, _), encodings)| {
-            let span = tracing::debug_span!("score", rows = encodings.len(), model = %model.id());
+            let span =
+                tracing::debug_span!("score", rows = encodings.len() as i64, model = %model.id());
             let scored = model.classify(encodings).instrument(span).await;
             Ok(scored.map_err(|error| PipelineError::Stage(error.to_string()))?.into_iter())
         });
@@ -410,6 +427,29 @@ impl Encoded {
         };
         Ok(rows.into_iter().map(finish).collect())
     }
+}
+
+/// The span of a batch, with the offsets of each partition in it.
+fn batch_span(records: &[Record]) -> Span {
+    let span = tracing::debug_span!(
+        "batch",
+        otel.kind = "consumer",
+        // OpenTelemetry has no unsigned numbers.
+        rows = records.len() as i64,
+        partitions = tracing::field::Empty
+    );
+    if !span.is_disabled() {
+        let mut ranges: BTreeMap<&TopicPartition, (Offset, Offset)> = BTreeMap::new();
+        for record in records {
+            let range = ranges.entry(&record.partition).or_insert((record.offset, record.offset));
+            *range = (range.0.min(record.offset), range.1.max(record.offset));
+        }
+        let ranges = ranges.iter().take(PARTITIONS_NAMED_MAX);
+        let named: Vec<_> =
+            ranges.map(|(partition, (from, to))| format!("{partition}: {from}..={to}")).collect();
+        span.record("partitions", named.join(", "));
+    }
+    span
 }
 
 /// Waits for the source to leave its group, so that another member takes over at once. The

@@ -78,7 +78,7 @@ fn keys_of(table: &str, kind: Option<&str>) -> Vec<String> {
     let message = load(None, &[], &set).unwrap_err();
     let (_, expected) = message.split_once("; there are ").unwrap();
     let keys: Vec<String> = expected.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    assert!(keys.len() > 1, "{message}");
+    assert!(!keys.is_empty(), "{message}");
     keys
 }
 

@@ -8,6 +8,7 @@ mod predict;
 mod records;
 mod switch;
 mod torture;
+mod traces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

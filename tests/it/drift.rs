@@ -12,7 +12,7 @@ use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Language, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
 };
-use monitor_core::drift::{Budget, Measure, Observed, Period, TWEETS_MIN, Verdict, assess};
+use monitor_core::drift::{Budget, Measure, Observed, Period, Report, TWEETS_MIN, Verdict, assess};
 use monitor_core::text::language::detect;
 use monitor_core::text::unit_interval;
 use monitor_model::ModelHandle;
@@ -162,6 +162,13 @@ async fn the_leader_compares_each_day_once() {
     assert_eq!(verdict(Measure::Languages), Verdict::Usual, "{report:?}");
     assert_eq!(leader.look().await.unwrap(), None, "once a day");
     assert_eq!(other.look().await.unwrap(), None, "only the leader");
+    // Every daemon can show it.
+    let kept = postgres(&url).latest_drift().await.unwrap().expect("stored");
+    assert_eq!((kept.day, kept.model.as_str()), (at(DAYS, 0), "m@1"));
+    let verdicts = |report: &Report| {
+        report.measures.iter().map(|it| (it.measure, it.verdict)).collect::<Vec<_>>()
+    };
+    assert_eq!((&kept.report.recent, verdicts(&kept.report)), (&report.recent, verdicts(&report)));
     let metrics = metrics.render();
     for line in [
         "monitor_drifted{measure=\"domain\"} 1",

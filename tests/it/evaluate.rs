@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use parquet::file::reader::SerializedFileReader;
+use parquet::record::Field;
 use serde_json::Value;
 
 use crate::support::{monitor, printed as text};
@@ -352,6 +354,21 @@ fn writes_rows_and_figures_by_column() {
     let wrong = all.iter().filter(|row| row[1] != row[2]).count();
     assert!(wrong > 20, "{wrong}");
     assert_eq!(errors.len(), wrong);
+    // The same rows as Parquet, with the probabilities as numbers.
+    let parquet = folder.path().join("all.parquet");
+    json(&[&arguments[..], &["--predictions", parquet.to_str().unwrap()]].concat());
+    let parquet = SerializedFileReader::new(fs::File::open(&parquet).unwrap()).unwrap();
+    let rows: Vec<_> = parquet.into_iter().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), all.len());
+    for (row, csv) in rows.iter().zip(&all) {
+        for (at, (name, field)) in row.get_column_iter().enumerate() {
+            match field {
+                Field::Str(text) => assert_eq!(text, &csv[at], "{name}"),
+                Field::Float(number) => assert_eq!(format!("{number:.4}"), &csv[at], "{name}"),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
     let right = 1.0 - wrong as f64 / 121.0;
     assert!((found["report"]["accuracy"].as_f64().unwrap() - right).abs() < 1e-9);
     let certainty = |row: &csv::StringRecord| -> f64 {

@@ -10,17 +10,20 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::policy;
 use monitor_config::Alerting;
+use monitor_core::Secret;
 use monitor_core::alerting::SuppressReason;
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Counts, Evidence, Interval, Minute, Offset, Probabilities, Probability, Score, Severity,
     ShareEvidence, StartAt, TopicPartition, Transition, Tweet, TweetId, Watch,
 };
+use monitor_core::drift::{Change, Measure, Measured, Report, Verdict};
+use monitor_core::links::LinkKey;
 use monitor_core::words::word_weights;
 use monitor_serve::{Access, Inference, ServeContext, Token, serve};
 use monitor_store::{
-    Advance, Batch, Claim, Decision, Delivery, Driver, Drivers, Example, MemoryStore, ModelScore,
-    Notification, ScoredTweet, Step, Store, Suppressed,
+    Advance, Batch, Claim, Decision, Delivery, DriftDay, Driver, Drivers, Example, MemoryStore,
+    ModelScore, Notification, ScoredTweet, Step, Store, Suppressed,
 };
 use monitor_telemetry::{self as telemetry, Readiness};
 use tokio::net::TcpListener;
@@ -28,6 +31,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub const NASTY: &str = "<script>alert('brand')</script>";
+
+/// Signs the links of notifications to every site.
+pub fn links() -> LinkKey {
+    LinkKey::new(&Secret::new("an example key of thirty-two byte")).expect("long enough")
+}
 
 pub struct Site {
     pub url: String,
@@ -77,7 +85,7 @@ impl Site {
             explainer: Arc::default(),
             access: Arc::new(Access::new(tokens, None, clock.clone())),
             public_url: None,
-            links: None,
+            links: Some(links()),
             inference,
         };
         let shutdown = CancellationToken::new();
@@ -245,6 +253,35 @@ fn example(text: String) -> Example {
         reach: Some(1_200),
         alike: 3,
     }
+}
+
+/// A comparison of the last day: one measure has drifted, by a word that is more than text.
+pub fn drift() -> DriftDay {
+    let change = |what: &str, before, now| Change { what: what.into(), before, now };
+    let of = |measure, verdict, value, changes| Measured {
+        measure,
+        verdict,
+        value,
+        limit: Some(0.1),
+        usual: vec![(0, 0.05)],
+        false_alarms_per_month: 0.2,
+        changes,
+    };
+    let languages = vec![change("fr", 0.01, 0.3)];
+    let measures = vec![
+        of(Measure::Languages, Verdict::Drifted, Some(0.4), languages),
+        of(Measure::Lengths, Verdict::Usual, Some(0.02), Vec::new()),
+        of(Measure::Domain, Verdict::Drifted, Some(0.9), vec![change(NASTY, 0.0, 0.25)]),
+        of(Measure::UnknownWords, Verdict::NoVocabulary, None, Vec::new()),
+    ];
+    let report = Report {
+        recent: "2015-02-24".into(),
+        tweets: 1985,
+        reference: (17..24).map(|day| format!("2015-02-{day}")).collect(),
+        reference_tweets: 13_895,
+        measures,
+    };
+    DriftDay { day: start_of_week() + TimeDelta::days(7), model: "test@1".into(), report }
 }
 
 pub async fn full_store() -> MemoryStore {

@@ -1,7 +1,9 @@
 //! The commands that keep the database: migrate, prune, export, forget.
 
+use std::path::Path;
 use std::process::Command;
 
+use parquet::file::reader::SerializedFileReader;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
@@ -14,6 +16,12 @@ fn monitor(url: &str, arguments: &[&str]) -> (bool, String, String) {
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+/// The rows of a Parquet file, as its library shows them.
+fn parquet(file: &Path) -> Vec<String> {
+    let file = SerializedFileReader::new(std::fs::File::open(file).unwrap()).unwrap();
+    file.into_iter().map(|row| row.unwrap().to_string()).collect()
 }
 
 /// Two old tweets and a new one, of two authors.
@@ -57,6 +65,32 @@ async fn the_database_is_kept_from_the_command_line() {
     assert!(ok && out.is_empty() && err.starts_with("wrote "), "{out} {err}");
     let written = std::fs::read_to_string(&file).unwrap();
     assert!(written.lines().nth(1).unwrap().starts_with("acme,2020-01-01 00:00:00+00,2,1,0,0.5,"));
+    let exported = |what: &str| {
+        let file = folder.path().join(format!("{what}.PARQUET"));
+        let to_file = ["--out", file.to_str().unwrap()];
+        let (ok, out, err) = monitor(&url, &[&["export", what], &from[..], &to_file].concat());
+        assert!(ok && out.is_empty() && err.starts_with("wrote "), "{what}: {out} {err}");
+        let rows = parquet(&file);
+        assert!(err.ends_with(&format!("({} rows)\n", rows.len())), "{err}");
+        rows
+    };
+    let tweets = exported("tweets");
+    assert_eq!(tweets.len(), 3);
+    for part in [
+        r#"created_at: 2020-01-01 10:00:00.000000 +00:00, brands: ["acme"], text: "first, and "quoted"""#,
+        r#"negative: 0.9, label: "NEGATIVE""#,
+        "followers: null",
+        "truncated: false",
+    ] {
+        assert!(tweets[0].contains(part), "{part} is not in {}", tweets[0]);
+    }
+    let days = exported("share_per_day");
+    let first = r#"{brand: "acme", day: 2020-01-01 00:00:00.000000 +00:00, tweets: 2, negative: 1, neutral: 0, share: 0.5, "#;
+    assert!(days.len() == 2 && days[0].starts_with(first), "{days:?}");
+    // Each can be written, also without rows: every type of theirs is known.
+    for what in ["share_per_minute", "share_per_hour", "incidents"] {
+        assert_eq!(exported(what), [""; 0]);
+    }
     let (ok, _, err) =
         monitor(&url, &["export", "tweets", "--from", "2030-01-01", "--to", "2029-01-01"]);
     assert!(!ok && err.contains("is not before --to"), "{err}");

@@ -5,6 +5,7 @@
 
 mod changes;
 mod concurrent;
+mod drift;
 pub(crate) mod fixtures;
 mod incidents;
 mod labels;
@@ -35,6 +36,7 @@ use changes::{
     counts_a_voice_once_an_hour, counts_equal_a_fold_after_changes, removes_deleted_tweets,
     replaces_edited_tweets,
 };
+use drift::keeps_the_newest_drift;
 use fixtures::*;
 use incidents::*;
 use labels::{corrects_a_share, draws_samples_and_keeps_labels, records_models};
@@ -125,6 +127,7 @@ checks![
     records_models,
     corrects_a_share,
     keeps_retrainings,
+    keeps_the_newest_drift,
     decides_once,
     lets_one_of_two_deciders_win,
     opens_updates_and_resolves,

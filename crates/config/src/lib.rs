@@ -17,6 +17,7 @@ mod links;
 mod receivers;
 mod retrain;
 mod serve;
+mod traces;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use links::Links;
 pub use receivers::{Alertmanager, Chat, Email, Endpoint, Receiver, SmtpTls, Webhook};
 pub use retrain::{Retrain, Schedule};
 pub use serve::Serve;
+pub use traces::Traces;
 
 /// All settings. `config/monitor.example.toml` explains each key.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -81,6 +83,8 @@ pub struct Settings {
     pub serve: Serve,
     /// What is logged.
     pub log: Log,
+    /// Where spans are sent.
+    pub traces: Traces,
 }
 
 /// `[kafka]`

@@ -9,6 +9,7 @@ mod digest;
 mod http;
 mod links;
 mod retrain;
+mod traces;
 
 use std::fmt;
 
@@ -264,6 +265,7 @@ impl Settings {
         http::check(self, &mut check);
         links::check(self, &mut check);
         self.serve.check(&mut check);
+        traces::check(self, &mut check);
 
         found.extend(owners.iter().flat_map(|owner| owner(self)));
         if found.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(found)) }

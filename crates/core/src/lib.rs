@@ -21,6 +21,7 @@ pub mod notification;
 pub mod quantify;
 mod secret;
 pub mod stats;
+pub mod table;
 pub mod text;
 pub mod words;
 

@@ -130,7 +130,8 @@ impl Dispatcher {
                     "notify",
                     key = row.key,
                     receiver = row.receiver,
-                    attempt = row.attempts
+                    attempt = i64::from(row.attempts),
+                    outcome = tracing::field::Empty
                 );
                 let send = Arc::clone(&self.sender).send(row).instrument(span);
                 in_flight.insert(sends.spawn(send).id(), sent);
@@ -282,6 +283,7 @@ impl Sender {
                 ("dead", OutboxState::Dead { error })
             }
         };
+        tracing::Span::current().record("outcome", word);
         metrics::counter!(
             telemetry::NOTIFICATIONS, "receiver" => row.receiver.clone(), "outcome" => word
         )

@@ -6,6 +6,7 @@
 
 mod baseline;
 pub(crate) mod brands;
+mod drift;
 mod events;
 mod incidents;
 mod labels;
@@ -43,6 +44,7 @@ pub(crate) use events::Clients;
         brands::list,
         brands::shares,
         brands::models,
+        drift::latest,
         incidents::list,
         incidents::one,
         incidents::acknowledge,
@@ -79,6 +81,7 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/v1/brands", get(brands::list))
         .route("/v1/brands/{brand}/shares", get(brands::shares))
         .route("/v1/models", get(brands::models))
+        .route("/v1/drift", get(drift::latest))
         .route("/v1/incidents", get(incidents::list))
         .route("/v1/incidents/{id}", get(incidents::one))
         .route("/v1/incidents/{id}/acknowledge", post(incidents::acknowledge))

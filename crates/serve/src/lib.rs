@@ -17,6 +17,7 @@ mod inference;
 mod listen;
 mod login;
 mod page;
+mod trace;
 mod view;
 
 use std::collections::BTreeMap;
@@ -193,6 +194,7 @@ async fn answer_with(
             response
         }))
         .layer(CompressionLayer::new())
+        .layer(from_fn(trace::traced))
         .into_make_service_with_connect_info::<listen::Peer>();
     axum::serve(listen::Limited::new(listener), routes)
         .with_graceful_shutdown(shutdown.cancelled_owned())

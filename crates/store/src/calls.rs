@@ -73,6 +73,10 @@ macro_rules! each_store_call {
                 ) -> Option<$crate::Retraining>;
                 put_retraining(retraining: &$crate::Retraining) -> ();
             }
+            drift {
+                record_drift(drift: &$crate::DriftDay) -> ();
+                latest_drift() -> Option<$crate::DriftDay>;
+            }
             lead {
                 lead() -> bool;
             }

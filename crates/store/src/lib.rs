@@ -17,6 +17,7 @@ mod calls;
 mod corrected;
 mod current;
 mod drawn;
+mod drift;
 mod error;
 mod labels;
 mod links;
@@ -34,6 +35,7 @@ pub use bounded::Bounded;
 pub use corrected::{OtherRates, corrected_share, labelled, rates, rates_of};
 pub use current::current_counts;
 pub use drawn::{DrawnTweet, draw};
+pub use drift::DriftDay;
 pub use error::StoreError;
 pub use labels::{Correction, Sample, SampleRequest, SampledTweet, StoredModel};
 pub use links::{LinkOutcome, LinkUse, LinkedAct, UsedLink};
@@ -470,6 +472,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Records the attempts, the model, the note and the end of a retraining.
     async fn put_retraining(&self, retraining: &Retraining) -> Result<(), StoreError>;
+
+    /// Stores what the comparison of a day found, in place of an earlier one of that day.
+    async fn record_drift(&self, drift: &DriftDay) -> Result<(), StoreError>;
+
+    /// What the comparison of the newest day found.
+    async fn latest_drift(&self) -> Result<Option<DriftDay>, StoreError>;
 
     /// Numbers for the page and for metrics.
     async fn totals(&self) -> Result<Totals, StoreError>;

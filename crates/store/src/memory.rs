@@ -5,6 +5,7 @@
 //! before it writes, so it is as atomic as a transaction.
 //! Deliberately absent: durability, and any limit on memory.
 
+mod drift;
 mod incidents;
 mod labels;
 mod links;
@@ -24,8 +25,8 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Batch, Claim, Committed, Correction, DeadLetter, DeadNotification, Decision, DetectorState,
-    Event, Example, OutboxRow, OutboxState, Pairs, PartitionProgress, Retraining, ScoredTweet,
-    Silence, Store, StoreError, StoredModel, StoredTweet, Totals, UsedLink,
+    DriftDay, Event, Example, OutboxRow, OutboxState, Pairs, PartitionProgress, Retraining,
+    ScoredTweet, Silence, Store, StoreError, StoredModel, StoredTweet, Totals, UsedLink,
 };
 use monitor_core::domain::{
     Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
@@ -64,6 +65,7 @@ struct Tables {
     corrections: BTreeMap<String, Correction>,
     used_links: BTreeMap<String, UsedLink>,
     retrainings: Vec<Retraining>,
+    drift_days: BTreeMap<DateTime<Utc>, DriftDay>,
     dead_letters: Vec<DeadLetter>,
     watches: BTreeMap<(String, Watch), (Minute, serde_json::Value)>,
     incidents: Vec<incidents::IncidentRecord>,

@@ -9,6 +9,7 @@ mod authors;
 mod counts;
 mod decide;
 mod digest;
+mod drift;
 mod errors;
 mod export;
 mod incidents;
@@ -48,6 +49,7 @@ use monitor_core::domain::{
     Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Resume,
     StartAt, TopicPartition, Watch,
 };
+use monitor_core::table::Table;
 
 pub use authors::author_name;
 pub(super) use errors::{is_about_the_rows, is_timeout, is_transient};
@@ -201,6 +203,18 @@ impl PostgresStore {
         out: &mut (dyn std::io::Write + Send),
     ) -> Result<u64, StoreError> {
         export::csv(self, rows, out).await
+    }
+
+    /// Passes rows on to `out`, by their time; returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if `out` cannot be written.
+    pub async fn export_typed(
+        &self,
+        rows: &Rows,
+        out: &mut (dyn Table + Send),
+    ) -> Result<u64, StoreError> {
+        export::typed(self, rows, out).await
     }
 
     /// A connection whose statements may take as long as they need, for work that no stream waits for.

@@ -1,7 +1,9 @@
-//! Logging, the names of all metrics, and the readiness of the daemon.
+//! Logging, traces, the names of all metrics, and the readiness of the daemon.
 //!
 //! **Invariant.** Each metric's name occurs once, here.
 //! Deliberately absent: decisions based on the numbers.
+
+mod traces;
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -10,8 +12,12 @@ use std::sync::Mutex;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+pub use traces::{Traces, TracesError, continue_trace};
 
 /// Kafka records taken from the broker.
 pub const RECORDS: &str = "monitor_records_total";
@@ -113,6 +119,8 @@ pub const NOTIFICATIONS_SUPPRESSED: &str = "monitor_notifications_suppressed_tot
 pub const RECEIVER_CIRCUIT_OPEN: &str = "monitor_receiver_circuit_open";
 /// Heartbeats to the watchdog, by outcome (sent, failed, held).
 pub const HEARTBEATS: &str = "monitor_heartbeats_total";
+/// Finished spans, by outcome (sent, failed, dropped); there only where traces are sent.
+pub const SPANS: &str = "monitor_spans_total";
 
 /// Silences verbose libraries unless the filter overrides it: librdkafka reports each failure
 /// several times, and `monitor-ingest` logs it once.
@@ -138,23 +146,61 @@ pub enum Format {
     Json,
 }
 
+/// Why logging or traces cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter cannot be parsed.
+    #[error("log.filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
+}
+
 /// Sets up logging to standard error. Later calls have no effect.
 ///
 /// # Errors
 /// The filter cannot be parsed; the message names it.
-pub fn init_logging(
+pub fn init_logging(filter: &str, format: Format) -> Result<(), TelemetryError> {
+    subscribe(filter, format, None::<tracing_subscriber::layer::Identity>)
+}
+
+/// Sets up logging to standard error, and traces to the collector at `collector` or of OpenTelemetry's
+/// environment variables, if there is one. Later calls have no effect.
+///
+/// # Errors
+/// [`TelemetryError`]: the filter or the collector's address is invalid.
+pub fn init_logging_and_traces(
     filter: &str,
     format: Format,
-) -> Result<(), tracing_subscriber::filter::ParseError> {
+    collector: Option<&str>,
+) -> Result<Traces, TelemetryError> {
+    let (layer, traces) = traces::layer(collector)?;
+    subscribe(filter, format, layer)?;
+    if traces.are_sent() {
+        describe_counter!(SPANS, "Finished spans, by outcome; dropped where too many waited");
+        for outcome in ["sent", "failed", "dropped"] {
+            counter!(SPANS, "outcome" => outcome).absolute(0);
+        }
+    }
+    Ok(traces)
+}
+
+fn subscribe(
+    filter: &str,
+    format: Format,
+    spans: Option<impl Layer<tracing_subscriber::Registry> + Send + Sync>,
+) -> Result<(), TelemetryError> {
     let filter = EnvFilter::builder().parse(format!("{QUIET},{filter}"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    let outcome = match format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
+    let lines = match format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
     };
+    let outcome =
+        tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).try_init();
     if outcome.is_err() {
         tracing::debug!("logging was already set up");
     }

@@ -9,6 +9,7 @@ use monitor_core::alerting::{
 };
 use monitor_core::domain::{Cause, Counts, Minute, Phase, Transition, Watch};
 use monitor_store::{Decision, DetectorState, Store, StoreError};
+use tracing::Instrument;
 
 /// Minutes evaluated at once, at most; bounds memory after a long absence.
 const MINUTES_AT_ONCE: i64 = 2 * 1440;
@@ -35,6 +36,26 @@ impl Evaluator {
         let Some((first, last)) = self.range(brand, stored.as_ref(), closed).await? else {
             return Ok(false);
         };
+        let span = tracing::debug_span!(
+            "evaluate",
+            brand,
+            from = %first.start(),
+            to = %last.start(),
+            transition = tracing::field::Empty
+        );
+        self.evaluate_minutes(brand, stored, (first, last), closed, pass).instrument(span).await
+    }
+
+    /// Evaluates the minutes `first..=last` of a brand up to its next step; returns whether minutes up to
+    /// `closed` are left.
+    async fn evaluate_minutes(
+        &self,
+        brand: &str,
+        stored: Option<DetectorState>,
+        (first, last): (Minute, Minute),
+        closed: Minute,
+        pass: &Pass,
+    ) -> Result<bool, StoreError> {
         let mut buzz: BuzzState = state(brand, Watch::Buzz, stored.as_ref());
         let open = stored.as_ref().and_then(|stored| stored.open.as_ref());
         let reopens = stored.as_ref().is_some_and(|stored| stored.last.is_some());
@@ -109,6 +130,7 @@ impl Evaluator {
             };
             step = self.step(brand, minute, &finding, stored.as_ref(), pass, closed).await?;
             if step.is_some() {
+                tracing::Span::current().record("transition", finding.transition.as_str());
                 evaluated = minute;
                 break;
             }

@@ -7,7 +7,7 @@ use monitor_store::{Advance, Batch, Claim, MemoryStore, ModelScore, ScoredTweet,
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use super::{BRANDS, NASTY, Site, full_store, hostile, start_of_week};
+use super::{BRANDS, NASTY, Site, drift, full_store, hostile, start_of_week};
 
 async fn send(site: &Site, method: &str, path: &str, body: Value) -> (u16, Value) {
     let method = method.parse().expect("a method");
@@ -43,6 +43,25 @@ async fn brands_come_with_their_last_day() {
     assert!(delta["share"].is_null() && delta["expected"].is_null(), "{delta}");
     assert_eq!(answer["you"], json!({"name": null, "may_act": true}));
     assert_eq!(answer["notifications_pending"], 5);
+}
+
+#[tokio::test]
+async fn drift_is_that_of_the_newest_day() {
+    let site = Site::start(MemoryStore::new(), BRANDS).await;
+    assert_eq!(site.json("/v1/drift").await, (200, json!({"latest": null})));
+    site.store.record_drift(&drift()).await.expect("stored");
+    let (status, answer) = site.json("/v1/drift").await;
+    assert_eq!(status, 200);
+    let latest = &answer["latest"];
+    assert_eq!(latest["day"], "2015-02-24T00:00:00Z");
+    assert_eq!((&latest["tweets"], &latest["reference_days"]), (&json!(1985), &json!(7)));
+    let first = json!({
+        "measure": "languages", "verdict": "drifted", "value": 0.4, "limit": 0.1,
+        "changes": [{"what": "fr", "before": 0.01, "now": 0.3}],
+    });
+    assert_eq!(latest["measures"][0], first);
+    assert_eq!(latest["measures"][3]["verdict"], "no_vocabulary");
+    assert!(latest["measures"][3]["value"].is_null());
 }
 
 #[tokio::test]
@@ -333,6 +352,7 @@ async fn the_description_names_every_route() {
     GET /v1/brands
     GET /v1/brands/{brand}/shares
     GET /v1/deliveries
+    GET /v1/drift
     GET /v1/events
     GET /v1/incidents
     GET /v1/incidents/{id}

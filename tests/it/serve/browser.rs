@@ -12,10 +12,11 @@ use monitor_core::domain::{
     IncidentId, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Transition,
     Tweet, TweetId,
 };
+use monitor_core::links::{Link, LinkAct};
 use monitor_store::{Advance, Batch, Claim, MemoryStore, ModelScore, ScoredTweet, Store};
 use serde_json::Value;
 
-use super::{BRANDS, NASTY, Site, full_store, hostile, start_of_week, step, week};
+use super::{BRANDS, NASTY, Site, drift, full_store, hostile, links, start_of_week, step, week};
 use driver::Browser;
 
 /// Escape, as WebDriver writes it.
@@ -52,6 +53,7 @@ async fn crowded_store() -> MemoryStore {
     };
     let batch = Batch { scores: rows.collect(), advances: vec![advance], ..Batch::default() };
     store.commit(&batch).await.expect("committed");
+    store.record_drift(&drift()).await.expect("stored");
     store
 }
 
@@ -100,6 +102,7 @@ async fn shows_zooms_and_drills_down() {
         browser.run(names).await,
         serde_json::json!([NASTY, "united", "jetblue", "virgin america", "delta"])
     );
+    assert_eq!(browser.run("return document.querySelector('#brands .empty')").await, Value::Null);
     nothing_foreign(&browser).await;
 
     // The charts have one time axis, which a drag over one of them zooms in all.
@@ -135,6 +138,107 @@ async fn shows_zooms_and_drills_down() {
     browser.press("+").await;
     browser.wait("document.querySelector('[data-key=unzoom]')").await;
     nothing_foreign(&browser).await;
+}
+
+/// Share of voice is of the time shown, and adds up; drift says what has changed.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium"]
+async fn shows_share_of_voice_and_drift() {
+    let site = Site::start(crowded_store().await, BRANDS).await;
+    let browser = Browser::start("en").await;
+    browser.resize(1440, 1000).await;
+    ready(&browser, &site.url).await;
+    let voice = "return [...document.querySelectorAll('table.voice tbody tr')].map((row) => \
+                 [row.children[0].textContent, row.children[1].textContent, Number(row.children[2].textContent.replaceAll(',', ''))])";
+    let shown = browser.run(voice).await;
+    let rows = shown.as_array().expect("rows");
+    let tweets = |row: &Value| row[2].as_u64().expect("a number");
+    let all: u64 = rows.iter().map(tweets).sum();
+    assert_eq!(rows.len(), BRANDS.len());
+    assert_eq!(rows[0][0], "united");
+    assert_eq!(rows[4], serde_json::json!(["delta", "0\u{a0}%", 0]));
+    assert!(rows.is_sorted_by_key(|row| std::cmp::Reverse(tweets(row))), "{shown}");
+    for row in rows {
+        let share = (100.0 * tweets(row) as f64 / all as f64).round();
+        assert_eq!(row[1], format!("{share}\u{a0}%"), "{shown}");
+    }
+    // A day has fewer tweets than a week, and another order is possible.
+    browser.click("[data-key=period-day]").await;
+    browser
+        .wait(&format!(
+            "(() => {{ {voice} }})().reduce((sum, row) => sum + row[2], 0) < {}",
+            all / 2
+        ))
+        .await;
+
+    let said = browser
+        .run("return [...document.querySelectorAll('#behind .item')].find((it) => it.querySelector('h3').textContent === 'Drift of the tweets').innerText")
+        .await;
+    let said = said.as_str().expect("a text");
+    for part in [
+        "On Tue 24 Feb, tweets differed more",
+        "Languages: changed\nFrench 1\u{a0}% → 30\u{a0}%",
+        "Lengths: as usual",
+        "What they write about: changed\n<script>alert('brand')</script> 0\u{a0}% → 25\u{a0}%",
+        "the model has no list of words",
+        "1,985 tweets of that day (UTC), compared with 7 days before",
+    ] {
+        assert!(said.contains(part), "{part:?} in {said}");
+    }
+    nothing_foreign(&browser).await;
+}
+
+/// The pages that links in mails lead to: the question, what became of it, and why it cannot be.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium"]
+async fn pages_of_links_are_accessible_in_both_languages() {
+    let site = Site::start(crowded_store().await, BRANDS).await;
+    let until = "2026-01-02T00:00:00Z".parse().expect("a time");
+    for (language, notification) in [("en", 1), ("fr", 2)] {
+        let browser = Browser::start(language).await;
+        let acts = [
+            ("silence", LinkAct::Silence { brand: NASTY.into(), hours: 2, incident: 3 }),
+            ("label", LinkAct::NotNegative { tweet: "hostile-0".into() }),
+            ("acknowledge", LinkAct::Acknowledge { incident: 3 }),
+        ];
+        for (name, act) in acts {
+            let link = Link { of: notification, who: "anna@example.com".into(), until, act };
+            let url = format!("{}/act/{}", site.url, links().sign(&link));
+            for (width, scheme) in [(400, "dark"), (1440, "light")] {
+                browser.resize(width, 700).await;
+                browser.colors(scheme).await;
+                browser.open(&url).await;
+                let what = format!("link-{name}-{width}-{scheme}-{language}");
+                assert_eq!(browser.run("return document.documentElement.lang").await, language);
+                let wide = "return document.documentElement.scrollWidth <= innerWidth";
+                assert_eq!(browser.run(wide).await, true, "{what}");
+                assert_eq!(violations(&browser).await, serde_json::json!([]), "{what}");
+                picture(&browser, &format!("{what}.png")).await;
+            }
+            browser.click("button[type=submit]").await;
+            browser.wait("!document.querySelector('form')").await;
+            assert_eq!(violations(&browser).await, serde_json::json!([]), "{name}: done");
+            picture(&browser, &format!("link-{name}-done-{language}.png")).await;
+            browser.open(&url).await;
+            browser.wait("!document.querySelector('form')").await;
+            assert_eq!(violations(&browser).await, serde_json::json!([]), "{name}: used");
+        }
+        let expired = Link {
+            of: 9,
+            who: "anna@example.com".into(),
+            until: "2025-12-31T00:00:00Z".parse().expect("a time"),
+            act: LinkAct::Acknowledge { incident: 3 },
+        };
+        for (name, link) in [("expired", links().sign(&expired)), ("invalid", "x.y".into())] {
+            browser.open(&format!("{}/act/{link}", site.url)).await;
+            assert_eq!(browser.run("return document.querySelectorAll('form').length").await, 0);
+            assert_eq!(violations(&browser).await, serde_json::json!([]), "{name}");
+        }
+    }
+    let corrections = site.store.corrections().await.expect("corrections");
+    assert_eq!(corrections.len(), 1, "what was said last of a tweet");
+    let incident = site.store.incident(IncidentId(3)).await.expect("read").expect("one");
+    assert_eq!(incident.acknowledged.expect("acknowledged").by, "anna@example.com (link)");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,6 +386,8 @@ async fn is_accessible_in_both_languages_and_colours_at_every_width() {
                 )
                 .await;
             picture(&browser, &format!("page-{name}.png")).await;
+            browser.run("document.querySelector('#voice').scrollIntoView()").await;
+            picture(&browser, &format!("below-{name}.png")).await;
             browser.open(&format!("{}/#incident-3", site.url)).await;
             browser.wait("document.querySelectorAll('dialog .tweets > li').length === 3").await;
             assert_eq!(violations(&browser).await, serde_json::json!([]), "{name}: an incident");

@@ -275,6 +275,7 @@ async fn a_reader_may_read_the_views_and_no_more() {
         "model_switches",
         "rescored_counts",
         "retrainings",
+        "drift_days",
     ];
     let readable = |name: &str, kind: &str| kind == "v" || tables.contains(&name);
     for (name, kind, may) in &objects {

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// Share of words that the model's vocabulary does not have.
@@ -38,7 +38,7 @@ impl Measure {
 }
 
 /// What a measure says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Within the limit.
@@ -51,6 +51,19 @@ pub enum Verdict {
     TooFewPeriods,
     /// Not measured: the model has no list of words that it knows.
     NoVocabulary,
+}
+
+impl Verdict {
+    /// Its word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Usual => "usual",
+            Self::Drifted => "drifted",
+            Self::TooFewTweets => "too_few_tweets",
+            Self::TooFewPeriods => "too_few_periods",
+            Self::NoVocabulary => "no_vocabulary",
+        }
+    }
 }
 
 impl fmt::Display for Verdict {
@@ -66,7 +79,7 @@ impl fmt::Display for Verdict {
 }
 
 /// A part of what has changed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// A word, a language, or the name of a figure.
     pub what: String,
@@ -77,7 +90,7 @@ pub struct Change {
 }
 
 /// One measure.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// Which one.
     pub measure: Measure,
@@ -109,7 +122,7 @@ impl Measured {
 }
 
 /// A comparison of recent tweets with a reference.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The recent period.
     pub recent: String,

@@ -44,6 +44,7 @@ export const samples = () => call('GET', '/v1/samples');
 export const drawSample = (sample) => call('POST', '/v1/samples', sample);
 export const sample = (id) => call('GET', path`/v1/samples/${id}`);
 export const labelSample = (id, labels) => call('POST', path`/v1/samples/${id}/labels`, labels);
+export const drift = () => call('GET', '/v1/drift');
 export const models = () => call('GET', '/v1/models');
 export const deliveries = () => call('GET', '/v1/deliveries');
 

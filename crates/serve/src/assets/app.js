@@ -5,6 +5,7 @@ import { h, show } from './dom.js';
 import { openIncident } from './incident.js';
 import { attention, behind, brandRows, history } from './overview.js';
 import { openTweets } from './tweets.js';
+import { voice } from './voice.js';
 import { chosen, moment, t, zoneName } from './words.js';
 
 const PERIODS = { day: 86_400, week: 7 * 86_400, month: 30 * 86_400 };
@@ -28,6 +29,7 @@ function build() {
     h('p.unseen', { id: 'said', role: 'status' }),
     h('section', { id: 'attention', hidden: true }, part('nowTitle', h('h2')), part('attention', h('div.alerts-open'))),
     h('section', { id: 'brands' }, part('brandsHead', h('div.section-head')), part('legend', h('div.legend')), part('brands', h('div.rows'))),
+    h('section', { id: 'voice', hidden: true }, part('voiceTitle', h('h2')), part('voice', h('div'))),
     h('section', { id: 'history' }, part('historyTitle', h('h2')), part('history', h('div'))),
     h('section', { id: 'behind' }, part('behindTitle', h('h2')), part('behind', h('div.items'))));
   document.body.append(main);
@@ -39,8 +41,10 @@ function frame() {
   document.documentElement.lang = chosen.language;
   const open = state.incidents.filter((it) => !it.resolved_at).length;
   document.title = open ? `(${open}) Monitor` : 'Monitor';
-  show(parts.title, [open, connection, state.now, chosen.language, chosen.zone],
-    h('h1', null, 'Monitor'), h(`p.status.${open ? 'trouble' : 'calm'}`, null, open ? t('trouble', open) : `✓ ${t('calm')}`),
+  // Before the first answer nobody knows.
+  const known = 'tweets_scored' in state.totals;
+  show(parts.title, [open, known, connection, state.now, chosen.language, chosen.zone],
+    h('h1', null, 'Monitor'), known && h(`p.status.${open ? 'trouble' : 'calm'}`, null, open ? t('trouble', open) : `✓ ${t('calm')}`),
     h(`p.connection.${connection}`, { role: 'status' }, `● ${t(connection)}`), state.now && h('p.quiet', null, t('updated', moment(state.now))));
   const choice = (key, label, options) => h('label', null, label, h('select', { 'data-key': key, name: key, change: (event) => choose(key, event.target.value) },
     options.map(([value, word]) => h('option', { value, selected: value === chosen[key] }, word))));
@@ -52,6 +56,7 @@ function frame() {
     choice('theme', t('theme'), [['auto', t('auto')], ['light', t('light')], ['dark', t('dark')]]),
     state.you.name && h('form', { method: 'post', action: '/logout' }, h('button.plainly', { type: 'submit' }, `${t('signOut')} (${state.you.name})`)));
   show(parts.nowTitle, t('now'), t('now'));
+  show(parts.voiceTitle, t('voice'), t('voice'));
   show(parts.historyTitle, t('history'), t('history'));
   show(parts.behindTitle, t('behind'), t('behind'));
   show(parts.brandsHead, [state.period, state.zoomed, chosen.language, chosen.zone],
@@ -61,7 +66,8 @@ function frame() {
     }, t(key))), state.zoomed && h('button.primary', { type: 'button', 'data-key': 'unzoom', click: () => zoom(null) }, t('unzoom'))),
     h('p.quiet', null, `${t('chartHint')} (${zoneName()})`));
   show(parts.legend, chosen.language, ['Share', 'Expected', 'Band', 'Bars', 'Alert'].map((key) => h(`span.key.${key.toLowerCase()}`, null, t(`legend${key}`))));
-  if (!state.brands.length) show(parts.brands, chosen.language, h('p.quiet', null, t('noBrands')));
+  if (known && !state.brands.length) show(parts.brands, chosen.language, h('p.quiet.empty', null, t('noBrands')));
+  else parts.brands.querySelector('.empty')?.remove();
 }
 
 function choose(key, value) {
@@ -109,6 +115,7 @@ function draw(isAnew) {
   attention(state, parts.attention);
   brandRows(state, parts.brands, rows);
   for (const row of rows.values()) row.draw(isAnew);
+  voice(state, parts.voice);
   history(state, parts.history);
 }
 

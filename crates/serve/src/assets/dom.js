@@ -28,6 +28,13 @@ function append(element, children) {
   }
 }
 
+/** An element of SVG, without content. */
+export function svg(name, attributes) {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
 /** Replaces the content of an element, unless what it shows is the same as before. */
 export function show(element, key, ...children) {
   const now = JSON.stringify(key);

@@ -2,7 +2,7 @@
 
 import * as api from './api.js';
 import { acknowledge, resolve, silence } from './dialogs.js';
-import { dialog, h, marked, show } from './dom.js';
+import { dialog, h, marked, show, svg } from './dom.js';
 import { dated, moment, number, percent, percents, span, t } from './words.js';
 import { openTweets } from './tweets.js';
 

@@ -5,6 +5,7 @@ import * as api from './api.js';
 import { chart, table, usual } from './chart.js';
 import { attempt, field, nameField, silence } from './dialogs.js';
 import { h, show } from './dom.js';
+import { drift } from './drift.js';
 import { actions, brandName, bullet, detail, headline } from './incident.js';
 import { labelSample, openTweets } from './tweets.js';
 import { chosen, dated, languageName, moment, number, percent, percents, span, t } from './words.js';
@@ -114,7 +115,7 @@ export function history(state, host) {
 
 /** Models, languages, delivery, silences and labels. */
 export async function behind(state, host) {
-  const [models, deliveries, silences, samples, labels] = await Promise.all([api.models(), api.deliveries(), api.silences(), api.samples(), api.labels()]);
+  const [models, deliveries, silences, samples, labels, compared] = await Promise.all([api.models(), api.deliveries(), api.silences(), api.samples(), api.labels(), api.drift()]);
   const languages = {};
   for (const brand of state.brands) for (const [code, n] of Object.entries(brand.not_judged)) languages[code] = (languages[code] ?? 0) + n;
   const now = models.switches[models.switches.length - 1]?.model;
@@ -122,13 +123,14 @@ export async function behind(state, host) {
   const item = (title, ...content) => h('section.item', null, h('h3', null, t(title)), content);
   // What somebody is typing is not taken away.
   if (host.contains(document.activeElement) && document.activeElement.tagName === 'INPUT') return;
-  show(host, [models, deliveries, silences, samples, labels, languages, state.you, state.totals, chosen.language, chosen.zone], () => [
+  show(host, [models, deliveries, silences, samples, labels, compared, languages, state.you, state.totals, chosen.language, chosen.zone], () => [
     item('deliveries', h('p', null, `${number(deliveries.pending)} ${t('pending')}, ${number(deliveries.dead)} ${t('dead')}`),
       deliveries.given_up.length > 0 && h('ul', null, deliveries.given_up.map((it) => h('li', null, `${it.receiver}: ${it.error}`, h('span.quiet', null, ` ${dated(it.at)}`))))),
     item('parts', h('ul.parts', null, Object.entries(deliveries.parts).map(([part, word]) => h(`li.${word === 'ready' ? 'good' : 'bad'}`, null, `${part}: ${word === 'ready' ? t('ready') : word}`))),
       h('p.quiet', null, t('totals', number(state.totals.tweets_scored), number(state.totals.dead_letters)))),
     item('models', h('ul', null, models.models.map((it) => h('li', null, h('strong', null, it.model), it.model === now && ` (${t('scoresNow')})`,
       ` · ${it.languages.map(languageName).join(', ') || t('allLanguages')}`, it.finds !== null && h('div.quiet', null, t('modelLine', percent(it.finds), percent(it.mistakes))))))),
+    item('drift', drift(compared)),
     item('languages', Object.keys(languages).length ? h('p', null, Object.entries(languages).sort((a, b) => b[1] - a[1]).map(([code, n]) => `${languageName(code)} ${number(n)}`).join(', ')) : h('p.quiet', null, t('none'))),
     item('silences', silences.silences.length ? h('ul', null, silences.silences.map((it) => h('li', null, h('strong', null, it.brand ?? t('everyBrand')), ` ${t('until')} ${dated(it.ends_at)} ${t('by')} ${it.by}${t('colon')}${it.reason} `,
       state.you.may_act && h('button.plainly', { type: 'button', click: () => attempt(() => api.endSilence(it.id), again) }, t('endNow'))))) : h('p.quiet', null, t('none'))),

@@ -56,6 +56,18 @@ const english = {
   draw: 'Draw', howMany: 'Tweets', labelNext: 'Label', ofLabelled: (n, all) => `${n} of ${all} labelled`, place: (n, all) => `Tweet ${n} of ${all}`,
   allLabelled: 'Every tweet of this sample has a label.', corrections: 'Labels given', skip: 'Skip', keys: 'Keys: 1 negative, 2 neutral, 3 positive',
   totals: (scored, dead) => `${scored} tweets scored, ${dead} records that are no tweets`, gone: 'There is no such alert.',
+  voice: 'Share of voice', voiceHint: 'Tweets about each brand, of the tweets about all brands, in the time shown. A tweet about two brands counts for both.',
+  drift: 'Drift of the tweets', driftNone: 'Not compared yet: that needs a whole day of tweets and a week before it.',
+  driftUsual: (day) => `On ${day}, tweets were as usual.`, driftChanged: (day) => `On ${day}, tweets differed more than days usually do; the model may err more often.`,
+  driftUnknown: (day) => `For ${day}, nothing could be compared yet.`,
+  driftHint: (tweets, days) => `${tweets} tweets of that day (UTC), compared with ${days} days before. Drift notifies nobody.`,
+  medianWords: 'words of a middle tweet', meanNegative: 'mean probability of negative',
+  measures: {
+    unknown_words: 'Words that the model does not know', languages: 'Languages', lengths: 'Lengths', scores: 'How negative they are called', domain: 'What they write about',
+  },
+  verdicts: {
+    usual: 'as usual', drifted: 'changed', too_few_tweets: 'too few tweets', too_few_periods: 'too few days to compare with', no_vocabulary: 'the model has no list of words',
+  },
   reasons: {
     silenced: 'a silence covers the brand', acknowledged: 'somebody has acknowledged it', catching_up: 'the monitor was catching up with old tweets',
     no_route: 'no route names the receiver', other_brand: 'its routes are for other brands', other_cause: 'its routes are for other causes',
@@ -101,6 +113,8 @@ const format = (options) => (at) =>
 export const moment = format({ weekday: 'short', day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
 export const dated = format({ day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
 export const clock = format({ hour: '2-digit', minute: '2-digit' });
+/** A day of UTC, whatever the reader's zone. */
+export const dayUtc = (at) => new Intl.DateTimeFormat(locale(), { timeZone: 'UTC', weekday: 'short', day: 'numeric', month: 'short' }).format(new Date(at));
 export const day = format({ day: 'numeric', month: 'short' });
 export const zoneName = () => (chosen.zone === 'UTC' ? 'UTC' : Intl.DateTimeFormat().resolvedOptions().timeZone);
 

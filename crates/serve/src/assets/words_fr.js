@@ -54,6 +54,18 @@ export default {
   draw: 'Tirer', howMany: 'Tweets', labelNext: 'Étiqueter', ofLabelled: (n, all) => `${n} sur ${all} étiquetés`, place: (n, all) => `Tweet ${n} sur ${all}`,
   allLabelled: 'Tous les tweets de cet échantillon ont une étiquette.', corrections: 'Étiquettes données', skip: 'Passer', keys: 'Touches : 1 négatif, 2 neutre, 3 positif',
   totals: (scored, dead) => `${scored} tweets jugés, ${dead} messages qui ne sont pas des tweets`, gone: 'Cette alerte n’existe pas.',
+  voice: 'Part de voix', voiceHint: 'Tweets sur chaque marque, parmi les tweets sur toutes les marques, pendant la période affichée. Un tweet sur deux marques compte pour les deux.',
+  drift: 'Dérive des tweets', driftNone: 'Pas encore comparés : il faut un jour entier de tweets et une semaine avant lui.',
+  driftUsual: (day) => `Le ${day}, les tweets étaient comme d’habitude.`, driftChanged: (day) => `Le ${day}, les tweets différaient plus que les jours ne diffèrent d’habitude ; le modèle se trompe peut-être plus souvent.`,
+  driftUnknown: (day) => `Pour le ${day}, rien n’a encore pu être comparé.`,
+  driftHint: (tweets, days) => `${tweets} tweets de ce jour (UTC), comparés à ${days} jours d’avant. La dérive ne prévient personne.`,
+  medianWords: 'mots d’un tweet médian', meanNegative: 'probabilité moyenne de négatif',
+  measures: {
+    unknown_words: 'Mots que le modèle ne connaît pas', languages: 'Langues', lengths: 'Longueurs', scores: 'Probabilité de négatif', domain: 'Ce dont ils parlent',
+  },
+  verdicts: {
+    usual: 'comme d’habitude', drifted: 'changement', too_few_tweets: 'trop peu de tweets', too_few_periods: 'trop peu de jours à comparer', no_vocabulary: 'le modèle n’a pas de liste de mots',
+  },
   reasons: {
     silenced: 'un silence couvre la marque', acknowledged: 'quelqu’un l’a prise en charge', catching_up: 'le moniteur rattrapait d’anciens tweets',
     no_route: 'aucune route ne nomme ce destinataire', other_brand: 'ses routes concernent d’autres marques', other_cause: 'ses routes concernent d’autres causes',

@@ -1,13 +1,19 @@
-//! Writes stored rows as CSV.
+//! Writes stored rows as CSV, or passes them on with their types.
 //!
-//! **Invariant.** Postgres makes the CSV (`COPY`), in the order of time, and it is passed on as it comes: memory is
-//! bounded however many rows there are. Deliberately absent: files; the caller opens them.
+//! **Invariant.** Postgres makes the CSV (`COPY`). In the order of time, rows are passed on as they come: memory is
+//! bounded however many there are. Deliberately absent: files; the caller opens them.
 
 use std::io::{self, Write};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::TryStreamExt;
-use sqlx::Connection;
+use sqlx::postgres::PgRow;
+use sqlx::types::JsonValue;
+use sqlx::{
+    AssertSqlSafe, Column as _, Connection, Executor, Row, SqlSafeStr, Statement, TypeInfo,
+};
+
+use monitor_core::table::{Cell, Column, Kind, Table};
 
 use super::PostgresStore;
 use crate::StoreError;
@@ -76,6 +82,67 @@ pub(super) async fn csv(
     out.flush().map_err(StoreError::Write)?;
     connection.close().await?;
     Ok(bytes)
+}
+
+pub(super) async fn typed(
+    store: &PostgresStore,
+    rows: &Rows,
+    out: &mut (dyn Table + Send),
+) -> Result<u64, StoreError> {
+    let mut connection = store.patient().await?;
+    let query = AssertSqlSafe(rows.query()).into_sql_str();
+    let statement = (&mut connection).prepare(query).await?;
+    let column = |column: &<sqlx::Postgres as sqlx::Database>::Column| {
+        let (name, kind) = (column.name().to_owned(), kind(column.type_info().name()));
+        let problem = || io::Error::other(format!("no kind of column is known for {name}"));
+        Ok(Column { kind: kind.ok_or_else(problem)?, name })
+    };
+    let columns = statement.columns().iter().map(column).collect::<io::Result<Vec<_>>>();
+    let columns = columns.map_err(StoreError::Write)?;
+    out.begin(&columns).map_err(StoreError::Write)?;
+    let mut count = 0;
+    let mut found = statement.query().fetch(&mut connection);
+    while let Some(row) = found.try_next().await? {
+        let cells = columns.iter().enumerate().map(|(at, column)| cell(&row, at, column.kind));
+        let cells = cells.collect::<Result<Vec<_>, _>>()?;
+        out.row(cells).map_err(StoreError::Write)?;
+        count += 1;
+    }
+    drop(found);
+    connection.close().await?;
+    Ok(count)
+}
+
+/// What a type of Postgres is in a file; `None` for types that no exported row has.
+fn kind(postgres: &str) -> Option<Kind> {
+    Some(match postgres {
+        "TEXT" | "JSONB" => Kind::Text,
+        "TEXT[]" => Kind::Texts,
+        "INT8" => Kind::Integer,
+        "FLOAT4" => Kind::Single,
+        "FLOAT8" => Kind::Double,
+        "BOOL" => Kind::Boolean,
+        "TIMESTAMPTZ" => Kind::Time,
+        _ => return None,
+    })
+}
+
+fn cell(row: &PgRow, at: usize, kind: Kind) -> Result<Cell, sqlx::Error> {
+    let is_json = row.column(at).type_info().name() == "JSONB";
+    let found = match kind {
+        Kind::Text if is_json => {
+            let value: Option<JsonValue> = row.try_get(at)?;
+            value.map(|value| Cell::Text(value.to_string()))
+        }
+        Kind::Text => row.try_get::<Option<_>, _>(at)?.map(Cell::Text),
+        Kind::Texts => row.try_get::<Option<_>, _>(at)?.map(Cell::Texts),
+        Kind::Integer => row.try_get::<Option<_>, _>(at)?.map(Cell::Integer),
+        Kind::Single => row.try_get::<Option<_>, _>(at)?.map(Cell::Single),
+        Kind::Double => row.try_get::<Option<_>, _>(at)?.map(Cell::Double),
+        Kind::Boolean => row.try_get::<Option<_>, _>(at)?.map(Cell::Boolean),
+        Kind::Time => row.try_get::<Option<_>, _>(at)?.map(Cell::Time),
+    };
+    Ok(found.unwrap_or(Cell::Null))
 }
 
 #[cfg(test)]

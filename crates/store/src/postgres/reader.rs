@@ -9,7 +9,7 @@ const READABLE: &str = "incidents, share_incidents, incident_phases, model_count
     top_negative, share_per_minute, share_per_hour, share_per_day, share_of_voice, \
     volume_by_model, languages, authors, incident_tweets, drivers, themes, notifications, suppressed, \
     dead_letters_by_reason, lag, minute_counts, incident_events, models, model_switches, \
-    rescored_counts, retrainings";
+    rescored_counts, retrainings, drift_days";
 
 pub(super) async fn grant(store: &PostgresStore, role: &str) -> Result<bool, StoreError> {
     let mut tx = store.pool.begin().await?;
