@@ -197,6 +197,7 @@ pub async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour
         thread: String::new(),
         url: None,
         digest: None,
+        missed: Vec::new(),
     };
     let before = store
         .detector_state(brand, Watch::Buzz)
@@ -222,6 +223,7 @@ pub async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour
                 reason: SuppressReason::QuietHours,
                 detail: "route night".into(),
             }],
+            missed: false,
         }),
     };
     store.decide(&decision).await.expect("decided");

@@ -8,6 +8,7 @@
 mod incidents;
 mod labels;
 mod links;
+mod missed;
 mod outbox;
 mod retrainings;
 mod scores;

@@ -18,6 +18,7 @@ mod lead;
 mod letters;
 mod links;
 mod migrations;
+mod missed;
 mod outbox;
 mod partitions;
 mod prune;

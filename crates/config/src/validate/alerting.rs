@@ -129,6 +129,12 @@ fn rules(a: &Alerting, check: &mut Check) {
         &a.repeat_minutes,
         "choose at most 10080 minutes; 0 is never",
     );
+    check(
+        a.catch_up_minutes <= 7 * 1440,
+        "alerting.catch_up_minutes",
+        &a.catch_up_minutes,
+        "choose at most 10080 minutes; 0 sends each alert of the past",
+    );
     check(a.lateness_s <= 86_400, "alerting.lateness_s", &a.lateness_s, "choose at most 86400 s");
     check(
         (10..=60_000).contains(&a.tick_ms),
