@@ -74,6 +74,7 @@ impl Site {
             brands: brands.iter().map(|&b| b.to_owned()).collect(),
             clock: clock.clone(),
             policy: policy(&Alerting::default()),
+            zones: std::collections::BTreeMap::new(),
             explainer: Arc::default(),
             access: Arc::new(Access::new(tokens, None, clock.clone())),
             public_url: None,

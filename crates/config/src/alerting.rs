@@ -64,6 +64,8 @@ pub struct Alerting {
     pub surge: bool,
     /// A surge is at least this many times the usual volume.
     pub surge_times_min: f64,
+    /// Time zone of the seasons of brands without one of their own, such as `Europe/Paris`.
+    pub time_zone: String,
     /// How late a tweet may arrive after newer tweets of its partition.
     pub lateness_s: u64,
     /// How often closed minutes are evaluated.

@@ -16,7 +16,7 @@ mod stream;
 mod words;
 
 pub(super) use explain::Explainer;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,9 +34,11 @@ use self::report::Reporter;
 use self::step::Finding;
 use super::daemon::lateness;
 use super::lineup::Lineup;
-use super::routes::buzz_policy;
+use super::routes::{brand_policy, buzz_policy};
 use monitor_config as config;
-use monitor_core::alerting::{Audience, Backlog, Baseline, BuzzPolicy, CatchUp, StreamPolicy};
+use monitor_core::alerting::{
+    Audience, Backlog, Baseline, BuzzPolicy, CatchUp, StreamPolicy, Thresholds,
+};
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Cause, Incident, Minute, Silence, Switches, Watch};
 use monitor_store::{
@@ -51,8 +53,9 @@ pub struct Evaluator {
     topic: String,
     lateness: TimeDelta,
     tick: Duration,
-    brands: Vec<String>,
-    policy: BuzzPolicy,
+    /// By brand, how it is evaluated.
+    brands: BTreeMap<String, BuzzPolicy>,
+    thresholds: Thresholds,
     stream: StreamPolicy,
     stream_causes: Vec<Cause>,
     audience: Audience,
@@ -109,14 +112,16 @@ impl Evaluator {
     pub fn new(store: Arc<dyn Store>, settings: &config::Settings, clock: Arc<dyn Clock>) -> Self {
         let a = &settings.alerting;
         let stream = &settings.stream;
+        let policy_of =
+            |(name, brand): (&String, &config::Brand)| (name.clone(), brand_policy(a, Some(brand)));
         let stream_causes =
             [(Cause::Quiet, stream.quiet_minutes_max), (Cause::Lag, stream.lag_minutes_max)];
         Self {
             topic: settings.kafka.topic.clone(),
             lateness: lateness(settings),
             tick: Duration::from_millis(a.tick_ms),
-            brands: settings.brands.keys().cloned().collect(),
-            policy: buzz_policy(a),
+            brands: settings.brands.iter().map(policy_of).collect(),
+            thresholds: buzz_policy(a).thresholds,
             stream: StreamPolicy {
                 quiet_minutes_max: stream.quiet_minutes_max,
                 lag_minutes_max: stream.lag_minutes_max,
@@ -205,10 +210,10 @@ impl Evaluator {
             None => None,
         };
         if let Some(closed) = closed {
-            for brand in &self.brands {
+            for (brand, policy) in &self.brands {
                 // An error of one brand must not stop the brands after it.
                 let evaluated = async {
-                    while self.evaluate_brand(brand, closed, &pass).await? {}
+                    while self.evaluate_brand((brand, policy), closed, &pass).await? {}
                     Ok::<_, StoreError>(())
                 };
                 if let Err(error) = evaluated.await {
@@ -233,7 +238,7 @@ impl Evaluator {
         for incident in self.store.incidents(INCIDENTS_MAX).await? {
             let watched = match incident.cause() {
                 // A brand's phases are compared with the settings when it is evaluated.
-                cause if cause.watch() == Watch::Buzz => self.brands.contains(&incident.brand),
+                cause if cause.watch() == Watch::Buzz => self.brands.contains_key(&incident.brand),
                 cause => self.stream_causes.contains(&cause),
             };
             if incident.resolved.is_none() && !watched {

@@ -99,7 +99,7 @@ impl Evaluator {
         };
         let rated = |people| match transition {
             Transition::Resolved => worst,
-            _ => worst.max(finding.severity(people, &self.policy.thresholds)),
+            _ => worst.max(finding.severity(people, &self.thresholds)),
         };
         let mut severe = rated(People::default());
         // Who is behind the tweets is read before it is called worse, which takes a moment.

@@ -2,10 +2,11 @@
 
 use super::{Check, is_name, is_web_url, quoted};
 use crate::{Alerting, Heartbeat, Route, Settings, Stream, parse_quiet_hours};
-use monitor_core::domain::{Cause, STREAM};
+use monitor_core::domain::{Cause, STREAM, Zone};
 
 pub(super) fn check(settings: &Settings, check: &mut Check) {
     rules(&settings.alerting, check);
+    zones(settings, check);
     stream(&settings.stream, check);
     heartbeat(&settings.heartbeat, check);
     check(
@@ -16,6 +17,21 @@ pub(super) fn check(settings: &Settings, check: &mut Check) {
     );
     for (name, route) in &settings.routes {
         self::route(settings, name, route, check);
+    }
+}
+
+fn zones(settings: &Settings, check: &mut Check) {
+    let own = settings.brands.iter().filter_map(|(name, brand)| {
+        Some((format!("brands.{name}.time_zone"), brand.time_zone.as_ref()?))
+    });
+    let all = std::iter::once(("alerting.time_zone".to_owned(), &settings.alerting.time_zone));
+    for (key, zone) in all.chain(own) {
+        check(
+            Zone::parse(zone).is_some(),
+            &key,
+            &quoted(zone),
+            "name a zone of the IANA database, such as Europe/Paris",
+        );
     }
 }
 

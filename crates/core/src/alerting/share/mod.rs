@@ -23,7 +23,7 @@ pub use crate::domain::ResolveReason;
 pub use baseline::Baseline;
 pub use evaluate::{OpenRise, QuietReason, RiseStatus, ShareState, ShareVerdict};
 
-use crate::domain::{Counts, Interval};
+use crate::domain::{Counts, Interval, Zone};
 use crate::stats::wilson_with;
 
 /// Minutes in a month of 30 days.
@@ -56,6 +56,8 @@ pub struct SharePolicy {
     /// How long a share must have been high and stable to become the new normal, in minutes; more than
     /// a day.
     pub new_normal_minutes: u32,
+    /// The time zone of the brand's season.
+    pub zone: Zone,
 }
 
 /// How a rise is distinguished from chance.
