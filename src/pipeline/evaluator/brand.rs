@@ -61,7 +61,7 @@ impl Evaluator {
         let is_learned = known.as_ref().is_some_and(|known| known.hour == first.hour())
             && first.hour() == last.hour();
         let history = match is_learned {
-            true => first.plus(-policy.evaluation_minutes()),
+            true => first.plus(-policy.needed_minutes(&buzz)),
             false => hour.plus(-policy.history_minutes()),
         };
         let season = hour.plus(-policy.season_minutes());

@@ -243,6 +243,13 @@ impl BuzzPolicy {
         volumes.fold(self.share.evaluation_minutes(), i64::max)
     }
 
+    /// The same if evaluation stops where an incident opens: less while none is open.
+    pub fn needed_minutes(&self, state: &BuzzState) -> i64 {
+        let is_open = state.share.open().is_some()
+            || state.volumes.values().any(|volume| volume.opened().is_some());
+        if is_open { self.evaluation_minutes() } else { self.share.calm_minutes() }
+    }
+
     /// How many minutes before a minute the counts start that detectors learn from.
     pub fn season_minutes(&self) -> i64 {
         self.share.season_minutes()

@@ -99,15 +99,18 @@ impl SharePolicy {
     /// How many minutes before an evaluated minute the [`Series`](super::Series) of
     /// [`SharePolicy::evaluate`] must start.
     pub fn evaluation_minutes(&self) -> i64 {
+        self.calm_minutes().max(i64::from(self.new_normal_minutes))
+    }
+
+    /// The same while no incident is open: nothing asks yet whether its share is the new normal.
+    pub fn calm_minutes(&self) -> i64 {
         let window = match self.rule {
             ShareRule::EDetector { .. } => 0,
             ShareRule::ShareAbove { window_minutes, .. }
             | ShareRule::TimesPrevious { window_minutes, .. } => window_minutes,
         };
-        SINCE_MINUTES_MAX
-            .max(4 * i64::from(self.short_minutes))
-            .max(2 * i64::from(window))
-            .max(i64::from(self.new_normal_minutes))
+        // The recent minutes may lie before the rise began.
+        SINCE_MINUTES_MAX.max(2 * i64::from(window)) + 4 * i64::from(self.short_minutes)
     }
 
     /// How many minutes before a minute the series of [`Baseline::learn`] must start; enough
