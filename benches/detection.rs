@@ -15,10 +15,14 @@
 //! that the share stays; and false alarms of both causes together, also where the volume wanders
 //! (standard deviation of its logarithm 0.25).
 //!
-//! `scripts/bench detection [--seeds 20] [--json FILE]`
+//! A third table is about a model that is switched every week, and about cascades of retweets.
+//!
+//! `scripts/bench detection [--seeds 20] [--part NAME]... [--json FILE]`
 
 mod common;
 
+#[path = "detection/crowd.rs"]
+mod crowd;
 #[path = "detection/rivals.rs"]
 mod rivals;
 #[path = "detection/streams.rs"]
@@ -56,6 +60,9 @@ struct Args {
     /// Streams of each kind
     #[arg(long, default_value_t = 20)]
     seeds: u64,
+    /// Only this table: share, volume or crowd; all without it
+    #[arg(long, value_parser = ["share", "volume", "crowd"])]
+    part: Vec<String>,
     #[command(flatten)]
     output: Output,
     /// Passed by cargo bench
@@ -75,9 +82,24 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut report = Report::new(
         "detection",
-        json!({"seeds": args.seeds, "quiet_days": QUIET_DAYS, "shifts": SHIFTS, "rises": RISES}),
+        json!({"seeds": args.seeds, "parts": args.part, "quiet_days": QUIET_DAYS, "shifts": SHIFTS, "rises": RISES}),
     );
-    println!("{} seeds; 30 quiet days and 12 shifts of each size a seed\n", args.seeds);
+    let is_wanted = |part: &str| args.part.is_empty() || args.part.iter().any(|it| it == part);
+    if is_wanted("share") {
+        share(args.seeds, &mut report);
+    }
+    if is_wanted("volume") {
+        volume::run(args.seeds, &mut report);
+    }
+    if is_wanted("crowd") {
+        crowd::run(args.seeds, &mut report);
+    }
+    report.write(&args.output)
+}
+
+/// Prints the tables about rises of the share and adds them to the report.
+fn share(seeds: u64, report: &mut Report) {
+    println!("{seeds} seeds; 30 quiet days and 12 shifts of each size a seed\n");
     let protocol = [2.0, 20.0, 100.0]
         .into_iter()
         .flat_map(|a_minute| [0.0, 0.02].map(|rho| Scenario::steady(a_minute, rho)));
@@ -91,10 +113,10 @@ fn main() -> anyhow::Result<()> {
     let mut calibration = Vec::new();
     for scenario in protocol.chain(wandering) {
         let detectors = detectors();
-        let outcomes = measure(scenario, args.seeds);
+        let outcomes = measure(scenario, seeds);
         for ((name, _), outcome) in detectors.iter().zip(&outcomes) {
             if !name.starts_with("budget") {
-                report.row("detectors", print_row(scenario, name, outcome, args.seeds));
+                report.row("detectors", print_row(scenario, name, outcome, seeds));
             }
         }
         let ours = &outcomes[..BUDGETS.len()];
@@ -103,7 +125,7 @@ fn main() -> anyhow::Result<()> {
     println!("\nFalse alarms a month by budget:\n");
     println!("| tweets a minute | rho | 0.1 | 1 | 10 |\n| ---: | ---: | ---: | ---: | ---: |");
     for (scenario, alarms) in calibration {
-        let [a, b, c] = alarms.map(|n| n as f64 / args.seeds as f64);
+        let [a, b, c] = alarms.map(|n| n as f64 / seeds as f64);
         println!("| {} | {} | {a:.2} | {b:.2} | {c:.2} |", scenario.a_minute, scenario.words());
         for (budget, alarms) in BUDGETS.iter().zip([a, b, c]) {
             report.row(
@@ -117,8 +139,6 @@ fn main() -> anyhow::Result<()> {
             );
         }
     }
-    volume::run(args.seeds, &mut report);
-    report.write(&args.output)
 }
 
 /// Our detector at each budget comes first.

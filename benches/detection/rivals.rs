@@ -2,7 +2,7 @@
 
 use monitor_core::alerting::Series;
 use monitor_core::alerting::{Baseline, SharePolicy, ShareRule, ShareState, ShareVerdict};
-use monitor_core::domain::{Counts, Minute};
+use monitor_core::domain::{Counts, Minute, Zone};
 
 use super::streams::Stream;
 
@@ -45,6 +45,7 @@ impl Ours {
             for_minutes: 0,
             resolve_minutes: 30,
             new_normal_minutes: 2880,
+            zone: Zone::UTC,
         }
     }
 

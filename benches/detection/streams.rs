@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Beta, Binomial, Distribution, Poisson, StandardNormal};
 
 pub const DAY: i64 = 1440;
-const SHARE: f64 = 0.20;
+pub const SHARE: f64 = 0.20;
 /// A wandering share: the amplitude of its day, the standard deviation of the rest, and the
 /// part of the rest that is left after a minute.
 const DAILY: f64 = 0.04;

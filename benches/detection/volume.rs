@@ -16,7 +16,7 @@ use super::{QUIET_DAYS, SHIFT_MINUTES, SHIFTS, common::Report, each_seed};
 /// How many times as many tweets come.
 const TIMES: f64 = 3.0;
 /// What comes back within this time opens the same incident, in minutes.
-const REOPEN_MINUTES: u32 = 1440;
+pub const REOPEN_MINUTES: u32 = 1440;
 
 /// The result of one seed.
 struct Outcome {

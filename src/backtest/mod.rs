@@ -25,7 +25,7 @@ use monitor_model::ClassifyError;
 use monitor_store::{PostgresStore, Store, StoreError};
 use monitor_train::data::TweetFileError;
 
-use crate::pipeline::buzz_policy;
+use crate::pipeline::brand_policy;
 
 pub use counting::{Counted, Scorer, count};
 pub use episodes::Episode;
@@ -147,9 +147,9 @@ pub fn spans(counted: &Counted, range: Range) -> Spans {
 pub fn evaluate(
     counted: &Counted,
     alerting: &config::Alerting,
+    brands: &BTreeMap<String, config::Brand>,
     spans: &Spans,
 ) -> Vec<BrandOutcome> {
-    let policy = buzz_policy(alerting);
     spans
         .by_brand
         .iter()
@@ -157,7 +157,12 @@ pub fn evaluate(
             brand: brand.clone(),
             from: *from,
             to: *to,
-            outcome: backtest_switched(&policy, &counted.stretches(brand), *from, *to),
+            outcome: backtest_switched(
+                &brand_policy(alerting, brands.get(brand)),
+                &counted.stretches(brand),
+                *from,
+                *to,
+            ),
         })
         .collect()
 }

@@ -157,7 +157,7 @@ pub fn run(args: &Args, config: Option<&Path>, set: &[(String, String)]) -> anyh
         .map(|(name, alerting)| Trial {
             rule: name.clone(),
             alerting: alerting.clone(),
-            brands: evaluate(&counted, alerting, &spans),
+            brands: evaluate(&counted, alerting, &settings.brands, &spans),
         })
         .collect();
     if let Some(path) = &args.picture {

@@ -104,6 +104,7 @@ impl Weekly {
                 thread: format!("digest-{}-{receiver}", week.1.format("%Y-%m-%d-%H%M")),
                 url: self.url.clone(),
                 digest: Some(Box::new(digest.clone())),
+                missed: Vec::new(),
             };
             written += usize::from(self.store.put_notification(receiver, &notification).await?);
         }

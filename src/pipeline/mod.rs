@@ -40,7 +40,7 @@ pub use models::{FollowSettings, ModelsError, follow, open_models};
 pub use positions::StoredPositions;
 pub use recorded::stored_model;
 pub use retrain::{RETRAINING_BUSY, RETRAINING_FOLDER, RetrainCommand, Retrainer};
-pub use routes::{buzz_policy, policy, routes, volume_policies};
+pub use routes::{brand_policy, buzz_policy, policy, routes, volume_policies};
 pub use scoring::{LineupScorer, inference_limits};
 pub use serving::access;
 pub use stages::{Pipeline, Settings};

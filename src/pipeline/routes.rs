@@ -6,7 +6,7 @@ use monitor_config::{self as config, Receiver, parse_quiet_hours};
 use monitor_core::alerting::{
     BuzzPolicy, QuietHours, Route, SharePolicy, ShareRule, Thresholds, Volume, VolumePolicy,
 };
-use monitor_core::domain::Cause;
+use monitor_core::domain::{Cause, Zone};
 
 /// The routes. Alertmanager groups alerts itself, so a route with grouping becomes two routes of
 /// the same name: one with grouping for the other receivers, one without for Alertmanagers.
@@ -69,7 +69,22 @@ fn thresholds(alerting: &config::Alerting) -> Thresholds {
     }
 }
 
-/// The policy that evaluates a brand.
+/// The policy that evaluates a brand, with seasons in its time zone.
+pub fn brand_policy(alerting: &config::Alerting, brand: Option<&config::Brand>) -> BuzzPolicy {
+    let policy = buzz_policy(alerting);
+    match brand.and_then(brand_zone) {
+        Some(zone) => policy.in_zone(zone),
+        None => policy,
+    }
+}
+
+/// The time zone of the brand's own, if it has one.
+pub fn brand_zone(brand: &config::Brand) -> Option<Zone> {
+    let zone = brand.time_zone.as_deref()?;
+    Some(Zone::parse(zone).expect("validated with the settings"))
+}
+
+/// The policy that evaluates brands without a time zone of their own.
 pub fn buzz_policy(alerting: &config::Alerting) -> BuzzPolicy {
     BuzzPolicy {
         share: policy(alerting),
@@ -101,7 +116,12 @@ pub fn policy(alerting: &config::Alerting) -> SharePolicy {
         for_minutes: alerting.for_minutes,
         resolve_minutes: alerting.resolve_minutes,
         new_normal_minutes: alerting.new_normal_minutes,
+        zone: zone(alerting),
     }
+}
+
+fn zone(alerting: &config::Alerting) -> Zone {
+    Zone::parse(&alerting.time_zone).expect("validated with the settings")
 }
 
 /// The policies that evaluate volumes; none if they are disabled.
@@ -112,6 +132,7 @@ pub fn volume_policies(alerting: &config::Alerting) -> Vec<VolumePolicy> {
         times_min,
         tweets_min: alerting.tweets_min,
         resolve_minutes: alerting.resolve_minutes,
+        zone: zone(alerting),
     };
     [
         (alerting.negative_volume, Volume::Negative, alerting.negative_volume_times_min),

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::evaluator::Explainer;
 use super::lineup::Lineup;
-use super::routes::policy;
+use super::routes::{brand_zone, policy};
 use super::scoring::{LineupScorer, inference_limits};
 use monitor_config::{self as config, Rights, Settings};
 use monitor_core::clock::Clock;
@@ -75,6 +75,11 @@ pub fn context(
         access: access(settings, clock.clone()),
         clock,
         policy: policy(&settings.alerting),
+        zones: settings
+            .brands
+            .iter()
+            .filter_map(|(name, brand)| Some((name.clone(), brand_zone(brand)?)))
+            .collect(),
         explainer: models.explainer.clone(),
         public_url: settings.http.public_url.clone(),
         links,

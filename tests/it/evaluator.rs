@@ -514,3 +514,27 @@ async fn a_rise_that_came_late_alarms_once() {
     }
     assert_eq!(notified, ["incident-1-opened-hook"]);
 }
+
+#[tokio::test]
+async fn what_is_usual_is_learned_again_in_another_time_zone() {
+    let past = async |world: &World| {
+        let state = world.store.detector_state("acme", Watch::Buzz).await.expect("read");
+        state.expect("evaluated").state["volumes"]["negative-volume"]["past"].clone()
+    };
+    let mut world = World::up_to(40).await;
+    assert_eq!(world.notified(&world.evaluator()).await, [""; 0]);
+    assert_eq!(past(&world).await["zone"], "UTC");
+    world.settings.brands.get_mut("acme").expect("the brand").time_zone = Some("Asia/Tokyo".into());
+    world.advance_to(41).await;
+    assert_eq!(world.notified(&world.evaluator()).await, [""; 0]);
+    let changed = past(&world).await;
+    assert_eq!(changed["zone"], "Asia/Tokyo");
+
+    let mut always = World::up_to(40).await;
+    always.settings = world.settings.clone();
+    always.advance_to(41).await;
+    always.notified(&always.evaluator()).await;
+    let expected = past(&always).await;
+    assert_eq!(changed["learned"], expected["learned"]);
+    assert_eq!(changed["hours"], expected["hours"], "as if it had always been there");
+}

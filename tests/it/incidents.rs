@@ -137,6 +137,7 @@ async fn decide(
         thread: String::new(),
         url: None,
         digest: None,
+        missed: Vec::new(),
     };
     let deliveries = receivers
         .iter()
@@ -164,6 +165,7 @@ async fn decide(
             notification,
             deliveries,
             suppressed,
+            missed: false,
         }),
     };
     store.decide(&decision).await.unwrap().expect("a step has an incident")

@@ -73,6 +73,7 @@ impl Desk {
             brands: vec!["united".into()],
             clock: clock.clone(),
             policy: policy(&Alerting::default()),
+            zones: std::collections::BTreeMap::new(),
             explainer: Arc::default(),
             access: Arc::new(Access::new(vec![token], Some(&page), clock.clone())),
             public_url: Some(page.clone()),

@@ -102,6 +102,7 @@ fn row(transition: &str) -> OutboxRow {
             thread: "incident-1-opened-comms".into(),
             url: Some("https://monitor.example.com/#incident-1".into()),
             digest: None,
+            missed: Vec::new(),
         },
         attempts: 1,
     }

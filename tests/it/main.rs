@@ -38,6 +38,7 @@ mod learned;
 mod links;
 mod logistic;
 mod mail;
+mod missed;
 mod model_switch;
 mod models;
 mod models_cli;

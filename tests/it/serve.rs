@@ -82,6 +82,7 @@ impl Site {
             brands: brands.iter().map(|&b| b.to_owned()).collect(),
             clock: clock.clone(),
             policy: policy(&Alerting::default()),
+            zones: std::collections::BTreeMap::new(),
             explainer: Arc::default(),
             access: Arc::new(Access::new(tokens, None, clock.clone())),
             public_url: None,
@@ -206,6 +207,7 @@ pub async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour
         thread: String::new(),
         url: None,
         digest: None,
+        missed: Vec::new(),
     };
     let before = store
         .detector_state(brand, Watch::Buzz)
@@ -231,6 +233,7 @@ pub async fn step(store: &MemoryStore, brand: &str, transition: Transition, hour
                 reason: SuppressReason::QuietHours,
                 detail: "route night".into(),
             }],
+            missed: false,
         }),
     };
     store.decide(&decision).await.expect("decided");

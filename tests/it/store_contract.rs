@@ -10,6 +10,7 @@ pub(crate) mod fixtures;
 mod incidents;
 mod labels;
 mod links;
+mod missed;
 mod notifications;
 mod partitions;
 mod phases;
@@ -41,6 +42,7 @@ use fixtures::*;
 use incidents::*;
 use labels::{corrects_a_share, draws_samples_and_keeps_labels, records_models};
 use links::{keeps_who_has_used_a_link, lets_one_of_two_uses_win};
+use missed::*;
 use notifications::*;
 use retrainings::keeps_retrainings;
 use switches::*;
@@ -107,6 +109,8 @@ checks![
     counts_equal_a_fold_after_changes,
     counts_equal_the_sum_of_the_scores,
     accepts_a_checkpoint_newer_than_the_bounds,
+    tells_what_was_missed_once,
+    forgets_that_it_was_missed_when_somebody_is_told,
     keeps_dead_letters_once,
     marks_the_end_of_partitions,
     event_time_never_moves_back,

@@ -26,25 +26,25 @@ use crate::notify::rig::{self, HttpReceiver};
 
 /// When a daemon dies: before or after its n-th call that writes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Death {
+pub enum Death {
     Before(usize),
     After(usize),
     Never,
 }
 
 /// The store of a daemon that dies: after its death every call fails without effect.
-struct Mortal {
+pub struct Mortal {
     inner: Arc<MemoryStore>,
     death: Death,
     writes: AtomicUsize,
 }
 
 impl Mortal {
-    fn new(inner: &Arc<MemoryStore>, death: Death) -> Arc<Self> {
+    pub fn new(inner: &Arc<MemoryStore>, death: Death) -> Arc<Self> {
         Arc::new(Self { inner: inner.clone(), death, writes: AtomicUsize::new(0) })
     }
 
-    fn is_dead(&self) -> bool {
+    pub fn is_dead(&self) -> bool {
         let writes = self.writes.load(Ordering::SeqCst);
         matches!(self.death, Death::Before(n) | Death::After(n) if writes > n)
     }
@@ -58,7 +58,7 @@ impl Mortal {
         if self.is_dead() {
             return dead();
         }
-        if !["decide", "outbox_lease", "outbox_record"].contains(&call) {
+        if !["decide", "tell_missed", "outbox_lease", "outbox_record"].contains(&call) {
             return work.await;
         }
         let index = self.writes.fetch_add(1, Ordering::SeqCst);
@@ -85,7 +85,7 @@ macro_rules! mortal {
 
 monitor_store::each_store_call!(mortal);
 
-fn start() -> DateTime<Utc> {
+pub fn start() -> DateTime<Utc> {
     "2026-01-01T00:00:00Z".parse().expect("a time")
 }
 
@@ -132,7 +132,7 @@ pub async fn days_with_a_crisis() -> Arc<MemoryStore> {
 }
 
 /// Runs a daemon: it evaluates, and sends until nothing is left or it is dead.
-async fn run_daemon(store: Arc<Mortal>, settings: &Settings, clock: &Arc<SimulatedClock>) {
+pub async fn run_daemon(store: Arc<Mortal>, settings: &Settings, clock: &Arc<SimulatedClock>) {
     let evaluated = Evaluator::new(store.clone(), settings, clock.clone()).evaluate().await;
     assert!(evaluated.is_ok() || store.is_dead(), "{evaluated:?}");
     let receivers = &settings.receivers;

@@ -43,6 +43,9 @@ pub struct Alerting {
     pub reopen_minutes: u32,
     /// How often the notification of an open incident is repeated; 0 is never.
     pub repeat_minutes: u32,
+    /// While the daemon catches up, incidents that opened longer ago than this are told when it has caught up, those that
+    /// are over in one digest; 0 tells each step.
+    pub catch_up_minutes: u32,
     /// An incident is a warning from this rise on, in 0..1.
     pub warning_rise: f64,
     /// An incident is critical from this rise on, in 0..1.
@@ -61,6 +64,8 @@ pub struct Alerting {
     pub surge: bool,
     /// A surge is at least this many times the usual volume.
     pub surge_times_min: f64,
+    /// Time zone of the seasons of brands without one of their own, such as `Europe/Paris`.
+    pub time_zone: String,
     /// How late a tweet may arrive after newer tweets of its partition.
     pub lateness_s: u64,
     /// How often closed minutes are evaluated.

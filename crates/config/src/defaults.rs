@@ -99,6 +99,7 @@ impl Default for Alerting {
             new_normal_minutes: 2 * 24 * 60,
             reopen_minutes: 24 * 60,
             repeat_minutes: 4 * 60,
+            catch_up_minutes: 60,
             warning_rise: 0.1,
             critical_rise: 0.25,
             warning_people: 10,
@@ -108,6 +109,7 @@ impl Default for Alerting {
             negative_volume_times_min: 2.0,
             surge: false,
             surge_times_min: 2.0,
+            time_zone: "UTC".into(),
             lateness_s: 60,
             tick_ms: 1000,
         }

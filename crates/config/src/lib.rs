@@ -276,6 +276,8 @@ pub struct Brand {
     pub rule_tags: Vec<String>,
     /// Whether keywords are also found with an English plural ending.
     pub plurals: bool,
+    /// Time zone of its seasons, such as `Europe/Paris`; without it `alerting.time_zone`.
+    pub time_zone: Option<String>,
 }
 
 /// `[delivery]`

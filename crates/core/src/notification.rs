@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::domain::{Cause, Evidence, Phase};
+use crate::domain::{Cause, Counts, Evidence, Phase};
 use crate::quantify::Estimate;
 use crate::words::WordWeight;
 
@@ -17,7 +17,7 @@ use crate::words::WordWeight;
 pub struct Notification {
     /// The incident's number; the store fills it in.
     pub incident_id: i64,
-    /// `opened`, `updated`, `resolved` or `reopened`.
+    /// `opened`, `updated`, `resolved` or `reopened`; `missed` or `digest` if it is about no single incident.
     pub transition: String,
     /// Whether somebody tries a receiver out: nothing has happened.
     pub test: bool,
@@ -62,6 +62,10 @@ pub struct Notification {
     /// What the weekly digest tells; then the other fields, but for the examples, say nothing. Mails only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Box<Digest>>,
+    /// The incidents that were over when they were found, oldest first; then the other fields, but for the severity,
+    /// say nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<Missed>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -74,6 +78,25 @@ impl Notification {
     pub fn cause(&self) -> Cause {
         self.phases.first().map_or(self.evidence.cause(), Phase::cause)
     }
+}
+
+/// An incident that was over when it was found, because the daemon was away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Missed {
+    /// The incident's number.
+    pub incident_id: i64,
+    /// The brand.
+    pub brand: String,
+    /// `notice`, `warning` or `critical`: the highest one.
+    pub severity: String,
+    /// Start of the minute whose evaluation opened it, in event time.
+    pub opened_at: DateTime<Utc>,
+    /// Start of the minute whose evaluation resolved it.
+    pub resolved_at: DateTime<Utc>,
+    /// The phases, in the order in which they joined, each with its peak.
+    pub phases: Vec<Phase>,
+    /// The tweets from the beginning of the rise to the end.
+    pub tweets: Counts,
 }
 
 /// What another incident says in a notification that it has joined.

@@ -178,7 +178,9 @@ mod tests {
 
     #[test]
     fn alerts_are_as_documented() {
-        for (name, row) in words::samples() {
+        // A digest of what is over is never sent here.
+        let samples = words::samples().into_iter().filter(|(name, _)| *name != "missed");
+        for (name, row) in samples {
             let alerts = Value::from(alerts(&row.notification, at("2026-01-01T12:00:00Z")));
             let shown = serde_json::to_string_pretty(&alerts).expect("JSON");
             insta::assert_snapshot!(format!("{name}_alertmanager"), shown);

@@ -125,13 +125,17 @@ impl EmailNotifier {
         row: &OutboxRow,
         now: DateTime<Utc>,
     ) -> Result<Vec<Arc<Vec<u8>>>, Outcome> {
-        let linker = self.linker.iter().filter(|_| row.notification.digest.is_none());
+        let linker = self
+            .linker
+            .iter()
+            .filter(|_| row.notification.digest.is_none() && row.notification.missed.is_empty());
         let recipients = linker.flat_map(|linker| {
             self.to.iter().map(move |to| linker.links(row, to.email.as_ref(), now))
         });
         let (links, notification) = (recipients.collect::<Vec<_>>(), row.notification.clone());
         let render = move || match &notification.digest {
             Some(digest) => vec![Mail::of_digest(digest, &notification.examples)],
+            None if !notification.missed.is_empty() => vec![Mail::of_missed(&notification)],
             None if links.is_empty() => vec![Mail::of(&notification)],
             None => Mail::personal(&notification, &links),
         };

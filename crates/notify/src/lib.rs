@@ -18,6 +18,7 @@ pub mod heartbeat;
 mod http;
 mod links;
 mod mail;
+mod missed;
 mod phases;
 mod slack;
 mod teams;

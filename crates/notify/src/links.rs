@@ -100,7 +100,7 @@ impl Linker {
 
     fn acts(&self, n: &Notification) -> Vec<(String, LinkAct)> {
         let mut acts = Vec::new();
-        if n.test || n.transition == "resolved" {
+        if n.test || n.transition == "resolved" || !n.missed.is_empty() {
             return acts;
         }
         let (incident, hours) = (n.incident_id, self.silence_hours);

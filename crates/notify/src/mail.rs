@@ -12,6 +12,7 @@
 mod digest;
 mod figures;
 mod html;
+mod missed;
 mod text;
 mod words;
 

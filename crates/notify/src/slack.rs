@@ -90,6 +90,7 @@ fn message(n: &Notification, links: Option<&Links>) -> Value {
             blocks.push(section(&format!("*{title}*{}", escape(&lines, room))));
         }
     };
+    list("What was missed", words::missed(n));
     list("Typical of these tweets", words::drivers(n));
     list("At the same time", words::also(n));
     for example in n.examples.iter().take(words::EXAMPLES_MAX) {

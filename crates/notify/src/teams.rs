@@ -112,6 +112,7 @@ fn optional(n: &Notification) -> Vec<Value> {
             parts.extend(lines.iter().map(|line| paragraph(json!({"text": format!("• {line}")}))));
         }
     };
+    list("What was missed", words::missed(n));
     list("Typical of these tweets", words::drivers(n));
     list("At the same time", words::also(n));
     for example in n.examples.iter().take(words::EXAMPLES_MAX) {

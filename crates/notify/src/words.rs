@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{phases, themes};
+use super::{missed, phases, themes};
 use monitor_core::domain::{
     Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, VolumeEvidence,
 };
@@ -25,9 +25,14 @@ const TWEET_CHARS_MAX: usize = 400;
 pub const TERM_CHARS_MAX: usize = 80;
 /// Other incidents, at most.
 const ALSO_MAX: usize = 10;
+/// Incidents of a digest of missed ones, at most.
+const MISSED_MAX: usize = 10;
 
 /// What happened, in one line; it begins with the brand.
 pub fn headline(n: &Notification) -> String {
+    if !n.missed.is_empty() {
+        return missed::headline(n);
+    }
     let brand = line(&n.brand, 64);
     let over = n.transition == "resolved";
     let news = match &n.evidence {
@@ -58,6 +63,9 @@ pub fn headline(n: &Notification) -> String {
 
 /// The numbers of the incident: name and value.
 pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
+    if !n.missed.is_empty() {
+        return vec![("Severity", line(&n.severity, 64))];
+    }
     let mut facts = vec![("Severity", line(&n.severity, 64)), ("Since", moment(n.opened_at))];
     if n.transition == "resolved" {
         facts.push(("Until", moment(n.at)));
@@ -168,6 +176,15 @@ pub fn example(example: &Example) -> (String, String) {
     (line(&example.text, TWEET_CHARS_MAX), byline.join(", "))
 }
 
+/// Incidents that were over when they were found, one line each.
+pub fn missed(n: &Notification) -> Vec<String> {
+    let mut lines: Vec<_> = n.missed.iter().take(MISSED_MAX).map(missed::entry).collect();
+    if n.missed.len() > MISSED_MAX {
+        lines.push(format!("and {} more", n.missed.len() - MISSED_MAX));
+    }
+    lines
+}
+
 /// Incidents of other brands at the same time, one line each.
 pub fn also(n: &Notification) -> Vec<String> {
     let describe = |also: &Also| {
@@ -218,6 +235,9 @@ pub(super) fn samples() -> Vec<(&'static str, monitor_store::OutboxRow)> {
     let mut test = fixtures::row("opened");
     test.notification.test = true;
     test.key = "test-1".into();
+    let mut missed = fixtures::row("missed");
+    missed.notification = fixtures::missed();
+    missed.key = missed.notification.thread.clone();
     let mut bare = of(Cause::Quiet, "opened");
     bare.notification.url = None;
     if let Evidence::Quiet(QuietEvidence { last, .. }) = &mut bare.notification.evidence {
@@ -236,6 +256,7 @@ pub(super) fn samples() -> Vec<(&'static str, monitor_store::OutboxRow)> {
         ("quiet_bare", bare),
         ("lag_opened", of(Cause::Lag, "opened")),
         ("lag_resolved", of(Cause::Lag, "resolved")),
+        ("missed", missed),
         ("grouped", grouped),
         ("test", test),
     ]

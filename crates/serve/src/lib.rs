@@ -41,6 +41,7 @@ use tower_http::compression::CompressionLayer;
 
 use monitor_core::alerting::SharePolicy;
 use monitor_core::clock::Clock;
+use monitor_core::domain::Zone;
 use monitor_core::links::LinkKey;
 use monitor_core::words::WordWeight;
 use monitor_store::{Store, StoredTweet};
@@ -85,6 +86,8 @@ pub struct ServeContext {
     pub clock: Arc<dyn Clock>,
     /// How shares are judged, for the band of expected shares.
     pub policy: SharePolicy,
+    /// The brands whose seasons are in another time zone than the policy's.
+    pub zones: BTreeMap<String, Zone>,
     /// Explains tweets, once the models are loaded.
     pub explainer: Arc<OnceLock<Box<dyn Explain>>>,
     /// Who may do what.
@@ -95,6 +98,14 @@ pub struct ServeContext {
     pub links: Option<LinkKey>,
     /// The model, for callers; `None` leaves its routes out.
     pub inference: Option<Inference>,
+}
+
+impl ServeContext {
+    /// How the shares of a brand are judged.
+    fn policy_of(&self, brand: &str) -> SharePolicy {
+        let zone = self.zones.get(brand).copied().unwrap_or(self.policy.zone);
+        SharePolicy { zone, ..self.policy }
+    }
 }
 
 struct Server {

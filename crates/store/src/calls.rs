@@ -94,6 +94,10 @@ macro_rules! each_store_call {
                 silence(silence: &Silence) -> i64;
                 end_silence(id: i64, now: DateTime<Utc>) -> bool;
             }
+            missed {
+                missed(limit: u32) -> Vec<Incident>;
+                tell_missed(incidents: &[IncidentId], notifications: &[$crate::Addressed]) -> bool;
+            }
             outbox {
                 outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32, resting: &[String], sending: &[i64])
                     -> Vec<OutboxRow>;

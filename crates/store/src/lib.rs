@@ -42,13 +42,15 @@ pub use links::{LinkOutcome, LinkUse, LinkedAct, UsedLink};
 pub use memory::MemoryStore;
 pub use monitor_core::alerting::{Delivery, Step, Suppressed};
 pub use monitor_core::domain::{Silence, Switches};
-pub use monitor_core::notification::{Also, CurvePoint, Driver, Drivers, Example, Notification};
-pub use outbox::{OutboxRow, OutboxState};
+pub use monitor_core::notification::{
+    Also, CurvePoint, Driver, Drivers, Example, Missed, Notification,
+};
+pub use outbox::{Addressed, OutboxRow, OutboxState};
 pub use postgres::{
     Keep, LetterFilter, PostgresStore, Pruned, Rows, StoredLetter, author_name,
     postgres_url_problem, schema_version,
 };
-pub use progress::{Claim, PartitionProgress, event_time};
+pub use progress::{Claim, PartitionProgress, event_time, progress_of};
 pub use retrainings::{RetrainOutcome, RetrainReason, Retraining};
 pub use search::{FoundTweet, NotificationState, TweetQuery};
 pub use switches::{Pairs, Rescored, StoredText};
@@ -354,6 +356,18 @@ pub trait Store: Send + Sync + 'static {
     /// removes its acknowledgement. Returns the
     /// incident's number if there was a step.
     async fn decide(&self, decision: &Decision) -> Result<Option<IncidentId>, StoreError>;
+
+    /// The incidents that were over when they were found ([`Incident::missed`]) and that nobody has been told of, in the order
+    /// in which they opened, at most `limit`.
+    async fn missed(&self, limit: u32) -> Result<Vec<Incident>, StoreError>;
+
+    /// Puts the notifications into the outbox that tell of these missed incidents, and marks them as told, in one
+    /// transaction. Returns `false`, and changes nothing, if one of them has been told or has opened again meanwhile.
+    async fn tell_missed(
+        &self,
+        incidents: &[IncidentId],
+        notifications: &[Addressed],
+    ) -> Result<bool, StoreError>;
 
     /// Leases up to `limit` due outbox rows for the time `lease`, so that no other sender takes
     /// them. Due is what is due by Postgres' clock: if `now` is the time of a host whose clock is

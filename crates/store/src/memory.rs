@@ -9,6 +9,7 @@ mod drift;
 mod incidents;
 mod labels;
 mod links;
+mod missed;
 mod outbox;
 mod retrainings;
 mod scores;

@@ -23,6 +23,17 @@ pub struct OutboxRow {
     pub attempts: u32,
 }
 
+/// A notification about no single incident, for one receiver; its thread is its key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Addressed {
+    /// Name of the receiver.
+    pub receiver: String,
+    /// The earliest time to send it; `None` is at once.
+    pub not_before: Option<DateTime<Utc>>,
+    /// What to send.
+    pub notification: Notification,
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutboxState {

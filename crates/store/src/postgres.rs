@@ -19,6 +19,7 @@ mod lead;
 mod letters;
 mod links;
 mod migrations;
+mod missed;
 mod outbox;
 mod partitions;
 mod prune;

@@ -46,16 +46,21 @@ pub struct PartitionProgress {
     pub at_end: bool,
 }
 
+/// What [`watermark`] needs to know of the partitions.
+pub fn progress_of(partitions: &[PartitionProgress]) -> Vec<Progress> {
+    let progress = partitions.iter().map(|p| Progress {
+        event_time_max: p.event_time_max,
+        at_end: p.at_end,
+        record_time_max: p.record_time_max,
+    });
+    progress.collect()
+}
+
 /// How far event time has advanced over all partitions; see [`watermark`].
 pub fn event_time(
     partitions: &[PartitionProgress],
     lateness: TimeDelta,
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
-    let progress = partitions.iter().map(|p| Progress {
-        event_time_max: p.event_time_max,
-        at_end: p.at_end,
-        record_time_max: p.record_time_max,
-    });
-    watermark(&progress.collect::<Vec<_>>(), lateness, now)
+    watermark(&progress_of(partitions), lateness, now)
 }

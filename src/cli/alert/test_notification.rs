@@ -89,5 +89,6 @@ pub fn build(
         thread: key.into(),
         url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
         digest: None,
+        missed: Vec::new(),
     }
 }

@@ -28,7 +28,7 @@ impl Evaluator {
     /// minutes are left.
     pub(super) async fn evaluate_brand(
         &self,
-        brand: &str,
+        (brand, policy): (&str, &BuzzPolicy),
         closed: Minute,
         pass: &Pass,
     ) -> Result<bool, StoreError> {
@@ -59,7 +59,7 @@ impl Evaluator {
         let mut buzz: BuzzState = state(brand, Watch::Buzz, stored.as_ref());
         let open = stored.as_ref().and_then(|stored| stored.open.as_ref());
         let reopens = stored.as_ref().is_some_and(|stored| stored.last.is_some());
-        let must_close = self.policy.reconcile(&mut buzz, first.plus(-1), open.is_some(), reopens);
+        let must_close = policy.reconcile(&mut buzz, first.plus(-1), open.is_some(), reopens);
         if let Some(incident) = open.filter(|_| must_close) {
             self.close_unwatched(incident, to_json(&buzz), pass).await?;
             return Ok(true);
@@ -71,9 +71,10 @@ impl Evaluator {
         let switch = switch.map(|switch| switch.from);
         let before = stored.as_ref().and_then(|stored| pass.switches.at(stored.evaluated));
         if before.map(|before| before.from) != switch && stored.is_some() {
-            buzz = self.change_model(brand, model, buzz, first).await?;
+            buzz = self.change_model((brand, policy), model, buzz, first).await?;
         }
-        let mut beginning = self.beginning(brand, model, &buzz, first, (last, closed)).await?;
+        let mut beginning =
+            self.beginning((brand, policy), model, &buzz, first, (last, closed)).await?;
         let mut known = self.baseline(brand).filter(|known| known.switch == switch);
         // A baseline is learned from the data before its hour, even if it is learned later. Until the next one, the
         // minutes that it was learned from are not read again.
@@ -81,21 +82,22 @@ impl Evaluator {
         let is_learned = known.as_ref().is_some_and(|known| known.hour == first.hour())
             && first.hour() == last.hour();
         let history = match is_learned {
-            true => first.plus(-self.policy.evaluation_minutes()),
-            false => hour.plus(-self.policy.history_minutes()),
+            true => first.plus(-policy.needed_minutes(&buzz)),
+            false => hour.plus(-policy.history_minutes()),
         };
-        let season = hour.plus(-self.policy.season_minutes());
+        let season = hour.plus(-policy.season_minutes());
         let excluded = buzz.share.excluded();
         let counts = counts_of(&*self.store, model, brand, history, last).await?;
         let series = Series::new(history, last, &counts, &excluded);
         let baseline = known.as_ref().and_then(|known| known.baseline.as_ref());
-        let rejudged =
-            self.rejudge(brand, (switch, model), &series, history, first, baseline).await?;
+        let rejudged = self
+            .rejudge((brand, policy), (switch, model), &series, history, first, baseline)
+            .await?;
         let came_late = rejudged.is_some() && open.is_none();
         buzz = rejudged.filter(|_| open.is_none()).unwrap_or(buzz);
         // All tweets are the same for every model.
         let all = match model {
-            Some(_) if self.policy.volumes.iter().any(|v| v.counted == Volume::All) => {
+            Some(_) if policy.volumes.iter().any(|v| v.counted == Volume::All) => {
                 let counts = self.store.minute_counts(brand, history, last).await?;
                 Some(Series::new(history, last, &counts, &[]))
             }
@@ -112,14 +114,13 @@ impl Evaluator {
                 }
                 let hours = hours.as_deref().unwrap_or_default();
                 let start = Minute(hour * 60);
-                let baseline =
-                    Baseline::learn(&self.policy.share, hours, &excluded, &series, start);
+                let baseline = Baseline::learn(&policy.share, hours, &excluded, &series, start);
                 known = Some(LearnedBaseline { hour, switch, baseline });
             }
             buzz.volumes.extend(beginning.remove(&minute).unwrap_or_default());
             let baseline = known.as_ref().and_then(|known| known.baseline.as_ref());
             let seen = Seen { counts: &series, all: all.as_ref().unwrap_or(&series), baseline };
-            let (after, _, verdict) = self.policy.evaluate(seen, buzz, minute);
+            let (after, _, verdict) = policy.evaluate(seen, buzz, minute);
             buzz = after;
             let verdict = match came_late && minute == first {
                 true => late::told(verdict, &mut buzz, minute, stored.as_ref()),
@@ -154,7 +155,7 @@ impl Evaluator {
     /// have learned from the time before.
     async fn beginning(
         &self,
-        brand: &str,
+        (brand, policy): (&str, &BuzzPolicy),
         model: Option<&str>,
         buzz: &BuzzState,
         first: Minute,
@@ -165,13 +166,14 @@ impl Evaluator {
         if start > last {
             return Ok(found);
         }
-        for policy in &self.policy.volumes {
+        let season = policy.season_minutes();
+        for policy in &policy.volumes {
             let cause = policy.counted.cause();
             if buzz.volumes.contains_key(&cause) {
                 continue;
             }
             let model = model.filter(|_| policy.counted == Volume::Negative);
-            let from = start.plus(-self.policy.season_minutes());
+            let from = start.plus(-season);
             let counts = counts_of(&*self.store, model, brand, from, start.plus(-1)).await?;
             let policy = *policy;
             // Evaluates weeks of minutes, which takes a moment.
@@ -205,16 +207,16 @@ impl Evaluator {
     /// [`SharePolicy::change_model`](monitor_core::alerting::SharePolicy::change_model).
     async fn change_model(
         &self,
-        brand: &str,
+        (brand, policy): (&str, &BuzzPolicy),
         model: Option<&str>,
         buzz: BuzzState,
         minute: Minute,
     ) -> Result<BuzzState, StoreError> {
-        let season = self.policy.season_minutes();
+        let season = policy.season_minutes();
         let hour = buzz.share.open().map_or(minute, |open| open.opened()).hour_start();
         let counts = counts_of(&*self.store, model, brand, hour.plus(-season), minute).await?;
         let hours = hours_of(&*self.store, model, brand, hour.plus(-season), hour).await?;
-        let policy = self.policy.clone();
+        let policy = policy.clone();
         // Evaluates weeks of minutes, which takes a moment.
         let work = move || change_model(&policy, buzz, &counts, &hours, hour, minute);
         let state = tokio::task::spawn_blocking(work).await.expect("the replay does not panic");

@@ -10,7 +10,9 @@ use metrics::counter;
 
 use super::Evaluator;
 use super::brand::counts_of;
-use monitor_core::alerting::{Baseline, BuzzState, BuzzVerdict, Course, Seen, Series, Volume};
+use monitor_core::alerting::{
+    Baseline, BuzzPolicy, BuzzState, BuzzVerdict, Course, Seen, Series, Volume,
+};
 use monitor_core::domain::Minute;
 use monitor_store::{DetectorState, StoreError};
 use monitor_telemetry as telemetry;
@@ -58,7 +60,7 @@ impl Evaluator {
     /// judges these minutes again and returns the state before `first`.
     pub(super) async fn rejudge(
         &self,
-        brand: &str,
+        (brand, policy): (&str, &BuzzPolicy),
         (switch, model): (Option<Minute>, Option<&str>),
         series: &Series,
         start: Minute,
@@ -68,11 +70,11 @@ impl Evaluator {
         let state = self.count_late(brand, switch, series, start, baseline.is_some());
         let Some((judged, mut buzz)) = state else { return Ok(None) };
         tracing::info!(brand, from = %judged.start(), "many tweets came late; their minutes are judged again");
-        let (from, to) = (judged.plus(-self.policy.evaluation_minutes()), first.plus(-1));
+        let (from, to) = (judged.plus(-policy.evaluation_minutes()), first.plus(-1));
         let counts = counts_of(&*self.store, model, brand, from, to).await?;
         let series = Series::new(from, to, &counts, &buzz.share.excluded());
         let all = match model {
-            Some(_) if self.policy.volumes.iter().any(|v| v.counted == Volume::All) => {
+            Some(_) if policy.volumes.iter().any(|v| v.counted == Volume::All) => {
                 let counts = self.store.minute_counts(brand, from, to).await?;
                 Some(Series::new(from, to, &counts, &[]))
             }
@@ -80,7 +82,7 @@ impl Evaluator {
         };
         for minute in (judged.0 + 1..first.0).map(Minute) {
             let seen = Seen { counts: &series, all: all.as_ref().unwrap_or(&series), baseline };
-            (buzz, _, _) = self.policy.evaluate(seen, buzz, minute);
+            (buzz, _, _) = policy.evaluate(seen, buzz, minute);
         }
         Ok(Some(buzz))
     }

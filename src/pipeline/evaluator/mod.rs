@@ -9,12 +9,14 @@
 mod brand;
 mod explain;
 mod late;
+mod missed;
 mod report;
+mod step;
 mod stream;
 mod words;
 
 pub(super) use explain::Explainer;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,22 +30,19 @@ use tokio_util::sync::CancellationToken;
 pub use self::words::reason;
 
 use self::late::Judged;
-use self::report::{Content, Reporter, Subject};
+use self::report::Reporter;
+use self::step::Finding;
 use super::daemon::lateness;
 use super::lineup::Lineup;
-use super::routes::buzz_policy;
+use super::routes::{brand_policy, buzz_policy};
 use monitor_config as config;
 use monitor_core::alerting::{
-    Audience, Baseline, BuzzPolicy, Occasion, People, Recipient, StreamPolicy, Suppressed,
-    Thresholds, severity,
+    Audience, Backlog, Baseline, BuzzPolicy, CatchUp, StreamPolicy, Thresholds,
 };
 use monitor_core::clock::Clock;
-use monitor_core::domain::{
-    Cause, Evidence, Incident, Minute, Phase, Severity, Silence, Switches, Transition, Watch,
-    silenced,
-};
+use monitor_core::domain::{Cause, Incident, Minute, Silence, Switches, Watch};
 use monitor_store::{
-    Decision, Delivery, DetectorState, PartitionProgress, Step, Store, StoreError, event_time,
+    Decision, DetectorState, PartitionProgress, Store, StoreError, event_time, progress_of,
 };
 use monitor_telemetry::{self as telemetry, Readiness};
 
@@ -54,8 +53,9 @@ pub struct Evaluator {
     topic: String,
     lateness: TimeDelta,
     tick: Duration,
-    brands: Vec<String>,
-    policy: BuzzPolicy,
+    /// By brand, how it is evaluated.
+    brands: BTreeMap<String, BuzzPolicy>,
+    thresholds: Thresholds,
     stream: StreamPolicy,
     stream_causes: Vec<Cause>,
     audience: Audience,
@@ -67,6 +67,11 @@ pub struct Evaluator {
     gate: Mutex<Option<Gate>>,
     /// Whether the incidents without a detector have been closed.
     unwatched_closed: AtomicBool,
+    catch_up: Mutex<CatchUp>,
+    /// Whether there may be missed incidents that nobody has been told of.
+    any_missed: AtomicBool,
+    /// The receivers of digests of missed incidents.
+    takes_missed: Vec<String>,
 }
 
 /// Longest wait, by the clock, for the tweets before a switch to be scored by the new model. They
@@ -76,14 +81,12 @@ const GAP_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Number of the latest incidents searched for open ones without a detector.
 const INCIDENTS_MAX: u32 = 1000;
 
-/// How often an open incident may be called worse, in minutes.
-const RATED_EVERY_MINUTES: i64 = 5;
-
 /// Values shared by all evaluations of one pass.
 struct Pass {
     now: DateTime<Utc>,
     silences: Vec<Silence>,
     switches: Switches,
+    backlog: Backlog,
 }
 
 /// The baseline of a brand for an hour of event time.
@@ -104,69 +107,21 @@ struct Gate {
     open: bool,
 }
 
-/// What has happened to an incident in a minute.
-struct Finding {
-    transition: Transition,
-    /// What the notification rests on.
-    evidence: Evidence,
-    /// The evidence of everything that lasts; the worst of it says how severe the incident is.
-    lasting: Vec<Evidence>,
-    /// The phases; none for the stream.
-    phases: Vec<Phase>,
-    /// Whether it is recorded even if nobody is notified of it.
-    is_news: bool,
-    reason: String,
-}
-
-impl Finding {
-    /// Of an incident of one cause, as those of the stream.
-    fn of(transition: Transition, evidence: Evidence, reason: String) -> Self {
-        Self {
-            transition,
-            evidence,
-            lasting: vec![evidence],
-            phases: Vec::new(),
-            is_news: transition != Transition::Updated,
-            reason,
-        }
-    }
-
-    /// Of an incident that no detector watches any more, because its settings or its state have
-    /// changed.
-    fn unwatched(incident: &Incident, minute: Minute) -> Self {
-        let phases = incident.phases.iter();
-        let phases = phases.map(|p| Phase { ended: p.ended.or(Some(minute)), ..*p }).collect();
-        let reason = words::UNWATCHED.to_owned();
-        Self { phases, ..Self::of(Transition::Resolved, incident.evidence, reason) }
-    }
-
-    fn causes(&self) -> Vec<Cause> {
-        match self.phases.is_empty() {
-            true => vec![self.evidence.cause()],
-            false => self.phases.iter().map(Phase::cause).collect(),
-        }
-    }
-
-    /// The severity of what lasts.
-    fn severity(&self, people: People, thresholds: &Thresholds) -> Severity {
-        let severities = self.lasting.iter().map(|e| severity(e, people, thresholds));
-        severities.max().unwrap_or(Severity::Notice)
-    }
-}
-
 impl Evaluator {
     /// An evaluator of the brands and rules of `settings`.
     pub fn new(store: Arc<dyn Store>, settings: &config::Settings, clock: Arc<dyn Clock>) -> Self {
         let a = &settings.alerting;
         let stream = &settings.stream;
+        let policy_of =
+            |(name, brand): (&String, &config::Brand)| (name.clone(), brand_policy(a, Some(brand)));
         let stream_causes =
             [(Cause::Quiet, stream.quiet_minutes_max), (Cause::Lag, stream.lag_minutes_max)];
         Self {
             topic: settings.kafka.topic.clone(),
             lateness: lateness(settings),
             tick: Duration::from_millis(a.tick_ms),
-            brands: settings.brands.keys().cloned().collect(),
-            policy: buzz_policy(a),
+            brands: settings.brands.iter().map(policy_of).collect(),
+            thresholds: buzz_policy(a).thresholds,
             stream: StreamPolicy {
                 quiet_minutes_max: stream.quiet_minutes_max,
                 lag_minutes_max: stream.lag_minutes_max,
@@ -182,6 +137,9 @@ impl Evaluator {
             judged: Mutex::default(),
             gate: Mutex::default(),
             unwatched_closed: AtomicBool::new(false),
+            catch_up: Mutex::new(CatchUp::new(a.catch_up_minutes)),
+            any_missed: AtomicBool::new(true),
+            takes_missed: missed::receivers(settings),
             store,
             clock,
         }
@@ -232,13 +190,19 @@ impl Evaluator {
         let leads = self.store.lead().await?;
         gauge!(telemetry::LEADER).set(f64::from(u8::from(leads)));
         if !leads {
+            // The leader of meanwhile may have left some.
+            self.any_missed.store(true, Ordering::Relaxed);
             return Ok(None);
         }
         let now = self.clock.now();
         let (silences, switches) = (self.store.silences(now).await?, self.store.switches().await?);
-        let pass = Pass { now, silences, switches };
-        self.close_all_unwatched(&pass).await?;
         let partitions = self.store.progress(&self.topic).await?;
+        let backlog = {
+            let mut catch_up = self.catch_up.lock().expect("no holder of this lock panics");
+            catch_up.look(&progress_of(&partitions), now, self.clock.elapsed())
+        };
+        let pass = Pass { now, silences, switches, backlog };
+        self.close_all_unwatched(&pass).await?;
         // The stream comes first: brands may have much to catch up on.
         let mut failed = self.evaluate_stream(&partitions, &pass).await.err();
         let closed = match self.closed(&partitions, now) {
@@ -246,16 +210,21 @@ impl Evaluator {
             None => None,
         };
         if let Some(closed) = closed {
-            for brand in &self.brands {
+            for (brand, policy) in &self.brands {
                 // An error of one brand must not stop the brands after it.
                 let evaluated = async {
-                    while self.evaluate_brand(brand, closed, &pass).await? {}
+                    while self.evaluate_brand((brand, policy), closed, &pass).await? {}
                     Ok::<_, StoreError>(())
                 };
                 if let Err(error) = evaluated.await {
                     failed = failed.or(Some(error));
                 }
             }
+        }
+        if backlog.is_read
+            && let Err(error) = self.tell_missed(&pass).await
+        {
+            failed = failed.or(Some(error));
         }
         failed.map_or(Ok(closed), Err)
     }
@@ -269,7 +238,7 @@ impl Evaluator {
         for incident in self.store.incidents(INCIDENTS_MAX).await? {
             let watched = match incident.cause() {
                 // A brand's phases are compared with the settings when it is evaluated.
-                cause if cause.watch() == Watch::Buzz => self.brands.contains(&incident.brand),
+                cause if cause.watch() == Watch::Buzz => self.brands.contains_key(&incident.brand),
                 cause => self.stream_causes.contains(&cause),
             };
             if incident.resolved.is_none() && !watched {
@@ -331,112 +300,6 @@ impl Evaluator {
         Ok(if gate.open { closed } else { switch.from.plus(-1).min(closed) })
     }
 
-    /// The step of a minute, with the receivers to notify; `None` if nothing has changed and no
-    /// receiver is due.
-    async fn step(
-        &self,
-        brand: &str,
-        minute: Minute,
-        finding: &Finding,
-        stored: Option<&DetectorState>,
-        pass: &Pass,
-        latest: Minute,
-    ) -> Result<Option<Step>, StoreError> {
-        let transition = finding.transition;
-        let incident = stored.and_then(|stored| match transition {
-            Transition::Opened => None,
-            Transition::Reopened => stored.last.as_ref(),
-            Transition::Updated | Transition::Resolved => stored.open.as_ref(),
-        });
-        let notified = match (incident, stored) {
-            (Some(_), Some(stored)) => &stored.notified[..],
-            _ => &[],
-        };
-        // An incident that opens again may be milder than before.
-        let worst = match transition {
-            Transition::Reopened => Severity::Notice,
-            _ => incident.map_or(Severity::Notice, |incident| incident.severity),
-        };
-        let rated = |people| match transition {
-            Transition::Resolved => worst,
-            _ => worst.max(finding.severity(people, &self.policy.thresholds)),
-        };
-        let mut severe = rated(People::default());
-        // Who is behind the tweets is read before it is called worse, which takes a moment.
-        if !finding.is_news && minute.0.rem_euclid(RATED_EVERY_MINUTES) != 0 {
-            severe = worst;
-        }
-        let changed = finding.is_news || severe != worst;
-        let stale = latest.0 - minute.0 >= i64::from(self.audience.repeat_minutes.max(1));
-        let causes = finding.causes();
-        let occasion = |severity: Severity| Occasion {
-            brand,
-            causes: &causes,
-            transition,
-            severity,
-            incident,
-            notified,
-            joined: finding.phases.iter().map(|phase| phase.began).max(),
-            minute,
-            now: pass.now,
-            silence: silenced(&pass.silences, brand, pass.now),
-            // After a long absence an unchanged incident is not worth a notification.
-            stale: stale && !changed,
-        };
-        if !changed && self.audience.recipients(&occasion(severe)).is_empty() {
-            self.count_suppressed(brand, &self.audience.suppressed(&occasion(severe), &[]));
-            return Ok(None);
-        }
-        let opened = incident.map_or(minute, |incident| incident.opened);
-        // A notification without examples is better than none.
-        let evidence = &finding.evidence;
-        let model = pass.switches.at(minute).map(|switch| switch.model.as_str());
-        let content = self.reporter.content(brand, evidence, minute, model).await;
-        let content = content.unwrap_or_else(|error| {
-            tracing::warn!(%error, brand, "cannot read the incident's tweets; notifying without them");
-            Content::empty()
-        });
-        if content.people.reach.is_some() || content.people.voices.is_some() {
-            severe = rated(content.people);
-        }
-        let occasion = occasion(severe);
-        let recipients = self.audience.recipients(&occasion);
-        if !finding.is_news && severe == worst && recipients.is_empty() {
-            return Ok(None);
-        }
-        let suppressed = self.audience.suppressed(&occasion, &recipients);
-        let deliveries = recipients.into_iter().map(delivery).collect();
-        let notification = self.reporter.notification(
-            &Subject { brand, opened, minute, severity: severe, transition, evidence },
-            &finding.phases,
-            finding.reason.clone(),
-            content,
-        );
-        Ok(Some(Step {
-            transition,
-            minute,
-            severity: severe,
-            evidence: *evidence,
-            phases: finding.phases.clone(),
-            notification,
-            deliveries,
-            suppressed,
-        }))
-    }
-
-    fn count_suppressed(&self, brand: &str, suppressed: &[Suppressed]) {
-        for suppressed in suppressed {
-            let (receiver, reason) = (&suppressed.receiver, suppressed.reason.as_str());
-            counter!(
-                telemetry::NOTIFICATIONS_SUPPRESSED,
-                "receiver" => receiver.clone(), "reason" => reason
-            )
-            .increment(1);
-            let detail = suppressed.detail.as_str();
-            tracing::debug!(brand, receiver, reason, detail, "no notification");
-        }
-    }
-
     /// Writes a decision and logs it.
     async fn decide(&self, decision: &Decision) -> Result<(), StoreError> {
         let id = self.store.decide(decision).await?;
@@ -466,14 +329,6 @@ pub fn audience(settings: &config::Settings) -> Audience {
         routes: super::routes::routes(settings),
         receivers: settings.receivers.keys().cloned().collect(),
         repeat_minutes: settings.alerting.repeat_minutes,
-    }
-}
-
-fn delivery(recipient: Recipient) -> Delivery {
-    Delivery {
-        receiver: recipient.receiver,
-        not_before: recipient.when.not_before(),
-        group: recipient.group,
     }
 }
 

@@ -79,6 +79,11 @@ impl Reporter {
         }
     }
 
+    /// The address of the page.
+    pub fn page(&self) -> Option<String> {
+        self.public_url.clone()
+    }
+
     /// Explains examples with the current model of `models`.
     pub fn explain_with(&mut self, models: watch::Receiver<Lineup>) {
         self.explainer = Some(Explainer::new(models));
@@ -178,6 +183,7 @@ impl Reporter {
             thread: String::new(),
             url: self.public_url.clone(),
             digest: None,
+            missed: Vec::new(),
         }
     }
 }

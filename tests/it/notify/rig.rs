@@ -137,6 +137,7 @@ impl Rig {
             thread: String::new(),
             url: Some("https://monitor.example.com/#incident-1".into()),
             digest: None,
+            missed: Vec::new(),
         };
         let delivery_to = |receiver: &&str| Notified {
             receiver: (*receiver).to_owned(),
@@ -158,6 +159,7 @@ impl Rig {
                 notification,
                 deliveries: receivers.iter().map(delivery_to).collect(),
                 suppressed: Vec::new(),
+                missed: false,
             }),
         };
         self.store.decide(&decision).await.expect("decided");

@@ -163,6 +163,7 @@ pub fn notification(brand: &str, cause: Cause, transition: Transition) -> Notifi
         thread: String::new(),
         url: Some("https://monitor.example.com/".into()),
         digest: None,
+        missed: Vec::new(),
     }
 }
 
@@ -195,6 +196,7 @@ pub fn decision(brand: &str, before: Option<i64>, now: i64, step: Option<Transit
             notification: notification(brand, Cause::Share, transition),
             deliveries: vec![delivery("comms"), delivery("hook")],
             suppressed: vec![suppressed("desk")],
+            missed: false,
         }),
     }
 }

@@ -77,6 +77,7 @@ pub async fn opens_updates_and_resolves(store: &dyn Store) {
             acknowledged: None,
             evidence: evidence(Cause::Share),
             phases: vec![Phase::new(minute(10), evidence(Cause::Share))],
+            missed: false,
         }
     );
     assert_eq!(decide(store, decision("united", Some(10), 11, None)).await, None);

@@ -2,10 +2,11 @@
 
 use super::{Check, is_name, is_web_url, quoted};
 use crate::{Alerting, Heartbeat, Route, Settings, Stream, parse_quiet_hours};
-use monitor_core::domain::{Cause, STREAM};
+use monitor_core::domain::{Cause, STREAM, Zone};
 
 pub(super) fn check(settings: &Settings, check: &mut Check) {
     rules(&settings.alerting, check);
+    zones(settings, check);
     stream(&settings.stream, check);
     heartbeat(&settings.heartbeat, check);
     check(
@@ -16,6 +17,21 @@ pub(super) fn check(settings: &Settings, check: &mut Check) {
     );
     for (name, route) in &settings.routes {
         self::route(settings, name, route, check);
+    }
+}
+
+fn zones(settings: &Settings, check: &mut Check) {
+    let own = settings.brands.iter().filter_map(|(name, brand)| {
+        Some((format!("brands.{name}.time_zone"), brand.time_zone.as_ref()?))
+    });
+    let all = std::iter::once(("alerting.time_zone".to_owned(), &settings.alerting.time_zone));
+    for (key, zone) in all.chain(own) {
+        check(
+            Zone::parse(zone).is_some(),
+            &key,
+            &quoted(zone),
+            "name a zone of the IANA database, such as Europe/Paris",
+        );
     }
 }
 
@@ -128,6 +144,12 @@ fn rules(a: &Alerting, check: &mut Check) {
         "alerting.repeat_minutes",
         &a.repeat_minutes,
         "choose at most 10080 minutes; 0 is never",
+    );
+    check(
+        a.catch_up_minutes <= 7 * 1440,
+        "alerting.catch_up_minutes",
+        &a.catch_up_minutes,
+        "choose at most 10080 minutes; 0 sends each alert of the past",
     );
     check(a.lateness_s <= 86_400, "alerting.lateness_s", &a.lateness_s, "choose at most 86400 s");
     check(

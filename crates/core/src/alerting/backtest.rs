@@ -353,3 +353,5 @@ fn between(counts: &[(Minute, Counts)], from: Minute, to: Minute) -> &[(Minute, 
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod zones;

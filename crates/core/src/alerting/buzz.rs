@@ -23,7 +23,7 @@ use super::{
     Baseline, People, Series, SharePolicy, ShareState, ShareVerdict, Thresholds, VolumePolicy,
     VolumeState, VolumeVerdict, severity,
 };
-use crate::domain::{Cause, Evidence, Minute, Phase, ResolveReason, Severity};
+use crate::domain::{Cause, Evidence, Minute, Phase, ResolveReason, Severity, Zone};
 
 /// When a brand has an incident.
 #[derive(Debug, Clone, PartialEq)]
@@ -221,6 +221,16 @@ fn advance(
 }
 
 impl BuzzPolicy {
+    /// The same policy with seasons in this time zone.
+    #[must_use]
+    pub fn in_zone(mut self, zone: Zone) -> Self {
+        self.share.zone = zone;
+        for volume in &mut self.volumes {
+            volume.zone = zone;
+        }
+        self
+    }
+
     /// How many minutes before an evaluated minute the [`Series`] must start; enough for
     /// [`Baseline::learn`] too.
     pub fn history_minutes(&self) -> i64 {
@@ -231,6 +241,13 @@ impl BuzzPolicy {
     pub fn evaluation_minutes(&self) -> i64 {
         let volumes = self.volumes.iter().map(VolumePolicy::history_minutes);
         volumes.fold(self.share.evaluation_minutes(), i64::max)
+    }
+
+    /// The same if evaluation stops where an incident opens: less while none is open.
+    pub fn needed_minutes(&self, state: &BuzzState) -> i64 {
+        let is_open = state.share.open().is_some()
+            || state.volumes.values().any(|volume| volume.opened().is_some());
+        if is_open { self.evaluation_minutes() } else { self.share.calm_minutes() }
     }
 
     /// How many minutes before a minute the counts start that detectors learn from.
@@ -269,7 +286,8 @@ impl BuzzPolicy {
 
     /// Makes the detectors agree with the incident that is stored, after the settings or something
     /// stored has changed: `open` says whether one is open, `reopens` whether the last one is stored.
-    /// Detectors that are no longer wanted are forgotten. Returns whether the stored incident
+    /// Detectors that are no longer wanted are forgotten, and so are calm ones that have learned in another time zone: they
+    /// learn again from the counts of the past. Returns whether the stored incident
     /// has no phase left and must be closed.
     pub fn reconcile(
         &self,
@@ -278,9 +296,6 @@ impl BuzzPolicy {
         open: bool,
         reopens: bool,
     ) -> bool {
-        state
-            .volumes
-            .retain(|cause, _| self.volumes.iter().any(|policy| policy.counted.cause() == *cause));
         let is_stored = |course: &Course| if course.is_open() { open } else { reopens };
         state.course = state.course.take().filter(is_stored);
         let course = state.course.as_mut().filter(|course| course.is_open());
@@ -289,7 +304,10 @@ impl BuzzPolicy {
             for phase in course.phases.iter_mut().filter(|phase| phase.is_open()) {
                 let lasts = match phase.cause() {
                     Cause::Share => state.share.open().is_some(),
-                    cause => state.volumes.get(&cause).is_some_and(|v| v.opened().is_some()),
+                    cause => {
+                        self.volumes.iter().any(|policy| policy.counted.cause() == cause)
+                            && state.volumes.get(&cause).is_some_and(|v| v.opened().is_some())
+                    }
                 };
                 match lasts {
                     true => lasting.push(phase.cause()),
@@ -308,6 +326,10 @@ impl BuzzPolicy {
                 *volume = std::mem::take(volume).closed();
             }
         }
+        state.volumes.retain(|cause, volume| {
+            let policy = self.volumes.iter().find(|policy| policy.counted.cause() == *cause);
+            policy.is_some_and(|policy| volume.fits(policy.zone))
+        });
         open && lasting.is_empty()
     }
 }

@@ -149,6 +149,7 @@ mod tests {
                 }),
                 evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
                 phases: Vec::new(),
+                missed: false,
             };
             let notified: Vec<_> = notified
                 .iter()
@@ -207,6 +208,7 @@ mod tests {
             acknowledged: None,
             evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
             phases: Vec::new(),
+            missed: false,
         };
         let notified = ["desk", "gone"].map(|receiver| Notified {
             receiver: receiver.into(),
@@ -240,6 +242,7 @@ mod tests {
             }),
             evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
             phases: Vec::new(),
+            missed: false,
         };
         let check = |name: &str, told: i64, joined, acknowledged, expected: usize| {
             let incident = incident(acknowledged);

@@ -12,6 +12,7 @@
 
 mod backtest;
 mod buzz;
+mod catch_up;
 mod drivers;
 mod lifecycle;
 mod outbox;
@@ -27,6 +28,7 @@ mod watermark;
 
 pub use backtest::{Alert, Backtest, Hour, Stretch, backtest, backtest_switched, replay};
 pub use buzz::{BuzzPolicy, BuzzState, BuzzVerdict, Course, News, Seen, ViewVerdict};
+pub use catch_up::{Backlog, CatchUp};
 pub use drivers::{
     DriverLimits, Drivers, Example, OneTweet, Term, TermKind, Theme, TweetView, drivers,
 };

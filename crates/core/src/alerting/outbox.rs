@@ -40,6 +40,8 @@ pub struct Step {
     pub deliveries: Vec<Delivery>,
     /// The receivers that are not notified, with the reason for each.
     pub suppressed: Vec<Suppressed>,
+    /// Whether it is an opening of so long ago that it is told in a digest once the incident is over.
+    pub missed: bool,
 }
 
 /// A notification on its way to one receiver.

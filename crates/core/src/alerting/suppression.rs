@@ -110,7 +110,7 @@ pub struct Occasion<'a> {
     pub now: DateTime<Utc>,
     /// The silence that covers the brand now, if any.
     pub silence: Option<&'a Silence>,
-    /// Whether the minute is so long past that unchanged incidents are not news.
+    /// Whether the minute is so long past that this is not told by itself; never of a resolution.
     pub stale: bool,
 }
 
@@ -118,9 +118,13 @@ impl Audience {
     /// The receivers that are notified on this occasion.
     pub fn recipients(&self, o: &Occasion) -> Vec<Recipient> {
         match (o.transition, o.incident) {
+            (Transition::Resolved, Some(incident)) if incident.missed => Vec::new(),
             (Transition::Resolved, Some(_)) => self.resolved(o),
-            _ if o.silence.is_some() => Vec::new(),
-            (Transition::Updated, Some(_)) if o.stale => Vec::new(),
+            _ if o.silence.is_some() || o.stale => Vec::new(),
+            // They know that it had ended, and not that it opened again.
+            (Transition::Updated, Some(incident)) if incident.missed && !o.notified.is_empty() => {
+                self.reopened(o)
+            }
             (Transition::Updated, Some(incident)) => self.updated(o, incident),
             (Transition::Reopened, Some(_)) => self.reopened(o),
             _ => self.opened(o),
@@ -140,6 +144,9 @@ impl Audience {
     }
 
     fn reason(&self, o: &Occasion, receiver: &str) -> (SuppressReason, String) {
+        if o.transition == Transition::Resolved && o.incident.is_some_and(|it| it.missed) {
+            return (SuppressReason::CatchingUp, "told in one digest".into());
+        }
         if o.transition == Transition::Resolved {
             return (SuppressReason::NeverNotified, String::new());
         }

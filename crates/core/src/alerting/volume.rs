@@ -28,7 +28,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Cause, Counts, Evidence, Minute, ResolveReason, VolumeEvidence};
+use crate::domain::{Cause, Counts, Evidence, Minute, ResolveReason, VolumeEvidence, Zone};
 
 use super::Series;
 use forecast::{Forecast, Past};
@@ -72,6 +72,8 @@ pub struct VolumePolicy {
     pub tweets_min: u64,
     /// How long the volume must be calm before a surge resolves, in minutes; one hour at least.
     pub resolve_minutes: u32,
+    /// The time zone of the brand's season.
+    pub zone: Zone,
 }
 
 impl Volume {
@@ -117,6 +119,7 @@ impl VolumePolicy {
             times_min: 2.0,
             tweets_min: 30,
             resolve_minutes: 30,
+            zone: Zone::UTC,
         }
     }
 }
@@ -198,6 +201,9 @@ impl VolumePolicy {
         let first = minute.plus(1 - BUCKET_MINUTES);
         let counts = series.sum(first, minute);
         let counted = self.counted.of(counts);
+        if state.past.is_empty() {
+            state.past = Past::in_zone(self.zone);
+        }
         let forecast = state.past.forecast(minute);
         if !state.past.is_long_enough() {
             state.past.learn(counted, counts, minute, &forecast);
@@ -329,6 +335,12 @@ impl VolumeState {
     /// The minute in which the open surge opened, if any.
     pub fn opened(&self) -> Option<Minute> {
         self.opened.map(Minute)
+    }
+
+    /// Whether it has learned, and a policy of this zone can go on with it. A surge that is open keeps the zone in
+    /// which it opened.
+    pub(super) fn fits(&self, zone: Zone) -> bool {
+        self.opened.is_some() || self.past.is_empty() || self.past.zone() == zone
     }
 
     /// The state as if no surge were open.

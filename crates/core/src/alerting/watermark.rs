@@ -51,6 +51,9 @@ pub fn watermark(
 mod tests {
     use std::cell::Cell;
 
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     #[test]
@@ -90,6 +93,57 @@ mod tests {
         now.set(9000);
         check("tweets that arrive late, all read", &[(Some(1000), true)], Some(940));
     }
+
+    /// Whatever the dates of tweets are, and in whatever order partitions are read: a minute stays open until the
+    /// clock is past it by the lateness, so one tweet dated ahead closes none whose tweets are still to come.
+    #[test]
+    fn event_time_is_bounded_by_the_clock_less_the_lateness() {
+        let hours = |h: i64| TimeDelta::hours(h).num_seconds();
+        let (mut bounded, mut live, mut none) = (0, 0, 0);
+        for seed in 0..3000 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut clock = random.random_range(hours(400_000)..hours(500_000));
+            let lateness = TimeDelta::seconds([0, 1, 60, 300, 86_400][random.random_range(0..5)]);
+            let empty = Progress { event_time_max: None, at_end: false, record_time_max: None };
+            let mut partitions = vec![empty; random.random_range(1..5)];
+            for _ in 0..40 {
+                // The clock of a leader may also step back.
+                clock += random.random_range(-120..600);
+                let now = DateTime::from_timestamp(clock, 0).expect("a time");
+                let place = random.random_range(0..partitions.len());
+                let off = match random.random_range(0..4) {
+                    0 => random.random_range(-hours(90_000)..hours(90_000)),
+                    1 => random.random_range(0..hours(2)),
+                    _ => random.random_range(-600..60),
+                };
+                let read = &mut partitions[place];
+                let tweet = now + TimeDelta::seconds(off);
+                read.event_time_max = read.event_time_max.max(Some(tweet));
+                if random.random_bool(0.8) {
+                    let written = now - TimeDelta::seconds(random.random_range(-300..hours(3)));
+                    read.record_time_max = read.record_time_max.max(Some(written));
+                }
+                read.at_end = random.random_bool(0.7);
+                let Some(found) = watermark(&partitions, lateness, now) else {
+                    none += 1;
+                    continue;
+                };
+                assert!(found <= now - lateness, "seed {seed}: {found} at {now}, {partitions:?}");
+                let unread = partitions.iter().filter(|p| !p.at_end);
+                for read in unread.filter_map(|p| p.event_time_max) {
+                    assert!(found <= read - lateness, "seed {seed}: {found}, {partitions:?}");
+                }
+                let newest = partitions.iter().filter_map(|p| p.event_time_max).max();
+                let newest = newest.expect("something has been read");
+                let end = Minute::of(newest).plus(1).start();
+                assert!(found <= end, "seed {seed}: {found} is after the newest tweet");
+                bounded += usize::from(newest > now);
+                live += usize::from(found > newest.min(now) - lateness);
+            }
+        }
+        assert!(bounded > 1000 && live > 100 && none > 100, "{bounded}, {live}, {none}: all cases");
+    }
+
     #[test]
     fn the_clock_closes_the_last_minute_of_a_live_stream_and_no_more() {
         let at = |s: i64| DateTime::from_timestamp(s, 0).expect("a valid time");

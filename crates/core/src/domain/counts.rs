@@ -33,13 +33,6 @@ impl Minute {
         self.0.div_euclid(60)
     }
 
-    /// The hour of the week in UTC, in 0..[`HOURS_PER_WEEK`]. Hour 0 begins on Thursday at
-    /// 00:00, because the Unix epoch does.
-    pub fn hour_of_week(self) -> usize {
-        usize::try_from(self.hour().rem_euclid(HOURS_PER_WEEK as i64))
-            .expect("a Euclidean remainder is not negative")
-    }
-
     /// This many minutes later (earlier where negative).
     pub fn plus(self, minutes: i64) -> Self {
         Self(self.0 + minutes)

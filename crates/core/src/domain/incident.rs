@@ -41,6 +41,8 @@ pub struct Incident {
     pub evidence: Evidence,
     /// Its phases, in the order in which they joined, as of its last step; none for the stream.
     pub phases: Vec<Phase>,
+    /// Whether it opened, or opened again, so long ago that it was not told, and nobody has been told of it since.
+    pub missed: bool,
 }
 
 impl Incident {

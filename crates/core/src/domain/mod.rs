@@ -18,6 +18,7 @@ mod silence;
 mod stream_format;
 mod switches;
 mod tweet;
+mod zone;
 
 pub use checkpoint::{Offset, Resume, ResumeReason, StartAt, TopicPartition, resume_position};
 pub use counts::{Counts, HOURS_PER_WEEK, Minute};
@@ -37,3 +38,4 @@ pub use silence::{Silence, silenced};
 pub use stream_format::StreamFormat;
 pub use switches::{ModelSwitch, Switches};
 pub use tweet::{InvalidTweet, Reach, TWEET_ID_CHARS_MAX, Tweet, TweetId};
+pub use zone::Zone;

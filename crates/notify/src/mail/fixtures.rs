@@ -9,7 +9,7 @@ use monitor_core::domain::{
 use monitor_core::notification::{FirstAuthor, Repeater, SharedLink, Theme};
 use monitor_core::quantify::{Estimate, Method};
 use monitor_core::words::{WordWeight, word_weights};
-use monitor_store::{Also, CurvePoint, Driver, Drivers, Example, Notification, OutboxRow};
+use monitor_store::{Also, CurvePoint, Driver, Drivers, Example, Missed, Notification, OutboxRow};
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().expect("a time")
@@ -152,6 +152,7 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
         thread: "incident-7-opened-comms".into(),
         url: Some("https://monitor.example.com/#incident-7".into()),
         digest: None,
+        missed: Vec::new(),
     }
 }
 
@@ -170,6 +171,51 @@ pub(crate) fn crisis(transition: &str) -> Notification {
         Phase { ended_as: how(ResolveReason::Calm), ..negative },
     ];
     Notification { phases, ..n }
+}
+
+/// A digest of two incidents that were over when they were found.
+pub(crate) fn missed() -> Notification {
+    let n = crisis("resolved");
+    let opened = Minute::of(n.opened_at).plus(-3 * 1440);
+    let shift = |phase: &Phase| Phase {
+        began: Minute(phase.began.0 - 3 * 1440),
+        ended: phase.ended.map(|at| at.plus(-3 * 1440)),
+        peak_at: Minute(phase.peak_at.0 - 3 * 1440),
+        ..*phase
+    };
+    let surge = notification(Cause::Surge, "opened");
+    let of_surge = Phase::new(Minute::of(surge.opened_at).plus(-1440), surge.evidence);
+    let entry = |brand: &str, severity: &str, opened: Minute, minutes, phases, tweets| Missed {
+        incident_id: opened.0 % 100,
+        brand: brand.into(),
+        severity: severity.into(),
+        opened_at: opened.start(),
+        resolved_at: opened.plus(minutes).start(),
+        phases,
+        tweets,
+    };
+    let counts = |total, negative| Counts { total, negative };
+    let crisis = n.phases.iter().map(shift).collect();
+    let over = vec![Phase { ended: Some(of_surge.began.plus(95)), ..of_surge }];
+    Notification {
+        incident_id: 0,
+        transition: "missed".into(),
+        brand: "(all)".into(),
+        reason: "2 alerts began and ended while Monitor was not reading, or before it was started."
+            .into(),
+        phases: Vec::new(),
+        corrected: None,
+        drivers: Drivers::default(),
+        examples: Vec::new(),
+        curve: Vec::new(),
+        thread: "missed-8-24078425-comms".into(),
+        url: Some("https://monitor.example.com".into()),
+        missed: vec![
+            entry("united", "critical", opened, 280, crisis, counts(2180, 1417)),
+            entry("delta", "notice", of_surge.began, 95, over, counts(690, 210)),
+        ],
+        ..n
+    }
 }
 
 fn drivers() -> Drivers {

@@ -33,6 +33,24 @@ fn renders_an_incident_of_several_phases() {
 }
 
 #[test]
+fn renders_a_digest_of_what_is_over() {
+    let mut n = fixtures::missed();
+    let mail = Mail::of_missed(&n);
+    insta::assert_snapshot!("missed_text", format!("{}\n\n{}", mail.subject, mail.text));
+    insta::assert_snapshot!("missed_html", mail.html);
+    assert!(!mail.urgent, "nothing is to be done");
+    n.brand = "united\r\nBcc: all@example.com <b>".into();
+    n.missed.truncate(1);
+    n.missed[0].brand = n.brand.clone();
+    let mail = Mail::of_missed(&n);
+    assert_eq!(mail.subject.lines().count(), 1, "{}", mail.subject);
+    assert!(mail.subject.ends_with(": 1 alert already over, 20 Feb"), "{}", mail.subject);
+    assert!(!mail.html.contains("<b>"), "{}", mail.html);
+    n.missed = vec![n.missed[0].clone(); 60];
+    assert!(Mail::of_missed(&n).text.contains("10 more: monitor incidents list"), "bounded");
+}
+
+#[test]
 fn renders_a_test_with_other_incidents() {
     let mut n = fixtures::notification(Cause::Share, "opened");
     n.test = true;

@@ -137,7 +137,8 @@ async fn brand_of(
     let hours = &brand.hours[brand.hours.len().saturating_sub(24)..];
     let starts: Vec<Minute> = hours.iter().map(|hour| hour.start).collect();
     let of = (brand.name.as_str(), model);
-    let by_hour = server.baselines.expected(&*context.store, &context.policy, of, &starts).await?;
+    let by_hour =
+        server.baselines.expected(&*context.store, &context.policy_of(of.0), of, &starts).await?;
     let expected = mean(hours.iter().map(|hour| hour.counts.total).zip(by_hour));
     let by_language = brand.not_judged.iter().map(|(it, tweets)| (it.to_string(), *tweets));
     Ok(Brand {
@@ -281,7 +282,8 @@ pub(crate) async fn shares(
     let mut hours: Vec<Minute> = starts.iter().map(|at| hour_of(*at)).collect();
     hours.dedup();
     let of = (brand.as_str(), model.as_deref());
-    let expected = server.baselines.expected(store, &server.context.policy, of, &hours).await?;
+    let expected =
+        server.baselines.expected(store, &server.context.policy_of(of.0), of, &hours).await?;
     let expected: BTreeMap<i64, Option<Expected>> =
         hours.iter().map(|hour| hour.0).zip(expected).collect();
     let rates = match &model {

@@ -47,6 +47,7 @@ pub async fn resolve(
             notification: notification(open, phases, minute, public_url, by, note),
             deliveries: deliveries.collect(),
             suppressed: Vec::new(),
+            missed: false,
         };
         let decision = Decision {
             brand: open.brand.clone(),
@@ -98,5 +99,6 @@ fn notification(
         thread: String::new(),
         url: public_url.map(str::to_owned),
         digest: None,
+        missed: Vec::new(),
     }
 }

@@ -39,6 +39,7 @@ fn incident(id: i64, brand: &str, evidence: Evidence, resolved: Option<i64>) -> 
         acknowledged: None,
         evidence,
         phases: Vec::new(),
+        missed: false,
     }
 }
 

@@ -97,6 +97,7 @@ impl Tables {
                         acknowledged: None,
                         evidence: step.evidence,
                         phases: Vec::new(),
+                        missed: false,
                     },
                     events: Vec::new(),
                     notified: BTreeMap::new(),
@@ -109,6 +110,7 @@ impl Tables {
         };
         let incident = &mut self.incidents[place].incident;
         incident.phases.clone_from(&step.phases);
+        incident.missed = step.missed || incident.missed && step.deliveries.is_empty();
         match step.transition {
             Transition::Opened => {}
             Transition::Updated => incident.severity = incident.severity.max(step.severity),
@@ -230,6 +232,12 @@ impl Tables {
 
     pub(super) fn events(&self, id: IncidentId) -> Result<Vec<Event>, StoreError> {
         Ok(self.record(id).map(|record| record.events.clone()).unwrap_or_default())
+    }
+
+    pub(super) fn set_missed(&mut self, id: IncidentId, missed: bool) {
+        if let Some(record) = self.incidents.iter_mut().find(|record| record.incident.id == id) {
+            record.incident.missed = missed;
+        }
     }
 
     fn record(&self, id: IncidentId) -> Option<&IncidentRecord> {

@@ -117,20 +117,22 @@ async fn write_step(
 ) -> Result<IncidentId, StoreError> {
     let (evidence, phases) = (Json(step.evidence), Json(&step.phases));
     let (brand, watch) = (decision.brand.as_str(), decision.watch.as_str());
+    let is_untold = step.deliveries.is_empty();
     let severities = Severity::ALL.map(Severity::as_str);
     let incident = match step.transition {
         Transition::Opened => sqlx::query_scalar(
-            "INSERT INTO incidents (brand, cause, severity, opened_at, evidence, phases)
-             VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+            "INSERT INTO incidents (brand, cause, severity, opened_at, evidence, phases, missed)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
         )
         .bind(brand)
         .bind(step.evidence.cause().as_str())
         .bind(step.severity.as_str())
         .bind(step.minute.start())
         .bind(evidence)
-        .bind(phases),
+        .bind(phases)
+        .bind(step.missed),
         Transition::Updated => sqlx::query_scalar(
-            "UPDATE incidents SET phases = $5, severity = CASE
+            "UPDATE incidents SET phases = $5, missed = missed AND $6, severity = CASE
                  WHEN array_position($4, severity) < array_position($4, $3) THEN $3
                  ELSE severity END
              WHERE brand = $1 AND watch = $2 AND resolved_at IS NULL RETURNING id",
@@ -139,18 +141,21 @@ async fn write_step(
         .bind(watch)
         .bind(step.severity.as_str())
         .bind(severities)
-        .bind(phases),
+        .bind(phases)
+        .bind(is_untold),
         Transition::Resolved => sqlx::query_scalar(
-            "UPDATE incidents SET resolved_at = $3, phases = $4
+            "UPDATE incidents SET resolved_at = $3, phases = $4, missed = missed AND $5
              WHERE brand = $1 AND watch = $2 AND resolved_at IS NULL RETURNING id",
         )
         .bind(brand)
         .bind(watch)
         .bind(step.minute.start())
-        .bind(phases),
+        .bind(phases)
+        .bind(is_untold),
         // The unique index refuses it while another incident is open.
         Transition::Reopened => sqlx::query_scalar(
             "UPDATE incidents SET resolved_at = NULL, severity = $3, phases = $4,
+                 missed = $5 OR missed AND $6,
                  acknowledged_at = NULL, acknowledged_by = NULL, acknowledged_note = NULL
              WHERE resolved_at IS NOT NULL AND id = (
                  SELECT id FROM incidents WHERE brand = $1 AND watch = $2
@@ -160,7 +165,9 @@ async fn write_step(
         .bind(brand)
         .bind(watch)
         .bind(step.severity.as_str())
-        .bind(phases),
+        .bind(phases)
+        .bind(step.missed)
+        .bind(is_untold),
     };
     let incident = IncidentId(incident.fetch_one(&mut *connection).await?);
     notify(connection, incident, step).await?;

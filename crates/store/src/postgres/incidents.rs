@@ -223,6 +223,7 @@ pub(super) fn read_incident(row: &PgRow) -> Result<Option<Incident>, StoreError>
         acknowledged,
         evidence,
         phases: phases(row)?,
+        missed: row.try_get("missed")?,
     }))
 }
 

@@ -51,6 +51,7 @@ const FILES: &[(i64, &str, &str)] = &[
         "dead letters of recreated topics",
         include_str!("../../../../migrations/0016_dead_letters_of_recreated_topics.sql"),
     ),
+    (17, "missed", include_str!("../../../../migrations/0017_missed.sql")),
     (18, "drift days", include_str!("../../../../migrations/0018_drift_days.sql")),
     (19, "themes", include_str!("../../../../migrations/0019_themes.sql")),
 ];

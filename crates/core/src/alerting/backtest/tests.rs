@@ -12,6 +12,7 @@ const POLICY: SharePolicy = SharePolicy {
     for_minutes: 0,
     resolve_minutes: 30,
     new_normal_minutes: 2 * 1440,
+    zone: crate::domain::Zone::UTC,
 };
 
 /// Ten tweets a minute, two of them negative (eight while `high`); none while `away`.

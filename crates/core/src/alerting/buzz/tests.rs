@@ -16,6 +16,7 @@ fn policy() -> BuzzPolicy {
             for_minutes: 0,
             resolve_minutes: 30,
             new_normal_minutes: 2 * 1440,
+            zone: Zone::UTC,
         },
         volumes: [Volume::Negative, Volume::All].map(VolumePolicy::of).to_vec(),
         reopen_minutes: 1440,
@@ -286,4 +287,29 @@ fn a_stored_state_gives_the_same_verdicts() {
         let read: BuzzState = serde_json::from_value(json.clone()).expect("a state");
         assert_eq!(serde_json::to_value(read).expect("JSON"), json);
     }
+}
+
+#[test]
+fn a_calm_forecast_of_another_time_zone_is_forgotten_and_an_open_surge_is_not() {
+    let elsewhere = policy().in_zone(Zone::parse("Asia/Tokyo").expect("a zone"));
+    let last = Minute(10 * DAY - 1);
+    let (mut forgotten, mut kept) = (0, 0);
+    for state in states(&crisis()) {
+        let is_open = |(_, volume): &(&Cause, &VolumeState)| volume.opened().is_some();
+        let open = state.course.as_ref().is_some_and(Course::is_open);
+        let mut same = state.clone();
+        policy().reconcile(&mut same, last, open, true);
+        assert_eq!(same.volumes.len(), state.volumes.len(), "the same zone");
+        let mut changed = state.clone();
+        elsewhere.reconcile(&mut changed, last, open, true);
+        let lasting: Vec<_> =
+            state.volumes.iter().filter(is_open).map(|(cause, _)| *cause).collect();
+        let left: Vec<_> = changed.volumes.into_keys().collect();
+        if state.volumes.values().all(|volume| *volume != VolumeState::default()) {
+            assert_eq!(left, lasting);
+        }
+        forgotten += state.volumes.len() - left.len();
+        kept += left.len();
+    }
+    assert!(forgotten > 100 && kept > 4, "{forgotten} forgotten, {kept} kept");
 }

@@ -38,9 +38,11 @@ fn step(transition: Transition, deliveries: Vec<Delivery>) -> Step {
             thread: String::new(),
             url: Some("https://monitor.example.com/".into()),
             digest: None,
+            missed: Vec::new(),
         },
         deliveries,
         suppressed: Vec::new(),
+        missed: false,
     }
 }
 

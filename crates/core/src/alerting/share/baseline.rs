@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::alerting::Series;
-use crate::domain::{Counts, Interval, Minute};
+use crate::domain::{Counts, Interval, Minute, Zone};
 use crate::logit::sigmoid;
 
 use super::e_detector::Normal;
@@ -45,6 +45,9 @@ pub struct Baseline {
     level: f64,
     /// What each hour of the week adds to the level; empty if unknown.
     season: Vec<f64>,
+    /// Where these hours are counted.
+    #[serde(default)]
+    zone: Zone,
     /// Standard error of the expected share.
     error: f64,
     scatter: Scatter,
@@ -97,7 +100,8 @@ impl Baseline {
             total: counts.total,
             negative: counts.negative,
             level: 0.0,
-            season: offsets(&calm),
+            season: offsets(&calm, policy.zone),
+            zone: policy.zone,
             error: 0.0,
             scatter: Scatter::default(),
         };
@@ -143,7 +147,10 @@ impl Baseline {
     }
 
     fn offset(&self, minute: Minute) -> f64 {
-        self.season.get(minute.hour_of_week()).copied().unwrap_or(0.0)
+        match self.season.is_empty() {
+            true => 0.0,
+            false => self.season.get(self.zone.hour_of_week(minute)).copied().unwrap_or(0.0),
+        }
     }
 
     /// The level at which the expected number of negatives, with the season, equals the
@@ -177,6 +184,8 @@ impl Baseline {
     fn scatter_of(&self, series: &Series, last: Minute) -> Scatter {
         let (mut minutes, mut hours) = (Pairs::default(), Pairs::default());
         let (mut variance, mut tweets) = (0.0, 0.0);
+        // The expected share of an hour of UTC, which holds for all its minutes.
+        let mut expected = (i64::MIN, 0.0);
         for start in (last.0 + 1 - SCATTER_MINUTES..=last.0).step_by(60).map(Minute) {
             let mut hour = Pairs::default();
             let (mut hour_excess, mut hour_tweets) = (0.0, 0.0);
@@ -186,7 +195,10 @@ impl Baseline {
                     continue;
                 }
                 let (n, k) = (counts.total as f64, counts.negative as f64);
-                let p = self.expected(minute);
+                if expected.0 != minute.hour() {
+                    expected = (minute.hour(), self.expected(minute));
+                }
+                let p = expected.1;
                 let excess = k - n * p;
                 let squares = k * (1.0 - p).powi(2) + (n - k) * p * p;
                 minutes.add(excess * excess - squares, n * (n - 1.0));

@@ -23,7 +23,7 @@ pub use crate::domain::ResolveReason;
 pub use baseline::Baseline;
 pub use evaluate::{OpenRise, QuietReason, RiseStatus, ShareState, ShareVerdict};
 
-use crate::domain::{Counts, Interval};
+use crate::domain::{Counts, Interval, Zone};
 use crate::stats::wilson_with;
 
 /// Minutes in a month of 30 days.
@@ -56,6 +56,8 @@ pub struct SharePolicy {
     /// How long a share must have been high and stable to become the new normal, in minutes; more than
     /// a day.
     pub new_normal_minutes: u32,
+    /// The time zone of the brand's season.
+    pub zone: Zone,
 }
 
 /// How a rise is distinguished from chance.
@@ -97,15 +99,18 @@ impl SharePolicy {
     /// How many minutes before an evaluated minute the [`Series`](super::Series) of
     /// [`SharePolicy::evaluate`] must start.
     pub fn evaluation_minutes(&self) -> i64 {
+        self.calm_minutes().max(i64::from(self.new_normal_minutes))
+    }
+
+    /// The same while no incident is open: nothing asks yet whether its share is the new normal.
+    pub fn calm_minutes(&self) -> i64 {
         let window = match self.rule {
             ShareRule::EDetector { .. } => 0,
             ShareRule::ShareAbove { window_minutes, .. }
             | ShareRule::TimesPrevious { window_minutes, .. } => window_minutes,
         };
-        SINCE_MINUTES_MAX
-            .max(4 * i64::from(self.short_minutes))
-            .max(2 * i64::from(window))
-            .max(i64::from(self.new_normal_minutes))
+        // The recent minutes may lie before the rise began.
+        SINCE_MINUTES_MAX.max(2 * i64::from(window)) + 4 * i64::from(self.short_minutes)
     }
 
     /// How many minutes before a minute the series of [`Baseline::learn`] must start; enough

@@ -9,17 +9,17 @@
 //! English, Bühlmann and Gisler, "A Course in Credibility Theory and its Applications"
 //! (2005), chapter 4.
 
-use crate::domain::{Counts, HOURS_PER_WEEK, Minute};
+use crate::domain::{Counts, HOURS_PER_WEEK, Minute, Zone};
 
 const HOURS_PER_DAY: usize = 24;
 /// Shares are kept this far from zero and one before their logit is taken.
 const SHARE_MIN: f64 = 1e-3;
 
-/// The offset of the share's logit in each hour of the week; empty if unknown.
+/// The offset of the share's logit in each hour of the local week; empty if unknown.
 ///
 /// `hours` are a brand's hours outside incidents, each with its first minute.
-pub fn offsets(hours: &[(Minute, Counts)]) -> Vec<f64> {
-    let deviations = deviations(hours);
+pub fn offsets(hours: &[(Minute, Counts)], zone: Zone) -> Vec<f64> {
+    let deviations = deviations(hours, zone);
     let Some(mean) = hours.iter().fold(Counts::default(), |sum, (_, counts)| sum + *counts).share()
     else {
         return Vec::new();
@@ -54,7 +54,7 @@ struct Deviation {
 
 /// The deviation of each hour. Weeks are counted back from the last hour, so all weeks except
 /// the first are complete.
-fn deviations(hours: &[(Minute, Counts)]) -> Vec<Deviation> {
+fn deviations(hours: &[(Minute, Counts)], zone: Zone) -> Vec<Deviation> {
     let Some(last) = hours.iter().map(|(minute, _)| minute.0).max() else { return Vec::new() };
     let week = |minute: Minute| (last - minute.0) / (60 * HOURS_PER_WEEK as i64);
     let mut weeks = std::collections::BTreeMap::<i64, Counts>::new();
@@ -65,7 +65,7 @@ fn deviations(hours: &[(Minute, Counts)]) -> Vec<Deviation> {
         .iter()
         .filter_map(|(minute, counts)| {
             Some(Deviation {
-                hour_of_week: minute.hour_of_week(),
+                hour_of_week: zone.hour_of_week(*minute),
                 tweets: counts.total as f64,
                 share: counts.share()? - weeks[&week(*minute)].share()?,
             })

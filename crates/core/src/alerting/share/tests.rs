@@ -3,7 +3,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::alerting::Series;
-use crate::domain::Minute;
+use crate::domain::{Minute, Zone};
 
 const POLICY: SharePolicy = SharePolicy {
     rule: ShareRule::EDetector { false_alarms_per_month: 1.0 },
@@ -14,6 +14,7 @@ const POLICY: SharePolicy = SharePolicy {
     for_minutes: 0,
     resolve_minutes: 30,
     new_normal_minutes: 2 * 1440,
+    zone: Zone::UTC,
 };
 const DAY: i64 = 1440;
 

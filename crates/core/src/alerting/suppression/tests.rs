@@ -34,6 +34,7 @@ fn incident(acknowledged: bool) -> Incident {
         }),
         evidence: Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
         phases: Vec::new(),
+        missed: false,
     }
 }
 
@@ -86,8 +87,17 @@ fn each_receiver_is_notified_or_has_a_reason() {
     let acknowledged = Occasion { incident: Some(&taken), notified: &long_ago, ..update };
     check("acknowledged", &[], 60, acknowledged, "acknowledged (by ada)");
     let first = Occasion { notified: &[], ..acknowledged };
+    let unheard_update = Occasion { notified: &[], ..update };
     check("acknowledged before it was notified", &[], 60, first, "acknowledged (by ada)");
     check("catching up", &[], 60, Occasion { stale: true, ..update }, "catching up");
+    check("an opening of long ago", &[], 60, Occasion { stale: true, ..opening }, "catching up");
+    let missed = Incident { missed: true, ..incident(false) };
+    let of_missed = Occasion { incident: Some(&missed), ..unheard_update };
+    check("it goes on when the past is over", &[], 60, of_missed, "notified");
+    let back = Occasion { notified: &lately, ..of_missed };
+    check("it had ended, and opened again in the past", &[], 60, back, "notified");
+    let over = Occasion { transition: Transition::Resolved, ..back };
+    check("it ended in the past", &[], 60, over, "catching up (told in one digest)");
     let end = Occasion { transition: Transition::Resolved, ..update };
     check("the end", &[], 60, end, "notified");
     let again = Occasion { transition: Transition::Reopened, ..acknowledged };

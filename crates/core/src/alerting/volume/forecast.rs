@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BUCKET_MINUTES;
 use super::surprise::Normal;
-use crate::domain::{Counts, HOURS_PER_WEEK, Minute};
+use crate::domain::{Counts, HOURS_PER_WEEK, Minute, Zone};
 
 const BUCKETS_PER_DAY: u32 = 288;
 const HOURS_PER_DAY: usize = 24;
@@ -66,8 +66,10 @@ impl Forecast {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Past {
-    /// Tweets per bucket for each hour of the week, from Thursday 0:00 UTC on.
+    /// Tweets per bucket for each hour of the week, from Thursday 0:00 on.
     hours: Vec<Ratio>,
+    /// Where these hours are counted.
+    zone: Zone,
     /// Tweets of the last days, divided by their forecast by the season.
     level: Ratio,
     /// Negative tweets of the last days, divided by all.
@@ -94,6 +96,21 @@ struct Hour {
 }
 
 impl Past {
+    /// Nothing is known yet.
+    pub(super) fn in_zone(zone: Zone) -> Self {
+        Self { zone, ..Self::default() }
+    }
+
+    /// Where the hours of the week are counted.
+    pub(super) fn zone(&self) -> Zone {
+        self.zone
+    }
+
+    /// Whether nothing has been learned.
+    pub(super) fn is_empty(&self) -> bool {
+        self.learned == 0
+    }
+
     /// Whether the forecasts are reliable.
     pub(super) fn is_long_enough(&self) -> bool {
         self.learned >= LEARNED_MIN
@@ -101,7 +118,7 @@ impl Past {
 
     /// The forecast of the bucket that ends with `minute`.
     pub(super) fn forecast(&self, minute: Minute) -> Forecast {
-        let hour = minute.hour_of_week();
+        let hour = self.zone.hour_of_week(minute);
         let all = sum(&self.hours).rate();
         let day = sum(self.hours.iter().skip(hour % HOURS_PER_DAY).step_by(HOURS_PER_DAY))
             .shrunk(all, SEASON_PRIOR_BUCKETS);
@@ -139,7 +156,7 @@ impl Past {
             self.learn_wander(minute, tweets, mean, forecast.dispersion);
         }
         self.hours.resize(HOURS_PER_WEEK, Ratio::default());
-        self.hours[minute.hour_of_week()].add(tweets, 1.0, SEASON_HALF_LIFE);
+        self.hours[self.zone.hour_of_week(minute)].add(tweets, 1.0, SEASON_HALF_LIFE);
         self.learned = self.learned.saturating_add(1);
     }
 
