@@ -43,14 +43,16 @@ impl Evaluator {
             to = %last.start(),
             transition = tracing::field::Empty
         );
-        self.evaluate_minutes(brand, stored, (first, last), closed, pass).instrument(span).await
+        self.evaluate_minutes((brand, policy), stored, (first, last), closed, pass)
+            .instrument(span)
+            .await
     }
 
     /// Evaluates the minutes `first..=last` of a brand up to its next step; returns whether minutes up to
     /// `closed` are left.
     async fn evaluate_minutes(
         &self,
-        brand: &str,
+        (brand, policy): (&str, &BuzzPolicy),
         stored: Option<DetectorState>,
         (first, last): (Minute, Minute),
         closed: Minute,
