@@ -2,13 +2,11 @@
 //!
 //! Postgres holds the state; everything in memory can be derived from it.
 //!
-//! **Invariant.** [`Store::commit`] writes a batch's scores, the counts of the rows that
-//! were new, its dead letters and its checkpoints in one transaction, and refuses
-//! ([`StoreError::Fenced`]) a batch whose starting position is not the stored one, so
-//! every record counts exactly once, even if a daemon dies at any point. It also refuses
-//! ([`StoreError::Switched`]) tweets that a model of before has scored. [`Store::decide`]
-//! writes an incident and its outbox rows in one transaction, and refuses a decision based
-//! on a detector state that another daemon has changed since.
+//! **Invariant.** [`Store::commit`] writes a batch's scores, the counts of the rows that were new, its dead letters and
+//! its checkpoints in one transaction, and refuses ([`StoreError::Fenced`]) a batch whose starting position is not the
+//! stored one, so every record counts exactly once, even if a daemon dies at any point. It also refuses
+//! ([`StoreError::Switched`]) tweets that a model of before has scored. [`Store::decide`] writes an incident and its
+//! outbox rows in one transaction, and refuses a decision based on a detector state that another daemon has changed since.
 //! Deliberately absent: decisions. `monitor_core::alerting` takes them.
 
 mod batch;
