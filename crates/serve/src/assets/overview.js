@@ -32,7 +32,7 @@ function card(incident, state) {
     h('p.big', null, headline(incident)),
     bullet(incident),
     h('p.quiet', null, `${t('since')} ${moment(incident.since ?? incident.opened_at)} (${span((state.now - Date.parse(incident.since ?? incident.opened_at)) / 60_000)})`, detail(incident) && ` · ${detail(incident)}`),
-    whole?.drivers.terms.length > 0 && h('p', null, `${t('why')}${t('colon')}`, h('strong', null, whole.drivers.terms.slice(0, 5).map((term) => term.term).join(', '))),
+    whole?.drivers.terms.length > 0 && h('p', null, `${t('themes')}${t('colon')}`, h('strong', null, whole.drivers.terms.slice(0, 5).map((term) => term.term).join(', '))),
     h('p', null, receivers.length ? `${t('told')}${t('colon')}${receivers.join(', ')}` : t('nobody'), quiet && [' · ', h('a', { href: `#incident-${incident.id}` }, t('whyNot'))]),
     incident.acknowledged && h('p.ok', null, `✓ ${t('ackBy', incident.acknowledged.by, moment(incident.acknowledged.at))}`),
     h('div.alert-foot', null, h('a.button', { href: `#incident-${incident.id}`, 'data-key': `details-${incident.id}` }, t('details')), actions(incident, state.you, state.refresh)));
