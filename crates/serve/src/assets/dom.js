@@ -29,9 +29,10 @@ function append(element, children) {
 }
 
 /** An element of SVG, without content. */
-export function svg(name, attributes) {
+export function svg(name, attributes, children = []) {
   const element = document.createElementNS('http://www.w3.org/2000/svg', name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
   return element;
 }
 

@@ -29,13 +29,6 @@ export function detail(incident) {
 
 export const brandName = (incident) => (incident.brand === '(stream)' ? t('stream') : incident.brand);
 
-const svg = (name, attributes, children = []) => {
-  const element = document.createElementNS('http://www.w3.org/2000/svg', name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  element.append(...children);
-  return element;
-};
-
 /** Observed against expected share, as one bar from 0 to 100 %. */
 export function bullet(incident) {
   const e = incident.evidence;
