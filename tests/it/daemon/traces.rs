@@ -120,6 +120,13 @@ async fn a_collector_gets_spans_of_all_work_and_no_text() {
         .await;
     sent.await.unwrap();
     rig.until("a mail arrives", SOON, async || !rig.mail.mails().is_empty()).await;
+    // Its span ends once its outcome is stored.
+    rig.until("its outcome is stored", SOON, async || {
+        let sent = "SELECT count(*) FROM outbox WHERE state = 'sent'";
+        let sent: i64 = sqlx::query_scalar(sent).fetch_one(&rig.pool).await.unwrap();
+        sent > 0
+    })
+    .await;
     let page = format!("http://{}", rig.page().unwrap());
     let client = reqwest::Client::new();
     let (trace, parent) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
