@@ -14,7 +14,7 @@ use crate::digest::gather;
 use monitor_config::{self as config, Schedule};
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Evidence, LagEvidence, Severity};
-use monitor_store::{Drivers, Notification, PostgresStore, Store, StoreError};
+use monitor_store::{Notification, PostgresStore, Store, StoreError};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(60);
@@ -82,29 +82,16 @@ impl Weekly {
         let (digest, tweets) = gather(&self.store, &self.brands, week, self.url.clone()).await?;
         let mut written = 0;
         for receiver in &self.settings.receivers {
+            let nothing = Evidence::Lag(LagEvidence { behind_minutes: 0, limit_minutes: 0 });
+            let (severity, none) = (Severity::Notice, String::new());
             let notification = Notification {
-                incident_id: 0,
-                transition: "digest".into(),
-                test: false,
-                brand: "(all)".into(),
-                severity: Severity::Notice.as_str().into(),
-                at: week.1,
                 opened_at: week.0,
-                reason: String::new(),
-                evidence: Evidence::Lag(LagEvidence { behind_minutes: 0, limit_minutes: 0 }),
-                phases: Vec::new(),
-                corrected: None,
-                drivers: Drivers::default(),
                 examples: tweets.clone(),
-                curve: Vec::new(),
-                curve_minutes: 0,
-                echoes: 0,
-                also: Vec::new(),
                 // The same if the hour of the settings is changed on that day.
                 thread: format!("digest-{}-{receiver}", week.1.format("%Y-%m-%d-%H%M")),
                 url: self.url.clone(),
                 digest: Some(Box::new(digest.clone())),
-                missed: Vec::new(),
+                ..Notification::bare("digest", "(all)", severity, week.1, none, nothing)
             };
             written += usize::from(self.store.put_notification(receiver, &notification).await?);
         }

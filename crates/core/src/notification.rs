@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::domain::{Cause, Counts, Evidence, Phase};
+use crate::domain::{Cause, Counts, Evidence, Phase, Severity};
 use crate::quantify::Estimate;
 use crate::words::WordWeight;
 
@@ -74,6 +74,40 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Notification {
+    /// A notification without anything that has to be looked up; `opened_at` is `at` too.
+    pub fn bare(
+        transition: &str,
+        brand: &str,
+        severity: Severity,
+        at: DateTime<Utc>,
+        reason: String,
+        evidence: Evidence,
+    ) -> Self {
+        Self {
+            incident_id: 0,
+            transition: transition.to_owned(),
+            test: false,
+            brand: brand.to_owned(),
+            severity: severity.as_str().to_owned(),
+            at,
+            opened_at: at,
+            reason,
+            evidence,
+            phases: Vec::new(),
+            corrected: None,
+            drivers: Drivers::default(),
+            examples: Vec::new(),
+            curve: Vec::new(),
+            curve_minutes: 0,
+            echoes: 0,
+            also: Vec::new(),
+            thread: String::new(),
+            url: None,
+            digest: None,
+            missed: Vec::new(),
+        }
+    }
+
     /// The cause that opened the incident.
     pub fn cause(&self) -> Cause {
         self.phases.first().map_or(self.evidence.cause(), Phase::cause)

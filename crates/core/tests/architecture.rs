@@ -7,10 +7,9 @@
 //! | --- | --- | --- |
 //! | `monitor-core` | pure code | |
 //! | `monitor-store` | rows and counts | core, config |
-//! | `monitor` | the binary | all |
 //! ```
 //!
-//! The last column names the other workspace crates without `monitor-`, or says "all". Clippy
+//! The last column names the other workspace crates without `monitor-`. Clippy
 //! checks the rest: `clippy.toml` bans reading the time, the workspace lints ban `unwrap`.
 
 #![allow(clippy::unwrap_used)]
@@ -68,12 +67,6 @@ fn map(architecture: &str) -> Map {
         map.insert(short(cells[0]), names.filter(|name| !name.is_empty()).collect());
     }
     assert!(!map.is_empty(), "ARCHITECTURE.md has no table {HEADER}");
-    let all: BTreeSet<String> = map.keys().cloned().collect();
-    for (name, depends) in &mut map {
-        if depends.remove("all") {
-            *depends = all.iter().filter(|other| *other != name).cloned().collect();
-        }
-    }
     map
 }
 
@@ -107,8 +100,6 @@ fn reads_the_table() {
     };
     check("none", "| `monitor-core` | pure | |", &[("core", &[])]);
     check("two", "| `monitor-a` | x | b, c |\n\n| d | e | f |", &[("a", &["b", "c"])]);
-    let rows = "| `monitor` | x | all |\n| `monitor-a` | x | |";
-    check("all", rows, &[("a", &[]), ("monitor", &["a"])]);
 }
 
 #[test]

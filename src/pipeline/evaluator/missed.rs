@@ -14,7 +14,7 @@ use super::{Evaluator, Pass};
 use monitor_config::{Receiver, Settings};
 use monitor_core::alerting::route;
 use monitor_core::domain::{Counts, Incident, Minute, Severity, Transition, silenced};
-use monitor_store::{Addressed, Drivers, Missed, Notification, StoreError};
+use monitor_store::{Addressed, Missed, Notification, StoreError};
 
 /// Incidents in one digest, at most; the rest is in the next one.
 const MISSED_MAX: u32 = 500;
@@ -135,31 +135,19 @@ impl Evaluator {
         } else {
             format!("{} alerts", incidents.len())
         };
+        let brand = if is_of_one { &first.brand } else { "(all)" };
+        let severity = severity.unwrap_or(Severity::Notice);
+        let reason = format!(
+            "{began} began and ended while Monitor was not reading, or before it was started."
+        );
+        let at = Minute::of(now).start();
         Notification {
-            incident_id: 0,
-            transition: "missed".into(),
-            test: false,
-            brand: if is_of_one { first.brand.clone() } else { "(all)".into() },
-            severity: severity.unwrap_or(Severity::Notice).as_str().into(),
-            at: Minute::of(now).start(),
             opened_at: first.opened.start(),
-            reason: format!(
-                "{began} began and ended while Monitor was not reading, or before it was started."
-            ),
-            evidence: first.evidence,
-            phases: Vec::new(),
-            corrected: None,
-            drivers: Drivers::default(),
-            examples: Vec::new(),
-            curve: Vec::new(),
-            curve_minutes: 0,
-            echoes: 0,
-            also: Vec::new(),
             // An incident that opens again may be missed again. A new database numbers from 1 again.
             thread: format!("missed-{}-{}-{receiver}", last.id, resolved.0),
             url: self.reporter.page(),
-            digest: None,
             missed,
+            ..Notification::bare("missed", brand, severity, at, reason, first.evidence)
         }
     }
 }

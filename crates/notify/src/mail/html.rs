@@ -14,7 +14,7 @@ use crate::words::moment;
 
 const INK: &str = "#212121";
 const SOFT: &str = "#5f6b73";
-pub(super) const BODY: &str = "margin:0;padding:0;background:#eceff1;color:#212121;\
+const BODY: &str = "margin:0;padding:0;background:#eceff1;color:#212121;\
     font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;\
     font-size:16px;line-height:1.45";
 const BADGE: &str = "color:#ffffff;font-size:12px;font-weight:600;letter-spacing:.06em;\
@@ -29,6 +29,8 @@ pub(super) const BUTTON: &str = "background:#263238;color:#ffffff;text-decoratio
 /// A button for what is done less often than reading on.
 const ACT: &str = "background:#ffffff;color:#263238;text-decoration:none;padding:9px 16px;\
     border:1px solid #78909c;border-radius:4px;display:inline-block;font-weight:600;margin:0 6px 8px 0";
+/// The colour of what asks nobody to act.
+pub(super) const CALM: &str = "#1f5f99";
 const BESIDE: &str = "color:#1f5f99;white-space:nowrap";
 
 impl Level {
@@ -36,7 +38,7 @@ impl Level {
         match self {
             Self::Critical => "#c62828",
             Self::Warning => "#b45309",
-            Self::Notice => "#1f5f99",
+            Self::Notice => CALM,
             Self::Ended => "#2e7d32",
         }
     }
@@ -45,6 +47,13 @@ impl Level {
 /// Renders the content of a mail.
 pub fn render(content: &Content<'_>) -> String {
     let colour = content.level.colour();
+    page(&content.headline, Some(&content.preview), colour, &rows(content, colour))
+}
+
+/// A whole page: `rows` in a white column under a line of this colour. Clients show `preview` beside the subject.
+pub(super) fn page(title: &str, preview: Option<&str>, colour: &str, rows: &Markup) -> String {
+    let style =
+        format!("max-width:600px;background:#ffffff;border-top:6px solid {colour};text-align:left");
     let page = html! {
         (DOCTYPE) "\n"
         html lang="en" {
@@ -52,15 +61,24 @@ pub fn render(content: &Content<'_>) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width";
                 meta name="color-scheme" content="light";
-                title { (Text(&content.headline)) }
+                title { (Text(title)) }
             }
             "\n"
             body style=(BODY) {
                 "\n"
-                div style="display:none;max-height:0;overflow:hidden" { (Text(&content.preview)) }
-                "\n"
+                @if let Some(preview) = preview {
+                    div style="display:none;max-height:0;overflow:hidden" { (Text(preview)) }
+                    "\n"
+                }
                 table role="presentation" width="100%" cellpadding="0" cellspacing="0" {
-                    tr { td align="center" style="padding:16px 8px" { "\n" (frame(content, colour)) } }
+                    tr { td align="center" style="padding:16px 8px" {
+                        "\n"
+                        table role="presentation" width="100%" cellpadding="0" cellspacing="0" style=(style) {
+                            "\n"
+                            (rows)
+                        }
+                        "\n"
+                    } }
                 }
             }
         }
@@ -69,74 +87,68 @@ pub fn render(content: &Content<'_>) -> String {
     page.into_string()
 }
 
-/// The white column with everything that is visible.
-fn frame(content: &Content<'_>, colour: &str) -> Markup {
-    let style =
-        format!("max-width:600px;background:#ffffff;border-top:6px solid {colour};text-align:left");
+/// Everything that is visible.
+fn rows(content: &Content<'_>, colour: &str) -> Markup {
     html! {
-        table role="presentation" width="100%" cellpadding="0" cellspacing="0" style=(style) {
-            "\n"
-            @if let Some(test) = content.test { (row("0", test_warning(test))) }
-            (row("24px 24px 0", heading(content, colour)))
-            (row("20px 24px 0", figures(&content.figures, colour)))
-            @if let Some(curve) = &content.curve { (row("20px 0 0", picture(curve))) }
-            (section("Why", html! {
-                div { (Text(&content.why)) }
-                @if let Some(measure) = &content.measure {
-                    div style={ (small()) ";padding-top:4px" } { (Text(measure)) }
+        @if let Some(test) = content.test { (row("0", test_warning(test))) }
+        (row("24px 24px 0", heading(content, colour)))
+        (row("20px 24px 0", figures(&content.figures, colour)))
+        @if let Some(curve) = &content.curve { (row("20px 0 0", picture(curve))) }
+        (section("Why", html! {
+            div { (Text(&content.why)) }
+            @if let Some(measure) = &content.measure {
+                div style={ (small()) ";padding-top:4px" } { (Text(measure)) }
+            }
+        }))
+        @if !content.course.is_empty() {
+            (section("What has happened so far", html! {
+                @for phase in &content.course { div style="padding-top:4px" { (Text(phase)) } }
+            }))
+        }
+        @if !content.themes.is_empty() {
+            (section("What they write about", html! {
+                @for (theme, beginning) in &content.themes {
+                    div style="padding-top:4px" { (Text(theme)) }
+                    div style=(small()) { (Text(beginning)) }
                 }
             }))
-            @if !content.course.is_empty() {
-                (section("What has happened so far", html! {
-                    @for phase in &content.course { div style="padding-top:4px" { (Text(phase)) } }
-                }))
-            }
-            @if !content.themes.is_empty() {
-                (section("What they write about", html! {
-                    @for (theme, beginning) in &content.themes {
-                        div style="padding-top:4px" { (Text(theme)) }
-                        div style=(small()) { (Text(beginning)) }
-                    }
-                }))
-            }
-            @if !content.drivers.is_empty() || !content.repeats.is_empty() {
-                (section("What the negative tweets have in common", drivers(content)))
-            }
-            @if !content.examples.is_empty() {
-                (section("Tweets to read", html! {
-                    @for example in &content.examples { (quote(example)) }
-                    @if let Some(legend) = content.legend {
-                        div style={ (small()) ";padding-top:10px" } { (Text(legend)) }
-                    }
-                }))
-            }
-            @if !content.also.is_empty() {
-                (section("At the same time", html! {
-                    @for also in &content.also { div style="padding-top:4px" { (Text(also)) } }
-                }))
-            }
-            @if let Some(link) = &content.link {
-                (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "See details" } }))
-            }
-            @if !content.acts.is_empty() {
-                (row("16px 24px 0", html! {
-                    @for (label, url) in &content.acts {
-                        a href=(url) style=(ACT) { (Text(label)) } " "
-                    }
-                }))
-            }
-            @if let Some(note) = &content.acts_note {
-                (row("8px 24px 0", html! { span style=(small()) { (Text(note)) } }))
-            }
-            @if let Some(hint) = &content.hint {
-                (row("20px 24px 0", html! {
-                    "To be notified again only if it gets worse, acknowledge the incident:"
-                    div style=(COMMAND) { (Text(hint)) }
-                }))
-            }
-            (row("24px", html! { span style=(small()) { (Text(&content.note)) } }))
         }
-        "\n"
+        @if !content.drivers.is_empty() || !content.repeats.is_empty() {
+            (section("What the negative tweets have in common", drivers(content)))
+        }
+        @if !content.examples.is_empty() {
+            (section("Tweets to read", html! {
+                @for example in &content.examples { (quote(example)) }
+                @if let Some(legend) = content.legend {
+                    div style={ (small()) ";padding-top:10px" } { (Text(legend)) }
+                }
+            }))
+        }
+        @if !content.also.is_empty() {
+            (section("At the same time", html! {
+                @for also in &content.also { div style="padding-top:4px" { (Text(also)) } }
+            }))
+        }
+        @if let Some(link) = &content.link {
+            (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "See details" } }))
+        }
+        @if !content.acts.is_empty() {
+            (row("16px 24px 0", html! {
+                @for (label, url) in &content.acts {
+                    a href=(url) style=(ACT) { (Text(label)) } " "
+                }
+            }))
+        }
+        @if let Some(note) = &content.acts_note {
+            (row("8px 24px 0", html! { span style=(small()) { (Text(note)) } }))
+        }
+        @if let Some(hint) = &content.hint {
+            (row("20px 24px 0", html! {
+                "To be notified again only if it gets worse, acknowledge the incident:"
+                div style=(COMMAND) { (Text(hint)) }
+            }))
+        }
+        (row("24px", html! { span style=(small()) { (Text(&content.note)) } }))
     }
 }
 

@@ -4,10 +4,10 @@
 //! cannot add a line to the text.
 
 use chrono::{DateTime, Utc};
-use maud::{DOCTYPE, html};
+use maud::html;
 
 use super::Mail;
-use super::html::{BODY, BUTTON, Text, row, small};
+use super::html::{self, BUTTON, CALM, Text, row, small};
 use super::words::length;
 use crate::missed;
 use crate::words::line;
@@ -15,7 +15,6 @@ use monitor_store::{Missed, Notification};
 
 /// Incidents shown, at most.
 const SHOWN_MAX: usize = 50;
-const COLOUR: &str = "#1f5f99";
 const INTRODUCTION: &str = "They began and ended before Monitor read their tweets, because it was away or was started later. \
     So nobody was told of them at that time, and there is nothing to do about them now.";
 const NOTE: &str = "Alerts that are not over have mails of their own. All times are in UTC.";
@@ -85,45 +84,23 @@ fn text(headline: &str, entries: &[Entry], more: Option<&str>, link: Option<&str
 }
 
 fn page(headline: &str, entries: &[Entry], more: Option<&str>, link: Option<&str>) -> String {
-    let page = html! {
-        (DOCTYPE) "\n"
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width";
-                meta name="color-scheme" content="light";
-                title { (Text(headline)) }
-            }
-            "\n"
-            body style=(BODY) {
-                "\n"
-                table role="presentation" width="100%" cellpadding="0" cellspacing="0" {
-                    tr { td align="center" style="padding:16px 8px" { "\n"
-                        table role="presentation" width="100%" cellpadding="0" cellspacing="0"
-                            style={ "max-width:600px;background:#ffffff;border-top:6px solid " (COLOUR) ";text-align:left" } {
-                            "\n"
-                            (row("24px 24px 0", html! {
-                                h1 style="margin:0;font-size:24px;font-weight:600;line-height:1.25" { (Text(headline)) }
-                                div style="padding-top:8px" { (INTRODUCTION) }
-                            }))
-                            @for entry in entries {
-                                (row("20px 24px 0", html! {
-                                    div style="border-top:1px solid #e3e7ea;padding-top:12px;font-weight:600" { (Text(&entry.title)) }
-                                    @for line in &entry.lines[..2] { div { (Text(line)) } }
-                                    div style=(small()) { (Text(&entry.lines[2])) }
-                                }))
-                            }
-                            @if let Some(more) = more { (row("20px 24px 0", html! { (Text(more)) })) }
-                            @if let Some(link) = link {
-                                (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "See details" } }))
-                            }
-                            (row("24px", html! { span style=(small()) { (NOTE) } }))
-                        }
-                    } }
-                }
-            }
+    let rows = html! {
+        (row("24px 24px 0", html! {
+            h1 style="margin:0;font-size:24px;font-weight:600;line-height:1.25" { (Text(headline)) }
+            div style="padding-top:8px" { (INTRODUCTION) }
+        }))
+        @for entry in entries {
+            (row("20px 24px 0", html! {
+                div style="border-top:1px solid #e3e7ea;padding-top:12px;font-weight:600" { (Text(&entry.title)) }
+                @for line in &entry.lines[..2] { div { (Text(line)) } }
+                div style=(small()) { (Text(&entry.lines[2])) }
+            }))
         }
-        "\n"
+        @if let Some(more) = more { (row("20px 24px 0", html! { (Text(more)) })) }
+        @if let Some(link) = link {
+            (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "See details" } }))
+        }
+        (row("24px", html! { span style=(small()) { (NOTE) } }))
     };
-    page.into_string()
+    html::page(headline, None, CALM, &rows)
 }

@@ -6,7 +6,7 @@
 //! another incident.
 
 use monitor_core::domain::{Evidence, Incident, Minute, Phase, Transition};
-use monitor_store::{Decision, Delivery, Drivers, Notification, Step, Store, StoreError};
+use monitor_store::{Decision, Delivery, Notification, Step, Store, StoreError};
 
 /// How often a decision that the evaluator has overtaken is tried again.
 const ATTEMPTS_MAX: u32 = 5;
@@ -78,27 +78,13 @@ fn notification(
         _ => "If the rise goes on, another alert follows.",
     };
     let note = if note.is_empty() { String::new() } else { format!(": {note}") };
+    let reason = format!("Ended by {by}{note}. {goes_on}");
+    let (resolved, at) = (Transition::Resolved.as_str(), minute.start());
     Notification {
         incident_id: open.id.0,
-        transition: Transition::Resolved.as_str().into(),
-        test: false,
-        brand: open.brand.clone(),
-        severity: open.severity.as_str().into(),
-        at: minute.start(),
         opened_at: open.opened.start(),
-        reason: format!("Ended by {by}{note}. {goes_on}"),
-        evidence: open.evidence,
         phases,
-        corrected: None,
-        drivers: Drivers::default(),
-        examples: Vec::new(),
-        curve: Vec::new(),
-        curve_minutes: 0,
-        echoes: 0,
-        also: Vec::new(),
-        thread: String::new(),
         url: public_url.map(str::to_owned),
-        digest: None,
-        missed: Vec::new(),
+        ..Notification::bare(resolved, &open.brand, open.severity, at, reason, open.evidence)
     }
 }

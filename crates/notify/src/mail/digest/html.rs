@@ -1,54 +1,30 @@
 //! Renders a digest as HTML for mail clients and browsers.
 
-use maud::{DOCTYPE, Markup, Render, html};
+use maud::{Markup, Render, html};
 
 use super::{COLUMNS, Content, Section};
 use crate::curve::{self, Curve};
-use crate::mail::html::{BODY, BUTTON, Text, alt_text, quote_block, row, section, small};
-
-const COLOUR: &str = "#1f5f99";
+use crate::mail::html::{BUTTON, CALM, Text, alt_text, page, quote_block, row, section, small};
 
 /// Renders a digest; `source` gives the address of the picture at a place.
 pub fn render(content: &Content<'_>, source: &dyn Fn(usize) -> String) -> String {
     let mut place = 0;
-    let page = html! {
-        (DOCTYPE) "\n"
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width";
-                meta name="color-scheme" content="light";
-                title { (Text(&content.title)) }
-            }
-            "\n"
-            body style=(BODY) {
-                "\n"
-                table role="presentation" width="100%" cellpadding="0" cellspacing="0" {
-                    tr { td align="center" style="padding:16px 8px" { "\n"
-                        table role="presentation" width="100%" cellpadding="0" cellspacing="0"
-                            style={ "max-width:600px;background:#ffffff;border-top:6px solid " (COLOUR) ";text-align:left" } {
-                            "\n"
-                            (row("24px 24px 0", html! {
-                                h1 style="margin:0;font-size:24px;font-weight:600;line-height:1.25" { (Text(&content.title)) }
-                            }))
-                            (row("16px 24px 0", overview(content)))
-                            @for brand in &content.brands {
-                                (self::brand(brand, &mut place, source))
-                            }
-                            @if let Some(link) = &content.link {
-                                (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "See details" } }))
-                            }
-                            (row("24px", html! {
-                                @for rest in &content.rest { div style={ (small()) ";padding-top:4px" } { (Text(rest)) } }
-                            }))
-                        }
-                    } }
-                }
-            }
+    let rows = html! {
+        (row("24px 24px 0", html! {
+            h1 style="margin:0;font-size:24px;font-weight:600;line-height:1.25" { (Text(&content.title)) }
+        }))
+        (row("16px 24px 0", overview(content)))
+        @for brand in &content.brands {
+            (self::brand(brand, &mut place, source))
         }
-        "\n"
+        @if let Some(link) = &content.link {
+            (row("28px 24px 0", html! { a href=(link) style=(BUTTON) { "See details" } }))
+        }
+        (row("24px", html! {
+            @for rest in &content.rest { div style={ (small()) ";padding-top:4px" } { (Text(rest)) } }
+        }))
     };
-    page.into_string()
+    page(&content.title, None, CALM, &rows)
 }
 
 fn overview(content: &Content<'_>) -> Markup {
