@@ -21,7 +21,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::mpsc;
 
-use group::Context;
+use group::{Context, Membership};
 
 use super::{Control, Event, Headers, Load, PAYLOAD_BYTES_KEPT, Positions, Record, Source};
 use monitor_config as config;
@@ -104,10 +104,10 @@ impl KafkaSource {
         for (key, value) in &settings.properties {
             client.set(key, value);
         }
-        let consumer: BaseConsumer<Context> = client.create_with_context(context)?;
-        consumer.subscribe(&[&settings.topic])?;
+        let membership = Membership::new(client);
         let poller = Poller {
-            consumer,
+            consumer: membership.join(context)?,
+            membership,
             commands,
             load: Load::default(),
             load_max: settings.queue_bytes_max,
@@ -155,6 +155,7 @@ impl Control for CommandSender {
 
 struct Poller {
     consumer: BaseConsumer<Context>,
+    membership: Membership,
     commands: std_mpsc::Receiver<Command>,
     load: Load,
     load_max: usize,
@@ -221,10 +222,7 @@ impl Poller {
                     self.context().state().at_end_since.insert(partition, Some(now));
                 }
                 Some(Err(KafkaError::MessageConsumptionFatal(error))) => {
-                    self.context().readiness.set("kafka", Err(error.to_string()));
-                    return Err(format!(
-                        "Kafka: {error}; does another daemon use the same group.instance.id?"
-                    ));
+                    self.rejoin(error)?;
                 }
                 Some(Err(error)) => self.handle_error(error),
             }
@@ -233,6 +231,25 @@ impl Poller {
         }
         self.handle_commands();
         self.commit_offsets();
+        Ok(())
+    }
+
+    /// Joins the group again if the broker has fenced this static member: where a bad network cut off the answer to
+    /// its own join, the broker takes the next one for another daemon with its name.
+    fn rejoin(&mut self, error: RDKafkaErrorCode) -> Result<(), String> {
+        self.context().readiness.set("kafka", Err(error.to_string()));
+        let is_fenced = error == RDKafkaErrorCode::FencedInstanceId;
+        if !is_fenced || !self.membership.may_rejoin(self.clock.elapsed()) {
+            return Err(format!(
+                "Kafka: {error}; does another daemon use the same group.instance.id?"
+            ));
+        }
+        tracing::warn!(%error, "joining the group again");
+        let context = self.context().leave();
+        self.consumer = self.membership.join(context).map_err(|error| error.to_string())?;
+        self.reclaims.clear();
+        self.stored.clear();
+        self.full_since = None;
         Ok(())
     }
 

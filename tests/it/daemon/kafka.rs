@@ -5,6 +5,7 @@ use monitor_embedded::{Kafka, KafkaOptions};
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::*;
@@ -244,6 +245,41 @@ async fn leaders_may_move_and_nodes_may_die() {
 }
 
 /// KIP-848: the broker assigns the partitions.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs kafka"]
+async fn a_static_member_that_is_fenced_joins_again() {
+    let mut rig = plain().await;
+    rig.run();
+    rig.send(0, 1..=20);
+    rig.until_scores(20).await;
+    // Another member with its name, as the broker sees a join whose answer was lost.
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", rig.broker.internal())
+        .set("group.id", "monitor")
+        .set("group.instance.id", "one")
+        .set("partition.assignment.strategy", "cooperative-sticky");
+    let joins = tokio::task::spawn_blocking(move || {
+        let other: BaseConsumer = config.create().unwrap();
+        other.subscribe(&[TOPIC]).unwrap();
+        // Ten polls a second.
+        let polls = 10 * SOON.as_secs();
+        let joined = (0..polls).any(|_| {
+            drop(other.poll(Duration::from_millis(100)));
+            other.assignment().unwrap().count() > 0
+        });
+        assert!(joined, "the other member gets no partition");
+    });
+    joins.await.unwrap();
+    rig.until("it joins again", SOON, async || {
+        std::fs::read_to_string(rig.log()).unwrap().contains("joining the group again")
+    })
+    .await;
+    rig.send(1, 21..=40);
+    rig.until_scores(40).await;
+    assert!(rig.terminate(), "{}", super::log_end(&rig.log()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kafka"]
 async fn daemons_join_and_leave_with_the_newer_group_protocol() {

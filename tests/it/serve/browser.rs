@@ -341,7 +341,10 @@ async fn people_act_and_the_page_lives() {
     browser.press(ESCAPE).await;
 
     // A random sample, by keys.
-    browser.run("document.querySelector('[name=tweets]').value = 3").await;
+    // In focus, so that news does not take the form away meanwhile.
+    let number =
+        "const field = document.querySelector('[name=tweets]'); field.focus(); field.value = 3";
+    browser.run(number).await;
     browser.click("#behind form [type=submit]").await;
     browser.click("[data-sample]").await;
     for (key, place) in [("1", 2), ("2", 3)] {

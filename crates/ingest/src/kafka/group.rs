@@ -13,8 +13,9 @@ use std::time::Duration;
 use metrics::gauge;
 use rdkafka::bindings::rd_kafka_resp_err_t as RespErr;
 use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +28,42 @@ use monitor_telemetry::{self as telemetry, Readiness};
 /// How long a revocation waits at most for records in flight.
 const REVOKE_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// How often a fenced member joins again within [`REJOINS_WITHIN`]: two daemons with one name would fence each other
+/// for ever.
+const REJOINS_MAX: usize = 3;
+const REJOINS_WITHIN: Duration = Duration::from_secs(300);
+
+/// How this daemon becomes a member of the group.
+pub(super) struct Membership {
+    client: ClientConfig,
+    /// When it joined again.
+    rejoined: Vec<Duration>,
+}
+
+impl Membership {
+    pub fn new(client: ClientConfig) -> Self {
+        Self { client, rejoined: Vec::new() }
+    }
+
+    /// A consumer that joins the group when it is polled.
+    pub fn join(&self, context: Context) -> KafkaResult<BaseConsumer<Context>> {
+        let topic = context.topic.clone();
+        let consumer: BaseConsumer<Context> = self.client.create_with_context(context)?;
+        consumer.subscribe(&[&topic])?;
+        Ok(consumer)
+    }
+
+    /// Whether a fenced member may join again at this time since any fixed moment; then it counts.
+    pub fn may_rejoin(&mut self, now: Duration) -> bool {
+        self.rejoined.retain(|at| now.saturating_sub(*at) < REJOINS_WITHIN);
+        let may = self.rejoined.len() < REJOINS_MAX;
+        if may {
+            self.rejoined.push(now);
+        }
+        may
+    }
+}
+
 /// What librdkafka's callbacks need; they run inside `poll`, on the poll thread.
 pub(super) struct Context {
     pub topic: Arc<str>,
@@ -36,8 +73,8 @@ pub(super) struct Context {
     pub state: Mutex<GroupState>,
 }
 
+/// What the poll thread knows about its place in the group.
 #[derive(Default)]
-/// What the poll thread knows about its membership in the group.
 pub(super) struct GroupState {
     pub assigned: BTreeSet<i32>,
     /// Assigned partitions that are paused until it is known where to resume.
@@ -60,6 +97,21 @@ impl Context {
 
     pub fn name(&self, partition: i32) -> TopicPartition {
         TopicPartition::new(self.topic.clone(), partition)
+    }
+
+    /// Reports that this member owns nothing any more; returns the context of the next one.
+    pub fn leave(&self) -> Self {
+        let assigned: Vec<i32> = std::mem::take(&mut self.state().assigned).into_iter().collect();
+        self.revoke(&assigned);
+        gauge!(telemetry::PAUSED).set(0.0);
+        let waiting = std::mem::take(&mut self.state().waiting);
+        Self {
+            topic: self.topic.clone(),
+            events: self.events.clone(),
+            positions: self.positions.clone(),
+            readiness: self.readiness.clone(),
+            state: Mutex::new(GroupState { waiting, ..GroupState::default() }),
+        }
     }
 
     /// Sends an event after those that wait; keeps it if the queue is full.
@@ -214,5 +266,20 @@ impl ConsumerContext for Context {
             RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
             _ => self.unassign(consumer, partitions),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_is_fenced_again_and_again_gives_up() {
+        let mut membership = Membership::new(ClientConfig::new());
+        let mut may = |second| membership.may_rejoin(Duration::from_secs(second));
+        assert_eq!([may(10), may(11), may(200)], [true; 3]);
+        assert!(!may(201), "the fourth time in five minutes");
+        assert!(may(310), "the first was five minutes ago");
+        assert!(!may(310));
     }
 }

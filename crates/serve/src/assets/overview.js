@@ -121,8 +121,8 @@ export async function behind(state, host) {
   const now = models.switches[models.switches.length - 1]?.model;
   const again = () => behind(state, host);
   const item = (title, ...content) => h('section.item', null, h('h3', null, t(title)), content);
-  // What somebody is typing is not taken away.
-  if (host.contains(document.activeElement) && document.activeElement.tagName === 'INPUT') return;
+  // What somebody is typing or choosing is not taken away.
+  if (host.contains(document.activeElement) && ['INPUT', 'SELECT'].includes(document.activeElement.tagName)) return;
   show(host, [models, deliveries, silences, samples, labels, compared, languages, state.you, state.totals, chosen.language, chosen.zone], () => [
     item('deliveries', h('p', null, `${number(deliveries.pending)} ${t('pending')}, ${number(deliveries.dead)} ${t('dead')}`),
       deliveries.given_up.length > 0 && h('ul', null, deliveries.given_up.map((it) => h('li', null, `${it.receiver}: ${it.error}`, h('span.quiet', null, ` ${dated(it.at)}`))))),
