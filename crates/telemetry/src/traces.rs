@@ -22,10 +22,12 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor,
 };
+use tracing::subscriber::Interest;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::layer::{Context as LayerContext, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::SPANS;
@@ -144,11 +146,19 @@ where
         .with_target(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(filter_fn(is_sent));
+        .with_filter(of_ours());
     Ok((Some(layer), Traces(Some(provider))))
 }
 
-/// Spans of our crates, whatever is logged.
+/// Lets spans of our crates through, whatever is logged. Asked for every one of them: a library that asks whether
+/// a line would be logged and then logs none (`log_enabled!` in sqlx) leaves its answer behind on the thread, and
+/// the next span that nobody asks about gets that answer instead of its own.
+fn of_ours<S>() -> impl Filter<S> {
+    dynamic_filter_fn(|metadata, _: &LayerContext<'_, S>| is_sent(metadata)).with_callsite_filter(
+        |metadata| if is_sent(metadata) { Interest::sometimes() } else { Interest::never() },
+    )
+}
+
 fn is_sent(metadata: &Metadata<'_>) -> bool {
     metadata.is_span()
         && *metadata.level() <= Level::DEBUG
@@ -269,6 +279,12 @@ pub fn continue_trace<'a>(span: &tracing::Span, header: impl Fn(&str) -> Option<
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use tracing::span::{Attributes, Id};
+    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::layer::SubscriberExt;
+
     use super::*;
 
     #[test]
@@ -292,6 +308,30 @@ mod tests {
         let (off, none) = (("OTEL_SDK_DISABLED", "True"), ("OTEL_TRACES_EXPORTER", "none"));
         check("all off", Some("http://a:4318"), &[off], None);
         check("traces off", None, &[all, none], None);
+    }
+
+    struct Names(Arc<Mutex<Vec<&'static str>>>);
+
+    impl<S: Subscriber> Layer<S> for Names {
+        fn on_new_span(&self, span: &Attributes<'_>, _: &Id, _: LayerContext<'_, S>) {
+            self.0.lock().unwrap().push(span.metadata().name());
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_asked_about_and_not_logged_hides_no_span() {
+        let names = Arc::new(Mutex::new(Vec::new()));
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::sink);
+        let subscriber = tracing_subscriber::registry()
+            .with(Names(Arc::clone(&names)).with_filter(of_ours()))
+            .with(lines.with_filter(LevelFilter::INFO));
+        tracing::subscriber::with_default(subscriber, || {
+            let quiet = tracing::debug_span!(target: "elsewhere", "quiet");
+            let quiet = quiet.metadata().unwrap();
+            let _ = tracing::dispatcher::get_default(|it| it.enabled(quiet));
+            drop(tracing::info_span!("notify"));
+        });
+        assert_eq!(*names.lock().unwrap(), ["notify"]);
     }
 
     #[test]
