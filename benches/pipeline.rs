@@ -1,8 +1,8 @@
 //! How fast is the pipeline from broker to database, compared with its two ends alone?
 //!
 //! In one run, on the same tweets, broker and server: only reading the topic, only writing
-//! finished rows, and the whole pipeline without a model and with each named model. Prints
-//! rows a second (median of the rounds), ratios to the two ends, and the memory of this
+//! finished rows, and the whole pipeline without a model (also with each tweet counted) and with each
+//! named model. Prints rows a second (median of the rounds), ratios to the two ends, and the memory of this
 //! process after a quarter of the rows and after all rows (of the last round). Broker: nisshi
 //! if installed, else librdkafka's in-process cluster, which shares this process's cores.
 //!
@@ -24,7 +24,7 @@ use common::{Output, Report, spread};
 use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor::settings::open_options;
 use monitor_config as config;
-use monitor_core::alerting::Voice;
+use monitor_core::alerting::{Counting, Heard, Voice};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
@@ -46,6 +46,8 @@ use tokio::sync::watch;
 
 const TOPIC: &str = "bench";
 const PARTITIONS: i32 = 6;
+/// The side that keeps no voices.
+const EACH_TWEET: &str = "no model, count = \"tweets\"";
 const LIMITS: WireLimits = WireLimits {
     record_bytes_max: 1 << 20,
     future_max: TimeDelta::days(1),
@@ -159,7 +161,7 @@ async fn main() -> anyhow::Result<()> {
         config::Batching::default().rows_max,
     );
 
-    let ends = ["bare consume", "bare insert", "no model"].map(str::to_owned);
+    let ends = ["bare consume", "bare insert", EACH_TWEET, "no model"].map(str::to_owned);
     let names = [ends.as_slice(), args.names.as_slice()].concat();
     let models =
         config::Model { directory: args.models.clone().into(), ..config::Model::default() };
@@ -169,8 +171,12 @@ async fn main() -> anyhow::Result<()> {
             let run = match name.as_str() {
                 "bare consume" => bench.bare_consume()?.into(),
                 "bare insert" => bench.bare_insert().await?.into(),
-                "no model" => bench.pipeline(Model::null()).await?,
-                name => bench.pipeline(classifier::open(&open_options(&models), name)?).await?,
+                EACH_TWEET => bench.pipeline(Model::null(), Voice::Tweet).await?,
+                "no model" => bench.pipeline(Model::null(), Voice::default()).await?,
+                name => {
+                    let model = classifier::open(&open_options(&models), name)?;
+                    bench.pipeline(model, Voice::default()).await?
+                }
             };
             eprintln!("round {round} of {}: {name}: {:.0} rows/s", args.rounds, run.rate);
             runs.push(run);
@@ -356,7 +362,7 @@ impl Bench {
                         Score { probabilities: Probabilities::two(half), label: Label::Negative },
                         "null@1",
                     )),
-                    voice: None,
+                    heard: Heard::Always,
                 })
             })
             .collect::<anyhow::Result<_>>()?;
@@ -380,7 +386,7 @@ impl Bench {
     }
 
     /// The daemon's pipeline from the broker to the database.
-    async fn pipeline(&self, model: Model) -> anyhow::Result<Run> {
+    async fn pipeline(&self, model: Model, voice: Voice) -> anyhow::Result<Run> {
         let store = self.store().await?;
         let kafka = config::Kafka {
             brokers: self.brokers.clone(),
@@ -394,7 +400,7 @@ impl Bench {
                 rows_max: batching.rows_max,
                 wait_max: Duration::from_millis(batching.wait_ms_max),
             },
-            voice: Voice::Tweet,
+            counting: Counting::new(voice, &[]),
             count_deleted: true,
             limits: LIMITS,
             retry_wait_max: Duration::from_secs(1),

@@ -20,6 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
 use common::{Output, Report, spread};
 use monitor_config as config;
+use monitor_core::alerting::Heard;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Label, Minute, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet,
@@ -278,7 +279,7 @@ fn batches(rows: usize, brands: u32, round: usize) -> anyhow::Result<Vec<Batch>>
         tweet.reach.author = Some(format!("author {}", place * 7919 % 100_003));
         let brands = vec![format!("brand {}", 1 + place * 7919 % u64::from(brands))];
         let score = Some(model(if n % 3 == 0 { 0.9 } else { 0.1 })?);
-        tweets.push(ScoredTweet { tweet, brands, score, voice: None });
+        tweets.push(ScoredTweet { tweet, brands, score, heard: Heard::Always });
     }
     let mut position = (round * rows) as i64;
     let batch = |scores: &[ScoredTweet]| {

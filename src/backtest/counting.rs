@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use monitor_config::Settings;
-use monitor_core::alerting::{Stretch, Voice, Voices};
+use monitor_core::alerting::{Counting, Stretch, Voices};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Counts, Label, Minute, Tweet, TweetId};
 use monitor_core::text::language::detect_in;
@@ -97,7 +97,7 @@ pub fn count(
     mut scorer: Scorer,
     settings: &Settings,
     brands: &[String],
-    voice: Voice,
+    counting: Counting,
     (from, to): (Option<Minute>, Option<Minute>),
 ) -> Result<Counted, BacktestError> {
     let clock = SystemClock::new();
@@ -110,7 +110,7 @@ pub fn count(
     let matcher = BrandMatcher::new(brand_rules(settings))?;
     let mut counts: BTreeMap<String, BTreeMap<Minute, Counts>> =
         brands.iter().map(|brand| (brand.clone(), BTreeMap::new())).collect();
-    let mut voices = Voices::new(voice);
+    let mut voices = Voices::new(counting);
     let mut add = |brands: &[String], tweet: &Tweet, negative: bool| {
         if !voices.counts(tweet, brands, negative) {
             return;

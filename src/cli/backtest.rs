@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use monitor_config::{self as config, Settings};
-use monitor_core::alerting::Voice;
+use monitor_core::alerting::{Counting, Voice};
 use monitor_core::domain::Minute;
 
 use super::output::{print, print_json, svg_file, write_whole};
@@ -132,7 +132,10 @@ pub fn run(args: &Args, config: Option<&Path>, set: &[(String, String)]) -> anyh
                 scorer,
                 &settings,
                 &brands,
-                args.count.unwrap_or(settings.alerting.count),
+                Counting::new(
+                    args.count.unwrap_or(settings.alerting.count),
+                    &settings.alerting.ignore_authors,
+                ),
                 span,
             )?
         }

@@ -21,6 +21,7 @@ use super::serving;
 use super::stages::{Pipeline, Settings};
 use super::upkeep;
 use monitor_config as config;
+use monitor_core::alerting::Counting;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::Clock;
 use monitor_core::text::{BrandError, BrandMatcher, BrandRule};
@@ -102,7 +103,8 @@ impl Daemon {
         telemetry::init_metrics().build(env!("CARGO_PKG_VERSION"), commit);
         let readiness = Arc::new(Readiness::default());
         readiness.set("model", Err("is being loaded".into()));
-        let postgres = PostgresStore::connect(&settings.store)?;
+        let postgres =
+            PostgresStore::connect(&settings.store)?.ignoring(&settings.alerting.ignore_authors);
         let limit = Duration::from_millis(settings.store.statement_timeout_ms) + ANSWER_GRACE;
         let store: Arc<dyn Store> = Arc::new(Bounded::new(postgres.clone(), limit));
         let linker = Linker::new(&settings)?;
@@ -193,7 +195,7 @@ impl Daemon {
                     wait_max: Duration::from_millis(settings.batching.wait_ms_max),
                 },
                 limits: WireLimits::of(&settings.kafka),
-                voice: settings.alerting.count,
+                counting: counting(&settings.alerting),
                 count_deleted: settings.store.count_deleted,
                 retry_wait_max,
                 drain_max: DRAIN_MAX,
@@ -273,6 +275,11 @@ async fn migrate(
             outcome => return outcome,
         }
     }
+}
+
+/// What is counted, from the settings.
+pub fn counting(settings: &config::Alerting) -> Counting {
+    Counting::new(settings.count, &settings.ignore_authors)
 }
 
 /// The rules that match tweets to brands, from the settings.

@@ -23,7 +23,7 @@ use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
 use tracing::{Instrument, Span};
 
-use monitor_core::alerting::Voice;
+use monitor_core::alerting::{Counting, Heard};
 use monitor_core::batching::{BatchPolicy, Batcher};
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Minute, Offset, Score, TopicPartition, Tweet};
@@ -54,14 +54,14 @@ const LEAVE_POLL: Duration = Duration::from_millis(20);
 const PARTITIONS_NAMED_MAX: usize = 16;
 
 /// Settings of the pipeline.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// When a batch closes.
     pub batching: BatchPolicy,
     /// Limits of a valid tweet.
     pub limits: WireLimits,
-    /// What counts once in an hour.
-    pub voice: Voice,
+    /// Whose tweets count, and how often.
+    pub counting: Counting,
     /// Whether a tweet that was deleted or withheld still counts.
     pub count_deleted: bool,
     /// Longest wait between two attempts while Postgres is unavailable.
@@ -76,11 +76,11 @@ struct Prepared {
     outcome: Outcome<Matched>,
 }
 
-/// A tweet, the brands it is about, and what it has in common with its echoes.
+/// A tweet, the brands it is about, and whether it counts.
 struct Matched {
     tweet: Tweet,
     brands: Vec<String>,
-    voice: Option<u64>,
+    heard: Heard,
 }
 
 /// A batch that has been decoded and encoded.
@@ -326,11 +326,9 @@ impl Pipeline {
                 }
             };
             let brands = self.brands.matches_in(&text, &tweet.rule_tags);
-            // What is about no brand is in no count.
-            let counted = Some(self.settings.voice).filter(|_| !brands.is_empty());
-            let voice = counted.and_then(|voice| voice.key(&tweet, &brands));
+            let heard = self.settings.counting.heard(&tweet, &brands);
             let tweet = tweet.with_language(language);
-            decoded.push((Ok(Outcome::Tweet(Matched { tweet, brands, voice })), to_score));
+            decoded.push((Ok(Outcome::Tweet(Matched { tweet, brands, heard })), to_score));
         }
         for reason in notices {
             counter!(telemetry::NOTICES, "reason" => reason).increment(1);
@@ -406,9 +404,9 @@ impl Encoded {
         });
         let mut scores: Vec<_> = try_join_all(scores).await?;
         let finish = |(Prepared { origin, outcome }, scored_by): (Prepared, Option<_>)| {
-            let outcome = outcome.and_then(|Matched { tweet, brands, voice }| {
+            let outcome = outcome.and_then(|Matched { tweet, brands, heard }| {
                 let Some((place, truncated)): Option<(usize, bool)> = scored_by else {
-                    return Ok(ScoredTweet { tweet, brands, score: None, voice });
+                    return Ok(ScoredTweet { tweet, brands, score: None, heard });
                 };
                 let probabilities = scores[place]
                     .next()
@@ -421,7 +419,7 @@ impl Encoded {
                     model: model.id().to_string(),
                     of_language: *of_language,
                 };
-                Ok(ScoredTweet { tweet, brands, score: Some(score), voice })
+                Ok(ScoredTweet { tweet, brands, score: Some(score), heard })
             });
             Row { origin, outcome }
         };

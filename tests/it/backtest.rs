@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use monitor::pipeline::{Evaluator, brand_rules, buzz_policy};
 use monitor::settings;
 use monitor_config::{self as config, Settings};
-use monitor_core::alerting::{Stretch, backtest, backtest_switched};
+use monitor_core::alerting::{Counting, Heard, Stretch, backtest, backtest_switched};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Counts, Evidence, Minute, Offset, Phase, Probabilities, Probability, Score, StartAt,
@@ -67,7 +67,7 @@ fn scored(
             ),
             "test@1",
         )),
-        voice: None,
+        heard: Heard::Always,
     }
 }
 
@@ -343,13 +343,16 @@ async fn stored_scores_give_the_same_alerts_as_the_file() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(WEEK);
     let file = liblzma::read::XzDecoder::new(fs::File::open(path).unwrap());
     let mut rows = csv::Reader::from_reader(file);
+    let counting = Counting::new(settings.alerting.count, &[]);
     let tweets: Vec<ScoredTweet> = rows
         .deserialize()
         .map(|row| {
             let row: BTreeMap<String, String> = row.unwrap();
             let brands = matcher.matches(&row["text"], &[]);
             let at = row["created_at"].parse().unwrap();
-            scored(row["id"].clone(), at, &row["text"], brands, row["label"] == "negative")
+            let row =
+                scored(row["id"].clone(), at, &row["text"], brands, row["label"] == "negative");
+            ScoredTweet { heard: counting.heard(&row.tweet, &row.brands), ..row }
         })
         .collect();
     let mut at = Offset(0);

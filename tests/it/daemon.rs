@@ -21,6 +21,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use monitor::pipeline::Evaluator;
 use monitor::replay::{ReplayRequest, Sent, Times, replay};
+use monitor_core::alerting::Heard;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Label, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
@@ -336,7 +337,12 @@ impl Rig {
                 probabilities: Probabilities::two(Probability::new(negative).unwrap()),
                 label,
             };
-            ScoredTweet { tweet, brands, score: Some(ModelScore::new(score, "any@1")), voice: None }
+            ScoredTweet {
+                tweet,
+                brands,
+                score: Some(ModelScore::new(score, "any@1")),
+                heard: Heard::Always,
+            }
         };
         let store = Arc::new(MemoryStore::new());
         let partition = TopicPartition::new(TOPIC, 0);

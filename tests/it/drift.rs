@@ -8,6 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::{DriftWatch, Lineup};
 use monitor_config as config;
+use monitor_core::alerting::Heard;
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Language, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
@@ -116,7 +117,7 @@ async fn store_days(store: &PostgresStore, model: &str) {
                 .with_language(Some(Language::ENGLISH)),
             brands: vec!["acme".into()],
             score: Some(ModelScore::new(score, model)),
-            voice: None,
+            heard: Heard::Always,
         }
     };
     let days = (0..=DAYS).flat_map(|day| (0..DAY_TWEETS).map(move |n| (day, n)));

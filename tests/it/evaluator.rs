@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
+use monitor_core::alerting::Heard;
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
     Acknowledgement, Cause, Minute, Offset, Probabilities, Probability, STREAM, Score, Severity,
@@ -79,7 +80,7 @@ impl World {
                 tweet: Tweet::new(id, format!("acme {n}"), at, Vec::new()).expect("a tweet"),
                 brands: vec![self.brand.into()],
                 score: Some(self.score(negative)),
-                voice: None,
+                heard: Heard::Always,
             }
         };
         let scores: Vec<_> = (self.hours * 120..hours * 120).map(tweet).collect();
@@ -457,7 +458,7 @@ async fn tweets_that_come_after_their_minute_was_judged_are_counted() {
             tweet,
             brands: vec!["acme".into()],
             score: Some(world.score(false)),
-            voice: None,
+            heard: Heard::Always,
         }
     });
     commit(world.hours, late.collect()).await;
@@ -503,7 +504,7 @@ async fn a_rise_that_came_late_alarms_once() {
         .expect("a tweet"),
         brands: vec!["late".into()],
         score: Some(world.score(true)),
-        voice: None,
+        heard: Heard::Always,
     });
     commit(world.hours, late.collect()).await;
     let mut notified = Vec::new();

@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use monitor_config as config;
+use monitor_core::alerting::Heard;
 use monitor_core::domain::{
     Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
 };
@@ -131,7 +132,7 @@ async fn store(url: &str, rows: &[(&str, &str)]) {
             Score::new(Probabilities::two(p), Probability::HALF.into()),
             *model,
         )),
-        voice: None,
+        heard: Heard::Always,
     };
     let to = Offset(1);
     let (event_time_max, record_time_max) = (None, None);

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Settings};
+use monitor_core::alerting::Heard;
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Probabilities,
@@ -58,7 +59,7 @@ async fn add(store: &Spy, clock: &SimulatedClock, minutes: std::ops::Range<i64>)
             tweet: Tweet::new(id, format!("acme {n}"), at, Vec::new()).unwrap(),
             brands: vec!["acme".into()],
             score: Some(ModelScore::new(score, "any@1")),
-            voice: None,
+            heard: Heard::Always,
         }
     };
     let scores: Vec<_> = (2 * minutes.start..2 * minutes.end).map(tweet).collect();

@@ -3,6 +3,7 @@
 use std::fs;
 
 use monitor_config as config;
+use monitor_core::alerting::Heard;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{
     Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
@@ -37,7 +38,7 @@ async fn store_tweets(url: &str) -> PostgresStore {
                 Score::new(Probabilities::two(p), Probability::HALF.into()),
                 "any@1",
             )),
-            voice: None,
+            heard: Heard::Always,
         }
     };
     let advance =

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions, open_models};
 use monitor_config as config;
-use monitor_core::alerting::Voice;
+use monitor_core::alerting::{Counting, Voice};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Counts, Language, Minute, Offset, StartAt, StreamFormat};
@@ -86,7 +86,7 @@ async fn each_tweet_goes_to_the_model_of_its_language() {
     let pipeline = Pipeline::new(
         Settings {
             batching: BatchPolicy { rows_max: 4, wait_max: Duration::from_millis(5) },
-            voice: Voice::Tweet,
+            counting: Counting::new(Voice::Tweet, &[]),
             count_deleted: true,
             limits: WireLimits {
                 record_bytes_max: 10_000,

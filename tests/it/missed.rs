@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::Evaluator;
 use monitor_config::{Alertmanager, Brand, Receiver, Route, Settings};
+use monitor_core::alerting::Heard;
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
     Offset, Probabilities, Probability, Score, Severity, StartAt, TopicPartition, Tweet, TweetId,
@@ -73,7 +74,7 @@ impl World {
                     Score::new(Probabilities::two(p), Probability::HALF.into()),
                     "any@1",
                 )),
-                voice: None,
+                heard: Heard::Always,
             }
         };
         let range = self.read * 120..hours * 120;

@@ -9,7 +9,7 @@ use monitor::backtest::{Scorer, count};
 use monitor::pipeline::policy;
 use monitor_config::Settings;
 use monitor_core::alerting::{
-    Alert, BuzzPolicy, Stretch, Thresholds, Voice, backtest, backtest_switched,
+    Alert, BuzzPolicy, Counting, Stretch, Thresholds, Voice, backtest, backtest_switched,
 };
 use monitor_core::domain::{Counts, Minute};
 
@@ -23,7 +23,16 @@ const SWITCHES: i64 = 15;
 fn counts_of(model: &str, settings: &Settings) -> ByBrand {
     let brands: Vec<String> = settings.brands.keys().cloned().collect();
     let scorer = Scorer::new(None, Some(model), settings).unwrap();
-    count(Path::new(WEEK), scorer, settings, &brands, Voice::Tweet, (None, None)).unwrap().by_brand
+    count(
+        Path::new(WEEK),
+        scorer,
+        settings,
+        &brands,
+        Counting::new(Voice::Tweet, &[]),
+        (None, None),
+    )
+    .unwrap()
+    .by_brand
 }
 
 /// Whether two alerts are open at the same time.

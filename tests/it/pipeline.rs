@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
 use monitor_config as config;
-use monitor_core::alerting::Voice;
+use monitor_core::alerting::{Counting, Voice};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{
@@ -167,7 +167,7 @@ fn topic(random: &mut ChaCha8Rng) -> (MemorySource, BTreeSet<String>, usize) {
 fn settings() -> Settings {
     Settings {
         batching: BatchPolicy { rows_max: 17, wait_max: Duration::from_millis(5) },
-        voice: Voice::Tweet,
+        counting: Counting::new(Voice::Tweet, &[]),
         count_deleted: true,
         limits: WireLimits {
             record_bytes_max: 10_000,

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor_config as config;
+use monitor_core::alerting::Heard;
 use monitor_core::domain::{
     Label, Language, Minute, Offset, Score, StartAt, TopicPartition, Tweet, TweetId,
 };
@@ -36,7 +37,7 @@ async fn store_tweets(store: &PostgresStore, directory: &Path, ns: std::ops::Ran
             tweet: Tweet::new(id, text, at, Vec::new()).unwrap().with_language(ENGLISH),
             brands: vec!["acme".into()],
             score: Some(ModelScore::new(Score::new(probabilities, model.thresholds), "m@1")),
-            voice: None,
+            heard: Heard::Always,
         }
     });
     let scores: Vec<_> = scores.collect();

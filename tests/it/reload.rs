@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::{FollowSettings, Lineup, Pipeline, Settings, follow};
 use monitor_config as config;
-use monitor_core::alerting::Voice;
+use monitor_core::alerting::{Counting, Voice};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::SystemClock;
 use monitor_core::domain::{Minute, Offset, StartAt, StreamFormat, TopicPartition};
@@ -142,7 +142,7 @@ async fn each_minute_is_scored_by_the_model_in_force() {
     let pipeline = Pipeline::new(
         Settings {
             batching: BatchPolicy { rows_max: 7, wait_max: Duration::from_millis(5) },
-            voice: Voice::Tweet,
+            counting: Counting::new(Voice::Tweet, &[]),
             count_deleted: true,
             limits: WireLimits {
                 record_bytes_max: 10_000,

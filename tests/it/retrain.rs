@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::{RetrainCommand, Retrainer};
 use monitor_config as config;
+use monitor_core::alerting::Heard;
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Label, Language, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet,
@@ -55,7 +56,7 @@ async fn store_tweets(store: &PostgresStore) {
                 .with_language(Some(Language::ENGLISH)),
             brands: vec!["acme".into()],
             score: Some(ModelScore::new(score, format!("{NAME}@1"))),
-            voice: None,
+            heard: Heard::Always,
         }
     };
     let scores: Vec<_> = (0..TWEETS).map(row).collect();

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::policy;
 use monitor_config::Alerting;
 use monitor_core::Secret;
-use monitor_core::alerting::SuppressReason;
+use monitor_core::alerting::{Heard, SuppressReason};
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Counts, Evidence, Interval, Minute, Offset, Probabilities, Probability, Score, Severity,
@@ -144,7 +144,7 @@ pub async fn week(
                     Score::new(Probabilities::two(p), Probability::HALF.into()),
                     "test@1",
                 )),
-                voice: None,
+                heard: Heard::Always,
             });
         }
     }

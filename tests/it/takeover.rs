@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
+use monitor_core::alerting::Heard;
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Acknowledgement, Counts, Incident, IncidentId, Label, Language, Minute, Offset, Probabilities,
@@ -112,7 +113,7 @@ pub async fn days_with_a_crisis() -> Arc<MemoryStore> {
                 Score::new(Probabilities::two(p), Probability::HALF.into()),
                 "any@1",
             )),
-            voice: None,
+            heard: Heard::Always,
         })
     };
     let scores: Vec<_> = (0..72 * 360).filter_map(tweet).collect();

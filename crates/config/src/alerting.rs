@@ -17,6 +17,8 @@ pub struct Alerting {
     pub rule: Rule,
     /// What is counted: tweets, authors, or original texts.
     pub count: Voice,
+    /// Authors whose tweets are stored and shown, and not counted.
+    pub ignore_authors: Vec<String>,
     /// Of the rule `e-detector`: most false alarms per brand and 30 days.
     pub false_alarms_per_month: f64,
     /// Of the rule `share-above`: the share, in 0..1.

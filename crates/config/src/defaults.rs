@@ -85,7 +85,8 @@ impl Default for Alerting {
     fn default() -> Self {
         Self {
             rule: Rule::EDetector,
-            count: Voice::Tweet,
+            count: Voice::default(),
+            ignore_authors: Vec::new(),
             false_alarms_per_month: 1.0,
             share_above: 0.5,
             times_previous: 2.0,

@@ -138,7 +138,10 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
         ("Corrected", format!("{share} ({low} to {high}): what people would call negative"))
     }));
     if n.echoes > 0 {
-        facts.push(("Not counted", format!("{} repeats of other tweets", n.echoes)));
+        facts.push((
+            "Not counted",
+            format!("{} repeats within an hour, or by authors who are left out", n.echoes),
+        ));
     }
     facts
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use monitor_core::alerting::Heard;
 use monitor_core::domain::{Offset, Removed, Score, TopicPartition, Tweet, TweetId};
 
 /// A tweet to store, with its score.
@@ -15,9 +16,8 @@ pub struct ScoredTweet {
     pub brands: Vec<String>,
     /// The score; `None` if no model knows the tweet's language.
     pub score: Option<ModelScore>,
-    /// What it has in common with tweets that count once in an hour
-    /// ([`Voice::key`](monitor_core::alerting::Voice::key)); `None` if it counts whatever others say.
-    pub voice: Option<u64>,
+    /// Whether the detector hears it; without a score it does not.
+    pub heard: Heard,
 }
 
 /// The score that a model gave.
@@ -110,8 +110,8 @@ pub struct Committed {
     pub not_judged: u64,
     /// Tweets stored before; they change nothing.
     pub duplicate: u64,
-    /// Of the new ones, those that repeat what their hour has heard: they are stored, and not counted by the
-    /// detector.
+    /// Of the new ones, those that repeat what their hour has heard or whose authors are left out: they are stored,
+    /// and not counted by the detector.
     pub echoes: u64,
     /// Stored tweets that were removed or replaced by a later version.
     pub removed: u64,

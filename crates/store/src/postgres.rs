@@ -31,6 +31,7 @@ mod switches;
 mod upgrade;
 mod url;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ pub struct PostgresStore {
     dead_letters_per_minute_max: u32,
     /// How authors are stored.
     authors: Arc<authors::Authors>,
+    /// Authors that are not counted, as they are stored.
+    ignored_authors: Arc<HashSet<String>>,
 }
 
 impl PostgresStore {
@@ -119,7 +122,18 @@ impl PostgresStore {
             partitions: Arc::default(),
             dead_letters_per_minute_max: settings.dead_letters_per_minute_max,
             authors: Arc::new(authors::Authors::new(settings.authors)),
+            ignored_authors: Arc::default(),
         })
+    }
+
+    /// Counts nothing of the authors that are stored under one of these names, `#` and a hash; other names are left
+    /// out before ([`Counting`](monitor_core::alerting::Counting)).
+    pub fn ignoring(self, names: &[String]) -> Self {
+        let hashes = names.iter().map(|name| name.trim().to_lowercase());
+        Self {
+            ignored_authors: Arc::new(hashes.filter(|it| author_name(it).is_none()).collect()),
+            ..self
+        }
     }
 
     /// The same store on a host with another clock.

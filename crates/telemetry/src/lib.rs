@@ -296,7 +296,7 @@ fn describe() {
     );
     describe_counter!(
         ECHOES,
-        "Tweets that repeat what their hour has heard (alerting.count); stored, not counted by the detector"
+        "Tweets that repeat what their hour has heard (alerting.count) or whose authors are left out (alerting.ignore_authors); stored, not counted by the detector"
     );
     describe_counter!(REMOVED, "Stored tweets that were edited, deleted or withheld");
     describe_counter!(SCORES_DUPLICATE, "Tweets that were already stored");

@@ -1,6 +1,7 @@
 //! The API `/v1`.
 
 use chrono::TimeDelta;
+use monitor_core::alerting::Heard;
 use monitor_core::domain::{Counts, Probabilities, Probability, Score};
 use monitor_core::domain::{IncidentId, Minute, Offset, StartAt, TopicPartition, Tweet, TweetId};
 use monitor_store::{Advance, Batch, Claim, MemoryStore, ModelScore, ScoredTweet, Store};
@@ -224,7 +225,7 @@ async fn tweets(texts: &[(String, f32)]) -> MemoryStore {
                 Score::new(Probabilities::two(p), Probability::HALF.into()),
                 "test@1",
             )),
-            voice: None,
+            heard: Heard::Always,
         }
     });
     let advance = Advance {

@@ -8,6 +8,7 @@ mod driver;
 use std::path::Path;
 
 use chrono::TimeDelta;
+use monitor_core::alerting::Heard;
 use monitor_core::domain::{
     IncidentId, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Transition,
     Tweet, TweetId,
@@ -41,7 +42,7 @@ async fn crowded_store() -> MemoryStore {
                 ),
                 "test@1",
             )),
-            voice: None,
+            heard: Heard::Always,
         }
     });
     let advance = Advance {

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use monitor_core::domain::{Counts, Label, Minute, Removed, TweetId};
-use monitor_store::{Batch, Committed, Correction, Removal, ScoredTweet, Store};
+use monitor_config as config;
+use monitor_core::alerting::Heard;
+use monitor_core::domain::{Counts, Label, Minute, Reach, Removed, TweetId};
+use monitor_store::{Batch, Committed, Correction, PostgresStore, Removal, ScoredTweet, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -12,7 +14,10 @@ use super::on_postgres;
 use crate::support::fresh_database;
 
 fn said_by(voice: u64, id: &str, at: i64, p: f32) -> ScoredTweet {
-    ScoredTweet { voice: Some(voice), ..scored(id, "text", minute(at).start(), &["united"], p) }
+    ScoredTweet {
+        heard: Heard::OnceAnHour(voice),
+        ..scored(id, "text", minute(at).start(), &["united"], p)
+    }
 }
 
 fn removal(id: &str, keeps_count: bool) -> Removal {
@@ -75,6 +80,14 @@ pub async fn counts_a_voice_once_an_hour(store: &dyn Store) {
     };
     assert_eq!(echoes("united", 0, 99).await, 2);
     assert_eq!((echoes("united", 8, 58).await, echoes("delta", 0, 99).await), (0, 0));
+
+    let ignored = |id, p| ScoredTweet { heard: Heard::Never, ..said_by(3, id, 90, p) };
+    let unjudged = ScoredTweet { score: None, ..ignored("k", 0.9) };
+    let rows = vec![ignored("i", 0.9), ignored("j", 0.1), unjudged, said_by(3, "l", 91, 0.9)];
+    let committed = store_next(store, rows, vec![]).await;
+    let expected = Committed { new: 3, not_judged: 1, echoes: 2, ..Committed::default() };
+    assert_eq!(committed, expected, "whose author is left out is stored, and hides nobody else");
+    assert_eq!(counted(store).await, [(5, 2, 2), (8, 2, 1), (60, 1, 1), (91, 1, 1)]);
 
     // Another model scores what counts, and no more.
     store.begin_with("test@1").await.expect("begun");
@@ -186,10 +199,14 @@ async fn change_at_random(store: &dyn Store, rng: &mut ChaCha8Rng, has_echoes: b
         let mut touched: BTreeSet<String> = BTreeSet::new();
         for _ in 0..rng.random_range(1..12) {
             let (at, negative) = (rng.random_range(0..150), rng.random());
-            let voice = has_echoes.then(|| rng.random_range(0..5));
+            let heard = match rng.random_range(0..6) {
+                _ if !has_echoes => Heard::Always,
+                5 => Heard::Never,
+                voice => Heard::OnceAnHour(voice),
+            };
             let row = |id: &str| {
                 let p = if negative { 0.9 } else { 0.1 };
-                ScoredTweet { voice, ..scored(id, "text", minute(at).start(), &["united"], p) }
+                ScoredTweet { heard, ..scored(id, "text", minute(at).start(), &["united"], p) }
             };
             let any = known.get(rng.random_range(0..known.len().max(1))).cloned();
             let any = any.filter(|id| touched.insert(id.clone()));
@@ -289,4 +306,31 @@ async fn tables_of_counts_equal_a_fold_after_changes() {
             sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(store.pool()).await.unwrap();
         assert_eq!(different, 0, "{table}, seed {seed}");
     }
+}
+
+/// Whose name nobody knows can still be left out, by the hash that is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn authors_are_left_out_by_their_hash() {
+    let settings = config::Store { url: fresh_database().await, ..config::Store::default() };
+    let store = PostgresStore::connect(&settings).unwrap();
+    store.migrate().await.unwrap();
+    claim_empty(&store, 1).await;
+    let by = |author: &str, id: &str| {
+        let row = said_by(1, id, 5, 0.9);
+        let reach = Reach { author: Some(author.into()), ..Reach::default() };
+        ScoredTweet { tweet: row.tweet.with_reach(reach), ..row }
+    };
+    store_next(&store, vec![by("bot", "a")], vec![]).await;
+    let hash: String =
+        sqlx::query_scalar("SELECT author FROM scores").fetch_one(store.pool()).await.unwrap();
+    assert!(hash.starts_with('#'), "{hash}");
+    let store = store.ignoring(&[hash.to_uppercase()]);
+    let rows = vec![by("bot", "b"), ScoredTweet { heard: Heard::OnceAnHour(2), ..by("ann", "c") }];
+    let committed = store_next(&store, rows, vec![]).await;
+    assert_eq!((committed.new, committed.echoes), (2, 1));
+    let echoes: Vec<String> = sqlx::query_scalar("SELECT tweet_id FROM scores WHERE echo")
+        .fetch_all(store.pool())
+        .await
+        .unwrap();
+    assert_eq!(echoes, ["b"]);
 }

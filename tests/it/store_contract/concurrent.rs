@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use monitor_core::alerting::Heard;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Acknowledgement, IncidentId, Offset, Removed, StartAt, Transition};
 use monitor_store::{
@@ -99,7 +100,7 @@ impl Daemon {
         if n.is_multiple_of(9) {
             (tweet.score, tweet.tweet.language) = (None, "fr".parse().ok());
         }
-        tweet.voice = has_voice.then_some(n % 2);
+        tweet.heard = if has_voice { Heard::OnceAnHour(n % 2) } else { Heard::Always };
         tweet
     }
 

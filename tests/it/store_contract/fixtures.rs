@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use monitor_core::alerting::SuppressReason;
+use monitor_core::alerting::{Heard, SuppressReason};
 use monitor_core::domain::{
     Cause, Counts, Evidence, IncidentId, Interval, LagEvidence, Minute, Offset, Phase,
     Probabilities, Probability, QuietEvidence, Score, Severity, ShareEvidence, StartAt,
@@ -47,7 +47,7 @@ pub fn scored(
             ),
             "test@1",
         )),
-        voice: None,
+        heard: Heard::Always,
     }
 }
 

@@ -151,6 +151,14 @@ fn rules(a: &Alerting, check: &mut Check) {
         &a.catch_up_minutes,
         "choose at most 10080 minutes; 0 sends each alert of the past",
     );
+    for author in &a.ignore_authors {
+        check(
+            !author.trim_matches(['@', '#', ' ']).is_empty(),
+            "alerting.ignore_authors",
+            author,
+            "give names of accounts, or what is stored of them, such as \"#9d77c3180ff81edf\"",
+        );
+    }
     check(a.lateness_s <= 86_400, "alerting.lateness_s", &a.lateness_s, "choose at most 86400 s");
     check(
         (10..=60_000).contains(&a.tick_ms),

@@ -47,6 +47,6 @@ pub use stream::{
     StreamPolicy, StreamReason, StreamSnapshot, StreamState, StreamVerdict, expected_tweets,
 };
 pub use suppression::{Occasion, SuppressReason, Suppressed};
-pub use voices::{Voice, Voices};
+pub use voices::{Counting, Heard, Voice, Voices};
 pub use volume::{Volume, VolumePolicy, VolumeReason, VolumeState, VolumeVerdict};
 pub use watermark::{Progress, watermark};

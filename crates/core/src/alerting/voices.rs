@@ -1,10 +1,11 @@
-//! What counts as one voice: a tweet, an author, or a text.
+//! What counts as one voice: a tweet, an author, or a text; and whose tweets never count.
 //!
 //! **Invariant.** A voice counts once in an hour of event time, and once more if it is also negative, or not. What
 //! counts depends on the tweets alone and on their order, never on the clock. Deliberately absent: texts
 //! that differ in a word; two texts are one if [`identity`] says so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -22,12 +23,12 @@ const COPY_CHARS_MIN: usize = 25;
 #[serde(try_from = "String")]
 pub enum Voice {
     /// Each tweet.
-    #[default]
     Tweet,
     /// Each author. A tweet without an author counts.
     Author,
     /// Each text, whoever repeats it: retweets, and copies that differ in names, links, case and white space alone.
     /// Short texts are one only if they are retweets.
+    #[default]
     Original,
 }
 
@@ -60,23 +61,67 @@ impl Voice {
     }
 }
 
+/// Whether the detector hears a tweet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Heard {
+    /// Whatever others say.
+    #[default]
+    Always,
+    /// The first of those with this key in an hour, and of the negative ones among them.
+    OnceAnHour(u64),
+    /// Never: its author is left out.
+    Never,
+}
+
+/// What is counted: `alerting.count` and `alerting.ignore_authors`. Clones share their names.
+#[derive(Debug, Clone, Default)]
+pub struct Counting {
+    voice: Voice,
+    ignored: Arc<HashSet<String>>,
+}
+
+impl Counting {
+    /// Counts each `voice`, and nothing of the authors of these names: case and a leading `@` aside.
+    pub fn new(voice: Voice, ignored: &[String]) -> Self {
+        Self { voice, ignored: Arc::new(ignored.iter().map(|name| author_name(name)).collect()) }
+    }
+
+    /// Whether a tweet is heard. What is about no brand is in no count, so it always is.
+    pub fn heard(&self, tweet: &Tweet, brands: &[String]) -> Heard {
+        let is_ignored = |author: &String| self.ignored.contains(&author_name(author));
+        match () {
+            () if brands.is_empty() => Heard::Always,
+            () if tweet.reach.author.as_ref().is_some_and(is_ignored) => Heard::Never,
+            () => self.voice.key(tweet, brands).map_or(Heard::Always, Heard::OnceAnHour),
+        }
+    }
+}
+
+fn author_name(name: &str) -> String {
+    name.trim().trim_start_matches('@').to_lowercase()
+}
+
 /// Counts voices in the order of their tweets.
 #[derive(Debug, Default)]
 pub struct Voices {
-    voice: Voice,
+    counting: Counting,
     /// The hour in which each voice was heard last: by key, and whether it was negative.
     heard: HashMap<(u64, bool), i64>,
 }
 
 impl Voices {
     /// None was heard so far.
-    pub fn new(voice: Voice) -> Self {
-        Self { voice, heard: HashMap::new() }
+    pub fn new(counting: Counting) -> Self {
+        Self { counting, heard: HashMap::new() }
     }
 
     /// Whether a tweet counts, rather than repeats what its hour has heard.
     pub fn counts(&mut self, tweet: &Tweet, brands: &[String], negative: bool) -> bool {
-        let Some(key) = self.voice.key(tweet, brands) else { return true };
+        let key = match self.counting.heard(tweet, brands) {
+            Heard::Always => return true,
+            Heard::OnceAnHour(key) => key,
+            Heard::Never => return false,
+        };
         let hour = Minute::of(tweet.created_at).hour();
         self.heard.insert((key, negative), hour) != Some(hour)
     }
@@ -114,7 +159,7 @@ mod tests {
 
     /// How many count.
     fn counted(voice: Voice, tweets: &[(&str, i64, &str, bool)]) -> usize {
-        let mut voices = Voices::new(voice);
+        let mut voices = Voices::new(Counting::new(voice, &[]));
         let brands = ["acme".to_owned()];
         let counts = |(author, minute, text, negative): &&(&str, i64, &str, bool)| {
             voices.counts(&tweet(author, *minute, text), &brands, *negative)
@@ -157,8 +202,23 @@ mod tests {
     }
 
     #[test]
+    fn authors_that_are_left_out_are_never_heard() {
+        let ignored = ["@Deals_Bot".to_owned(), " other ".to_owned()];
+        let counting = Counting::new(Voice::Tweet, &ignored);
+        let heard = |author: &str| counting.heard(&tweet(author, 0, "late"), &["acme".to_owned()]);
+        assert_eq!(
+            ["deals_bot", "Other", "deals_bot2", ""].map(heard),
+            [Heard::Never, Heard::Never, Heard::Always, Heard::Always]
+        );
+        assert_eq!(counting.heard(&tweet("other", 0, "late"), &[]), Heard::Always);
+        let mut voices = Voices::new(counting);
+        let counts = |author| voices.counts(&tweet(author, 0, "late"), &["acme".to_owned()], true);
+        assert_eq!(["other", "ann", "ann"].map(counts), [false, true, true]);
+    }
+
+    #[test]
     fn brands_are_apart() {
-        let mut voices = Voices::new(Voice::Author);
+        let mut voices = Voices::new(Counting::new(Voice::Author, &[]));
         let tweet = tweet("ann", 0, "late");
         let about = ["acme", "other", "acme"];
         let found = about.map(|brand| voices.counts(&tweet, &[brand.to_owned()], true));

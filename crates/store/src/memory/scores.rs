@@ -14,6 +14,7 @@ use crate::{
     Batch, Claim, Committed, DeadLetter, DrawnTweet, ModelScore, PartitionProgress, ScoredTweet,
     StoreError, StoredTweet, Totals,
 };
+use monitor_core::alerting::Heard;
 use monitor_core::domain::{
     Counts, Label, Language, Minute, Offset, Resume, StartAt, TopicPartition,
 };
@@ -110,7 +111,8 @@ impl Tables {
                     row.tweet.created_at = old.tweet.created_at;
                     self.take_out(id, false);
                     committed.removed += 1;
-                    self.store(row, false);
+                    let is_echo = row.score.is_some() && row.heard == Heard::Never;
+                    self.store(row, is_echo);
                 }
                 _ => {}
             }
@@ -131,11 +133,18 @@ impl Tables {
         committed
     }
 
-    /// Whether its hour has heard it; remembers it if not.
+    /// Whether the detector does not hear it: its hour has heard it, or its author is left out. Remembers it if it
+    /// does.
     fn is_echo(&mut self, row: &ScoredTweet) -> bool {
-        let (Some(voice), Some(of)) = (row.voice, &row.score) else { return false };
-        let hour = Minute::of(row.tweet.created_at).hour();
-        !self.voices.insert((hour, voice, of.score.label == Label::Negative))
+        let Some(of) = &row.score else { return false };
+        match row.heard {
+            Heard::Always => false,
+            Heard::OnceAnHour(voice) => {
+                let hour = Minute::of(row.tweet.created_at).hour();
+                !self.voices.insert((hour, voice, of.score.label == Label::Negative))
+            }
+            Heard::Never => true,
+        }
     }
 
     fn store(&mut self, row: ScoredTweet, is_echo: bool) {

@@ -3,16 +3,17 @@
 //! **Invariant.** One statement writes tweets and counts, so that each count row is locked once, in order, and
 //! batches of several daemons do not deadlock. Counts equal a fold over the tweets stored and those removed that
 //! keep their count; `echoes` and `gone` are parts of the totals.
-//! Deliberately absent: what counts once (`monitor_core::alerting::Voice`).
+//! Deliberately absent: what counts once (`monitor_core::alerting::Counting`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::{Acquire, PgConnection};
 
 use super::authors::AuthorKey;
 use crate::batch::{Change, Changes};
-use crate::{Batch, Committed, StoreError};
+use crate::{Batch, Committed, ScoredTweet, StoreError};
+use monitor_core::alerting::Heard;
 use monitor_core::domain::{Removed, TweetId};
 
 /// Separates the brand names that are sent to Postgres as one string: `unnest` takes no
@@ -25,9 +26,10 @@ const NEW: &str = r#"
 WITH rows AS (
     SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::real[],
                          $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
-                         $11::text[], $12::bool[], $13::real[], $14::text[], $15::bigint[], $16::bool[])
+                         $11::text[], $12::bool[], $13::real[], $14::text[], $15::bigint[], $16::bool[],
+                         $17::bool[])
          AS r (tweet_id, created_at, brands, text, negative, label, model, author, followers,
-               retweets, retweet_of, truncated, neutral, language, voice, replaces)
+               retweets, retweet_of, truncated, neutral, language, voice, ignored, replaces)
 ), known AS (
     INSERT INTO tweet_ids (tweet_id, created_at) SELECT tweet_id, created_at FROM rows
     ON CONFLICT DO NOTHING RETURNING tweet_id
@@ -43,18 +45,18 @@ const HEARD: &str = r#", heard AS (
     WHERE voice IS NOT NULL AND label IS NOT NULL ORDER BY 1, 2, 3
     ON CONFLICT DO NOTHING RETURNING hour, voice, negative
 ), told AS (
-    SELECT new.*, new.voice IS NOT NULL AND label IS NOT NULL AND (h.voice IS NULL OR row_number() OVER (
+    SELECT new.*, label IS NOT NULL AND (ignored OR new.voice IS NOT NULL AND (h.voice IS NULL OR row_number() OVER (
                PARTITION BY new.hour, new.voice, label = 'NEGATIVE'
-               ORDER BY created_at, tweet_id COLLATE "C") > 1) AS echo
+               ORDER BY created_at, tweet_id COLLATE "C") > 1)) AS echo
     FROM new LEFT JOIN heard AS h
          ON h.hour = new.hour AND h.voice = new.voice AND h.negative = (label = 'NEGATIVE')
 )"#;
-const NOTHING_HEARD: &str = ", told AS (SELECT *, false AS echo FROM new)";
+const NOTHING_HEARD: &str = ", told AS (SELECT *, ignored AND label IS NOT NULL AS echo FROM new)";
 
 const FRESH: &str = r#", fresh AS (
     INSERT INTO scores (tweet_id, created_at, brands, text, negative, label, model, author, followers,
                         retweets, retweet_of, truncated, neutral, language, echo)
-    SELECT tweet_id, created_at, string_to_array(brands, $17), text, negative, label, model, author,
+    SELECT tweet_id, created_at, string_to_array(brands, $18), text, negative, label, model, author,
            followers, retweets, retweet_of, truncated, neutral, language, echo
     FROM told
     RETURNING created_at, brands, label, model, language, echo
@@ -62,7 +64,7 @@ const FRESH: &str = r#", fresh AS (
 
 /// What is taken out of the counts: never more than they have.
 const REMOVED: &str = r#", wanted AS (
-    SELECT * FROM unnest($18::text[], $19::text[], $20::bool[], $21::timestamptz[])
+    SELECT * FROM unnest($19::text[], $20::text[], $21::bool[], $22::timestamptz[])
          AS w (tweet_id, why, keeps, edited_at)
 ), old AS MATERIALIZED (
     SELECT s.tweet_id, s.created_at, s.brands, s.label, s.model, s.language, s.echo, w.why, w.keeps,
@@ -89,13 +91,13 @@ const REMOVED: &str = r#", wanted AS (
     WHERE s.created_at = old.created_at AND s.tweet_id = old.tweet_id AND old.why <> 'replaced'
 ), replaced AS (
     UPDATE scores AS s
-    SET brands = string_to_array(r.brands, $17), text = r.text, negative = r.negative, label = r.label,
+    SET brands = string_to_array(r.brands, $18), text = r.text, negative = r.negative, label = r.label,
         model = r.model, author = r.author, followers = r.followers, retweets = r.retweets,
         retweet_of = r.retweet_of, truncated = r.truncated, neutral = r.neutral, language = r.language,
-        echo = false
+        echo = r.ignored AND r.label IS NOT NULL
     FROM old JOIN rows AS r ON r.tweet_id = old.tweet_id
     WHERE s.created_at = old.created_at AND s.tweet_id = old.tweet_id AND old.why = 'replaced'
-    RETURNING s.created_at, s.brands, s.label, s.model, s.language
+    RETURNING s.created_at, s.brands, s.label, s.model, s.language, s.echo
 ), unknown AS (
     INSERT INTO tweet_ids (tweet_id, created_at)
     SELECT tweet_id, edited_at FROM wanted WHERE edited_at IS NOT NULL
@@ -105,7 +107,7 @@ const REMOVED: &str = r#", wanted AS (
     SELECT tweet_id, created_at, '{}', '', NULL, NULL, NULL, NULL, false, 'edited' FROM unknown
 ), changed AS (
     SELECT *, 1 AS n, 0 AS gone FROM fresh
-    UNION ALL SELECT created_at, brands, label, model, language, false, 1, 0 FROM replaced
+    UNION ALL SELECT *, 1, 0 FROM replaced
     UNION ALL SELECT created_at, brands, label, model, language, echo, CASE WHEN keeps THEN 0 ELSE -1 END,
                      CASE WHEN keeps AND NOT echo THEN 1 ELSE 0 END FROM old WHERE counted
 )"#;
@@ -225,7 +227,7 @@ fn statement(has_voices: bool, has_changes: bool) -> String {
 pub(super) async fn tweets(
     connection: &mut PgConnection,
     batch: &Batch,
-    key: &AuthorKey,
+    authors: (&AuthorKey, &HashSet<String>),
 ) -> Result<Committed, StoreError> {
     let mut changes = batch.changes();
     // A statement does not see what it inserts itself.
@@ -235,10 +237,10 @@ pub(super) async fn tweets(
     for id in own {
         later.extend(changes.removals.remove_entry(id));
     }
-    let mut done = write(connection, &changes, key).await?;
+    let mut done = write(connection, &changes, authors).await?;
     if !later.is_empty() {
         let changes = Changes { tweets: BTreeMap::new(), removals: later };
-        done.removed += write(connection, &changes, key).await?.removed;
+        done.removed += write(connection, &changes, authors).await?.removed;
     }
     done.duplicate = (batch.scores.len() as u64).saturating_sub(done.new + done.not_judged);
     Ok(done)
@@ -247,7 +249,7 @@ pub(super) async fn tweets(
 async fn write(
     connection: &mut PgConnection,
     changes: &Changes<'_>,
-    key: &AuthorKey,
+    (key, ignored): (&AuthorKey, &HashSet<String>),
 ) -> Result<Committed, StoreError> {
     let Changes { tweets, removals } = changes;
     if tweets.is_empty() && removals.is_empty() {
@@ -261,7 +263,16 @@ async fn write(
     let bigint = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let of_model = || scores().map(|s| s.score.as_ref());
     let probabilities = || of_model().map(|s| s.map(|s| s.score.probabilities));
-    let has_voices = scores().any(|s| s.voice.is_some());
+    let is_ignored =
+        |author: &Option<String>| author.as_ref().is_some_and(|author| ignored.contains(author));
+    let heard = |(s, author): (&ScoredTweet, _)| match s.heard {
+        _ if is_ignored(author) => (None, true),
+        Heard::Always => (None, false),
+        Heard::OnceAnHour(voice) => (Some(key.voice(voice)), false),
+        Heard::Never => (None, true),
+    };
+    let (voices, ignored): (Vec<_>, Vec<_>) = scores().zip(&authors).map(heard).unzip();
+    let has_voices = voices.iter().any(Option::is_some);
     let has_changes = !removals.is_empty() || tweets.values().any(|(_, replaces)| *replaces);
     let sql = statement(has_voices, has_changes);
     let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sql))
@@ -279,7 +290,8 @@ async fn write(
         .bind(of_model().map(|s| s.is_some_and(|s| s.truncated)).collect::<Vec<_>>())
         .bind(probabilities().map(|p| p.map(|p| p.neutral().get())).collect::<Vec<_>>())
         .bind(scores().map(|s| s.tweet.language.map(|it| it.to_string())).collect::<Vec<_>>())
-        .bind(scores().map(|s| s.voice.map(|voice| key.voice(voice))).collect::<Vec<_>>())
+        .bind(voices)
+        .bind(ignored)
         .bind(tweets.values().map(|(_, replaces)| *replaces).collect::<Vec<_>>())
         .bind(UNIT_SEPARATOR);
     if has_changes {

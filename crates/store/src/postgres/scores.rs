@@ -75,7 +75,7 @@ async fn commit_once(store: &PostgresStore, batch: &Batch) -> Result<Committed, 
     if !batch.scores.is_empty() {
         batch.check_models(&switches::hold_still(&mut tx).await?)?;
     }
-    let stored = insert::tweets(&mut tx, batch, &key).await?;
+    let stored = insert::tweets(&mut tx, batch, (&key, &store.ignored_authors)).await?;
     let letters = insert_dead_letters(&mut tx, batch, store.dead_letters_per_minute_max).await?;
     // The new rows are added to the first partition: only the sum is used.
     sqlx::query(
