@@ -155,20 +155,11 @@ fn live_counts(stretches: &[Stretch], to: Minute) -> Vec<(Minute, Counts)> {
 struct Known<'a> {
     counts: &'a [(Minute, Counts)],
     hours: Vec<(Minute, Counts)>,
-    /// The hours that overlap no past incident.
-    calm_hours: Vec<(Minute, Counts)>,
 }
 
 impl<'a> Known<'a> {
-    fn new(counts: &'a [(Minute, Counts)], excluded: &[(Minute, Minute)]) -> Self {
-        let hours = hourly(counts);
-        let mut known = Self { counts, calm_hours: hours.clone(), hours };
-        excluded.iter().for_each(|period| known.exclude(*period));
-        known
-    }
-
-    fn exclude(&mut self, (from, to): (Minute, Minute)) {
-        self.calm_hours.retain(|(start, _)| from > start.plus(59) || *start > to);
+    fn new(counts: &'a [(Minute, Counts)]) -> Self {
+        Self { counts, hours: hourly(counts) }
     }
 
     fn series(
@@ -182,9 +173,15 @@ impl<'a> Known<'a> {
         Series::new(history, last, between(self.counts, history, last), excluded)
     }
 
-    fn baseline(&self, policy: &SharePolicy, series: &Series, hour: Minute) -> Option<Baseline> {
-        let hours = between(&self.calm_hours, hour.plus(-policy.season_minutes()), hour);
-        Baseline::learn(policy, hours, &[], series, hour)
+    fn baseline(
+        &self,
+        policy: &SharePolicy,
+        excluded: &[(Minute, Minute)],
+        series: &Series,
+        hour: Minute,
+    ) -> Option<Baseline> {
+        let hours = between(&self.hours, hour.plus(-policy.season_minutes()), hour);
+        Baseline::learn(policy, hours, excluded, series, hour)
     }
 }
 
@@ -219,7 +216,7 @@ impl<'a> Run<'a> {
             later: &stretches[1..],
             live,
             to,
-            model: Known::new(stretches[0].counts, &[]),
+            model: Known::new(stretches[0].counts),
             state: BuzzState { volumes, ..BuzzState::default() },
             baseline: None,
             series: None,
@@ -249,7 +246,9 @@ impl<'a> Run<'a> {
         if self.state.share.open().is_none()
             && self.baseline.as_ref().is_none_or(|(of, _)| *of != hour)
         {
-            self.baseline = Some((hour, self.model.baseline(&self.policy.share, counts, hour)));
+            let excluded = self.state.share.excluded();
+            let baseline = self.model.baseline(&self.policy.share, &excluded, counts, hour);
+            self.baseline = Some((hour, baseline));
         }
         let baseline = self.baseline.as_ref().and_then(|(_, baseline)| baseline.as_ref());
         let expected = baseline.map(|b| (b.expected(hour.plus(30)), b.interval(hour.plus(30))));
@@ -270,9 +269,6 @@ impl<'a> Run<'a> {
             }
         }
         if let ShareVerdict::Resolve(..) = share {
-            if let Some(period) = self.state.share.excluded().last() {
-                self.model.exclude(*period);
-            }
             (self.baseline, self.series) = (None, None);
         }
         self.record(minute, &verdict);
@@ -315,12 +311,12 @@ impl<'a> Run<'a> {
         let policy = &self.policy.share;
         let replay = replay(policy, next.counts, minute.plus(-1));
         let excluded = replay.excluded();
-        self.model = Known::new(next.counts, &excluded);
+        self.model = Known::new(next.counts);
         (self.baseline, self.series) = (None, None);
         let share = std::mem::take(&mut self.state.share);
         let opened = share.open().map_or(minute, |open| open.opened()).hour_start();
         let series = self.model.series(self.policy, opened, minute, &excluded);
-        let baseline = self.model.baseline(policy, &series, opened);
+        let baseline = self.model.baseline(policy, &excluded, &series, opened);
         self.state.share = policy.change_model(share, replay, &series, baseline);
         // All tweets are the same for every model.
         let negative = self.policy.volumes.iter().find(|v| v.counted == Volume::Negative);

@@ -1,4 +1,4 @@
-//! Seasons in the time zone of a brand, over a change of the clocks.
+//! Seasons: in the time zone of a brand, over a change of the clocks, and from the first day on.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -91,4 +91,35 @@ fn the_expected_share_follows_the_clock() {
     check("its last hour", paris(), 22, 0.4);
     check("the evening begins an hour late in UTC", Zone::UTC, 20, 0.2);
     check("and goes on into the night", Zone::UTC, 23, 0.4);
+}
+
+/// A brand that is angrier each evening, from the first day on; on the last evening it is much more so.
+#[test]
+fn angry_evenings_are_learned_though_each_of_them_alarms() {
+    const DAYS: i64 = 15;
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let share = |day: i64, hour: usize| match (day, hour) {
+        (14, 20..23) => 0.75,
+        (_, 20..23) => 0.45,
+        _ => 0.2,
+    };
+    let counts: Vec<_> = (0..DAYS * DAY)
+        .map(|at| {
+            let (day, hour) = (at / DAY, Zone::UTC.hour_of_week(Minute(at)) % 24);
+            let total = random.random_range(0..40);
+            let negative =
+                (0..total).filter(|_| random.random_bool(share(day, hour))).count() as u64;
+            (Minute(at), Counts { total, negative })
+        })
+        .collect();
+    let policy = BuzzPolicy { reopen_minutes: 0, ..policy(Zone::UTC) };
+    let found = backtest(&policy, &counts, Minute(0), Minute(DAYS * DAY - 1));
+    let days: Vec<i64> = found.alerts.iter().map(|alert| alert.opened.0 / DAY).collect();
+    println!("{days:?}");
+    assert!(
+        days.iter().all(|day| *day <= 6 || *day == 14),
+        "they are known after a week: {days:?}"
+    );
+    assert!(days.contains(&14), "what is more than usual is still found: {days:?}");
+    assert!(days.len() > 3, "without history, they alarm at first: {days:?}");
 }

@@ -35,6 +35,11 @@ const WANDER_MINUTES: i64 = 120;
 /// Largest correlation between two tweets of one minute; a larger estimate is reduced to it.
 const CORRELATION_MAX: f64 = 0.5;
 
+/// Days over which the rises at an hour of the day are counted.
+const HABIT_DAYS: i64 = 7;
+/// A rise at the same hour of this many of these days is what that hour usually brings.
+const HABIT_RISES: usize = 4;
+
 /// A brand's normal share, learned from the time before a minute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
@@ -69,7 +74,8 @@ impl Baseline {
     /// `policy.baseline_tweets_min` tweets.
     ///
     /// `hours` are hourly counts with the first minute of each hour, up to eight weeks. Hours
-    /// that overlap a period of `excluded` (see [`SharePolicy::excluded`]) are not used.
+    /// that overlap a period of `excluded` (see [`SharePolicy::excluded`]) are not used, unless
+    /// most days bring a rise at their hour of the day.
     /// `series` was made with the same `excluded` and starts [`SharePolicy::history_minutes`]
     /// before `minute`.
     pub fn learn(
@@ -86,13 +92,13 @@ impl Baseline {
             .map(|first| (first, series.calm_sum(first, last)))
             .into_iter()
             .find(|(_, counts)| counts.total >= policy.baseline_tweets_min)?;
+        let habits = Habits::of(excluded, policy.zone, last);
         let calm: Vec<_> = hours
             .iter()
             .filter(|(start, _)| {
-                let end = start.plus(59);
-                end <= last
+                start.plus(59) <= last
                     && start.0 > last.0 - SEASON_MINUTES
-                    && !excluded.iter().any(|(from, to)| *from <= end && *start <= *to)
+                    && !excluded.iter().any(|period| habits.leave_out(*start, period))
             })
             .copied()
             .collect();
@@ -228,6 +234,42 @@ impl Baseline {
             wander: wander.sqrt(),
             dispersion: 1.0 + minutes.pairs / tweets * correlation,
         }
+    }
+}
+
+/// The hours of the day at which a brand's share rises on most days. Without them, a brand whose evenings are always
+/// angrier would raise an alarm each evening and never learn its evenings, because past incidents are left out.
+struct Habits {
+    zone: Zone,
+    /// For each hour of the day.
+    is_usual: [bool; 24],
+}
+
+impl Habits {
+    fn of(excluded: &[(Minute, Minute)], zone: Zone, last: Minute) -> Self {
+        let mut rises = [0_usize; 24];
+        let is_recent = |(_, to): &&(Minute, Minute)| to.0 > last.0 - HABIT_DAYS * 1440;
+        for (from, to) in excluded.iter().filter(Self::is_short).filter(is_recent) {
+            let hours = (from.hour_start().0..=to.0).step_by(60);
+            for hour in hours.map(|start| zone.hour_of_week(Minute(start)) % 24) {
+                rises[hour] += 1;
+            }
+        }
+        Self { zone, is_usual: rises.map(|rises| rises >= HABIT_RISES) }
+    }
+
+    /// A rise of a day or more is no habit of an hour.
+    fn is_short(period: &&(Minute, Minute)) -> bool {
+        period.1.0.saturating_sub(period.0.0) < 1440 - 60
+    }
+
+    /// Whether the season does not learn from an hour because of a past incident.
+    fn leave_out(&self, start: Minute, period: &(Minute, Minute)) -> bool {
+        let (from, to) = *period;
+        let overlaps = from <= start.plus(59) && start <= to;
+        let is_usual =
+            || Self::is_short(&period) && self.is_usual[self.zone.hour_of_week(start) % 24];
+        overlaps && !is_usual()
     }
 }
 
