@@ -1,11 +1,12 @@
 use std::io::Stdout;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 
 use super::one_line;
 use super::output::Progress;
+use super::run::require_brands;
 use super::signals::stop_on_signals;
 use super::telemetry;
 use crate::demo::{DemoEvent, DemoRequest, STOP_MAX, demo};
@@ -22,15 +23,18 @@ use monitor_core::format::percent;
 ///
 /// MONITOR_KAFKA__BROKERS and DATABASE_URL name a broker and a Postgres to use instead; the
 /// demo creates a topic and a database of its own there, and removes them at its end.
+///
+/// With --tweets and a settings file it shows your own tweets: brands, model and alerting are those of the file, and
+/// all else stays embedded, so nobody is notified.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many times faster than the tweets were written
     #[arg(long, default_value_t = 8000.0, value_name = "FACTOR")]
     speed: f64,
 
-    /// The tweets
-    #[arg(long, default_value = "tests/fixtures/airline-week.csv.xz", value_name = "FILE")]
-    tweets: PathBuf,
+    /// Your own tweets, about the brands of the settings [default: the week of the airlines]
+    #[arg(long, value_name = "FILE")]
+    tweets: Option<PathBuf>,
 
     /// Folder for the mails
     #[arg(long, default_value = "target/demo", value_name = "DIR")]
@@ -42,21 +46,33 @@ pub struct Args {
     keep: bool,
 }
 
-pub fn run(args: Args, overrides: Vec<(String, String)>) -> anyhow::Result<()> {
+pub fn run(
+    args: Args,
+    config: Option<&Path>,
+    overrides: Vec<(String, String)>,
+) -> anyhow::Result<()> {
     let mut settings = settings::load(None, &overrides)?;
+    if args.tweets.is_some() {
+        let own = settings::load(config, &overrides)?;
+        require_brands(&own)?;
+        (settings.brands, settings.model) = (own.brands, own.model);
+        settings.alerting = own.alerting;
+    }
     if !overrides.iter().any(|(key, _)| key == "log.filter") {
         settings.log.filter = "error".into();
     }
     let _traces = telemetry::start(&settings)?;
     let Args { speed, tweets, output, keep } = args;
+    let what = match &tweets {
+        Some(file) => format!("The tweets of {}", file.display()),
+        None => "A week of tweets to six US airlines (17 to 24 February 2015)".to_owned(),
+    };
     let request = DemoRequest { speed, tweets, output, keep };
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signals(stop.clone())?;
-        println!(
-            "A week of tweets to six US airlines (17 to 24 February 2015), {speed} times as fast.\n"
-        );
+        println!("{what}, {speed} times as fast.\n");
         let mut line = Progress::stdout();
         demo(&request, settings, &stop, &mut |event| show(event, &mut line))
             .await

@@ -189,7 +189,7 @@ pub fn run(cli: Cli, commit: Option<&'static str>) -> anyhow::Result<()> {
     match cli.command {
         Command::Run(args) => run::run(args, read()?, (cli.config.as_deref(), &cli.set), commit),
         #[cfg(feature = "embedded")]
-        Command::Demo(args) => demo::run(args, cli.set),
+        Command::Demo(args) => demo::run(args, cli.config.as_deref(), cli.set),
         Command::Replay(args) => replay::run(args, read()?),
         Command::Score(args) => score::run(args, read()?),
         Command::Serve(args) => serve::run(args, read()?, commit),

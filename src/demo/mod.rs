@@ -39,6 +39,8 @@ use crate::settings;
 const BROKERS: &str = "MONITOR_KAFKA__BROKERS";
 /// Secret of the demo's own webhook receiver.
 const WEBHOOK_SECRET: &str = "whsec_YSBzZWNyZXQgdGhhdCBvbmx5IHRoZSBkZW1vIGtub3dz";
+/// The tweets of the airlines.
+const WEEK: &str = "tests/fixtures/airline-week.csv.xz";
 /// Longest wait for the daemon to catch up once all tweets are sent.
 const SETTLE_MAX: Duration = Duration::from_secs(90);
 /// Longest wait for the daemon to stop.
@@ -52,12 +54,18 @@ pub type DemoError = Box<dyn Error + Send + Sync>;
 pub struct DemoRequest {
     /// How many times faster than the tweets were written.
     pub speed: f64,
-    /// The file of tweets.
-    pub tweets: PathBuf,
+    /// The file of tweets, which are about the brands of the settings; without one, the week of the airlines.
+    pub tweets: Option<PathBuf>,
     /// Folder for the mails: new, empty, or of an earlier demo.
     pub output: PathBuf,
     /// Whether Postgres and the page stay up until `stop`, and the data after that.
     pub keep: bool,
+}
+
+impl DemoRequest {
+    fn file(&self) -> &Path {
+        self.tweets.as_deref().unwrap_or(Path::new(WEEK))
+    }
 }
 
 /// What happens during a demo, for printing.
@@ -159,10 +167,10 @@ pub async fn demo(
     stop: &CancellationToken,
     on_event: &mut OnEvent<'_>,
 ) -> Result<(), DemoError> {
-    if !request.tweets.is_file() {
+    if !request.file().is_file() {
         return Err(format!(
             "there is no file {}; start the demo with scripts/demo, or from the repository's folder",
-            request.tweets.display()
+            request.file().display()
         )
         .into());
     }
@@ -211,7 +219,9 @@ async fn play(
     let webhooks = WebhookReceiver::start().await?;
     ready("Webhook", &webhooks.url);
 
-    settings.brands = airlines();
+    if request.tweets.is_none() {
+        settings.brands = airlines();
+    }
     settings.receivers = receivers(&mail, &webhooks);
     settings.alerting.tick_ms = settings.alerting.tick_ms.min(200);
     settings.delivery.poll_ms = settings.delivery.poll_ms.min(200);
@@ -327,7 +337,7 @@ async fn follow(
     let sending = {
         let (latest, stop, kafka) = (latest.clone(), stop.clone(), settings.kafka.clone());
         let request = ReplayRequest {
-            file: request.tweets.clone(),
+            file: request.file().to_owned(),
             speed: request.speed,
             times: Times::Keep,
             limit: None,
@@ -370,7 +380,7 @@ async fn follow(
         }
         on_event(DemoEvent::Progress { sent: &sent, totals: &totals, mails });
         if let Some((sent, _)) = &sent_all
-            && settled(settings, store, sent).await?
+            && settled(request, settings, store, sent).await?
         {
             return Ok(*sent);
         }
@@ -379,6 +389,7 @@ async fn follow(
 
 /// Whether every record is stored, every closed minute evaluated, every notification sent.
 async fn settled(
+    request: &DemoRequest,
     settings: &Settings,
     store: &PostgresStore,
     sent: &Sent,
@@ -388,16 +399,25 @@ async fn settled(
     if read.unsigned_abs() < sent.sent || progress.iter().any(|p| !p.at_end) {
         return Ok(false);
     }
-    let evaluated: Option<Option<DateTime<Utc>>> = sqlx::query_scalar(
-        "SELECT min(judged) FROM watches WHERE cause = 'buzz' HAVING count(*) = $1",
+    let (brands, evaluated): (i64, Option<DateTime<Utc>>) = sqlx::query_as(
+        "SELECT count(*), CASE WHEN count(*) = count(judged) THEN min(judged) END
+         FROM (SELECT DISTINCT brand FROM minute_counts) AS seen
+         LEFT JOIN watches ON watches.brand = seen.brand AND cause = 'buzz'",
     )
-    .bind(i64::try_from(settings.brands.len())?)
-    .fetch_optional(store.pool())
+    .fetch_one(store.pool())
     .await?;
+    if let (0, Some(file)) = (brands, &request.tweets) {
+        return Err(format!(
+            "none of the tweets of {} is about a brand of the settings, in a language that the model knows: \
+             correct [brands] in the settings file (-c)",
+            file.display()
+        )
+        .into());
+    }
     let closed = progress.iter().filter_map(|p| p.event_time_max).max().map(|at| {
         at - TimeDelta::seconds(settings.alerting.lateness_s.cast_signed()) - TimeDelta::minutes(2)
     });
-    Ok(evaluated.flatten() >= closed && store.totals().await?.outbox_pending == 0)
+    Ok(evaluated >= closed && store.totals().await?.outbox_pending == 0)
 }
 
 /// Reports the incidents, and writes the mails and webhooks.

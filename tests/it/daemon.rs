@@ -6,6 +6,7 @@ mod kafka;
 mod network;
 mod predict;
 mod records;
+mod storm;
 mod switch;
 mod torture;
 mod traces;

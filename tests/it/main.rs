@@ -16,6 +16,7 @@ mod crisis;
 mod daemon;
 mod data;
 mod dead_letters;
+mod demo;
 mod deploy;
 mod digest;
 mod docs;

@@ -16,18 +16,24 @@ use monitor_core::domain::{
     Resume, StartAt, StreamFormat, TopicPartition, Watch,
 };
 use monitor_core::text::{BrandMatcher, BrandRule};
-use monitor_ingest::{MemorySource, WireLimits};
+use monitor_embedded::MockBroker;
+use monitor_ingest::{KafkaSource, MemorySource, WireLimits};
 use monitor_model::{Classifier, ClassifyError, Encoding, Fault, Model, ModelHandle};
 use monitor_store::{
     Batch, Claim, Committed, DeadNotification, Decision, DetectorState, Event, Example,
     MemoryStore, OutboxRow, OutboxState, PartitionProgress, PostgresStore, Silence, Store,
     StoreError, StoredTweet, Totals,
 };
+use monitor_telemetry::Readiness;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::support::fresh_database;
+use crate::support::{fresh_database, seeded};
 
 /// A store that loses its connection before or after a commit, or reports that another reader
 /// was faster.
@@ -304,4 +310,134 @@ async fn counts_every_tweet_once_under_all_store_failures() {
     for how in ["claim", "before the commit", "after the commit", "fenced"] {
         assert!(failures.get(how).is_some_and(|&times| times > 20), "{how}: {failures:?}");
     }
+}
+
+/// What each request of a reader may be answered with by a broker that is in trouble.
+const TROUBLE: [(RDKafkaApiKey, &[RDKafkaRespErr]); 8] = {
+    use RDKafkaRespErr::*;
+    [
+        (
+            RDKafkaApiKey::Fetch,
+            &[
+                RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+                RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+                RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+                RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+                RD_KAFKA_RESP_ERR_UNKNOWN,
+            ],
+        ),
+        (
+            RDKafkaApiKey::ListOffsets,
+            &[RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT],
+        ),
+        (RDKafkaApiKey::Metadata, &[RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE]),
+        (
+            RDKafkaApiKey::FindCoordinator,
+            &[RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT],
+        ),
+        (
+            RDKafkaApiKey::JoinGroup,
+            &[RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID],
+        ),
+        (
+            RDKafkaApiKey::SyncGroup,
+            &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR, RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS],
+        ),
+        (
+            RDKafkaApiKey::Heartbeat,
+            &[
+                RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+                RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+                RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+                RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+            ],
+        ),
+        (
+            RDKafkaApiKey::OffsetCommit,
+            &[RD_KAFKA_RESP_ERR_NOT_COORDINATOR, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION],
+        ),
+    ]
+};
+
+/// Errors that librdkafka's mock cluster answers with, slow answers, and connections that are closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_the_broker_lose_and_double_nothing() {
+    const TWEETS: usize = 2_000;
+    const ROUNDS: usize = 100;
+    let mut random = seeded();
+    let broker = MockBroker::start("tweets", 4).unwrap();
+    let store = Arc::new(MemoryStore::default());
+    let mut properties = BTreeMap::new();
+    for (key, value) in [("heartbeat.interval.ms", "100"), ("session.timeout.ms", "6000")] {
+        properties.insert(key.to_owned(), value.to_owned());
+    }
+    let settings_of_kafka = config::Kafka {
+        brokers: broker.brokers().into(),
+        topic: "tweets".into(),
+        properties,
+        ..config::Kafka::default()
+    };
+    let clock = Arc::new(SystemClock::new());
+    let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
+    let readiness = Arc::new(Readiness::default());
+    let source =
+        KafkaSource::start(&settings_of_kafka, positions, readiness, clock.clone()).unwrap();
+    let model = watch::Sender::new(Lineup::of(ModelHandle::spawn(Model::null())));
+    let pipeline = Pipeline::new(settings(), store.clone(), model, brands(), clock);
+    let producer: FutureProducer =
+        ClientConfig::new().set("bootstrap.servers", broker.brokers()).create().unwrap();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(pipeline.run(source, stop.clone().cancelled_owned()));
+    let mut sent = 0..TWEETS;
+    for _ in 0..ROUNDS {
+        let (request, answers) = TROUBLE[random.random_range(0..TROUBLE.len())];
+        let answer = answers[random.random_range(0..answers.len())];
+        let (delay_ms, closes) = (random.random_range(0..40), random.random_ratio(1, 20));
+        broker
+            .ask(move |cluster| {
+                cluster.request_errors(request, &[answer]);
+                cluster.broker_round_trip_time(1, Duration::from_millis(delay_ms))
+            })
+            .unwrap();
+        if closes {
+            broker.down().unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            broker.up().unwrap();
+        }
+        let sends = sent.by_ref().take(TWEETS / ROUNDS).map(|n| {
+            let tweet = serde_json::json!({
+                "id": n.to_string(), "text": "air fine", "created_at": "2015-02-20T10:00:00Z"
+            });
+            let (producer, partition, payload) = (&producer, n as i32 % 4, tweet.to_string());
+            async move {
+                let record =
+                    FutureRecord::<(), _>::to("tweets").partition(partition).payload(&payload);
+                producer.send(record, Duration::from_secs(20)).await.map_err(|(error, _)| error)
+            }
+        });
+        futures_util::future::try_join_all(sends).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (request, _) in TROUBLE {
+        broker
+            .ask(move |cluster| {
+                cluster.clear_request_errors(request);
+                Ok(())
+            })
+            .unwrap();
+    }
+    let stored = async || store.totals().await.unwrap().scores;
+    let all = async {
+        while stored().await < TWEETS as u64 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(60), all).await;
+    assert!(in_time.is_ok(), "{} of {TWEETS} are stored", stored().await);
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    let minute = Minute::of("2015-02-20T10:00:00Z".parse().unwrap());
+    let counts = store.minute_counts("air", minute, minute).await.unwrap();
+    assert_eq!(counts[0].1.total, TWEETS as u64);
+    assert_eq!(store.totals().await.unwrap().scores, TWEETS as u64);
 }
