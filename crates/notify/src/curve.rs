@@ -42,8 +42,8 @@ const NAMES: f32 = 512.0;
 const SHARE: (f32, f32) = (40.0, 190.0);
 /// The same for the panel of volume below it ...
 const VOLUME: (f32, f32) = (218.0, 262.0);
-/// ... and if the picture shows only the volume.
-const VOLUME_ALONE: (f32, f32) = (40.0, 262.0);
+/// ... and if the picture shows only the volume, below its unit and the time of the incident.
+const VOLUME_ALONE: (f32, f32) = (58.0, 262.0);
 const TIMES: f32 = 288.0;
 /// Smallest vertical distance of two names.
 const NAME_GAP: f32 = 50.0;
@@ -198,10 +198,8 @@ pub fn png(curve: &Curve<'_>) -> Vec<u8> {
             sheet.stretch(curve, VOLUME_ALONE.0);
             sheet.volume(curve, &bars, VOLUME_ALONE, (of, Some(expected)));
             sheet.began(curve, VOLUME_ALONE.0);
-            let free = sheet.x(curve.since) > (LEFT + RIGHT) / 2.0;
-            let (x, align) = if free { (LEFT, Align::Left) } else { (RIGHT, Align::Right) };
             let unit = format!("{} per {}", of.noun(), stretch(&bars));
-            sheet.write(&unit, (x, VOLUME_ALONE.0 - 11.0), align, GREY);
+            sheet.write(&unit, (LEFT, VOLUME_ALONE.0 - 36.0), Align::Left, GREY);
         }
     }
     sheet.times();

@@ -138,10 +138,7 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
         ("Corrected", format!("{share} ({low} to {high}): what people would call negative"))
     }));
     if n.echoes > 0 {
-        facts.push((
-            "Not counted",
-            format!("{} repeats within an hour, or by authors who are left out", n.echoes),
-        ));
+        facts.push(("Not counted", format!("{} repeats, or of accounts left out", n.echoes)));
     }
     facts
 }

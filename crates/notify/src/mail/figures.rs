@@ -16,7 +16,7 @@ const FEW_TWEETS: u64 = 10;
 pub(super) fn figures(n: &Notification) -> Vec<Figure> {
     let mut figures = of_evidence(n);
     if n.echoes > 0 {
-        let detail = "repeats within an hour, or by authors who are left out".into();
+        let detail = "repeats, accounts left out".into();
         let (title, number) = ("Not counted".into(), thousands(n.echoes));
         figures.push(Figure { title, number, detail, main: false });
     }
