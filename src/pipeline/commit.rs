@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
+use super::counted::TweetCounts;
 use super::error::PipelineError;
 use super::flow::{Item, Outcome, Row};
 use super::lineup::Lineup;
@@ -43,6 +44,7 @@ pub(super) struct Committer {
     readiness: Arc<Readiness>,
     /// Whether the last transaction could not be written.
     failing: bool,
+    tweets: TweetCounts,
     clock: SystemClock,
 }
 
@@ -63,6 +65,7 @@ impl Committer {
             lineup,
             readiness,
             failing: false,
+            tweets: TweetCounts::default(),
             clock: SystemClock::new(),
         }
     }
@@ -185,6 +188,7 @@ impl Committer {
                     counter!(telemetry::SCORES_DUPLICATE).increment(committed.duplicate);
                     counter!(telemetry::ECHOES).increment(committed.echoes);
                     counter!(telemetry::REMOVED).increment(committed.removed);
+                    self.tweets.add(&committed.by_brand);
                     counter!(telemetry::DEAD_LETTERS).increment(batch.dead_letters.len() as u64);
                     if committed.removed > 0 {
                         tracing::info!(

@@ -41,7 +41,7 @@ use tower_http::compression::CompressionLayer;
 
 use monitor_core::alerting::SharePolicy;
 use monitor_core::clock::Clock;
-use monitor_core::domain::Zone;
+use monitor_core::domain::{STREAM, Zone};
 use monitor_core::links::LinkKey;
 use monitor_core::words::WordWeight;
 use monitor_store::{Store, StoredTweet};
@@ -299,6 +299,13 @@ async fn metrics(State(server): State<Arc<Server>>) -> Response {
     if let Ok(Ok(totals)) = timeout(PING_WAIT_MAX, server.context.store.totals()).await {
         gauge!(telemetry::OUTBOX_PENDING).set(totals.outbox_pending as f64);
         gauge!(telemetry::OUTBOX_DEAD).set(totals.outbox_dead as f64);
+    }
+    // Those that are open, and no others. Every daemon says it: one that led has nothing stale to say.
+    if let Ok(Ok(open)) = timeout(PING_WAIT_MAX, server.context.store.incidents(0)).await {
+        for brand in server.context.brands.iter().map(String::as_str).chain([STREAM]) {
+            let incidents = open.iter().filter(|incident| incident.brand == brand).count();
+            gauge!(telemetry::OPEN_INCIDENTS, "brand" => brand.to_owned()).set(incidents as f64);
+        }
     }
     prometheus_text(server.context.metrics)
 }

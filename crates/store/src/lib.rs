@@ -28,7 +28,9 @@ mod sampling;
 mod search;
 mod switches;
 
-pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, Removal, ScoredTweet};
+pub use batch::{
+    Advance, Batch, Committed, DeadLetter, ModelScore, NewTweets, Removal, ScoredTweet,
+};
 pub use bounded::Bounded;
 pub use corrected::{OtherRates, corrected_share, labelled, rates, rates_of};
 pub use current::current_counts;
