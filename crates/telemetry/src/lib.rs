@@ -33,7 +33,7 @@ pub const ECHOES: &str = "monitor_echoes_total";
 pub const REMOVED: &str = "monitor_tweets_removed_total";
 /// Tweets that were already stored.
 pub const SCORES_DUPLICATE: &str = "monitor_scores_duplicate_total";
-/// Records that are not tweets.
+/// Records that are not tweets, by reason (empty, not-json, field, ...).
 pub const DEAD_LETTERS: &str = "monitor_dead_letters_total";
 /// Records that are no tweets and no faults, by reason (keep-alive, deleted, no-text, ...).
 pub const NOTICES: &str = "monitor_notices_total";
@@ -264,7 +264,6 @@ pub fn init_metrics() -> &'static Metrics {
             ECHOES,
             REMOVED,
             SCORES_DUPLICATE,
-            DEAD_LETTERS,
             OFFSETS_LOST,
             FENCED,
             STORE_RETRIES,
@@ -308,7 +307,7 @@ fn describe() {
     );
     describe_counter!(REMOVED, "Stored tweets that were edited, deleted or withheld");
     describe_counter!(SCORES_DUPLICATE, "Tweets that were already stored");
-    describe_counter!(DEAD_LETTERS, "Records that are not tweets");
+    describe_counter!(DEAD_LETTERS, "Records that are not tweets, by reason");
     describe_counter!(NOTICES, "Records that are no tweets and no faults, by reason");
     describe_counter!(CUT, "Tweets whose text the platform cut, without the rest of it");
     describe_counter!(OFFSETS_LOST, "Offsets the broker deleted before they were read");

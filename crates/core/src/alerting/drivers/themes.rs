@@ -20,6 +20,8 @@ use crate::domain::Minute;
 const THEMES_MAX: usize = 4;
 /// Smallest share of the distinct tweets that a theme covers.
 const SHARE_MIN: f64 = 0.05;
+/// Smallest number of distinct tweets that a theme covers: a few tweets are no theme.
+const TWEETS_MIN: u32 = 5;
 /// A term is mostly in some tweets if this share of its tweets is among them.
 const TOGETHER_MIN: f64 = 0.5;
 /// Largest number of terms that name a theme.
@@ -62,7 +64,7 @@ pub struct FirstTweet {
 /// The themes of `incident`, whose terms are `found`; the one with most tweets first.
 pub(super) fn themes(incident: &Side<'_>, found: &[Found], limits: &DriverLimits) -> Vec<Theme> {
     let share = SHARE_MIN * incident.groups.len() as f64;
-    let least = share.max(f64::from(limits.tweets_min)) as usize;
+    let least = share.max(f64::from(limits.tweets_min.max(TWEETS_MIN))) as usize;
     let terms = || found.iter().filter(|found| found.term.z >= limits.z_min);
     let mut covered: FxHashSet<u32> = FxHashSet::default();
     let mut themes = Vec::new();
