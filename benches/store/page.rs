@@ -32,6 +32,7 @@ impl Page {
         store: PostgresStore,
         brands: Vec<String>,
         until: DateTime<Utc>,
+        learns_ahead: bool,
     ) -> anyhow::Result<Self> {
         // Another benchmark of this process may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -51,6 +52,7 @@ impl Page {
             public_url: None,
             links: None,
             inference: None,
+            learns_ahead,
         };
         tokio::spawn(serve(listener, context, CancellationToken::new()));
         Ok(Self { url, brands, until, client: reqwest::Client::new() })

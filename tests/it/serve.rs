@@ -88,6 +88,7 @@ impl Site {
             public_url: None,
             links: Some(links()),
             inference,
+            learns_ahead: false,
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, context, shutdown.clone()));

@@ -9,6 +9,7 @@
 
 pub mod access;
 mod act;
+mod ahead;
 mod answer;
 mod api;
 mod assets;
@@ -98,6 +99,8 @@ pub struct ServeContext {
     pub links: Option<LinkKey>,
     /// The model, for callers; `None` leaves its routes out.
     pub inference: Option<Inference>,
+    /// Whether to learn what is expected of the brands before somebody opens the page.
+    pub learns_ahead: bool,
 }
 
 impl ServeContext {
@@ -133,15 +136,11 @@ pub async fn serve(
     let inference = context.inference.take();
     let description = api::description(inference.is_some());
     let access = Arc::clone(&context.access);
-    let server = Arc::new(Server {
-        context,
-        access: Arc::clone(&access),
-        view: Mutex::new(None),
-        baselines: api::Baselines::default(),
-        clients: api::Clients::default(),
-        news: Notify::new(),
-        stopping: shutdown.clone(),
-    });
+    let learns_ahead = context.learns_ahead;
+    let server = Arc::new(Server::new(context, &shutdown));
+    if learns_ahead {
+        tokio::spawn(ahead::keep(Arc::clone(&server)));
+    }
     let guarded = Router::new()
         .route("/api/status", get(status).layer(from_fn(answer::tagged)))
         .route("/metrics", get(metrics))
@@ -221,6 +220,18 @@ struct Ready {
 }
 
 impl Server {
+    fn new(context: ServeContext, shutdown: &CancellationToken) -> Self {
+        Self {
+            access: Arc::clone(&context.access),
+            context,
+            view: Mutex::new(None),
+            baselines: api::Baselines::default(),
+            clients: api::Clients::default(),
+            news: Notify::new(),
+            stopping: shutdown.clone(),
+        }
+    }
+
     async fn ready(&self) -> Ready {
         let mut parts = self.context.readiness.parts();
         let ping = match timeout(PING_WAIT_MAX, self.context.store.ping()).await {
