@@ -2,8 +2,9 @@
 //!
 //! In one run, with the same model and texts, in this process: the model alone (encode and compute one
 //! text, with nothing beside it), then `POST /predict` over a socket, one text a request: one request at a
-//! time; as many as the server answers (a closed loop, for the capacity); and at half of that capacity,
-//! where requests come at random times (Poisson, an open loop: a late answer delays no request). Then
+//! time; at half of the rate at which the model alone scores one text after the other; as many as the server answers (a closed
+//! loop, for the capacity, as texts that wait are scored together); and at half of that capacity. At half a rate requests come at random
+//! times (Poisson, an open loop: a late answer delays no request). Then
 //! the same beside a stream that always has tweets waiting, at half the capacity that is left. Prints
 //! the median and the 99th percentile in ms, and their ratio to the model's own.
 //!
@@ -168,10 +169,12 @@ impl Bench {
         };
         show("the model alone", &own);
         show("one request at a time", &self.closed(1, args.requests).await?);
+        let own_half = self.open(own.per_second / 2.0, args.requests).await?;
+        show("half of the model's own rate", &own_half);
         let full = self.closed(CALLERS, args.requests).await?;
         show(&format!("{CALLERS} callers at once"), &full);
         let half = self.open(full.per_second / 2.0, args.requests).await?;
-        show("half load", &half);
+        show("half of that", &half);
         // Nobody has asked for a while, so passes have their usual size again.
         tokio::time::sleep(ATTENTIVE + STREAM_FOR / 2).await;
         let busy = Arc::new(AtomicBool::new(true));

@@ -1,7 +1,7 @@
 //! Does the store stay fast with months of tweets, and what does that cost when they are written?
 //!
-//! In one run, on one server: (1) the questions of docs/sql.md, the panels of grafana/, an alert's reasons and the totals, on a
-//! filled database;
+//! In one run, on one server: (1) the questions of docs/sql.md, the panels of grafana/, an alert's reasons, the totals and what
+//! the page asks when it is opened, on a filled database;
 //! (2) writing batches, compared with the schema and the statements of the version before, and with COPY into a
 //! table without an index; (3) the upgrade of a database of that version with as many tweets.
 //!
@@ -12,8 +12,12 @@ mod common;
 mod expand;
 #[path = "store/old.rs"]
 mod old;
+#[path = "store/page.rs"]
+mod page;
 #[path = "store/panels.rs"]
 mod panels;
+
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -41,6 +45,8 @@ const BATCH_ROWS: usize = 500;
 const REASONS_TWEETS: u32 = 4000;
 /// Tweets of one answer to the page: crates/serve/src/api/tweets.rs.
 const PAGE_TWEETS: u32 = 200;
+/// Until then a server has learned what is expected of the brands.
+const LEARNED_AFTER: Duration = Duration::from_secs(20);
 /// Tweets of a day that drift compares: `drift.tweets_per_day`.
 const DRIFT_TWEETS: u32 = 1000;
 
@@ -232,6 +238,23 @@ async fn questions(args: &Args, server: &Server, report: &mut Report) -> anyhow:
         Ok(())
     });
     line(report, "a brand's hours of eight days", &hours.await?);
+    let start =
+        async |ahead| page::Page::start(store.clone(), brands.clone(), UNTIL.parse()?, ahead).await;
+    let page = start(false).await?;
+    let first = timed(&server.clock, 1, async || page.open().await);
+    line(report, "the page, opened at once after a start", &first.await?);
+    let page = start(true).await?;
+    tokio::time::sleep(LEARNED_AFTER).await;
+    let first = timed(&server.clock, 1, async || page.open().await);
+    line(report, "the page, opened 20 s after a start", &first.await?);
+    let mut opened = Vec::new();
+    for _ in 0..args.times {
+        // An address may ask 50 times a second in the long run.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        opened.extend(timed(&server.clock, 1, async || page.open().await).await?);
+    }
+    opened.sort_by(f64::total_cmp);
+    line(report, "the page, opened", &opened);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
 
 use super::models::aligned;
 use super::output::{print, print_json};
@@ -80,6 +81,10 @@ struct Place {
     partition: i32,
     /// Its offset
     offset: i64,
+
+    /// Print JSON: a list of objects as in `list --json`, with payload, the copy as text
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -131,19 +136,9 @@ fn list(args: List, settings: &Settings) -> anyhow::Result<()> {
     })?;
     if args.json {
         let reason = |(reason, letters): &(String, u64)| serde_json::json!({ "reason": reason, "letters": letters });
-        let letter = |letter: &StoredLetter| {
-            serde_json::json!({
-                "topic": &*letter.partition.topic,
-                "partition": letter.partition.partition,
-                "offset": letter.offset.0,
-                "seen_at": letter.seen_at,
-                "payload_bytes": letter.payload_bytes,
-                "reason": letter.reason,
-            })
-        };
         return print_json(&serde_json::json!({
             "reasons": reasons.iter().map(reason).collect::<Vec<_>>(),
-            "letters": letters.iter().map(letter).collect::<Vec<_>>(),
+            "letters": letters.iter().map(json).collect::<Vec<_>>(),
         }));
     }
     if letters.is_empty() {
@@ -168,8 +163,19 @@ fn list(args: List, settings: &Settings) -> anyhow::Result<()> {
     print(&format!("{reasons}\n{}", aligned(&rows)))
 }
 
+fn json(letter: &StoredLetter) -> Value {
+    serde_json::json!({
+        "topic": &*letter.partition.topic,
+        "partition": letter.partition.partition,
+        "offset": letter.offset.0,
+        "seen_at": letter.seen_at,
+        "payload_bytes": letter.payload_bytes,
+        "reason": letter.reason,
+    })
+}
+
 fn show(place: Place, settings: &Settings) -> anyhow::Result<()> {
-    let Place { topic, partition, offset } = place;
+    let Place { topic, partition, offset, json: as_json } = place;
     let filter = LetterFilter {
         place: Some((TopicPartition::new(topic.as_str(), partition), Offset(offset))),
         ..LetterFilter::default()
@@ -179,6 +185,14 @@ fn show(place: Place, settings: &Settings) -> anyhow::Result<()> {
         !letters.is_empty(),
         "there is no dead letter of {topic}, partition {partition}, offset {offset}"
     );
+    if as_json {
+        let with_copy = |letter: &StoredLetter| {
+            let mut shown = json(letter);
+            shown["payload"] = String::from_utf8_lossy(&letter.payload).into();
+            shown
+        };
+        return print_json(&letters.iter().map(with_copy).collect::<Vec<_>>());
+    }
     print(&letters.iter().map(whole).collect::<Vec<_>>().join("\n"))
 }
 

@@ -82,6 +82,10 @@ pub fn run(
     outcome
 }
 
+/// What an analyst may ask first.
+const FIRST_QUERY: &str =
+    "SELECT day, brand, tweets, share FROM share_per_day ORDER BY brand, day;";
+
 /// Prints one event.
 fn show(event: DemoEvent<'_>, line: &mut Progress<Stdout>) {
     match event {
@@ -126,7 +130,12 @@ fn show(event: DemoEvent<'_>, line: &mut Progress<Stdout>) {
             println!("Webhooks: {webhooks} received, as {}", files.display());
         }
         DemoEvent::StillUp { page, database } => {
-            println!("\nStill up, until Ctrl-C: {page}\n  {database}");
+            println!("\nStill up, until Ctrl-C: {page}");
+            println!(
+                "  Click the alert on top (why, who was told, its tweets), or a point of a chart to read its tweets."
+            );
+            println!("  {database}");
+            println!("  A first query: {FIRST_QUERY}");
         }
         DemoEvent::Ends => {
             println!("To look around in the database and at the page: scripts/demo --keep");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::output::print;
+use super::output::{print, print_json};
 use super::times::time;
 use super::with_store;
 use crate::digest::gather;
@@ -29,6 +29,10 @@ pub struct Args {
     /// Write an HTML page with its pictures inside [default: text on standard output]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Print JSON: an object with digest (the figures of each brand) and examples (the tweets that it names)
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
 }
 
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
@@ -41,6 +45,9 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     let url = settings.http.public_url.clone();
     let (digest, tweets) =
         with_store(&settings, async |store| gather(store, &brands, (from, to), url).await)?;
+    if args.json {
+        return print_json(&serde_json::json!({ "digest": digest, "examples": tweets }));
+    }
     let Some(file) = args.output else { return print(&Mail::of_digest(&digest, &tweets).text) };
     let page = digest_page(&digest, &tweets);
     fs::write(&file, page).with_context(|| format!("cannot write {}", file.display()))?;

@@ -9,7 +9,7 @@ use monitor_store::{Keep, Pruned};
 
 /// Remove what is older than the settings keep
 ///
-/// Removes tweets by whole weeks (store.keep_days), resolved incidents and notifications
+/// Removes tweets by whole weeks, with what drift found in them (store.keep_days), resolved incidents and notifications
 /// (store.keep_history_days) and dead letters (store.keep_dead_letters_days). Counts by hour and by
 /// day stay. The daemon does the same every hour; use this command after a change of the settings, or
 /// to see first what would go. What is removed cannot be brought back.
@@ -20,8 +20,8 @@ pub struct Args {
     dry_run: bool,
 
     /// Print JSON: an object with dry_run, weeks (a list of objects with table and about how many
-    /// tweets), tweets (of the time before tables were weekly), minutes (counts by minute), dead_letters,
-    /// notifications and incidents
+    /// tweets), tweets (of the time before tables were weekly), minutes (counts by minute), drift_days,
+    /// dead_letters, notifications and incidents
     #[arg(long)]
     json: bool,
 }
@@ -40,6 +40,7 @@ pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
                 .collect::<Vec<_>>(),
             "tweets": pruned.tweets,
             "minutes": pruned.minutes,
+            "drift_days": pruned.drift_days,
             "dead_letters": pruned.dead_letters,
             "notifications": pruned.notifications,
             "incidents": pruned.incidents,
@@ -57,6 +58,7 @@ fn report(keep: &Keep, pruned: &Pruned, now: DateTime<Utc>, dry_run: bool) -> St
     let counts = [
         (pruned.tweets, "tweets from before the tables were weekly"),
         (pruned.minutes, "counts by minute"),
+        (pruned.drift_days, "days of drift"),
         (pruned.dead_letters, "dead letters"),
         (pruned.notifications, "notifications"),
         (pruned.incidents, "incidents with their histories"),
@@ -95,10 +97,13 @@ mod tests {
         assert!(nothing.contains("store.keep_days = 30 keeps since 2026-10-28\n"), "{nothing}");
         assert!(nothing.contains("store.keep_history_days = 0 keeps for ever\n"), "{nothing}");
         let parts = vec![("scores_2026_10_19".to_owned(), 7000)];
-        let pruned = Pruned { parts, dead_letters: 3, ..Pruned::default() };
+        let pruned = Pruned { parts, drift_days: 7, dead_letters: 3, ..Pruned::default() };
         let some = report(&keep, &pruned, now, true);
         assert!(some.starts_with("would remove scores_2026_10_19: about 7000 tweets\n"), "{some}");
-        assert!(some.contains("\nwould remove 3 dead letters\n"), "{some}");
+        assert!(
+            some.contains("\nwould remove 7 days of drift\nwould remove 3 dead letters\n"),
+            "{some}"
+        );
         assert!(report(&keep, &pruned, now, false).starts_with("removed scores_2026_10_19"));
     }
 }

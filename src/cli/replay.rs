@@ -4,7 +4,7 @@ use anyhow::ensure;
 use monitor_config::Settings;
 use tokio_util::sync::CancellationToken;
 
-use super::output::{Progress, print};
+use super::output::{Progress, print, print_json};
 use super::signals::stop_on_signals;
 use crate::replay::{self, ReplayRequest, check, replay};
 
@@ -43,6 +43,12 @@ pub struct Args {
     /// Send nothing; say what would become of each row
     #[arg(long, conflicts_with_all = ["speed", "times", "limit"])]
     check: bool,
+
+    /// With --check, print JSON: an object with tweets, notices and dead_letters (lists of objects with reason, format,
+    /// rows, first_line, first_problem and first_record), unreadable (rows and first: line, reason), wrapped,
+    /// edits and cut
+    #[arg(long, requires = "check")]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -56,7 +62,11 @@ enum Times {
 pub fn run(args: Args, settings: Settings) -> anyhow::Result<()> {
     if args.check {
         let checked = check(&args.file, &settings.kafka)?;
-        print(&checked.to_string())?;
+        if args.json {
+            print_json(&checked)?;
+        } else {
+            print(&checked.to_string())?;
+        }
         ensure!(checked.readable() > 0, "{}: no row is readable", args.file.display());
         return Ok(());
     }

@@ -15,12 +15,13 @@ use tokio::sync::{mpsc, watch};
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
+use super::counted::TweetCounts;
 use super::error::PipelineError;
-use super::flow::{Item, Outcome, Row};
+use super::flow::{Item, Letter, MODEL_FAILS, Outcome, Row, STORE_REFUSES};
 use super::lineup::Lineup;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Offset, TopicPartition};
-use monitor_ingest::Control;
+use monitor_ingest::{Control, Rejected};
 use monitor_store::{Advance, Batch, Store, StoreError};
 use monitor_telemetry::{self as telemetry, Readiness};
 
@@ -43,6 +44,7 @@ pub(super) struct Committer {
     readiness: Arc<Readiness>,
     /// Whether the last transaction could not be written.
     failing: bool,
+    tweets: TweetCounts,
     clock: SystemClock,
 }
 
@@ -54,6 +56,10 @@ impl Committer {
         lineup: watch::Sender<Lineup>,
         readiness: Arc<Readiness>,
     ) -> Self {
+        // An alert rule needs the series to exist from the start.
+        for kind in Rejected::KINDS.iter().chain(&[MODEL_FAILS, STORE_REFUSES]) {
+            counter!(telemetry::DEAD_LETTERS, "reason" => *kind).absolute(0);
+        }
         Self {
             store,
             control,
@@ -63,6 +69,7 @@ impl Committer {
             lineup,
             readiness,
             failing: false,
+            tweets: TweetCounts::default(),
             clock: SystemClock::new(),
         }
     }
@@ -149,7 +156,7 @@ impl Committer {
                 }
                 Err(error) => match rows.pop() {
                     Some(Row { origin, outcome: Outcome::Tweet(_) }) => {
-                        let letter = origin.dead_letter(&error.to_string());
+                        let letter = origin.dead_letter(STORE_REFUSES, &error.to_string());
                         parts.push(vec![Row { origin, outcome: Outcome::DeadLetter(letter) }]);
                     }
                     _ => return Err(PipelineError::Refused(error)),
@@ -164,7 +171,7 @@ impl Committer {
     async fn commit_part(&mut self, rows: &[Row]) -> Result<(), StoreError> {
         let mut wait = RETRY_WAIT_MIN;
         loop {
-            let batch = self.batch(rows);
+            let (batch, letters) = self.batch(rows);
             if batch.advances.is_empty() {
                 return Ok(());
             }
@@ -185,7 +192,10 @@ impl Committer {
                     counter!(telemetry::SCORES_DUPLICATE).increment(committed.duplicate);
                     counter!(telemetry::ECHOES).increment(committed.echoes);
                     counter!(telemetry::REMOVED).increment(committed.removed);
-                    counter!(telemetry::DEAD_LETTERS).increment(batch.dead_letters.len() as u64);
+                    self.tweets.add(&committed.by_brand);
+                    for kind in letters {
+                        counter!(telemetry::DEAD_LETTERS, "reason" => kind).increment(1);
+                    }
                     if committed.removed > 0 {
                         tracing::info!(
                             tweets = committed.removed,
@@ -249,9 +259,9 @@ impl Committer {
         }
     }
 
-    /// What one transaction writes: the rows whose partitions are held.
-    fn batch(&self, rows: &[Row]) -> Batch {
-        let mut batch = Batch::default();
+    /// What one transaction writes: the rows whose partitions are held; and the kind of each dead letter.
+    fn batch(&self, rows: &[Row]) -> (Batch, Vec<&'static str>) {
+        let (mut batch, mut letters) = (Batch::default(), Vec::new());
         let mut advances: BTreeMap<&TopicPartition, Advance> = BTreeMap::new();
         for Row { origin, outcome } in rows {
             let Some(&from) = self.held.get(&origin.partition) else { continue };
@@ -273,13 +283,16 @@ impl Committer {
                         advance.event_time_max.max(Some(scored.tweet.created_at));
                     batch.scores.push(scored.clone());
                 }
-                Outcome::DeadLetter(letter) => batch.dead_letters.push(letter.clone()),
+                Outcome::DeadLetter(Letter { kind, letter }) => {
+                    letters.push(*kind);
+                    batch.dead_letters.push(letter.clone());
+                }
                 Outcome::Removal(removal) => batch.removals.push(removal.clone()),
                 Outcome::Notice => {}
             }
         }
         batch.advances = advances.into_values().collect();
-        batch
+        (batch, letters)
     }
 
     fn advance(&mut self, advances: Vec<Advance>) {

@@ -44,7 +44,7 @@ pub(super) struct Row {
 /// What a record became. `T` is a tweet, as far as it has come.
 pub(super) enum Outcome<T> {
     Tweet(T),
-    DeadLetter(DeadLetter),
+    DeadLetter(Letter),
     /// A tweet that is to be removed.
     Removal(Removal),
     /// Another notice: only its offset is stored.
@@ -53,7 +53,7 @@ pub(super) enum Outcome<T> {
 
 impl<T> Outcome<T> {
     /// Works on the tweet, if it is one; an error makes it a dead letter.
-    pub fn and_then<U>(self, work: impl FnOnce(T) -> Result<U, DeadLetter>) -> Outcome<U> {
+    pub fn and_then<U>(self, work: impl FnOnce(T) -> Result<U, Letter>) -> Outcome<U> {
         match self {
             Self::Tweet(tweet) => match work(tweet) {
                 Ok(done) => Outcome::Tweet(done),
@@ -65,6 +65,17 @@ impl<T> Outcome<T> {
         }
     }
 }
+
+/// A dead letter, with a word for what is wrong with it.
+pub(super) struct Letter {
+    pub kind: &'static str,
+    pub letter: DeadLetter,
+}
+
+/// The model fails on the text.
+pub(super) const MODEL_FAILS: &str = "model";
+/// Postgres refuses the row.
+pub(super) const STORE_REFUSES: &str = "store";
 
 /// The record that a row came from. It counts in the queue's byte limit until it is stored.
 pub(super) struct Origin {
@@ -80,11 +91,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// The record as a dead letter, with the given reason.
-    pub fn dead_letter(&self, reason: &str) -> DeadLetter {
+    /// The record as a dead letter, with the given kind of fault and reason.
+    pub fn dead_letter(&self, kind: &'static str, reason: &str) -> Letter {
         let (partition, offset) = (&self.partition, self.offset);
         tracing::warn!(%partition, %offset, reason, "dead letter");
-        DeadLetter {
+        let letter = DeadLetter {
             partition: partition.clone(),
             offset,
             record_time: self.record_time,
@@ -92,6 +103,7 @@ impl Origin {
             reason: reason.replace('\0', "\u{FFFD}"),
             payload: self.payload.iter().copied().take(PAYLOAD_BYTES_KEPT).collect(),
             payload_bytes: self.payload_bytes as u64,
-        }
+        };
+        Letter { kind, letter }
     }
 }

@@ -13,6 +13,7 @@
 //! Deliberately absent: SQL, Kafka calls, statistics; each has its own crate.
 
 mod commit;
+mod counted;
 mod daemon;
 mod digest;
 mod drift;

@@ -84,6 +84,7 @@ pub fn context(
         public_url: settings.http.public_url.clone(),
         links,
         inference,
+        learns_ahead: true,
     }
 }
 

@@ -36,7 +36,7 @@ use monitor_telemetry::{self as telemetry, Readiness};
 
 use super::commit::Committer;
 use super::error::PipelineError;
-use super::flow::{Item, Origin, Outcome, Row};
+use super::flow::{Item, MODEL_FAILS, Origin, Outcome, Row};
 use super::lineup::{Choice, Lineup};
 
 /// Batches between two stages: one in progress, one ready.
@@ -347,7 +347,10 @@ impl Pipeline {
             };
             let outcome = match outcome {
                 Ok(outcome) => outcome,
-                Err(rejected) => Outcome::DeadLetter(origin.dead_letter(&rejected.to_string())),
+                Err(rejected) => {
+                    let letter = origin.dead_letter(rejected.kind(), &rejected.to_string());
+                    Outcome::DeadLetter(letter)
+                }
             };
             (Prepared { origin, outcome }, to_score)
         });
@@ -411,7 +414,7 @@ impl Encoded {
                 let probabilities = scores[place]
                     .next()
                     .expect("one score per encoding")
-                    .map_err(|error| origin.dead_letter(&error.to_string()))?;
+                    .map_err(|error| origin.dead_letter(MODEL_FAILS, &error.to_string()))?;
                 let (model, of_language) = &models[place];
                 let score = ModelScore {
                     score: Score::new(probabilities, model.thresholds()),

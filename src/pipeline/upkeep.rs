@@ -37,11 +37,13 @@ async fn once(store: &PostgresStore, keep: &Keep, clock: &dyn Clock) -> Result<b
     let pruned = store.prune(keep, clock.now(), false, &|line| tracing::info!("{line}")).await?;
     if pruned != Pruned::default() {
         let weeks = pruned.parts.len();
-        let Pruned { tweets, minutes, dead_letters, notifications, incidents, .. } = pruned;
+        let Pruned { tweets, minutes, drift_days, dead_letters, notifications, incidents, .. } =
+            pruned;
         tracing::info!(
             weeks,
             tweets,
             minutes,
+            drift_days,
             dead_letters,
             notifications,
             incidents,

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use serde::{Serialize, Serializer};
+use serde_json::json;
+
 use monitor_config as config;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::StreamFormat;
@@ -23,15 +26,37 @@ enum Outcome {
     DeadLetter(&'static str),
 }
 
+impl Outcome {
+    /// As in the report.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Tweet => "tweets",
+            Self::Notice(_) => "notices",
+            Self::DeadLetter(_) => "dead letters",
+        }
+    }
+
+    fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Tweet => None,
+            Self::Notice(reason) | Self::DeadLetter(reason) => Some(reason),
+        }
+    }
+}
+
 /// Rows with the same format and outcome.
 #[derive(Debug, Clone, Default)]
 struct Group {
     rows: u64,
-    /// Line of the first one, and for a row that is no tweet what is wrong and how it begins.
-    first: (u64, String),
+    /// Line of the first one.
+    line: u64,
+    /// How it begins, if it is no tweet.
+    record: Option<String>,
+    /// What is wrong with it, if it is a dead letter.
+    problem: Option<String>,
 }
 
-/// The outcome of a check, as a report for people.
+/// The outcome of a check, as a report for people and as JSON.
 #[derive(Debug, Clone, Default)]
 pub struct Checked {
     groups: BTreeMap<(Outcome, Option<StreamFormat>), Group>,
@@ -66,14 +91,18 @@ pub fn check(file: &Path, kafka: &config::Kafka) -> Result<Checked, ReplayError>
     }
     let mut checked = Checked::default();
     while let Some(row) = tweets.next_with(Ok)? {
-        let (outcome, problem) = match &row.decoded.content {
+        let mut problem = None;
+        let outcome = match &row.decoded.content {
             Ok(Content::Tweet(tweet)) => {
                 checked.cut += u64::from(tweet.is_cut);
                 checked.edits += u64::from(!tweet.edit_of.is_empty());
-                (Outcome::Tweet, String::new())
+                Outcome::Tweet
             }
-            Ok(Content::Notice(notice)) => (Outcome::Notice(notice.reason()), String::new()),
-            Err(rejected) => (Outcome::DeadLetter(rejected.kind()), rejected.to_string()),
+            Ok(Content::Notice(notice)) => Outcome::Notice(notice.reason()),
+            Err(rejected) => {
+                problem = Some(rejected.to_string());
+                Outcome::DeadLetter(rejected.kind())
+            }
         };
         checked.wrapped += u64::from(row.decoded.layers > 0);
         let group = checked.groups.entry((outcome, row.decoded.format)).or_default();
@@ -82,11 +111,9 @@ pub fn check(file: &Path, kafka: &config::Kafka) -> Result<Checked, ReplayError>
             let shown = String::from_utf8_lossy(&row.payload);
             let shown: String = shown.chars().take(SHOWN_CHARS_MAX).collect();
             let shown = shown.replace(char::is_control, " ");
-            group.first = match outcome {
-                Outcome::Tweet => (row.line, String::new()),
-                Outcome::Notice(_) => (row.line, shown),
-                Outcome::DeadLetter(_) => (row.line, format!("{problem}\n      {shown}")),
-            };
+            group.line = row.line;
+            group.record = (outcome != Outcome::Tweet).then_some(shown);
+            group.problem = problem;
         }
     }
     checked.unreadable = tweets.counts().bad;
@@ -94,28 +121,48 @@ pub fn check(file: &Path, kafka: &config::Kafka) -> Result<Checked, ReplayError>
     Ok(checked)
 }
 
+impl Serialize for Checked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let of_kind = |wanted: &str| -> Vec<_> {
+            let groups = self.groups.iter().filter(|((outcome, _), _)| outcome.kind() == wanted);
+            let told = groups.map(|((outcome, format), group)| {
+                json!({
+                    "reason": outcome.reason(),
+                    "format": format.map(StreamFormat::as_str),
+                    "rows": group.rows,
+                    "first_line": group.line,
+                    "first_problem": group.problem,
+                    "first_record": group.record,
+                })
+            });
+            told.collect()
+        };
+        let faults = self.faults.iter();
+        let faults: Vec<_> =
+            faults.map(|(line, reason)| json!({"line": line, "reason": reason})).collect();
+        json!({
+            "tweets": of_kind("tweets"),
+            "notices": of_kind("notices"),
+            "dead_letters": of_kind("dead letters"),
+            "unreadable": {"rows": self.unreadable, "first": faults},
+            "wrapped": self.wrapped,
+            "edits": self.edits,
+            "cut": self.cut,
+        })
+        .serialize(serializer)
+    }
+}
+
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for ((outcome, format), Group { rows, first: (line, shown) }) in &self.groups {
+        for ((outcome, format), Group { rows, line, record, problem }) in &self.groups {
             let format = format.map_or("unknown format", StreamFormat::as_str);
-            match outcome {
-                Outcome::Tweet => {
-                    writeln!(f, "{rows:>8} tweets ({format}), the first in line {line}")?
-                }
-                Outcome::Notice(reason) => {
-                    writeln!(
-                        f,
-                        "{rows:>8} notices: {reason} ({format}), the first in line {line}:"
-                    )?;
-                    writeln!(f, "      {shown}")?;
-                }
-                Outcome::DeadLetter(kind) => {
-                    writeln!(
-                        f,
-                        "{rows:>8} dead letters: {kind} ({format}), the first in line {line}:"
-                    )?;
-                    writeln!(f, "      {shown}")?;
-                }
+            let end = if record.is_some() { ":" } else { "" };
+            let reason = outcome.reason().map_or(String::new(), |reason| format!(": {reason}"));
+            let kind = outcome.kind();
+            writeln!(f, "{rows:>8} {kind}{reason} ({format}), the first in line {line}{end}")?;
+            for line in [problem, record].into_iter().flatten() {
+                writeln!(f, "      {line}")?;
             }
         }
         if self.unreadable > 0 {

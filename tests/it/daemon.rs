@@ -649,6 +649,13 @@ async fn invalid_records_become_dead_letters_and_reading_continues() {
         r#"monitor_tokens_total{kind="text"} 6"#,
         r#"monitor_tokens_total{kind="padding"} 0"#,
         "monitor_truncated_total 0",
+        r#"monitor_dead_letters_total{reason="not-json"} 1"#,
+        r#"monitor_dead_letters_total{reason="field"} 1"#,
+        r#"monitor_dead_letters_total{reason="too-large"} 1"#,
+        r#"monitor_dead_letters_total{reason="empty"} 1"#,
+        r#"monitor_dead_letters_total{reason="model"} 0"#,
+        r#"monitor_tweets_total{brand="United",model="lstm@"#,
+        r#"monitor_open_incidents{brand="United"} 0"#,
     ])
     .await;
     assert!(rig.terminate(), "exits with success on SIGTERM");

@@ -69,6 +69,9 @@ async fn lists_shows_retries_and_prunes() {
 
     run(&["show", "tweets", "0", "2"], &["reason: not JSON: byte 1 begins \"hello\"", "\nhello\n"]);
     run(&["show", "tweets", "0", "4"], &["(904 more bytes are not kept)"]);
+    let out = run(&["show", "tweets", "0", "2", "--json"], &[]);
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&found[0]["payload"], &found[0]["payload_bytes"]), (&"hello".into(), &5.into()));
     run(&["show", "tweets", "0", "1"], &["reason: the record is empty", "reason: a field has"]);
     let (ok, error) = call(&settings, &["dead-letters", "show", "tweets", "0", "9"]);
     assert!(!ok && error.contains("no dead letter of tweets, partition 0, offset 9"), "{error}");

@@ -153,6 +153,7 @@ async fn prometheus_scrapes_and_evaluates_the_rules() {
     for name in [
         "process_resident_memory_bytes",
         "monitor_outbox_pending 0",
+        "monitor_open_incidents{brand=\"(stream)\"} 0",
         "monitor_ready{part=\"store\"} 1",
     ] {
         assert!(metrics.contains(name), "{name} is not in {metrics}");

@@ -204,6 +204,9 @@ async fn a_page_is_self_contained_and_tweets_are_text() {
     };
     let mail = Mail::of_digest(&digest, &tweets);
     assert_eq!(run(&[]), mail.text);
+    let told: serde_json::Value = serde_json::from_str(&run(&["--json"])).unwrap();
+    assert_eq!(told["digest"], serde_json::to_value(&digest).unwrap());
+    assert_eq!(told["examples"].as_array().unwrap().len(), tweets.len());
     assert!(run(&["--output", file.to_str().unwrap()]).contains("digest.html"));
     let page = std::fs::read_to_string(&file).unwrap();
     assert_eq!(page, digest_page(&digest, &tweets));

@@ -34,6 +34,23 @@ fn check_reports_what_becomes_of_a_file() {
 }
 
 #[test]
+fn check_prints_the_same_as_json() {
+    let file = "tests/fixtures/formats/x-compliance.jsonl";
+    let (out, _, is_ok) = run(&["replay", "--check", file, "--json"]);
+    assert!(is_ok, "{out}");
+    let told: Value = serde_json::from_str(&out).unwrap();
+    let text = check(Path::new(file)).0;
+    let notices = told["notices"].as_array().unwrap();
+    assert!(notices.len() > 1, "{out}");
+    for notice in notices {
+        let (rows, reason) = (&notice["rows"], notice["reason"].as_str().unwrap());
+        assert!(text.contains(&format!("{rows} notices: {reason} (x)")), "{notice} in {text}");
+    }
+    let (_, error, is_ok) = run(&["replay", file, "--json"]);
+    assert!(!is_ok && error.contains("--check"), "there is no JSON of sending: {error}");
+}
+
+#[test]
 fn check_names_what_is_wrong_with_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tweets.csv");
@@ -43,6 +60,9 @@ fn check_names_what_is_wrong_with_a_table() {
     let (out, is_ok) = check(&file);
     assert!(is_ok, "one row is a tweet: {out}");
     insta::assert_snapshot!("check-csv", out);
+    let (out, error, is_ok) = run(&["replay", "--check", file.to_str().unwrap(), "--json"]);
+    assert!(is_ok && error.is_empty(), "{error}");
+    insta::assert_snapshot!("check-csv-json", out);
     fs::write(&file, "id,created_at,text\n5.70306E+17,2015-02-24 19:35:52,hi\n").unwrap();
     let (out, is_ok) = check(&file);
     assert!(!is_ok && out.contains("no row is readable"), "{out}");

@@ -79,6 +79,7 @@ impl Desk {
             public_url: Some(page.clone()),
             links: Some(linker.key()),
             inference: None,
+            learns_ahead: false,
         };
         let dispatching = dispatcher.unwrap().run(CancellationToken::new());
         let serving = async {

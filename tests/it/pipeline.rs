@@ -216,6 +216,53 @@ async fn marks_a_text_longer_than_the_model_reads() {
 }
 
 #[tokio::test]
+async fn counts_new_tweets_by_brand_model_and_language() {
+    let metrics = monitor_telemetry::init_metrics();
+    // Brands of their own, as the metrics are those of the whole process.
+    let rule = |name: &str| BrandRule {
+        name: name.into(),
+        keywords: vec![name.into()],
+        ..BrandRule::default()
+    };
+    let brands = BrandMatcher::new([rule("gull"), rule("heron")]).unwrap();
+    let texts = [
+        ("1", "The gull is late again", "en"),
+        ("2", "The gull and the heron are late", "en"),
+        ("1", "The gull is late again", "en"),
+        ("3", "The gull is late", "fr"),
+        ("4", "The rest is late", "en"),
+    ];
+    let record = |(n, (id, text, lang)): (usize, (&str, &str, &str))| {
+        let tweet = serde_json::json!({
+            "id": id, "text": text, "lang": lang, "created_at": "2015-02-20T10:00:00Z"
+        });
+        (Offset(n as i64), tweet.to_string().into_bytes())
+    };
+    let source =
+        MemorySource::new("tweets", vec![texts.into_iter().enumerate().map(record).collect()]);
+    let store = Arc::new(MemoryStore::default());
+    let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
+    let model = Model { languages: [Language::ENGLISH].into(), ..Model::null() };
+    let model = watch::Sender::new(Lineup::of(ModelHandle::spawn(model)));
+    let pipeline = Pipeline::new(settings(), store, model, brands, Arc::new(SystemClock::new()));
+    pipeline.run(source.start(positions, 64), std::future::pending()).await.unwrap();
+    let text = metrics.render();
+    let mut lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("brand=\"gull\"") || line.contains("brand=\"heron\""))
+        .collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            r#"monitor_tweets_total{brand="gull",model="none",language="fr"} 1"#,
+            r#"monitor_tweets_total{brand="gull",model="null@1",language="en"} 2"#,
+            r#"monitor_tweets_total{brand="heron",model="null@1",language="en"} 1"#,
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_device_failure_dead_letters_no_tweet() {
     let record = |n: i64| {
         let word = if n == 40 { "thirteen" } else { "fine" };

@@ -88,6 +88,7 @@ impl Site {
             public_url: None,
             links: Some(links()),
             inference,
+            learns_ahead: false,
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, context, shutdown.clone()));
@@ -416,6 +417,25 @@ async fn metrics_are_prometheus_text() {
     assert_eq!(status, 200);
     assert!(text.contains("# TYPE monitor_notifications_total counter"), "{text}");
     assert!(text.contains("receiver=\"comms\""), "{text}");
+}
+
+#[tokio::test]
+async fn every_daemon_says_which_incidents_the_store_has_open() {
+    // Brands of their own, as the metrics are those of the whole process.
+    let site = Site::start(MemoryStore::new(), &["stormy", "calm"]).await;
+    let check = async |when: &str, stormy: u32| {
+        let text = site.get("/metrics").await.1;
+        for (brand, open) in [("stormy", stormy), ("calm", 0), ("(stream)", 0)] {
+            let line = format!("monitor_open_incidents{{brand=\"{brand}\"}} {open}\n");
+            assert!(text.contains(&line), "{when}: {line} is not in {text}");
+        }
+    };
+    check("at first", 0).await;
+    // Another daemon leads, and opens it.
+    step(&site.store, "stormy", Transition::Opened, 71, 86).await;
+    check("opened", 1).await;
+    step(&site.store, "stormy", Transition::Resolved, 77, 60).await;
+    check("resolved", 0).await;
 }
 
 #[tokio::test]

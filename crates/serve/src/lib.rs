@@ -9,6 +9,7 @@
 
 pub mod access;
 mod act;
+mod ahead;
 mod answer;
 mod api;
 mod assets;
@@ -41,7 +42,7 @@ use tower_http::compression::CompressionLayer;
 
 use monitor_core::alerting::SharePolicy;
 use monitor_core::clock::Clock;
-use monitor_core::domain::Zone;
+use monitor_core::domain::{STREAM, Zone};
 use monitor_core::links::LinkKey;
 use monitor_core::words::WordWeight;
 use monitor_store::{Store, StoredTweet};
@@ -98,6 +99,8 @@ pub struct ServeContext {
     pub links: Option<LinkKey>,
     /// The model, for callers; `None` leaves its routes out.
     pub inference: Option<Inference>,
+    /// Whether to learn what is expected of the brands before somebody opens the page.
+    pub learns_ahead: bool,
 }
 
 impl ServeContext {
@@ -133,15 +136,11 @@ pub async fn serve(
     let inference = context.inference.take();
     let description = api::description(inference.is_some());
     let access = Arc::clone(&context.access);
-    let server = Arc::new(Server {
-        context,
-        access: Arc::clone(&access),
-        view: Mutex::new(None),
-        baselines: api::Baselines::default(),
-        clients: api::Clients::default(),
-        news: Notify::new(),
-        stopping: shutdown.clone(),
-    });
+    let learns_ahead = context.learns_ahead;
+    let server = Arc::new(Server::new(context, &shutdown));
+    if learns_ahead {
+        tokio::spawn(ahead::keep(Arc::clone(&server)));
+    }
     let guarded = Router::new()
         .route("/api/status", get(status).layer(from_fn(answer::tagged)))
         .route("/metrics", get(metrics))
@@ -221,6 +220,18 @@ struct Ready {
 }
 
 impl Server {
+    fn new(context: ServeContext, shutdown: &CancellationToken) -> Self {
+        Self {
+            access: Arc::clone(&context.access),
+            context,
+            view: Mutex::new(None),
+            baselines: api::Baselines::default(),
+            clients: api::Clients::default(),
+            news: Notify::new(),
+            stopping: shutdown.clone(),
+        }
+    }
+
     async fn ready(&self) -> Ready {
         let mut parts = self.context.readiness.parts();
         let ping = match timeout(PING_WAIT_MAX, self.context.store.ping()).await {
@@ -299,6 +310,13 @@ async fn metrics(State(server): State<Arc<Server>>) -> Response {
     if let Ok(Ok(totals)) = timeout(PING_WAIT_MAX, server.context.store.totals()).await {
         gauge!(telemetry::OUTBOX_PENDING).set(totals.outbox_pending as f64);
         gauge!(telemetry::OUTBOX_DEAD).set(totals.outbox_dead as f64);
+    }
+    // Those that are open, and no others. Every daemon says it: one that led has nothing stale to say.
+    if let Ok(Ok(open)) = timeout(PING_WAIT_MAX, server.context.store.incidents(0)).await {
+        for brand in server.context.brands.iter().map(String::as_str).chain([STREAM]) {
+            let incidents = open.iter().filter(|incident| incident.brand == brand).count();
+            gauge!(telemetry::OPEN_INCIDENTS, "brand" => brand.to_owned()).set(incidents as f64);
+        }
     }
     prometheus_text(server.context.metrics)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use monitor_core::alerting::Heard;
-use monitor_core::domain::{Offset, Removed, Score, TopicPartition, Tweet, TweetId};
+use monitor_core::domain::{Language, Offset, Removed, Score, TopicPartition, Tweet, TweetId};
 
 /// A tweet to store, with its score.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,7 +102,7 @@ pub struct Batch {
 }
 
 /// What one transaction wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Committed {
     /// Scores of new tweets.
     pub new: u64,
@@ -115,6 +115,21 @@ pub struct Committed {
     pub echoes: u64,
     /// Stored tweets that were removed or replaced by a later version.
     pub removed: u64,
+    /// The new tweets about brands, in order; one about two brands counts for each.
+    pub by_brand: Vec<NewTweets>,
+}
+
+/// New tweets about a brand that have model and language in common.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NewTweets {
+    /// The brand.
+    pub brand: String,
+    /// `name@version` of the model; `None` if they have no score.
+    pub model: Option<String>,
+    /// Their language, if known.
+    pub language: Option<Language>,
+    /// How many.
+    pub tweets: u64,
 }
 
 /// What a batch does to the stored tweets.

@@ -28,7 +28,9 @@ mod sampling;
 mod search;
 mod switches;
 
-pub use batch::{Advance, Batch, Committed, DeadLetter, ModelScore, Removal, ScoredTweet};
+pub use batch::{
+    Advance, Batch, Committed, DeadLetter, ModelScore, NewTweets, Removal, ScoredTweet,
+};
 pub use bounded::Bounded;
 pub use corrected::{OtherRates, corrected_share, labelled, rates, rates_of};
 pub use current::current_counts;
@@ -251,8 +253,7 @@ pub trait Store: Send + Sync + 'static {
         from: Minute,
     ) -> Result<Vec<Incident>, StoreError>;
 
-    /// The latest incidents of all brands and causes, at most `limit`, and all that are open, newest
-    /// first.
+    /// The latest incidents of all brands, at most `limit`, and all that are open, newest first.
     async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, StoreError>;
 
     /// One incident; `None` if it does not exist.
@@ -448,8 +449,7 @@ pub trait Store: Send + Sync + 'static {
         to: Minute,
     ) -> Result<Vec<(Minute, u64)>, StoreError>;
 
-    /// The tweets about brands of these minutes that other models of the switches have scored, in
-    /// order of time
+    /// The tweets about brands of these minutes that other models of the switches have scored, in order of time
     /// and id, at most `limit`; those behind `after`, the last one of the call before.
     async fn texts_to_rescore(
         &self,

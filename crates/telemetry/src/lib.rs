@@ -23,6 +23,8 @@ pub use traces::{Traces, TracesError, continue_trace};
 pub const RECORDS: &str = "monitor_records_total";
 /// Tweets stored for the first time, with a score.
 pub const SCORES_NEW: &str = "monitor_scores_new_total";
+/// Tweets stored for the first time, by brand, model and language.
+pub const TWEETS: &str = "monitor_tweets_total";
 /// Tweets stored without a score, because no model knows their language.
 pub const NOT_JUDGED: &str = "monitor_not_judged_total";
 /// Stored tweets that repeat what their hour has heard; the detector does not count them.
@@ -31,7 +33,7 @@ pub const ECHOES: &str = "monitor_echoes_total";
 pub const REMOVED: &str = "monitor_tweets_removed_total";
 /// Tweets that were already stored.
 pub const SCORES_DUPLICATE: &str = "monitor_scores_duplicate_total";
-/// Records that are not tweets.
+/// Records that are not tweets, by reason (empty, not-json, field, ...).
 pub const DEAD_LETTERS: &str = "monitor_dead_letters_total";
 /// Records that are no tweets and no faults, by reason (keep-alive, deleted, no-text, ...).
 pub const NOTICES: &str = "monitor_notices_total";
@@ -109,6 +111,8 @@ pub const RETRAININGS: &str = "monitor_retrainings_total";
 pub const READY: &str = "monitor_ready";
 /// 1 while this daemon is the leader, which evaluates the minutes, else 0.
 pub const LEADER: &str = "monitor_leader";
+/// Incidents that are open, by brand of this daemon's settings, as the store has it.
+pub const OPEN_INCIDENTS: &str = "monitor_open_incidents";
 /// Transitions of incidents, by brand, cause and transition.
 pub const INCIDENTS: &str = "monitor_incidents_total";
 /// Notifications by receiver and outcome (sent, retry, dead).
@@ -260,7 +264,6 @@ pub fn init_metrics() -> &'static Metrics {
             ECHOES,
             REMOVED,
             SCORES_DUPLICATE,
-            DEAD_LETTERS,
             OFFSETS_LOST,
             FENCED,
             STORE_RETRIES,
@@ -291,6 +294,10 @@ fn describe() {
     describe_counter!(RECORDS, "Kafka records taken from the broker");
     describe_counter!(SCORES_NEW, "Tweets stored for the first time, with a score");
     describe_counter!(
+        TWEETS,
+        "Tweets stored for the first time by brand, model and language; one about two brands counts for each"
+    );
+    describe_counter!(
         NOT_JUDGED,
         "Tweets stored for the first time without a score: no model knows their language"
     );
@@ -300,7 +307,7 @@ fn describe() {
     );
     describe_counter!(REMOVED, "Stored tweets that were edited, deleted or withheld");
     describe_counter!(SCORES_DUPLICATE, "Tweets that were already stored");
-    describe_counter!(DEAD_LETTERS, "Records that are not tweets");
+    describe_counter!(DEAD_LETTERS, "Records that are not tweets, by reason");
     describe_counter!(NOTICES, "Records that are no tweets and no faults, by reason");
     describe_counter!(CUT, "Tweets whose text the platform cut, without the rest of it");
     describe_counter!(OFFSETS_LOST, "Offsets the broker deleted before they were read");
@@ -360,6 +367,10 @@ fn describe() {
     describe_gauge!(
         LEADER,
         "1 while this daemon is the leader, which evaluates the minutes, else 0"
+    );
+    describe_gauge!(
+        OPEN_INCIDENTS,
+        "Incidents that are open, by brand; each daemon has them from the store"
     );
     describe_counter!(INCIDENTS, "Transitions of incidents by brand, cause and transition");
     describe_counter!(NOTIFICATIONS, "Notifications by receiver and outcome");

@@ -67,12 +67,12 @@ pub async fn counts_a_voice_once_an_hour(store: &dyn Store) {
     ];
     let committed = store_next(store, rows, vec![]).await;
     let expected = Committed { new: 5, not_judged: 1, echoes: 1, ..Committed::default() };
-    assert_eq!(committed, expected);
+    assert_eq!(sums(committed), expected);
     assert_eq!(counted(store).await, [(5, 2, 2), (8, 2, 1)], "the earliest of a batch counts");
     let again = vec![said_by(1, "g", 59, 0.9), said_by(1, "h", 60, 0.9), said_by(1, "a", 5, 0.9)];
     let committed = store_next(store, again, vec![]).await;
     let expected = Committed { new: 2, duplicate: 1, echoes: 1, ..Committed::default() };
-    assert_eq!(committed, expected);
+    assert_eq!(sums(committed), expected);
     assert_eq!(counted(store).await, [(5, 2, 2), (8, 2, 1), (60, 1, 1)]);
     assert_eq!(shown(store).await, ["a", "b", "c", "d", "f", "g", "h"], "echoes are stored");
     let echoes = async |brand, from, to| {
@@ -145,7 +145,7 @@ pub async fn replaces_edited_tweets(store: &dyn Store) {
     store_next(store, vec![row("a", 5, 0.9), row("b", 5, 0.9)], vec![]).await;
     // An edit with an id of its own.
     let committed = store_next(store, vec![edit_of(&["a"], row("a2", 9, 0.1))], vec![]).await;
-    assert_eq!(committed, Committed { new: 1, removed: 1, ..Committed::default() });
+    assert_eq!(sums(committed), Committed { new: 1, removed: 1, ..Committed::default() });
     assert_eq!(counted(store).await, [(5, 1, 1), (9, 1, 0)]);
     let early = store_next(store, vec![row("a", 5, 0.9)], vec![]).await;
     assert_eq!(early.duplicate, 1, "the first version does not come back");

@@ -11,8 +11,9 @@ use monitor_core::domain::{
 };
 use monitor_core::words::word_weights;
 use monitor_store::{
-    Advance, Batch, Claim, DeadLetter, Decision, Delivery, DetectorState, Drivers, Example,
-    ModelScore, Notification, OutboxRow, OutboxState, ScoredTweet, Step, Store, Suppressed,
+    Advance, Batch, Claim, Committed, DeadLetter, Decision, Delivery, DetectorState, Drivers,
+    Example, ModelScore, Notification, OutboxRow, OutboxState, ScoredTweet, Step, Store,
+    Suppressed,
 };
 use serde_json::json;
 
@@ -53,6 +54,11 @@ pub fn scored(
 
 pub fn tweet(id: &str, brands: &[&str], p: f32) -> ScoredTweet {
     scored(id, &format!("text of {id}"), minute(5).start(), brands, p)
+}
+
+/// Without the parts of each brand.
+pub fn sums(committed: Committed) -> Committed {
+    Committed { by_brand: Vec::new(), ..committed }
 }
 
 pub fn advance(n: i32, from: i64, to: i64) -> Advance {

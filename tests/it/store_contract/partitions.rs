@@ -6,10 +6,11 @@ use chrono::TimeDelta;
 use monitor_config as config;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Cause, Minute, Offset, StartAt, Transition};
+use monitor_core::drift::Report;
 use monitor_core::notification::{FirstAuthor, Repeater, Theme};
 use monitor_store::{
-    Advance, Batch, Committed, DeadLetter, Drivers, Keep, Notification, PostgresStore, Pruned,
-    ScoredTweet, Store,
+    Advance, Batch, Committed, DeadLetter, DriftDay, Drivers, Keep, Notification, PostgresStore,
+    Pruned, ScoredTweet, Store,
 };
 
 use super::fixtures::*;
@@ -239,6 +240,35 @@ async fn an_interrupted_removal_is_finished() {
     assert_eq!(ids, ["2"]);
     let dropped = "SELECT count(*) FROM pg_class WHERE relname LIKE '%dropped'";
     assert_eq!(number(&store, dropped).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_of_drift_go_with_their_tweets() {
+    let store = fresh().await;
+    for day in ["2026-08-10", "2026-10-18", "2026-10-19", "2026-11-26"] {
+        store.record_drift(&drift_of(&format!("{day}T00:00:00Z"))).await.unwrap();
+    }
+    let now = "2026-11-27T12:00:00Z"; // 35 days before is in the week of 19 October
+    assert_eq!(prune(&store, KEEP, now).await, Pruned::default(), "for ever");
+    let keep = Keep { tweets_days: 35, ..KEEP };
+    let planned = store.prune(&keep, at(now), true, &|_| {}).await.unwrap();
+    let days = "SELECT count(*) FROM drift_days";
+    assert_eq!(number(&store, days).await, 4, "a dry run removes nothing");
+    assert_eq!(prune(&store, keep, now).await, planned);
+    assert_eq!(planned, Pruned { drift_days: 2, ..Pruned::default() });
+    let left = "SELECT count(*) FROM drift_days WHERE day >= '2026-10-19T00:00Z'";
+    assert_eq!((number(&store, days).await, number(&store, left).await), (2, 2));
+}
+
+fn drift_of(day: &str) -> DriftDay {
+    let report = Report {
+        recent: day.into(),
+        tweets: 2000,
+        reference: vec!["the days before".into()],
+        reference_tweets: 6000,
+        measures: Vec::new(),
+    };
+    DriftDay { day: at(day), model: "test@1".into(), report }
 }
 
 #[tokio::test(flavor = "multi_thread")]

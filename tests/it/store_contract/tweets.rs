@@ -1,7 +1,7 @@
 //! The stored fields of a tweet.
 
 use monitor_core::domain::{Counts, Label, Reach, TweetId};
-use monitor_store::{Committed, Correction, ScoredTweet, Store, TweetQuery};
+use monitor_store::{Committed, Correction, NewTweets, ScoredTweet, Store, TweetQuery};
 
 use super::fixtures::*;
 
@@ -32,16 +32,16 @@ pub async fn counts_tweets_without_a_score_apart(store: &dyn Store) {
         tweet("5", &["united"], 0.9),
     ];
     let committed = store.commit(&batch(rows, vec![advance(0, 0, 5)])).await.expect("committed");
-    assert_eq!(
-        committed,
-        Committed { new: 1, not_judged: 4, duplicate: 0, ..Committed::default() }
-    );
+    let told = |of: &NewTweets| {
+        let code = of.language.map_or("-".to_owned(), |language| language.to_string());
+        format!("{} {} {code} {}", of.brand, of.model.as_deref().unwrap_or("-"), of.tweets)
+    };
+    let by_brand: Vec<_> = committed.by_brand.iter().map(told).collect();
+    assert_eq!(by_brand, ["delta - fr 1", "united - es 1", "united - fr 2", "united test@1 - 1"]);
+    assert_eq!(sums(committed), Committed { new: 1, not_judged: 4, ..Committed::default() });
     let again = vec![without("1", &["united"], "fr"), tweet("2", &["united"], 0.9)];
     let committed = store.commit(&batch(again, vec![advance(0, 5, 7)])).await.expect("committed");
-    assert_eq!(
-        committed,
-        Committed { new: 0, not_judged: 0, duplicate: 2, ..Committed::default() }
-    );
+    assert_eq!(committed, Committed { duplicate: 2, ..Committed::default() });
 
     let languages = async |brand: &str, from, to| {
         let found = store.not_judged(brand, minute(from), minute(to)).await.expect("counts");

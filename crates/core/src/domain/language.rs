@@ -68,6 +68,11 @@ impl Language {
         let length = if self.code[2] == 0 { 2 } else { 3 };
         str::from_utf8(&self.code[..length]).expect("the constructors accept ASCII letters only")
     }
+
+    /// Whether it is one of some seventy common languages, and no code that a sender made up.
+    pub fn is_common(&self) -> bool {
+        THREE_LETTERS.iter().any(|(_, code)| *code == self.as_str())
+    }
 }
 
 impl FromStr for Language {
@@ -155,6 +160,18 @@ mod tests {
         check("other letters", "éñ", Err(InvalidLanguage::Malformed));
         check("NUL", "en\0", Err(InvalidLanguage::Malformed));
         check("endless", &format!("en-{}", "x".repeat(40)), Err(InvalidLanguage::Malformed));
+    }
+
+    #[test]
+    fn knows_common_languages() {
+        let check = |tag: &str, expected| {
+            assert_eq!(tag.parse::<Language>().unwrap().is_common(), expected, "{tag}");
+        };
+        check("en", true);
+        check("jpn", true);
+        check("iw", true);
+        check("xx", false);
+        check("ckb", false);
     }
 
     #[test]

@@ -91,7 +91,26 @@ pub enum Rejected {
 }
 
 impl Rejected {
-    /// A word for the kind of fault, under which `monitor replay --check` counts.
+    /// All that [`Rejected::kind`] answers.
+    pub const KINDS: [&'static str; 15] = [
+        "empty",
+        "too-large",
+        "not-json",
+        "wrapped",
+        "list",
+        "not-a-tweet",
+        "other-format",
+        "stream-error",
+        "field",
+        "no-text",
+        "id",
+        "time",
+        "no-time",
+        "too-old",
+        "future",
+    ];
+
+    /// A word for the kind of fault, under which `monitor replay --check` and the metrics count.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Empty => "empty",

@@ -41,7 +41,10 @@ fn line(decoded: &Decoded) -> String {
     let shown = |value: Option<String>| value.unwrap_or("-".into());
     let format = decoded.format.map_or("?", StreamFormat::as_str);
     match &decoded.content {
-        Err(rejected) => format!("{format} {}: {rejected}", rejected.kind()),
+        Err(rejected) => {
+            assert!(Rejected::KINDS.contains(&rejected.kind()), "{rejected:?}");
+            format!("{format} {}: {rejected}", rejected.kind())
+        }
         Ok(Content::Notice(notice)) => {
             let subject = match notice {
                 Notice::Deleted(subject) => format!(" {}", subject_line(subject)),

@@ -112,6 +112,14 @@ impl Baselines {
         hours.iter().filter_map(|hour| Some((hour.0, *known.get(&hour.0)?))).collect()
     }
 
+    /// Those of `hours` that are not learned yet, for a brand without incidents.
+    #[cfg(test)]
+    pub fn unknown(&self, (brand, model): (&str, Option<&str>), hours: &[Minute]) -> Vec<Minute> {
+        let key = (brand.to_owned(), 0, model.map(str::to_owned));
+        let known = self.known(&key, hours);
+        hours.iter().copied().filter(|hour| !known.contains_key(&hour.0)).collect()
+    }
+
     fn keep(&self, key: Key, learned: &[(i64, Option<Expected>)]) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.values().map(HashMap::len).sum::<usize>() + learned.len() > KEPT_MAX {

@@ -16,7 +16,7 @@ use crate::answer::Failure;
 use crate::view::BrandView;
 use monitor_core::domain::{Counts, Minute};
 use monitor_core::quantify::{self, Estimate};
-use monitor_store::{OtherRates, current_counts as counts, rates_of};
+use monitor_store::{OtherRates, StoreError, current_counts as counts, rates_of};
 
 /// Points of an answer, at most.
 const POINTS_MAX: i64 = 3000;
@@ -133,12 +133,8 @@ async fn brand_of(
     model: Option<&str>,
     open_incidents: Vec<i64>,
 ) -> Result<Brand, Failure> {
-    let context = &server.context;
     let hours = &brand.hours[brand.hours.len().saturating_sub(24)..];
-    let starts: Vec<Minute> = hours.iter().map(|hour| hour.start).collect();
-    let of = (brand.name.as_str(), model);
-    let by_hour =
-        server.baselines.expected(&*context.store, &context.policy_of(of.0), of, &starts).await?;
+    let by_hour = expected(server, brand, model, 24).await?;
     let expected = mean(hours.iter().map(|hour| hour.counts.total).zip(by_hour));
     let by_language = brand.not_judged.iter().map(|(it, tweets)| (it.to_string(), *tweets));
     Ok(Brand {
@@ -152,6 +148,19 @@ async fn brand_of(
         not_judged: by_language.collect(),
         open_incidents,
     })
+}
+
+/// What its past leads to expect of each of the brand's last `hours`, as far as it has so many.
+pub(crate) async fn expected(
+    server: &Server,
+    brand: &BrandView,
+    model: Option<&str>,
+    hours: usize,
+) -> Result<Vec<Option<Expected>>, StoreError> {
+    let hours = &brand.hours[brand.hours.len().saturating_sub(hours)..];
+    let starts: Vec<Minute> = hours.iter().map(|hour| hour.start).collect();
+    let (context, of) = (&server.context, (brand.name.as_str(), model));
+    server.baselines.expected(&*context.store, &context.policy_of(of.0), of, &starts).await
 }
 
 /// What was expected of hours together: the mean, weighted by their tweets.

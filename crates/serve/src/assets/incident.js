@@ -96,7 +96,7 @@ function body(whole, { you, brands, now, changed }) {
     repeats(drivers),
     examples.length > 0 && section('examples', h('ol.tweets', null, examples.map(example)), examples.some((it) => it.marks.length) && h('p.quiet', null, t('whyHint'))),
     section('told', told(deliveries)),
-    section('whyNot', whyNot(history)),
+    section('whyNot', whyNot(history, deliveries)),
     section('steps', h('ol.steps', null, history.map((step) => h('li', null,
       h('strong', null, t(`${step.kind}Step`)), ` ${dated(step.at)}${step.who ? ` ${t('by')} ${step.who}` : ''}`,
       step !== reason && step.note && h('div.quiet', { lang: step.who ? null : 'en' }, step.note))))),
@@ -141,9 +141,9 @@ function told(deliveries) {
     h('td.quiet', null, it.error && `${t('attempts', it.attempts)}${t('colon')}${it.error}`))))));
 }
 
-function whyNot(history) {
+function whyNot(history, deliveries) {
   const steps = history.filter((step) => step.not_notified.length);
-  if (!steps.length) return h('p', null, t('everybody'));
+  if (!steps.length) return h('p', null, t(deliveries.length ? 'everybody' : 'noReceiver'));
   return [h('p.quiet', null, t('whyNotIntro')), h('div.scroll', { tabindex: 0, role: 'region', 'aria-label': t('whyNot') }, h('table', null, h('tbody', null,
     steps.flatMap((step) => step.not_notified.map((it) => h('tr', null,
       h('th', { scope: 'row' }, it.receiver), h('td', null, `${t(`${step.kind}Step`)} ${moment(step.at)}`),

@@ -28,7 +28,7 @@ const english = {
   firstBy: (who) => `first by ${who}`, oneTweet: (share) => `${share} of the negative tweets repeat one tweet.`,
   sharedLink: (link, n) => `Most shared link: ${link}, in ${n} tweets.`, repeater: (who, n) => `${who} posted nearly the same tweet ${n} times.`,
   examples: 'Tweets', told: 'Told', nobody: 'Nobody was told.',
-  whyNot: 'Why was I not told?', everybody: 'Everybody was told.', whyNotIntro: 'For each step: who was not told, and why.',
+  whyNot: 'Why was I not told?', everybody: 'Everybody was told.', noReceiver: 'No receiver was set up then.', whyNotIntro: 'For each step: who was not told, and why.',
   deliveries: 'Delivery', pending: 'waiting', sent: 'sent', dead: 'given up', attempts: (n) => `${n} attempts`,
   steps: 'History', updatedStep: 'updated', resolved: 'ended', acknowledged: 'acknowledged',
   resolvedStep: 'ended', openedStep: 'opened', acknowledgedStep: 'acknowledged',

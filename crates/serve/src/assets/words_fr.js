@@ -26,7 +26,7 @@ export default {
   firstBy: (who) => `d’abord par ${who}`, oneTweet: (share) => `${share} des tweets négatifs répètent un même tweet.`,
   sharedLink: (link, n) => `Lien le plus partagé : ${link}, dans ${n} tweets.`, repeater: (who, n) => `${who} a publié presque le même tweet ${n} fois.`,
   examples: 'Tweets', told: 'Prévenus', nobody: 'Personne n’a été prévenu.',
-  whyNot: 'Pourquoi n’ai-je pas été prévenu ?', everybody: 'Tout le monde a été prévenu.', whyNotIntro: 'À chaque étape : qui n’a pas été prévenu, et pourquoi.',
+  whyNot: 'Pourquoi n’ai-je pas été prévenu ?', everybody: 'Tout le monde a été prévenu.', noReceiver: 'Aucun destinataire n’était configuré.', whyNotIntro: 'À chaque étape : qui n’a pas été prévenu, et pourquoi.',
   deliveries: 'Envois', pending: 'en attente', sent: 'envoyé', dead: 'abandonné', attempts: (n) => `${n} essais`,
   steps: 'Historique', updatedStep: 'mise à jour', resolved: 'terminée', acknowledged: 'prise en charge',
   resolvedStep: 'terminée', openedStep: 'ouverte', acknowledgedStep: 'prise en charge',

@@ -11,8 +11,8 @@ use super::outbox::QueuedState;
 use crate::batch::Changes;
 use crate::sampling::minutes_to_read;
 use crate::{
-    Batch, Claim, Committed, DeadLetter, DrawnTweet, ModelScore, PartitionProgress, ScoredTweet,
-    StoreError, StoredTweet, Totals,
+    Batch, Claim, Committed, DeadLetter, DrawnTweet, ModelScore, NewTweets, PartitionProgress,
+    ScoredTweet, StoreError, StoredTweet, Totals,
 };
 use monitor_core::alerting::Heard;
 use monitor_core::domain::{
@@ -91,6 +91,8 @@ impl Tables {
     fn write(&mut self, batch: &Batch) -> Committed {
         let Changes { tweets, removals } = batch.changes();
         let mut committed = Committed::default();
+        let mut by_brand: BTreeMap<(&String, Option<&str>, Option<Language>), u64> =
+            BTreeMap::new();
         let mut rows: Vec<_> = tweets.into_values().collect();
         rows.sort_by_key(|(row, _)| (row.tweet.created_at, &row.tweet.id));
         for (row, replaces) in rows {
@@ -102,6 +104,10 @@ impl Tables {
                     match row.score {
                         Some(_) => committed.new += 1,
                         None => committed.not_judged += 1,
+                    }
+                    let model = row.score.as_ref().map(|of| of.model.as_str());
+                    for brand in &row.brands {
+                        *by_brand.entry((brand, model, row.tweet.language)).or_default() += 1;
                     }
                     self.store(row.clone(), is_echo);
                 }
@@ -126,6 +132,10 @@ impl Tables {
                 self.removed.insert(id.to_owned());
             }
         }
+        let of_brand = |((brand, model, language), tweets): ((&String, Option<&str>, _), u64)| {
+            NewTweets { brand: brand.clone(), model: model.map(str::to_owned), language, tweets }
+        };
+        committed.by_brand = by_brand.into_iter().map(of_brand).collect();
         self.committed.new += committed.new;
         self.committed.not_judged += committed.not_judged;
         let stored = committed.new + committed.not_judged;

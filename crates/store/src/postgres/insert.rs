@@ -8,11 +8,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use sqlx::{Acquire, PgConnection};
 
 use super::authors::AuthorKey;
 use crate::batch::{Change, Changes};
-use crate::{Batch, Committed, ScoredTweet, StoreError};
+use crate::{Batch, Committed, NewTweets, ScoredTweet, StoreError};
 use monitor_core::alerting::Heard;
 use monitor_core::domain::{Removed, TweetId};
 
@@ -124,6 +125,14 @@ const TALLIED: &str = r#", tallied AS MATERIALIZED (
     GROUP BY 1, 2, 3, 4
 )"#;
 
+const BY_BRAND: &str = r#"(
+    SELECT coalesce(jsonb_agg(jsonb_build_array(brand, model, language, tweets)), '[]') FROM (
+        SELECT brand COLLATE "C" AS brand, model COLLATE "C" AS model, language COLLATE "C" AS language,
+               count(*) AS tweets
+        FROM fresh, unnest(brands) AS brand GROUP BY 1, 2, 3
+        ORDER BY 1, 2 NULLS FIRST, 3 NULLS FIRST
+    ) AS n)"#;
+
 /// A table of counts: its name, its key, the columns of [`TALLIED`] that it sums, and which rows of those it takes.
 struct Counts {
     table: &'static str,
@@ -219,7 +228,7 @@ fn statement(has_voices: bool, has_changes: bool) -> String {
     let counts: String = TABLES.iter().map(|table| table.added(has_changes)).collect();
     format!(
         "{NEW}{heard}{FRESH}{changed}{TALLIED}{counts}
-         SELECT count(label), count(*) - count(label), count(*) FILTER (WHERE echo), {removed} FROM fresh"
+         SELECT count(label), count(*) - count(label), count(*) FILTER (WHERE echo), {removed}, {BY_BRAND} FROM fresh"
     )
 }
 
@@ -305,8 +314,15 @@ async fn write(
             .bind(of().map(|change| change.keeps_count).collect::<Vec<_>>())
             .bind(of().map(edited_at).collect::<Vec<_>>());
     }
-    let (new, not_judged, echoes, removed): (i64, i64, i64, i64) =
+    type Groups = Vec<(String, Option<String>, Option<String>, u64)>;
+    let (new, not_judged, echoes, removed, Json(groups)): (i64, i64, i64, i64, Json<Groups>) =
         query.fetch_one(connection.acquire().await?).await?;
+    let by_brand = groups.into_iter().map(|(brand, model, language, tweets)| NewTweets {
+        brand,
+        model,
+        language: language.and_then(|code| code.parse().ok()),
+        tweets,
+    });
     let count = i64::unsigned_abs;
     Ok(Committed {
         new: count(new),
@@ -314,5 +330,6 @@ async fn write(
         duplicate: 0,
         echoes: count(echoes),
         removed: count(removed),
+        by_brand: by_brand.collect(),
     })
 }

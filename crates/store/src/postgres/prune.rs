@@ -25,7 +25,8 @@ const PAGES: i64 = 1000;
 /// How many days things are kept; 0 is for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// Tweets with their scores, by event time, and counts by minute: those at least 60 days.
+    /// Tweets with their scores and what was found in them by day (drift), by event time; and counts by minute: those
+    /// at least 60 days.
     pub tweets_days: u32,
     /// Resolved incidents with their history, and notifications sent or given up.
     pub history_days: u32,
@@ -52,6 +53,8 @@ pub struct Pruned {
     pub tweets: u64,
     /// Counts of a minute.
     pub minutes: u64,
+    /// Comparisons of a day with those before.
+    pub drift_days: u64,
     /// Dead letters.
     pub dead_letters: u64,
     /// Notifications.
@@ -83,6 +86,7 @@ pub(super) async fn prune(
         parts(store, week, dry_run, tell, &mut pruned).await?;
         let minutes = before(now, keep.tweets_days.max(MINUTES_DAYS_MIN)).unwrap_or(week);
         pruned.minutes = minutes_before(store, minutes.min(week), dry_run).await?;
+        pruned.drift_days = rows_before(store, DRIFT_DAYS, week, dry_run).await?;
     }
     if let Some(cutoff) = before(now, keep.dead_letters_days) {
         pruned.dead_letters = rows_before(store, DEAD_LETTERS, cutoff, dry_run).await?;
@@ -255,6 +259,12 @@ struct Rows {
     count: &'static str,
     delete: &'static str,
 }
+
+const DRIFT_DAYS: Rows = Rows {
+    count: "SELECT count(*) FROM drift_days WHERE day < $1",
+    delete: "DELETE FROM drift_days WHERE day IN (
+                 SELECT day FROM drift_days WHERE day < $1 ORDER BY day LIMIT $2)",
+};
 
 const DEAD_LETTERS: Rows = Rows {
     count: "SELECT count(*) FROM dead_letters WHERE seen_at < $1",

@@ -242,6 +242,22 @@ fn themes_are_groups_of_tweets_with_words_in_common() {
 }
 
 #[test]
+fn a_theme_is_named_by_what_most_of_its_tweets_say() {
+    // Most tweets with "cancelled" are in the first theme; the others are no theme of that name.
+    let mut texts = unlike("hold flight *", 8);
+    texts.extend(unlike("hold queue *", 8));
+    texts.extend(unlike("flight cancelled *", 6));
+    texts.extend(unlike("hold cancelled *", 3));
+    texts.extend(unlike("cancelled * voucher", 5));
+    texts.extend(unlike("*", 20));
+    let (ids, before) = (ids(200), unlike("ok *", 200));
+    let found = drivers(&views(&ids, &texts), &views(&ids, &before), &[], &DriverLimits::default());
+    let shown: Vec<_> = found.themes.iter().map(|it| (it.terms.join(", "), it.tweets)).collect();
+    let expected = [("hold, flight, cancelled".to_owned(), 25), ("voucher".to_owned(), 5)];
+    assert_eq!(shown, expected);
+}
+
+#[test]
 fn names_the_link_that_is_shared_and_accounts_that_repeat_themselves() {
     let mut texts = unlike("look http://t.co/a?utm_source=b *", 4);
     texts.extend(unlike("http://t.co/z *", 2));
@@ -377,7 +393,7 @@ fn finds_the_known_topics_of_the_airline_week() {
             expected.iter().map(|(terms, n)| ((*terms).to_owned(), *n)).collect();
         assert_eq!(found, expected, "{handle}");
     };
-    let southwest = [("flight, cancelled, rebook", 165), ("hold, hour, hours", 72)];
+    let southwest = [("flight, cancelled, help", 165), ("hold, hour, hours", 70)];
     check_themes("@southwestair", ("2015-02-21", "2015-02-23"), &southwest);
     let jetblue = [("plane", 34), ("fleet on fleek, stop", 31), ("waiting", 20)];
     check_themes("@jetblue", ("2015-02-22", "2015-02-24"), &jetblue);

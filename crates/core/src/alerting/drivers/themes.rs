@@ -1,7 +1,8 @@
 //! Themes: what different groups of an incident's negative tweets are about.
 //!
 //! Terms that are in many tweets no theme has yet begin a theme, the one that covers most first; terms that are
-//! mostly in the same tweets join it. Source: the greedy choice of Beil, Ester, Xu, "Frequent term-based text
+//! mostly in the same tweets join it. A term that is mostly in themes before it neither begins nor names another.
+//! Source: the greedy choice of Beil, Ester, Xu, "Frequent term-based text
 //! clustering", KDD 2002, with log-odds as the weight of a term.
 //!
 //! **Invariant.** A distinct tweet is in one theme at most. Deliberately absent: a theme for the rest.
@@ -19,7 +20,9 @@ use crate::domain::Minute;
 const THEMES_MAX: usize = 4;
 /// Smallest share of the distinct tweets that a theme covers.
 const SHARE_MIN: f64 = 0.05;
-/// A term joins a theme if this share of its tweets is in it.
+/// Smallest number of distinct tweets that a theme covers: a few tweets are no theme.
+const TWEETS_MIN: u32 = 5;
+/// A term is mostly in some tweets if this share of its tweets is among them.
 const TOGETHER_MIN: f64 = 0.5;
 /// Largest number of terms that name a theme.
 const TERMS_MAX: usize = 3;
@@ -61,7 +64,7 @@ pub struct FirstTweet {
 /// The themes of `incident`, whose terms are `found`; the one with most tweets first.
 pub(super) fn themes(incident: &Side<'_>, found: &[Found], limits: &DriverLimits) -> Vec<Theme> {
     let share = SHARE_MIN * incident.groups.len() as f64;
-    let least = share.max(f64::from(limits.tweets_min)) as usize;
+    let least = share.max(f64::from(limits.tweets_min.max(TWEETS_MIN))) as usize;
     let terms = || found.iter().filter(|found| found.term.z >= limits.z_min);
     let mut covered: FxHashSet<u32> = FxHashSet::default();
     let mut themes = Vec::new();
@@ -70,21 +73,29 @@ pub(super) fn themes(incident: &Side<'_>, found: &[Found], limits: &DriverLimits
             term.tweets.iter().filter(|tweet| !covered.contains(tweet)).copied().collect()
         };
         let weight = |term: &Found| term.term.z * left(term).len() as f64;
-        let first = terms().filter(|term| left(term).len() >= least).max_by(|a, b| {
+        let is_free = |term: &&Found| is_most(left(term).len(), term.tweets.len());
+        let free = || terms().filter(is_free);
+        let first = free().filter(|term| left(term).len() >= least).max_by(|a, b| {
             weight(a).total_cmp(&weight(b)).then_with(|| b.term.text.cmp(&a.term.text))
         });
         let Some(first) = first else { break };
         let seed: FxHashSet<u32> = left(first).into_iter().collect();
         let mut members = seed.clone();
-        let mut named = Vec::new();
-        for term in terms() {
+        let among = |tweets: &[u32], all: &FxHashSet<u32>| {
+            tweets.iter().filter(|tweet| all.contains(tweet)).count()
+        };
+        for term in free() {
             let own = left(term);
-            let shared = own.iter().filter(|tweet| seed.contains(tweet)).count() as f64;
-            if shared >= TOGETHER_MIN * own.len().max(1) as f64 {
-                named.push((own.len(), term.term.text.clone()));
+            if is_most(among(&own, &seed), own.len()) {
                 members.extend(own);
             }
         }
+        let inside = |term: &Found| (among(&term.tweets, &members), term.tweets.len());
+        let mut named: Vec<_> = terms()
+            .map(|term| (inside(term), term.term.text.clone()))
+            .filter(|((inside, all), _)| is_most(*inside, *all))
+            .map(|((inside, _), text)| (inside, text))
+            .collect();
         named.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         covered.extend(&members);
         let terms = named.into_iter().map(|(_, text)| text).take(TERMS_MAX).collect();
@@ -92,6 +103,10 @@ pub(super) fn themes(incident: &Side<'_>, found: &[Found], limits: &DriverLimits
     }
     themes.sort_by(|a, b| b.tweets.cmp(&a.tweets).then_with(|| a.began.cmp(&b.began)));
     themes
+}
+
+fn is_most(part: usize, all: usize) -> bool {
+    part as f64 >= TOGETHER_MIN * all as f64
 }
 
 fn theme(incident: &Side<'_>, terms: Vec<String>, mut groups: Vec<usize>) -> Theme {
