@@ -80,6 +80,8 @@ async fn a_host_whose_clock_is_ahead_takes_no_row_that_another_is_sending() {
         let there = on_postgres(url.clone()).with_clock(Arc::new(SimulatedClock::at(theirs)));
         let taken = there.outbox_lease(theirs, lease, 9, &[], &[]).await.unwrap();
         assert_eq!(taken, [], "{minutes_ahead} minutes ahead");
+        let off = there.time(theirs).await.unwrap() - now;
+        assert!(off.abs() < TimeDelta::seconds(30), "{minutes_ahead} minutes ahead: {off}");
     }
 
     // A retry in a minute is due in a minute by every clock.
