@@ -15,7 +15,6 @@ use std::panic::catch_unwind;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::clock::SimulatedClock;
@@ -25,7 +24,7 @@ use monitor_core::domain::{
 };
 use monitor_model::{Classifier, ClassifyError, Encoding, Model, ModelHandle};
 use monitor_store::{
-    Advance, Batch, Claim, MemoryStore, OutboxRow, OutboxState, ScoredTweet, Store, event_time,
+    Advance, Batch, Claim, MemoryStore, OutboxRow, OutboxState, ScoredTweet, Store,
 };
 use rand::RngExt;
 use tokio::time::Instant;
@@ -47,7 +46,7 @@ const GROUP: u64 = 27;
 const STALE: u64 = 28;
 const HOST: u64 = 29;
 
-/// How far apart incidents open, in minutes, if tweets came after their minute was judged.
+/// How far apart incidents open, in minutes, if tweets came after their minute was closed.
 const OPENED_APART_MAX: i64 = 20;
 
 /// Everything of a seed.
@@ -120,7 +119,7 @@ fn partition(number: usize) -> TopicPartition {
     TopicPartition::new("tweets", number as i32)
 }
 
-/// A store that has judged the two calm days before the simulation.
+/// Stores the calm time before the simulation.
 async fn begin(store: &dyn Store) {
     static HISTORY: LazyLock<Vec<ScoredTweet>> = LazyLock::new(stream::history);
     let claims = (0..PARTITIONS).map(partition);
@@ -183,6 +182,8 @@ async fn run(seed: u64) -> Ended {
         .collect();
     tokio::time::sleep(Duration::from_millis(CALM + 5 * MINUTE)).await;
     let left = unjudged(&world).await;
+    let broken = || world.ledger.seen().broken.clone();
+    assert!(broken().is_empty(), "{:#?}", broken());
     assert!(left.is_empty(), "five minutes after all is calm: {left}");
     tokio::time::sleep(Duration::from_millis(END + 2 * MINUTE - world.elapsed())).await;
     let mut left = unsettled(&world).await;
@@ -195,9 +196,10 @@ async fn run(seed: u64) -> Ended {
     for host in hosts {
         host.await.expect("a host ends");
     }
-    check(&world).await;
-    let Seen { trace, happened, .. } = std::mem::take(&mut *world.ledger.seen());
-    Ended { trace, happened }
+    assert!(broken().is_empty(), "{:#?}", broken());
+    let mut seen = std::mem::take(&mut *world.ledger.seen());
+    check(&world, &mut seen).await;
+    Ended { trace: seen.trace, happened: seen.happened }
 }
 
 /// What has still to be done: records to read, minutes to judge, notifications to send.
@@ -222,9 +224,8 @@ async fn unsettled(world: &World) -> String {
 /// have silenced the others.
 async fn unjudged(world: &World) -> String {
     let store = &world.ledger.store;
-    let progress = store.progress("tweets").await.unwrap();
     let now = at(world.elapsed());
-    let closed = event_time(&progress, TimeDelta::seconds(60), now).map(Minute::of);
+    let closed = world.ledger.closed(world.elapsed());
     let watches = BRANDS.map(|brand| (brand, Watch::Buzz, closed.map(|at| at.plus(-2))));
     let clock = Some(Minute::of(now).plus(-1));
     let watches =
@@ -241,9 +242,7 @@ async fn unjudged(world: &World) -> String {
     left
 }
 
-async fn check(world: &World) {
-    let seen = &*world.ledger.seen();
-    assert!(seen.broken.is_empty(), "{:#?}", seen.broken);
+async fn check(world: &World, seen: &mut Seen) {
     let store = &world.ledger.store;
 
     // Each tweet is stored once, and counted once.
@@ -275,7 +274,7 @@ async fn check(world: &World) {
     assert!(counts == fold, "counts are a fold over scores");
 
     // Each notification has one fate.
-    let received = world.received.lock().unwrap();
+    let received = world.received.lock().unwrap().clone();
     let numbers: Vec<_> = seen.rows.keys().copied().collect();
     assert!(numbers.iter().copied().eq(1..=numbers.len() as i64), "{numbers:?}");
     let mut keys = BTreeMap::new();
@@ -288,7 +287,7 @@ async fn check(world: &World) {
         };
         assert!(fate, "{key} ended as {:?}", leased.ended);
     }
-    for (key, rows) in &*received {
+    for (key, rows) in &received {
         let row = &seen.rows[keys.get(key).expect("what was sent is in the outbox")].row;
         for sent in rows {
             assert_eq!((&sent.receiver, &sent.notification), (&row.receiver, &row.notification));
@@ -304,6 +303,7 @@ async fn check(world: &World) {
         };
         let (found, expected) = (of(&found), of(&expected));
         let late = seen.late.get(brand).copied().unwrap_or(0);
+        seen.count(if late == 0 { "no tweet came late" } else { "tweets came late" });
         compare(brand, late, risen.is_some(), &found, &expected);
     }
 }
@@ -349,11 +349,11 @@ async fn calm(world: &World, scores: impl Iterator<Item = ScoredTweet>) -> Arc<M
     store
 }
 
-/// They are the same if no tweet came after its minute was judged. Otherwise a brand whose tweets rise, which is
+/// They are the same if no tweet came after its minute was closed. Otherwise a brand whose tweets rise, which is
 /// everybody's to see, has one incident at about the same time.
 fn compare(brand: &str, late: u64, has_risen: bool, found: &[Incident], expected: &[Incident]) {
     if late == 0 {
-        assert!(found == expected, "{brand}: {found:#?}\ninstead of {expected:#?}");
+        assert!(are_alike(found, expected), "{brand}: {found:#?}\ninstead of {expected:#?}");
     } else if has_risen {
         let opened = |all: &[Incident]| -> Vec<_> { all.iter().map(|it| it.opened.0).collect() };
         let (found, expected) = (opened(found), opened(expected));
@@ -362,6 +362,18 @@ fn compare(brand: &str, late: u64, has_risen: bool, found: &[Incident], expected
             && (found[0] - expected[0]).abs() <= OPENED_APART_MAX;
         assert!(close, "{brand} opened at {found:?} instead of {expected:?}");
     }
+}
+
+/// The same but for the last digits of sums, which depend on how many minutes were judged at once.
+fn are_alike(found: &[Incident], expected: &[Incident]) -> bool {
+    let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+    let words = |text| str::split(text, [' ', ',', '(', ')']);
+    let number = |word: &str| word.parse::<f64>().ok();
+    words(&found).count() == words(&expected).count()
+        && words(&found).zip(words(&expected)).all(|(one, other)| {
+            let numbers = number(one).zip(number(other));
+            one == other || numbers.is_some_and(|(one, other)| (one - other).abs() < 1e-9)
+        })
 }
 
 /// Runs a seed; a failure says which.
@@ -415,10 +427,12 @@ fn daemons_in_trouble_lose_repeat_and_miss_nothing() {
             "a daemon stopped",
             "a decision was refused",
             "the lead was lost",
+            "no tweet came late",
             "opened",
             "resolved",
+            "tweets came late",
         ] {
-            assert!(happened.get(what).is_some_and(|times| *times > 10), "{what}: {happened:?}");
+            assert!(happened.get(what).is_some_and(|times| *times > 0), "{what}: {happened:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use monitor::pipeline::Evaluator;
 use monitor_config::Settings;
@@ -14,6 +14,7 @@ use monitor_core::domain::{
 };
 use monitor_store::{
     Batch, Claim, Committed, Decision, MemoryStore, OutboxRow, OutboxState, Store, StoreError,
+    event_time,
 };
 
 use super::stream::{BRANDS, at};
@@ -40,7 +41,9 @@ pub struct Seen {
     positions: BTreeMap<TopicPartition, Offset>,
     /// The last minute judged.
     judged: BTreeMap<(String, Watch), Minute>,
-    /// Tweets that came, or went, after their minute was judged, by brand.
+    /// The minute before which all have been closed.
+    closed: Option<Minute>,
+    /// Tweets that came, or went, after their minute was closed, by brand.
     pub late: BTreeMap<String, u64>,
     /// The notifications that were leased.
     pub rows: BTreeMap<i64, Leased>,
@@ -114,6 +117,7 @@ impl Ledger {
         claims: &[Claim],
         start_at: StartAt,
     ) -> Result<Vec<Resume>, StoreError> {
+        self.note_closed(now);
         let resumes = at_once(self.store.claim(claims, start_at))?;
         let seen = &mut *self.seen();
         for (claim, resume) in claims.iter().zip(&resumes) {
@@ -133,6 +137,7 @@ impl Ledger {
             let of = |(brand, minute): &(String, Minute)| self.counted(brand, *minute);
             touched.iter().map(of).collect()
         };
+        self.note_closed(now);
         let before = counts();
         let answer = at_once(self.store.commit(batch));
         let after = counts();
@@ -148,8 +153,7 @@ impl Ledger {
                 for ((brand, minute), changed) in
                     touched.iter().zip(before.iter().zip(&after).map(|(a, b)| a != b))
                 {
-                    let judged = seen.judged.get(&(brand.clone(), Watch::Buzz));
-                    if changed && judged.is_some_and(|judged| judged >= minute) {
+                    if changed && seen.closed.is_some_and(|closed| *minute < closed) {
                         *seen.late.entry(brand.clone()).or_default() += 1;
                     }
                 }
@@ -171,6 +175,19 @@ impl Ledger {
         let minutes = removed.map(|tweet| Minute::of(tweet.created_at));
         let written = batch.scores.iter().map(|row| Minute::of(row.tweet.created_at));
         minutes.chain(written).flat_map(of).collect()
+    }
+
+    /// The minute before which all are closed.
+    pub fn closed(&self, now: u64) -> Option<Minute> {
+        let progress = at_once(self.store.progress("tweets")).expect("progress");
+        event_time(&progress, TimeDelta::seconds(60), at(now)).map(Minute::of)
+    }
+
+    /// Notes which minutes are closed before a write, which may open some again: a leader may be about to judge them.
+    fn note_closed(&self, now: u64) {
+        let closed = self.closed(now);
+        let seen = &mut *self.seen();
+        seen.closed = seen.closed.max(closed);
     }
 
     fn counted(&self, brand: &str, minute: Minute) -> Vec<(Minute, Counts)> {

@@ -59,7 +59,7 @@ enum Fault {
     Dies {
         after: bool,
     },
-    /// A write arrives when the daemon waits no more.
+    /// A write arrives later, maybe when the daemon has given it up.
     Late,
 }
 
