@@ -27,32 +27,14 @@ impl StoredPositions {
         Self { store, start_at, runtime: Handle::current() }
     }
 
-    /// The store's answer; `None`, and a warning, if it does not come in time.
-    fn answer<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
-        let limited = async { tokio::time::timeout(STORE_WAIT_MAX, call).await };
-        match self.runtime.block_on(limited) {
-            Ok(Ok(answer)) => return Some(answer),
-            Ok(Err(error)) => tracing::warn!(%error, "cannot read the checkpoints; trying again"),
-            Err(_) => {
-                let waited_s = STORE_WAIT_MAX.as_secs();
-                tracing::warn!(
-                    waited_s,
-                    "Postgres does not answer; trying again to read the checkpoints"
-                );
-            }
-        }
-        None
-    }
-}
-
-impl Positions for StoredPositions {
-    fn claim(
+    /// [`Positions::claim`], for a source that is a task.
+    pub async fn claim_async(
         &self,
         partitions: &[TopicPartition],
-        bounds: &dyn Fn(&TopicPartition) -> Option<Bounds>,
+        bounds: impl Fn(&TopicPartition) -> Option<Bounds>,
     ) -> Option<Vec<Offset>> {
         let topic = &partitions.first()?.topic;
-        let progress = self.answer(self.store.progress(topic))?;
+        let progress = answer(self.store.progress(topic)).await?;
         let claims: Vec<_> = partitions
             .iter()
             .map(|partition| {
@@ -62,7 +44,7 @@ impl Positions for StoredPositions {
                 Some(Claim { partition: partition.clone(), seen, low, high })
             })
             .collect::<Option<_>>()?;
-        let resumes = self.answer(self.store.claim(&claims, self.start_at))?;
+        let resumes = answer(self.store.claim(&claims, self.start_at)).await?;
         for (claim, resume) in claims.iter().zip(&resumes) {
             let (partition, position) = (&claim.partition, resume.position);
             match resume.reason {
@@ -83,4 +65,30 @@ impl Positions for StoredPositions {
         }
         Some(resumes.into_iter().map(|resume| resume.position).collect())
     }
+}
+
+impl Positions for StoredPositions {
+    fn claim(
+        &self,
+        partitions: &[TopicPartition],
+        bounds: &dyn Fn(&TopicPartition) -> Option<Bounds>,
+    ) -> Option<Vec<Offset>> {
+        self.runtime.block_on(self.claim_async(partitions, bounds))
+    }
+}
+
+/// The store's answer; `None`, and a warning, if it does not come in time.
+async fn answer<T>(call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+    match tokio::time::timeout(STORE_WAIT_MAX, call).await {
+        Ok(Ok(answer)) => return Some(answer),
+        Ok(Err(error)) => tracing::warn!(%error, "cannot read the checkpoints; trying again"),
+        Err(_) => {
+            let waited_s = STORE_WAIT_MAX.as_secs();
+            tracing::warn!(
+                waited_s,
+                "Postgres does not answer; trying again to read the checkpoints"
+            );
+        }
+    }
+    None
 }

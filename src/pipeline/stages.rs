@@ -151,6 +151,8 @@ impl Pipeline {
         // Stopping drops intake with its incomplete batch, because that batch must not overtake
         // one that waits for the channel. The next run reads those records again.
         let early = tokio::select! {
+            // In this order, so that a simulation can be repeated.
+            biased;
             () = this.intake(&mut source.events, batches) => None,
             () = stop => None,
             outcome = &mut commit => Some(joined(outcome)),

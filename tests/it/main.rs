@@ -53,6 +53,7 @@ mod retrain;
 mod score;
 mod secrets;
 mod serve;
+mod simulation;
 mod source;
 mod store_cli;
 mod store_contract;

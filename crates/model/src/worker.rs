@@ -22,7 +22,7 @@ use std::thread;
 use std::time::Duration;
 
 use metrics::{gauge, histogram};
-use tokio::runtime::{self, Runtime};
+use tokio::runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use monitor_core::batching::{Lane, LaneQueue, PassLimits, PassPolicy};
@@ -104,16 +104,26 @@ pub struct ModelHandle {
 impl ModelHandle {
     /// Moves the model to a new thread.
     pub fn spawn(model: Model) -> Self {
+        let (handle, work) = Self::new(model);
+        let runtime = runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime without drivers");
+        thread::Builder::new()
+            .name("model".into())
+            .spawn(move || runtime.block_on(work))
+            .expect("the system can start a thread");
+        handle
+    }
+
+    /// A handle, and the work of its model's thread. A simulation runs it as a task instead: its time stands
+    /// still while a task works, but not while a thread does.
+    pub fn new(model: Model) -> (Self, impl Future<Output = ()> + Send) {
         let Model { id, classes, languages, thresholds, encoder, classifier } = model;
         let (jobs, stream) = mpsc::channel(CALLERS_MAX);
         let (answers, callers) = mpsc::channel(ANSWERS_MAX);
         let clock = SystemClock::new();
-        thread::Builder::new()
-            .name("model".into())
-            .spawn(move || Worker::new(classifier, clock).run(Coming::new(stream, callers)))
-            .expect("the system can start a thread");
+        let work = Worker::new(classifier, clock).run(Coming { stream, callers });
         let languages = languages.into();
-        Self { id, classes, languages, thresholds, encoder, clock, jobs, answers }
+        (Self { id, classes, languages, thresholds, encoder, clock, jobs, answers }, work)
     }
 
     /// The model's id.
@@ -210,27 +220,18 @@ struct OpenJob {
 struct Coming {
     stream: mpsc::Receiver<Request>,
     callers: mpsc::Receiver<Job>,
-    /// Waits for both.
-    runtime: Runtime,
 }
 
 impl Coming {
-    fn new(stream: mpsc::Receiver<Request>, callers: mpsc::Receiver<Job>) -> Self {
-        let runtime = runtime::Builder::new_current_thread().build();
-        Self { stream, callers, runtime: runtime.expect("a runtime without drivers") }
-    }
-
     /// Waits for the next request, and whose it is; `None` when the last handle is gone.
-    fn next(&mut self) -> Option<(Lane, Request)> {
-        let Self { stream, callers, runtime } = self;
-        runtime.block_on(async {
-            tokio::select! {
-                biased;
-                Some(job) = callers.recv() => Some((Lane::Callers, Request::Score(job))),
-                Some(request) = stream.recv() => Some((Lane::Stream, request)),
-                else => None,
-            }
-        })
+    async fn next(&mut self) -> Option<(Lane, Request)> {
+        let Self { stream, callers } = self;
+        tokio::select! {
+            biased;
+            Some(job) = callers.recv() => Some((Lane::Callers, Request::Score(job))),
+            Some(request) = stream.recv() => Some((Lane::Stream, request)),
+            else => None,
+        }
     }
 }
 
@@ -256,8 +257,8 @@ impl Worker {
         Self { classifier, clock, queue, overflow: VecDeque::new(), open: BTreeMap::new(), jobs: 0 }
     }
 
-    fn run(mut self, mut coming: Coming) {
-        if let Err(error) = self.work(&mut coming) {
+    async fn run(mut self, mut coming: Coming) {
+        if let Err(error) = self.work(&mut coming).await {
             tracing::error!(
                 %error,
                 "the device failed, not the rows: check it (nvidia-smi), or set \
@@ -270,10 +271,10 @@ impl Worker {
     ///
     /// # Errors
     /// The device failed.
-    fn work(&mut self, coming: &mut Coming) -> Result<(), ClassifyError> {
+    async fn work(&mut self, coming: &mut Coming) -> Result<(), ClassifyError> {
         loop {
             if self.open.is_empty() {
-                let Some((lane, request)) = coming.next() else { return Ok(()) };
+                let Some((lane, request)) = coming.next().await else { return Ok(()) };
                 self.take(lane, request)?;
             }
             while let Ok(job) = coming.callers.try_recv() {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -113,6 +114,8 @@ impl Dispatcher {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // In this order, so that a simulation can be repeated.
+                biased;
                 () = shutdown.cancelled() => break,
                 Some(ended) = sends.join_next_with_id() => {
                     forget(&mut in_flight, ended);
@@ -121,6 +124,7 @@ impl Dispatcher {
                 _ = ticks.tick() => {}
             }
             let leased = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break,
                 leased = self.lease_due(&in_flight) => leased,
             };
@@ -237,6 +241,12 @@ fn forget(in_flight: &mut InFlight, ended: Result<(task::Id, ()), JoinError>) {
     in_flight.remove(&id);
 }
 
+/// A number in 0..1 that differs between rows and attempts, so that what failed together is not retried together.
+fn draw(row: &OutboxRow) -> f64 {
+    let hash = Sha256::digest(format!("{} {}", row.key, row.attempts));
+    f64::from(u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]])) / f64::from(u32::MAX)
+}
+
 impl Sender {
     /// Makes one attempt to send a row and records the outcome.
     async fn send(self: Arc<Self>, row: OutboxRow) {
@@ -253,7 +263,7 @@ impl Sender {
         };
         let now = self.clock.now();
         self.update_circuit(&row.receiver, &outcome, now);
-        let verdict = backoff::decide(self.retry, row.attempts, &outcome, rand::random(), now);
+        let verdict = backoff::decide(self.retry, row.attempts, &outcome, draw(&row), now);
         let error = match outcome {
             Outcome::Sent => String::new(),
             Outcome::Partly { reason, .. }

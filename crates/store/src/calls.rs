@@ -99,6 +99,7 @@ macro_rules! each_store_call {
                 tell_missed(incidents: &[IncidentId], notifications: &[$crate::Addressed]) -> bool;
             }
             outbox {
+                time(now: DateTime<Utc>) -> DateTime<Utc>;
                 outbox_lease(now: DateTime<Utc>, lease: Duration, limit: u32, resting: &[String], sending: &[i64])
                     -> Vec<OutboxRow>;
                 outbox_record(row: i64, attempt: u32, now: DateTime<Utc>, state: &OutboxState) -> ();

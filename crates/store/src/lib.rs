@@ -368,12 +368,13 @@ pub trait Store: Send + Sync + 'static {
         notifications: &[Addressed],
     ) -> Result<bool, StoreError>;
 
-    /// Leases up to `limit` due outbox rows for the time `lease`, so that no other sender takes
-    /// them. Due is what is due by Postgres' clock: if `now` is the time of a host whose clock is
-    /// ahead, it gets no row that another is sending. Leaves out rows of the receivers in `resting`,
-    /// the rows with the ids `sending`, whose outcome the caller has still to record, and each
-    /// `resolved` until all earlier rows of its thread are sent or dead. Other rows whose lease has
-    /// expired are due again. Counts as an attempt.
+    /// What a host calls `now`, by Postgres' clock: those of hosts differ, and may be wrong.
+    async fn time(&self, now: DateTime<Utc>) -> Result<DateTime<Utc>, StoreError>;
+
+    /// Leases up to `limit` due outbox rows for the time `lease`, so that no other sender takes them, due by
+    /// Postgres' clock ([`Store::time`]). Leaves out rows of the receivers in `resting`, the rows with the ids
+    /// `sending`, whose outcome the caller has still to record, and each `resolved` until all earlier rows of its
+    /// thread are sent or dead. Other rows whose lease has expired are due again. Counts as an attempt.
     async fn outbox_lease(
         &self,
         now: DateTime<Utc>,

@@ -3,7 +3,8 @@
 //! **Invariant.** Only the leader evaluates. Each minute is evaluated once (but see `late.rs`), in order, on the
 //! content of Postgres when the minute is closed. A decision names the minute it started from, so
 //! if two daemons believe they lead, one of them is refused. The detector's state is stored with
-//! its decision, so the next leader resumes where the last one stopped.
+//! its decision, so the next leader resumes where the last one stopped. Time is that of Postgres: a leader whose clock
+//! is ahead would judge minutes whose tweets are still to come, and one whose clock is behind would judge late.
 //! Deliberately absent: statistics and the incident's states (`alerting`), sending (`notify`).
 
 mod brand;
@@ -194,7 +195,7 @@ impl Evaluator {
             self.any_missed.store(true, Ordering::Relaxed);
             return Ok(None);
         }
-        let now = self.clock.now();
+        let now = self.store.time(self.clock.now()).await?;
         let (silences, switches) = (self.store.silences(now).await?, self.store.switches().await?);
         let partitions = self.store.progress(&self.topic).await?;
         let backlog = {

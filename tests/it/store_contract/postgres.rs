@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use monitor::pipeline::Evaluator;
+use monitor_config::Settings;
 use monitor_core::clock::{Clock, SimulatedClock, SystemClock};
-use monitor_core::domain::{Cause, Evidence, IncidentId, Severity, Transition};
-use monitor_store::{OutboxState, PostgresStore, Store};
+use monitor_core::domain::{Cause, Evidence, IncidentId, Minute, Severity, Transition};
+use monitor_store::{Advance, OutboxState, PostgresStore, Store};
 use sqlx::Row;
 use sqlx::migrate::Migrator;
 
@@ -80,6 +82,8 @@ async fn a_host_whose_clock_is_ahead_takes_no_row_that_another_is_sending() {
         let there = on_postgres(url.clone()).with_clock(Arc::new(SimulatedClock::at(theirs)));
         let taken = there.outbox_lease(theirs, lease, 9, &[], &[]).await.unwrap();
         assert_eq!(taken, [], "{minutes_ahead} minutes ahead");
+        let off = there.time(theirs).await.unwrap() - now;
+        assert!(off.abs() < TimeDelta::seconds(30), "{minutes_ahead} minutes ahead: {off}");
     }
 
     // A retry in a minute is due in a minute by every clock.
@@ -94,6 +98,21 @@ async fn a_host_whose_clock_is_ahead_takes_no_row_that_another_is_sending() {
         rows.iter().filter(|leased| leased.id == row.id).count()
     };
     assert_eq!((due(50).await, due(70).await), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_clock_is_ahead_judges_no_minute_to_come() {
+    let now = SystemClock::new().now();
+    let theirs = now + TimeDelta::minutes(20);
+    let clock = Arc::new(SimulatedClock::at(theirs));
+    let store = Arc::new(on_postgres(fresh_database().await).with_clock(clock.clone()));
+    store.migrate().await.unwrap();
+    claim_empty(&*store, 1).await;
+    let tweet = scored("1", "united", theirs, &["united"], 0.9);
+    let advances = vec![Advance { event_time_max: Some(theirs), ..advance(0, 0, 1) }];
+    store.commit(&batch(vec![tweet], advances)).await.unwrap();
+    let closed = Evaluator::new(store, &Settings::default(), clock).evaluate().await.unwrap();
+    assert!(closed.is_some_and(|closed| closed < Minute::of(now)), "{closed:?} at {now}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,11 @@ impl Tables {
         Ok(first.map_or_else(Vec::new, |row| row.notification.examples.clone()))
     }
 
+    /// All its users have the same clock.
+    pub(super) fn time(&self, now: DateTime<Utc>) -> Result<DateTime<Utc>, StoreError> {
+        Ok(now)
+    }
+
     pub(super) fn outbox_lease(
         &mut self,
         now: DateTime<Utc>,

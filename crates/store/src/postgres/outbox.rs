@@ -17,6 +17,14 @@ use monitor_core::domain::IncidentId;
 const NOW: &str = "(CASE WHEN clock_timestamp() - $2 BETWEEN '-1 s' AND '1 s' THEN $1
                     ELSE $1 + (clock_timestamp() - $2) END)";
 
+pub(super) async fn time(
+    store: &PostgresStore,
+    now: DateTime<Utc>,
+) -> Result<DateTime<Utc>, StoreError> {
+    let time = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {NOW}")));
+    Ok(time.bind(now).bind(store.clock.now()).fetch_one(&store.pool).await?)
+}
+
 /// If a receiver got `resolved` before `opened`, it would show the incident as open. So a
 /// `resolved` waits until all earlier rows of its thread are sent or dead. So does a `reopened`, which
 /// would otherwise overtake a `resolved`. An update does not
