@@ -44,7 +44,7 @@ async fn learn(server: &Server) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, TimeDelta, Utc};
-    use monitor_core::alerting::{SharePolicy, ShareRule};
+    use monitor_core::alerting::{Heard, SharePolicy, ShareRule};
     use monitor_core::clock::SimulatedClock;
     use monitor_core::domain::{
         Minute, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
@@ -84,7 +84,7 @@ mod tests {
                 tweet: Tweet::new(id, "a tweet", at, Vec::new()).unwrap(),
                 brands: vec!["acme".into()],
                 score: Some(ModelScore::new(Score::new(p, Probability::HALF.into()), "test@1")),
-                voice: None,
+                heard: Heard::Always,
             }
         };
         let scores = (0..10 * 144).map(scored).collect();

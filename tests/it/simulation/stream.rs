@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use monitor_core::alerting::Heard;
 use monitor_core::domain::{Offset, Probabilities, Probability, Score, Tweet, TweetId};
 use monitor_store::{ModelScore, ScoredTweet};
 use rand::{RngExt, SeedableRng};
@@ -48,7 +49,7 @@ pub fn history() -> Vec<ScoredTweet> {
             tweet: Tweet::new(id, text, time, Vec::new()).expect("a tweet"),
             brands: vec![brand.into()],
             score: Some(ModelScore::new(score, "null@1")),
-            voice: None,
+            heard: Heard::Always,
         }
     };
     (0..HISTORY_HOURS * 240).map(tweet).collect()
