@@ -44,9 +44,12 @@ fn cargo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The packages of `cargo metadata`.
+/// The packages of `cargo metadata` for this machine: those of other systems need not have been fetched.
 fn packages(arguments: &[&str]) -> Vec<Value> {
-    let text = cargo(&[&["metadata", "--format-version", "1"][..], arguments].concat());
+    let version = cargo(&["-vV"]);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let metadata = ["metadata", "--format-version", "1", "--filter-platform", host];
+    let text = cargo(&[&metadata[..], arguments].concat());
     let metadata: Value = serde_json::from_str(&text).unwrap();
     metadata["packages"].as_array().unwrap().clone()
 }
