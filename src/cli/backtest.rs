@@ -220,6 +220,11 @@ fn rule_keys(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
     alerting
         .iter()
         .map(|(key, value)| {
+            ensure!(
+                !["count", "ignore_authors"].contains(&key.as_str()),
+                "the tweets are counted once for all rules, so alerting.{key} does not belong in one: \
+                 use --count, or the settings file"
+            );
             let value = match value {
                 toml::Value::String(text) => text.clone(),
                 toml::Value::Table(_) | toml::Value::Array(_) | toml::Value::Datetime(_) => {

@@ -25,7 +25,7 @@ use monitor_core::format::percent;
 /// demo creates a topic and a database of its own there, and removes them at its end.
 ///
 /// With --tweets and a settings file it shows your own tweets: brands, model and alerting are those of the file, and
-/// all else stays embedded, so nobody is notified.
+/// all else stays embedded, so nobody is notified. Without --tweets no settings file is read.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many times faster than the tweets were written

@@ -167,12 +167,13 @@ pub async fn demo(
     stop: &CancellationToken,
     on_event: &mut OnEvent<'_>,
 ) -> Result<(), DemoError> {
-    if !request.file().is_file() {
-        return Err(format!(
-            "there is no file {}; start the demo with scripts/demo, or from the repository's folder",
-            request.file().display()
-        )
-        .into());
+    let file = request.file();
+    if !file.is_file() {
+        let remedy = match request.tweets {
+            Some(_) => "give its whole path",
+            None => "start the demo with scripts/demo, or from the repository's folder",
+        };
+        return Err(format!("there is no file {}; {remedy}", file.display()).into());
     }
     files::prepare(&request.output)?;
     let mut resources = Resources::default();

@@ -3,9 +3,11 @@
 //! **Invariant.** It learns what the page asks for, and no request waits for it. Of many brands it learns nothing: they
 //! would cost the store more than the wait of those who look.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use monitor_core::domain::Minute;
 use monitor_store::StoreError;
 
 use crate::Server;
@@ -21,8 +23,9 @@ pub(crate) async fn keep(server: Arc<Server>) {
     if server.context.brands.len() > BRANDS_MAX {
         return;
     }
+    let mut looked = BTreeMap::new();
     loop {
-        if let Err(error) = learn(&server).await {
+        if let Err(error) = learn(&server, &mut looked).await {
             tracing::debug!(%error, "cannot learn ahead what is expected; whoever opens the page waits for it");
         }
         tokio::select! {
@@ -32,11 +35,16 @@ pub(crate) async fn keep(server: Arc<Server>) {
     }
 }
 
-async fn learn(server: &Server) -> Result<(), StoreError> {
+/// `looked` has the newest hour of each brand that was looked at: until the next one there is nothing to learn.
+async fn learn(server: &Server, looked: &mut BTreeMap<String, Minute>) -> Result<(), StoreError> {
     // The error is told to those who open the page.
     let Ok(view) = server.view().await else { return Ok(()) };
     for brand in &view.brands {
-        brands::expected(server, brand, view.model.as_deref(), brand.hours.len()).await?;
+        let Some(newest) = brand.hours.last().map(|hour| hour.start) else { continue };
+        if looked.get(&brand.name) != Some(&newest) {
+            brands::expected(server, brand, view.model.as_deref(), brand.hours.len()).await?;
+            looked.insert(brand.name.clone(), newest);
+        }
     }
     Ok(())
 }
@@ -47,8 +55,7 @@ mod tests {
     use monitor_core::alerting::{Heard, SharePolicy, ShareRule};
     use monitor_core::clock::SimulatedClock;
     use monitor_core::domain::{
-        Minute, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId,
-        Zone,
+        Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Tweet, TweetId, Zone,
     };
     use monitor_store::{Advance, Batch, Claim, MemoryStore, ModelScore, ScoredTweet, Store};
     use monitor_telemetry::{Readiness, init_metrics};
@@ -112,7 +119,7 @@ mod tests {
                 brands: vec!["acme".into(), "silent".into()],
                 clock: clock.clone(),
                 policy: POLICY,
-                zones: std::collections::BTreeMap::new(),
+                zones: BTreeMap::new(),
                 explainer: Arc::default(),
                 access: Arc::new(Access::new(Vec::new(), None, clock)),
                 public_url: None,
@@ -122,7 +129,7 @@ mod tests {
             },
             &tokio_util::sync::CancellationToken::new(),
         );
-        learn(&server).await.unwrap();
+        learn(&server, &mut BTreeMap::new()).await.unwrap();
         let last = Minute::of(start + TimeDelta::days(10)).plus(-60);
         let week: Vec<Minute> = (0..171).map(|hours| last.plus(-60 * hours)).collect();
         assert_eq!(server.baselines.unknown(("acme", None), &week), [Minute(0); 0]);

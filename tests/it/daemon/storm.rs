@@ -67,14 +67,14 @@ async fn a_storm_of_rebalances_loses_and_doubles_nothing() {
             tokio::task::spawn_blocking(move || come_and_go(&brokers, random, &stop, &visits))
         })
         .collect();
-    let (mut answers, mut ready) = (0, 0);
+    let (mut answers, mut ready, mut most_mb) = (0, 0, 0);
     for _ in 0..storm_s * 2 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let answer = rig.ready().await.expect("it says whether it is ready, all the time");
         answers += 1;
         ready += usize::from(answer.0);
+        most_mb = most_mb.max(rig.memory_mb());
     }
-    let during_mb = rig.memory_mb();
     stop.store(true, Ordering::Relaxed);
     for guest in guests {
         guest.await.unwrap();
@@ -82,11 +82,11 @@ async fn a_storm_of_rebalances_loses_and_doubles_nothing() {
     let [visits, given] = [0, 1].map(|n| visits[n].load(Ordering::Relaxed));
     println!(
         "{visits} visits of other members, {given} of them given partitions; ready in {ready} of {answers} answers; \
-         memory: {before_mb} MB before, {during_mb} MB at its end"
+         memory: {before_mb} MB before, {most_mb} MB at most"
     );
     assert!(visits as u64 >= storm_s / 2, "{visits} visits in {storm_s} s are no storm");
     assert!(given > 0, "the others took partitions away");
-    assert!(during_mb < before_mb + 250, "{before_mb} MB before, {during_mb} MB after the storm");
+    assert!(most_mb < before_mb + 250, "{before_mb} MB before, {most_mb} MB during the storm");
     assert_eq!(replay.await.unwrap().sent, WEEK_ROWS);
     rig.until("all records are read", 3 * SOON, async || {
         rig.read().await == WEEK_ROWS.cast_signed()

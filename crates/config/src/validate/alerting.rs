@@ -152,8 +152,11 @@ fn rules(a: &Alerting, check: &mut Check) {
         "choose at most 10080 minutes; 0 sends each alert of the past",
     );
     for author in &a.ignore_authors {
+        let is_hash =
+            |digits: &str| digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let name = author.trim();
         check(
-            !author.trim_matches(['@', '#', ' ']).is_empty(),
+            name.strip_prefix('#').map_or(!name.trim_matches('@').is_empty(), is_hash),
             "alerting.ignore_authors",
             author,
             "give names of accounts, or what is stored of them, such as \"#9d77c3180ff81edf\"",

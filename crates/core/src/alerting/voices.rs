@@ -86,12 +86,14 @@ impl Counting {
         Self { voice, ignored: Arc::new(ignored.iter().map(|name| author_name(name)).collect()) }
     }
 
-    /// Whether a tweet is heard. What is about no brand is in no count, so it always is.
+    /// Whether a tweet is heard. What is about no brand is in no count, so it always is; so is a later version of a
+    /// tweet, whose first version is taken out of the counts.
     pub fn heard(&self, tweet: &Tweet, brands: &[String]) -> Heard {
         let is_ignored = |author: &String| self.ignored.contains(&author_name(author));
         match () {
             () if brands.is_empty() => Heard::Always,
             () if tweet.reach.author.as_ref().is_some_and(is_ignored) => Heard::Never,
+            () if !tweet.edit_of.is_empty() => Heard::Always,
             () => self.voice.key(tweet, brands).map_or(Heard::Always, Heard::OnceAnHour),
         }
     }
@@ -211,6 +213,10 @@ mod tests {
             [Heard::Never, Heard::Never, Heard::Always, Heard::Always]
         );
         assert_eq!(counting.heard(&tweet("other", 0, "late"), &[]), Heard::Always);
+        let edit = |author| tweet(author, 0, LONG).with_edit_of(vec![TweetId::new("2").unwrap()]);
+        let counting_texts = Counting::new(Voice::Original, &ignored);
+        let heard = |author| counting_texts.heard(&edit(author), &["acme".to_owned()]);
+        assert_eq!(["other", "ann"].map(heard), [Heard::Never, Heard::Always], "edited");
         let mut voices = Voices::new(counting);
         let counts = |author| voices.counts(&tweet(author, 0, "late"), &["acme".to_owned()], true);
         assert_eq!(["other", "ann", "ann"].map(counts), [false, true, true]);

@@ -275,7 +275,7 @@ async fn write(
     let is_ignored =
         |author: &Option<String>| author.as_ref().is_some_and(|author| ignored.contains(author));
     let heard = |(s, author): (&ScoredTweet, _)| match s.heard {
-        _ if is_ignored(author) => (None, true),
+        _ if is_ignored(author) && !s.brands.is_empty() => (None, true),
         Heard::Always => (None, false),
         Heard::OnceAnHour(voice) => (Some(key.voice(voice)), false),
         Heard::Never => (None, true),

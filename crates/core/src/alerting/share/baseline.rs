@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::alerting::Series;
-use crate::domain::{Counts, Interval, Minute, Zone};
+use crate::domain::{Counts, HOURS_PER_WEEK, Interval, Minute, Zone};
 use crate::logit::sigmoid;
 
 use super::e_detector::Normal;
@@ -35,10 +35,10 @@ const WANDER_MINUTES: i64 = 120;
 /// Largest correlation between two tweets of one minute; a larger estimate is reduced to it.
 const CORRELATION_MAX: f64 = 0.5;
 
-/// Days over which the rises at an hour of the day are counted.
-const HABIT_DAYS: i64 = 7;
-/// A rise at the same hour of this many of these days is what that hour usually brings.
-const HABIT_RISES: usize = 4;
+/// The week in which the days with a rise at an hour of the day are counted.
+const HABIT_MINUTES: i64 = 7 * 1440;
+/// A rise at the same hour of this many of its days is what that hour usually brings.
+const HABIT_DAYS: usize = 4;
 
 /// A brand's normal share, learned from the time before a minute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Baseline {
     ///
     /// `hours` are hourly counts with the first minute of each hour, up to eight weeks. Hours
     /// that overlap a period of `excluded` (see [`SharePolicy::excluded`]) are not used, unless
-    /// most days bring a rise at their hour of the day.
+    /// they are of the last week and most of its days brought a rise at their hour of the day.
     /// `series` was made with the same `excluded` and starts [`SharePolicy::history_minutes`]
     /// before `minute`.
     pub fn learn(
@@ -92,7 +92,7 @@ impl Baseline {
             .map(|first| (first, series.calm_sum(first, last)))
             .into_iter()
             .find(|(_, counts)| counts.total >= policy.baseline_tweets_min)?;
-        let habits = Habits::of(excluded, policy.zone, last);
+        let habits = Habits::of(excluded, policy.zone, minute);
         let calm: Vec<_> = hours
             .iter()
             .filter(|(start, _)| {
@@ -241,21 +241,24 @@ impl Baseline {
 /// angrier would raise an alarm each evening and never learn its evenings, because past incidents are left out.
 struct Habits {
     zone: Zone,
+    from: Minute,
     /// For each hour of the day.
     is_usual: [bool; 24],
 }
 
 impl Habits {
-    fn of(excluded: &[(Minute, Minute)], zone: Zone, last: Minute) -> Self {
-        let mut rises = [0_usize; 24];
-        let is_recent = |(_, to): &&(Minute, Minute)| to.0 > last.0 - HABIT_DAYS * 1440;
-        for (from, to) in excluded.iter().filter(Self::is_short).filter(is_recent) {
-            let hours = (from.hour_start().0..=to.0).step_by(60);
-            for hour in hours.map(|start| zone.hour_of_week(Minute(start)) % 24) {
-                rises[hour] += 1;
+    fn of(excluded: &[(Minute, Minute)], zone: Zone, minute: Minute) -> Self {
+        let from = minute.plus(-HABIT_MINUTES);
+        // Each hour of a week once, however many rises it had.
+        let mut rose = [false; HOURS_PER_WEEK];
+        for (since, to) in excluded.iter().filter(Self::is_short) {
+            let hours = (since.hour_start().0..=to.0).step_by(60).map(Minute);
+            for start in hours.filter(|start| *start >= from) {
+                rose[zone.hour_of_week(start)] = true;
             }
         }
-        Self { zone, is_usual: rises.map(|rises| rises >= HABIT_RISES) }
+        let days = |hour| rose.iter().skip(hour).step_by(24).filter(|rose| **rose).count();
+        Self { zone, from, is_usual: std::array::from_fn(|hour| days(hour) >= HABIT_DAYS) }
     }
 
     /// A rise of a day or more is no habit of an hour.
@@ -267,8 +270,11 @@ impl Habits {
     fn leave_out(&self, start: Minute, period: &(Minute, Minute)) -> bool {
         let (from, to) = *period;
         let overlaps = from <= start.plus(59) && start <= to;
-        let is_usual =
-            || Self::is_short(&period) && self.is_usual[self.zone.hour_of_week(start) % 24];
+        let is_usual = || {
+            start >= self.from
+                && Self::is_short(&period)
+                && self.is_usual[self.zone.hour_of_week(start) % 24]
+        };
         overlaps && !is_usual()
     }
 }
@@ -288,5 +294,39 @@ impl Pairs {
 
     fn mean(&self) -> f64 {
         if self.pairs > 0.0 { self.product / self.pairs } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_is_usual_if_most_days_of_a_week_rise_in_it() {
+        let now = Minute(100 * 1440 + 720);
+        // So many minutes of the evening, on these days before today.
+        let rises = |days: &[i64], minutes: i64| -> Vec<(Minute, Minute)> {
+            let since = |day: &i64| Minute((100 - day) * 1440 + 20 * 60);
+            days.iter().map(|day| (since(day), since(day).plus(minutes))).collect()
+        };
+        let check = |name: &str, excluded: &[(Minute, Minute)], expected: bool| {
+            let habits = Habits::of(excluded, Zone::UTC, now);
+            let evening = Minute(99 * 1440 + 20 * 60);
+            let period = (evening, evening.plus(50));
+            assert!(habits.leave_out(evening, &period) != expected, "{name}");
+            assert!(habits.leave_out(evening.plus(-60), &(evening.plus(-60), evening)), "{name}");
+            let long_ago = evening.plus(-8 * 1440);
+            assert!(
+                habits.leave_out(long_ago, &(long_ago, long_ago)),
+                "{name}: not the whole past"
+            );
+        };
+        check("no rise", &[], false);
+        check("three days", &rises(&[1, 2, 3], 50), false);
+        check("four days", &rises(&[1, 2, 4, 6], 50), true);
+        let twice = [rises(&[1, 2], 10), rises(&[1, 2], 50)].concat();
+        check("twice on two days", &twice, false);
+        check("four days, some of them long ago", &rises(&[1, 2, 8, 9], 50), false);
+        check("one long rise", &rises(&[6], 5 * 1440), false);
     }
 }
