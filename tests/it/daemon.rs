@@ -112,6 +112,8 @@ impl Rig {
             directory = "{}/models"
             [alerting]
             tick_ms = 100
+            # Of copies in two partitions the one stored first counts: kills would move it.
+            count = "tweets"
             [delivery]
             poll_ms = 100
             timeout_ms = 2000
