@@ -49,7 +49,8 @@ pub struct Notification {
     pub curve: Vec<CurvePoint>,
     /// Length of each point of the curve, in minutes.
     pub curve_minutes: u32,
-    /// Tweets since the rise began that are not counted, because they repeat what their hour has heard.
+    /// Tweets since the rise began that are not counted: they repeat what their hour has heard, or their authors are
+    /// left out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub echoes: u64,
     /// What happened to other brands at the same time.

@@ -27,7 +27,7 @@ pub const SCORES_NEW: &str = "monitor_scores_new_total";
 pub const TWEETS: &str = "monitor_tweets_total";
 /// Tweets stored without a score, because no model knows their language.
 pub const NOT_JUDGED: &str = "monitor_not_judged_total";
-/// Stored tweets that repeat what their hour has heard; the detector does not count them.
+/// Stored tweets that the detector does not count: repeats, and those of authors that are left out.
 pub const ECHOES: &str = "monitor_echoes_total";
 /// Stored tweets that were removed because they were edited, deleted or withheld.
 pub const REMOVED: &str = "monitor_tweets_removed_total";
