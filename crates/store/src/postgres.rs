@@ -6,6 +6,7 @@
 //! same call may succeed later.
 
 mod authors;
+mod copy;
 mod counts;
 mod decide;
 mod digest;
@@ -28,6 +29,7 @@ mod retrainings;
 mod scores;
 mod search;
 mod switches;
+mod tally;
 mod upgrade;
 mod url;
 

@@ -9,7 +9,6 @@
 use std::borrow::Cow;
 
 use ahash::AHashMap;
-use serde::de::IgnoredAny;
 use serde_json::json;
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::wordpiece::WordPiece;
@@ -42,8 +41,8 @@ impl WordPieces {
     /// # Errors
     /// A message that says what is invalid.
     pub fn parse(json: &[u8], tokens_max: usize) -> Result<Self, String> {
-        // What is not JSON first: inside a decoder or a normalizer, tokenizers panics on it.
-        let is_json = serde_json::from_slice::<IgnoredAny>(json).map(drop);
+        // What is not JSON, or not UTF-8 in its strings, first: inside a decoder or a normalizer, tokenizers panics on it.
+        let is_json = serde_json::from_slice::<serde_json::Value>(json).map(drop);
         let read = is_json.map_err(Into::into).and_then(|()| Tokenizer::from_bytes(json));
         Self::bounded(read.map_err(|error| error.to_string())?, tokens_max)
     }

@@ -1,74 +1,48 @@
 //! Writes the tweets of a batch: those that are new, those that replace or remove others, and the counts.
 //!
-//! **Invariant.** One statement writes tweets and counts, so that each count row is locked once, in order, and
+//! **Invariant.** Each table is locked in one statement, by key, and in one order: ids, voices, tweets, counts. So
 //! batches of several daemons do not deadlock. Counts equal a fold over the tweets stored and those removed that
 //! keep their count; `echoes` and `gone` are parts of the totals.
-//! Deliberately absent: what counts once (`monitor_core::alerting::Counting`).
+//! Deliberately absent: what counts once (`monitor_core::alerting::Counting`), the tables of counts (`tally`).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
-use sqlx::{Acquire, PgConnection};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 
 use super::authors::AuthorKey;
-use crate::batch::{Change, Changes};
+use super::copy::Rows;
+use super::tally::{Of, Tally};
+use crate::batch::Changes;
 use crate::{Batch, Committed, NewTweets, ScoredTweet, StoreError};
 use monitor_core::alerting::Heard;
-use monitor_core::domain::{Removed, TweetId};
-
-/// Separates the brand names that are sent to Postgres as one string: `unnest` takes no
-/// arrays of arrays.
-const UNIT_SEPARATOR: &str = "\u{1f}";
+use monitor_core::domain::{Label, Minute, Removed, TweetId};
 
 /// `tweet_ids` says which tweets are new, whatever week they are in. Of two transactions with the same id, the
-/// second waits there for the first.
-const NEW: &str = r#"
-WITH rows AS (
-    SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::real[],
-                         $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
-                         $11::text[], $12::bool[], $13::real[], $14::text[], $15::bigint[], $16::bool[],
-                         $17::bool[])
-         AS r (tweet_id, created_at, brands, text, negative, label, model, author, followers,
-               retweets, retweet_of, truncated, neutral, language, voice, ignored, replaces)
-), known AS (
-    INSERT INTO tweet_ids (tweet_id, created_at) SELECT tweet_id, created_at FROM rows
-    ON CONFLICT DO NOTHING RETURNING tweet_id
-), new AS (
-    SELECT r.*, date_trunc('hour', r.created_at, 'UTC') AS hour
-    FROM rows AS r JOIN known ON known.tweet_id = r.tweet_id COLLATE "C"
-)"#;
+/// second waits here for the first.
+const IDS: &str = "
+    INSERT INTO tweet_ids (tweet_id, created_at) SELECT * FROM unnest($1::text[], $2::timestamptz[])
+    ON CONFLICT DO NOTHING RETURNING tweet_id";
 
-/// Of the tweets of one voice in an hour, the first counts: of the first batch that has one, the earliest.
-const HEARD: &str = r#", heard AS (
-    INSERT INTO voices (hour, voice, negative)
-    SELECT DISTINCT hour, voice, label = 'NEGATIVE' FROM new
-    WHERE voice IS NOT NULL AND label IS NOT NULL ORDER BY 1, 2, 3
-    ON CONFLICT DO NOTHING RETURNING hour, voice, negative
-), told AS (
-    SELECT new.*, label IS NOT NULL AND (ignored OR new.voice IS NOT NULL AND (h.voice IS NULL OR row_number() OVER (
-               PARTITION BY new.hour, new.voice, label = 'NEGATIVE'
-               ORDER BY created_at, tweet_id COLLATE "C") > 1)) AS echo
-    FROM new LEFT JOIN heard AS h
-         ON h.hour = new.hour AND h.voice = new.voice AND h.negative = (label = 'NEGATIVE')
-)"#;
-const NOTHING_HEARD: &str = ", told AS (SELECT *, ignored AND label IS NOT NULL AS echo FROM new)";
+/// Of the tweets of one voice in an hour, the first counts.
+const VOICES: &str = "
+    INSERT INTO voices (hour, voice, negative) SELECT * FROM unnest($1::timestamptz[], $2::bigint[], $3::bool[])
+    ON CONFLICT DO NOTHING RETURNING hour, voice, negative";
 
-const FRESH: &str = r#", fresh AS (
-    INSERT INTO scores (tweet_id, created_at, brands, text, negative, label, model, author, followers,
-                        retweets, retweet_of, truncated, neutral, language, echo)
-    SELECT tweet_id, created_at, string_to_array(brands, $18), text, negative, label, model, author,
-           followers, retweets, retweet_of, truncated, neutral, language, echo
-    FROM told
-    RETURNING created_at, brands, label, model, language, echo
-)"#;
+const SCORES: &str = "scores (tweet_id, created_at, brands, text, negative, neutral, label, model, author, followers, \
+                      retweets, retweet_of, truncated, language, echo)";
+const SCORES_VALUES: i16 = 15;
 
-/// What is taken out of the counts: never more than they have.
-const REMOVED: &str = r#", wanted AS (
-    SELECT * FROM unnest($19::text[], $20::text[], $21::bool[], $22::timestamptz[])
-         AS w (tweet_id, why, keeps, edited_at)
-), old AS MATERIALIZED (
-    SELECT s.tweet_id, s.created_at, s.brands, s.label, s.model, s.language, s.echo, w.why, w.keeps,
+/// Tweets of which a later version came first.
+const NEVER: &str = "
+    INSERT INTO scores (tweet_id, created_at, brands, text, negative, neutral, label, model, removed)
+    SELECT tweet_id, created_at, '{}', '', NULL, NULL, NULL, NULL, 'edited'
+    FROM unnest($1::text[], $2::timestamptz[]) AS e (tweet_id, created_at)";
+
+/// The stored tweets that change, and whether they are in the counts.
+const OLD: &str = "
+    SELECT s.tweet_id, s.created_at, s.brands, s.label, s.model, s.language, s.echo,
            CASE WHEN s.model IS NOT NULL THEN EXISTS (
                     SELECT FROM minute_counts AS m WHERE m.brand = ANY(s.brands) AND m.model = s.model
                       AND m.minute = date_trunc('minute', s.created_at, 'UTC'))
@@ -76,160 +50,125 @@ const REMOVED: &str = r#", wanted AS (
                     SELECT FROM not_judged_counts AS n WHERE n.brand = ANY(s.brands)
                       AND n.minute = date_trunc('minute', s.created_at, 'UTC') AND n.language = s.language)
                 ELSE true END AS counted
-    FROM (
-        SELECT tweet_id, why, keeps FROM wanted
-        UNION ALL SELECT tweet_id, 'replaced', false FROM rows WHERE replaces
-    ) AS w
-    JOIN tweet_ids AS i ON i.tweet_id = w.tweet_id COLLATE "C"
+    FROM unnest($1::text[]) AS w (tweet_id)
+    JOIN tweet_ids AS i ON i.tweet_id = w.tweet_id COLLATE \"C\"
     JOIN scores AS s ON s.created_at = i.created_at AND s.tweet_id = w.tweet_id
-    WHERE s.removed IS NULL ORDER BY s.tweet_id COLLATE "C" FOR UPDATE OF s
-), emptied AS (
+    WHERE s.removed IS NULL ORDER BY s.tweet_id COLLATE \"C\" FOR UPDATE OF s";
+
+const EMPTY: &str = "
     UPDATE scores AS s
     SET brands = '{}', text = '', negative = NULL, label = NULL, model = NULL, author = NULL,
         followers = NULL, retweets = NULL, retweet_of = NULL, truncated = false, neutral = NULL,
-        echo = false, removed = old.why
-    FROM old
-    WHERE s.created_at = old.created_at AND s.tweet_id = old.tweet_id AND old.why <> 'replaced'
-), replaced AS (
-    UPDATE scores AS s
-    SET brands = string_to_array(r.brands, $18), text = r.text, negative = r.negative, label = r.label,
-        model = r.model, author = r.author, followers = r.followers, retweets = r.retweets,
-        retweet_of = r.retweet_of, truncated = r.truncated, neutral = r.neutral, language = r.language,
-        echo = r.ignored AND r.label IS NOT NULL
-    FROM old JOIN rows AS r ON r.tweet_id = old.tweet_id
-    WHERE s.created_at = old.created_at AND s.tweet_id = old.tweet_id AND old.why = 'replaced'
-    RETURNING s.created_at, s.brands, s.label, s.model, s.language, s.echo
-), unknown AS (
-    INSERT INTO tweet_ids (tweet_id, created_at)
-    SELECT tweet_id, edited_at FROM wanted WHERE edited_at IS NOT NULL
-    ON CONFLICT DO NOTHING RETURNING tweet_id, created_at
-), never AS (
-    INSERT INTO scores (tweet_id, created_at, brands, text, negative, neutral, label, model, truncated, removed)
-    SELECT tweet_id, created_at, '{}', '', NULL, NULL, NULL, NULL, false, 'edited' FROM unknown
-), changed AS (
-    SELECT *, 1 AS n, 0 AS gone FROM fresh
-    UNION ALL SELECT *, 1, 0 FROM replaced
-    UNION ALL SELECT created_at, brands, label, model, language, echo, CASE WHEN keeps THEN 0 ELSE -1 END,
-                     CASE WHEN keeps AND NOT echo THEN 1 ELSE 0 END FROM old WHERE counted
-)"#;
-const NOTHING_REMOVED: &str = ", changed AS (SELECT *, 1 AS n, 0 AS gone FROM fresh)";
+        echo = false, removed = w.why
+    FROM unnest($1::text[], $2::timestamptz[], $3::text[]) AS w (tweet_id, created_at, why)
+    WHERE s.created_at = w.created_at AND s.tweet_id = w.tweet_id";
 
-const TALLIED: &str = r#", tallied AS MATERIALIZED (
-    SELECT brand, date_trunc('minute', created_at, 'UTC') AS minute, model, language, sum(n) AS tweets,
-           coalesce(sum(n) FILTER (WHERE label = 'NEGATIVE'), 0) AS negative,
-           coalesce(sum(n) FILTER (WHERE label = 'NEUTRAL'), 0) AS neutral,
-           coalesce(sum(n) FILTER (WHERE echo), 0) AS echoes,
-           coalesce(sum(n) FILTER (WHERE echo AND label = 'NEGATIVE'), 0) AS negative_echoes,
-           sum(gone) AS gone
-    FROM changed, unnest(brands) AS brand
-    GROUP BY 1, 2, 3, 4
-)"#;
+/// It stays in the minute in which the tweet was written.
+const REPLACE: &str = "
+    UPDATE scores
+    SET brands = $3, text = $4, negative = $5, neutral = $6, label = $7, model = $8, author = $9, followers = $10,
+        retweets = $11, retweet_of = $12, truncated = $13, language = $14, echo = $15
+    WHERE tweet_id = $1 AND created_at = $2";
 
-const BY_BRAND: &str = r#"(
-    SELECT coalesce(jsonb_agg(jsonb_build_array(brand, model, language, tweets)), '[]') FROM (
-        SELECT brand COLLATE "C" AS brand, model COLLATE "C" AS model, language COLLATE "C" AS language,
-               count(*) AS tweets
-        FROM fresh, unnest(brands) AS brand GROUP BY 1, 2, 3
-        ORDER BY 1, 2 NULLS FIRST, 3 NULLS FIRST
-    ) AS n)"#;
-
-/// A table of counts: its name, its key, the columns of [`TALLIED`] that it sums, and which rows of those it takes.
-struct Counts {
-    table: &'static str,
-    /// Each column, and what it is in [`TALLIED`].
-    key: &'static [(&'static str, &'static str)],
-    /// The first is the total, and the others are parts of it.
-    sums: &'static [&'static str],
-    of: &'static str,
+/// A tweet as it is stored.
+struct Stored<'a> {
+    row: &'a ScoredTweet,
+    author: Option<String>,
+    /// What it is heard as, of those that are heard once an hour.
+    voice: Option<i64>,
+    echo: bool,
 }
 
-const MODEL: (&str, &str) = ("model", "coalesce(model, '')");
-const LANGUAGE: (&str, &str) = ("language", "coalesce(language, '')");
-const HOURS: &[&str] = &["tweets", "negative", "neutral", "echoes", "negative_echoes"];
-const TABLES: [Counts; 4] = [
-    Counts {
-        table: "not_judged_counts",
-        key: &[("brand", "brand"), ("minute", "minute"), ("language", "language")],
-        sums: &["tweets"],
-        of: "model IS NULL AND language IS NOT NULL",
-    },
-    Counts {
-        table: "minute_counts",
-        key: &[("brand", "brand"), ("minute", "minute"), ("model", "model")],
-        sums: &["total", "negative", "echoes", "negative_echoes", "gone"],
-        of: "model IS NOT NULL",
-    },
-    Counts {
-        table: "hour_counts",
-        key: &[("brand", "brand"), ("hour", "date_trunc('hour', minute, 'UTC')"), MODEL, LANGUAGE],
-        sums: HOURS,
-        of: "true",
-    },
-    Counts {
-        table: "day_counts",
-        key: &[("brand", "brand"), ("day", "date_trunc('day', minute, 'UTC')"), MODEL, LANGUAGE],
-        sums: HOURS,
-        of: "true",
-    },
-];
+/// A stored tweet that changes.
+struct Old {
+    tweet_id: String,
+    created_at: DateTime<Utc>,
+    brands: Vec<String>,
+    label: Option<String>,
+    model: Option<String>,
+    language: Option<String>,
+    echo: bool,
+    counted: bool,
+}
 
-impl Counts {
-    /// Adds the sums to the table. `excluded` holds them only if none is below 0: a constraint that is checked
-    /// before the conflict would refuse the row otherwise.
-    fn added(&self, has_changes: bool) -> String {
-        let Self { table, key, sums, of } = self;
-        let list = |parts: Vec<String>| parts.join(", ");
-        let keys = list(key.iter().map(|(to, _)| (*to).to_owned()).collect());
-        let columns = sums.join(", ");
-        let summed = |column: &&str| {
-            let from = if *column == "total" { "tweets" } else { column };
-            format!("sum({from}) AS {column}")
+impl<'a> Stored<'a> {
+    fn new(row: &'a ScoredTweet, (key, ignored): (&AuthorKey, &HashSet<String>)) -> Self {
+        let author = row.tweet.reach.author.as_deref().and_then(|author| key.stored(author));
+        let is_ignored = author.as_ref().is_some_and(|author| ignored.contains(author));
+        let (voice, echo) = match row.heard {
+            _ if row.score.is_none() => (None, false),
+            _ if is_ignored && !row.brands.is_empty() => (None, true),
+            Heard::Always => (None, false),
+            Heard::OnceAnHour(voice) => (Some(key.voice(voice)), false),
+            Heard::Never => (None, true),
         };
-        let summed = list(sums.iter().map(summed).collect());
-        let grouped = list(key.iter().map(|(to, from)| format!("{from} AS {to}")).collect());
-        let places = list((1..=key.len()).map(|place| place.to_string()).collect());
-        let from = format!(
-            "SELECT {grouped}, {summed} FROM tallied WHERE {of} GROUP BY {places} ORDER BY {places}"
-        );
-        let plus =
-            |with: &str| list(sums.iter().map(|to| format!("t.{to} + {with}.{to}")).collect());
-        if !has_changes {
-            return format!(
-                ", to_{table} AS (
-                    INSERT INTO {table} AS t ({keys}, {columns}) {from}
-                    ON CONFLICT ({keys}) DO UPDATE SET ({columns}) = ROW({}))",
-                plus("excluded")
-            );
+        Self { row, author, voice, echo }
+    }
+
+    fn label(&self) -> Option<Label> {
+        self.row.score.as_ref().map(|of| of.score.label)
+    }
+
+    /// The key of `voices`.
+    fn spoken(&self) -> Option<(DateTime<Utc>, i64, bool)> {
+        let hour = Minute::of(self.row.tweet.created_at).hour_start().start();
+        Some((hour, self.voice?, self.label()? == Label::Negative))
+    }
+
+    fn of(&self) -> Of<'a> {
+        Of {
+            label: self.label().map(Label::as_str),
+            model: self.row.score.as_ref().map(|of| of.model.as_str()),
+            language: self.row.tweet.language.as_ref().map(|it| it.as_str()),
+            echo: self.echo,
         }
-        let total = sums[0];
-        let labels = sums.iter().filter(|to| ["negative", "neutral"].contains(*to));
-        let labels = labels.fold("0".to_owned(), |sum, to| format!("{sum} + {to}"));
-        let is_sum = format!("least({columns}) >= 0 AND {labels} <= {total}");
-        let bounded = sums.iter().map(|to| format!("CASE WHEN {is_sum} THEN {to} ELSE 0 END"));
-        let bounded = list(bounded.collect());
-        let same = key.iter().map(|(to, _)| format!("s.{to} = excluded.{to}"));
-        let same = same.collect::<Vec<_>>().join(" AND ");
-        format!(
-            ", of_{table} AS MATERIALIZED ({from}), to_{table} AS (
-                INSERT INTO {table} AS t ({keys}, {columns}) SELECT {keys}, {bounded} FROM of_{table}
-                ON CONFLICT ({keys}) DO UPDATE
-                SET ({columns}) = (SELECT {} FROM of_{table} AS s WHERE {same}))",
-            plus("s")
-        )
+    }
+
+    fn copy(&self, rows: &mut Rows) -> Result<(), sqlx::Error> {
+        let ScoredTweet { tweet, brands, score, .. } = self.row;
+        let of = self.of();
+        let probabilities = score.as_ref().map(|of| of.score.probabilities);
+        rows.row(SCORES_VALUES);
+        rows.value(tweet.id.as_str())?;
+        rows.value(tweet.created_at)?;
+        rows.value(brands.as_slice())?;
+        rows.value(tweet.text.as_str())?;
+        rows.value(probabilities.map(|p| p.negative().get()))?;
+        rows.value(probabilities.map(|p| p.neutral().get()))?;
+        rows.value(of.label)?;
+        rows.value(of.model)?;
+        rows.value(self.author.as_deref())?;
+        rows.value(tweet.reach.followers.map(bigint))?;
+        rows.value(tweet.reach.retweets.map(bigint))?;
+        rows.value(tweet.reach.retweet_of.as_ref().map(TweetId::as_str))?;
+        rows.value(score.as_ref().is_some_and(|of| of.truncated))?;
+        rows.value(of.language)?;
+        rows.value(of.echo)
     }
 }
 
-fn statement(has_voices: bool, has_changes: bool) -> String {
-    let (heard, changed, removed) = (
-        if has_voices { HEARD } else { NOTHING_HEARD },
-        if has_changes { REMOVED } else { NOTHING_REMOVED },
-        if has_changes { "(SELECT count(*) FROM old)" } else { "0::bigint" },
-    );
-    let counts: String = TABLES.iter().map(|table| table.added(has_changes)).collect();
-    format!(
-        "{NEW}{heard}{FRESH}{changed}{TALLIED}{counts}
-         SELECT count(label), count(*) - count(label), count(*) FILTER (WHERE echo), {removed}, {BY_BRAND} FROM fresh"
-    )
+impl Old {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            tweet_id: row.try_get("tweet_id")?,
+            created_at: row.try_get("created_at")?,
+            brands: row.try_get("brands")?,
+            label: row.try_get("label")?,
+            model: row.try_get("model")?,
+            language: row.try_get("language")?,
+            echo: row.try_get("echo")?,
+            counted: row.try_get("counted")?,
+        })
+    }
+
+    fn of(&self) -> Of<'_> {
+        Of {
+            label: self.label.as_deref(),
+            model: self.model.as_deref(),
+            language: self.language.as_deref(),
+            echo: self.echo,
+        }
+    }
 }
 
 /// Stores the tweets of a batch, and removes those that it removes.
@@ -238,98 +177,199 @@ pub(super) async fn tweets(
     batch: &Batch,
     authors: (&AuthorKey, &HashSet<String>),
 ) -> Result<Committed, StoreError> {
-    let mut changes = batch.changes();
-    // A statement does not see what it inserts itself.
-    let own: Vec<_> =
-        changes.removals.keys().copied().filter(|id| changes.tweets.contains_key(*id)).collect();
-    let mut later = BTreeMap::new();
-    for id in own {
-        later.extend(changes.removals.remove_entry(id));
+    let changes = batch.changes();
+    let new = insert_ids(connection, &changes).await?;
+    let (mut fresh, mut replaced) = (Vec::new(), BTreeMap::new());
+    for (id, (row, replaces)) in &changes.tweets {
+        if new.contains(id.as_str()) {
+            fresh.push(Stored::new(row, authors));
+        } else if *replaces {
+            replaced.insert(id.as_str(), Stored::new(row, authors));
+        }
     }
-    let mut done = write(connection, &changes, authors).await?;
-    if !later.is_empty() {
-        let changes = Changes { tweets: BTreeMap::new(), removals: later };
-        done.removed += write(connection, &changes, authors).await?.removed;
+    hear(connection, &mut fresh).await?;
+    copy(connection, &fresh, &changes, &new).await?;
+    let old = read_old(connection, &changes, &replaced).await?;
+
+    let mut tally = Tally::default();
+    let mut done = Committed::default();
+    let mut by_brand: BTreeMap<_, u64> = BTreeMap::new();
+    for tweet in &fresh {
+        let (row, of) = (tweet.row, tweet.of());
+        tally.add(&row.brands, row.tweet.created_at, of);
+        for brand in &row.brands {
+            *by_brand.entry((brand, of.model, row.tweet.language)).or_default() += 1;
+        }
+        let judged = if of.label.is_some() { &mut done.new } else { &mut done.not_judged };
+        *judged += 1;
+        done.echoes += u64::from(of.echo);
     }
+    let removals: BTreeMap<_, _> =
+        changes.removals.iter().map(|(id, change)| (id.as_str(), change)).collect();
+    let mut emptied = Vec::new();
+    for old in &old {
+        let (id, at) = (old.tweet_id.as_str(), old.created_at);
+        let mut is_counted = old.counted || new.contains(id);
+        let (mut brands, mut of) = (&old.brands, old.of());
+        let removal = removals.get(id);
+        if let Some(tweet) = replaced.get(id) {
+            done.removed += 1;
+            if is_counted {
+                tally.take(brands, at, of);
+            }
+            (brands, of, is_counted) = (&tweet.row.brands, tweet.of(), true);
+            tally.add(brands, at, of);
+            if removal.is_none() {
+                replace(connection, old, tweet).await?;
+            }
+        }
+        if let Some(change) = removal {
+            done.removed += 1;
+            emptied.push((id, at, change.why));
+            match change.keeps_count {
+                _ if !is_counted => {}
+                true => tally.gone(brands, at, of),
+                false => tally.take(brands, at, of),
+            }
+        }
+    }
+    empty(connection, &emptied).await?;
+    tally.write(connection).await?;
     done.duplicate = (batch.scores.len() as u64).saturating_sub(done.new + done.not_judged);
+    let of_brand = |((brand, model, language), tweets): ((&String, Option<&str>, _), u64)| {
+        NewTweets { brand: brand.clone(), model: model.map(str::to_owned), language, tweets }
+    };
+    done.by_brand = by_brand.into_iter().map(of_brand).collect();
     Ok(done)
 }
 
-async fn write(
+/// Takes the ids of the tweets, and of those that were edited before they were seen; returns those that are new.
+async fn insert_ids(
     connection: &mut PgConnection,
     changes: &Changes<'_>,
-    (key, ignored): (&AuthorKey, &HashSet<String>),
-) -> Result<Committed, StoreError> {
-    let Changes { tweets, removals } = changes;
-    if tweets.is_empty() && removals.is_empty() {
-        return Ok(Committed::default());
+) -> Result<HashSet<String>, StoreError> {
+    let tweets = changes.tweets.values().map(|(row, _)| (&row.tweet.id, row.tweet.created_at));
+    let edited = changes.removals.iter().filter_map(|(id, change)| Some((*id, change.edited_at?)));
+    let ids: BTreeMap<&TweetId, DateTime<Utc>> = tweets.chain(edited).collect();
+    if ids.is_empty() {
+        return Ok(HashSet::new());
     }
-    let scores = || tweets.values().map(|(row, _)| *row);
-    let reach = || scores().map(|s| &s.tweet.reach);
-    let authors = reach().map(|r| r.author.as_deref().and_then(|author| key.stored(author)));
-    let authors: Vec<Option<String>> = authors.collect();
-    // Larger numbers than Postgres can store exceed the number of people.
-    let bigint = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let of_model = || scores().map(|s| s.score.as_ref());
-    let probabilities = || of_model().map(|s| s.map(|s| s.score.probabilities));
-    let is_ignored =
-        |author: &Option<String>| author.as_ref().is_some_and(|author| ignored.contains(author));
-    let heard = |(s, author): (&ScoredTweet, _)| match s.heard {
-        _ if is_ignored(author) && !s.brands.is_empty() => (None, true),
-        Heard::Always => (None, false),
-        Heard::OnceAnHour(voice) => (Some(key.voice(voice)), false),
-        Heard::Never => (None, true),
-    };
-    let (voices, ignored): (Vec<_>, Vec<_>) = scores().zip(&authors).map(heard).unzip();
-    let has_voices = voices.iter().any(Option::is_some);
-    let has_changes = !removals.is_empty() || tweets.values().any(|(_, replaces)| *replaces);
-    let sql = statement(has_voices, has_changes);
-    let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(scores().map(|s| s.tweet.id.as_str()).collect::<Vec<_>>())
-        .bind(scores().map(|s| s.tweet.created_at).collect::<Vec<_>>())
-        .bind(scores().map(|s| s.brands.join(UNIT_SEPARATOR)).collect::<Vec<_>>())
-        .bind(scores().map(|s| s.tweet.text.as_str()).collect::<Vec<_>>())
-        .bind(probabilities().map(|p| p.map(|p| p.negative().get())).collect::<Vec<_>>())
-        .bind(of_model().map(|s| s.map(|s| s.score.label.as_str())).collect::<Vec<_>>())
-        .bind(of_model().map(|s| s.map(|s| s.model.as_str())).collect::<Vec<_>>())
-        .bind(authors)
-        .bind(reach().map(|r| r.followers.map(bigint)).collect::<Vec<_>>())
-        .bind(reach().map(|r| r.retweets.map(bigint)).collect::<Vec<_>>())
-        .bind(reach().map(|r| r.retweet_of.as_ref().map(TweetId::as_str)).collect::<Vec<_>>())
-        .bind(of_model().map(|s| s.is_some_and(|s| s.truncated)).collect::<Vec<_>>())
-        .bind(probabilities().map(|p| p.map(|p| p.neutral().get())).collect::<Vec<_>>())
-        .bind(scores().map(|s| s.tweet.language.map(|it| it.to_string())).collect::<Vec<_>>())
-        .bind(voices)
-        .bind(ignored)
-        .bind(tweets.values().map(|(_, replaces)| *replaces).collect::<Vec<_>>())
-        .bind(UNIT_SEPARATOR);
-    if has_changes {
-        let of = || removals.values();
-        let edited_at = |change: &Change| -> Option<DateTime<Utc>> {
-            change.edited_at.filter(|_| change.why == Removed::Edited)
-        };
-        query = query
-            .bind(removals.keys().map(|id| id.as_str()).collect::<Vec<_>>())
-            .bind(of().map(|change| change.why.as_str()).collect::<Vec<_>>())
-            .bind(of().map(|change| change.keeps_count).collect::<Vec<_>>())
-            .bind(of().map(edited_at).collect::<Vec<_>>());
+    let new: Vec<String> = sqlx::query_scalar(IDS)
+        .bind(ids.keys().map(|id| id.as_str()).collect::<Vec<_>>())
+        .bind(ids.into_values().collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    Ok(new.into_iter().collect())
+}
+
+/// Finds the echoes: of each voice, the first tweet of the first batch is heard.
+async fn hear(connection: &mut PgConnection, fresh: &mut [Stored<'_>]) -> Result<(), StoreError> {
+    let spoken: BTreeSet<_> = fresh.iter().filter_map(Stored::spoken).collect();
+    if spoken.is_empty() {
+        return Ok(());
     }
-    type Groups = Vec<(String, Option<String>, Option<String>, u64)>;
-    let (new, not_judged, echoes, removed, Json(groups)): (i64, i64, i64, i64, Json<Groups>) =
-        query.fetch_one(connection.acquire().await?).await?;
-    let by_brand = groups.into_iter().map(|(brand, model, language, tweets)| NewTweets {
-        brand,
-        model,
-        language: language.and_then(|code| code.parse().ok()),
-        tweets,
-    });
-    let count = i64::unsigned_abs;
-    Ok(Committed {
-        new: count(new),
-        not_judged: count(not_judged),
-        duplicate: 0,
-        echoes: count(echoes),
-        removed: count(removed),
-        by_brand: by_brand.collect(),
-    })
+    let heard: Vec<(DateTime<Utc>, i64, bool)> = sqlx::query_as(VOICES)
+        .bind(spoken.iter().map(|(hour, _, _)| *hour).collect::<Vec<_>>())
+        .bind(spoken.iter().map(|(_, voice, _)| *voice).collect::<Vec<_>>())
+        .bind(spoken.iter().map(|(_, _, negative)| *negative).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    let mut heard: HashSet<_> = heard.into_iter().collect();
+    let mut by_time: Vec<_> = fresh.iter_mut().collect();
+    by_time.sort_by_key(|tweet| (tweet.row.tweet.created_at, &tweet.row.tweet.id));
+    for tweet in by_time {
+        if let Some(spoken) = tweet.spoken() {
+            tweet.echo = !heard.remove(&spoken);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the new tweets; of those that were edited before they were seen, that they are gone.
+async fn copy(
+    connection: &mut PgConnection,
+    fresh: &[Stored<'_>],
+    changes: &Changes<'_>,
+    new: &HashSet<String>,
+) -> Result<(), StoreError> {
+    if !fresh.is_empty() {
+        let mut rows = Rows::new();
+        for tweet in fresh {
+            tweet.copy(&mut rows)?;
+        }
+        rows.copy(connection, SCORES).await?;
+    }
+    let edited = changes.removals.iter().filter(|(id, _)| new.contains(id.as_str()));
+    let edited = edited.filter_map(|(id, change)| Some((id.as_str(), change.edited_at?)));
+    let (ids, times): (Vec<_>, Vec<_>) = edited.unzip();
+    if !ids.is_empty() {
+        sqlx::query(NEVER).bind(ids).bind(times).execute(connection).await?;
+    }
+    Ok(())
+}
+
+/// Locks and reads the stored tweets that are replaced or removed.
+async fn read_old(
+    connection: &mut PgConnection,
+    changes: &Changes<'_>,
+    replaced: &BTreeMap<&str, Stored<'_>>,
+) -> Result<Vec<Old>, StoreError> {
+    let removed = changes.removals.keys().map(|id| id.as_str());
+    let ids: BTreeSet<_> = replaced.keys().copied().chain(removed).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<_> = ids.into_iter().collect();
+    let rows = sqlx::query(OLD).bind(ids).fetch_all(connection).await?;
+    Ok(rows.iter().map(Old::read).collect::<Result<_, _>>()?)
+}
+
+async fn replace(
+    connection: &mut PgConnection,
+    old: &Old,
+    new: &Stored<'_>,
+) -> Result<(), StoreError> {
+    let ScoredTweet { tweet, brands, score, .. } = new.row;
+    let of = new.of();
+    let probabilities = score.as_ref().map(|of| of.score.probabilities);
+    sqlx::query(REPLACE)
+        .bind(&old.tweet_id)
+        .bind(old.created_at)
+        .bind(brands)
+        .bind(&tweet.text)
+        .bind(probabilities.map(|p| p.negative().get()))
+        .bind(probabilities.map(|p| p.neutral().get()))
+        .bind(of.label)
+        .bind(of.model)
+        .bind(&new.author)
+        .bind(tweet.reach.followers.map(bigint))
+        .bind(tweet.reach.retweets.map(bigint))
+        .bind(tweet.reach.retweet_of.as_ref().map(TweetId::as_str))
+        .bind(score.as_ref().is_some_and(|of| of.truncated))
+        .bind(of.language)
+        .bind(of.echo)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn empty(
+    connection: &mut PgConnection,
+    tweets: &[(&str, DateTime<Utc>, Removed)],
+) -> Result<(), StoreError> {
+    if tweets.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(EMPTY)
+        .bind(tweets.iter().map(|(id, _, _)| *id).collect::<Vec<_>>())
+        .bind(tweets.iter().map(|(_, at, _)| *at).collect::<Vec<_>>())
+        .bind(tweets.iter().map(|(_, _, why)| why.as_str()).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Larger numbers than Postgres can store exceed the number of people.
+fn bigint(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
