@@ -22,8 +22,11 @@ use monitor_core::domain::{Label, Minute, Removed, TweetId};
 /// `tweet_ids` says which tweets are new, whatever week they are in. Of two transactions with the same id, the
 /// second waits here for the first.
 const IDS: &str = "
-    INSERT INTO tweet_ids (tweet_id, created_at) SELECT * FROM unnest($1::text[], $2::timestamptz[])
-    ON CONFLICT DO NOTHING RETURNING tweet_id";
+    WITH new AS (
+        INSERT INTO tweet_ids (tweet_id, created_at) SELECT * FROM unnest($1::text[], $2::timestamptz[])
+        ON CONFLICT DO NOTHING RETURNING tweet_id
+    )
+    SELECT coalesce(array_agg(tweet_id), '{}') FROM new";
 
 /// Of the tweets of one voice in an hour, the first counts.
 const VOICES: &str = "
@@ -257,7 +260,7 @@ async fn insert_ids(
     let new: Vec<String> = sqlx::query_scalar(IDS)
         .bind(ids.keys().map(|id| id.as_str()).collect::<Vec<_>>())
         .bind(ids.into_values().collect::<Vec<_>>())
-        .fetch_all(connection)
+        .fetch_one(connection)
         .await?;
     Ok(new.into_iter().collect())
 }

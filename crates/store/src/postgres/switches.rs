@@ -1,6 +1,7 @@
 //! Switches of the model, and the counts of tweets that another model scored again.
 
 use chrono::{DateTime, Utc};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
 use super::{PostgresStore, count};
@@ -14,8 +15,11 @@ pub(super) async fn switches(store: &PostgresStore) -> Result<Switches, StoreErr
 }
 
 async fn read(connection: &mut PgConnection) -> Result<Switches, StoreError> {
-    let rows = sqlx::query(ALL).fetch_all(connection).await?;
-    let switch = |row: &sqlx::postgres::PgRow| {
+    of(&sqlx::query(ALL).fetch_all(connection).await?)
+}
+
+fn of(rows: &[PgRow]) -> Result<Switches, StoreError> {
+    let switch = |row: &PgRow| {
         Ok(ModelSwitch {
             from: Minute::of(row.try_get("minute")?),
             model: row.try_get("model")?,
@@ -28,9 +32,9 @@ async fn read(connection: &mut PgConnection) -> Result<Switches, StoreError> {
 /// Reads the switches and keeps them as they are until the transaction ends. Several
 /// transactions may do so at once.
 pub(super) async fn hold_still(connection: &mut PgConnection) -> Result<Switches, StoreError> {
-    // A statement of its own: the next one must see what the lock waited for.
-    sqlx::query("LOCK TABLE model_switches IN SHARE MODE").execute(&mut *connection).await?;
-    read(connection).await
+    // Two statements, sent at once: the second must see what the lock waited for.
+    let sql = format!("LOCK TABLE model_switches IN SHARE MODE; {ALL}");
+    of(&sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await?)
 }
 
 pub(super) async fn begin_with(store: &PostgresStore, model: &str) -> Result<Switches, StoreError> {
