@@ -152,8 +152,10 @@ fn with_store<T>(
         StoreError::Unavailable(_) => anyhow!("{error} (store.url names {place})"),
         _ => error.into(),
     };
-    tokio::runtime::Runtime::new()?
-        .block_on(async { work(&PostgresStore::connect(&settings.store)?).await.map_err(worded) })
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let store = PostgresStore::connect(&settings.store)?;
+        work(&store.ignoring(&settings.alerting.ignore_authors)).await.map_err(worded)
+    })
 }
 
 /// Valid brand names, in the settings' order.
