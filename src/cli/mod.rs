@@ -214,7 +214,7 @@ pub fn run(cli: Cli, commit: Option<&'static str>) -> anyhow::Result<()> {
         Command::Prune(args) => prune::run(args, read()?),
         Command::Export(args) => export::run(args, read()?),
         Command::Forget(args) => forget::run(args, read()?),
-        Command::CheckConfig(args) => check_config::run(args, read()?),
+        Command::CheckConfig(args) => check_config::run(&args, read()),
         Command::Doctor(args) => doctor::run(&args, &read()?),
         Command::Completions(args) => completions::run(&args, Cli::command_of(commit)),
         Command::Man(args) => man::run(&args, Cli::command_of(commit)),
