@@ -12,7 +12,7 @@ use monitor_core::domain::Minute;
 use super::output::{print, print_json, svg_file, write_whole};
 use super::run::require_brands;
 use super::times::{show, time};
-use super::{require_brand, with_store};
+use super::{require_brand, warn_of_hashes, with_store};
 use crate::backtest::{Range, Scorer, Trial, count, evaluate, json, picture, spans, stored, text};
 use crate::pipeline::policy;
 use crate::settings;
@@ -125,6 +125,7 @@ pub fn run(args: &Args, config: Option<&Path>, set: &[(String, String)]) -> anyh
     let reach = policy(&settings.alerting);
     let counted = match &args.file {
         Some(file) => {
+            warn_of_hashes(&settings.alerting);
             let scorer = Scorer::new(args.labels.as_deref(), args.model.as_deref(), &settings)?;
             let span = (range.first_needed(&reach), range.to);
             count(

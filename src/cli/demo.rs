@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 
-use super::one_line;
 use super::output::Progress;
 use super::run::require_brands;
 use super::signals::stop_on_signals;
-use super::telemetry;
+use super::{one_line, telemetry, warn_of_hashes};
 use crate::demo::{DemoEvent, DemoRequest, STOP_MAX, demo};
 use crate::settings;
 use monitor_core::domain::{Counts, Evidence, Incident, Minute};
@@ -57,6 +56,7 @@ pub fn run(
         require_brands(&own)?;
         (settings.brands, settings.model) = (own.brands, own.model);
         settings.alerting = own.alerting;
+        warn_of_hashes(&settings.alerting);
     }
     if !overrides.iter().any(|(key, _)| key == "log.filter") {
         settings.log.filter = "error".into();

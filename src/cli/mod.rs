@@ -44,9 +44,9 @@ use anyhow::{anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use monitor_config::Settings;
+use monitor_config::{Alerting, Settings};
 use monitor_core::domain::{Cause, STREAM};
-use monitor_store::{PostgresStore, StoreError};
+use monitor_store::{PostgresStore, StoreError, author_name};
 
 use crate::settings;
 
@@ -170,6 +170,21 @@ fn require_brand(brand: &str, known: &[&str]) -> anyhow::Result<()> {
         known.iter().map(|brand| format!("{brand:?}")).collect::<Vec<_>>().join(", ")
     );
     Ok(())
+}
+
+/// Warns of authors that the settings leave out by their hash: a file has names, and only a database has the key to
+/// hash them.
+fn warn_of_hashes(alerting: &Alerting) {
+    let hashes: Vec<&str> = (alerting.ignore_authors.iter().map(|author| author.trim()))
+        .filter(|author| author_name(author).is_none())
+        .collect();
+    if !hashes.is_empty() {
+        eprintln!(
+            "warning: alerting.ignore_authors leaves nobody of a file out by {}: it has names, not what your database \
+             stores of them",
+            hashes.join(", ")
+        );
+    }
 }
 
 /// Parses a cause.
