@@ -436,6 +436,15 @@ async fn every_daemon_says_which_incidents_the_store_has_open() {
     check("opened", 1).await;
     step(&site.store, "stormy", Transition::Resolved, 77, 60).await;
     check("resolved", 0).await;
+    step(&site.store, "stormy", Transition::Opened, 80, 86).await;
+    site.store.set_away(true);
+    let text = site.get("/metrics").await.1;
+    for brand in ["stormy", "calm"] {
+        let line = format!("monitor_open_incidents{{brand=\"{brand}\"}} NaN\n");
+        assert!(text.contains(&line), "while Postgres is away: {line} is not in {text}");
+    }
+    site.store.set_away(false);
+    check("opened again", 1).await;
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ use tower_http::compression::CompressionLayer;
 
 use monitor_core::alerting::SharePolicy;
 use monitor_core::clock::Clock;
-use monitor_core::domain::{STREAM, Zone};
+use monitor_core::domain::{Incident, STREAM, Zone};
 use monitor_core::links::LinkKey;
 use monitor_core::words::WordWeight;
 use monitor_store::{Store, StoredTweet};
@@ -312,11 +312,13 @@ async fn metrics(State(server): State<Arc<Server>>) -> Response {
         gauge!(telemetry::OUTBOX_DEAD).set(totals.outbox_dead as f64);
     }
     // Those that are open, and no others. Every daemon says it: one that led has nothing stale to say.
-    if let Ok(Ok(open)) = timeout(PING_WAIT_MAX, server.context.store.incidents(0)).await {
-        for brand in server.context.brands.iter().map(String::as_str).chain([STREAM]) {
-            let incidents = open.iter().filter(|incident| incident.brand == brand).count();
-            gauge!(telemetry::OPEN_INCIDENTS, "brand" => brand.to_owned()).set(incidents as f64);
-        }
+    let open = timeout(PING_WAIT_MAX, server.context.store.incidents(0)).await;
+    let open = open.ok().and_then(Result::ok);
+    for brand in server.context.brands.iter().map(String::as_str).chain([STREAM]) {
+        let of_brand = |open: &Vec<Incident>| open.iter().filter(|it| it.brand == brand).count();
+        // Nobody knows while the store is away: an incident may have ended or begun.
+        let incidents = open.as_ref().map_or(f64::NAN, |open| of_brand(open) as f64);
+        gauge!(telemetry::OPEN_INCIDENTS, "brand" => brand.to_owned()).set(incidents);
     }
     prometheus_text(server.context.metrics)
 }
