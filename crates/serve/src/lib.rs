@@ -104,6 +104,30 @@ pub struct ServeContext {
 }
 
 impl ServeContext {
+    /// Shows these brands to everybody who asks: no links, no model, no brand in a time zone of its own.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        brands: Vec<String>,
+        policy: SharePolicy,
+    ) -> Self {
+        Self {
+            store,
+            readiness: Arc::default(),
+            metrics: telemetry::init_metrics(),
+            brands,
+            access: Arc::new(Access::new(Vec::new(), None, Arc::clone(&clock))),
+            clock,
+            policy,
+            zones: BTreeMap::new(),
+            explainer: Arc::default(),
+            public_url: None,
+            links: None,
+            inference: None,
+            learns_ahead: false,
+        }
+    }
+
     /// How the shares of a brand are judged.
     fn policy_of(&self, brand: &str) -> SharePolicy {
         let zone = self.zones.get(brand).copied().unwrap_or(self.policy.zone);
