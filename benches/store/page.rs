@@ -44,6 +44,16 @@ impl Page {
         Ok(Self { url, brands, until, client: reqwest::Client::new() })
     }
 
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How many brands it shows.
+    pub fn brands(&self) -> usize {
+        self.brands.len()
+    }
+
     /// Everything until the charts of a week can be drawn; scripts and styles left out.
     pub async fn open(&self) -> anyhow::Result<()> {
         self.get(&["/".into()]).await?;
