@@ -1,12 +1,14 @@
 //! Does the store stay fast with months of tweets, and what does that cost when they are written?
 //!
 //! In one run, on one server: (1) the questions of docs/sql.md, the panels of grafana/, an alert's reasons, the totals and what
-//! the page asks when it is opened, on a filled database;
+//! the page asks when it is opened, on a filled database, and the page in Chromium, if it is installed;
 //! (2) writing batches, compared with the schema and the statements of the version before, and with COPY into a
 //! table without an index; (3) the upgrade of a database of that version with as many tweets.
 //!
 //! `scripts/bench store [--tweets 1000000] [--days 90] [--brands 20] [--rounds 3] [--json FILE]`
 
+#[path = "store/browser.rs"]
+mod browser;
 mod common;
 #[path = "../tests/it/grafana/expand.rs"]
 mod expand;
@@ -255,6 +257,28 @@ async fn questions(args: &Args, server: &Server, report: &mut Report) -> anyhow:
     }
     opened.sort_by(f64::total_cmp);
     line(report, "the page, opened", &opened);
+    in_a_browser(args, &page, report).await
+}
+
+/// The page that has learned what is expected, as a person sees it.
+async fn in_a_browser(args: &Args, page: &page::Page, report: &mut Report) -> anyhow::Result<()> {
+    if !browser::is_installed() {
+        println!("no Chromium with its driver here: the time in a browser is not measured");
+        return Ok(());
+    }
+    let opened = browser::open(page, args.times + 1).await?;
+    let (first, others) = opened.split_first().context("it was opened")?;
+    let mut add = |when: &str, opened: &[browser::Opened]| {
+        let sorted = |of: fn(&browser::Opened) -> f64| {
+            let mut seconds: Vec<f64> = opened.iter().map(|it| of(it) / 1000.0).collect();
+            seconds.sort_by(f64::total_cmp);
+            seconds
+        };
+        line(report, &format!("{when}: all charts drawn"), &sorted(|it| it.drawn_ms));
+        line(report, &format!("{when}: a click answered"), &sorted(|it| it.clicked_ms));
+    };
+    add("in a browser, empty cache", &[*first]);
+    add("in a browser, again", others);
     Ok(())
 }
 

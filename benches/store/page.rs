@@ -1,6 +1,5 @@
 //! What a browser asks when it opens the page (crates/serve/src/assets/app.js), over a socket.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::ensure;
@@ -9,9 +8,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use monitor::pipeline::policy;
 use monitor_config::Alerting;
 use monitor_core::clock::SystemClock;
-use monitor_serve::{Access, ServeContext, serve};
+use monitor_serve::{ServeContext, serve};
 use monitor_store::PostgresStore;
-use monitor_telemetry::{Readiness, init_metrics};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -39,23 +37,21 @@ impl Page {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let clock = Arc::new(SystemClock::new());
-        let context = ServeContext {
-            store: Arc::new(store),
-            readiness: Arc::new(Readiness::default()),
-            metrics: init_metrics(),
-            brands: brands.clone(),
-            clock: clock.clone(),
-            policy: policy(&Alerting::default()),
-            zones: BTreeMap::new(),
-            explainer: Arc::default(),
-            access: Arc::new(Access::new(Vec::new(), None, clock)),
-            public_url: None,
-            links: None,
-            inference: None,
-            learns_ahead,
-        };
+        let policy = policy(&Alerting::default());
+        let context = ServeContext::new(Arc::new(store), clock, brands.clone(), policy);
+        let context = ServeContext { learns_ahead, ..context };
         tokio::spawn(serve(listener, context, CancellationToken::new()));
         Ok(Self { url, brands, until, client: reqwest::Client::new() })
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How many brands it shows.
+    pub fn brands(&self) -> usize {
+        self.brands.len()
     }
 
     /// Everything until the charts of a week can be drawn; scripts and styles left out.

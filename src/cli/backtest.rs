@@ -6,15 +6,15 @@ use anyhow::{Context, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use monitor_config::{self as config, Settings};
-use monitor_core::alerting::{Counting, Voice};
+use monitor_core::alerting::Voice;
 use monitor_core::domain::Minute;
 
 use super::output::{print, print_json, svg_file, write_whole};
 use super::run::require_brands;
 use super::times::{show, time};
-use super::{require_brand, with_store};
+use super::{require_brand, warn_of_hashes, with_store};
 use crate::backtest::{Range, Scorer, Trial, count, evaluate, json, picture, spans, stored, text};
-use crate::pipeline::policy;
+use crate::pipeline::{counting, policy};
 use crate::settings;
 
 /// Try alerting rules on past tweets
@@ -125,19 +125,10 @@ pub fn run(args: &Args, config: Option<&Path>, set: &[(String, String)]) -> anyh
     let reach = policy(&settings.alerting);
     let counted = match &args.file {
         Some(file) => {
+            warn_of_hashes(&settings.alerting);
             let scorer = Scorer::new(args.labels.as_deref(), args.model.as_deref(), &settings)?;
             let span = (range.first_needed(&reach), range.to);
-            count(
-                file,
-                scorer,
-                &settings,
-                &brands,
-                Counting::new(
-                    args.count.unwrap_or(settings.alerting.count),
-                    &settings.alerting.ignore_authors,
-                ),
-                span,
-            )?
+            count(file, scorer, &settings, &brands, counting(&settings.alerting, args.count), span)?
         }
         None => with_store(&settings, async |store| {
             stored(store, &brands, range.first_needed(&reach), range.to).await

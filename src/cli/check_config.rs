@@ -2,10 +2,11 @@ use std::fmt::Write as _;
 
 use chrono::DateTime;
 
-use super::output::print;
+use super::doctor::{Finding, State, bad, ok};
+use super::output::{one_line, print, print_json};
 use super::retrain::check_scheduled;
 use crate::pipeline;
-use monitor_config::{Endpoint, Receiver, Retrain, Settings, Stream};
+use monitor_config::{ConfigError, Endpoint, Receiver, Retrain, Settings, Stream};
 use monitor_core::alerting::{self, QuietHours, Route};
 use monitor_core::domain::{Cause, Language, STREAM, Severity, Transition};
 use monitor_core::text::language;
@@ -20,29 +21,72 @@ use monitor_store::PostgresStore;
 /// route covers; if not, prints the problems with their solutions and exits with status 1. Does
 /// not connect to the broker, the database or the receivers.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Print JSON: a list of objects with part (such as "brand acme", or the setting that is wrong), state (ok, warning or
+    /// problem), found and remedy, as `monitor doctor` prints it
+    #[arg(long)]
+    json: bool,
+}
 
-pub fn run(_args: Args, settings: Settings) -> anyhow::Result<()> {
-    super::run::require_brands(&settings)?;
+pub fn run(args: &Args, settings: anyhow::Result<Settings>) -> anyhow::Result<()> {
+    match (settings.and_then(|settings| check(&settings)), args.json) {
+        (Ok(found), true) => print_json(&found),
+        (Ok(found), false) => print(&text(&found)),
+        (Err(error), true) => {
+            print_json(&problems(&error))?;
+            Err(error)
+        }
+        (Err(error), false) => Err(error),
+    }
+}
+
+fn check(settings: &Settings) -> anyhow::Result<Vec<Finding>> {
+    super::run::require_brands(settings)?;
     let models = pipeline::open_models(&settings.model)?;
     notify::notifiers(
         &settings.receivers,
         settings.delivery,
-        notify::Linker::new(&settings)?.as_ref(),
+        notify::Linker::new(settings)?.as_ref(),
     )?;
     Heartbeat::new(&settings.heartbeat)?;
     if settings.retrain.is_on() {
         check_scheduled(&settings.retrain)?;
     }
-    print(&summary(&settings, &models))
+    Ok(summary(settings, &models))
 }
 
-fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> String {
+/// What is wrong, one finding for each setting.
+fn problems(error: &anyhow::Error) -> Vec<Finding> {
+    let problem = |part: &str, found: &str, remedy: &str| bad(part, State::Problem, found, remedy);
+    match error.downcast_ref() {
+        Some(ConfigError::Invalid(problems)) => {
+            problems.iter().map(|it| problem(&it.key, &it.value, &it.remedy)).collect()
+        }
+        Some(ConfigError::Unknown(keys)) => {
+            keys.iter().map(|it| problem(&it.key, &it.to_string(), "")).collect()
+        }
+        _ => vec![problem("settings", &one_line(error), "")],
+    }
+}
+
+fn text(found: &[Finding]) -> String {
     let mut out = String::from("settings are valid\n");
-    let mut line = |text: String| writeln!(out, "{text}").expect("writing to a string cannot fail");
+    for Finding { part, state, found, .. } in found {
+        let part = if *state == State::Warning { "warning" } else { part };
+        writeln!(out, "{part}: {found}").expect("writing to a string cannot fail");
+    }
+    out
+}
+
+fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> Vec<Finding> {
+    let mut out = Vec::new();
+    let mut add = |part: &str, found: String| out.push(ok(part, found));
     let s = settings;
-    line(format!("kafka: topic {} at {}, group {}", s.kafka.topic, s.kafka.brokers, s.kafka.group));
-    line(format!("store: {}", PostgresStore::place(&s.store)));
+    add(
+        "kafka",
+        format!("topic {} at {}, group {}", s.kafka.topic, s.kafka.brokers, s.kafka.group),
+    );
+    add("store", PostgresStore::place(&s.store));
     for (model, languages) in models {
         for language in languages {
             let scores = match language {
@@ -53,14 +97,14 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> St
                 }
             };
             let (model, folder) = (&model.id, s.model.directory.display());
-            line(format!("model: {model} from {folder}, for tweets in {scores}"));
+            add("model", format!("{model} from {folder}, for tweets in {scores}"));
         }
     }
     let tokens: Vec<_> = (s.http.tokens.iter())
         .map(|(name, token)| format!("{name} may {}", token.rights.as_str()))
         .collect();
     let tokens = if tokens.is_empty() { String::new() } else { format!(", {}", tokens.join(", ")) };
-    line(format!("http: {}{tokens}", s.http.listen));
+    add("http", format!("{}{tokens}", s.http.listen));
     for (name, brand) in &s.brands {
         let terms = [
             (brand.keywords.len(), "keyword"),
@@ -72,18 +116,19 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> St
         .filter(|(n, _)| *n > 0)
         .map(|(n, noun)| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") })
         .collect::<Vec<_>>();
-        line(format!("brand {name}: {}", terms.join(", ")));
+        add(&format!("brand {name}"), terms.join(", "));
     }
-    line(format!("stream: {}", stream(&s.stream)));
+    add("stream", stream(&s.stream));
     if s.retrain.is_on() {
-        line(format!("retrain: {}", retrain(&s.retrain)));
+        add("retrain", retrain(&s.retrain));
     }
-    line(match s.heartbeat.origin() {
-        Some(origin) => format!("heartbeat: {origin} every {} s", s.heartbeat.every_s),
-        None => "heartbeat: none, so nobody is notified when the daemon dies".into(),
-    });
+    let heartbeat = match s.heartbeat.origin() {
+        Some(origin) => format!("{origin} every {} s", s.heartbeat.every_s),
+        None => "none, so nobody is notified when the daemon dies".into(),
+    };
+    add("heartbeat", heartbeat);
     if s.receivers.is_empty() {
-        line("receivers: none, so nobody will hear of an alarm".into());
+        add("receivers", "none, so nobody will hear of an alarm".into());
     }
     for (name, receiver) in &s.receivers {
         let at = |kind: &str, endpoint: &Endpoint| format!("{kind} at {}", endpoint.origin());
@@ -94,18 +139,18 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> St
             Receiver::Teams(c) => at("teams", &c.endpoint),
             Receiver::Alertmanager(a) => at("alertmanager", &a.endpoint),
         };
-        line(format!("receiver {name}: {how}"));
+        add(&format!("receiver {name}"), how);
     }
     let routes = pipeline::routes(s);
     if routes.is_empty() {
-        line("routes: none, so every receiver is notified of everything at once".into());
+        add("routes", "none, so every receiver is notified of everything at once".into());
     }
     for r in &routes {
-        line(format!("route {}: {}", r.name, route(r)));
+        add(&format!("route {}", r.name), route(r));
     }
-    for warning in forgotten(s, &routes).into_iter().chain(smtputf8(s)) {
-        line(format!("warning: {warning}"));
-    }
+    let warning = |(part, found): (String, String)| bad(part, State::Warning, found, "");
+    let forgotten = forgotten(s, &routes).into_iter().map(|found| ("routes".to_owned(), found));
+    out.extend(forgotten.chain(smtputf8(s)).map(warning));
     out
 }
 
@@ -120,18 +165,20 @@ fn retrain(retrain: &Retrain) -> String {
     )
 }
 
-/// Addresses that not every mail server accepts.
-fn smtputf8(settings: &Settings) -> Vec<String> {
+/// Addresses that not every mail server accepts, with their receivers.
+fn smtputf8(settings: &Settings) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (name, receiver) in &settings.receivers {
         let Receiver::Email(email) = receiver else { continue };
         let addresses = [&email.from].into_iter().chain(&email.to);
         for address in addresses.filter(|address| notify::needs_smtputf8(address)) {
-            found.push(format!(
-                "receiver {name}: {address} has letters before the @ that only mail servers with SMTPUTF8 \
+            let receiver = format!("receiver {name}");
+            let what = format!(
+                "{receiver}: {address} has letters before the @ that only mail servers with SMTPUTF8 \
                  accept; {} may refuse it",
                 email.host
-            ));
+            );
+            found.push((receiver, what));
         }
     }
     found

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 
-use super::one_line;
 use super::output::Progress;
 use super::run::require_brands;
 use super::signals::stop_on_signals;
-use super::telemetry;
+use super::{one_line, telemetry, warn_of_hashes};
 use crate::demo::{DemoEvent, DemoRequest, STOP_MAX, demo};
 use crate::settings;
 use monitor_core::domain::{Counts, Evidence, Incident, Minute};
@@ -24,11 +23,11 @@ use monitor_core::format::percent;
 /// MONITOR_KAFKA__BROKERS and DATABASE_URL name a broker and a Postgres to use instead; the
 /// demo creates a topic and a database of its own there, and removes them at its end.
 ///
-/// With --tweets and a settings file it shows your own tweets: brands, model and alerting are those of the file, and
-/// all else stays embedded, so nobody is notified. Without --tweets no settings file is read.
+/// With --tweets and a settings file it shows your own tweets: brands, model, alerting and
+/// kafka.format are those of the file, and all else stays embedded, so nobody is notified. Without --tweets no settings file is read.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many times faster than the tweets were written
+    /// How many times faster than the tweets were written; 0 is as fast as possible
     #[arg(long, default_value_t = 8000.0, value_name = "FACTOR")]
     speed: f64,
 
@@ -57,6 +56,8 @@ pub fn run(
         require_brands(&own)?;
         (settings.brands, settings.model) = (own.brands, own.model);
         settings.alerting = own.alerting;
+        settings.kafka.format = own.kafka.format;
+        warn_of_hashes(&settings.alerting);
     }
     if !overrides.iter().any(|(key, _)| key == "log.filter") {
         settings.log.filter = "error".into();
@@ -67,12 +68,16 @@ pub fn run(
         Some(file) => format!("The tweets of {}", file.display()),
         None => "A week of tweets to six US airlines (17 to 24 February 2015)".to_owned(),
     };
+    let pace = match speed {
+        0.0 => "as fast as possible".to_owned(),
+        _ => format!("{speed} times as fast"),
+    };
     let request = DemoRequest { speed, tweets, output, keep };
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signals(stop.clone())?;
-        println!("{what}, {speed} times as fast.\n");
+        println!("{what}, {pace}.\n");
         let mut line = Progress::stdout();
         demo(&request, settings, &stop, &mut |event| show(event, &mut line))
             .await
@@ -102,17 +107,22 @@ fn show(event: DemoEvent<'_>, line: &mut Progress<Stdout>) {
             line.clear();
             println!("  mail: {subject}");
         }
-        DemoEvent::CaughtUp { sent, totals, elapsed, incidents } => {
+        DemoEvent::CaughtUp { sent, totals, elapsed, incidents, has_authors } => {
             line.clear();
             println!(
-                "  {} tweets sent; {} distinct scored, {} in other languages, {} dead letters, in {:.0} s\n",
+                "  {} tweets sent; {} distinct scored, {} in other languages, {} dead letters, in {:.0} s",
                 sent.sent,
                 totals.scores,
                 totals.not_judged,
                 totals.dead_letters,
                 elapsed.as_secs_f64()
             );
-            println!("Alerts: {}", incidents.len());
+            if !has_authors {
+                println!(
+                    "  None names its author, so no alert tells reach, accounts or how many people."
+                );
+            }
+            println!("\nAlerts: {}", incidents.len());
             println!(
                 "  {:<18} {:<15} {:>9} {:>9} {:>11}  resolved",
                 "opened (UTC)", "brand", "negative", "expected", "tweets"

@@ -41,7 +41,7 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+pub(super) enum State {
     Ok,
     Warning,
     Problem,
@@ -49,19 +49,19 @@ enum State {
 
 /// What was found out about one part.
 #[derive(Debug, Serialize)]
-struct Finding {
-    part: String,
-    state: State,
-    found: String,
+pub(super) struct Finding {
+    pub part: String,
+    pub state: State,
+    pub found: String,
     /// What to do; empty if there is nothing.
-    remedy: String,
+    pub remedy: String,
 }
 
-fn ok(part: impl Into<String>, found: impl Into<String>) -> Finding {
+pub(super) fn ok(part: impl Into<String>, found: impl Into<String>) -> Finding {
     Finding { part: part.into(), state: State::Ok, found: found.into(), remedy: String::new() }
 }
 
-fn bad(
+pub(super) fn bad(
     part: impl Into<String>,
     state: State,
     found: impl Into<String>,

@@ -44,9 +44,9 @@ use anyhow::{anyhow, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use monitor_config::Settings;
+use monitor_config::{Alerting, Settings};
 use monitor_core::domain::{Cause, STREAM};
-use monitor_store::{PostgresStore, StoreError};
+use monitor_store::{PostgresStore, StoreError, author_name};
 
 use crate::settings;
 
@@ -152,8 +152,10 @@ fn with_store<T>(
         StoreError::Unavailable(_) => anyhow!("{error} (store.url names {place})"),
         _ => error.into(),
     };
-    tokio::runtime::Runtime::new()?
-        .block_on(async { work(&PostgresStore::connect(&settings.store)?).await.map_err(worded) })
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let store = PostgresStore::connect(&settings.store)?;
+        work(&store.ignoring(&settings.alerting.ignore_authors)).await.map_err(worded)
+    })
 }
 
 /// Valid brand names, in the settings' order.
@@ -168,6 +170,21 @@ fn require_brand(brand: &str, known: &[&str]) -> anyhow::Result<()> {
         known.iter().map(|brand| format!("{brand:?}")).collect::<Vec<_>>().join(", ")
     );
     Ok(())
+}
+
+/// Warns of authors that the settings leave out by their hash: a file has names, and only a database has the key to
+/// hash them.
+fn warn_of_hashes(alerting: &Alerting) {
+    let hashes: Vec<&str> = (alerting.ignore_authors.iter().map(|author| author.trim()))
+        .filter(|author| author_name(author).is_none())
+        .collect();
+    if !hashes.is_empty() {
+        eprintln!(
+            "warning: alerting.ignore_authors leaves nobody of a file out by {}: it has names, not what your database \
+             stores of them",
+            hashes.join(", ")
+        );
+    }
 }
 
 /// Parses a cause.
@@ -212,7 +229,7 @@ pub fn run(cli: Cli, commit: Option<&'static str>) -> anyhow::Result<()> {
         Command::Prune(args) => prune::run(args, read()?),
         Command::Export(args) => export::run(args, read()?),
         Command::Forget(args) => forget::run(args, read()?),
-        Command::CheckConfig(args) => check_config::run(args, read()?),
+        Command::CheckConfig(args) => check_config::run(&args, read()),
         Command::Doctor(args) => doctor::run(&args, &read()?),
         Command::Completions(args) => completions::run(&args, Cli::command_of(commit)),
         Command::Man(args) => man::run(&args, Cli::command_of(commit)),

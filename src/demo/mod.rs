@@ -25,9 +25,10 @@ use tokio_util::sync::CancellationToken;
 use monitor_config::{Brand, Email, Endpoint, Receiver, Settings, SmtpTls, Webhook};
 use monitor_core::Secret;
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::Incident;
+use monitor_core::domain::{Incident, StreamFormat};
 use monitor_embedded::{MailServer, MockBroker};
 use monitor_store::{PostgresStore, Store, Totals};
+use monitor_train::data::TweetFile;
 
 use self::resources::{Database, PARTITIONS, Resources, SERVER_MAX, create_topic};
 use self::webhooks::WebhookReceiver;
@@ -104,6 +105,8 @@ pub enum DemoEvent<'a> {
         elapsed: Duration,
         /// All incidents, oldest first.
         incidents: &'a [Incident],
+        /// Whether any tweet names its author.
+        has_authors: bool,
     },
     /// The mails and webhooks are written.
     Saved {
@@ -163,7 +166,7 @@ impl<T, E: Into<DemoError>> Doing<T> for Result<T, E> {
 /// catch up in time, `stop` is cancelled before that, or the database cannot be dropped.
 pub async fn demo(
     request: &DemoRequest,
-    settings: Settings,
+    mut settings: Settings,
     stop: &CancellationToken,
     on_event: &mut OnEvent<'_>,
 ) -> Result<(), DemoError> {
@@ -174,6 +177,10 @@ pub async fn demo(
             None => "start the demo with scripts/demo, or from the repository's folder",
         };
         return Err(format!("there is no file {}; {remedy}", file.display()).into());
+    }
+    if !TweetFile::open(file, None)?.is_json() {
+        // A row of a CSV is sent as a flat record, whatever the stream's are.
+        settings.kafka.format = StreamFormat::Auto;
     }
     files::prepare(&request.output)?;
     let mut resources = Resources::default();
@@ -408,6 +415,15 @@ async fn settled(
     .fetch_one(store.pool())
     .await?;
     if let (0, Some(file)) = (brands, &request.tweets) {
+        let totals = store.totals().await?;
+        if totals.scores + totals.not_judged == 0 {
+            let file = file.display();
+            return Err(format!(
+                "no record of {file} is a tweet (kafka.format = {:?}): monitor replay --check {file} says why",
+                settings.kafka.format.as_str()
+            )
+            .into());
+        }
         return Err(format!(
             "none of the tweets of {} is about a brand of the settings, in a language that the model knows: \
              correct [brands] in the settings file (-c)",
@@ -435,7 +451,10 @@ async fn report(
     let elapsed = clock.elapsed();
     let mut incidents = store.incidents(100).await?;
     incidents.reverse();
-    on_event(DemoEvent::CaughtUp { sent, totals: &totals, elapsed, incidents: &incidents });
+    let has_authors = "SELECT EXISTS (SELECT FROM scores WHERE author IS NOT NULL)";
+    let has_authors = sqlx::query_scalar(has_authors).fetch_one(store.pool()).await?;
+    let incidents = &incidents;
+    on_event(DemoEvent::CaughtUp { sent, totals: &totals, elapsed, incidents, has_authors });
     let bodies = webhooks.bodies();
     let mails = files::save(&request.output, &mail.mails(), &bodies)?;
     on_event(DemoEvent::Saved { folder: &request.output, mails: &mails, webhooks: bodies.len() });

@@ -21,7 +21,7 @@ use super::serving;
 use super::stages::{Pipeline, Settings};
 use super::upkeep;
 use monitor_config as config;
-use monitor_core::alerting::Counting;
+use monitor_core::alerting::{Counting, Voice};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::Clock;
 use monitor_core::text::{BrandError, BrandMatcher, BrandRule};
@@ -195,7 +195,7 @@ impl Daemon {
                     wait_max: Duration::from_millis(settings.batching.wait_ms_max),
                 },
                 limits: WireLimits::of(&settings.kafka),
-                counting: counting(&settings.alerting),
+                counting: counting(&settings.alerting, None),
                 count_deleted: settings.store.count_deleted,
                 retry_wait_max,
                 drain_max: DRAIN_MAX,
@@ -277,9 +277,9 @@ async fn migrate(
     }
 }
 
-/// What is counted, from the settings.
-pub fn counting(settings: &config::Alerting) -> Counting {
-    Counting::new(settings.count, &settings.ignore_authors)
+/// What is counted, from the settings; `voice` counts instead of that of the settings.
+pub fn counting(settings: &config::Alerting, voice: Option<Voice>) -> Counting {
+    Counting::new(voice.unwrap_or(settings.count), &settings.ignore_authors)
 }
 
 /// The rules that match tweets to brands, from the settings.

@@ -31,7 +31,7 @@ mod serving;
 mod stages;
 mod upkeep;
 
-pub use daemon::{Daemon, DaemonError, brand_rules};
+pub use daemon::{Daemon, DaemonError, brand_rules, counting};
 pub use digest::Weekly;
 pub use drift::DriftWatch;
 pub use error::PipelineError;

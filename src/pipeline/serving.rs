@@ -13,9 +13,9 @@ use monitor_config::{self as config, Rights, Settings};
 use monitor_core::clock::Clock;
 use monitor_core::links::LinkKey;
 use monitor_core::words::WordWeight;
-use monitor_serve::{Access, Explain, Inference, Right, Token};
+use monitor_serve::{Access, Explain, Inference, Right, ServeContext, Token};
 use monitor_store::{Example, Store, StoredTweet};
-use monitor_telemetry::{self as telemetry, Readiness};
+use monitor_telemetry::Readiness;
 
 /// What the server asks the models for, once there are any.
 pub struct Models {
@@ -62,19 +62,15 @@ pub fn context(
     models: &Models,
     links: Option<LinkKey>,
     commit: Option<&'static str>,
-) -> monitor_serve::ServeContext {
+) -> ServeContext {
     let inference = settings.serve.predict.then(|| {
         let limits = inference_limits(&settings.serve);
         Inference::new(models.scorer.clone(), limits, clock.clone(), commit)
     });
-    monitor_serve::ServeContext {
-        store,
+    let brands = settings.brands.keys().cloned().collect();
+    ServeContext {
         readiness,
-        metrics: telemetry::init_metrics(),
-        brands: settings.brands.keys().cloned().collect(),
         access: access(settings, clock.clone()),
-        clock,
-        policy: policy(&settings.alerting),
         zones: settings
             .brands
             .iter()
@@ -85,6 +81,7 @@ pub fn context(
         links,
         inference,
         learns_ahead: true,
+        ..ServeContext::new(store, clock, brands, policy(&settings.alerting))
     }
 }
 

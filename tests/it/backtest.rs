@@ -274,6 +274,22 @@ async fn daemon_and_backtest_agree_across_a_switch_of_the_model() {
     }
 }
 
+#[test]
+fn names_the_authors_that_a_file_cannot_leave_out() {
+    let week = ["--file", WEEK, "--labels", "label", "--brand", "United"];
+    let warned = |ignored: &str| {
+        let set = format!("alerting.ignore_authors={ignored}");
+        let output = run(&[&week[..], &["--set", &set]].concat());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{error}");
+        error.lines().filter(|line| line.starts_with("warning")).map(str::to_owned).collect()
+    };
+    let none: Vec<String> = warned(r##"["ann"]"##);
+    assert_eq!(none, [""; 0]);
+    let two: Vec<String> = warned(r##"["#9d77c3180ff81edf", "ann", " #0000000000000001"]"##);
+    assert!(two[0].contains("by #9d77c3180ff81edf, #0000000000000001: it has names"), "{two:?}");
+}
+
 /// The alerts of a week of tweets with human labels.
 #[test]
 fn backtests_the_airline_week_with_human_labels() {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use monitor::settings::OWNERS;
 use monitor_config::{Receiver, Route, Settings, load_from};
+use serde_json::{Value, json};
 
 use crate::support::tiny_model;
 
@@ -350,6 +351,50 @@ fn check_config_prints_a_summary() {
     let (valid, _, err) = check_config(&["--config", "nonexistent.toml"]);
     assert!(!valid);
     insta::assert_snapshot!(err, @"error: cannot read the settings file nonexistent.toml: No such file or directory (os error 2)");
+}
+
+#[test]
+fn check_config_prints_json() {
+    let run = |args: &[&str]| {
+        let (valid, out, err) = check_config(&[args, &["--json"]].concat());
+        let found: Vec<Value> = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+        (valid, found, err)
+    };
+    let example = ["--config", "config/monitor.example.toml"];
+    let unheard = [
+        &example[..],
+        &["--set", "routes.office.receivers=[\"comms\"]"],
+        &["--set", "receivers.comms.to=[\"zoé@example.com\"]"],
+    ]
+    .concat();
+    let (valid, found, _) = run(&unheard);
+    assert!(valid);
+    let text = |key: &str, it: &Value| it[key].as_str().unwrap().to_owned();
+    let lines = found.iter().map(|it| {
+        let part = text("part", it);
+        let part = if it["state"] == "warning" { "warning" } else { &part };
+        format!("{part}: {}\n", text("found", it))
+    });
+    let lines: String = lines.collect();
+    assert_eq!(format!("settings are valid\n{lines}"), check_config(&unheard).1);
+    let warned = found.iter().filter(|it| it["state"] == "warning").map(|it| text("part", it));
+    let warned: Vec<_> = warned.collect();
+    assert_eq!(warned, ["routes", "routes", "routes", "routes", "receiver comms"]);
+
+    let (valid, found, err) = run(&["--set", "model.threads=0", "--set", "http.listen=8080"]);
+    assert!(!valid && err.starts_with("error: 2 problems in the settings"), "{err}");
+    let expected = json!([
+        {"part": "model.threads", "state": "problem", "found": "0", "remedy": "choose between 1 and 256"},
+        {"part": "http.listen", "state": "problem", "found": "\"8080\"",
+         "remedy": "give address and port, such as 127.0.0.1:8080"},
+    ]);
+    assert_eq!(json!(found), expected);
+    for (set, part) in [("kafka.brokes=x", "kafka.brokes"), ("model.directory=/none", "settings")] {
+        let (valid, found, err) = run(&[&example[..], &["--set", set]].concat());
+        assert!(!valid && found.len() == 1, "{found:?}");
+        assert_eq!((text("part", &found[0]), text("remedy", &found[0])), (part.into(), "".into()));
+        assert!(err.contains(&text("found", &found[0])), "{err}");
+    }
 }
 
 #[test]

@@ -171,6 +171,9 @@ async fn the_figures_are_those_of_the_store() {
     };
     assert_eq!(ids(&acme.negative)[..2], ["worst", "second"], "without the copy and next week's");
     assert_eq!(ids(&acme.positive)[0], "best");
+    let without = store.clone().ignoring(&["ann".to_owned()]);
+    let (without, _) = gather(&without, &brands(), week, None).await.unwrap();
+    assert_eq!(ids(&without.brands[0].negative)[..2], ["worst", "acme-168-0"], "without ann's");
 
     // Other lengths, and bounds that are no whole hours, count the same tweets.
     let odd = (at("2026-03-25T18:30:00Z"), at("2026-03-26T18:30:00Z"));
@@ -191,22 +194,26 @@ async fn a_page_is_self_contained_and_tweets_are_text() {
     let (digest, tweets) = gather(&store, &brands(), week, None).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("digest.html");
-    let run = |arguments: &[&str]| {
+    let run_without = |authors: &str, arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitor"));
         command.current_dir(env!("CARGO_MANIFEST_DIR")).env("MONITOR_STORE__URL", &url);
         for brand in ["acme", "rival", "sleepy"] {
             command.args(["--set", &format!("brands.{brand}.handles=[\"x\"]")]);
         }
+        command.args(["--set", &format!("alerting.ignore_authors={authors}")]);
         command.args(["digest", "--from", FROM, "--to", TO]).args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
+    let run = |arguments: &[&str]| run_without("[]", arguments);
     let mail = Mail::of_digest(&digest, &tweets);
     assert_eq!(run(&[]), mail.text);
     let told: serde_json::Value = serde_json::from_str(&run(&["--json"])).unwrap();
     assert_eq!(told["digest"], serde_json::to_value(&digest).unwrap());
     assert_eq!(told["examples"].as_array().unwrap().len(), tweets.len());
+    let without = run_without("[\"Ann\"]", &[]);
+    assert!(mail.text.contains("lost my bag") && !without.contains("lost my bag"), "{without}");
     assert!(run(&["--output", file.to_str().unwrap()]).contains("digest.html"));
     let page = std::fs::read_to_string(&file).unwrap();
     assert_eq!(page, digest_page(&digest, &tweets));

@@ -10,8 +10,8 @@ use monitor_config::{Brand, Receiver, Settings};
 use monitor_core::alerting::Heard;
 use monitor_core::clock::{Clock, SimulatedClock};
 use monitor_core::domain::{
-    Acknowledgement, Cause, Minute, Offset, Probabilities, Probability, STREAM, Score, Severity,
-    StartAt, TopicPartition, Tweet, TweetId, Watch,
+    Acknowledgement, Cause, Minute, Offset, Probabilities, Probability, Reach, STREAM, Score,
+    Severity, StartAt, TopicPartition, Tweet, TweetId, Watch,
 };
 use monitor_store::{
     Advance, Batch, Claim, Decision, MemoryStore, ModelScore, Pairs, Rescored, ScoredTweet,
@@ -51,7 +51,7 @@ impl World {
     }
 
     async fn about(brand: &'static str, calm_from: i64, hours: i64) -> Self {
-        let store = Arc::new(MemoryStore::new());
+        let store = Arc::new(MemoryStore::new().ignoring(&["deals_bot".into()]));
         let partition = TopicPartition::new("tweets", 0);
         let claim = Claim { partition, seen: None, low: Offset(0), high: Offset(0) };
         store.claim(&[claim], StartAt::Earliest).await.expect("claimed");
@@ -175,6 +175,43 @@ async fn a_silenced_incident_is_notified_when_the_silence_ends() {
         ["incident-1-opened-hook"],
         "once the silence is over"
     );
+}
+
+/// One account floods the brand, and is left out: it neither leads the examples nor makes the incident look like one of
+/// few people.
+#[tokio::test]
+async fn an_account_that_is_left_out_is_no_reason() {
+    let mut world = World::up_to(43).await;
+    (world.settings.alerting.warning_people, world.settings.alerting.critical_people) = (5, 5);
+    let reach = Reach {
+        author: Some("Deals_Bot".into()),
+        followers: Some(5_000_000),
+        retweets: Some(900),
+        ..Reach::default()
+    };
+    let deal = |n: i64| {
+        let at = start() + TimeDelta::hours(42) + TimeDelta::seconds(n * 20);
+        let id = TweetId::new(format!("deal-{n}")).expect("an id");
+        let tweet = Tweet::new(id, format!("bargain of acme {n}"), at, Vec::new());
+        ScoredTweet {
+            tweet: tweet.expect("a tweet").with_reach(reach.clone()),
+            brands: vec!["acme".into()],
+            score: Some(world.score(true)),
+            heard: Heard::Never,
+        }
+    };
+    let flood = Batch { scores: (0..180).map(deal).collect(), ..Batch::default() };
+    world.store.commit(&flood).await.expect("stored");
+    assert_eq!(world.notified(&world.evaluator()).await, ["incident-1-opened-hook"]);
+    let incident = world.acme().await;
+    assert_eq!(incident.severity, Severity::Critical, "as many people as there are");
+    let told = world.store.notifications_of(incident.id).await.expect("told");
+    assert_eq!((told[0].drivers.repeaters.len(), told[0].drivers.terms.len()), (0, 0));
+    let examples = world.store.examples(incident.id).await.expect("examples");
+    assert!(!examples.is_empty());
+    for example in examples {
+        assert_eq!((example.author, example.reach), (None, None), "{}", example.text);
+    }
 }
 
 #[tokio::test]

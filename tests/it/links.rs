@@ -15,7 +15,6 @@ use monitor_embedded::MailServer;
 use monitor_notify::{Dispatcher, Linker};
 use monitor_serve::{Access, Right, ServeContext, Token, serve};
 use monitor_store::{Advance, Batch, Claim, PostgresStore, SampleRequest, Store};
-use monitor_telemetry::{Readiness, init_metrics};
 use reqwest::{Client, Method, RequestBuilder};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
@@ -66,20 +65,12 @@ impl Desk {
         );
         let sha256 = Sha256::digest("a-token").into();
         let token = Token { name: "anna".into(), sha256, right: Right::Act };
+        let (brands, policy) = (vec!["united".into()], policy(&Alerting::default()));
         let context = ServeContext {
-            store: store.clone(),
-            readiness: Arc::new(Readiness::default()),
-            metrics: init_metrics(),
-            brands: vec!["united".into()],
-            clock: clock.clone(),
-            policy: policy(&Alerting::default()),
-            zones: std::collections::BTreeMap::new(),
-            explainer: Arc::default(),
             access: Arc::new(Access::new(vec![token], Some(&page), clock.clone())),
             public_url: Some(page.clone()),
             links: Some(linker.key()),
-            inference: None,
-            learns_ahead: false,
+            ..ServeContext::new(store.clone(), clock.clone(), brands, policy)
         };
         let dispatching = dispatcher.unwrap().run(CancellationToken::new());
         let serving = async {

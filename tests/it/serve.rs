@@ -11,11 +11,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::policy;
 use monitor_config::Alerting;
 use monitor_core::Secret;
-use monitor_core::alerting::{Heard, SuppressReason};
+use monitor_core::alerting::SuppressReason;
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
-    Counts, Evidence, Interval, Minute, Offset, Probabilities, Probability, Score, Severity,
-    ShareEvidence, StartAt, TopicPartition, Transition, Tweet, TweetId, Watch,
+    Counts, Evidence, Interval, Minute, Offset, Severity, ShareEvidence, StartAt, TopicPartition,
+    Transition, Watch,
 };
 use monitor_core::drift::{Change, Measure, Measured, Report, Verdict};
 use monitor_core::links::LinkKey;
@@ -23,12 +23,14 @@ use monitor_core::words::word_weights;
 use monitor_serve::{Access, Inference, ServeContext, Token, serve};
 use monitor_store::{
     Advance, Batch, Claim, Decision, Delivery, DriftDay, Driver, Drivers, Example, MemoryStore,
-    ModelScore, Notification, ScoredTweet, Step, Store, Suppressed,
+    Notification, ScoredTweet, Step, Store, Suppressed,
 };
 use monitor_telemetry::{self as telemetry, Readiness};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::store_contract::fixtures::scored;
 
 pub const NASTY: &str = "<script>alert('brand')</script>";
 
@@ -75,20 +77,14 @@ impl Site {
         let readiness = Arc::new(Readiness::default());
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
         let clock = Arc::new(SimulatedClock::at(now));
+        let brands = brands.iter().map(|&b| b.to_owned()).collect();
+        let policy = policy(&Alerting::default());
         let context = ServeContext {
-            store: store.clone(),
             readiness: readiness.clone(),
-            metrics: telemetry::init_metrics(),
-            brands: brands.iter().map(|&b| b.to_owned()).collect(),
-            clock: clock.clone(),
-            policy: policy(&Alerting::default()),
-            zones: std::collections::BTreeMap::new(),
-            explainer: Arc::default(),
             access: Arc::new(Access::new(tokens, None, clock.clone())),
-            public_url: None,
             links: Some(links()),
             inference,
-            learns_ahead: false,
+            ..ServeContext::new(store.clone(), clock.clone(), brands, policy)
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, context, shutdown.clone()));
@@ -122,10 +118,7 @@ pub async fn week(
     storm: (i64, i64, f64),
 ) {
     let mut seed = brand.len() as u64;
-    let partition = TopicPartition::new(brand, 0);
-    let claim = Claim { partition: partition.clone(), seen: None, low: Offset(0), high: Offset(0) };
-    store.claim(&[claim], StartAt::Earliest).await.expect("claimed");
-    let mut batch = Batch::default();
+    let mut scores = Vec::new();
     for hour in 0..8 * 24 {
         let stormy = (storm.0..storm.1).contains(&hour);
         let day = if (6..23).contains(&(hour % 24)) { 1.0 } else { 0.2 };
@@ -136,26 +129,26 @@ pub async fn week(
             let created = start_of_week()
                 + TimeDelta::hours(hour)
                 + TimeDelta::seconds((noise(&mut seed) * 3599.0) as i64);
-            let id = TweetId::new(format!("{brand}-{hour}-{n}")).expect("an id");
-            let p = Probability::new(if negative { 0.9 } else { 0.1 }).expect("p");
-            batch.scores.push(ScoredTweet {
-                tweet: Tweet::new(id, "a tweet", created, Vec::new()).expect("a tweet"),
-                brands: vec![brand.to_owned()],
-                score: Some(ModelScore::new(
-                    Score::new(Probabilities::two(p), Probability::HALF.into()),
-                    "test@1",
-                )),
-                heard: Heard::Always,
-            });
+            let (id, p) = (format!("{brand}-{hour}-{n}"), if negative { 0.9 } else { 0.1 });
+            scores.push(scored(&id, "a tweet", created, &[brand], p));
         }
     }
-    batch.advances.push(Advance {
+    put(store, brand, scores).await;
+}
+
+/// Stores what a topic of this name has.
+pub async fn put(store: &MemoryStore, topic: &str, scores: Vec<ScoredTweet>) {
+    let partition = TopicPartition::new(topic, 0);
+    let claim = Claim { partition: partition.clone(), seen: None, low: Offset(0), high: Offset(0) };
+    store.claim(&[claim], StartAt::Earliest).await.expect("claimed");
+    let advance = Advance {
         partition,
         from: Offset(0),
         to: Offset(1),
         event_time_max: None,
         record_time_max: None,
-    });
+    };
+    let batch = Batch { scores, advances: vec![advance], ..Batch::default() };
     store.commit(&batch).await.expect("committed");
 }
 
@@ -436,6 +429,15 @@ async fn every_daemon_says_which_incidents_the_store_has_open() {
     check("opened", 1).await;
     step(&site.store, "stormy", Transition::Resolved, 77, 60).await;
     check("resolved", 0).await;
+    step(&site.store, "stormy", Transition::Opened, 80, 86).await;
+    site.store.set_away(true);
+    let text = site.get("/metrics").await.1;
+    for brand in ["stormy", "calm"] {
+        let line = format!("monitor_open_incidents{{brand=\"{brand}\"}} NaN\n");
+        assert!(text.contains(&line), "while Postgres is away: {line} is not in {text}");
+    }
+    site.store.set_away(false);
+    check("opened again", 1).await;
 }
 
 #[tokio::test]

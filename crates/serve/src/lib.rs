@@ -42,7 +42,7 @@ use tower_http::compression::CompressionLayer;
 
 use monitor_core::alerting::SharePolicy;
 use monitor_core::clock::Clock;
-use monitor_core::domain::{STREAM, Zone};
+use monitor_core::domain::{Incident, STREAM, Zone};
 use monitor_core::links::LinkKey;
 use monitor_core::words::WordWeight;
 use monitor_store::{Store, StoredTweet};
@@ -104,6 +104,30 @@ pub struct ServeContext {
 }
 
 impl ServeContext {
+    /// Shows these brands to everybody who asks: no links, no model, no brand in a time zone of its own.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        brands: Vec<String>,
+        policy: SharePolicy,
+    ) -> Self {
+        Self {
+            store,
+            readiness: Arc::default(),
+            metrics: telemetry::init_metrics(),
+            brands,
+            access: Arc::new(Access::new(Vec::new(), None, Arc::clone(&clock))),
+            clock,
+            policy,
+            zones: BTreeMap::new(),
+            explainer: Arc::default(),
+            public_url: None,
+            links: None,
+            inference: None,
+            learns_ahead: false,
+        }
+    }
+
     /// How the shares of a brand are judged.
     fn policy_of(&self, brand: &str) -> SharePolicy {
         let zone = self.zones.get(brand).copied().unwrap_or(self.policy.zone);
@@ -312,11 +336,13 @@ async fn metrics(State(server): State<Arc<Server>>) -> Response {
         gauge!(telemetry::OUTBOX_DEAD).set(totals.outbox_dead as f64);
     }
     // Those that are open, and no others. Every daemon says it: one that led has nothing stale to say.
-    if let Ok(Ok(open)) = timeout(PING_WAIT_MAX, server.context.store.incidents(0)).await {
-        for brand in server.context.brands.iter().map(String::as_str).chain([STREAM]) {
-            let incidents = open.iter().filter(|incident| incident.brand == brand).count();
-            gauge!(telemetry::OPEN_INCIDENTS, "brand" => brand.to_owned()).set(incidents as f64);
-        }
+    let open = timeout(PING_WAIT_MAX, server.context.store.incidents(0)).await;
+    let open = open.ok().and_then(Result::ok);
+    for brand in server.context.brands.iter().map(String::as_str).chain([STREAM]) {
+        let of_brand = |open: &Vec<Incident>| open.iter().filter(|it| it.brand == brand).count();
+        // Nobody knows while the store is away: an incident may have ended or begun.
+        let incidents = open.as_ref().map_or(f64::NAN, |open| of_brand(open) as f64);
+        gauge!(telemetry::OPEN_INCIDENTS, "brand" => brand.to_owned()).set(incidents);
     }
     prometheus_text(server.context.metrics)
 }

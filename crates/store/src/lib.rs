@@ -280,10 +280,10 @@ pub trait Store: Send + Sync + 'static {
     /// silence of this number existed and had not ended.
     async fn end_silence(&self, id: i64, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
-    /// A brand's scored tweets of `from..=to`, at most `limit`, ascending by time. If there are more,
-    /// a sample that is the same at every call and does not depend on time or score. If there are more than
-    /// ten times as many, and than 5,000, it is drawn from whole minutes, which a hash chooses too, so that the
-    /// call takes no longer.
+    /// A brand's scored tweets of `from..=to`, at most `limit`, ascending by time; none of authors that are left out.
+    /// If there are more, a sample that is the same at every call and does not depend on time or score. If there are
+    /// more than ten times as many, and than 5,000, it is drawn from whole minutes, which a hash chooses too, so that
+    /// the call takes no longer.
     async fn window_tweets(
         &self,
         brand: &str,

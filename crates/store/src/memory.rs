@@ -72,12 +72,21 @@ struct Tables {
     incidents: Vec<incidents::IncidentRecord>,
     silences: Vec<Silence>,
     outbox: Vec<outbox::Queued>,
+    /// Authors that are left out, in lower case.
+    ignored_authors: HashSet<String>,
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Leaves out the authors of these names, as [`PostgresStore::ignoring`](super::PostgresStore::ignoring) does.
+    pub fn ignoring(mut self, names: &[String]) -> Self {
+        let tables = self.tables.get_mut().expect("no holder of this lock panics");
+        tables.ignored_authors = names.iter().map(|name| scores::plain_author(name)).collect();
+        self
     }
 
     /// Makes every call fail as if Postgres were unavailable, or succeed again.

@@ -84,6 +84,8 @@ pub struct PostgresStore {
     authors: Arc<authors::Authors>,
     /// Authors that are not counted, as they are stored.
     ignored_authors: Arc<HashSet<String>>,
+    /// Authors whose names say that they are left out.
+    ignored_names: Arc<[String]>,
 }
 
 impl PostgresStore {
@@ -125,15 +127,19 @@ impl PostgresStore {
             dead_letters_per_minute_max: settings.dead_letters_per_minute_max,
             authors: Arc::new(authors::Authors::new(settings.authors)),
             ignored_authors: Arc::default(),
+            ignored_names: Arc::default(),
         })
     }
 
-    /// Counts nothing of the authors that are stored under one of these names, `#` and a hash; other names are left
-    /// out before ([`Counting`](monitor_core::alerting::Counting)).
+    /// Leaves out the authors of these names, or stored under one of them, `#` and a hash: what gives the reasons of an
+    /// alert has none of their tweets. Counts nothing of the latter; the former are not counted before
+    /// ([`Counting`](monitor_core::alerting::Counting)).
     pub fn ignoring(self, names: &[String]) -> Self {
-        let hashes = names.iter().map(|name| name.trim().to_lowercase());
+        let names = names.iter().map(|name| name.trim().trim_start_matches('@').to_owned());
+        let (names, hashes): (Vec<_>, Vec<_>) = names.partition(|it| author_name(it).is_some());
         Self {
-            ignored_authors: Arc::new(hashes.filter(|it| author_name(it).is_none()).collect()),
+            ignored_authors: Arc::new(hashes.iter().map(|it| it.to_lowercase()).collect()),
+            ignored_names: names.into(),
             ..self
         }
     }

@@ -370,7 +370,7 @@ fn describe() {
     );
     describe_gauge!(
         OPEN_INCIDENTS,
-        "Incidents that are open, by brand; each daemon has them from the store"
+        "Incidents that are open, by brand; each daemon has them from the store, and says NaN while it is away"
     );
     describe_counter!(INCIDENTS, "Transitions of incidents by brand, cause and transition");
     describe_counter!(NOTIFICATIONS, "Notifications by receiver and outcome");

@@ -1,14 +1,13 @@
 //! The API `/v1`.
 
 use chrono::TimeDelta;
-use monitor_core::alerting::Heard;
-use monitor_core::domain::{Counts, Probabilities, Probability, Score};
-use monitor_core::domain::{IncidentId, Minute, Offset, StartAt, TopicPartition, Tweet, TweetId};
-use monitor_store::{Advance, Batch, Claim, MemoryStore, ModelScore, ScoredTweet, Store};
+use monitor_core::domain::{Counts, IncidentId, Minute};
+use monitor_store::{MemoryStore, Store};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use super::{BRANDS, NASTY, Site, drift, full_store, hostile, start_of_week};
+use super::{BRANDS, NASTY, Site, drift, full_store, hostile, put, start_of_week};
+use crate::store_contract::fixtures::scored;
 
 async fn send(site: &Site, method: &str, path: &str, body: Value) -> (u16, Value) {
     let method = method.parse().expect("a method");
@@ -210,33 +209,12 @@ async fn people_take_on_silence_and_end() {
 /// A store with these tweets about united, a minute apart, each with its probability of negative.
 async fn tweets(texts: &[(String, f32)]) -> MemoryStore {
     let store = MemoryStore::new();
-    let partition = TopicPartition::new("tweets", 0);
-    let claim = Claim { partition: partition.clone(), seen: None, low: Offset(0), high: Offset(0) };
-    store.claim(&[claim], StartAt::Earliest).await.expect("claimed");
-    let rows = texts.iter().zip(0..).map(|((text, p), minute)| {
-        let id = TweetId::new(format!("t{minute:04}")).expect("an id");
+    let rows = texts.iter().zip(0..).map(|((text, p), n)| {
         // Two tweets a minute, so that an id decides between equal times.
-        let at = start_of_week() + TimeDelta::minutes(minute / 2);
-        let p = Probability::new(*p).expect("p");
-        ScoredTweet {
-            tweet: Tweet::new(id, text, at, Vec::new()).expect("a tweet"),
-            brands: vec!["united".into()],
-            score: Some(ModelScore::new(
-                Score::new(Probabilities::two(p), Probability::HALF.into()),
-                "test@1",
-            )),
-            heard: Heard::Always,
-        }
+        let at = start_of_week() + TimeDelta::minutes(n / 2);
+        scored(&format!("t{n:04}"), text, at, &["united"], *p)
     });
-    let advance = Advance {
-        partition,
-        from: Offset(0),
-        to: Offset(1),
-        event_time_max: None,
-        record_time_max: None,
-    };
-    let batch = Batch { scores: rows.collect(), advances: vec![advance], ..Batch::default() };
-    store.commit(&batch).await.expect("committed");
+    put(&store, "tweets", rows.collect()).await;
     store
 }
 

@@ -8,16 +8,15 @@ mod driver;
 use std::path::Path;
 
 use chrono::TimeDelta;
-use monitor_core::alerting::Heard;
-use monitor_core::domain::{
-    IncidentId, Offset, Probabilities, Probability, Score, StartAt, TopicPartition, Transition,
-    Tweet, TweetId,
-};
+use monitor_core::domain::{IncidentId, Transition};
 use monitor_core::links::{Link, LinkAct};
-use monitor_store::{Advance, Batch, Claim, MemoryStore, ModelScore, ScoredTweet, Store};
+use monitor_store::{MemoryStore, Store};
 use serde_json::Value;
 
-use super::{BRANDS, NASTY, Site, drift, full_store, hostile, links, start_of_week, step, week};
+use super::{
+    BRANDS, NASTY, Site, drift, full_store, hostile, links, put, start_of_week, step, week,
+};
+use crate::store_contract::fixtures::scored;
 use driver::Browser;
 
 /// Escape, as WebDriver writes it.
@@ -26,34 +25,11 @@ const ESCAPE: &str = "\u{e00c}";
 /// The full store, with hostile tweets in the newest hour of one brand and an alert for two.
 async fn crowded_store() -> MemoryStore {
     let store = full_store().await;
-    let partition = TopicPartition::new("hostile", 0);
-    let claim = Claim { partition: partition.clone(), seen: None, low: Offset(0), high: Offset(0) };
-    store.claim(&[claim], StartAt::Earliest).await.expect("claimed");
     let rows = hostile().into_iter().zip(0..).map(|(text, n)| {
-        let id = TweetId::new(format!("hostile-{n}")).expect("an id");
         let at = start_of_week() + TimeDelta::minutes(8 * 1440 - 40 + n);
-        ScoredTweet {
-            tweet: Tweet::new(id, &text, at, Vec::new()).expect("a tweet"),
-            brands: vec![NASTY.into()],
-            score: Some(ModelScore::new(
-                Score::new(
-                    Probabilities::two(Probability::new(0.95).expect("p")),
-                    Probability::HALF.into(),
-                ),
-                "test@1",
-            )),
-            heard: Heard::Always,
-        }
+        scored(&format!("hostile-{n}"), &text, at, &[NASTY], 0.95)
     });
-    let advance = Advance {
-        partition,
-        from: Offset(0),
-        to: Offset(1),
-        event_time_max: None,
-        record_time_max: None,
-    };
-    let batch = Batch { scores: rows.collect(), advances: vec![advance], ..Batch::default() };
-    store.commit(&batch).await.expect("committed");
+    put(&store, "hostile", rows.collect()).await;
     store.record_drift(&drift()).await.expect("stored");
     store
 }

@@ -91,7 +91,8 @@ impl Browser {
         value
     }
 
-    async fn devtools(&self, command: &str, parameters: Value) {
+    /// Calls a command of Chromium's DevTools protocol.
+    pub async fn devtools(&self, command: &str, parameters: Value) {
         let body = json!({"cmd": command, "params": parameters});
         self.call("POST", "/goog/cdp/execute", body).await;
     }

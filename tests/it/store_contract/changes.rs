@@ -342,4 +342,9 @@ async fn authors_are_left_out_by_their_hash() {
         .await
         .unwrap();
     assert_eq!(echoes, ["b"]);
+    assert_eq!(shown(&store).await, ["c"], "no reason for an alert");
+    for name in ["bot", "@Bot"] {
+        let store = PostgresStore::connect(&settings).unwrap().ignoring(&[name.to_owned()]);
+        assert_eq!(shown(&store).await, ["c"], "{name}: whose hash is stored, by name");
+    }
 }

@@ -123,6 +123,41 @@ pub async fn stores_reach(store: &dyn Store) {
     assert_eq!(found.len(), 3);
 }
 
+pub async fn leaves_authors_out_of_a_window(store: &dyn Store) {
+    claim_empty(store, 1).await;
+    let by = |id: &str, author: Option<&str>| {
+        let mut row = tweet(id, &["united"], 0.9);
+        let author = author.map(str::to_owned);
+        row.tweet = row.tweet.with_reach(Reach { author, ..Reach::default() });
+        row
+    };
+    let rows = vec![
+        by("a", Some("ann")),
+        by("b", Some("deals_bot")),
+        by("c", Some("@DEALS_BOT")),
+        by("d", Some("Other")),
+        by("e", Some("deals_bot2")),
+        by("f", None),
+    ];
+    store.commit(&batch(rows, vec![advance(0, 0, 6)])).await.expect("committed");
+    let window = async |limit| {
+        let found = store.window_tweets("united", minute(0), minute(9), limit).await;
+        found.expect("tweets").into_iter().map(|it| it.tweet_id).collect::<Vec<_>>()
+    };
+    assert_eq!(window(9).await, ["a", "e", "f"]);
+    assert_eq!(window(3).await, ["a", "e", "f"], "they take no place of others");
+    let query = TweetQuery {
+        brand: "united".into(),
+        from: minute(0),
+        to: minute(9),
+        label: None,
+        text: None,
+        after: None,
+        limit: 9,
+    };
+    assert_eq!(store.search_tweets(&query).await.expect("tweets").len(), 6, "they are shown");
+}
+
 pub async fn finds_a_tweet_by_its_id(store: &dyn Store) {
     claim_empty(store, 1).await;
     let mut row = tweet("a'b", &["united"], 0.9);

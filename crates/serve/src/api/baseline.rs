@@ -29,7 +29,7 @@ pub struct Expected {
 }
 
 /// Brand, the number of its incidents, and its model: what a baseline depends on besides the hour.
-type Key = (String, usize, Option<String>);
+pub type Key = (String, usize, Option<String>);
 
 /// The hours learned so far.
 #[derive(Debug, Default)]
@@ -106,18 +106,11 @@ impl Baselines {
         Ok(hours.iter().map(|hour| known.get(&hour.0).copied().flatten()).collect())
     }
 
-    fn known(&self, key: &Key, hours: &[Minute]) -> HashMap<i64, Option<Expected>> {
+    /// What was learned of these hours.
+    pub fn known(&self, key: &Key, hours: &[Minute]) -> HashMap<i64, Option<Expected>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = kept.get(key) else { return HashMap::new() };
         hours.iter().filter_map(|hour| Some((hour.0, *known.get(&hour.0)?))).collect()
-    }
-
-    /// Those of `hours` that are not learned yet, for a brand without incidents.
-    #[cfg(test)]
-    pub fn unknown(&self, (brand, model): (&str, Option<&str>), hours: &[Minute]) -> Vec<Minute> {
-        let key = (brand.to_owned(), 0, model.map(str::to_owned));
-        let known = self.known(&key, hours);
-        hours.iter().copied().filter(|hour| !known.contains_key(&hour.0)).collect()
     }
 
     fn keep(&self, key: Key, learned: &[(i64, Option<Expected>)]) {

@@ -348,6 +348,10 @@ impl Tables {
             .filter(|row| row.brands.iter().any(|b| b == brand))
             .filter(|row| (from..=to).contains(&Minute::of(row.tweet.created_at)))
             .filter(|row| is_read(Minute::of(row.tweet.created_at)))
+            .filter(|row| {
+                let author = row.tweet.reach.author.as_deref();
+                !author.is_some_and(|it| self.ignored_authors.contains(&plain_author(it)))
+            })
             .filter_map(|row| Some((row, row.score.as_ref()?)))
             .collect();
         found.sort_by_cached_key(|(row, _)| Sha256::digest(row.tweet.id.as_str()));
@@ -382,6 +386,11 @@ impl Tables {
         let row = self.scores.get(id);
         Ok(row.and_then(|row| Some(stored(row, row.score.as_ref()?))))
     }
+}
+
+/// An author's name, case and `@` aside.
+pub(super) fn plain_author(name: &str) -> String {
+    name.trim().trim_start_matches('@').to_lowercase()
 }
 
 /// The brands of a tweet, each with its language; none if the language is unknown.

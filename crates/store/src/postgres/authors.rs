@@ -73,6 +73,25 @@ impl AuthorKey {
     }
 }
 
+/// The condition that a row's author is not among [`left_out`], bound as this parameter.
+pub(super) fn is_heard(parameter: &str) -> String {
+    format!("(author IS NULL OR lower(ltrim(author, '@')) <> ALL({parameter}))")
+}
+
+/// What may be stored of the authors that are left out, in lower case. A name whose hash is stored is found in its own
+/// case or in lower case: the hash depends on it.
+pub(super) async fn left_out(store: &PostgresStore) -> Result<Vec<String>, StoreError> {
+    let mut found: Vec<String> = store.ignored_authors.iter().cloned().collect();
+    if !store.ignored_names.is_empty() {
+        let key = store.authors.read(&store.pool).await?;
+        for name in &*store.ignored_names {
+            let lower = name.to_lowercase();
+            found.extend([hash(&key, name), hash(&key, &lower), lower]);
+        }
+    }
+    Ok(found)
+}
+
 /// The name of a stored author; `None` if it is a hash, which tells people nothing.
 pub fn author_name(stored: &str) -> Option<&str> {
     (!stored.starts_with('#')).then_some(stored)

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::{PostgresStore, count};
+use super::{PostgresStore, authors, count};
 use crate::sampling::minutes_to_read;
 use crate::{DrawnTweet, StoreError, StoredTweet};
 use monitor_core::domain::{Counts, Language, Minute};
@@ -166,9 +166,10 @@ pub(super) async fn window_tweets(
         None => format!("({})", of_brand("$2", "$3")),
         Some(_) => format!("{TIMES}, LATERAL ({})", of_brand("first", "last")),
     };
+    let is_heard = authors::is_heard("$5");
     let sql = sqlx::AssertSqlSafe(format!(
         r#"SELECT * FROM (
-               SELECT t.* FROM {tweets} AS t WHERE label IS NOT NULL
+               SELECT t.* FROM {tweets} AS t WHERE label IS NOT NULL AND {is_heard}
                ORDER BY {RANDOM_ORDER} LIMIT $4
            ) AS sample
            ORDER BY created_at, tweet_id COLLATE "C""#
@@ -181,7 +182,8 @@ pub(super) async fn window_tweets(
             query.bind(first).bind(last)
         }
     };
-    let rows = query.bind(i64::from(limit)).fetch_all(&store.pool).await?;
+    let left_out = authors::left_out(store).await?;
+    let rows = query.bind(i64::from(limit)).bind(left_out).fetch_all(&store.pool).await?;
     rows.iter().map(stored).collect()
 }
 

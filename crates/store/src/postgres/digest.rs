@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::types::Json;
 
-use super::PostgresStore;
 use super::counts::ABOUT;
+use super::{PostgresStore, authors};
 use crate::{Example, Notification, StoreError};
 use monitor_core::domain::Label;
 
@@ -14,7 +14,7 @@ const CANDIDATES: i64 = 200;
 
 impl PostgresStore {
     /// A brand's tweets of `from..to` with this label that have the highest probability of it, at most `limit`, each text
-    /// once. Reads all of them.
+    /// once; none of the authors that are left out. Reads all of them.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -30,10 +30,11 @@ impl PostgresStore {
             Label::Neutral => "neutral",
             Label::Positive => "(1 - negative - neutral)::real",
         };
+        let is_heard = authors::is_heard("$6");
         let part = |about| {
             format!(
                 "SELECT tweet_id, created_at, text, negative, {probability} AS probability FROM scores
-                 WHERE {about} AND created_at >= $2 AND created_at < $3 AND label = $4"
+                 WHERE {about} AND created_at >= $2 AND created_at < $3 AND label = $4 AND {is_heard}"
             )
         };
         let sql = format!(
@@ -47,6 +48,7 @@ impl PostgresStore {
             .bind(to)
             .bind(label.as_str())
             .bind(CANDIDATES)
+            .bind(authors::left_out(self).await?)
             .fetch_all(&self.pool)
             .await?;
         let mut seen = std::collections::HashSet::new();

@@ -199,6 +199,11 @@ impl TweetFile {
         }
     }
 
+    /// Whether it is JSON lines.
+    pub fn is_json(&self) -> bool {
+        matches!(self.layout, Layout::JsonLines)
+    }
+
     /// What was read and rejected so far.
     pub fn counts(&self) -> &RowCounts {
         &self.counts
