@@ -15,9 +15,12 @@
 //! that the share stays; and false alarms of both causes together, also where the volume wanders
 //! (standard deviation of its logarithm 0.25).
 //!
+//! In the second and third table, share and negative volume have a budget together, as in the daemon. Numbers of false
+//! alarms have a 95 % interval of their mean by Poisson's law.
+//!
 //! A third table is about a model that is switched every week, and about cascades of retweets.
 //!
-//! `scripts/bench detection [--seeds 20] [--part NAME]... [--json FILE]`
+//! `scripts/bench detection [--seeds 20] [--budget 2] [--part NAME]... [--json FILE]`
 
 mod common;
 
@@ -30,11 +33,14 @@ mod streams;
 #[path = "detection/volume.rs"]
 mod volume;
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use clap::Parser;
 use common::{Output, Report};
+use monitor_config as config;
+use monitor_core::alerting::{BuzzPolicy, Thresholds, Volume, VolumePolicy};
 use monitor_core::domain::Minute;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -49,6 +55,8 @@ const SHIFTS: u64 = 12;
 const SHIFT_MINUTES: i64 = DAY;
 const RISES: [f64; 2] = [0.15, 0.05];
 const BUDGETS: [f64; 3] = [0.1, 1.0, 10.0];
+/// What comes back within this time opens the same incident, in minutes.
+const REOPEN_MINUTES: u32 = 1440;
 
 /// Counts false alarms and detection delays on simulated streams
 ///
@@ -60,6 +68,9 @@ struct Args {
     /// Streams of each kind
     #[arg(long, default_value_t = 20)]
     seeds: u64,
+    /// False alarms of share and negative volume together, in 30 days [default: that of the settings]
+    #[arg(long, default_value_t = config::Alerting::default().false_alarms_per_month, hide_default_value = true)]
+    budget: f64,
     /// Only this table: share, volume or crowd; all without it
     #[arg(long, value_parser = ["share", "volume", "crowd"])]
     part: Vec<String>,
@@ -70,10 +81,34 @@ struct Args {
     bench: bool,
 }
 
+/// Alarms a month: their mean, and its 95 % interval if alarms follow Poisson's law (Byar's approximation: Breslow, Day,
+/// "Statistical methods in cancer research", volume 2, 1987, section 2.3).
+struct Rate {
+    mean: f64,
+    interval: [f64; 2],
+}
+
+impl Rate {
+    fn new(alarms: usize, months: u64) -> Self {
+        let bound = |n: f64, z: f64| n * (1.0 - 1.0 / (9.0 * n) + z / (3.0 * n.sqrt())).powi(3);
+        let alarms = alarms as f64;
+        let low = if alarms > 0.0 { bound(alarms, -1.96) } else { 0.0 };
+        let a_month = |alarms: f64| alarms / months as f64;
+        Self { mean: a_month(alarms), interval: [low, bound(alarms + 1.0, 1.96)].map(a_month) }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mean, interval: [low, high] } = self;
+        write!(f, "{mean:.2} ({low:.2} to {high:.2})")
+    }
+}
+
 /// The alarms of one detector on one stream, or on several.
 #[derive(Clone, Default)]
 struct Outcome {
-    false_alarms: u64,
+    false_alarms: usize,
     /// Minutes to the alarm for each shift, by rise.
     delays: [Vec<Option<i64>>; RISES.len()],
 }
@@ -82,17 +117,17 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut report = Report::new(
         "detection",
-        json!({"seeds": args.seeds, "parts": args.part, "quiet_days": QUIET_DAYS, "shifts": SHIFTS, "rises": RISES}),
+        json!({"seeds": args.seeds, "budget": args.budget, "parts": args.part, "quiet_days": QUIET_DAYS, "shifts": SHIFTS, "rises": RISES}),
     );
     let is_wanted = |part: &str| args.part.is_empty() || args.part.iter().any(|it| it == part);
     if is_wanted("share") {
         share(args.seeds, &mut report);
     }
     if is_wanted("volume") {
-        volume::run(args.seeds, &mut report);
+        volume::run(args.seeds, args.budget, &mut report);
     }
     if is_wanted("crowd") {
-        crowd::run(args.seeds, &mut report);
+        crowd::run(args.seeds, args.budget, &mut report);
     }
     report.write(&args.output)
 }
@@ -120,25 +155,37 @@ fn share(seeds: u64, report: &mut Report) {
             }
         }
         let ours = &outcomes[..BUDGETS.len()];
-        calibration.push((scenario, [0, 1, 2].map(|i| ours[i].false_alarms)));
+        calibration.push((scenario, [0, 1, 2].map(|i| Rate::new(ours[i].false_alarms, seeds))));
     }
     println!("\nFalse alarms a month by budget:\n");
     println!("| tweets a minute | rho | 0.1 | 1 | 10 |\n| ---: | ---: | ---: | ---: | ---: |");
     for (scenario, alarms) in calibration {
-        let [a, b, c] = alarms.map(|n| n as f64 / seeds as f64);
-        println!("| {} | {} | {a:.2} | {b:.2} | {c:.2} |", scenario.a_minute, scenario.words());
-        for (budget, alarms) in BUDGETS.iter().zip([a, b, c]) {
+        let [a, b, c] = &alarms;
+        println!("| {} | {} | {a} | {b} | {c} |", scenario.a_minute, scenario.words());
+        for (budget, alarms) in BUDGETS.iter().zip(alarms) {
             report.row(
                 "budgets",
                 json!({
                     "tweets_a_minute": scenario.a_minute,
                     "rho": scenario.words(),
                     "budget": budget,
-                    "false_alarms_a_month": alarms,
+                    "false_alarms_a_month": alarms.mean,
+                    "false_alarms_a_month_interval": alarms.interval,
                 }),
             );
         }
     }
+}
+
+/// The policy of a brand whose share and volumes have a budget together.
+fn brand(budget: f64, volumes: &[Volume]) -> BuzzPolicy {
+    let policy = BuzzPolicy {
+        share: Ours::policy(1.0),
+        volumes: volumes.iter().map(|counted| VolumePolicy::of(*counted)).collect(),
+        reopen_minutes: REOPEN_MINUTES,
+        thresholds: Thresholds::default(),
+    };
+    policy.with_budget(budget)
 }
 
 /// Our detector at each budget comes first.
@@ -238,7 +285,7 @@ fn measure_seed(scenario: Scenario, seed: u64) -> Vec<Outcome> {
                     let found = (m..m + SHIFT_MINUTES).find(|m| detector.opens(stream, Minute(*m)));
                     outcome.delays[*r].push(found.map(|at| at - m + 1));
                 }
-                outcome.false_alarms += u64::from(detector.opens(&quiet, Minute(m)));
+                outcome.false_alarms += usize::from(detector.opens(&quiet, Minute(m)));
             }
             outcome
         })
@@ -249,11 +296,8 @@ fn measure_seed(scenario: Scenario, seed: u64) -> Vec<Outcome> {
 fn print_row(scenario: Scenario, name: &str, outcome: &Outcome, seeds: u64) -> Value {
     let Scenario { a_minute, .. } = scenario;
     let mut found = Vec::new();
-    print!(
-        "| {a_minute} | {} | {name} | {:.2} |",
-        scenario.words(),
-        outcome.false_alarms as f64 / seeds as f64
-    );
+    let alarms = Rate::new(outcome.false_alarms, seeds);
+    print!("| {a_minute} | {} | {name} | {alarms} |", scenario.words());
     for delays in &outcome.delays {
         let mut delays = delays.clone();
         delays.sort_unstable_by_key(|delay| delay.unwrap_or(i64::MAX));
@@ -276,7 +320,8 @@ fn print_row(scenario: Scenario, name: &str, outcome: &Outcome, seeds: u64) -> V
         "tweets_a_minute": a_minute,
         "rho": scenario.words(),
         "detector": name.trim_matches('*'),
-        "false_alarms_a_month": outcome.false_alarms as f64 / seeds as f64,
+        "false_alarms_a_month": alarms.mean,
+        "false_alarms_a_month_interval": alarms.interval,
         "rises": found,
     })
 }

@@ -1,23 +1,19 @@
 //! How many incidents does chance open where the model is switched every week, or where one tweet in twenty is part of a
 //! cascade of retweets?
 //!
-//! Share and negative volume are evaluated together as the daemon does, each with its budget, and are one incident.
+//! Share and negative volume are evaluated together as the daemon does, with one budget, and are one incident.
 
 use std::f64::consts::TAU;
 
-use monitor_core::alerting::{
-    Backtest, BuzzPolicy, Stretch, Thresholds, Volume, VolumePolicy, backtest, backtest_switched,
-};
+use monitor_core::alerting::{Backtest, BuzzPolicy, Stretch, Volume, backtest, backtest_switched};
 use monitor_core::domain::{Counts, Minute};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Binomial, Distribution, Pareto, Poisson};
 use serde_json::json;
 
-use super::rivals::Ours;
 use super::streams::{DAY, SHARE, Scenario, Source};
-use super::volume::REOPEN_MINUTES;
-use super::{QUIET_DAYS, SHIFT_MINUTES, common::Report, each_seed};
+use super::{QUIET_DAYS, Rate, SHIFT_MINUTES, brand, common::Report, each_seed};
 
 /// Days between two switches of the model.
 const SWITCH_DAYS: i64 = 7;
@@ -53,7 +49,7 @@ struct Outcome {
 }
 
 /// Prints the table and adds it to the report.
-pub fn run(seeds: u64, report: &mut Report) {
+pub fn run(seeds: u64, budget: f64, report: &mut Report) {
     println!(
         "\nIncidents a month of share and negative volume together, and {TIMES} times as many tweets:\n"
     );
@@ -62,10 +58,10 @@ pub fn run(seeds: u64, report: &mut Report) {
     );
     println!("| ---: | --- | ---: | ---: | ---: | ---: |");
     for a_minute in [2.0, 20.0, 100.0] {
-        let outcomes = each_seed(seeds, |seed| measure(a_minute, seed));
+        let outcomes = each_seed(seeds, |seed| measure(a_minute, seed, budget));
         for (kind, name) in KINDS.iter().enumerate() {
             let all: usize = outcomes.iter().map(|outcome| outcome.incidents[kind]).sum();
-            let a_month = all as f64 / seeds as f64;
+            let a_month = Rate::new(all, seeds);
             let mut delays: Vec<i64> = (outcomes.iter().flat_map(|outcome| &outcome.delays[kind]))
                 .map(|delay| delay.unwrap_or(i64::MAX))
                 .collect();
@@ -76,15 +72,14 @@ pub fn run(seeds: u64, report: &mut Report) {
             let median = delays.get(delays.len() / 2).copied().filter(|it| *it < i64::MAX);
             let (soon, ever) = (within(15), within(DAY));
             let words = median.map_or_else(|| "-".to_owned(), |minutes| format!("{minutes} min"));
-            println!(
-                "| {a_minute} | {name} | {a_month:.2} | {soon:.0} % | {ever:.0} % | {words} |"
-            );
+            println!("| {a_minute} | {name} | {a_month} | {soon:.0} % | {ever:.0} % | {words} |");
             report.row(
                 "crowd",
                 json!({
                     "tweets_a_minute": a_minute,
                     "stream": name,
-                    "incidents_a_month": a_month,
+                    "incidents_a_month": a_month.mean,
+                    "incidents_a_month_interval": a_month.interval,
                     "rises": delays.len(),
                     "within_15_min_percent": soon,
                     "within_24_h_percent": ever,
@@ -95,19 +90,14 @@ pub fn run(seeds: u64, report: &mut Report) {
     }
 }
 
-fn policy() -> BuzzPolicy {
-    BuzzPolicy {
-        share: Ours::policy(1.0),
-        volumes: vec![VolumePolicy::of(Volume::Negative)],
-        reopen_minutes: REOPEN_MINUTES,
-        thresholds: Thresholds::default(),
-    }
+fn policy(budget: f64) -> BuzzPolicy {
+    brand(budget, &[Volume::Negative])
 }
 
 /// Minutes of counts.
 type ByMinute = Vec<(Minute, Counts)>;
 
-fn measure(a_minute: f64, seed: u64) -> Outcome {
+fn measure(a_minute: f64, seed: u64, budget: f64) -> Outcome {
     let scenario = Scenario::steady(a_minute, 0.02);
     let (first, last) =
         (scenario.warm_up_days() * DAY, (scenario.warm_up_days() + QUIET_DAYS) * DAY);
@@ -129,19 +119,20 @@ fn measure(a_minute: f64, seed: u64) -> Outcome {
         }
         calm.push((Minute(m), source.counts(Minute(m), 0.0)));
     }
-    outcome.incidents[0] = backtest(&policy(), &calm, Minute(first), Minute(last - 1)).alerts.len();
+    outcome.incidents[0] =
+        backtest(&policy(budget), &calm, Minute(first), Minute(last - 1)).alerts.len();
     for (start, risen) in &rises {
-        outcome.delays[0].push(delay(*start, &calm, risen));
+        outcome.delays[0].push(delay(*start, &calm, risen, budget));
     }
 
     let models = [calm.clone(), as_other_model(&calm, seed)];
-    outcome.incidents[1] = switched(&models, first, last - 1, first).alerts.len();
+    outcome.incidents[1] = switched(&models, first, last - 1, first, budget).alerts.len();
     for (start, risen) in &rises {
         let both = [0, 1].map(|model| {
             let risen = if model == 0 { risen.clone() } else { as_other_model(risen, seed + 1) };
             [history(*start, &models[model]), &risen].concat()
         });
-        let found = switched(&both, first, start + SHIFT_MINUTES - 1, *start);
+        let found = switched(&both, first, start + SHIFT_MINUTES - 1, *start, budget);
         outcome.delays[1].push(first_alarm(&found, *start));
     }
 
@@ -161,20 +152,21 @@ fn measure(a_minute: f64, seed: u64) -> Outcome {
         }
     }
     for (place, counts) in counted.iter().enumerate() {
-        let found = backtest(&policy(), counts, Minute(first), Minute(last - 1));
+        let found = backtest(&policy(budget), counts, Minute(first), Minute(last - 1));
         outcome.incidents[2 + place] = found.alerts.len();
         for (start, risen) in &rises {
             let risen: ByMinute = risen.iter().map(|(at, of)| (*at, of[place])).collect();
-            outcome.delays[2 + place].push(delay(*start, counts, &risen));
+            outcome.delays[2 + place].push(delay(*start, counts, &risen, budget));
         }
     }
     outcome
 }
 
 /// Minutes from `start` to the alarm about a rise that follows the calm counts.
-fn delay(start: i64, calm: &ByMinute, risen: &[(Minute, Counts)]) -> Option<i64> {
+fn delay(start: i64, calm: &ByMinute, risen: &[(Minute, Counts)], budget: f64) -> Option<i64> {
     let counts = [history(start, calm), risen].concat();
-    let found = backtest(&policy(), &counts, Minute(start), Minute(start + SHIFT_MINUTES - 1));
+    let found =
+        backtest(&policy(budget), &counts, Minute(start), Minute(start + SHIFT_MINUTES - 1));
     first_alarm(&found, start)
 }
 
@@ -193,12 +185,12 @@ fn first_alarm(found: &Backtest, start: i64) -> Option<i64> {
 }
 
 /// What the stream of two models that take turns every week opens from `from` on.
-fn switched(models: &[ByMinute; 2], first: i64, last: i64, from: i64) -> Backtest {
+fn switched(models: &[ByMinute; 2], first: i64, last: i64, from: i64, budget: f64) -> Backtest {
     let mut stretches = vec![Stretch { from: Minute(i64::MIN), counts: &models[0] }];
     for (week, at) in (first..last).step_by((SWITCH_DAYS * DAY) as usize).enumerate() {
         stretches.push(Stretch { from: Minute(at), counts: &models[(week + 1) % 2] });
     }
-    backtest_switched(&policy(), &stretches, Minute(from), Minute(last))
+    backtest_switched(&policy(budget), &stretches, Minute(from), Minute(last))
 }
 
 /// The same tweets by a model that calls more of them negative.

@@ -50,7 +50,10 @@ impl Ours {
     }
 
     pub fn new(false_alarms_per_month: f64) -> Self {
-        let policy = Self::policy(false_alarms_per_month);
+        Self::of(Self::policy(false_alarms_per_month))
+    }
+
+    pub fn of(policy: SharePolicy) -> Self {
         let state = ShareState::default();
         Self { policy, state, baseline: None, series: None }
     }

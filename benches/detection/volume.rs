@@ -2,7 +2,7 @@
 //! brand open by chance?
 
 use monitor_core::alerting::{
-    BuzzPolicy, Thresholds, Volume, VolumePolicy, VolumeState, VolumeVerdict, backtest,
+    BuzzPolicy, Volume, VolumePolicy, VolumeState, VolumeVerdict, backtest,
 };
 use monitor_core::domain::{Counts, Minute};
 use rand::{RngExt, SeedableRng};
@@ -11,12 +11,10 @@ use serde_json::json;
 
 use super::rivals::{Detector, Ours};
 use super::streams::{DAY, Scenario, Source, Stream};
-use super::{QUIET_DAYS, SHIFT_MINUTES, SHIFTS, common::Report, each_seed};
+use super::{QUIET_DAYS, Rate, SHIFT_MINUTES, SHIFTS, brand, common::Report, each_seed};
 
 /// How many times as many tweets come.
 const TIMES: f64 = 3.0;
-/// What comes back within this time opens the same incident, in minutes.
-pub const REOPEN_MINUTES: u32 = 1440;
 
 /// The result of one seed.
 struct Outcome {
@@ -29,7 +27,7 @@ struct Outcome {
 }
 
 /// Prints the table and adds it to the report.
-pub fn run(seeds: u64, report: &mut Report) {
+pub fn run(seeds: u64, budget: f64, report: &mut Report) {
     println!(
         "\n{TIMES} times as many tweets at the same share, found as negative volume; false alarms a month:\n"
     );
@@ -42,10 +40,9 @@ pub fn run(seeds: u64, report: &mut Report) {
     let wandering =
         steady.map(|scenario| Scenario { wanders: true, volume_wanders: true, ..scenario });
     for scenario in steady.into_iter().chain(wandering) {
-        let outcomes = each_seed(seeds, |seed| measure(scenario, seed));
-        let a_month = |count: &dyn Fn(&Outcome) -> usize| {
-            outcomes.iter().map(count).sum::<usize>() as f64 / seeds as f64
-        };
+        let outcomes = each_seed(seeds, |seed| measure(scenario, seed, budget));
+        let a_month =
+            |count: &dyn Fn(&Outcome) -> usize| Rate::new(outcomes.iter().map(count).sum(), seeds);
         let share = a_month(&|outcome| outcome.share.len());
         let volume = a_month(&|outcome| outcome.volume.len());
         let [both, all] = [0, 1].map(|of| a_month(&|outcome| outcome.incidents[of]));
@@ -58,7 +55,7 @@ pub fn run(seeds: u64, report: &mut Report) {
         };
         let median = delays[delays.len() / 2];
         println!(
-            "| {} | {} | {share:.2} | {volume:.2} | {both:.2} | {all:.2} | {:.0} % | {:.0} % | {median} min |",
+            "| {} | {} | {share} | {volume} | {both} | {all} | {:.0} % | {:.0} % | {median} min |",
             scenario.a_minute,
             scenario.words(),
             within(15),
@@ -69,7 +66,8 @@ pub fn run(seeds: u64, report: &mut Report) {
             json!({
                 "tweets_a_minute": scenario.a_minute,
                 "rho": scenario.words(),
-                "false_alarms_a_month": {"share": share, "negative_volume": volume, "both": both, "all": all},
+                "false_alarms_a_month": {"share": share.mean, "negative_volume": volume.mean, "both": both.mean, "all": all.mean},
+                "false_alarms_a_month_interval": {"share": share.interval, "negative_volume": volume.interval, "both": both.interval, "all": all.interval},
                 "within_15_min_percent": within(15),
                 "within_24_h_percent": within(DAY),
                 "median_minutes": median,
@@ -79,17 +77,11 @@ pub fn run(seeds: u64, report: &mut Report) {
 }
 
 /// The incidents that these views open by chance from `first` on.
-fn incidents(counts: &[(Minute, Counts)], first: i64, volumes: &[Volume]) -> usize {
-    let policy = BuzzPolicy {
-        share: Ours::policy(1.0),
-        volumes: volumes.iter().map(|counted| VolumePolicy::of(*counted)).collect(),
-        reopen_minutes: REOPEN_MINUTES,
-        thresholds: Thresholds::default(),
-    };
-    backtest(&policy, counts, Minute(first), counts[counts.len() - 1].0).alerts.len()
+fn incidents(counts: &[(Minute, Counts)], first: i64, policy: &BuzzPolicy) -> usize {
+    backtest(policy, counts, Minute(first), counts[counts.len() - 1].0).alerts.len()
 }
 
-fn measure(scenario: Scenario, seed: u64) -> Outcome {
+fn measure(scenario: Scenario, seed: u64, budget: f64) -> Outcome {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let first = scenario.warm_up_days() * DAY;
     let last = first + QUIET_DAYS * DAY;
@@ -109,15 +101,16 @@ fn measure(scenario: Scenario, seed: u64) -> Outcome {
         counts.push((Minute(m), source.counts(Minute(m), 0.0)));
     }
     let quiet = Stream::new(&counts);
-    let mut share = Ours::new(1.0);
-    let both = [Volume::Negative, Volume::All];
+    let daemon = brand(budget, &[Volume::Negative]);
+    let mut share = Ours::of(daemon.share);
+    let all = brand(budget, &[Volume::Negative, Volume::All]);
     let mut outcome = Outcome {
         share: Vec::new(),
         volume: Vec::new(),
-        incidents: [&both[..1], &both].map(|volumes| incidents(&counts, first, volumes)),
+        incidents: [&daemon, &all].map(|policy| incidents(&counts, first, policy)),
         delays: Vec::new(),
     };
-    let policy = VolumePolicy::of(Volume::Negative);
+    let policy = daemon.volumes[0];
     let mut state = VolumeState::default();
     let mut risen = risen.into_iter().peekable();
     for m in 0..last {

@@ -86,16 +86,26 @@ pub fn brand_zone(brand: &config::Brand) -> Option<Zone> {
 
 /// The policy that evaluates brands without a time zone of their own.
 pub fn buzz_policy(alerting: &config::Alerting) -> BuzzPolicy {
-    BuzzPolicy {
-        share: policy(alerting),
-        volumes: volume_policies(alerting),
+    let policy = BuzzPolicy {
+        share: share_policy(alerting),
+        volumes: volumes(alerting),
         reopen_minutes: alerting.reopen_minutes,
         thresholds: thresholds(alerting),
-    }
+    };
+    policy.with_budget(alerting.false_alarms_per_month)
 }
 
 /// The policy that evaluates shares.
 pub fn policy(alerting: &config::Alerting) -> SharePolicy {
+    buzz_policy(alerting).share
+}
+
+/// The policies that evaluate volumes; none if they are disabled.
+pub fn volume_policies(alerting: &config::Alerting) -> Vec<VolumePolicy> {
+    buzz_policy(alerting).volumes
+}
+
+fn share_policy(alerting: &config::Alerting) -> SharePolicy {
     let window_minutes = alerting.window_minutes;
     SharePolicy {
         rule: match alerting.rule {
@@ -124,15 +134,13 @@ fn zone(alerting: &config::Alerting) -> Zone {
     Zone::parse(&alerting.time_zone).expect("validated with the settings")
 }
 
-/// The policies that evaluate volumes; none if they are disabled.
-pub fn volume_policies(alerting: &config::Alerting) -> Vec<VolumePolicy> {
+fn volumes(alerting: &config::Alerting) -> Vec<VolumePolicy> {
     let policy = |counted, times_min| VolumePolicy {
-        counted,
-        false_alarms_per_month: alerting.false_alarms_per_month,
         times_min,
         tweets_min: alerting.tweets_min,
         resolve_minutes: alerting.resolve_minutes,
         zone: zone(alerting),
+        ..VolumePolicy::of(counted)
     };
     [
         (alerting.negative_volume, Volume::Negative, alerting.negative_volume_times_min),

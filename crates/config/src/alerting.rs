@@ -19,7 +19,7 @@ pub struct Alerting {
     pub count: Voice,
     /// Authors whose tweets are stored and shown, and not counted.
     pub ignore_authors: Vec<String>,
-    /// Of the rule `e-detector`: most false alarms per brand and 30 days.
+    /// Most false alarms per brand and 30 days, over all causes together; a rule other than `e-detector` keeps none.
     pub false_alarms_per_month: f64,
     /// Of the rule `share-above`: the share, in 0..1.
     pub share_above: f64,

@@ -87,7 +87,7 @@ impl Default for Alerting {
             rule: Rule::EDetector,
             count: Voice::default(),
             ignore_authors: Vec::new(),
-            false_alarms_per_month: 1.0,
+            false_alarms_per_month: 2.0,
             share_above: 0.5,
             times_previous: 2.0,
             window_minutes: 60,

@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Baseline, People, Series, SharePolicy, ShareState, ShareVerdict, Thresholds, VolumePolicy,
-    VolumeState, VolumeVerdict, severity,
+    Baseline, People, Series, SharePolicy, ShareRule, ShareState, ShareVerdict, Thresholds,
+    VolumePolicy, VolumeState, VolumeVerdict, severity,
 };
 use crate::domain::{Cause, Evidence, Minute, Phase, ResolveReason, Severity, Zone};
 
@@ -227,6 +227,23 @@ impl BuzzPolicy {
         self.share.zone = zone;
         for volume in &mut self.volumes {
             volume.zone = zone;
+        }
+        self
+    }
+
+    /// The same policy with a budget of incidents that chance may open in 30 days, over all its causes together: each has an
+    /// equal part. A rule of the share that keeps no budget takes none.
+    #[must_use]
+    pub fn with_budget(mut self, false_alarms_per_month: f64) -> Self {
+        let share = match &mut self.share.rule {
+            ShareRule::EDetector { false_alarms_per_month } => Some(false_alarms_per_month),
+            ShareRule::ShareAbove { .. } | ShareRule::TimesPrevious { .. } => None,
+        };
+        let causes = usize::from(share.is_some()) + self.volumes.len();
+        let part = false_alarms_per_month / causes as f64;
+        share.into_iter().for_each(|of| *of = part);
+        for volume in &mut self.volumes {
+            volume.false_alarms_per_month = part;
         }
         self
     }

@@ -24,6 +24,30 @@ fn policy() -> BuzzPolicy {
     }
 }
 
+#[test]
+fn the_causes_share_the_budget() {
+    let check = |name: &str, rule: ShareRule, volumes: &[Volume], part: f64| {
+        let volumes = volumes.iter().map(|counted| VolumePolicy::of(*counted)).collect();
+        let share = SharePolicy { rule, ..policy().share };
+        let found = BuzzPolicy { share, volumes, ..policy() }.with_budget(1.5);
+        for volume in &found.volumes {
+            assert_eq!(volume.false_alarms_per_month, part, "{name}");
+        }
+        let expected = match rule {
+            ShareRule::EDetector { .. } => ShareRule::EDetector { false_alarms_per_month: part },
+            other => other,
+        };
+        assert_eq!(found.share.rule, expected, "{name}");
+    };
+    let e_detector = ShareRule::EDetector { false_alarms_per_month: 9.0 };
+    let above = ShareRule::ShareAbove { share: 0.5, window_minutes: 60 };
+    check("all", e_detector, &[Volume::Negative, Volume::All], 0.5);
+    check("the default", e_detector, &[Volume::Negative], 0.75);
+    check("share alone", e_detector, &[], 1.5);
+    check("a rule without a budget", above, &[Volume::Negative], 1.5);
+    check("and alone", above, &[], 1.5);
+}
+
 /// `size` in hundredths above an expected share of 20 %, or in times of the usual volume.
 fn evidence(cause: Cause, size: u64) -> Evidence {
     let volume = VolumeEvidence {
