@@ -136,11 +136,14 @@ async fn main() -> anyhow::Result<()> {
             (nisshi.brokers(), "nisshi, in memory")
         }
         Broker::Mock => {
-            mock = MockBroker::start("other", 1)?;
+            mock = MockBroker::start(TOPIC, PARTITIONS.cast_unsigned())?;
             (mock.brokers().to_owned(), "librdkafka's in-process cluster")
         }
     };
-    create_topic(&brokers).await?;
+    // librdkafka's cluster makes no topics for others.
+    if !matches!(args.broker, Broker::Mock) {
+        create_topic(&brokers).await?;
+    }
     let (payloads, ids) = payloads(args.rows)?;
     let bench = Bench {
         brokers,
@@ -443,7 +446,8 @@ impl Bench {
         let memory_mb = quarter_mb.zip(Some(memory_mb()?));
         stop.cancel();
         running.await??;
-        let stored = store.totals().await?.scores;
+        let totals = store.totals().await?;
+        let stored = totals.scores + totals.not_judged;
         ensure!(stored == self.distinct, "{stored} of {} tweets are stored", self.distinct);
         Ok(Run { rate, memory_mb })
     }

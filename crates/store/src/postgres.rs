@@ -105,12 +105,13 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections_max)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            // A connection whose query was cancelled may never answer again; without this check
-            // the pool would have one usable connection less.
+            // A connection whose query was cancelled may never answer again, or answer one query late: a cancelled
+            // COPY leaves an answer unread, which a ping would take for its own.
             .after_release(|connection, _| {
                 Box::pin(async move {
-                    match tokio::time::timeout(ACQUIRE_TIMEOUT, connection.ping()).await {
-                        Ok(pinged) => pinged.map(|()| true),
+                    let asked = sqlx::query_scalar::<_, i32>("SELECT 1").fetch_one(connection);
+                    match tokio::time::timeout(ACQUIRE_TIMEOUT, asked).await {
+                        Ok(answer) => answer.map(|one| one == 1),
                         Err(_) => Err(sqlx::Error::PoolTimedOut),
                     }
                 })

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use monitor::pipeline::Evaluator;
-use monitor_config::Settings;
+use monitor_config::{self as config, Settings};
 use monitor_core::clock::{Clock, SimulatedClock, SystemClock};
 use monitor_core::domain::{Cause, Evidence, IncidentId, Minute, Severity, Transition};
 use monitor_store::{Advance, OutboxState, PostgresStore, Store};
-use sqlx::Row;
 use sqlx::migrate::Migrator;
+use sqlx::{Connection, PgConnection, Row};
 
 use super::fixtures::*;
 use super::on_postgres;
@@ -151,6 +151,37 @@ async fn a_joinable_notification_that_a_sender_locks_is_skipped() {
     assert_eq!(store.totals().await.unwrap().outbox_pending, 2, "a row of its own");
     decide(&store, opened("klm")).await;
     assert_eq!(store.totals().await.unwrap().outbox_pending, 2, "joins again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_given_up_leaves_no_answer_behind() {
+    let url = fresh_database().await;
+    let settings =
+        config::Store { url: url.clone(), connections_max: 1, ..config::Store::default() };
+    let store = PostgresStore::connect(&settings).unwrap();
+    store.migrate().await.unwrap();
+    claim_empty(&store, 1).await;
+    let of =
+        |id: &str, from| batch(vec![tweet(id, &["united"], 0.9)], vec![advance(0, from, from + 1)]);
+    store.commit(&of("1", 0)).await.unwrap();
+
+    // COPY waits in the middle of its rows.
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    let week: String = sqlx::query_scalar("SELECT tableoid::regclass::text FROM scores")
+        .fetch_one(&mut other)
+        .await
+        .unwrap();
+    let mut lock = other.begin().await.unwrap();
+    let sql = format!("LOCK TABLE {week} IN ACCESS EXCLUSIVE MODE");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *lock).await.unwrap();
+    let given_up = tokio::time::timeout(Duration::from_secs(1), store.commit(&of("2", 1))).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    lock.rollback().await.unwrap();
+
+    for (id, from) in [("2", 1), ("3", 2)] {
+        assert_eq!(store.commit(&of(id, from)).await.unwrap().new, 1, "{id}");
+        assert_eq!(positions(&store).await, [from + 1], "{id}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,7 +40,7 @@ fn rules(a: &Alerting, check: &mut Check) {
         a.false_alarms_per_month > 0.0 && a.false_alarms_per_month <= 1000.0,
         "alerting.false_alarms_per_month",
         &a.false_alarms_per_month,
-        "choose a number above 0 and up to 1000, such as 1",
+        "choose a number above 0 and up to 1000, such as 2",
     );
     check(
         a.share_above > 0.0 && a.share_above < 1.0,

@@ -241,7 +241,9 @@ impl BuzzPolicy {
         };
         let causes = usize::from(share.is_some()) + self.volumes.len();
         let part = false_alarms_per_month / causes as f64;
-        share.into_iter().for_each(|of| *of = part);
+        if let Some(of) = share {
+            *of = part;
+        }
         for volume in &mut self.volumes {
             volume.false_alarms_per_month = part;
         }

@@ -1,7 +1,7 @@
 //! Writes the tweets of a batch: those that are new, those that replace or remove others, and the counts.
 //!
-//! **Invariant.** Each table is locked in one statement, by key, and in one order: ids, voices, tweets, counts. So
-//! batches of several daemons do not deadlock. Counts equal a fold over the tweets stored and those removed that
+//! **Invariant.** Rows that others may want are locked by key, and table by table in one order: ids, voices, stored tweets,
+//! counts. So batches of several daemons do not deadlock. Counts equal a fold over the tweets stored and those removed that
 //! keep their count; `echoes` and `gone` are parts of the totals.
 //! Deliberately absent: what counts once (`monitor_core::alerting::Counting`), the tables of counts (`tally`).
 
@@ -66,12 +66,9 @@ const EMPTY: &str = "
     FROM unnest($1::text[], $2::timestamptz[], $3::text[]) AS w (tweet_id, created_at, why)
     WHERE s.created_at = w.created_at AND s.tweet_id = w.tweet_id";
 
-/// It stays in the minute in which the tweet was written.
-const REPLACE: &str = "
-    UPDATE scores
-    SET brands = $3, text = $4, negative = $5, neutral = $6, label = $7, model = $8, author = $9, followers = $10,
-        retweets = $11, retweet_of = $12, truncated = $13, language = $14, echo = $15
-    WHERE tweet_id = $1 AND created_at = $2";
+const DELETE: &str = "
+    DELETE FROM scores AS s USING unnest($1::text[], $2::timestamptz[]) AS w (tweet_id, created_at)
+    WHERE s.created_at = w.created_at AND s.tweet_id = w.tweet_id";
 
 /// A tweet as it is stored.
 struct Stored<'a> {
@@ -127,13 +124,14 @@ impl<'a> Stored<'a> {
         }
     }
 
-    fn copy(&self, rows: &mut Rows) -> Result<(), sqlx::Error> {
+    /// The row of `scores`, of the time `at`.
+    fn copy(&self, rows: &mut Rows, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
         let ScoredTweet { tweet, brands, score, .. } = self.row;
         let of = self.of();
         let probabilities = score.as_ref().map(|of| of.score.probabilities);
         rows.row(SCORES_VALUES);
         rows.value(tweet.id.as_str())?;
-        rows.value(tweet.created_at)?;
+        rows.value(at)?;
         rows.value(brands.as_slice())?;
         rows.value(tweet.text.as_str())?;
         rows.value(probabilities.map(|p| p.negative().get()))?;
@@ -209,7 +207,7 @@ pub(super) async fn tweets(
     }
     let removals: BTreeMap<_, _> =
         changes.removals.iter().map(|(id, change)| (id.as_str(), change)).collect();
-    let mut emptied = Vec::new();
+    let (mut replacements, mut emptied) = (Vec::new(), Vec::new());
     for old in &old {
         let (id, at) = (old.tweet_id.as_str(), old.created_at);
         let mut is_counted = old.counted || new.contains(id);
@@ -223,7 +221,7 @@ pub(super) async fn tweets(
             (brands, of, is_counted) = (&tweet.row.brands, tweet.of(), true);
             tally.add(brands, at, of);
             if removal.is_none() {
-                replace(connection, old, tweet).await?;
+                replacements.push((old, tweet));
             }
         }
         if let Some(change) = removal {
@@ -236,6 +234,7 @@ pub(super) async fn tweets(
             }
         }
     }
+    replace(connection, &replacements).await?;
     empty(connection, &emptied).await?;
     tally.write(connection).await?;
     done.duplicate = (batch.scores.len() as u64).saturating_sub(done.new + done.not_judged);
@@ -298,7 +297,7 @@ async fn copy(
     if !fresh.is_empty() {
         let mut rows = Rows::new();
         for tweet in fresh {
-            tweet.copy(&mut rows)?;
+            tweet.copy(&mut rows, tweet.row.tweet.created_at)?;
         }
         rows.copy(connection, SCORES).await?;
     }
@@ -327,33 +326,24 @@ async fn read_old(
     Ok(rows.iter().map(Old::read).collect::<Result<_, _>>()?)
 }
 
+/// Stores the later versions in the place of those before. They stay in the minute in which the tweet was written.
 async fn replace(
     connection: &mut PgConnection,
-    old: &Old,
-    new: &Stored<'_>,
+    tweets: &[(&Old, &Stored<'_>)],
 ) -> Result<(), StoreError> {
-    let ScoredTweet { tweet, brands, score, .. } = new.row;
-    let of = new.of();
-    let probabilities = score.as_ref().map(|of| of.score.probabilities);
-    sqlx::query(REPLACE)
-        .bind(&old.tweet_id)
-        .bind(old.created_at)
-        .bind(brands)
-        .bind(&tweet.text)
-        .bind(probabilities.map(|p| p.negative().get()))
-        .bind(probabilities.map(|p| p.neutral().get()))
-        .bind(of.label)
-        .bind(of.model)
-        .bind(&new.author)
-        .bind(tweet.reach.followers.map(bigint))
-        .bind(tweet.reach.retweets.map(bigint))
-        .bind(tweet.reach.retweet_of.as_ref().map(TweetId::as_str))
-        .bind(score.as_ref().is_some_and(|of| of.truncated))
-        .bind(of.language)
-        .bind(of.echo)
-        .execute(connection)
+    if tweets.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(DELETE)
+        .bind(tweets.iter().map(|(old, _)| old.tweet_id.as_str()).collect::<Vec<_>>())
+        .bind(tweets.iter().map(|(old, _)| old.created_at).collect::<Vec<_>>())
+        .execute(&mut *connection)
         .await?;
-    Ok(())
+    let mut rows = Rows::new();
+    for (old, new) in tweets {
+        new.copy(&mut rows, old.created_at)?;
+    }
+    Ok(rows.copy(connection, SCORES).await?)
 }
 
 async fn empty(
