@@ -21,10 +21,13 @@ pub(super) struct Of<'a> {
     pub echo: bool,
 }
 
-/// What changes in the counts, by brand, minute, model and language.
+/// Brand, minute, model and language.
+type Key<'a> = (&'a str, Minute, Option<&'a str>, Option<&'a str>);
+
+/// What changes in the counts.
 #[derive(Debug, Default)]
 pub(super) struct Tally<'a> {
-    sums: BTreeMap<(&'a str, Minute, Option<&'a str>, Option<&'a str>), Sums>,
+    sums: BTreeMap<Key<'a>, Sums>,
     /// Whether anything is taken out.
     takes: bool,
 }
