@@ -280,6 +280,10 @@ impl Kafka {
             if answer.is_ok_and(|metadata| metadata.brokers().len() >= running) {
                 return Ok(());
             }
+            let ended = |node: &Node| node.process.as_ref().is_some_and(|it| it.exit().is_some());
+            if let Some(place) = self.nodes.iter().position(ended) {
+                return Err(self.failed(place, "ended while the others waited for it"));
+            }
             sleep(READY_POLL);
         }
         Err(self.failed(0, "does not know all nodes"))
