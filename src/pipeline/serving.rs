@@ -15,7 +15,7 @@ use monitor_core::links::LinkKey;
 use monitor_core::words::WordWeight;
 use monitor_serve::{Access, Explain, Inference, Right, ServeContext, Token};
 use monitor_store::{Example, Store, StoredTweet};
-use monitor_telemetry::Readiness;
+use monitor_telemetry::{self as telemetry, Readiness};
 
 /// What the server asks the models for, once there are any.
 pub struct Models {
@@ -67,8 +67,11 @@ pub fn context(
         let limits = inference_limits(&settings.serve);
         Inference::new(models.scorer.clone(), limits, clock.clone(), commit)
     });
-    let brands = settings.brands.keys().cloned().collect();
     ServeContext {
+        store,
+        metrics: telemetry::init_metrics(),
+        brands: settings.brands.keys().cloned().collect(),
+        policy: policy(&settings.alerting),
         readiness,
         access: access(settings, clock.clone()),
         zones: settings
@@ -81,7 +84,7 @@ pub fn context(
         links,
         inference,
         learns_ahead: true,
-        ..ServeContext::new(store, clock, brands, policy(&settings.alerting))
+        clock,
     }
 }
 

@@ -104,7 +104,7 @@ pub struct ServeContext {
 }
 
 impl ServeContext {
-    /// Shows these brands to everybody who asks: no links, no model, no brand in a time zone of its own.
+    /// For tests and benchmarks: everybody who asks sees these brands; no links, no model, no time zones.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,

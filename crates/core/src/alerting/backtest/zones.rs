@@ -33,7 +33,7 @@ fn policy(zone: Zone) -> BuzzPolicy {
         reopen_minutes: 1440,
         thresholds: Thresholds::default(),
     };
-    policy.with_budget(1.0).in_zone(zone)
+    policy.in_zone(zone)
 }
 
 /// Eight weeks before the change and four days after it, of people who live by the clock of Paris: 30 tweets a minute from
