@@ -178,7 +178,9 @@ fn alert_line(brand: &str, alert: &Alert) -> String {
         Evidence::Surge(e) => {
             ("surge".to_owned(), format!("{:.0} tweets", e.expected), e.observed, e.since)
         }
-        Evidence::Quiet(_) | Evidence::Lag(_) => (String::new(), String::new(), 0, alert.opened),
+        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => {
+            (String::new(), String::new(), 0, alert.opened)
+        }
     };
     let numbers = match &alert.opening {
         Evidence::Share(e) => format!("{} {:.3} >= {:.3}", e.rule, e.statistic, e.threshold),
@@ -186,7 +188,7 @@ fn alert_line(brand: &str, alert: &Alert) -> String {
             format!("negative-volume {:.1} >= {:.1}", e.statistic, e.threshold)
         }
         Evidence::Surge(e) => format!("volume {:.1} >= {:.1}", e.statistic, e.threshold),
-        Evidence::Quiet(_) | Evidence::Lag(_) => String::new(),
+        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => String::new(),
     };
     let mut numbers = numbers;
     for phase in alert.phases.iter().skip(1) {

@@ -155,8 +155,7 @@ fn route(args: &RouteArgs, settings: &Settings) -> anyhow::Result<()> {
             require_brand(brand, &known_brands(settings))?;
             ensure!(
                 cause.is_none_or(|cause| about_the_stream(cause) == (brand == STREAM)),
-                "quiet and lag are about {STREAM:?}, share, negative-volume and surge about brands: change --brand \
-                 or --cause"
+                "quiet and lag are about {STREAM:?}, the other causes about brands: change --brand or --cause"
             );
             vec![brand]
         }

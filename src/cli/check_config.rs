@@ -6,8 +6,8 @@ use super::doctor::{Finding, State, bad, ok};
 use super::output::{one_line, print, print_json};
 use super::retrain::check_scheduled;
 use crate::pipeline;
-use monitor_config::{ConfigError, Endpoint, Receiver, Retrain, Settings, Stream};
-use monitor_core::alerting::{self, QuietHours, Route};
+use monitor_config::{ConfigError, Endpoint, Receiver, Retrain, Settings};
+use monitor_core::alerting::{self, QuietHours, Route, ShareRule};
 use monitor_core::domain::{Cause, Language, STREAM, Severity, Transition};
 use monitor_core::text::language;
 use monitor_model::Model;
@@ -118,7 +118,8 @@ fn summary(settings: &Settings, models: &[(Model, Vec<Option<Language>>)]) -> Ve
         .collect::<Vec<_>>();
         add(&format!("brand {name}"), terms.join(", "));
     }
-    add("stream", stream(&s.stream));
+    add("alerting", buzz(s));
+    add("stream", stream(s));
     if s.retrain.is_on() {
         add("retrain", retrain(&s.retrain));
     }
@@ -184,13 +185,35 @@ fn smtputf8(settings: &Settings) -> Vec<(String, String)> {
     found
 }
 
-fn stream(stream: &Stream) -> String {
+/// What alarms about a brand, each with its part of the budget of false alarms.
+fn buzz(settings: &Settings) -> String {
+    let policy = pipeline::buzz_policy(&settings.alerting);
+    let share = match policy.share.rule {
+        ShareRule::EDetector { false_alarms_per_month } => Some(false_alarms_per_month),
+        ShareRule::ShareAbove { .. } | ShareRule::TimesPrevious { .. } => None,
+    };
+    let volumes = policy.volumes.iter();
+    let volumes = volumes.map(|v| (v.counted.cause(), Some(v.false_alarms_per_month)));
+    let causes = [(Cause::Share, share)].into_iter().chain(volumes).map(|(cause, budget)| {
+        let budget = budget.map_or("no budget".to_owned(), |n| format!("budget {n:.2}"));
+        format!("{} ({budget})", cause.as_str())
+    });
+    let (causes, count) = (causes.collect::<Vec<_>>().join(", "), settings.alerting.count.as_str());
+    format!("{causes}, in false alarms a brand and month; {count} are counted")
+}
+
+fn stream(settings: &Settings) -> String {
     let limit = |what: &str, minutes: u32| match minutes {
         0 => format!("{what} never alarms"),
         _ => format!("{what} alarms from {minutes} minutes"),
     };
-    let quiet = limit("quiet", stream.quiet_minutes_max);
-    format!("{quiet}, {}", limit("lag", stream.lag_minutes_max))
+    let (stream, alerting) = (&settings.stream, &settings.alerting);
+    [
+        limit("quiet", stream.quiet_minutes_max),
+        limit("lag", stream.lag_minutes_max),
+        limit("a quiet brand", alerting.brand_quiet_minutes_max),
+    ]
+    .join(", ")
 }
 
 /// A route in one line.
@@ -237,8 +260,11 @@ fn forgotten(settings: &Settings, routes: &[Route]) -> Vec<String> {
     let limits = settings.stream;
     let troubles = [(Cause::Quiet, limits.quiet_minutes_max), (Cause::Lag, limits.lag_minutes_max)];
     let troubles = troubles.into_iter().filter(|(_, limit)| *limit > 0);
+    let is_watched = settings.alerting.brand_quiet_minutes_max > 0;
+    let quiet = settings.brands.keys().filter(|_| is_watched);
     let unheard = brands
         .chain(surges)
+        .chain(quiet.map(|brand| (brand.as_str(), Cause::BrandQuiet)))
         .chain(troubles.map(|(cause, _)| (STREAM, cause)))
         .filter(|(brand, cause)| {
             // The time does not matter: an opening is notified sooner or later.

@@ -168,7 +168,7 @@ fn alert_line(incident: &Incident) -> String {
         Evidence::NegativeVolume(e) | Evidence::Surge(e) => {
             (e.observed.to_string(), format!("{:.0}", e.expected), e.tweets)
         }
-        Evidence::Quiet(_) | Evidence::Lag(_) => {
+        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => {
             (incident.cause().as_str().to_owned(), String::new(), Counts::default())
         }
     };

@@ -321,7 +321,8 @@ fn check_config_prints_a_summary() {
     model: lstm@4 from models, for tweets in English and unknown languages
     http: 127.0.0.1:8080
     brand acme: 2 keywords, 2 handles, 1 hashtag, 1 rule tag
-    stream: quiet alarms from 30 minutes, lag alarms from 15 minutes
+    alerting: share (budget 1.00), negative-volume (budget 1.00), in false alarms a brand and month; originals are counted
+    stream: quiet alarms from 30 minutes, lag alarms from 15 minutes, a quiet brand alarms from 60 minutes
     heartbeat: none, so nobody is notified when the daemon dies
     receiver chat: webhook at https://chat.example.com
     receiver comms: email to comms@example.com by smtp.example.com:587
@@ -470,7 +471,8 @@ fn check_config_lists_receivers_and_incidents_without_a_route() {
     let (_, out) = out.split_once("rule tag\n").unwrap();
     insta::assert_snapshot!(out, @r#"
     brand globex: 1 keyword
-    stream: quiet never alarms, lag alarms from 15 minutes
+    alerting: share (budget 0.67), negative-volume (budget 0.67), surge (budget 0.67), in false alarms a brand and month; originals are counted
+    stream: quiet never alarms, lag alarms from 15 minutes, a quiet brand alarms from 60 minutes
     retrain: lstm from tests/fixtures/sentiment.csv, at "0 3 * * 0" UTC and on drift
     heartbeat: https://hc.example.com every 60 s
     receiver chat: webhook at https://chat.example.com
@@ -493,5 +495,7 @@ fn check_config_lists_receivers_and_incidents_without_a_route() {
     warning: no route tells anybody of negative-volume incidents of globex
     warning: no route tells anybody of surge incidents of acme
     warning: no route tells anybody of surge incidents of globex
+    warning: no route tells anybody of brand-quiet incidents of acme
+    warning: no route tells anybody of brand-quiet incidents of globex
     "#);
 }

@@ -7,6 +7,7 @@ mod azure;
 mod backtest;
 mod bad_input;
 mod bad_records;
+mod brand_quiet;
 mod cascade;
 mod clients;
 mod command_line;

@@ -81,9 +81,14 @@ fn left_out() -> [String; 2] {
 
 /// A store on the database at `url`.
 fn on_postgres(url: String) -> PostgresStore {
-    // The in-memory store hashes no authors.
-    let authors = config::Authors::Plain;
-    PostgresStore::connect(&config::Store { url, authors, ..config::Store::default() }).unwrap()
+    let settings = config::Store {
+        url,
+        // The in-memory store hashes no authors, and keeps all dead letters.
+        authors: config::Authors::Plain,
+        dead_letters_per_minute_max: 1_000_000,
+        ..config::Store::default()
+    };
+    PostgresStore::connect(&settings).unwrap()
 }
 
 /// Runs every check on its own store.
@@ -426,6 +431,8 @@ async fn returns_ranges_of_minutes(store: &dyn Store) {
     check("backwards", 7, 3, &[]).await;
     assert_eq!(store.first_minute("united").await.expect("first"), Some(minute(1)));
     assert_eq!(store.last_minute("united").await.expect("last"), Some(minute(7)));
+    let newest = store.newest(&["united".into()]).await.expect("newest");
+    assert_eq!(newest, [("united".to_owned(), minute(7))]);
 }
 
 async fn samples_a_window(store: &dyn Store) {

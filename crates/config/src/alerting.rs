@@ -66,6 +66,8 @@ pub struct Alerting {
     pub surge: bool,
     /// A surge is at least this many times the usual volume.
     pub surge_times_min: f64,
+    /// A brand is quiet after this many minutes without a tweet while others come; 0 is never.
+    pub brand_quiet_minutes_max: u32,
     /// Time zone of the seasons of brands without one of their own, such as `Europe/Paris`.
     pub time_zone: String,
     /// How late a tweet may arrive after newer tweets of its partition.

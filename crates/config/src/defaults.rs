@@ -110,6 +110,7 @@ impl Default for Alerting {
             negative_volume_times_min: 2.0,
             surge: false,
             surge_times_min: 2.0,
+            brand_quiet_minutes_max: 60,
             time_zone: "UTC".into(),
             lateness_s: 60,
             tick_ms: 1000,

@@ -125,6 +125,7 @@ fn alert(n: &Notification, severity: &str, over: bool, now: DateTime<Utc>) -> Va
         Cause::NegativeVolume => "NegativeVolume",
         Cause::Surge => "TweetSurge",
         Cause::Quiet => "StreamQuiet",
+        Cause::BrandQuiet => "BrandQuiet",
         Cause::Lag => "StreamLag",
     };
     let mut alert = json!({

@@ -214,6 +214,7 @@ fn subject(n: &Notification) -> String {
         Cause::Share | Cause::NegativeVolume => format!("{brand}: bad buzz"),
         Cause::Surge => format!("{brand}: surge of tweets"),
         Cause::Quiet => "Monitor: no tweets arrive".to_owned(),
+        Cause::BrandQuiet => format!("{brand}: no tweets arrive"),
         Cause::Lag => "Monitor: reading lags behind".to_owned(),
     };
     let test = if n.test { "[TEST] " } else { "" };
@@ -317,6 +318,11 @@ fn headline(n: &Notification) -> String {
             let no = if transition == "updated" { "Still no" } else { "No" };
             format!("{no} tweet has arrived for {}", length(u64::from(*minutes)))
         }
+        (Evidence::BrandQuiet(_), "resolved") => format!("{brand}: tweets arrive again"),
+        (Evidence::BrandQuiet(QuietEvidence { minutes, .. }), transition) => {
+            let no = if transition == "updated" { "still no" } else { "no" };
+            format!("{brand}: {no} tweet for {}", length(u64::from(*minutes)))
+        }
         (Evidence::Lag(_), "resolved") => "Reading has caught up".into(),
         (Evidence::Lag(LagEvidence { behind_minutes, .. }), transition) => {
             let still = if transition == "updated" { "still " } else { "" };
@@ -331,7 +337,7 @@ fn is_still_high(n: &Notification) -> bool {
         _ if !n.phases.is_empty() => phases::is_new_normal(n),
         Evidence::Share(e) => e.recent_share() - e.expected_share >= STILL_HIGH,
         Evidence::NegativeVolume(e) | Evidence::Surge(e) => e.statistic >= e.threshold,
-        Evidence::Quiet(_) | Evidence::Lag(_) => false,
+        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => false,
     }
 }
 
@@ -344,6 +350,13 @@ fn period(n: &Notification) -> String {
         (Evidence::Quiet(QuietEvidence { last, .. }), _) => {
             let since = last.map_or(opened, moment);
             format!("Since {since}. Meanwhile, no bad buzz can be detected.")
+        }
+        (Evidence::BrandQuiet(QuietEvidence { last, .. }), _) => {
+            let since = last.map_or(opened, moment);
+            format!(
+                "Since {since}, while the stream goes on. Meanwhile, no bad buzz about {} can be detected.",
+                line(&n.brand, 64)
+            )
         }
         (Evidence::Lag(_), _) => {
             format!("Detected on {opened}. Meanwhile, bad buzz is detected late.")
@@ -381,7 +394,8 @@ fn curve(n: &Notification) -> Option<Curve<'_>> {
             let minutes = ((n.at - since.start()).num_minutes() + 1).max(1);
             (since.start(), Shows::Volume { of, expected: expected / minutes as f64 })
         }
-        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, .. }) => {
+        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, .. })
+        | Evidence::BrandQuiet(QuietEvidence { last, minutes, expected_tweets, .. }) => {
             let rate = expected_tweets / f64::from((*minutes).max(1));
             ((*last)?, Shows::Volume { of: Volume::All, expected: rate })
         }
@@ -406,7 +420,7 @@ fn measure(evidence: &Evidence) -> Option<String> {
         | Evidence::Surge(VolumeEvidence { statistic, threshold, .. }) => {
             Some(format!("Statistic {statistic:.1}, alert from {threshold:.1}."))
         }
-        Evidence::Quiet(_) | Evidence::Lag(_) => None,
+        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => None,
     }
 }
 
@@ -483,7 +497,7 @@ fn note(n: &Notification) -> String {
             format!("{incident} All times are the tweets' own, in UTC. {MODEL_NOTE}")
         }
         Evidence::Surge(_) => format!("{incident} All times are the tweets' own, in UTC."),
-        Evidence::Quiet(_) | Evidence::Lag(_) => {
+        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => {
             format!("{incident} All times are in UTC.")
         }
     }

@@ -103,7 +103,7 @@ pub fn size(evidence: &Evidence) -> String {
             format!("{} as many negative tweets as usual", times(e.times()))
         }
         Evidence::Surge(e) => format!("{} as many tweets as usual", times(e.times())),
-        Evidence::Quiet(_) | Evidence::Lag(_) => String::new(),
+        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => String::new(),
     }
 }
 

@@ -47,6 +47,10 @@ pub fn headline(n: &Notification) -> String {
         Evidence::Quiet(QuietEvidence { minutes, .. }) => {
             format!("No tweets for {minutes} minutes")
         }
+        Evidence::BrandQuiet(_) if over => format!("{brand}: tweets arrive again"),
+        Evidence::BrandQuiet(QuietEvidence { minutes, .. }) => {
+            format!("{brand}: no tweets for {minutes} minutes")
+        }
         Evidence::Lag(_) if over => "Reading has caught up".to_owned(),
         Evidence::Lag(LagEvidence { behind_minutes, .. }) => {
             format!("Reading is {behind_minutes} minutes behind")
@@ -120,9 +124,12 @@ pub fn facts(n: &Notification) -> Vec<(&'static str, String)> {
                 ("Expected", format!("{expected:.0}")),
                 ("Statistic", format!("{statistic:.1}, alert from {threshold:.1}")),
             ]),
-        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, limit_minutes }) => {
+        Evidence::Quiet(e) | Evidence::BrandQuiet(e) => {
+            let QuietEvidence { last, minutes, expected_tweets, limit_minutes } = e;
             if let Some(last) = last {
-                facts.push(("Last record", moment(*last)));
+                let is_of_brand = matches!(n.evidence, Evidence::BrandQuiet(_));
+                let name = if is_of_brand { "Last tweet" } else { "Last record" };
+                facts.push((name, moment(*last)));
             }
             facts.push(("Gap", format!("{minutes} minutes, alert from {limit_minutes}")));
             facts.push(("Expected", format!("{expected_tweets:.0} tweets")));

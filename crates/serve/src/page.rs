@@ -172,7 +172,7 @@ fn headline(evidence: &Evidence) -> Markup {
             Evidence::Surge(e) => {
                 b { (thousands(e.observed)) } " tweets, expected " (format!("{:.0}", e.expected))
             },
-            Evidence::Quiet(e) => { b { "no tweets" } " for " (e.minutes) " minutes" },
+            Evidence::Quiet(e) | Evidence::BrandQuiet(e) => { b { "no tweets" } " for " (e.minutes) " minutes" },
             Evidence::Lag(e) => { b { (e.behind_minutes) " minutes" } " behind the stream" },
         }
     }
@@ -198,7 +198,9 @@ fn detail(incident: &Incident) -> String {
         Evidence::Surge(e) => {
             format!("in {} minutes", incident.opened.0 - e.since.0 + 1)
         }
-        Evidence::Quiet(e) => format!("{:.0} tweets expected in that time", e.expected_tweets),
+        Evidence::Quiet(e) | Evidence::BrandQuiet(e) => {
+            format!("{:.0} tweets expected in that time", e.expected_tweets)
+        }
         Evidence::Lag(e) => format!("alert from {} minutes", e.limit_minutes),
     }
 }

@@ -27,6 +27,7 @@ macro_rules! each_store_call {
                 not_judged(brand: &str, from: Minute, to: Minute) -> Vec<(Language, u64)>;
                 first_minute(brand: &str) -> Option<Minute>;
                 last_minute(brand: &str) -> Option<Minute>;
+                newest(brands: &[String]) -> Vec<(String, Minute)>;
                 window_tweets(brand: &str, from: Minute, to: Minute, limit: u32) -> Vec<StoredTweet>;
                 random_tweets(brand: Option<&str>, minutes: &[Minute], limit: u32)
                     -> Vec<$crate::DrawnTweet>;

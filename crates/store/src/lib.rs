@@ -188,8 +188,7 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a batch in one transaction; see the module's invariant.
     async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError>;
 
-    /// Records whether the reader of a partition is at its end, if the checkpoint still is
-    /// `position`.
+    /// Records whether the reader of a partition is at its end, if the checkpoint still is `position`.
     async fn mark_at_end(
         &self,
         partition: &TopicPartition,
@@ -219,12 +218,10 @@ pub trait Store: Send + Sync + 'static {
         to: Minute,
     ) -> Result<Vec<(Minute, Counts)>, StoreError>;
 
-    /// The scored tweets of the minutes `from..=to` that are in no counts, because they repeat what their hour has
-    /// heard.
+    /// The scored tweets of the minutes `from..=to` that are in no counts, because they repeat what their hour heard.
     async fn echoes(&self, brand: &str, from: Minute, to: Minute) -> Result<u64, StoreError>;
 
-    /// A brand's tweets of the minutes `from..=to` that have no score, by language, most tweets
-    /// first.
+    /// A brand's tweets of the minutes `from..=to` that have no score, by language, most tweets first.
     async fn not_judged(
         &self,
         brand: &str,
@@ -237,6 +234,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The last minute in which a brand has a scored tweet.
     async fn last_minute(&self, brand: &str) -> Result<Option<Minute>, StoreError>;
+
+    /// The last minute in which each brand has a tweet, with or without a score; brands without one are left out.
+    async fn newest(&self, brands: &[String]) -> Result<Vec<(String, Minute)>, StoreError>;
 
     /// The detector state of a brand and watch; `None` before its first evaluation.
     async fn detector_state(

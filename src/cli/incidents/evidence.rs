@@ -34,7 +34,7 @@ fn size(evidence: &Evidence) -> String {
         Evidence::NegativeVolume(e) | Evidence::Surge(e) => {
             format!("{:.1} times as many", e.times())
         }
-        Evidence::Quiet(_) | Evidence::Lag(_) => String::new(),
+        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => String::new(),
     }
 }
 
@@ -55,11 +55,11 @@ pub fn lines(evidence: &Evidence) -> Vec<(&'static str, String)> {
             ("expected", format!("{:.0} tweets in the same time", e.expected)),
             ("statistic", statistic(e.statistic, e.threshold)),
         ],
-        Evidence::Quiet(e) => {
+        Evidence::Quiet(e) | Evidence::BrandQuiet(e) => {
             let last = e.last.map_or("none before".into(), |at| format!("last one {}", when(at)));
             let tweets = e.expected_tweets;
             vec![
-                ("observed", format!("no record in {} minutes, {last}", e.minutes)),
+                ("observed", format!("no tweet in {} minutes, {last}", e.minutes)),
                 ("expected", format!("{tweets:.0} tweets in that time")),
                 ("alerts from", format!("{} minutes", e.limit_minutes)),
             ]

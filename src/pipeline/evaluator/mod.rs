@@ -8,6 +8,7 @@
 //! Deliberately absent: statistics and the incident's states (`alerting`), sending (`notify`).
 
 mod brand;
+mod brand_quiet;
 mod explain;
 mod late;
 mod missed;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::words::reason;
 
+use self::brand_quiet::QuietBrands;
 use self::late::Judged;
 use self::report::Reporter;
 use self::step::Finding;
@@ -59,6 +61,9 @@ pub struct Evaluator {
     thresholds: Thresholds,
     stream: StreamPolicy,
     stream_causes: Vec<Cause>,
+    /// When a brand is quiet.
+    quiet_brand: StreamPolicy,
+    quiet_brands: Mutex<QuietBrands>,
     audience: Audience,
     reporter: Reporter,
     baselines: Mutex<HashMap<String, LearnedBaseline>>,
@@ -132,6 +137,11 @@ impl Evaluator {
                 .into_iter()
                 .filter_map(|(cause, limit)| (limit > 0).then_some(cause))
                 .collect(),
+            quiet_brand: StreamPolicy {
+                quiet_minutes_max: a.brand_quiet_minutes_max,
+                ..StreamPolicy::default()
+            },
+            quiet_brands: Mutex::default(),
             audience: audience(settings),
             reporter: Reporter::new(store.clone(), settings),
             baselines: Mutex::default(),
@@ -193,6 +203,7 @@ impl Evaluator {
         if !leads {
             // The leader of meanwhile may have left some.
             self.any_missed.store(true, Ordering::Relaxed);
+            *self.quiet_brands() = QuietBrands::default();
             return Ok(None);
         }
         let now = self.store.time(self.clock.now()).await?;
@@ -222,10 +233,15 @@ impl Evaluator {
                 }
             }
         }
-        if backlog.is_read
-            && let Err(error) = self.tell_missed(&pass).await
-        {
-            failed = failed.or(Some(error));
+        if pass.backlog.is_read {
+            if let Some(closed) = closed
+                && let Err(error) = self.evaluate_quiet_brands(closed, &pass).await
+            {
+                failed = failed.or(Some(error));
+            }
+            if let Err(error) = self.tell_missed(&pass).await {
+                failed = failed.or(Some(error));
+            }
         }
         failed.map_or(Ok(closed), Err)
     }
@@ -240,6 +256,10 @@ impl Evaluator {
             let watched = match incident.cause() {
                 // A brand's phases are compared with the settings when it is evaluated.
                 cause if cause.watch() == Watch::Buzz => self.brands.contains_key(&incident.brand),
+                Cause::BrandQuiet => {
+                    self.brands.contains_key(&incident.brand)
+                        && self.quiet_brand.quiet_minutes_max > 0
+                }
                 cause => self.stream_causes.contains(&cause),
             };
             if incident.resolved.is_none() && !watched {

@@ -5,10 +5,10 @@ use chrono::{DateTime, Utc};
 use super::{Evaluator, Finding, Pass, state, to_json, words};
 use monitor_core::alerting::{StreamSnapshot, StreamState, StreamVerdict, expected_tweets};
 use monitor_core::domain::{Cause, Evidence, Minute, STREAM, Transition};
-use monitor_store::{Decision, PartitionProgress, StoreError};
+use monitor_store::{Decision, DetectorState, PartitionProgress, StoreError};
 
 /// How far back the hourly counts reach from which the expected tweets are computed.
-const PAST_MINUTES: i64 = 4 * 7 * 1440;
+pub(super) const PAST_MINUTES: i64 = 4 * 7 * 1440;
 
 /// A minute that was evaluated further ahead of the clock than this was evaluated by a leader whose
 /// clock was wrong, and must not silence the next one until then.
@@ -37,48 +37,71 @@ impl Evaluator {
         pass: &Pass,
     ) -> Result<(), StoreError> {
         let minute = Minute::of(pass.now);
-        let watch = cause.watch();
-        let stored = self.store.detector_state(STREAM, watch).await?;
+        let stored = self.store.detector_state(STREAM, cause.watch()).await?;
         if stored.as_ref().is_some_and(|stored| {
             (minute.0..minute.0 + CLOCK_AHEAD_MINUTES).contains(&stored.evaluated.0)
         }) {
             return Ok(());
         }
-        let mut detector: StreamState = state(STREAM, watch, stored.as_ref());
-        match (stored.as_ref().and_then(|stored| stored.open.as_ref()), detector.is_open()) {
-            (Some(incident), false) => {
-                return self.close_unwatched(incident, serde_json::Value::Null, pass).await;
-            }
-            (None, true) => detector = StreamState::default(),
-            _ => {}
-        }
+        let Some(detector) = self.detector((STREAM, cause), stored.as_ref(), pass).await? else {
+            return Ok(());
+        };
         let seen = self.stream_snapshot(partitions, pass.now, cause).await?;
         let (after, finding) = match cause {
             Cause::Quiet => {
                 let (after, verdict) = self.stream.evaluate_quiet(&seen, detector);
-                (after, to_finding(verdict, Evidence::Quiet, minute))
+                (after, to_finding(STREAM, verdict, Evidence::Quiet, minute))
             }
             _ => {
                 let (after, verdict) = self.stream.evaluate_lag(&seen, detector);
-                (after, to_finding(verdict, Evidence::Lag, minute))
+                (after, to_finding(STREAM, verdict, Evidence::Lag, minute))
             }
         };
+        self.conclude((STREAM, cause), minute, stored, (after, finding), pass).await
+    }
+
+    /// The state of a detector; `None` if an incident that it knows nothing of had to be closed first.
+    pub(super) async fn detector(
+        &self,
+        (brand, cause): (&str, Cause),
+        stored: Option<&DetectorState>,
+        pass: &Pass,
+    ) -> Result<Option<StreamState>, StoreError> {
+        let detector: StreamState = state(brand, cause.watch(), stored);
+        match (stored.and_then(|stored| stored.open.as_ref()), detector.is_open()) {
+            (Some(incident), false) => {
+                self.close_unwatched(incident, serde_json::Value::Null, pass).await?;
+                Ok(None)
+            }
+            (None, true) => Ok(Some(StreamState::default())),
+            _ => Ok(Some(detector)),
+        }
+    }
+
+    /// Stores a detector's new state, and the step of its incident, if any.
+    pub(super) async fn conclude(
+        &self,
+        (brand, cause): (&str, Cause),
+        minute: Minute,
+        stored: Option<DetectorState>,
+        (after, finding): (StreamState, Option<Finding>),
+        pass: &Pass,
+    ) -> Result<(), StoreError> {
         let step = match &finding {
             Some(finding) => {
-                self.step(STREAM, minute, finding, stored.as_ref(), pass, minute).await?
+                self.step(brand, minute, finding, stored.as_ref(), pass, minute).await?
             }
             None => None,
         };
         self.decide(&Decision {
-            brand: STREAM.to_owned(),
-            watch,
+            brand: brand.to_owned(),
+            watch: cause.watch(),
             evaluated_before: stored.map(|stored| stored.evaluated),
             evaluated: minute,
             state: to_json(&after),
             step,
         })
-        .await?;
-        Ok(())
+        .await
     }
 
     async fn stream_snapshot(
@@ -114,7 +137,8 @@ impl Evaluator {
     }
 }
 
-fn to_finding<E>(
+pub(super) fn to_finding<E>(
+    brand: &str,
     verdict: StreamVerdict<E>,
     evidence: impl FnOnce(E) -> Evidence,
     minute: Minute,
@@ -125,6 +149,6 @@ fn to_finding<E>(
         StreamVerdict::Firing(e) => (Transition::Updated, evidence(e)),
         StreamVerdict::Resolve(e) => (Transition::Resolved, evidence(e)),
     };
-    let reason = words::reason(STREAM, &evidence, transition, None, minute);
+    let reason = words::reason(brand, &evidence, transition, None, minute);
     Some(Finding::of(transition, evidence, reason))
 }

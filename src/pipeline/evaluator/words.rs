@@ -90,6 +90,14 @@ pub fn reason(
             e.last.map_or(String::new(), |at| format!(" (the last at {})", at.format("%H:%M UTC"))),
             e.expected_tweets,
         ),
+        Evidence::BrandQuiet(_) if ended => format!("Tweets about {brand} are coming again."),
+        Evidence::BrandQuiet(e) => format!(
+            "No tweet about {brand} has come for {}{}, in which {:.0} were expected, while the stream goes on: check \
+             what collects its tweets, and its keywords. Meanwhile {brand} is not watched.",
+            span(i64::from(e.minutes)),
+            e.last.map_or(String::new(), |at| format!(" (the last at {})", at.format("%H:%M UTC"))),
+            e.expected_tweets,
+        ),
         Evidence::Lag(_) if ended => "Reading keeps up with the stream again.".to_owned(),
         Evidence::Lag(e) => format!(
             "The oldest record not yet read is {} old, more than {} minutes: alerts about brands \

@@ -99,6 +99,10 @@ impl Ledger {
             let state = at_once(self.store.detector_state(brand, Watch::Buzz)).expect("a state");
             let judged = state.expect("it was judged").evaluated;
             seen.judged.insert((brand.to_owned(), Watch::Buzz), judged);
+            let quiet = at_once(self.store.detector_state(brand, Watch::BrandQuiet));
+            if let Some(quiet) = quiet.expect("a state") {
+                seen.judged.insert((brand.to_owned(), Watch::BrandQuiet), quiet.evaluated);
+            }
         }
         for watch in [Watch::Quiet, Watch::Lag] {
             let state = at_once(self.store.detector_state(STREAM, watch)).expect("a state");
@@ -207,15 +211,16 @@ impl Ledger {
         match &answer {
             Ok(id) => {
                 let last = seen.judged.insert((brand.clone(), *watch), *evaluated);
+                let is_of_brand = matches!(watch, Watch::Buzz | Watch::BrandQuiet);
                 let follows = last == *evaluated_before
-                    && (*watch != Watch::Buzz || last.is_none_or(|last| last < *evaluated));
+                    && (!is_of_brand || last.is_none_or(|last| last < *evaluated));
                 seen.check(follows, || {
                     format!("{now} {who}: {brand} {watch:?} is judged up to {evaluated:?} after {evaluated_before:?}, \
                              was {last:?}")
                 });
                 // Whatever the leader's clock says. The stream is judged in its current minute.
                 let until = match watch {
-                    Watch::Buzz => evaluated.plus(2),
+                    Watch::Buzz | Watch::BrandQuiet => evaluated.plus(2),
                     Watch::Quiet | Watch::Lag => *evaluated,
                 };
                 seen.check(until.start() <= at(now), || {

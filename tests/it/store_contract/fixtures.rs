@@ -118,6 +118,12 @@ pub fn evidence(cause: Cause) -> Evidence {
             expected_tweets: 120.25,
             limit_minutes: 30,
         }),
+        Cause::BrandQuiet => Evidence::BrandQuiet(QuietEvidence {
+            last: Some(at("2015-02-22T23:31:00Z")),
+            minutes: 61,
+            expected_tweets: 40.25,
+            limit_minutes: 60,
+        }),
         Cause::Lag => Evidence::Lag(LagEvidence { behind_minutes: 20, limit_minutes: 15 }),
     }
 }

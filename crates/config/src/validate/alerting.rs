@@ -162,6 +162,12 @@ fn rules(a: &Alerting, check: &mut Check) {
             "give names of accounts, or what is stored of them, such as \"#9d77c3180ff81edf\"",
         );
     }
+    check(
+        a.brand_quiet_minutes_max <= 7 * 1440,
+        "alerting.brand_quiet_minutes_max",
+        &a.brand_quiet_minutes_max,
+        "choose at most 10080 minutes; 0 is never",
+    );
     check(a.lateness_s <= 86_400, "alerting.lateness_s", &a.lateness_s, "choose at most 86400 s");
     check(
         (10..=60_000).contains(&a.tick_ms),

@@ -58,6 +58,7 @@ pub fn severity(evidence: &Evidence, people: People, thresholds: &Thresholds) ->
             (by_limits(evidence.size(), limits), Severity::Warning)
         }
         Evidence::Quiet(_) | Evidence::Lag(_) => return Severity::Critical,
+        Evidence::BrandQuiet(_) => return Severity::Warning,
     };
     let excess = evidence.negative_excess().unwrap_or(0.0) + ROUNDING;
     let limits = [thresholds.warning_people, thresholds.critical_people].map(|n| n as f64);
@@ -173,6 +174,7 @@ mod tests {
         let quiet =
             QuietEvidence { last: None, minutes: 31, expected_tweets: 9.0, limit_minutes: 30 };
         check("quiet", Evidence::Quiet(quiet), None, None, Critical);
+        check("a brand is quiet", Evidence::BrandQuiet(quiet), None, None, Warning);
         let lag = LagEvidence { behind_minutes: 16, limit_minutes: 15 };
         check("lag", Evidence::Lag(lag), None, None, Critical);
     }

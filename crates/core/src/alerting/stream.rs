@@ -181,6 +181,11 @@ impl StreamState {
         self.open
     }
 
+    /// Whether no incident is open, and nothing is on the way to one.
+    pub fn is_idle(&self) -> bool {
+        !self.open && self.turned.is_none()
+    }
+
     /// Opens an incident after `open_minutes` of a fault, and resolves it after
     /// `resolve_minutes` without one.
     fn step<E>(

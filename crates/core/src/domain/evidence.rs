@@ -103,10 +103,10 @@ impl VolumeEvidence {
     }
 }
 
-/// Evidence that no records arrive.
+/// Evidence that no records arrive, or no tweets about a brand.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QuietEvidence {
-    /// When the last record arrived.
+    /// When the last record arrived; of a brand, the minute of its last tweet.
     pub last: Option<DateTime<Utc>>,
     /// Minutes since then.
     pub minutes: u32,
@@ -140,6 +140,8 @@ pub enum Evidence {
     Surge(VolumeEvidence),
     /// No tweets arrive.
     Quiet(QuietEvidence),
+    /// No tweets about the brand arrive, while others do.
+    BrandQuiet(QuietEvidence),
     /// Tweets arrive faster than they are read, or are not read at all.
     Lag(LagEvidence),
 }
@@ -159,7 +161,7 @@ impl Evidence {
         match self {
             Self::Share(share) => share.observed_share() - share.expected_share,
             Self::NegativeVolume(volume) | Self::Surge(volume) => volume.times(),
-            Self::Quiet(_) | Self::Lag(_) => 0.0,
+            Self::Quiet(_) | Self::BrandQuiet(_) | Self::Lag(_) => 0.0,
         }
     }
 
@@ -180,7 +182,7 @@ impl Evidence {
             }
             Self::NegativeVolume(volume) => (volume.observed, volume.expected),
             Self::Surge(volume) => (volume.tweets.negative, volume.usual_share * volume.expected),
-            Self::Quiet(_) | Self::Lag(_) => return None,
+            Self::Quiet(_) | Self::BrandQuiet(_) | Self::Lag(_) => return None,
         };
         Some((negative as f64 - expected).max(0.0))
     }
@@ -190,7 +192,7 @@ impl Evidence {
         match self {
             Self::Share(share) => Some(share.since),
             Self::NegativeVolume(volume) | Self::Surge(volume) => Some(volume.since),
-            Self::Quiet(_) | Self::Lag(_) => None,
+            Self::Quiet(_) | Self::BrandQuiet(_) | Self::Lag(_) => None,
         }
     }
 
@@ -201,6 +203,7 @@ impl Evidence {
             Self::NegativeVolume(_) => Cause::NegativeVolume,
             Self::Surge(_) => Cause::Surge,
             Self::Quiet(_) => Cause::Quiet,
+            Self::BrandQuiet(_) => Cause::BrandQuiet,
             Self::Lag(_) => Cause::Lag,
         }
     }
@@ -230,12 +233,14 @@ pub enum Cause {
     Surge,
     /// The stream has gone quiet.
     Quiet,
+    /// A brand has gone quiet, while the stream has not.
+    BrandQuiet,
     /// Reading lags behind the stream.
     Lag,
 }
 
 keywords!(Cause: "share" => Share, "negative-volume" => NegativeVolume, "surge" => Surge,
-    "quiet" => Quiet, "lag" => Lag);
+    "quiet" => Quiet, "brand-quiet" => BrandQuiet, "lag" => Lag);
 
 impl Cause {
     /// The watch that finds it.
@@ -243,6 +248,7 @@ impl Cause {
         match self {
             Self::Share | Self::NegativeVolume | Self::Surge => Watch::Buzz,
             Self::Quiet => Watch::Quiet,
+            Self::BrandQuiet => Watch::BrandQuiet,
             Self::Lag => Watch::Lag,
         }
     }
@@ -256,11 +262,13 @@ pub enum Watch {
     Buzz,
     /// The stream has gone quiet.
     Quiet,
+    /// A brand has gone quiet, while the stream has not.
+    BrandQuiet,
     /// Reading lags behind the stream.
     Lag,
 }
 
-keywords!(Watch: "buzz" => Buzz, "quiet" => Quiet, "lag" => Lag);
+keywords!(Watch: "buzz" => Buzz, "quiet" => Quiet, "brand-quiet" => BrandQuiet, "lag" => Lag);
 
 /// How bad an incident is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

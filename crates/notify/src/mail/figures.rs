@@ -105,23 +105,26 @@ fn of_evidence(n: &Notification) -> Vec<Figure> {
             }
             figures
         }
-        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, limit_minutes }) => vec![
-            figure(
-                "Without a tweet".into(),
-                format!("{} min", thousands(u64::from(*minutes))),
-                last.map_or_else(
-                    || "no tweet has arrived yet".into(),
-                    |last| format!("the last one arrived on {}", moment(last)),
+        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, limit_minutes })
+        | Evidence::BrandQuiet(QuietEvidence { last, minutes, expected_tweets, limit_minutes }) => {
+            vec![
+                figure(
+                    "Without a tweet".into(),
+                    format!("{} min", thousands(u64::from(*minutes))),
+                    last.map_or_else(
+                        || "no tweet has arrived yet".into(),
+                        |last| format!("the last one arrived on {}", moment(last)),
+                    ),
+                    true,
                 ),
-                true,
-            ),
-            figure(
-                "Expected in that time".into(),
-                thousands(expected_tweets.round() as u64),
-                format!("tweets; alert from {limit_minutes} min"),
-                false,
-            ),
-        ],
+                figure(
+                    "Expected in that time".into(),
+                    thousands(expected_tweets.round() as u64),
+                    format!("tweets; alert from {limit_minutes} min"),
+                    false,
+                ),
+            ]
+        }
         Evidence::Lag(LagEvidence { behind_minutes, limit_minutes }) => vec![figure(
             "Behind".into(),
             format!("{} min", thousands(u64::from(*behind_minutes))),

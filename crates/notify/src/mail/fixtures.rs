@@ -120,19 +120,29 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
             }),
             "No record has come for 45 minutes, in which 181 would be usual.",
         ),
+        Cause::BrandQuiet => (
+            Evidence::BrandQuiet(QuietEvidence {
+                last: Some(since),
+                minutes: 75,
+                expected_tweets: 41.5,
+                limit_minutes: 60,
+            }),
+            "No tweet about united has come for 75 minutes, in which 42 were expected.",
+        ),
         Cause::Lag => (
             Evidence::Lag(LagEvidence { behind_minutes: 78, limit_minutes: 15 }),
             "The oldest record not yet read is 78 minutes old.",
         ),
     };
-    let of_a_brand = matches!(cause, Cause::Share | Cause::NegativeVolume | Cause::Surge);
+    let of_the_stream = matches!(cause, Cause::Quiet | Cause::Lag);
+    let of_tweets = !of_the_stream && cause != Cause::BrandQuiet;
     let end = at + TimeDelta::minutes(1);
     Notification {
         incident_id: 7,
         transition: transition.into(),
         test: false,
-        brand: if of_a_brand { "united" } else { "(stream)" }.into(),
-        severity: if of_a_brand { "critical" } else { "warning" }.into(),
+        brand: if of_the_stream { "(stream)" } else { "united" }.into(),
+        severity: if of_tweets { "critical" } else { "warning" }.into(),
         at,
         opened_at,
         reason: reason.into(),
@@ -144,8 +154,8 @@ pub(crate) fn notification(cause: Cause, transition: &str) -> Notification {
             method: Method::AdjustedCount,
         }),
         drivers: if cause == Cause::Share { drivers() } else { Drivers::default() },
-        examples: if of_a_brand { examples() } else { Vec::new() },
-        curve: if of_a_brand { curve(end, since) } else { Vec::new() },
+        examples: if of_tweets { examples() } else { Vec::new() },
+        curve: if of_tweets { curve(end, since) } else { Vec::new() },
         curve_minutes: 15,
         echoes: 0,
         also: Vec::new(),

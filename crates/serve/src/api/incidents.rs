@@ -87,7 +87,7 @@ impl From<&Stored> for Incident {
         let since = match &it.evidence {
             Evidence::Share(e) => Some(e.since),
             Evidence::NegativeVolume(e) | Evidence::Surge(e) => Some(e.since),
-            Evidence::Quiet(_) | Evidence::Lag(_) => None,
+            Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => None,
         };
         Self {
             id: it.id.0,

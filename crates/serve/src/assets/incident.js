@@ -13,7 +13,7 @@ export function headline(incident) {
     case 'share': return t('shareHead', percent(e.observed.share), percent(e.expected_share));
     case 'negative_volume': return t('volumeHead', number(e.observed), number(Math.round(e.expected)));
     case 'surge': return t('surgeHead', number(e.observed), number(Math.round(e.expected)));
-    case 'quiet': return t('quietHead', span(e.minutes));
+    case 'quiet': case 'brand_quiet': return t('quietHead', span(e.minutes));
     case 'lag': return t('lagHead', span(e.behind_minutes));
     default: return incident.cause;
   }

@@ -330,6 +330,16 @@ impl Tables {
         Ok(counts.last().map(|(minute, _)| *minute))
     }
 
+    pub(super) fn newest(&self, brands: &[String]) -> Result<Vec<(String, Minute)>, StoreError> {
+        let newest = |brand: &String| {
+            let scored = self.minute_counts.keys().filter(|key| key.0 == *brand).map(|key| key.1);
+            let others =
+                self.not_judged_counts.keys().filter(|key| key.0 == *brand).map(|key| key.1);
+            Some((brand.clone(), scored.chain(others).max()?))
+        };
+        Ok(brands.iter().filter_map(newest).collect())
+    }
+
     pub(super) fn window_tweets(
         &self,
         brand: &str,

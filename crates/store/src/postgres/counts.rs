@@ -122,6 +122,22 @@ pub(super) async fn last_minute(
     Ok(last.map(Minute::of))
 }
 
+pub(super) async fn newest(
+    store: &PostgresStore,
+    brands: &[String],
+) -> Result<Vec<(String, Minute)>, StoreError> {
+    let rows: Vec<(String, Option<DateTime<Utc>>)> = sqlx::query_as(
+        "SELECT brand, greatest((SELECT max(minute) FROM minute_counts AS c WHERE c.brand = of.brand),
+                    (SELECT max(minute) FROM not_judged_counts AS c WHERE c.brand = of.brand))
+         FROM unnest($1::text[]) AS of (brand)",
+    )
+    .bind(brands)
+    .fetch_all(&store.pool)
+    .await?;
+    let newest = rows.into_iter().filter_map(|(brand, at)| Some((brand, Minute::of(at?))));
+    Ok(newest.collect())
+}
+
 /// Columns of a [`StoredTweet`] and a [`DrawnTweet`].
 pub(super) const COLUMNS: &str = "tweet_id, created_at, text, negative, label, label = 'NEGATIVE' AS is_negative, \
     truncated, author, followers, retweets, retweet_of, model, language";

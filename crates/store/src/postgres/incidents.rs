@@ -253,14 +253,14 @@ fn no_evidence(cause: Cause, opened: Minute) -> Evidence {
         }),
         Cause::NegativeVolume => Evidence::NegativeVolume(no_volume(opened)),
         Cause::Surge => Evidence::Surge(no_volume(opened)),
-        Cause::Quiet => Evidence::Quiet(QuietEvidence {
-            last: None,
-            minutes: 0,
-            expected_tweets: 0.0,
-            limit_minutes: 0,
-        }),
+        Cause::Quiet => Evidence::Quiet(no_quiet()),
+        Cause::BrandQuiet => Evidence::BrandQuiet(no_quiet()),
         Cause::Lag => Evidence::Lag(LagEvidence { behind_minutes: 0, limit_minutes: 0 }),
     }
+}
+
+fn no_quiet() -> QuietEvidence {
+    QuietEvidence { last: None, minutes: 0, expected_tweets: 0.0, limit_minutes: 0 }
 }
 
 fn no_volume(opened: Minute) -> VolumeEvidence {

@@ -18,7 +18,7 @@ fn share() -> ShareEvidence {
     }
 }
 
-fn one_of_each() -> [Evidence; 5] {
+fn one_of_each() -> [Evidence; 6] {
     let volume = VolumeEvidence {
         since: share().since,
         observed: 131,
@@ -37,6 +37,12 @@ fn one_of_each() -> [Evidence; 5] {
             minutes: 45,
             expected_tweets: 181.5,
             limit_minutes: 30,
+        }),
+        Evidence::BrandQuiet(QuietEvidence {
+            last: Some(share().since.start()),
+            minutes: 75,
+            expected_tweets: 41.5,
+            limit_minutes: 60,
         }),
         Evidence::Lag(LagEvidence { behind_minutes: 78, limit_minutes: 15 }),
     ]
