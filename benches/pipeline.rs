@@ -1,48 +1,59 @@
 //! How fast is the pipeline from broker to database, compared with its two ends alone?
 //!
 //! In one run, on the same tweets, broker and server: only reading the topic, only writing
-//! finished rows, and the whole pipeline without a model (also with each tweet counted) and with each
+//! finished rows, `COPY` of them without an index, and the whole pipeline without a model (also with each tweet counted) and with each
 //! named model. Prints rows a second (median of the rounds), ratios to the two ends, and the memory of this
 //! process after a quarter of the rows and after all rows (of the last round). Broker: nisshi
 //! if installed, else librdkafka's in-process cluster, which shares this process's cores.
 //!
-//! `scripts/bench pipeline [--rounds 3] [--rows 60000] [--model NAME]... [--json FILE]`
+//! `scripts/bench pipeline [--rounds 3] [--rows 60000] [--model NAME]... [--against REV] [--delay-s 10] [--json FILE]`
+//!
+//! With `--against REV`, each round is followed by one of the benchmark of that revision, with its models; it is built
+//! once. With `--delay-s`, the delay from record to commit is measured at half the rate of each pipeline.
 //!
 //! A soak test, an hour of 50 tweets a second at full speed:
 //! `scripts/bench pipeline --rounds 1 --rows 180000 --model transformer`
 
+#[path = "pipeline/against.rs"]
+mod against;
 mod common;
+#[path = "common/copy.rs"]
+mod copy;
+#[path = "pipeline/delay.rs"]
+mod delay;
+#[path = "pipeline/ends.rs"]
+mod ends;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use chrono::TimeDelta;
 use clap::{Parser, ValueEnum};
 use common::{Output, Report, spread};
-use monitor::pipeline::{Lineup, Pipeline, Settings, StoredPositions};
+use monitor::pipeline::{Lineup, Pipeline, PipelineError, Settings, StoredPositions};
 use monitor::settings::open_options;
 use monitor_config as config;
-use monitor_core::alerting::{Counting, Heard, Voice};
+use monitor_core::alerting::{Counting, Voice};
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::{Clock, SystemClock};
-use monitor_core::domain::{
-    Label, Offset, Probabilities, Probability, Score, StartAt, StreamFormat, TopicPartition, Tweet,
-};
+use monitor_core::domain::{StartAt, StreamFormat};
 use monitor_core::text::{BrandMatcher, BrandRule};
 use monitor_embedded::{Kafka, MockBroker, Nisshi, Postgres, Storage};
-use monitor_ingest::{Content, Headers, KafkaSource, Raw, WireLimits, decode};
+use monitor_ingest::{KafkaSource, WireLimits};
 use monitor_model::{self as classifier, Model, ModelHandle};
-use monitor_store::{Advance, Batch, Claim, ModelScore, PostgresStore, ScoredTweet, Store};
+use monitor_store::{PostgresStore, Store};
 use monitor_telemetry::Readiness;
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, TopicPartitionList};
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 const TOPIC: &str = "bench";
 const PARTITIONS: i32 = 6;
@@ -77,6 +88,12 @@ struct Args {
     /// Models to measure, by name; may be repeated
     #[arg(long = "model", default_values = ["logistic-tfidf", "lstm", "transformer"])]
     names: Vec<String>,
+    /// Revision to compare with, such as cf9f992; its benchmark is built first, in 15 minutes or more
+    #[arg(long, value_name = "REV")]
+    against: Option<PathBuf>,
+    /// Seconds at half the rate, to measure the delay of a record; 0 is not at all
+    #[arg(long, default_value_t = 0)]
+    delay_s: u64,
     #[command(flatten)]
     output: Output,
     /// Passed by cargo bench
@@ -121,6 +138,20 @@ struct Bench {
     databases: std::cell::Cell<u32>,
 }
 
+/// A pipeline that runs.
+struct Running {
+    store: Arc<PostgresStore>,
+    stop: CancellationToken,
+    pipeline: JoinHandle<Result<(), PipelineError>>,
+}
+
+impl Running {
+    async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        Ok(self.pipeline.await??)
+    }
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
@@ -142,7 +173,7 @@ async fn main() -> anyhow::Result<()> {
     };
     // librdkafka's cluster makes no topics for others.
     if !matches!(args.broker, Broker::Mock) {
-        create_topic(&brokers).await?;
+        create_topic(&brokers, TOPIC).await?;
     }
     let (payloads, ids) = payloads(args.rows)?;
     let bench = Bench {
@@ -164,25 +195,34 @@ async fn main() -> anyhow::Result<()> {
         config::Batching::default().rows_max,
     );
 
-    let ends = ["bare consume", "bare insert", EACH_TWEET, "no model"].map(str::to_owned);
+    let ends = ["bare consume", "bare insert", "bare COPY", EACH_TWEET, "no model"];
+    let ends = ends.map(str::to_owned);
     let names = [ends.as_slice(), args.names.as_slice()].concat();
     let models =
         config::Model { directory: args.models.clone().into(), ..config::Model::default() };
+    let open = |name: &str| match name {
+        EACH_TWEET | "no model" => Ok(Model::null()),
+        name => classifier::open(&open_options(&models), name),
+    };
     let mut sides: Vec<Vec<Run>> = names.iter().map(|_| Vec::new()).collect();
+    let mut others: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for round in 1..=args.rounds {
         for (name, runs) in names.iter().zip(&mut sides) {
             let run = match name.as_str() {
                 "bare consume" => bench.bare_consume()?.into(),
                 "bare insert" => bench.bare_insert().await?.into(),
-                EACH_TWEET => bench.pipeline(Model::null(), Voice::Tweet).await?,
-                "no model" => bench.pipeline(Model::null(), Voice::default()).await?,
-                name => {
-                    let model = classifier::open(&open_options(&models), name)?;
-                    bench.pipeline(model, Voice::default()).await?
-                }
+                "bare COPY" => bench.bare_copy().await?.into(),
+                EACH_TWEET => bench.pipeline(open(name)?, Voice::Tweet).await?,
+                name => bench.pipeline(open(name)?, Voice::default()).await?,
             };
             eprintln!("round {round} of {}: {name}: {:.0} rows/s", args.rounds, run.rate);
             runs.push(run);
+        }
+        if let Some(folder) = &args.against {
+            for (label, rate) in against::round(folder, &args)? {
+                eprintln!("round {round} of {}: before: {label}: {rate:.0} rows/s", args.rounds);
+                others.entry(label).or_default().push(rate);
+            }
         }
     }
     let medians: Vec<f64> = sides.iter().map(|runs| median(runs)).collect();
@@ -196,22 +236,26 @@ async fn main() -> anyhow::Result<()> {
             "postgres": "with fsync",
             "batch_rows_max": config::Batching::default().rows_max,
             "rounds": args.rounds,
+            "against": args.against.as_deref().and_then(against::revision),
         }),
     );
     println!(
-        "| | rows/s, median of {} | x bare consume | x bare insert | MB after a quarter, all |",
+        "| | rows/s, median of {} | x bare consume | x bare insert | MB after a quarter, all | x before |",
         args.rounds
     );
-    println!("| --- | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
     for ((name, rate), runs) in names.iter().zip(&medians).zip(&sides) {
         let label =
             if name.starts_with("bare") { name.clone() } else { format!("pipeline, {name}") };
         let memory = runs.last().and_then(|run| run.memory_mb);
         let memory = memory.map_or("-".into(), |(quarter, all)| format!("{quarter}, {all}"));
+        let before = others.get(&label);
+        let times = before.map(|rates| rate / middle(rates));
         println!(
-            "| {label} | {rate:.0} | {:.3} | {:.3} | {memory} |",
+            "| {label} | {rate:.0} | {:.3} | {:.3} | {memory} | {} |",
             rate / medians[0],
-            rate / medians[1]
+            rate / medians[1],
+            times.map_or("-".into(), |times| format!("{times:.2}"))
         );
         let rates: Vec<f64> = runs.iter().map(|run| run.rate).collect();
         let memory = runs.last().and_then(|run| run.memory_mb);
@@ -224,8 +268,28 @@ async fn main() -> anyhow::Result<()> {
                 "ratio_to_bare_insert": rate / medians[1],
                 "memory_mb_after_a_quarter": memory.map(|(quarter, _)| quarter),
                 "memory_mb_after_all": memory.map(|(_, all)| all),
+                "rows_per_second_before": before.map(|rates| spread(rates)),
+                "ratio_to_before": times,
             }),
         );
+    }
+    if args.delay_s > 0 {
+        println!("\n| at half the rate | records/s | delay in ms: p50 | p99 |");
+        println!("| --- | ---: | ---: | ---: |");
+        for (name, rate) in names.iter().zip(&medians).skip(ends.len() - 1) {
+            let delays = bench.delays(open(name)?, rate / 2.0, args.delay_s).await?;
+            let at = |part: f64| delays[((delays.len() - 1) as f64 * part) as usize];
+            println!("| {name} | {:.0} | {:.0} | {:.0} |", rate / 2.0, at(0.5), at(0.99));
+            report.row(
+                "delays",
+                json!({
+                    "side": name,
+                    "records": delays.len(),
+                    "records_per_second": rate / 2.0,
+                    "delay_ms": {"p50": at(0.5), "p99": at(0.99), "maximum": at(1.0)},
+                }),
+            );
+        }
     }
     report.write(&args.output)
 }
@@ -240,7 +304,11 @@ fn memory_mb() -> anyhow::Result<u64> {
 }
 
 fn median(runs: &[Run]) -> f64 {
-    let mut rates: Vec<f64> = runs.iter().map(|run| run.rate).collect();
+    middle(&runs.iter().map(|run| run.rate).collect::<Vec<_>>())
+}
+
+fn middle(rates: &[f64]) -> f64 {
+    let mut rates = rates.to_vec();
     rates.sort_by(f64::total_cmp);
     rates[rates.len() / 2]
 }
@@ -266,10 +334,10 @@ fn payloads(rows: usize) -> anyhow::Result<(Vec<Vec<u8>>, HashSet<String>)> {
     Ok((payloads, ids))
 }
 
-async fn create_topic(brokers: &str) -> anyhow::Result<()> {
+async fn create_topic(brokers: &str, topic: &str) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create()?;
-    let topic = NewTopic::new(TOPIC, PARTITIONS, TopicReplication::Fixed(1));
+    let topic = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
     let made = admin.create_topics([&topic], &AdminOptions::new()).await?;
     ensure!(made.iter().all(Result::is_ok), "cannot create the topic: {made:?}");
     Ok(())
@@ -293,33 +361,6 @@ impl Bench {
         rows as f64 / (self.clock.elapsed() - since).as_secs_f64()
     }
 
-    /// Only reads the topic with librdkafka.
-    fn bare_consume(&self) -> anyhow::Result<f64> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.brokers)
-            .set("group.id", "bare")
-            .set("enable.auto.commit", "false")
-            .create()?;
-        let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
-            partitions.add_partition_offset(TOPIC, partition, rdkafka::Offset::Beginning)?;
-        }
-        consumer.assign(&partitions)?;
-        let (mut rows, mut bytes, mut since) = (0, 0, Duration::ZERO);
-        while rows < self.payloads.len() {
-            let record = consumer
-                .poll(Duration::from_secs(10))
-                .context("the broker sends no more records")??;
-            if rows == 0 {
-                since = self.clock.elapsed();
-            }
-            rows += 1;
-            bytes += record.payload_len();
-        }
-        ensure!(bytes == self.payloads.iter().map(Vec::len).sum::<usize>(), "records differ");
-        Ok(self.rate(rows, since))
-    }
-
     async fn store(&self) -> anyhow::Result<Arc<PostgresStore>> {
         let number = self.databases.get();
         self.databases.set(number + 1);
@@ -329,71 +370,12 @@ impl Bench {
         Ok(Arc::new(store))
     }
 
-    /// Only writes finished rows, in transactions like the pipeline's.
-    async fn bare_insert(&self) -> anyhow::Result<f64> {
-        let store = self.store().await?;
-        let partition = TopicPartition::new(TOPIC, 0);
-        let claim = Claim {
-            partition: partition.clone(),
-            seen: None,
-            low: Offset(0),
-            high: Offset(i64::try_from(self.payloads.len())?),
-        };
-        store.claim(&[claim], StartAt::Earliest).await?;
-        let brands = brands()?;
-        let half = Probability::new(0.5)?;
-        let now = self.clock.now();
-        let scored: Vec<ScoredTweet> = self
-            .payloads
-            .iter()
-            .map(|payload| {
-                let headers = Headers::default();
-                let raw = Raw {
-                    payload,
-                    payload_bytes: payload.len(),
-                    headers: &headers,
-                    timestamp: None,
-                };
-                let tweet: Tweet = match decode(&raw, &LIMITS, now).content? {
-                    Content::Tweet(tweet) => tweet,
-                    Content::Notice(notice) => bail!("a notice: {notice:?}"),
-                };
-                Ok(ScoredTweet {
-                    brands: brands.matches(&tweet.text, &[]),
-                    tweet,
-                    score: Some(ModelScore::new(
-                        Score { probabilities: Probabilities::two(half), label: Label::Negative },
-                        "null@1",
-                    )),
-                    heard: Heard::Always,
-                })
-            })
-            .collect::<anyhow::Result<_>>()?;
-        let mut position = Offset(0);
-        let since = self.clock.elapsed();
-        for scores in scored.chunks(config::Batching::default().rows_max) {
-            let to = Offset(position.0 + i64::try_from(scores.len())?);
-            let advance = Advance {
-                partition: partition.clone(),
-                from: position,
-                to,
-                event_time_max: scores.iter().map(|s| s.tweet.created_at).max(),
-                record_time_max: None,
-            };
-            let batch =
-                Batch { scores: scores.to_vec(), advances: vec![advance], ..Batch::default() };
-            store.commit(&batch).await?;
-            position = to;
-        }
-        Ok(self.rate(self.payloads.len(), since))
-    }
-
-    /// The daemon's pipeline from the broker to the database.
-    async fn pipeline(&self, model: Model, voice: Voice) -> anyhow::Result<Run> {
+    /// Starts the daemon's pipeline from the topic to a new database.
+    async fn start(&self, topic: &str, model: Model, voice: Voice) -> anyhow::Result<Running> {
         let store = self.store().await?;
         let kafka = config::Kafka {
             brokers: self.brokers.clone(),
-            topic: TOPIC.into(),
+            topic: topic.into(),
             group: format!("bench-{}", self.databases.get()),
             ..config::Kafka::default()
         };
@@ -409,7 +391,7 @@ impl Bench {
             retry_wait_max: Duration::from_secs(1),
             drain_max: Duration::from_secs(10),
         };
-        let stop = tokio_util::sync::CancellationToken::new();
+        let stop = CancellationToken::new();
         let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
         let source = KafkaSource::start(
             &kafka,
@@ -424,7 +406,14 @@ impl Bench {
             brands()?,
             self.clock.clone(),
         );
-        let running = tokio::spawn(pipeline.run(source, stop.clone().cancelled_owned()));
+        let pipeline = tokio::spawn(pipeline.run(source, stop.clone().cancelled_owned()));
+        Ok(Running { store, stop, pipeline })
+    }
+
+    /// The whole topic through the pipeline.
+    async fn pipeline(&self, model: Model, voice: Voice) -> anyhow::Result<Run> {
+        let running = self.start(TOPIC, model, voice).await?;
+        let store = running.store.clone();
         // Joining the group takes seconds, so the time starts with the first stored rows.
         let (mut since, mut before, mut quarter_mb) = (Duration::ZERO, 0, None);
         loop {
@@ -440,12 +429,11 @@ impl Bench {
             if read == self.payloads.len() {
                 break;
             }
-            ensure!(!running.is_finished(), "the pipeline ended early");
+            ensure!(!running.pipeline.is_finished(), "the pipeline ended early");
         }
         let rate = self.rate(self.payloads.len() - before, since);
         let memory_mb = quarter_mb.zip(Some(memory_mb()?));
-        stop.cancel();
-        running.await??;
+        running.stop().await?;
         let totals = store.totals().await?;
         let stored = totals.scores + totals.not_judged;
         ensure!(stored == self.distinct, "{stored} of {} tweets are stored", self.distinct);

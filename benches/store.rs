@@ -10,6 +10,8 @@
 #[path = "store/browser.rs"]
 mod browser;
 mod common;
+#[path = "common/copy.rs"]
+mod copy;
 #[path = "../tests/it/grafana/expand.rs"]
 mod expand;
 #[path = "store/old.rs"]
@@ -361,10 +363,10 @@ async fn writing(args: &Args, server: &Server, report: &mut Report) -> anyhow::R
     run_sql(&mut connection, settings(args) + old::FILL).await?;
     run_sql(
         &mut connection,
-        "INSERT INTO checkpoints (topic, \"partition\", position) VALUES ('tweets', 1, 0);
-         CREATE TABLE bare (tweet_id text, created_at timestamptz, brand text, text text, negative real,
-                            label text, model text, author text, language text)"
-            .into(),
+        format!(
+            "INSERT INTO checkpoints (topic, \"partition\", position) VALUES ('tweets', 1, 0); {}",
+            copy::TABLE
+        ),
     )
     .await?;
     let before = store(&url)?;
@@ -391,7 +393,7 @@ async fn writing(args: &Args, server: &Server, report: &mut Report) -> anyhow::R
         of_old.push(rate(took));
         let (took, ()) = once(&server.clock, async {
             for batch in &batches {
-                copy(&mut connection, batch).await?;
+                copy::copy(&mut connection, batch).await?;
             }
             Ok(())
         })
@@ -415,28 +417,6 @@ async fn writing(args: &Args, server: &Server, report: &mut Report) -> anyhow::R
     }
     before.pool().close().await;
     Ok(connection.close().await?)
-}
-
-async fn copy(connection: &mut PgConnection, batch: &Batch) -> anyhow::Result<()> {
-    let mut text = String::new();
-    for row in &batch.scores {
-        let (tweet, score) = (&row.tweet, row.score.as_ref().context("all have a score")?);
-        text += &format!(
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\ten\n",
-            tweet.id.as_str(),
-            tweet.created_at.to_rfc3339(),
-            row.brands[0],
-            tweet.text,
-            score.score.probabilities.negative().get(),
-            score.score.label.as_str(),
-            score.model,
-            tweet.reach.author.as_deref().unwrap_or_default()
-        );
-    }
-    let mut sink = connection.copy_in_raw("COPY bare FROM STDIN").await?;
-    sink.send(text.as_bytes()).await?;
-    sink.finish().await?;
-    Ok(())
 }
 
 /// Upgrades the database of the version before, and compares what is in it.

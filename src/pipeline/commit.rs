@@ -4,6 +4,7 @@
 //! partition from its position to the one after the batch's last row, or not at all. If the store
 //! has a different position for the partition, its rows are dropped and the partition is claimed
 //! again. So it is if the stream's model was switched and the rows have the scores of the old one.
+//! Batches that wait are stored together: transactions grow where the store is what limits, and no batch waits for another.
 //! While nothing can be stored, `store` is not ready: a full disk still answers the health check's question.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,9 @@ use monitor_telemetry::{self as telemetry, Readiness};
 
 /// Wait after the first failed attempt; doubles with each further one.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
+
+/// Batches that one transaction stores, at most.
+pub(super) const BATCHES_TOGETHER_MAX: usize = 4;
 
 /// Wait before the end of a partition is reported to the store again.
 const AT_END_RETRY_WAIT: Duration = Duration::from_secs(1);
@@ -78,34 +82,38 @@ impl Committer {
         mut self,
         mut scored: mpsc::Receiver<Item<Vec<Row>>>,
     ) -> Result<(), PipelineError> {
+        // A partition change that came behind the batches of a transaction.
+        let mut next = None;
+        // Whether the store was busy until now. Only then batches are stored together: what comes while nothing is
+        // stored may or may not be there yet, and a simulation must do the same each time.
+        let mut was_busy = false;
         loop {
-            let item = if self.ended.is_empty() {
-                scored.recv().await
-            } else {
-                match tokio::time::timeout(AT_END_RETRY_WAIT, scored.recv()).await {
-                    Ok(item) => item,
-                    Err(_) => {
-                        self.report_ends().await;
-                        continue;
-                    }
+            let item = match next.take().or_else(|| scored.try_recv().ok()) {
+                Some(item) => item,
+                None => {
+                    was_busy = false;
+                    let Some(item) = self.wait(&mut scored).await else { return Ok(()) };
+                    item
                 }
             };
             match item {
-                None => return Ok(()),
-                Some(Item::Batch(rows, batch)) => {
-                    let span = tracing::debug_span!(
-                        parent: &batch,
-                        "commit",
-                        rows = rows.len() as i64,
-                        new = Empty,
-                        duplicate = Empty,
-                        not_judged = Empty,
-                        dead_letters = Empty
-                    );
-                    self.commit(rows).instrument(span).await?;
+                Item::Batch(mut rows, batch) => {
+                    let mut spans = vec![commit_span(&batch, rows.len())];
+                    while was_busy && next.is_none() && spans.len() < BATCHES_TOGETHER_MAX {
+                        match scored.try_recv() {
+                            Ok(Item::Batch(more, batch)) => {
+                                spans.push(commit_span(&batch, more.len()));
+                                rows.extend(more);
+                            }
+                            Ok(change) => next = Some(change),
+                            Err(_) => break,
+                        }
+                    }
+                    // What the transaction wrote is in the span of its first batch.
+                    was_busy = self.commit(rows).instrument(spans[0].clone()).await?;
                 }
-                Some(Item::Assigned(positions)) => self.held.extend(positions),
-                Some(Item::Revoked { partitions, done }) => {
+                Item::Assigned(positions) => self.held.extend(positions),
+                Item::Revoked { partitions, done } => {
                     for partition in &partitions {
                         self.held.remove(partition);
                         self.ended.remove(partition);
@@ -113,7 +121,7 @@ impl Committer {
                     // An error means that the source no longer waits.
                     let _ = done.send(());
                 }
-                Some(Item::AtEnd(partition)) => {
+                Item::AtEnd(partition) => {
                     self.ended.insert(partition);
                     self.report_ends().await;
                 }
@@ -121,25 +129,57 @@ impl Committer {
         }
     }
 
+    /// The next item, once it comes; reports meanwhile which partitions are read to their end.
+    async fn wait(
+        &mut self,
+        scored: &mut mpsc::Receiver<Item<Vec<Row>>>,
+    ) -> Option<Item<Vec<Row>>> {
+        while !self.ended.is_empty() {
+            match tokio::time::timeout(AT_END_RETRY_WAIT, scored.recv()).await {
+                Ok(item) => return item,
+                Err(_) => self.report_ends().await,
+            }
+        }
+        scored.recv().await
+    }
+
     /// Reports to the store which partitions are read to their end. A failed report is repeated,
     /// because a partition that seems unread delays event time.
     async fn report_ends(&mut self) {
         for partition in std::mem::take(&mut self.ended) {
             let Some(&position) = self.held.get(&partition) else { continue };
-            if let Err(error) = self.store.mark_at_end(&partition, position, true).await {
-                tracing::debug!(%error, %partition, "cannot record that the partition is read to its end");
-                self.ended.insert(partition);
+            match self.store.mark_at_end(&partition, position, true).await {
+                Ok(()) => {}
+                Err(StoreError::Fenced { partition, held, stored }) => {
+                    self.fenced(&partition, held, stored);
+                }
+                Err(error) => {
+                    tracing::debug!(%error, %partition, "cannot record that the partition is read to its end");
+                    self.ended.insert(partition);
+                }
             }
         }
     }
 
-    /// Stores rows. If Postgres rejects them, stores each half separately, so that an invalid row
-    /// affects no other row. So it does if Postgres cancels the statement for taking too long.
-    async fn commit(&mut self, rows: Vec<Row>) -> Result<(), PipelineError> {
+    /// Claims a partition again whose stored position is not the one held.
+    fn fenced(&mut self, partition: &TopicPartition, held: Offset, stored: Option<Offset>) {
+        tracing::warn!(
+            %partition, %held, ?stored,
+            "the stored checkpoint is another: another reader moved it, or Postgres has lost its last transactions; claiming the partition again"
+        );
+        counter!(telemetry::FENCED).increment(1);
+        self.held.remove(partition);
+        self.control.reclaim(partition);
+    }
+
+    /// Stores rows; returns whether there was any to store. If Postgres rejects them, stores each half separately, so
+    /// that an invalid row affects no other row. So it does if Postgres cancels the statement for taking too long.
+    async fn commit(&mut self, rows: Vec<Row>) -> Result<bool, PipelineError> {
         let mut parts = vec![rows];
+        let mut was_any = false;
         while let Some(mut rows) = parts.pop() {
             match self.commit_part(&rows).await {
-                Ok(()) => {}
+                Ok(any) => was_any |= any,
                 Err(error) if !error.is_about_the_rows() && !error.is_timeout() => {
                     return Err(PipelineError::Refused(error));
                 }
@@ -163,17 +203,17 @@ impl Committer {
                 },
             }
         }
-        Ok(())
+        Ok(was_any)
     }
 
-    /// Runs one transaction; retries until Postgres is available. A statement that took too long is
+    /// Runs one transaction, if a row is of a partition that is held; retries until Postgres is available. A statement that took too long is
     /// retried only if its one row cannot be halved.
-    async fn commit_part(&mut self, rows: &[Row]) -> Result<(), StoreError> {
+    async fn commit_part(&mut self, rows: &[Row]) -> Result<bool, StoreError> {
         let mut wait = RETRY_WAIT_MIN;
         loop {
             let (batch, letters) = self.batch(rows);
             if batch.advances.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
             let started = self.clock.elapsed();
             let outcome = self.store.commit(&batch).await;
@@ -216,13 +256,10 @@ impl Committer {
                         .record("not_judged", committed.not_judged.cast_signed())
                         .record("dead_letters", batch.dead_letters.len() as i64);
                     self.advance(batch.advances);
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(StoreError::Fenced { partition, held, stored }) => {
-                    tracing::warn!(%partition, %held, ?stored, "another reader moved the checkpoint; claiming the partition again");
-                    counter!(telemetry::FENCED).increment(1);
-                    self.held.remove(&partition);
-                    self.control.reclaim(&partition);
+                    self.fenced(&partition, held, stored);
                 }
                 Err(StoreError::Switched { model, minute, switches }) => {
                     tracing::warn!(model, minute = %minute.start(), "the stream's model was switched; reading these tweets again, for the new one");
@@ -233,7 +270,7 @@ impl Committer {
                         self.held.remove(&advance.partition);
                         self.control.reclaim(&advance.partition);
                     }
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(error) if error.is_timeout() && rows.len() > 1 => return Err(error),
                 Err(StoreError::Unavailable(error)) => {
@@ -303,4 +340,17 @@ impl Committer {
         self.control.stored(&positions);
         self.held.extend(positions);
     }
+}
+
+/// The span of a batch's part in a transaction.
+fn commit_span(batch: &Span, rows: usize) -> Span {
+    tracing::debug_span!(
+        parent: batch,
+        "commit",
+        rows = rows as i64,
+        new = Empty,
+        duplicate = Empty,
+        not_judged = Empty,
+        dead_letters = Empty
+    )
 }

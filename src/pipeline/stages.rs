@@ -2,10 +2,10 @@
 //!
 //! | stage | work | unit of work |
 //! | --- | --- | --- |
-//! | intake | collects records | batch: the records of one Postgres transaction, closed here by rows or age |
+//! | intake | collects records | batch: the fewest records of one Postgres transaction, closed here by rows or age |
 //! | prepare | decodes, normalises, finds brands, encodes | the same batch |
 //! | score | sends batches to the model's thread | pass: rows of several batches, chosen there by tokens and length |
-//! | commit | stores | the same batch |
+//! | commit | stores | the same batch, and those that wait behind it |
 //!
 //! **Invariant.** A tweet is scored by the model of its language and minute (see [`Lineup`]), whose
 //! encoder encoded it, and stored with that model's id; without such a model it is stored without
@@ -34,7 +34,7 @@ use monitor_model::{Encoding, ModelHandle};
 use monitor_store::{ModelScore, Removal, ScoredTweet, Store};
 use monitor_telemetry::{self as telemetry, Readiness};
 
-use super::commit::Committer;
+use super::commit::{BATCHES_TOGETHER_MAX, Committer};
 use super::error::PipelineError;
 use super::flow::{Item, MODEL_FAILS, Origin, Outcome, Row};
 use super::lineup::{Choice, Lineup};
@@ -136,7 +136,7 @@ impl Pipeline {
         let (batches, raw) = mpsc::channel(BATCHES_AHEAD);
         // A capacity of one is enough, because the model has its own queue of rows.
         let (prepared, ready) = mpsc::channel(1);
-        let (finished, scored) = mpsc::channel(BATCHES_AHEAD);
+        let (finished, scored) = mpsc::channel(BATCHES_TOGETHER_MAX);
         let this = Arc::new(self);
         let control = source.control.clone();
 

@@ -1,6 +1,9 @@
 //! The pipeline on a store that fails in every way a database can, over a source in memory.
 
+mod lost;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,6 +44,8 @@ struct Flaky {
     inner: MemoryStore,
     random: Mutex<ChaCha8Rng>,
     failures: Mutex<BTreeMap<&'static str, u32>>,
+    /// Most records that were to be stored together.
+    most: AtomicUsize,
 }
 
 impl Flaky {
@@ -61,6 +66,8 @@ impl Flaky {
     }
 
     async fn commit_or_fail(&self, batch: &Batch) -> Result<Committed, StoreError> {
+        let records = batch.scores.len() + batch.dead_letters.len();
+        self.most.fetch_max(records, Ordering::Relaxed);
         let dice = self.random.lock().unwrap().random_range(0..100);
         match dice {
             0..15 => Err(self.fail("before the commit")),
@@ -317,6 +324,7 @@ async fn a_batch_that_takes_too_long_is_stored_in_parts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_every_tweet_once_under_all_store_failures() {
     let mut failures = BTreeMap::<&str, u32>::new();
+    let mut most = 0;
     for seed in 0..40 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (source, ids, letters) = topic(&mut random);
@@ -324,6 +332,7 @@ async fn counts_every_tweet_once_under_all_store_failures() {
             inner: MemoryStore::default(),
             random: Mutex::new(random),
             failures: Mutex::default(),
+            most: AtomicUsize::default(),
         });
         let positions = Arc::new(StoredPositions::new(store.clone(), StartAt::Earliest));
         let model = Superstitious::model(Fault::Row);
@@ -350,6 +359,7 @@ async fn counts_every_tweet_once_under_all_store_failures() {
             .map(|(_, counts)| counts.total)
             .sum();
         assert_eq!(counted, totals.scores, "seed {seed}: counts are a fold over scores");
+        most = most.max(store.most.load(Ordering::Relaxed));
         for (how, times) in &*store.failures.lock().unwrap() {
             *failures.entry(how).or_default() += times;
         }
@@ -357,6 +367,11 @@ async fn counts_every_tweet_once_under_all_store_failures() {
     for how in ["claim", "before the commit", "after the commit", "fenced"] {
         assert!(failures.get(how).is_some_and(|&times| times > 20), "{how}: {failures:?}");
     }
+    let of_batches = settings().batching.rows_max;
+    assert!(
+        (of_batches + 1..=4 * of_batches).contains(&most),
+        "batches that wait are stored together: {most}"
+    );
 }
 
 /// What each request of a reader may be answered with by a broker that is in trouble.

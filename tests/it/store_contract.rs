@@ -356,7 +356,14 @@ async fn marks_the_end_of_partitions(store: &dyn Store) {
         store.mark_at_end(&partition(0), Offset(position), value).await.expect("marked");
         at_end(store).await
     };
-    assert!(!mark(7, true).await, "another position: ignored");
+    let refused = async |number, position| {
+        match store.mark_at_end(&partition(number), Offset(position), true).await {
+            Err(StoreError::Fenced { held, stored, .. }) if held == Offset(position) => stored,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refused(0, 7).await, Some(Offset(0)), "another position");
+    assert!(!at_end(store).await);
     assert!(mark(0, true).await, "at its position");
     assert!(!mark(0, false).await, "no longer");
     assert!(mark(0, true).await, "once more");
@@ -365,7 +372,7 @@ async fn marks_the_end_of_partitions(store: &dyn Store) {
     assert!(mark(2, true).await, "at its new position");
     store.claim(&[claim(0, 0, 9)], StartAt::Earliest).await.expect("claimed");
     assert!(!at_end(store).await, "a new reader has not been there yet");
-    store.mark_at_end(&partition(5), Offset(0), true).await.expect("unknown: nothing to do");
+    assert_eq!(refused(5, 0).await, None, "an unknown partition");
 }
 
 async fn record_time_never_moves_back(store: &dyn Store) {

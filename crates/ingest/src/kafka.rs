@@ -93,6 +93,8 @@ impl KafkaSource {
             .set("auto.offset.reset", "error")
             .set("enable.partition.eof", "true")
             .set("statistics.interval.ms", STATISTICS_EVERY_MS)
+            // After its own queue was full, librdkafka would not fetch for a second, and the pipeline would wait.
+            .set("fetch.queue.backoff.ms", "20")
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "16384");
         // With the newer group protocol (KIP-848), the broker decides about both.

@@ -8,7 +8,7 @@ use crate::postgres;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The partition's checkpoint is not at this reader's position: another reader has
-    /// moved it. Drop the batches in flight and claim the partition again.
+    /// moved it, or Postgres has lost its last transactions. Drop the batches in flight and claim the partition again.
     #[error("{partition}: this reader stood at {held:?}, the stored checkpoint is {stored:?}")]
     Fenced {
         /// The partition.

@@ -188,7 +188,7 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a batch in one transaction; see the module's invariant.
     async fn commit(&self, batch: &Batch) -> Result<Committed, StoreError>;
 
-    /// Records whether the reader of a partition is at its end, if the checkpoint still is `position`.
+    /// Records whether a partition's reader is at its end; [`StoreError::Fenced`] if the checkpoint is not `position`.
     async fn mark_at_end(
         &self,
         partition: &TopicPartition,

@@ -216,10 +216,13 @@ impl Tables {
         position: Offset,
         at_end: bool,
     ) -> Result<(), StoreError> {
-        if let Some(checkpoint) = self.checkpoints.get_mut(partition)
-            && checkpoint.position == position
-        {
-            checkpoint.at_end = at_end;
+        match self.checkpoints.get_mut(partition) {
+            Some(checkpoint) if checkpoint.position == position => checkpoint.at_end = at_end,
+            other => {
+                let stored = other.map(|checkpoint| checkpoint.position);
+                let partition = partition.clone();
+                return Err(StoreError::Fenced { partition, held: position, stored });
+            }
         }
         Ok(())
     }

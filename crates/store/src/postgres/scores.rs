@@ -113,16 +113,21 @@ pub(super) async fn mark_at_end(
     position: Offset,
     at_end: bool,
 ) -> Result<(), StoreError> {
+    let mut tx = store.pool.begin().await?;
+    let stored = checkpoint_for_update(&mut tx, partition).await?;
+    if stored != Some(position) {
+        return Err(StoreError::Fenced { partition: partition.clone(), held: position, stored });
+    }
     sqlx::query(
-        r#"UPDATE checkpoints SET at_end = $4, updated_at = now()
-           WHERE topic = $1 AND "partition" = $2 AND position = $3"#,
+        r#"UPDATE checkpoints SET at_end = $3, updated_at = now()
+           WHERE topic = $1 AND "partition" = $2"#,
     )
     .bind(&*partition.topic)
     .bind(partition.partition)
-    .bind(position.0)
     .bind(at_end)
-    .execute(&store.pool)
+    .execute(&mut *tx)
     .await?;
+    tx.commit().await?;
     Ok(())
 }
 
