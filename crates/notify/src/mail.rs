@@ -11,6 +11,7 @@
 
 mod digest;
 mod figures;
+mod headline;
 mod html;
 mod missed;
 mod text;
@@ -21,9 +22,7 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 
 use monitor_core::alerting::Volume;
-use monitor_core::domain::{
-    Cause, Counts, Evidence, LagEvidence, QuietEvidence, ShareEvidence, VolumeEvidence,
-};
+use monitor_core::domain::{Cause, Counts, Evidence, QuietEvidence, ShareEvidence, VolumeEvidence};
 use monitor_core::format::{percent, thousands};
 use monitor_core::words::Piece;
 use monitor_store::{Also, Drivers, Example, Notification};
@@ -34,7 +33,8 @@ use super::words::{line, marked_text, moment};
 use super::{phases, themes};
 pub use digest::digest_page;
 use figures::figures;
-use words::{count, length, sentence};
+use headline::{headline, is_still_high, period};
+use words::{count, sentence};
 
 /// A rendered mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,9 +196,6 @@ const URL_CHARS_MAX: usize = 2000;
 /// Repetitions of one tweet are mentioned from this share on.
 const REPEATS_MIN: f64 = 0.1;
 
-/// A share that ends further above the expected one has not calmed down.
-const STILL_HIGH: f64 = 0.05;
-
 const LEGEND: &str = "Marked: the words that made the model call the tweet negative.";
 const ACTS_NOTE: &str =
     "Each link asks before it acts, and acts once, in your name: do not forward this mail.";
@@ -286,91 +283,6 @@ impl<'a> Content<'a> {
         let any = !self.acts.is_empty() || !links.not_negative.is_empty();
         self.acts_note =
             any.then(|| format!("{ACTS_NOTE} Links expire on {}.", moment(links.until)));
-    }
-}
-
-fn headline(n: &Notification) -> String {
-    let brand = word(&n.brand);
-    if n.transition != "resolved"
-        && let Some(now) = phases::now(n)
-    {
-        let turn = match n.transition.as_str() {
-            "updated" => ", still",
-            "reopened" => ", again",
-            _ => "",
-        };
-        return format!("{brand}{turn}: {now}");
-    }
-    match (&n.evidence, n.transition.as_str()) {
-        (Evidence::Share(e), _) if is_still_high(n) => format!(
-            "{} of the tweets about {brand} are negative: this is the new normal",
-            percent(e.recent_share())
-        ),
-        (Evidence::NegativeVolume(_) | Evidence::Surge(_), _) if is_still_high(n) => {
-            format!("{brand}: what was a rise is the new normal")
-        }
-        (Evidence::Share(_) | Evidence::NegativeVolume(_), _) => {
-            format!("{brand}: the alert has ended")
-        }
-        (Evidence::Surge(_), _) => format!("{brand}: the surge of tweets has ended"),
-        (Evidence::Quiet(_), "resolved") => "Tweets arrive again".into(),
-        (Evidence::Quiet(QuietEvidence { minutes, .. }), transition) => {
-            let no = if transition == "updated" { "Still no" } else { "No" };
-            format!("{no} tweet has arrived for {}", length(u64::from(*minutes)))
-        }
-        (Evidence::BrandQuiet(_), "resolved") => format!("{brand}: tweets arrive again"),
-        (Evidence::BrandQuiet(QuietEvidence { minutes, .. }), transition) => {
-            let no = if transition == "updated" { "still no" } else { "no" };
-            format!("{brand}: {no} tweet for {}", length(u64::from(*minutes)))
-        }
-        (Evidence::Lag(_), "resolved") => "Reading has caught up".into(),
-        (Evidence::Lag(LagEvidence { behind_minutes, .. }), transition) => {
-            let still = if transition == "updated" { "still " } else { "" };
-            format!("Reading is {still}{} behind", length(u64::from(*behind_minutes)))
-        }
-    }
-}
-
-/// Whether an incident that ends has not calmed down but has become the new normal.
-fn is_still_high(n: &Notification) -> bool {
-    match &n.evidence {
-        _ if !n.phases.is_empty() => phases::is_new_normal(n),
-        Evidence::Share(e) => e.recent_share() - e.expected_share >= STILL_HIGH,
-        Evidence::NegativeVolume(e) | Evidence::Surge(e) => e.statistic >= e.threshold,
-        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => false,
-    }
-}
-
-/// When the incident began and how long it has lasted; for the stream also the consequence.
-fn period(n: &Notification) -> String {
-    let minutes = (n.at - n.opened_at).num_minutes().unsigned_abs();
-    let (opened, lasted) = (moment(n.opened_at), length(minutes));
-    match (&n.evidence, n.transition.as_str()) {
-        (_, "resolved") => format!("From {opened} to {}: {lasted}.", moment(n.at)),
-        (Evidence::Quiet(QuietEvidence { last, .. }), _) => {
-            let since = last.map_or(opened, moment);
-            format!("Since {since}. Meanwhile, no bad buzz can be detected.")
-        }
-        (Evidence::BrandQuiet(QuietEvidence { last, .. }), _) => {
-            let since = last.map_or(opened, moment);
-            format!(
-                "Since {since}, while the stream goes on. Meanwhile, no bad buzz about {} can be detected.",
-                line(&n.brand, 64)
-            )
-        }
-        (Evidence::Lag(_), _) => {
-            format!("Detected on {opened}. Meanwhile, bad buzz is detected late.")
-        }
-        (_, "updated") => format!("Open since {opened}, for {lasted}."),
-        (_, "reopened") => format!("First opened on {opened}; it is open again."),
-        (
-            Evidence::Share(ShareEvidence { since, .. })
-            | Evidence::NegativeVolume(VolumeEvidence { since, .. })
-            | Evidence::Surge(VolumeEvidence { since, .. }),
-            _,
-        ) => {
-            format!("The rise began on {}.", moment(since.start()))
-        }
     }
 }
 
