@@ -27,7 +27,10 @@ use chrono::NaiveDateTime;
 use clap::Parser;
 use common::{Output, Report};
 use liblzma::read::XzDecoder;
-use monitor_core::alerting::{Series, Volume, VolumePolicy, VolumeState, VolumeVerdict};
+use monitor_core::alerting::{
+    Series, StreamPolicy, StreamSnapshot, StreamState, StreamVerdict, Volume, VolumePolicy,
+    VolumeState, VolumeVerdict, expected_tweets,
+};
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Counts, Minute};
 use serde_json::{Value, json};
@@ -41,7 +44,8 @@ const RANDOM_SEEDS: u64 = 100;
 /// Scores the volume detector by the rules of the Numenta Anomaly Benchmark
 ///
 /// Compares it with simple thresholds on the benchmark's series of tweets about companies.
-/// Prints alarms, labelled windows found, false alarms a brand and month, and the scores.
+/// Prints alarms, labelled windows found, false alarms a brand and month, and the scores; and which gaps
+/// without a tweet alarm as a brand that went quiet.
 #[derive(Parser)]
 struct Args {
     /// Folder with the benchmark's realTweets series (.csv.xz) and labels.json
@@ -155,6 +159,21 @@ fn main() -> anyhow::Result<ExitCode> {
             }),
         );
     }
+    println!("\nA brand that went quiet, by series:\n");
+    for company in &companies {
+        let gaps = gaps(company);
+        let named: Vec<_> =
+            gaps.iter().map(|(at, m)| format!("{m} minutes from {}", at.start())).collect();
+        println!("{}: {}", company.name, named.join(", "));
+        report.row(
+            "quiet",
+            json!({
+                "series": company.name,
+                "alarms": gaps.len(),
+                "minutes_of_gaps": gaps.iter().map(|(_, minutes)| minutes).collect::<Vec<_>>(),
+            }),
+        );
+    }
     println!("\n90 days of one brand take {took:.2} s");
     report.value("seconds_for_90_days_of_a_brand", took.into());
     report.write(&args.output)?;
@@ -173,6 +192,45 @@ fn by_profile(scores: [f64; PROFILES.len()]) -> Value {
         .zip(scores)
         .map(|(profile, score)| (profile.name.to_owned(), Value::from(score)))
         .collect()
+}
+
+/// The gaps without a tweet that alarm as those of a brand that went quiet: their first minutes and their lengths.
+fn gaps(company: &Company) -> Vec<(Minute, i64)> {
+    let limit = monitor_config::Settings::default().alerting.brand_quiet_minutes_max;
+    let policy = StreamPolicy { quiet_minutes_max: limit, ..StreamPolicy::default() };
+    let (mut state, mut hours) = (StreamState::default(), Vec::<(Minute, u64)>::new());
+    let (mut newest, mut gaps) = (company.first, Vec::<(Minute, i64)>::new());
+    for (row, value) in (0..).zip(&company.values) {
+        let end = company.first.plus((row + 1) * STEP);
+        if *value > 0.0 {
+            // One that has alarmed ends here.
+            if let Some((from, 0)) = gaps.last().copied() {
+                gaps.pop();
+                gaps.push((from, end.plus(-STEP).0 - from.0));
+            }
+            newest = end;
+            let hour = end.plus(-1).hour_start();
+            match hours.last_mut() {
+                Some((last, tweets)) if *last == hour => *tweets += *value as u64,
+                _ => hours.push((hour, *value as u64)),
+            }
+        }
+        let (now, last) = (end.start(), newest.start());
+        let may_alarm = end.0 - newest.0 >= i64::from(limit);
+        let seen = StreamSnapshot {
+            now,
+            last_record_at: Some(last),
+            at_end: true,
+            oldest_unread_at: None,
+            expected: may_alarm.then(|| expected_tweets(&hours, last, now)).flatten(),
+        };
+        let (after, verdict) = policy.evaluate_quiet(&seen, state);
+        state = after;
+        if matches!(verdict, StreamVerdict::Open(_)) {
+            gaps.push((newest, 0));
+        }
+    }
+    gaps
 }
 
 /// The rows in which our detector opens an incident, and resolves it.
