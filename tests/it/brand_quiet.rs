@@ -15,6 +15,7 @@ use monitor_core::domain::{
 use monitor_store::{Advance, Batch, Claim, MemoryStore, ModelScore, ScoredTweet, Store};
 
 use crate::notify::rig;
+use crate::serve::Site;
 
 const BRANDS: [&str; 2] = ["acme", "globex"];
 /// Minutes of the past, with two tweets a minute about each brand.
@@ -155,6 +156,59 @@ async fn a_stream_that_stops_says_nothing_of_its_brands() {
     let steps = world.judge(&evaluator, 50, &["globex"]).await;
     assert_eq!(names(&steps), [format!("{STREAM} quiet resolved")]);
     assert_eq!(world.judge(&evaluator, 60, &BRANDS).await, []);
+}
+
+#[tokio::test]
+async fn an_outage_without_an_incident_of_the_stream_says_nothing_of_its_brands() {
+    let mut world = World::new().await;
+    world.settings.stream.quiet_minutes_max = 0;
+    let evaluator = world.evaluator();
+    assert_eq!(world.judge(&evaluator, 10, &BRANDS).await, []);
+    assert_eq!(world.judge(&evaluator, 3 * 60, &[]).await, []);
+    assert_eq!(world.judge(&evaluator, 50, &["globex"]).await, []);
+    let steps = world.judge(&evaluator, 30, &["globex"]).await;
+    assert_eq!(names(&steps), ["acme brand-quiet opened"], "an hour of the others alone");
+}
+
+#[tokio::test]
+async fn only_tweets_end_it() {
+    let mut world = World::new().await;
+    world.settings.stream.quiet_minutes_max = 0;
+    world.settings.alerting.repeat_minutes = 0;
+    let evaluator = world.evaluator();
+    let steps = world.judge(&evaluator, 90, &["globex"]).await;
+    assert_eq!(names(&steps), ["acme brand-quiet opened"]);
+    assert_eq!(world.judge(&evaluator, 2 * 60, &[]).await, []);
+    assert_eq!(world.judge(&evaluator, 3 * 60, &["globex"]).await, []);
+    let steps = world.judge(&evaluator, 90, &BRANDS).await;
+    assert_eq!(names(&steps), ["acme brand-quiet resolved"]);
+}
+
+#[tokio::test]
+async fn a_person_who_ends_it_hears_no_more_of_it_before_tweets_came_again() {
+    let mut world = World::new().await;
+    let evaluator = world.evaluator();
+    let steps = world.judge(&evaluator, 90, &["globex"]).await;
+    assert_eq!(names(&steps), ["acme brand-quiet opened"]);
+    let site = Site::around(world.store.clone(), &BRANDS, Vec::new()).await;
+    let ended = reqwest::Client::new()
+        .post(format!("{}/v1/incidents/1/resolve", site.url))
+        .json(&serde_json::json!({"by": "ada", "note": "the account is gone"}));
+    assert_eq!(ended.send().await.expect("an answer").status(), 204);
+    let steps = world.judge(&evaluator, 4 * 60, &["globex"]).await;
+    assert_eq!(names(&steps), ["acme brand-quiet resolved"], "by the person");
+    assert_eq!(world.judge(&evaluator, 20, &BRANDS).await, []);
+    let steps = world.judge(&evaluator, 90, &["globex"]).await;
+    assert_eq!(names(&steps), ["acme brand-quiet opened"]);
+}
+
+#[tokio::test]
+async fn a_brand_without_a_past_is_not_missed() {
+    let mut world = World::new().await;
+    world.settings.brands.insert("initech".into(), Brand::default());
+    let evaluator = world.evaluator();
+    assert_eq!(world.judge(&evaluator, 1, &["acme", "globex", "initech"]).await, []);
+    assert_eq!(world.judge(&evaluator, 30 * 60, &BRANDS).await, []);
 }
 
 #[tokio::test]

@@ -306,12 +306,11 @@ fn curve(n: &Notification) -> Option<Curve<'_>> {
             let minutes = ((n.at - since.start()).num_minutes() + 1).max(1);
             (since.start(), Shows::Volume { of, expected: expected / minutes as f64 })
         }
-        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, .. })
-        | Evidence::BrandQuiet(QuietEvidence { last, minutes, expected_tweets, .. }) => {
+        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, .. }) => {
             let rate = expected_tweets / f64::from((*minutes).max(1));
             ((*last)?, Shows::Volume { of: Volume::All, expected: rate })
         }
-        Evidence::Lag(_) => return None,
+        Evidence::BrandQuiet(_) | Evidence::Lag(_) => return None,
     };
     let ended = (n.transition == "resolved").then_some(n.at);
     // After a resolve the detector already looks for the next rise; the picture shows this one.

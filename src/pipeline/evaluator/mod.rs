@@ -198,12 +198,15 @@ impl Evaluator {
     /// # Errors
     /// [`StoreError`]; decisions made before the error stay.
     pub async fn evaluate(&self) -> Result<Option<Minute>, StoreError> {
-        let leads = self.store.lead().await?;
+        let leads = self.store.lead().await;
+        if !matches!(leads, Ok(true)) {
+            *self.quiet_brands() = QuietBrands::default();
+        }
+        let leads = leads?;
         gauge!(telemetry::LEADER).set(f64::from(u8::from(leads)));
         if !leads {
             // The leader of meanwhile may have left some.
             self.any_missed.store(true, Ordering::Relaxed);
-            *self.quiet_brands() = QuietBrands::default();
             return Ok(None);
         }
         let now = self.store.time(self.clock.now()).await?;

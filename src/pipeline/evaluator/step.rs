@@ -12,7 +12,7 @@ use super::report::{Content, Subject};
 use super::{Evaluator, Pass, words};
 use monitor_core::alerting::{Occasion, People, Recipient, Suppressed, Thresholds, severity};
 use monitor_core::domain::{
-    Cause, Evidence, Incident, Minute, Phase, STREAM, Severity, Transition, silenced,
+    Cause, Evidence, Incident, Minute, Phase, Severity, Transition, Watch, silenced,
 };
 use monitor_store::{Delivery, DetectorState, Step, StoreError};
 use monitor_telemetry as telemetry;
@@ -108,7 +108,8 @@ impl Evaluator {
         }
         let changed = finding.is_news || severe != worst;
         let stale = latest.0 - minute.0 >= i64::from(self.audience.repeat_minutes.max(1));
-        let is_past = brand != STREAM && pass.backlog.holds(minute);
+        // What is about a stream, or its lack, is told even if it is past.
+        let is_past = finding.evidence.cause().watch() == Watch::Buzz && pass.backlog.holds(minute);
         let opens = matches!(transition, Transition::Opened | Transition::Reopened);
         let causes = finding.causes();
         let occasion = |severity: Severity| Occasion {

@@ -91,6 +91,10 @@ pub fn reason(
             e.expected_tweets,
         ),
         Evidence::BrandQuiet(_) if ended => format!("Tweets about {brand} are coming again."),
+        Evidence::BrandQuiet(e) if e.minutes < e.limit_minutes => format!(
+            "Tweets about {brand} are coming again; the alert ends once they have for {}.",
+            span(i64::from(e.limit_minutes)),
+        ),
         Evidence::BrandQuiet(e) => format!(
             "No tweet about {brand} has come for {}{}, in which {:.0} were expected, while the stream goes on: check \
              what collects its tweets, and its keywords. Meanwhile {brand} is not watched.",

@@ -54,7 +54,7 @@ pub struct Incident {
     id: i64,
     /// The brand, or `(stream)`.
     brand: String,
-    /// `share`, `negative-volume`, `surge`, `quiet` or `lag`.
+    /// `share`, `negative-volume`, `surge`, `quiet`, `brand-quiet` or `lag`.
     cause: &'static str,
     /// `notice`, `warning` or `critical`: the highest so far.
     severity: &'static str,

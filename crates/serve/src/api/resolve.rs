@@ -74,9 +74,8 @@ fn notification(
     note: &str,
 ) -> Notification {
     let goes_on = match open.evidence {
-        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => {
-            "If the trouble goes on, another alert follows."
-        }
+        Evidence::Quiet(_) | Evidence::Lag(_) => "If the trouble goes on, another alert follows.",
+        Evidence::BrandQuiet(_) => "If tweets come and stop again, another alert follows.",
         _ => "If the rise goes on, another alert follows.",
     };
     let note = if note.is_empty() { String::new() } else { format!(": {note}") };
