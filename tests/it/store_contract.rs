@@ -351,11 +351,12 @@ async fn marks_the_end_of_partitions(store: &dyn Store) {
         store.mark_at_end(&partition(0), Offset(position), value).await.expect("marked");
         at_end(store).await
     };
-    let refused = async |number, position| {
-        match store.mark_at_end(&partition(number), Offset(position), true).await {
-            Err(StoreError::Fenced { held, stored, .. }) if held == Offset(position) => stored,
-            other => panic!("{other:?}"),
-        }
+    let refused = async |number, position| match store
+        .mark_at_end(&partition(number), Offset(position), true)
+        .await
+    {
+        Err(StoreError::Fenced { held, stored, .. }) if held == Offset(position) => stored,
+        other => panic!("{other:?}"),
     };
     assert_eq!(refused(0, 7).await, Some(Offset(0)), "another position");
     assert!(!at_end(store).await);
