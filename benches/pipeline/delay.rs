@@ -30,8 +30,10 @@ impl Bench {
         }
         let until = STARTED_AFTER + Duration::from_secs(seconds);
         let rows = self.payloads.len().min((rate * until.as_secs_f64()) as usize);
-        let producer: BaseProducer =
-            ClientConfig::new().set("bootstrap.servers", &self.brokers).create()?;
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("queue.buffering.max.messages", "1000000")
+            .create()?;
         let partitions = PARTITIONS as usize;
         let (mut sent, mut delays) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let mut stored = vec![0_usize; partitions];
