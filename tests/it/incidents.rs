@@ -245,7 +245,7 @@ async fn lists_incidents() {
             (
                 "incidents list --cause anger",
                 false,
-                &["possible values: share, negative-volume, surge, quiet, lag"],
+                &["possible values: share, negative-volume, surge, quiet, brand-quiet, lag"],
             ),
         ],
     );
@@ -306,7 +306,7 @@ async fn shows_an_incident() {
     state        acknowledged
     opened       2026-01-05 14:00
     acknowledged by ada, (today): the feed is down
-    observed     no record in 45 minutes, last one 2026-01-05 11:20
+    observed     no tweet in 45 minutes, last one 2026-01-05 11:20
     expected     130 tweets in that time
     alerts from  30 minutes
     silence      1: no notifications about anything from 2100-01-01 00:00 to 2100-01-02 00:00, by ada: moving house
@@ -754,7 +754,7 @@ fn prints_help() {
           --set <KEY=VALUE>  Set one value, such as `kafka.topic=tweets`; may be repeated
           --brand <BRAND>    Only this brand, or "(stream)"
           --cause <CAUSE>    Only incidents with this cause among their phases [possible values: share,
-                             negative-volume, surge, quiet, lag]
+                             negative-volume, surge, quiet, brand-quiet, lag]
           --limit <N>        At most this many [default: 20]
           --json             Print JSON: a list of objects with id, brand, cause (that opened it),
                              severity, state, opened_at, resolved_at, acknowledged, evidence and phases

@@ -54,13 +54,19 @@ pub async fn counts_tweets_without_a_score_apart(store: &dyn Store) {
     let counts = store.minute_counts("united", minute(0), minute(9)).await.expect("counts");
     assert_eq!(counts, [(minute(5), Counts { total: 1, negative: 1 })]);
     assert_eq!(store.last_minute("delta").await.expect("an answer"), None);
-    let newest = store.newest(&["delta".into(), "nobody".into(), "united".into()]).await;
-    let expected = [("delta".to_owned(), minute(5)), ("united".to_owned(), minute(5))];
-    assert_eq!(newest.expect("an answer"), expected, "without a score, too");
     let shown = store.window_tweets("united", minute(0), minute(9), 9).await.expect("tweets");
     assert_eq!(shown.iter().map(|it| it.tweet_id.as_str()).collect::<Vec<_>>(), ["5"]);
     let totals = store.totals().await.expect("totals");
     assert_eq!((totals.scores, totals.not_judged), (1, 4));
+
+    // Of united, the newest one has no score.
+    let row = scored("9", "text", minute(8).start(), &["united"], 0.9);
+    let language = Some("fr".parse().expect("a code"));
+    let later = ScoredTweet { tweet: row.tweet.with_language(language), score: None, ..row };
+    store.commit(&batch(vec![later], vec![advance(0, 7, 8)])).await.expect("committed");
+    let newest = store.newest(&["delta".into(), "nobody".into(), "united".into()]).await;
+    let expected = [("delta".to_owned(), minute(5)), ("united".to_owned(), minute(8))];
+    assert_eq!(newest.expect("an answer"), expected);
 }
 
 pub async fn draws_random_tweets(store: &dyn Store) {
