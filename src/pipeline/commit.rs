@@ -206,8 +206,8 @@ impl Committer {
         Ok(was_any)
     }
 
-    /// Runs one transaction, if a row is of a partition that is held; retries until Postgres is available. A statement that took too long is
-    /// retried only if its one row cannot be halved.
+    /// Runs one transaction, if a row is of a partition that is held; retries until Postgres is available. A statement
+    /// that took too long is retried only if its one row cannot be halved.
     async fn commit_part(&mut self, rows: &[Row]) -> Result<bool, StoreError> {
         let mut wait = RETRY_WAIT_MIN;
         loop {
