@@ -404,6 +404,7 @@ fn the_program_reports_faults() {
     for family in ["lstm", "dense", "logistic-tfidf"] {
         refused("--base x", family, None);
         refused("--layers 1", family, None);
+        refused("--vocabulary 400", family, None);
         refused("--precision half", family, None);
     }
     for flags in ["--batch 8", "--learning-rate 0.1", "--resume", "--word-ngrams 1"] {
@@ -412,18 +413,21 @@ fn the_program_reports_faults() {
     check(
         &format!(
             "{retrain} --epochs 1 --batch 64 --learning-rate 1e-3 --weight-decay 0 --layers 1 \
-             --precision half"
+             --vocabulary 400 --precision half"
         ),
         Some(&bert),
         true,
         &["transformer@2: accuracy", "on held out"],
     );
     let manifest = classifier::read_manifest(folder.path(), "transformer@2").unwrap();
-    let command = "--epochs 1 --batch 64 --learning-rate 0.001 --weight-decay 0 --layers 1 --base bert \
-                   --precision half";
+    let command = "--epochs 1 --batch 64 --learning-rate 0.001 --weight-decay 0 --layers 1 \
+                   --vocabulary 400 --base bert --precision half";
     assert!(manifest.command.contains(command), "{}", manifest.command);
     let source = &manifest.data.embeddings[0].about;
-    assert_eq!(source, "pretrained weights to begin with, 1 of its 2 layers");
+    assert_eq!(
+        source,
+        "pretrained weights to begin with, 1 of its 2 layers, 400 of its 460 word pieces"
+    );
     let too_many = format!("{retrain} --layers 3");
     check(&too_many, Some(&bert), false, &["it has 2 layers, fewer than the 3 to keep"]);
 

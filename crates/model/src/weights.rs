@@ -72,6 +72,24 @@ impl Weights {
         Self(self.0.into_iter().filter_map(renamed).collect())
     }
 
+    /// Keeps `rows` of a matrix, if there is one of that name, in their order.
+    ///
+    /// # Errors
+    /// It has fewer rows.
+    pub fn keep_rows(&mut self, name: &str, rows: &[u32]) -> Result<(), WeightsError> {
+        let Some((shape, values)) = self.0.get_mut(name) else { return Ok(()) };
+        let width: usize = shape.iter().skip(1).product();
+        let row = |at: &u32| values.get(*at as usize * width..(*at as usize + 1) * width);
+        let kept: Option<Vec<&[f32]>> = rows.iter().map(row).collect();
+        let Some(kept) = kept else {
+            return Err(WeightsError(format!(
+                "array {name:?} has the shape {shape:?}: too few rows"
+            )));
+        };
+        (shape[0], *values) = (rows.len(), kept.concat());
+        Ok(())
+    }
+
     /// Copies each array into the variable of its name; both have the same names.
     ///
     /// # Errors

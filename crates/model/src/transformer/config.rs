@@ -258,10 +258,23 @@ pub fn of_classifier(base: &[u8], classes: Classes) -> Result<Vec<u8>, String> {
 
 /// The configuration `text`, which was read before, with `layers` layers.
 pub fn with_layers(text: &[u8], layers: usize) -> Vec<u8> {
-    let mut all: Map<String, Value> = serde_json::from_slice(text).expect("it was read before");
-    let kind = all.get("model_type").and_then(Value::as_str);
-    let name = if kind == Some("distilbert") { "n_layers" } else { "num_hidden_layers" };
-    all.insert(name.into(), json!(layers));
+    changed(text, |all| {
+        let kind = all.get("model_type").and_then(Value::as_str);
+        let name = if kind == Some("distilbert") { "n_layers" } else { "num_hidden_layers" };
+        all.insert(name.into(), json!(layers));
+    })
+}
+
+/// The configuration `text`, which was read before, with `count` token ids.
+pub fn with_vocabulary(text: &[u8], count: usize) -> Vec<u8> {
+    changed(text, |all| {
+        all.insert("vocab_size".into(), json!(count));
+    })
+}
+
+fn changed(text: &[u8], change: impl FnOnce(&mut Map<String, Value>)) -> Vec<u8> {
+    let mut all = serde_json::from_slice(text).expect("it was read before");
+    change(&mut all);
     serde_json::to_vec(&all).expect("it was JSON before")
 }
 

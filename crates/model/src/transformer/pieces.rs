@@ -31,6 +31,9 @@ const SPECIAL: [(&str, &str); 5] = [
     ("unk_token", "[UNK]"),
 ];
 
+/// How a piece begins that continues a word.
+const CONTINUED: &str = "##";
+
 /// Turns texts into token ids.
 #[derive(Debug)]
 pub struct WordPieces(Tokenizer);
@@ -118,6 +121,56 @@ impl WordPieces {
     /// One more than the largest id.
     pub fn ids(&self) -> usize {
         self.0.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// The ids, in ascending order, of `count` pieces: the most frequent ones of `texts`, which are
+    /// given by their token ids. Always among them are the special tokens, the ids before them, and
+    /// pieces of one character, of which every other word can be made.
+    ///
+    /// # Errors
+    /// There are fewer pieces, or more that are always kept; a message says which.
+    pub fn most_frequent(
+        &self,
+        count: usize,
+        texts: impl Iterator<Item = Vec<u32>>,
+    ) -> Result<Vec<u32>, String> {
+        let all = self.ids();
+        if count > all {
+            return Err(format!("it has {all} word pieces, fewer than the {count} to keep"));
+        }
+        let mut uses = vec![0u64; all];
+        texts.flatten().for_each(|id| uses[id as usize] += 1);
+        let special = self.0.get_added_tokens_decoder().into_keys().max().unwrap_or(0);
+        let is_kept = |id: u32| {
+            let piece = self.0.id_to_token(id).unwrap_or_default();
+            let word = piece.strip_prefix(CONTINUED).unwrap_or(&piece);
+            id <= special || word.chars().count() == 1
+        };
+        let (mut kept, mut others): (Vec<u32>, Vec<u32>) =
+            (0..all as u32).partition(|id| is_kept(*id));
+        let Some(more) = count.checked_sub(kept.len()) else {
+            return Err(format!(
+                "its special tokens and the pieces of one character alone are {}, more than the \
+                 {count} to keep",
+                kept.len()
+            ));
+        };
+        others.sort_by_key(|id| std::cmp::Reverse(uses[*id as usize]));
+        kept.extend(&others[..more]);
+        kept.sort_unstable();
+        Ok(kept)
+    }
+
+    /// `tokenizer.json` with only the pieces `kept`, numbered anew in this order; special tokens keep
+    /// their ids.
+    pub fn with(&self, kept: &[u32]) -> Vec<u8> {
+        let mut all: serde_json::Value =
+            serde_json::from_slice(&self.to_json()).expect("it was written by a library");
+        let now: AHashMap<String, usize> = (kept.iter().enumerate())
+            .filter_map(|(now, id)| Some((self.0.id_to_token(*id)?, now)))
+            .collect();
+        all["model"]["vocab"] = json!(now);
+        serde_json::to_vec(&all).expect("it was JSON before")
     }
 
     /// Token ids of an unchanged text: those of `tokenizer(text, truncation=True)`.

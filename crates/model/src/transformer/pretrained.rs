@@ -113,6 +113,34 @@ impl Pretrained {
         Ok(self)
     }
 
+    /// Keeps `count` of its word pieces: the most frequent ones of `texts`, which are given by their
+    /// token ids. The special tokens, the ids before them, and pieces of one character are always
+    /// among them, so that every word can still be read, if in more pieces.
+    ///
+    /// # Errors
+    /// It has fewer word pieces, or those that are always kept are more.
+    pub fn with_vocabulary(
+        mut self,
+        count: usize,
+        texts: impl Iterator<Item = Vec<u32>>,
+    ) -> Result<Self, ArtifactError> {
+        let pieces = self.tokenizer(self.config.positions())?;
+        let before = pieces.ids();
+        let kept = pieces.most_frequent(count, texts).map_err(|reason| ArtifactError::Unfit {
+            path: self.folder.join("config.json"),
+            reason,
+        })?;
+        let table = format!("{}.embeddings.word_embeddings.weight", self.config.prefix());
+        self.weights
+            .keep_rows(&table, &kept)
+            .map_err(|source| ArtifactError::Weights { path: self.weights_path.clone(), source })?;
+        self.tokenizer = Words::Json(pieces.with(&kept));
+        self.config_json = config::with_vocabulary(&self.config_json, kept.len());
+        self.config = TransformerConfig::parse(&self.config_json).expect("it was read before");
+        self.source.about = format!("{}, {count} of its {before} word pieces", self.source.about);
+        Ok(self)
+    }
+
     /// Layers and labels.
     pub fn config(&self) -> &TransformerConfig {
         &self.config

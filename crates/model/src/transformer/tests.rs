@@ -105,6 +105,43 @@ fn distilbert_has_its_known_size() {
     assert_eq!(network.parameters(), (66_955_010, 66_955_010));
 }
 
+/// Texts of kept pieces have the same logits; other words are read by their letters.
+#[test]
+fn a_smaller_vocabulary_reads_every_word() {
+    let texts = ["the flight was late, and the bag is lost!", "thanks @user", "great service"];
+    for name in ["bert", "distilbert", "cased"] {
+        let base = || Pretrained::read(&fixture(name)).unwrap();
+        let pieces = base().tokenizer(TOKENS_MAX).unwrap();
+        let smaller =
+            |count| base().with_vocabulary(count, texts.iter().map(|text| pieces.pieces(text).ids));
+        let error = |count| smaller(count).err().unwrap().to_string();
+        assert!(error(2).contains("pieces of one character alone are"), "{name}");
+        assert!(error(100_000).contains("word pieces, fewer than the 100000 to keep"), "{name}");
+
+        let kept = smaller(270).unwrap();
+        assert!(kept.source().about.contains(", 270 of its "), "{name}: {}", kept.source().about);
+        let (before, now) = (network(name), kept.network(Classes::Two, TOKENS_MAX, Device::Cpu));
+        let fewer = kept.tokenizer(TOKENS_MAX).unwrap();
+        assert_eq!(fewer.ids(), 270, "{name}");
+        let logits = |network: &Transformer, ids: &[u32]| {
+            network.logits(&Padded::new(&[ids], Device::Cpu), 0.0)
+        };
+        let now = now.unwrap();
+        for text in texts {
+            let (old, new) = (pieces.pieces(text).ids, fewer.pieces(text).ids);
+            assert!(old.len() == new.len() && old != new, "{name}: {old:?} and {new:?}");
+            assert_eq!(logits(&before, &old), logits(&now, &new), "{name}: {text}");
+        }
+        let unknown = fewer.pieces("[UNK]").ids[1];
+        let found = fewer.pieces("wonderful").ids;
+        assert_eq!(
+            (found.len(), found.contains(&unknown)),
+            (2 + "wonderful".len(), false),
+            "{name}"
+        );
+    }
+}
+
 /// The index of a label in `config.json` is the index of its logit.
 #[test]
 fn labels_may_be_swapped() {

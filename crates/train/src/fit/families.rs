@@ -372,6 +372,11 @@ fn transformer(
         base = base.with_layers(layers)?;
     }
     let positions = base.config().positions();
+    if let Some(pieces) = request.hyper.vocabulary {
+        let tokenizer = base.tokenizer(positions)?;
+        let texts = split.train.iter().map(|row| tokenizer.encode(&row.text).ids);
+        base = base.with_vocabulary(pieces, texts)?;
+    }
     let mut train =
         encode(&base.tokenizer(positions)?, &split.train, request.classes, Some(targets));
     let mut lengths: Vec<usize> = train.iter().map(|row| row.ids.len()).collect();

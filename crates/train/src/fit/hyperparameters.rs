@@ -55,6 +55,13 @@ pub struct Hyperparameters {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layers: Option<usize>,
 
+    /// Word pieces of the pretrained transformer to keep, the most frequent ones of the training
+    /// rows: a smaller file, and hardly another model. Rarer words are read in smaller pieces
+    /// [default: all]
+    #[arg(long, value_name = "N", value_parser = whole(1..=10_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
+
     /// Strength of the L2 penalty of a logistic model: 1/C of scikit-learn [default:
     /// logistic-hash: 0.25, logistic-tfidf: 0.5]
     #[arg(long, value_name = "STRENGTH", value_parser = positive)]
@@ -119,6 +126,7 @@ impl Hyperparameters {
             ("weight-decay", real(self.weight_decay)),
             ("hidden", whole(self.hidden)),
             ("layers", whole(self.layers)),
+            ("vocabulary", whole(self.vocabulary)),
             ("l2", real(self.l2)),
             ("word-ngrams", whole(self.word_ngrams)),
             ("character-ngrams", whole(self.character_ngrams)),
@@ -134,7 +142,7 @@ impl Hyperparameters {
             "word-ngrams" | "character-ngrams" | "character-scale" => {
                 family == Family::LogisticTfidf
             }
-            "layers" => family == Family::Transformer,
+            "layers" | "vocabulary" => family == Family::Transformer,
             "word-dropout" | "hidden" => matches!(family, Family::Dense | Family::Lstm),
             _ => !family.is_logistic(),
         }
@@ -151,6 +159,7 @@ impl Hyperparameters {
             weight_decay: self.weight_decay.or(other.weight_decay),
             hidden: self.hidden.or(other.hidden),
             layers: self.layers.or(other.layers),
+            vocabulary: self.vocabulary.or(other.vocabulary),
             l2: self.l2.or(other.l2),
             word_ngrams: self.word_ngrams.or(other.word_ngrams),
             character_ngrams: self.character_ngrams.or(other.character_ngrams),
@@ -187,8 +196,8 @@ mod tests {
     #[test]
     fn flags_give_back_what_was_written() {
         let every = "x --epochs 3 --batch 64 --learning-rate 0.00002 --dropout 0 --word-dropout \
-                     0.15 --weight-decay 0.01 --hidden 96 --layers 6 --l2 0.25 \
-                     --word-ngrams 3 --character-ngrams 0 --character-scale 0.4";
+                     0.15 --weight-decay 0.01 --hidden 96 --layers 6 --vocabulary 16000 \
+                     --l2 0.25 --word-ngrams 3 --character-ngrams 0 --character-scale 0.4";
         let parsed = Flags::try_parse_from(every.split_whitespace()).unwrap().hyper;
         let written: Vec<String> =
             parsed.given().iter().map(|(flag, value)| format!("--{flag} {value}")).collect();
