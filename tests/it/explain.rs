@@ -76,9 +76,9 @@ fn each_shipped_model_explains_a_text() {
     };
     check("logistic-tfidf@3", "logistic-tfidf@3", "exact");
     check("lstm@4", "lstm@4", "occlusion");
-    check("transformer@3", "transformer@3", "occlusion");
-    let by = answer(&["--json", "--model", "cascade@3", TEXT])["answered_by"].clone();
-    check("cascade@3", by.as_str().expect("a model"), "occlusion");
+    check("transformer@4", "transformer@4", "occlusion");
+    let by = answer(&["--json", "--model", "cascade@4", TEXT])["answered_by"].clone();
+    check("cascade@4", by.as_str().expect("a model"), "occlusion");
 }
 
 /// Leaving a word out is what the contribution of the other models says.
