@@ -167,13 +167,20 @@ fn switched(switches: &Switches) -> String {
 fn reach(settings: &Settings) -> anyhow::Result<Result<Switches, String>> {
     let reached = tokio::runtime::Runtime::new()?
         .block_on(async { PostgresStore::connect(&settings.store)?.reach().await });
-    let switches = match reached {
-        Ok(()) => with_store(settings, async |store| store.switches().await),
+    let topic = &settings.kafka.topic;
+    let found = match reached {
+        Ok(()) => with_store(settings, async |store| {
+            Ok((store.switches().await?, !store.progress(topic).await?.is_empty()))
+        }),
         Err(error) => Err(error.into()),
     };
     let place = PostgresStore::place(&settings.store);
-    Ok(match switches {
-        Ok(switches) if switches.newest().is_some() => Ok(switches),
+    Ok(match found {
+        Ok((switches, true)) if switches.newest().is_some() => Ok(switches),
+        Ok((switches, false)) if switches.newest().is_some() => Err(format!(
+            "the stream keeps its model: no daemon has read the topic {topic} into the database \
+             {place}; set kafka.topic to that of the stream, and run this again"
+        )),
         Ok(_) => Err(format!(
             "no daemon has used the database {place} yet: the first one begins with what \
              model.name opens"

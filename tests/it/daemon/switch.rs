@@ -102,6 +102,13 @@ async fn all_daemons_switch_at_one_minute_and_back() {
     let replay = rig.replay(6_000.0);
     rig.until("they read", 2 * SOON, async || rig.read().await > 3000).await;
 
+    // With the topic of another stream, nothing would be scored again, and the share would jump.
+    let other = ["--set", "kafka.topic=other", "models", "promote", "lstm@1", "--force"];
+    let other = rig.command(&other).output().unwrap();
+    let said = String::from_utf8_lossy(&other.stdout).into_owned();
+    assert!(said.contains("no daemon has read the topic other"), "{said}");
+    assert_eq!(rig.count(SWITCHES).await, 1);
+
     // A kill in the middle leaves a part, and no switch.
     let slow = ["--set", "promotion.rows_per_s_max=500", "models", "promote", "lstm@2", "--force"];
     let mut promotion = rig.command(&slow).stderr(Stdio::null()).spawn().unwrap();
