@@ -216,8 +216,17 @@ pub async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
-    assert!(created.iter().all(Result::is_ok), "{created:?}");
+    // A broker that has just started on a busy machine may not answer yet.
+    for left in (0..10).rev() {
+        match admin.create_topics([&topic], &AdminOptions::new()).await {
+            Ok(created) => {
+                assert!(created.iter().all(Result::is_ok), "{created:?}");
+                return;
+            }
+            Err(error) if left == 0 => panic!("{topic:?}: {error}"),
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
 }
 
 /// The default settings for a folder of models, in single precision.
