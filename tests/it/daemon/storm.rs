@@ -67,7 +67,7 @@ async fn a_storm_of_rebalances_loses_and_doubles_nothing() {
             tokio::task::spawn_blocking(move || come_and_go(&brokers, random, &stop, &visits))
         })
         .collect();
-    let (mut answers, mut ready, mut most_mb) = (0, 0usize, 0);
+    let (mut answers, mut ready, mut most_mb) = (0, 0, 0);
     // On a busy machine it lasts until another member was given partitions once.
     let given = || visits[1].load(Ordering::Relaxed);
     while answers < storm_s * 2 || (given() == 0 && answers < storm_s * 8) {

@@ -31,9 +31,6 @@ const SPECIAL: [(&str, &str); 5] = [
     ("unk_token", "[UNK]"),
 ];
 
-/// How a piece begins that continues a word.
-const CONTINUED: &str = "##";
-
 /// Turns texts into token ids.
 #[derive(Debug)]
 pub struct WordPieces(Tokenizer);
@@ -140,10 +137,13 @@ impl WordPieces {
         }
         let mut uses = vec![0u64; all];
         texts.flatten().for_each(|id| uses[id as usize] += 1);
+        let ModelWrapper::WordPiece(model) = self.0.get_model() else {
+            unreachable!("see `bounded`")
+        };
         let special = self.0.get_added_tokens_decoder().into_keys().max().unwrap_or(0);
         let is_kept = |id: u32| {
             let piece = self.0.id_to_token(id).unwrap_or_default();
-            let word = piece.strip_prefix(CONTINUED).unwrap_or(&piece);
+            let word = piece.strip_prefix(&model.continuing_subword_prefix).unwrap_or(&piece);
             id <= special || word.chars().count() == 1
         };
         let (mut kept, mut others): (Vec<u32>, Vec<u32>) =

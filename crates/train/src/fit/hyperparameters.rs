@@ -56,7 +56,7 @@ pub struct Hyperparameters {
     pub layers: Option<usize>,
 
     /// Word pieces of the pretrained transformer to keep, the most frequent ones of the training
-    /// rows: a smaller file, and hardly another model. Rarer words are read in smaller pieces
+    /// rows, which makes the file smaller. Rarer words are read in smaller pieces
     /// [default: all]
     #[arg(long, value_name = "N", value_parser = whole(1..=10_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
