@@ -342,8 +342,11 @@ pub(super) fn load(
         }
         Architecture::Lstm(shape) => {
             let encoder = words(shape.vocabulary, shape.sequence)?;
-            let network = Lstm::new(shape, classes, Purpose::Inference, device);
+            let mut network = Lstm::new(shape, classes, Purpose::Inference, device);
             network.load(weights).map_err(unfit)?;
+            if compute.bf16 {
+                network.to_bf16();
+            }
             (encoder, Box::new(BatchedNetwork::new(network, compute.tokens_max)))
         }
         Architecture::Transformer(shape) => {

@@ -90,7 +90,7 @@ impl Direction {
     fn states(&self, words: &Tensor) -> Tensor {
         let start = Tensor::zeros(
             [1, words.size()[0], self.recurrent.size()[1]],
-            (Kind::Float, words.device()),
+            (words.kind(), words.device()),
         );
         let params = [&self.input, &self.recurrent, &self.bias, &self.no_bias];
         let (states, ..) = words.lstm(&[&start, &start], &params, true, 1, 0.0, false, false, true);
@@ -114,6 +114,19 @@ impl Lstm {
             classes,
             shape,
             variables,
+        }
+    }
+
+    /// Rounds word vectors and directions to bfloat16, in which they then compute. The output
+    /// layer, a thousandth of the work, stays in single precision.
+    pub fn to_bf16(&mut self) {
+        let mut tensors = vec![&mut self.embedding];
+        for it in [Some(&mut self.forward), self.backward.as_mut()].into_iter().flatten() {
+            tensors.extend([&mut it.input, &mut it.recurrent, &mut it.bias, &mut it.no_bias]);
+        }
+        for tensor in tensors {
+            let rounded = tensor.to_kind(Kind::BFloat16);
+            tensor.set_data(&rounded);
         }
     }
 }
@@ -148,7 +161,7 @@ impl Network for Lstm {
             let words = words.gather(1, &rows.backwards.expand_as(&words), false);
             features.push(pool(backward.states(&words)));
         }
-        let features = Tensor::cat(&features, 1).dropout(dropout, train);
+        let features = Tensor::cat(&features, 1).to_kind(Kind::Float).dropout(dropout, train);
         network::in_order_of_labels(&self.output.forward(&features), self.classes)
     }
 }
