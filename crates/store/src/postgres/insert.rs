@@ -20,13 +20,13 @@ use monitor_core::alerting::Heard;
 use monitor_core::domain::{Label, Minute, Removed, TweetId};
 
 /// `tweet_ids` says which tweets are new, whatever week they are in. Of two transactions with the same id, the
-/// second waits here for the first.
+/// second waits here for the first. Null means that all are new, as most often.
 const IDS: &str = "
     WITH new AS (
         INSERT INTO tweet_ids (tweet_id, created_at) SELECT * FROM unnest($1::text[], $2::timestamptz[])
         ON CONFLICT DO NOTHING RETURNING tweet_id
     )
-    SELECT coalesce(array_agg(tweet_id), '{}') FROM new";
+    SELECT CASE WHEN count(*) < cardinality($1) THEN coalesce(array_agg(tweet_id), '{}') END FROM new";
 
 /// Of the tweets of one voice in an hour, the first counts.
 const VOICES: &str = "
@@ -246,22 +246,25 @@ pub(super) async fn tweets(
 }
 
 /// Takes the ids of the tweets, and of those that were edited before they were seen; returns those that are new.
-async fn insert_ids(
+async fn insert_ids<'a>(
     connection: &mut PgConnection,
-    changes: &Changes<'_>,
-) -> Result<HashSet<String>, StoreError> {
+    changes: &'a Changes<'_>,
+) -> Result<HashSet<&'a str>, StoreError> {
     let tweets = changes.tweets.values().map(|(row, _)| (&row.tweet.id, row.tweet.created_at));
     let edited = changes.removals.iter().filter_map(|(id, change)| Some((*id, change.edited_at?)));
-    let ids: BTreeMap<&TweetId, DateTime<Utc>> = tweets.chain(edited).collect();
-    if ids.is_empty() {
+    let times: BTreeMap<&TweetId, DateTime<Utc>> = tweets.chain(edited).collect();
+    if times.is_empty() {
         return Ok(HashSet::new());
     }
-    let new: Vec<String> = sqlx::query_scalar(IDS)
-        .bind(ids.keys().map(|id| id.as_str()).collect::<Vec<_>>())
-        .bind(ids.into_values().collect::<Vec<_>>())
+    let ids: Vec<&str> = times.keys().map(|id| id.as_str()).collect();
+    let new: Option<Vec<String>> = sqlx::query_scalar(IDS)
+        .bind(&ids)
+        .bind(times.into_values().collect::<Vec<_>>())
         .fetch_one(connection)
         .await?;
-    Ok(new.into_iter().collect())
+    let new: Option<HashSet<String>> = new.map(HashSet::from_iter);
+    let is_new = |id: &&str| new.as_ref().is_none_or(|new| new.contains(*id));
+    Ok(ids.into_iter().filter(is_new).collect())
 }
 
 /// Finds the echoes: of each voice, the first tweet of the first batch is heard.
@@ -292,7 +295,7 @@ async fn copy(
     connection: &mut PgConnection,
     fresh: &[Stored<'_>],
     changes: &Changes<'_>,
-    new: &HashSet<String>,
+    new: &HashSet<&str>,
 ) -> Result<(), StoreError> {
     if !fresh.is_empty() {
         let mut rows = Rows::new();
