@@ -4,21 +4,23 @@
 //! partition from its position to the one after the batch's last row, or not at all. If the store
 //! has a different position for the partition, its rows are dropped and the partition is claimed
 //! again. So it is if the stream's model was switched and the rows have the scores of the old one.
-//! Batches that wait are stored together: transactions grow where the store is what limits, and no batch waits for another.
+//! A partition change waits until all that came before it is stored.
 //! While nothing can be stored, `store` is not ready: a full disk still answers the health check's question.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use metrics::{counter, histogram};
 use tokio::sync::{mpsc, watch};
-use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::counted::TweetCounts;
 use super::error::PipelineError;
 use super::flow::{Item, Letter, MODEL_FAILS, Outcome, Row, STORE_REFUSES};
+use super::lanes::Lanes;
 use super::lineup::Lineup;
 use monitor_core::clock::{Clock, SystemClock};
 use monitor_core::domain::{Offset, TopicPartition};
@@ -29,9 +31,6 @@ use monitor_telemetry::{self as telemetry, Readiness};
 /// Wait after the first failed attempt; doubles with each further one.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 
-/// Batches that one transaction stores, at most.
-pub(super) const BATCHES_TOGETHER_MAX: usize = 4;
-
 /// Wait before the end of a partition is reported to the store again.
 const AT_END_RETRY_WAIT: Duration = Duration::from_secs(1);
 
@@ -39,17 +38,23 @@ pub(super) struct Committer {
     store: Arc<dyn Store>,
     control: Arc<dyn Control>,
     retry_wait_max: Duration,
+    /// Gets the switches that refuse a batch.
+    lineup: watch::Sender<Lineup>,
+    readiness: Arc<Readiness>,
+    clock: SystemClock,
+    state: Mutex<State>,
+}
+
+/// What the transactions in progress share.
+#[derive(Default)]
+struct State {
     /// Position of each held partition.
     held: BTreeMap<TopicPartition, Offset>,
     /// Partitions whose end has not yet been reported to the store.
     ended: BTreeSet<TopicPartition>,
-    /// Gets the switches that refuse a batch.
-    lineup: watch::Sender<Lineup>,
-    readiness: Arc<Readiness>,
     /// Whether the last transaction could not be written.
     failing: bool,
     tweets: TweetCounts,
-    clock: SystemClock,
 }
 
 impl Committer {
@@ -68,73 +73,87 @@ impl Committer {
             store,
             control,
             retry_wait_max,
-            held: BTreeMap::new(),
-            ended: BTreeSet::new(),
             lineup,
             readiness,
-            failing: false,
-            tweets: TweetCounts::default(),
             clock: SystemClock::new(),
+            state: Mutex::default(),
         }
     }
 
     pub async fn run(
-        mut self,
+        self,
         mut scored: mpsc::Receiver<Item<Vec<Row>>>,
     ) -> Result<(), PipelineError> {
-        // A partition change that came behind the batches of a transaction.
-        let mut next = None;
-        // Whether the store was busy until now. Only then batches are stored together: what comes while nothing is
-        // stored may or may not be there yet, and a simulation must do the same each time.
-        let mut was_busy = false;
+        let this = &self;
+        let mut lanes = Lanes::default();
+        let mut running = FuturesUnordered::new();
+        // A partition change that came behind batches.
+        let mut change = None;
+        let mut is_open = true;
         loop {
-            let item = match next.take().or_else(|| scored.try_recv().ok()) {
-                Some(item) => item,
-                None => {
-                    was_busy = false;
-                    let Some(item) = self.wait(&mut scored).await else { return Ok(()) };
-                    item
-                }
+            while let Some(next) = lanes.begin() {
+                let stored = this.commit(next.rows).instrument(next.span);
+                running.push(async move { (stored.await, next.taken) });
+            }
+            let idle = running.is_empty();
+            if idle && let Some(change) = change.take() {
+                this.change(change).await;
+                continue;
+            }
+            if idle && !is_open {
+                return Ok(());
+            }
+            let item = async {
+                // Between transactions only: an end is reported with the position that is stored.
+                if idle { this.wait(&mut scored).await } else { scored.recv().await }
             };
-            match item {
-                Item::Batch(mut rows, batch) => {
-                    let mut spans = vec![commit_span(&batch, rows.len())];
-                    while was_busy && next.is_none() && spans.len() < BATCHES_TOGETHER_MAX {
-                        match scored.try_recv() {
-                            Ok(Item::Batch(more, batch)) => {
-                                spans.push(commit_span(&batch, more.len()));
-                                rows.extend(more);
-                            }
-                            Ok(change) => next = Some(change),
-                            Err(_) => break,
-                        }
-                    }
-                    // What the transaction wrote is in the span of its first batch.
-                    was_busy = self.commit(rows).instrument(spans[0].clone()).await?;
+            tokio::select! {
+                // In this order, so that a simulation can be repeated.
+                biased;
+                Some((stored, taken)) = running.next(), if !idle => {
+                    stored?;
+                    lanes.free(taken);
                 }
-                Item::Assigned(positions) => self.held.extend(positions),
-                Item::Revoked { partitions, done } => {
-                    for partition in &partitions {
-                        self.held.remove(partition);
-                        self.ended.remove(partition);
-                    }
-                    // An error means that the source no longer waits.
-                    let _ = done.send(());
-                }
-                Item::AtEnd(partition) => {
-                    self.ended.insert(partition);
-                    self.report_ends().await;
-                }
+                item = item, if is_open && change.is_none() && lanes.has_room() => match item {
+                    Some(Item::Batch(rows, batch)) => lanes.add(rows, &batch),
+                    Some(other) => change = Some(other),
+                    None => is_open = false,
+                },
             }
         }
     }
 
+    /// Takes note of a change of the partitions. All that came before it is stored.
+    async fn change(&self, change: Item<Vec<Row>>) {
+        match change {
+            Item::Batch(..) => {}
+            Item::Assigned(positions) => self.state().held.extend(positions),
+            Item::Revoked { partitions, done } => {
+                let mut state = self.state();
+                for partition in &partitions {
+                    state.held.remove(partition);
+                    state.ended.remove(partition);
+                }
+                // An error means that the source no longer waits.
+                let _ = done.send(());
+            }
+            Item::AtEnd(partition) => {
+                self.state().ended.insert(partition);
+                self.report_ends().await;
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The next item, once it comes; reports meanwhile which partitions are read to their end.
     async fn wait(
-        &mut self,
+        &self,
         scored: &mut mpsc::Receiver<Item<Vec<Row>>>,
     ) -> Option<Item<Vec<Row>>> {
-        while !self.ended.is_empty() {
+        while !self.state().ended.is_empty() {
             match tokio::time::timeout(AT_END_RETRY_WAIT, scored.recv()).await {
                 Ok(item) => return item,
                 Err(_) => self.report_ends().await,
@@ -145,9 +164,10 @@ impl Committer {
 
     /// Reports to the store which partitions are read to their end. A failed report is repeated,
     /// because a partition that seems unread delays event time.
-    async fn report_ends(&mut self) {
-        for partition in std::mem::take(&mut self.ended) {
-            let Some(&position) = self.held.get(&partition) else { continue };
+    async fn report_ends(&self) {
+        let ended = std::mem::take(&mut self.state().ended);
+        for partition in ended {
+            let Some(position) = self.state().held.get(&partition).copied() else { continue };
             match self.store.mark_at_end(&partition, position, true).await {
                 Ok(()) => {}
                 Err(StoreError::Fenced { partition, held, stored }) => {
@@ -155,31 +175,30 @@ impl Committer {
                 }
                 Err(error) => {
                     tracing::debug!(%error, %partition, "cannot record that the partition is read to its end");
-                    self.ended.insert(partition);
+                    self.state().ended.insert(partition);
                 }
             }
         }
     }
 
     /// Claims a partition again whose stored position is not the one held.
-    fn fenced(&mut self, partition: &TopicPartition, held: Offset, stored: Option<Offset>) {
+    fn fenced(&self, partition: &TopicPartition, held: Offset, stored: Option<Offset>) {
         tracing::warn!(
             %partition, %held, ?stored,
             "the stored checkpoint is another: another reader moved it, or Postgres has lost its last transactions; claiming the partition again"
         );
         counter!(telemetry::FENCED).increment(1);
-        self.held.remove(partition);
+        self.state().held.remove(partition);
         self.control.reclaim(partition);
     }
 
-    /// Stores rows; returns whether there was any to store. If Postgres rejects them, stores each half separately, so
-    /// that an invalid row affects no other row. So it does if Postgres cancels the statement for taking too long.
-    async fn commit(&mut self, rows: Vec<Row>) -> Result<bool, PipelineError> {
+    /// Stores rows. If Postgres rejects them, stores each half separately, so that an invalid row affects no other
+    /// row. So it does if Postgres cancels the statement for taking too long.
+    async fn commit(&self, rows: Vec<Row>) -> Result<(), PipelineError> {
         let mut parts = vec![rows];
-        let mut was_any = false;
         while let Some(mut rows) = parts.pop() {
             match self.commit_part(&rows).await {
-                Ok(any) => was_any |= any,
+                Ok(()) => {}
                 Err(error) if !error.is_about_the_rows() && !error.is_timeout() => {
                     return Err(PipelineError::Refused(error));
                 }
@@ -203,17 +222,17 @@ impl Committer {
                 },
             }
         }
-        Ok(was_any)
+        Ok(())
     }
 
     /// Runs one transaction, if a row is of a partition that is held; retries until Postgres is available. A statement
     /// that took too long is retried only if its one row cannot be halved.
-    async fn commit_part(&mut self, rows: &[Row]) -> Result<bool, StoreError> {
+    async fn commit_part(&self, rows: &[Row]) -> Result<(), StoreError> {
         let mut wait = RETRY_WAIT_MIN;
         loop {
             let (batch, letters) = self.batch(rows);
             if batch.advances.is_empty() {
-                return Ok(false);
+                return Ok(());
             }
             let started = self.clock.elapsed();
             let outcome = self.store.commit(&batch).await;
@@ -232,7 +251,7 @@ impl Committer {
                     counter!(telemetry::SCORES_DUPLICATE).increment(committed.duplicate);
                     counter!(telemetry::ECHOES).increment(committed.echoes);
                     counter!(telemetry::REMOVED).increment(committed.removed);
-                    self.tweets.add(&committed.by_brand);
+                    self.state().tweets.add(&committed.by_brand);
                     for kind in letters {
                         counter!(telemetry::DEAD_LETTERS, "reason" => kind).increment(1);
                     }
@@ -256,7 +275,7 @@ impl Committer {
                         .record("not_judged", committed.not_judged.cast_signed())
                         .record("dead_letters", batch.dead_letters.len() as i64);
                     self.advance(batch.advances);
-                    return Ok(true);
+                    return Ok(());
                 }
                 Err(StoreError::Fenced { partition, held, stored }) => {
                     self.fenced(&partition, held, stored);
@@ -267,10 +286,10 @@ impl Committer {
                     // First of all: whoever reads the tweets again must know.
                     self.lineup.send_modify(|lineup| lineup.set_switches(switches));
                     for advance in batch.advances {
-                        self.held.remove(&advance.partition);
+                        self.state().held.remove(&advance.partition);
                         self.control.reclaim(&advance.partition);
                     }
-                    return Ok(true);
+                    return Ok(());
                 }
                 Err(error) if error.is_timeout() && rows.len() > 1 => return Err(error),
                 Err(StoreError::Unavailable(error)) => {
@@ -285,13 +304,14 @@ impl Committer {
     }
 
     /// Sets whether the store is ready, by the outcome of a transaction.
-    fn tell<T>(&mut self, outcome: &Result<T, StoreError>) {
+    fn tell<T>(&self, outcome: &Result<T, StoreError>) {
+        let mut state = self.state();
         match outcome {
             Err(error @ StoreError::Unavailable(_)) => {
-                self.failing = true;
+                state.failing = true;
                 self.readiness.set("store", Err(error.to_string()));
             }
-            _ if std::mem::take(&mut self.failing) => self.readiness.set("store", Ok(())),
+            _ if std::mem::take(&mut state.failing) => self.readiness.set("store", Ok(())),
             _ => {}
         }
     }
@@ -300,8 +320,9 @@ impl Committer {
     fn batch(&self, rows: &[Row]) -> (Batch, Vec<&'static str>) {
         let (mut batch, mut letters) = (Batch::default(), Vec::new());
         let mut advances: BTreeMap<&TopicPartition, Advance> = BTreeMap::new();
+        let state = self.state();
         for Row { origin, outcome } in rows {
-            let Some(&from) = self.held.get(&origin.partition) else { continue };
+            let Some(&from) = state.held.get(&origin.partition) else { continue };
             if origin.offset < from {
                 continue;
             }
@@ -332,25 +353,13 @@ impl Committer {
         (batch, letters)
     }
 
-    fn advance(&mut self, advances: Vec<Advance>) {
+    fn advance(&self, advances: Vec<Advance>) {
         let positions: Vec<_> = advances.into_iter().map(|a| (a.partition, a.to)).collect();
-        for (partition, _) in &positions {
-            self.ended.remove(partition);
-        }
         self.control.stored(&positions);
-        self.held.extend(positions);
+        let mut state = self.state();
+        for (partition, position) in positions {
+            state.ended.remove(&partition);
+            state.held.insert(partition, position);
+        }
     }
-}
-
-/// The span of a batch's part in a transaction.
-fn commit_span(batch: &Span, rows: usize) -> Span {
-    tracing::debug_span!(
-        parent: batch,
-        "commit",
-        rows = rows as i64,
-        new = Empty,
-        duplicate = Empty,
-        not_judged = Empty,
-        dead_letters = Empty
-    )
 }

@@ -20,6 +20,7 @@ mod drift;
 mod error;
 mod evaluator;
 mod flow;
+mod lanes;
 mod lineup;
 mod models;
 mod positions;

@@ -5,7 +5,7 @@
 //! | intake | collects records | batch: the fewest records of one Postgres transaction, closed here by rows or age |
 //! | prepare | decodes, normalises, finds brands, encodes | the same batch |
 //! | score | sends batches to the model's thread | pass: rows of several batches, chosen there by tokens and length |
-//! | commit | stores | the same batch, and those that wait behind it |
+//! | commit | stores | the same batch; where batches wait, the rows of several, partition by partition (`lanes`) |
 //!
 //! **Invariant.** A tweet is scored by the model of its language and minute (see [`Lineup`]), whose
 //! encoder encoded it, and stored with that model's id; without such a model it is stored without
@@ -34,9 +34,10 @@ use monitor_model::{Encoding, ModelHandle};
 use monitor_store::{ModelScore, Removal, ScoredTweet, Store};
 use monitor_telemetry::{self as telemetry, Readiness};
 
-use super::commit::{BATCHES_TOGETHER_MAX, Committer};
+use super::commit::Committer;
 use super::error::PipelineError;
 use super::flow::{Item, MODEL_FAILS, Origin, Outcome, Row};
+use super::lanes::BATCHES_TOGETHER_MAX;
 use super::lineup::{Choice, Lineup};
 
 /// Batches between two stages: one in progress, one ready.
