@@ -149,10 +149,7 @@ impl Committer {
     }
 
     /// The next item, once it comes; reports meanwhile which partitions are read to their end.
-    async fn wait(
-        &self,
-        scored: &mut mpsc::Receiver<Item<Vec<Row>>>,
-    ) -> Option<Item<Vec<Row>>> {
+    async fn wait(&self, scored: &mut mpsc::Receiver<Item<Vec<Row>>>) -> Option<Item<Vec<Row>>> {
         while !self.state().ended.is_empty() {
             match tokio::time::timeout(AT_END_RETRY_WAIT, scored.recv()).await {
                 Ok(item) => return item,

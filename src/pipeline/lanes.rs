@@ -17,12 +17,15 @@ pub(super) const LANES: usize = 2;
 /// Batches of which one transaction stores rows, at most.
 pub(super) const BATCHES_TOGETHER_MAX: usize = 4;
 
+/// Lanes, and whether each is taken.
+pub(super) type Taken = [bool; LANES];
+
 /// Rows that are stored together, and the lanes that they take.
 pub(super) struct Transaction {
     pub rows: Vec<Row>,
     /// Of the first batch.
     pub span: Span,
-    pub taken: [bool; LANES],
+    pub taken: Taken,
 }
 
 /// The rows that wait.
@@ -31,7 +34,7 @@ pub(super) struct Lanes {
     /// A batch that came while nothing was stored.
     whole: Option<(Vec<Row>, Span)>,
     waiting: [(Vec<Row>, Vec<Span>); LANES],
-    taken: [bool; LANES],
+    taken: Taken,
 }
 
 impl Lanes {
@@ -71,17 +74,17 @@ impl Lanes {
             self.taken = [true; LANES];
             return Some(Transaction { rows, span, taken: self.taken });
         }
-        let lane = (0..LANES).find(|&lane| !self.taken[lane] && !self.waiting[lane].0.is_empty())?;
-        self.taken[lane] = true;
+        let lane =
+            (0..LANES).find(|&lane| !self.taken[lane] && !self.waiting[lane].0.is_empty())?;
         let (rows, spans) = std::mem::take(&mut self.waiting[lane]);
         let span = spans.into_iter().next()?;
-        let mut taken = [false; LANES];
-        taken[lane] = true;
+        let mut taken = Taken::default();
+        (self.taken[lane], taken[lane]) = (true, true);
         Some(Transaction { rows, span, taken })
     }
 
     /// Frees the lanes of a transaction that has ended.
-    pub fn free(&mut self, taken: [bool; LANES]) {
+    pub fn free(&mut self, taken: Taken) {
         for (lane, ended) in self.taken.iter_mut().zip(taken) {
             *lane &= !ended;
         }
@@ -114,7 +117,10 @@ mod tests {
     use super::super::flow::{Origin, Outcome};
     use super::*;
 
-    fn row(&(partition, offset): &(i32, i64)) -> Row {
+    /// Partition and offset.
+    type At = (i32, i64);
+
+    fn row(&(partition, offset): &At) -> Row {
         let origin = Origin {
             partition: TopicPartition::new("tweets", partition),
             offset: Offset(offset),
@@ -126,12 +132,12 @@ mod tests {
         Row { origin, outcome: Outcome::Notice }
     }
 
-    fn add(lanes: &mut Lanes, rows: &[(i32, i64)]) {
+    fn add(lanes: &mut Lanes, rows: &[At]) {
         lanes.add(rows.iter().map(row).collect(), &Span::none());
     }
 
     /// The rows of the next transaction, and its lanes.
-    fn begin(lanes: &mut Lanes) -> Option<(Vec<(i32, i64)>, [bool; LANES])> {
+    fn begin(lanes: &mut Lanes) -> Option<(Vec<At>, Taken)> {
         let of = |row: &Row| (row.origin.partition.partition, row.origin.offset.0);
         lanes.begin().map(|it| (it.rows.iter().map(of).collect(), it.taken))
     }

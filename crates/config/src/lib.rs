@@ -219,7 +219,7 @@ pub struct Model {
     pub threads: usize,
     /// `auto` (the first GPU, if any), `cpu`, `cuda:0`.
     pub device: String,
-    /// Numeric precision of transformers.
+    /// Numeric precision of LSTMs and transformers.
     pub precision: Precision,
     /// Most tokens of one forward pass, including padding; `None` depends on the device.
     pub tokens_max: Option<usize>,

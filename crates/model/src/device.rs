@@ -24,7 +24,7 @@ const GPU_TOKENS_MAX: usize = 64 * 1024;
 pub struct Compute {
     /// The device.
     pub device: Device,
-    /// Whether transformers compute in bfloat16: 8 significant bits, half the memory, and
+    /// Whether LSTMs and transformers compute in bfloat16: 8 significant bits, half the memory, and
     /// several times the speed if the hardware supports it.
     pub bf16: bool,
     /// Largest number of tokens of one pass through a neural model, including padding.

@@ -192,6 +192,33 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn half_precision_changes_little() {
+        let shape = LstmShape {
+            vocabulary: 200,
+            embedding: 32,
+            hidden: 32,
+            directions: 2,
+            pooling: Pooling::Max,
+            sequence: sequence(40),
+        };
+        let purpose = Purpose::Training { frozen: false };
+        let mut network = Lstm::new(shape, Classes::Three, purpose, Device::Cpu);
+        let rows: Vec<Vec<u32>> = (0..50u32)
+            .map(|n| (0..=n % 30).map(|k| 1 + (n * 7 + k * 13) % 199).collect())
+            .collect();
+        let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+        let logits = |network: &Lstm| {
+            network::values(&network.logits(&Padded::new(&rows, Device::Cpu), 0.0))
+        };
+        let single = logits(&network);
+        network.to_bf16();
+        assert_eq!(network.embedding.kind(), Kind::BFloat16);
+        let half = logits(&network);
+        let apart = single.iter().zip(&half).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart > 0.0 && apart < 0.02, "{apart}");
+    }
+
     /// Numbers of the study's Keras summaries.
     #[test]
     fn networks_of_the_study_have_their_known_sizes() {
