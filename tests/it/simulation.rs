@@ -1,6 +1,7 @@
 //! Simulations: three daemons over one store in memory, on a clock that stands still while a task works.
 //!
-//! A seed draws some hours of tweets (late, dated ahead, repeated, edited, deleted, and no tweets) and their troubles:
+//! A seed draws some hours of tweets (late, dated ahead, repeated, copied, edited, deleted, and no tweets), whether each
+//! of them counts or each text once an hour, and their troubles:
 //! calls of the store that fail, hang or take effect late, deaths between any two steps, rebalances of which the old
 //! owner does not hear, hosts whose clocks are wrong and jump, receivers that fail. In the last hour all is calm.
 //! `MONITOR_SIMULATIONS` says how many seeds are run, `MONITOR_SEED` runs one again, exactly, and prints what it does.
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use monitor::pipeline::Evaluator;
 use monitor_config::{Brand, Receiver, Settings};
+use monitor_core::alerting::Heard;
 use monitor_core::clock::SimulatedClock;
 use monitor_core::domain::{
     Counts, Incident, IncidentId, Label, Minute, Offset, Probabilities, Probability, STREAM,
@@ -248,7 +250,7 @@ async fn check(world: &World, seen: &mut Seen) {
     let store = &world.ledger.store;
 
     // Each tweet is stored once, and counted once.
-    let scores = store.scores();
+    let mut scores = store.scores();
     let Stream { kept, gone, letters, .. } = &world.stream;
     for id in kept {
         assert!(scores.contains_key(id), "tweet {id} is lost");
@@ -260,14 +262,25 @@ async fn check(world: &World, seen: &mut Seen) {
     assert_eq!(live, kept.len(), "stored tweets");
     assert_eq!(store.totals().await.unwrap().dead_letters, *letters, "dead letters");
     let mut fold: BTreeMap<(&str, Minute), Counts> = BTreeMap::new();
-    for row in scores.values() {
+    let mut voices: BTreeMap<(i64, u64, u64), u64> = BTreeMap::new();
+    for (id, row) in &scores {
         let score = row.score.as_ref().expect("the model knows all languages");
         let negative = u64::from(score.score.label == Label::Negative);
-        for brand in &row.brands {
-            let minute = Minute::of(row.tweet.created_at);
+        let minute = Minute::of(row.tweet.created_at);
+        let is_echo = store.is_echo(id);
+        if is_echo {
+            seen.count("a tweet was an echo");
+        }
+        if let Heard::OnceAnHour(voice) = row.heard {
+            *voices.entry((minute.hour(), voice, negative)).or_default() += u64::from(!is_echo);
+        }
+        for brand in row.brands.iter().filter(|_| !is_echo) {
             *fold.entry((brand, minute)).or_default() += Counts { total: 1, negative };
         }
     }
+    // The one that counted may be gone.
+    let once = |heard: &u64| *heard == 1 || *heard == 0 && !gone.is_empty();
+    assert!(voices.values().all(once), "a voice counts once an hour: {voices:?}");
     let mut counts = BTreeMap::new();
     for brand in BRANDS {
         let found = store.minute_counts(brand, Minute(0), Minute(i64::MAX)).await.unwrap();
@@ -298,6 +311,10 @@ async fn check(world: &World, seen: &mut Seen) {
 
     // The same incidents as one evaluator that nothing happens to.
     let found = incidents(store).await;
+    // Which of the copies came first is the same.
+    for (id, row) in &mut scores {
+        row.heard = if store.is_echo(id) { Heard::Never } else { Heard::Always };
+    }
     let expected = incidents(&*calm(world, scores.into_values()).await).await;
     for (brand, risen) in BRANDS.into_iter().zip(world.stream.risen) {
         let of = |all: &[Incident]| -> Vec<_> {
@@ -428,6 +445,7 @@ fn daemons_in_trouble_lose_repeat_and_miss_nothing() {
             "a daemon died before a call",
             "a daemon stopped",
             "a decision was refused",
+            "a tweet was an echo",
             "the lead was lost",
             "no tweet came late",
             "opened",

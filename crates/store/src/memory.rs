@@ -99,6 +99,11 @@ impl MemoryStore {
         self.tables.lock().expect("no holder of this lock panics").scores.clone()
     }
 
+    /// Whether this stored tweet is in no count, because its voice was heard before or is left out.
+    pub fn is_echo(&self, id: &str) -> bool {
+        self.tables.lock().expect("no holder of this lock panics").echoes.contains(id)
+    }
+
     fn lock(&self) -> Result<MutexGuard<'_, Tables>, StoreError> {
         if self.away.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));

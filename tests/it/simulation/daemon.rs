@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor::pipeline::{Evaluator, Lineup, Pipeline, PipelineError, Settings, StoredPositions};
-use monitor_core::alerting::{Counting, Voice};
+use monitor_core::alerting::Counting;
 use monitor_core::batching::BatchPolicy;
 use monitor_core::clock::Clock;
 use monitor_core::domain::{Offset, StartAt, StreamFormat, TopicPartition};
@@ -168,7 +168,7 @@ async fn live(
     let source = Source { events: receiver, control: Arc::new(Orders(commands)), thread };
     let settings = Settings {
         batching: BatchPolicy { rows_max: 20, wait_max: Duration::from_millis(1_000) },
-        counting: Counting::new(Voice::Tweet, &[]),
+        counting: Counting::new(world.stream.voice, &[]),
         count_deleted: false,
         limits: WireLimits {
             record_bytes_max: 10_000,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use monitor_core::alerting::Heard;
+use monitor_core::alerting::{Heard, Voice};
 use monitor_core::domain::{Offset, Probabilities, Probability, Score, Tweet, TweetId};
 use monitor_store::{ModelScore, ScoredTweet};
 use rand::{RngExt, SeedableRng};
@@ -20,6 +20,8 @@ pub const CALM: u64 = 240 * MINUTE;
 /// The history ends at this offset in each partition.
 pub const FIRST: i64 = 5;
 const HISTORY_HOURS: i64 = 30;
+/// Words of texts that several people write.
+const COPIED: &str = "says each of the many who pass this on";
 
 pub fn start() -> DateTime<Utc> {
     "2026-01-03T02:00:00Z".parse().expect("a time")
@@ -55,8 +57,8 @@ pub fn history() -> Vec<ScoredTweet> {
     (0..HISTORY_HOURS * 240).map(tweet).collect()
 }
 
-fn text(brands: &[&str], negative: bool, id: &str) -> String {
-    format!("{} {} {id}", brands.join(" and "), if negative { "awful" } else { "fine" })
+fn text(brands: &[&str], negative: bool, own: &str) -> String {
+    format!("{} {} {own}", brands.join(" and "), if negative { "awful" } else { "fine" })
 }
 
 /// A record of a partition, and when it is written.
@@ -69,6 +71,8 @@ pub struct Entry {
 /// All records, and what must become of them.
 #[derive(Default)]
 pub struct Stream {
+    /// What counts as one voice.
+    pub voice: Voice,
     pub partitions: [Vec<Entry>; PARTITIONS],
     /// Tweets that are stored in the end.
     pub kept: BTreeSet<String>,
@@ -162,6 +166,7 @@ impl Stream {
         };
         let risen = drawing.random.random_range(40..70) * MINUTE;
         let both = drawing.random.random_bool(0.5);
+        drawing.stream.voice = [Voice::Tweet, Voice::Original][drawing.random.random_range(0..2)];
         let risen = [Some(risen), Some(risen).filter(|_| both)];
         drawing.stream.risen = risen;
         for second in (0..END / 1000).step_by(10) {
@@ -203,9 +208,11 @@ impl Drawing {
         let is_negative = random.random_bool(negative);
         let brands: &[&str] = if random.random_bool(0.1) { &BRANDS } else { &[brand] };
         let partition = random.random_range(0..PARTITIONS);
+        let copied = random.random_bool(0.3).then(|| random.random_range(0..4));
         let id = self.id();
         let tweet = |id: &str, history: &[&str]| {
-            let text = text(brands, is_negative, id);
+            let own = copied.map_or_else(|| id.to_owned(), |of| format!("{COPIED} {of}"));
+            let text = text(brands, is_negative, &own);
             let mut tweet = serde_json::json!({"id": id, "text": text, "created_at": dated});
             if !history.is_empty() {
                 tweet["edit_history_tweet_ids"] = serde_json::json!(history);
