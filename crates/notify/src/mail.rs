@@ -22,7 +22,7 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 
 use monitor_core::alerting::Volume;
-use monitor_core::domain::{Cause, Counts, Evidence, QuietEvidence, ShareEvidence, VolumeEvidence};
+use monitor_core::domain::{Cause, Counts, Evidence, ShareEvidence, VolumeEvidence};
 use monitor_core::format::{percent, thousands};
 use monitor_core::words::Piece;
 use monitor_store::{Also, Drivers, Example, Notification};
@@ -286,7 +286,7 @@ impl<'a> Content<'a> {
     }
 }
 
-/// The picture: a brand's share or volume, or the volume of a stream without tweets.
+/// The picture: a brand's share or volume.
 fn curve(n: &Notification) -> Option<Curve<'_>> {
     let (since, shows) = match &n.evidence {
         Evidence::Share(ShareEvidence {
@@ -306,11 +306,7 @@ fn curve(n: &Notification) -> Option<Curve<'_>> {
             let minutes = ((n.at - since.start()).num_minutes() + 1).max(1);
             (since.start(), Shows::Volume { of, expected: expected / minutes as f64 })
         }
-        Evidence::Quiet(QuietEvidence { last, minutes, expected_tweets, .. }) => {
-            let rate = expected_tweets / f64::from((*minutes).max(1));
-            ((*last)?, Shows::Volume { of: Volume::All, expected: rate })
-        }
-        Evidence::BrandQuiet(_) | Evidence::Lag(_) => return None,
+        Evidence::Quiet(_) | Evidence::BrandQuiet(_) | Evidence::Lag(_) => return None,
     };
     let ended = (n.transition == "resolved").then_some(n.at);
     // After a resolve the detector already looks for the next rise; the picture shows this one.

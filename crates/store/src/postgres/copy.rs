@@ -14,18 +14,22 @@ const NULL: i32 = -1;
 /// Rows of one table.
 pub(super) struct Rows {
     buffer: PgArgumentBuffer,
+    /// Where the number of values of the current row stands, and that number.
+    row_at: usize,
+    values: i16,
 }
 
 impl Rows {
     pub fn new() -> Self {
         let mut buffer = PgArgumentBuffer::default();
         buffer.extend_from_slice(HEADER);
-        Self { buffer }
+        Self { buffer, row_at: HEADER.len(), values: 0 }
     }
 
-    /// Begins a row of so many values.
-    pub fn row(&mut self, values: i16) {
-        self.buffer.extend_from_slice(&values.to_be_bytes());
+    /// Begins a row.
+    pub fn row(&mut self) {
+        (self.row_at, self.values) = (self.buffer.len(), 0);
+        self.buffer.extend_from_slice(&self.values.to_be_bytes());
     }
 
     /// The next value of the row.
@@ -37,6 +41,9 @@ impl Rows {
                 .map_err(|error| sqlx::Error::Encode(error.into()))?;
             self.buffer[at..][..size_of_val(&NULL)].copy_from_slice(&length.to_be_bytes());
         }
+        self.values += 1;
+        self.buffer[self.row_at..][..size_of_val(&self.values)]
+            .copy_from_slice(&self.values.to_be_bytes());
         Ok(())
     }
 

@@ -35,7 +35,6 @@ const VOICES: &str = "
 
 const SCORES: &str = "scores (tweet_id, created_at, brands, text, negative, neutral, label, model, author, followers, \
                       retweets, retweet_of, truncated, language, echo)";
-const SCORES_VALUES: i16 = 15;
 
 /// Tweets of which a later version came first.
 const NEVER: &str = "
@@ -129,7 +128,7 @@ impl<'a> Stored<'a> {
         let ScoredTweet { tweet, brands, score, .. } = self.row;
         let of = self.of();
         let probabilities = score.as_ref().map(|of| of.score.probabilities);
-        rows.row(SCORES_VALUES);
+        rows.row();
         rows.value(tweet.id.as_str())?;
         rows.value(at)?;
         rows.value(brands.as_slice())?;
