@@ -36,4 +36,4 @@ pub(crate) use checkpoint::{Checkpoint, RUNS};
 pub(crate) use families::{Trained, fit};
 pub use teacher::Target;
 pub(crate) use teacher::training_targets;
-pub(crate) use trainer::{Epoch, weight_min};
+pub(crate) use trainer::Epoch;

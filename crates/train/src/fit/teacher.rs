@@ -14,11 +14,15 @@ use std::collections::BTreeSet;
 use monitor_core::domain::{Classes, Label, Precision};
 use monitor_model::{self as classifier, Model, OpenOptions, Source};
 
-use super::{FitError, TrainingRequest, scores, weight_min};
+use super::{FitError, TrainingRequest, scores};
 use crate::data::{HELD_OUT, Row, Split, rows_sha256};
 
 /// Share of the teachers' mean score in a target; the rest is the label.
 const SHARE: f32 = 0.8;
+/// The same for negative against positive where a label of two classes says nothing of neutral. Such
+/// labels come from emoticons: they know more of the words in tweets like these than a teacher
+/// that learned from people, and the teacher knows how neutral a tweet is.
+const SHARE_OF_TWO: f32 = 0.2;
 
 /// What a row teaches: the probability of each class, in the order of [`Label::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,6 +43,24 @@ impl Target {
             masked: classes == Classes::Three && row.classes == Classes::Two,
         }
     }
+
+    /// This label and `scores`, the teachers' mean, in the order of [`Label::ALL`]. Teachers that
+    /// `know_neutral` also say how neutral a row is whose label does not.
+    fn taught(self, scores: [f32; 3], know_neutral: bool) -> Self {
+        let mix = |share: f32, label: f32, score: f32| (1.0 - share) * label + share * score;
+        let [negative, neutral, positive] = scores;
+        if self.masked && know_neutral {
+            let either = negative + positive;
+            let score = if either > 0.0 { negative / either } else { self.classes[0] };
+            let negative = (1.0 - neutral) * mix(SHARE_OF_TWO, self.classes[0], score);
+            return Self { classes: [negative, neutral, 1.0 - neutral - negative], masked: false };
+        }
+        let mut classes = self.classes;
+        for (class, score) in classes.iter_mut().zip(scores) {
+            *class = mix(SHARE, *class, score);
+        }
+        Self { classes, ..self }
+    }
 }
 
 /// Targets of the training set, in its order.
@@ -48,9 +70,7 @@ pub(crate) struct TrainingTargets {
     pub(crate) teachers: Vec<Source>,
 }
 
-/// Computes the targets, with the mean scores of the teachers if any are given. Rows of so small a
-/// weight that only a part of them is drawn for an epoch keep their labels: scoring all of them
-/// would cost more than learning from that part.
+/// Computes the targets, with the mean scores of the teachers if any are given.
 ///
 /// # Errors
 /// A teacher does not exist, fails on a row, or was trained on other rows.
@@ -61,28 +81,23 @@ pub(crate) fn training_targets(
 ) -> Result<TrainingTargets, FitError> {
     let mut values: Vec<Target> =
         split.train.iter().map(|row| Target::of(row, request.classes)).collect();
-    let floor = weight_min(split.train.iter().map(|row| row.weight));
-    let (taught, rows): (Vec<usize>, Vec<&Row>) =
-        (0..).zip(split.train.iter().copied()).filter(|(_, row)| row.weight >= floor).unzip();
     let mut teachers = Vec::new();
-    let share = SHARE / request.teachers.len().max(1) as f32;
-    for (at, name) in request.teachers.iter().enumerate() {
+    let mut means = vec![[0.0; 3]; values.len()];
+    let mut know_neutral = false;
+    for name in &request.teachers {
         let (mut model, source) = teacher(request, split, also, name)?;
-        if at == 0 {
-            for at in &taught {
-                values[*at].classes = values[*at].classes.map(|class| class * (1.0 - SHARE));
+        know_neutral |= model.classes == Classes::Three;
+        for (mean, taught) in means.iter_mut().zip(scores(&mut model, &split.train)?) {
+            for (class, label) in mean.iter_mut().zip(Label::ALL) {
+                *class += taught.probabilities.of(label).get() / request.teachers.len() as f32;
             }
-        }
-        // A teacher of three classes also says how neutral a row is whose label does not.
-        let three = model.classes == Classes::Three;
-        for (at, taught) in taught.iter().zip(scores(&mut model, &rows)?) {
-            let target = &mut values[*at];
-            for (class, label) in target.classes.iter_mut().zip(Label::ALL) {
-                *class += share * taught.probabilities.of(label).get();
-            }
-            target.masked &= !three;
         }
         teachers.push(source);
+    }
+    if !teachers.is_empty() {
+        for (value, mean) in values.iter_mut().zip(means) {
+            *value = value.taught(mean, know_neutral);
+        }
     }
     Ok(TrainingTargets { values, teachers })
 }
@@ -111,9 +126,36 @@ fn teacher(
         precision: if request.half { Precision::Bf16 } else { Precision::Single },
         tokens_max: None,
     };
-    let about = match request.teachers.len() {
-        1 => format!("its scores make up {SHARE} of what is taught"),
-        several => format!("the mean scores of {several} models make up {SHARE} of what is taught"),
+    let whose = match request.teachers.len() {
+        1 => "its scores".to_owned(),
+        several => format!("the mean scores of {several} models"),
     };
+    let about = format!(
+        "{whose} make up {SHARE} of what is taught; of negative against positive, where the labels know no neutral, {SHARE_OF_TWO}"
+    );
     Ok((classifier::open(&options, &id)?, Source { file: id, sha256: member.sha256, about }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn teachers_say_how_neutral_a_row_of_two_classes_is() {
+        let check =
+            |name: &str, label: [f32; 3], masked, scores, know_neutral, expected: Target| {
+                let found = Target { classes: label, masked }.taught(scores, know_neutral);
+                assert_eq!(found.masked, expected.masked, "{name}");
+                for (found, expected) in found.classes.into_iter().zip(expected.classes) {
+                    assert!((found - expected).abs() < 1e-6, "{name}: {found}, not {expected}");
+                }
+            };
+        let open = |classes| Target { classes, masked: false };
+        let negative = [1.0, 0.0, 0.0];
+        check("labels of three", negative, false, [0.5, 0.5, 0.0], true, open([0.6, 0.4, 0.0]));
+        check("of two", negative, true, [0.1, 0.6, 0.3], true, open([0.25, 0.6, 0.15]));
+        check("surely neutral", negative, true, [0.0, 1.0, 0.0], true, open([0.0, 1.0, 0.0]));
+        let closed = Target { classes: [0.36, 0.0, 0.64], masked: true };
+        check("a teacher of two", negative, true, [0.2, 0.0, 0.8], false, closed);
+    }
 }

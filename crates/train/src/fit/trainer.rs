@@ -133,7 +133,7 @@ pub(super) struct TrainerState {
 }
 
 /// The least weight with which all rows of these `weights` are learned from in each epoch.
-pub(crate) fn weight_min(weights: impl Iterator<Item = f32>) -> f32 {
+fn weight_min(weights: impl Iterator<Item = f32>) -> f32 {
     WEIGHT_MIN * weights.fold(0.0, f32::max)
 }
 
