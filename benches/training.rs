@@ -219,6 +219,7 @@ fn train(
         split: SplitBy::User,
         output: output.to_owned(),
         base: None,
+        mean_with: Vec::new(),
         half: false,
         teachers: Vec::new(),
         device_name: "cpu".into(),

@@ -48,6 +48,7 @@ pub fn request(family: Family, output: &Path, seed: u64) -> TrainingRequest<'sta
         split: SplitBy::User,
         output: output.to_owned(),
         base: (family == Family::Transformer).then(|| here("tests/fixtures/transformer/bert")),
+        mean_with: Vec::new(),
         half: false,
         teachers: Vec::new(),
         device_name: "cpu".into(),

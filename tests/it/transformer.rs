@@ -405,6 +405,7 @@ fn the_program_reports_faults() {
         refused("--base x", family, None);
         refused("--layers 1", family, None);
         refused("--vocabulary 400", family, None);
+        refused("--epochs 0", family, None);
         refused("--precision half", family, None);
     }
     for flags in ["--batch 8", "--learning-rate 0.1", "--resume", "--word-ngrams 1"] {
@@ -430,6 +431,18 @@ fn the_program_reports_faults() {
     );
     let too_many = format!("{retrain} --layers 3");
     check(&too_many, Some(&bert), false, &["it has 2 layers, fewer than the 3 to keep"]);
+
+    // The mean of weights and themselves is what they are.
+    let mean = format!("{retrain} --epochs 0 --base transformer@2 --mean-with transformer");
+    check(&format!("{mean}@2"), None, true, &["transformer@3: accuracy"]);
+    let bytes = |version: u32| {
+        fs::read(folder.path().join(format!("transformer/{version}/model.safetensors"))).unwrap()
+    };
+    assert!(bytes(3) == bytes(2), "the same weights");
+    let manifest = classifier::read_manifest(folder.path(), "transformer@3").unwrap();
+    let files = manifest.data.embeddings.iter().map(|source| &*source.file);
+    assert_eq!(files.collect::<Vec<_>>(), ["transformer@2/model.safetensors"; 2]);
+    check(&format!("{mean}@1"), None, false, &["only weights of one shape have a mean"]);
 
     let weights = folder.path().join("transformer/1/model.safetensors");
     fs::OpenOptions::new().write(true).open(weights).unwrap().set_len(1_000).unwrap();

@@ -90,6 +90,27 @@ impl Weights {
         Ok(())
     }
 
+    /// The mean of these arrays and those of `others`, number by number.
+    ///
+    /// # Errors
+    /// Arrays are missing, unexpected, or have another shape.
+    pub fn mean(mut self, others: &[Self]) -> Result<Self, WeightsError> {
+        let shapes = |of: &Self| -> Vec<(String, Vec<usize>)> {
+            of.0.iter().map(|(name, (shape, _))| (name.clone(), shape.clone())).collect()
+        };
+        if others.iter().any(|other| shapes(other) != shapes(&self)) {
+            return Err(WeightsError("its arrays have other names or shapes".into()));
+        }
+        let count = (others.len() + 1) as f32;
+        for (name, (_, values)) in &mut self.0 {
+            for other in others {
+                values.iter_mut().zip(&other.0[name].1).for_each(|(sum, value)| *sum += value);
+            }
+            values.iter_mut().for_each(|sum| *sum /= count);
+        }
+        Ok(self)
+    }
+
     /// Copies each array into the variable of its name; both have the same names.
     ///
     /// # Errors
@@ -217,6 +238,21 @@ mod tests {
         for pickle in [&b"\x80\x02}q\x00."[..], b"PK\x03\x04\x00\x00\x00\x00\x00\x00"] {
             let error = Weights::parse(pickle).unwrap_err().to_string();
             assert!(error.contains("pickle"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mean_is_of_each_number() {
+        let of = |name: &str, values: Vec<f32>| {
+            let mut weights = Weights::default();
+            weights.insert(name, &[values.len()], values);
+            weights
+        };
+        let others = [of("a", vec![2.0, -1.0]), of("a", vec![6.0, 4.0])];
+        assert_eq!(of("a", vec![1.0, 0.0]).mean(&others), Ok(of("a", vec![3.0, 1.0])));
+        assert_eq!(of("a", vec![1.0]).mean(&[]), Ok(of("a", vec![1.0])));
+        for other in [of("b", vec![1.0]), of("a", vec![1.0, 1.0]), Weights::default()] {
+            assert!(of("a", vec![1.0]).mean(&[other]).is_err());
         }
     }
 

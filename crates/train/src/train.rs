@@ -159,9 +159,8 @@ pub fn train(
     let fitted_on = human.iter().flat_map(|human| &human.fit);
     let learned = split.train.iter().chain(&split.validation).chain(fitted_on);
     let mut filters = learned_filter(learned.map(|row| row.text.as_str()));
-    if let Some(base) = &request.base
-        && request.family == Family::Transformer
-    {
+    let bases = request.base.iter().chain(&request.mean_with);
+    for base in bases.filter(|_| request.family == Family::Transformer) {
         let of_base = filters_of_base(base)?;
         let name = Pretrained::name(base);
         if of_base.is_empty() && name.contains('@') {

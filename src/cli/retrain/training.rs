@@ -91,6 +91,11 @@ pub(in crate::cli) struct Training {
     #[arg(long, value_name = "DIR|NAME")]
     pub(in crate::cli) base: Option<String>,
 
+    /// Begin with the mean of the weights of --base and of this registered version, which began with the same
+    /// weights and has the same layers and word pieces; with --epochs 0 that is the model. May be repeated
+    #[arg(long, value_name = "NAME@VERSION", requires = "base")]
+    pub(in crate::cli) mean_with: Vec<String>,
+
     /// Teacher: a model of the folder whose scores the new model learns from in addition to the
     /// labels, such as transformer. Small models learn more from a large one than from labels
     /// alone. Both must have the same held-out rows. May be repeated: the mean of several models
@@ -157,6 +162,8 @@ pub(in crate::cli) struct Found {
     pub(in crate::cli) output: PathBuf,
     /// Folder of the pretrained transformer, if one is trained.
     pub(in crate::cli) base: Option<PathBuf>,
+    /// Folders of the versions whose weights are averaged with it.
+    mean_with: Vec<PathBuf>,
     /// `name@version` of the teachers.
     pub(in crate::cli) teachers: Vec<String>,
     pub(in crate::cli) analyzer: Analyzer,
@@ -180,6 +187,11 @@ impl Training {
         let teacher = |name: &String| classifier::resolve(&output, name).map(|id| id.to_string());
         let teachers: Vec<String> =
             self.teacher.iter().map(teacher).collect::<Result<_, _>>().context("--teacher")?;
+        let version = |name: &String| {
+            classifier::resolve(&output, name).map(|id| classifier::folder(&output, &id))
+        };
+        let mean_with: Vec<PathBuf> =
+            self.mean_with.iter().map(version).collect::<Result<_, _>>().context("--mean-with")?;
         let device = classifier::device(&self.device).context("--device")?;
         let bf16 = match self.precision {
             Precision::Auto => classifier::is_half_fast(device),
@@ -195,7 +207,7 @@ impl Training {
             }
         };
         let compute = Compute { bf16, ..Compute::single(device) };
-        Ok(Found { output, base, teachers, analyzer, compute, threads: model.threads })
+        Ok(Found { output, base, mean_with, teachers, analyzer, compute, threads: model.threads })
     }
 
     /// The training of one family; it is promoted and does not resume.
@@ -222,6 +234,7 @@ impl Training {
             split: self.split,
             output: found.output.clone(),
             base: found.base.clone(),
+            mean_with: found.mean_with.clone(),
             half: found.compute.bf16,
             teachers: found.teachers.clone(),
             seed: self.seed,
@@ -267,6 +280,8 @@ impl Training {
             ("embeddings", !self.embeddings.is_empty(), logistic || transformer),
             ("frozen", self.frozen.is_some(), logistic || transformer),
             ("base", self.base.is_some(), !transformer),
+            ("mean-with", !self.mean_with.is_empty(), !transformer),
+            ("epochs 0", self.hyper.epochs_max == Some(0), !transformer),
             (
                 "precision",
                 self.precision != Precision::Auto,
@@ -321,6 +336,7 @@ impl Training {
                 _ => found.base.iter().for_each(|base| add("base", Pretrained::name(base))),
             }
         }
+        found.mean_with.iter().for_each(|other| add("mean-with", Pretrained::name(other)));
         found.teachers.iter().for_each(|teacher| add("teacher", teacher.clone()));
         if family == Family::Transformer || !found.teachers.is_empty() {
             let precision = self.precision.to_possible_value().expect("none is skipped");

@@ -29,6 +29,7 @@ pub struct Pretrained {
     source: Source,
 }
 
+#[derive(PartialEq, Eq)]
 enum Words {
     Json(Vec<u8>),
     Vocabulary { text: String, lowercase: bool },
@@ -92,6 +93,36 @@ impl Pretrained {
             Some(name) => name.replace("--", "/"),
             None => last(folder),
         }
+    }
+
+    /// The mean of its weights and of those of `others`, which began with the same weights: it often knows what
+    /// each of them knows ("Model soups", Wortsman et al., ICML 2022).
+    ///
+    /// # Errors
+    /// Another one has other layers, classes or word pieces.
+    pub fn mean_with(mut self, others: Vec<Self>) -> Result<Self, ArtifactError> {
+        let tokens = self.config.positions();
+        for other in &others {
+            let same = self.tokenizer == other.tokenizer
+                && self.config.classes() == other.config.classes()
+                && self.config.shape(tokens) == other.config.shape(tokens);
+            if !same {
+                return Err(ArtifactError::Unfit {
+                    path: other.folder.clone(),
+                    reason: format!(
+                        "it has other layers, classes or word pieces than {}: only weights of one shape have a mean",
+                        self.folder.display()
+                    ),
+                });
+            }
+            self.source.about = "one of those whose mean weights it begins with".into();
+        }
+        let others: Vec<Weights> = others.into_iter().map(|other| other.weights).collect();
+        self.weights = self
+            .weights
+            .mean(&others)
+            .map_err(|source| ArtifactError::Weights { path: self.weights_path.clone(), source })?;
+        Ok(self)
     }
 
     /// Keeps `layers` of its layers, evenly spaced and with the last one, as a student of DistilBERT's kind

@@ -368,6 +368,10 @@ fn transformer(
 ) -> Result<Trained, FitError> {
     let base = request.base.as_deref().ok_or(FitError::NoBase)?;
     let mut base = Pretrained::read(base)?;
+    let others = request.mean_with.iter().map(|folder| Pretrained::read(folder));
+    let others: Vec<Pretrained> = others.collect::<Result<_, _>>()?;
+    let mut sources: Vec<_> = others.iter().map(|other| other.source().clone()).collect();
+    base = base.mean_with(others)?;
     if let Some(layers) = request.hyper.layers {
         base = base.with_layers(layers)?;
     }
@@ -391,7 +395,7 @@ fn transformer(
     }
     let validation = encode(&tokenizer, &split.validation, request.classes, None);
     let mut network = base.network(request.classes, tokens_max, request.device)?;
-    let sources = vec![base.source().clone()];
+    sources.insert(0, base.source().clone());
     let training = NetworkTraining {
         sources: &sources,
         recipe: TRANSFORMER_RECIPE,

@@ -12,8 +12,9 @@ use super::{Family, Recipe};
 /// Hyperparameters of a training; `None`: the family's default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, clap::Args)]
 pub struct Hyperparameters {
-    /// Epochs at most [default: depends on the family]
-    #[arg(long = "epochs", value_name = "N", value_parser = whole(1..=10_000))]
+    /// Epochs at most [default: depends on the family]; of a transformer also 0, which keeps the weights it
+    /// begins with
+    #[arg(long = "epochs", value_name = "N", value_parser = whole(0..=10_000))]
     #[serde(rename = "epochs", skip_serializing_if = "Option::is_none")]
     pub epochs_max: Option<usize>,
 
@@ -221,7 +222,7 @@ mod tests {
         check("--dropout 1", "is not a share from 0");
         check("--weight-decay -0.1", "");
         check("--l2 0", "is not a number above 0");
-        check("--epochs 0", "0 is not in 1..=10000");
+        check("--epochs 10001", "10001 is not in 0..=10000");
     }
 
     #[test]

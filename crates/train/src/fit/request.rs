@@ -36,6 +36,8 @@ pub struct TrainingRequest<'a> {
     pub output: PathBuf,
     /// Folder of the pretrained transformer to fine-tune.
     pub base: Option<PathBuf>,
+    /// Folders of versions of the same shape; training begins with the mean of all weights.
+    pub mean_with: Vec<PathBuf>,
     /// Whether a transformer computes in bfloat16, as student and as teacher.
     pub half: bool,
     /// Names or `name@version` of the teacher models, if any: targets mix their mean scores and
