@@ -41,6 +41,18 @@ def wait(device):
         torch.cuda.synchronize()
 
 
+def negative_among_two(logits, outputs, calibration):
+    """The probability of negative if the tweet is not neutral, calibrated as in crates/model."""
+    negative, positive = logits[:, outputs["neg"]], logits[:, outputs["pos"]]
+    if "neu" not in outputs:
+        return torch.sigmoid((negative - positive) / calibration["temperature"])
+    neutral = logits[:, outputs["neu"]]
+    others = torch.logaddexp(positive, neutral)
+    found = torch.sigmoid((negative - others) / calibration["temperature"])
+    among_others = torch.sigmoid((positive - neutral) / calibration["positive"]["temperature"])
+    return found / (found + (1 - found) * among_others)
+
+
 def onnx(model, tokenizer, threads):
     import onnxruntime
 
@@ -75,7 +87,7 @@ def main():
     manifest = json.loads(Path(folder, "manifest.json").read_text())
     tokens_max = manifest["architecture"]["tokens_max"]
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
-    negative = next(int(i) for i, name in model.config.id2label.items() if name[:3].lower() == "neg")
+    outputs = {name[:3].lower(): int(i) for i, name in model.config.id2label.items()}
     if side == "onnx":
         forward = onnx(model, tokenizer, threads)
     else:
@@ -87,9 +99,7 @@ def main():
             rows, padding=True, truncation=True, max_length=tokens_max, return_tensors="pt"
         )
         tokens = int(batch["attention_mask"].sum())
-        logits = forward(batch).float()
-        logits = logits[:, negative] - logits[:, 1 - negative]
-        return tokens, torch.sigmoid(logits / manifest["calibration"]["temperature"]).tolist()
+        return tokens, negative_among_two(forward(batch).float(), outputs, manifest["calibration"]).tolist()
 
     places = list(range(len(texts)))
     with torch.inference_mode():
