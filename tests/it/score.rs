@@ -52,7 +52,7 @@ fn a_text_that_no_model_knows_is_not_judged() {
     };
     check("", "not judged: the text is empty");
     let french = "@AirFrance encore un vol annulé, c'est vraiment la honte";
-    check(french, "not judged: French, and logistic-tfidf@3 knows English");
+    check(french, "not judged: French, and logistic-tfidf@4 knows English");
 }
 
 #[test]
