@@ -30,6 +30,8 @@ const SINGLE_MAX: f32 = 1e-4;
 const HALF_MAX: f32 = 0.05;
 /// What is left of the memory before a pass that is too large.
 const LEFT_BYTES: i64 = 512 << 20;
+/// What is left beside it may be as much.
+const PIECE_BYTES_MIN: i64 = 4 << 20;
 const TOO_MANY_TOKENS: usize = 1 << 20;
 
 /// FLOP/s of a large matrix product.
@@ -243,7 +245,7 @@ pub fn out_of_memory(bench: &mut Bench, folder: &Path, model: &str) -> anyhow::R
     let rows: Vec<&Encoding> = encodings.iter().cycle().take(TOO_MANY_TOKENS / 32).collect();
     let expected = usual.classify(&rows)?;
     let mut greedy = open(Some(TOO_MANY_TOKENS))?;
-    let held = fill(bench.device);
+    let held = fill(bench.device)?;
     let found = greedy.classify(&rows)?;
     drop(held);
     let budget = greedy.classifier.tokens_max().unwrap_or(TOO_MANY_TOKENS);
@@ -266,14 +268,17 @@ pub fn out_of_memory(bench: &mut Bench, folder: &Path, model: &str) -> anyhow::R
     Ok(())
 }
 
-/// Takes nearly all memory of the device.
-fn fill(device: Device) -> Vec<Tensor> {
+/// Takes all memory of the device but [`LEFT_BYTES`].
+fn fill(device: Device) -> anyhow::Result<Vec<Tensor>> {
+    let take = |bytes| Tensor::f_empty([bytes], (Kind::Uint8, device));
+    let left = take(LEFT_BYTES)?;
     let (mut held, mut bytes) = (Vec::new(), 64 << 30);
-    while bytes >= LEFT_BYTES {
-        match Tensor::f_empty([bytes], (Kind::Uint8, device)) {
+    while bytes >= PIECE_BYTES_MIN {
+        match take(bytes) {
             Ok(tensor) => held.push(tensor),
             Err(_) => bytes /= 2,
         }
     }
-    held
+    drop(left);
+    Ok(held)
 }

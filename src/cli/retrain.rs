@@ -150,6 +150,10 @@ fn train(args: &Args, settings: &Settings, commit: Option<&str>) -> anyhow::Resu
         training.name.is_none() || families.len() == 1,
         "--name names one model: say which family to train"
     );
+    anyhow::ensure!(
+        training.hyper.epochs_max != Some(0) || families.len() == 1,
+        "--epochs 0 keeps the weights that a transformer begins with: name that family (monitor retrain transformer)"
+    );
     if let [family] = families[..] {
         training.refuse_idle_flags(family)?;
         anyhow::ensure!(

@@ -115,18 +115,29 @@ pub fn learned_filter<'a>(texts: impl IntoIterator<Item = &'a str>) -> Filters {
     vec![(LEARNED.to_owned(), bytes)]
 }
 
-/// The filters of the registered version in `folder`, for a version that is trained from it;
-/// none if `folder` is not one, or keeps none.
+/// Adds the filters of the registered version in `folder` to those of a version that is trained from it,
+/// and returns whether it keeps any.
 ///
 /// # Errors
 /// A filter cannot be read.
-pub fn filters_of_base(folder: &Path) -> Result<Filters, ArtifactError> {
-    let Ok(manifest) = super::artifact::read_manifest(folder) else { return Ok(Vec::new()) };
+pub fn add_filters_of_base(filters: &mut Filters, folder: &Path) -> Result<bool, ArtifactError> {
+    let Ok(manifest) = super::artifact::read_manifest(folder) else { return Ok(false) };
     let names = manifest.files.keys().filter(|name| name.ends_with(FILTER));
-    let taken = names.enumerate().map(|(at, name)| {
-        Ok((format!("{BEFORE}{}{FILTER}", at + 1), read_file(&folder.join(name))?))
-    });
-    taken.collect()
+    let found: Vec<Vec<u8>> =
+        names.map(|name| read_file(&folder.join(name))).collect::<Result<_, _>>()?;
+    let keeps_any = !found.is_empty();
+    add_before(filters, found);
+    Ok(keeps_any)
+}
+
+/// Adds filters of versions before, each once.
+fn add_before(filters: &mut Filters, found: Vec<Vec<u8>>) {
+    for bytes in found {
+        if filters.iter().all(|(_, known)| *known != bytes) {
+            let before = filters.iter().filter(|(name, _)| name.starts_with(BEFORE)).count();
+            filters.push((format!("{BEFORE}{}{FILTER}", before + 1), bytes));
+        }
+    }
 }
 
 /// Reads and verifies the filters of the version in `folder`.
@@ -190,6 +201,19 @@ mod tests {
             // Poisson of mean 3: 12 or more in one of 10,000 runs.
             assert!(wrong as f64 <= expected + 9.0, "{count}: {wrong}, expected {expected}");
         }
+    }
+
+    #[test]
+    fn keeps_the_filters_of_each_version_before_once() {
+        let mut filters = learned_filter(["so sad"]);
+        let own = filters[0].1.clone();
+        add_before(&mut filters, vec![own, vec![1], vec![2]]);
+        add_before(&mut filters, vec![vec![2], vec![3]]);
+        let found: Vec<(&str, &[u8])> =
+            filters[1..].iter().map(|(name, bytes)| (&**name, &**bytes)).collect();
+        let before = |number| format!("{BEFORE}{number}{FILTER}");
+        let names = [1, 2, 3].map(before);
+        assert_eq!(found, [(&*names[0], &[1][..]), (&names[1], &[2]), (&names[2], &[3])]);
     }
 
     #[test]

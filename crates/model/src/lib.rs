@@ -51,7 +51,7 @@ pub use cascade::{Cascade, CascadeShape, Member, certainty};
 pub use dense::{Dense, DenseShape};
 pub use device::{Compute, DeviceError, auto_precision, device, is_half_fast};
 pub use explain::{Explanation, Linear, Method, SPANS_MAX, Span, Trace};
-pub use learned::{Filters, Known, LearnedRows, filters_of_base, known, learned_filter};
+pub use learned::{Filters, Known, LearnedRows, add_filters_of_base, known, learned_filter};
 pub use logistic::{HashedWords, Logistic, LogisticShape};
 pub use lstm::{Lstm, LstmShape, Pooling};
 pub use manifest::{Architecture, Data, HELD_OUT, Manifest, NearDuplicates, Source};

@@ -15,7 +15,7 @@ use monitor_core::text::unit_interval;
 use monitor_model::{
     self as classifier, ArtifactError, BEFORE_CALIBRATION, Calibration, ClassifyError, Data,
     GENERATOR, Manifest, ModelId, NearDuplicates, NewArtifact, Pretrained, Promotion, Source,
-    filters_of_base, learned_filter,
+    add_filters_of_base, learned_filter,
 };
 
 use crate::calibration::{HumanLabelled, TooFewToCalibrate, calibrate};
@@ -161,16 +161,15 @@ pub fn train(
     let mut filters = learned_filter(learned.map(|row| row.text.as_str()));
     let bases = request.base.iter().chain(&request.mean_with);
     for base in bases.filter(|_| request.family == Family::Transformer) {
-        let of_base = filters_of_base(base)?;
+        let has_list = add_filters_of_base(&mut filters, base)?;
         let name = Pretrained::name(base);
-        if of_base.is_empty() && name.contains('@') {
+        if !has_list && name.contains('@') {
             eprintln!(
                 "{name} keeps no list of the rows it learned from (trained before lists were kept): an \
                  evaluation of {} will not recognise those",
                 request.name
             );
         }
-        filters.extend(of_base);
     }
     let extra = course(&trained.history).into_iter().chain(filters).collect();
     let (mut new, checkpoint) = artifact(request, rows, &prepared, trained, minutes);

@@ -276,12 +276,14 @@ impl Training {
     pub(in crate::cli) fn refuse_idle_flags(&self, family: Family) -> anyhow::Result<()> {
         let logistic = family.is_logistic();
         let transformer = family == Family::Transformer;
+        let keeps_weights = self.hyper.epochs_max == Some(0);
         let idle = [
             ("embeddings", !self.embeddings.is_empty(), logistic || transformer),
             ("frozen", self.frozen.is_some(), logistic || transformer),
             ("base", self.base.is_some(), !transformer),
             ("mean-with", !self.mean_with.is_empty(), !transformer),
-            ("epochs 0", self.hyper.epochs_max == Some(0), !transformer),
+            ("epochs 0", keeps_weights, !transformer),
+            ("teacher", !self.teacher.is_empty(), keeps_weights),
             (
                 "precision",
                 self.precision != Precision::Auto,
@@ -335,8 +337,8 @@ impl Training {
                 Some(base) if whole => add("base", base.clone()),
                 _ => found.base.iter().for_each(|base| add("base", Pretrained::name(base))),
             }
+            found.mean_with.iter().for_each(|other| add("mean-with", Pretrained::name(other)));
         }
-        found.mean_with.iter().for_each(|other| add("mean-with", Pretrained::name(other)));
         found.teachers.iter().for_each(|teacher| add("teacher", teacher.clone()));
         if family == Family::Transformer || !found.teachers.is_empty() {
             let precision = self.precision.to_possible_value().expect("none is skipped");

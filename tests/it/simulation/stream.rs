@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use monitor_core::alerting::{Heard, Voice};
-use monitor_core::domain::{Offset, Probabilities, Probability, Score, Tweet, TweetId};
+use monitor_core::domain::{Minute, Offset, Probabilities, Probability, Score, Tweet, TweetId};
 use monitor_store::{ModelScore, ScoredTweet};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -78,6 +78,8 @@ pub struct Stream {
     pub kept: BTreeSet<String>,
     /// Tweets that were deleted, or replaced by a later version.
     pub gone: BTreeSet<String>,
+    /// Their texts, and the hours that they are dated.
+    pub gone_texts: BTreeSet<(i64, String)>,
     /// Records that are no tweets.
     pub letters: u64,
     /// When the tweets about each brand become many and negative, if they do.
@@ -210,10 +212,12 @@ impl Drawing {
         let partition = random.random_range(0..PARTITIONS);
         let copied = random.random_bool(0.3).then(|| random.random_range(0..4));
         let id = self.id();
-        let tweet = |id: &str, history: &[&str]| {
+        let words = |id: &str| {
             let own = copied.map_or_else(|| id.to_owned(), |of| format!("{COPIED} {of}"));
-            let text = text(brands, is_negative, &own);
-            let mut tweet = serde_json::json!({"id": id, "text": text, "created_at": dated});
+            text(brands, is_negative, &own)
+        };
+        let tweet = |id: &str, history: &[&str]| {
+            let mut tweet = serde_json::json!({"id": id, "text": words(id), "created_at": dated});
             if !history.is_empty() {
                 tweet["edit_history_tweet_ids"] = serde_json::json!(history);
             }
@@ -229,11 +233,11 @@ impl Drawing {
         if self.random.random_bool(odd) {
             let event = serde_json::json!({"delete": {"status": {"id_str": id}}});
             self.write(partition, change, event.to_string());
-            self.stream.gone.insert(id);
+            self.goes(id, dated, words);
         } else if self.random.random_bool(odd) {
             let later = self.id();
             self.write(partition, change, tweet(&later, &[&id, &later]));
-            self.stream.gone.insert(id);
+            self.goes(id, dated, words);
             self.stream.kept.insert(later);
         } else {
             self.stream.kept.insert(id);
@@ -242,6 +246,11 @@ impl Drawing {
             self.stream.letters += 1;
             self.write(partition, comes, format!("no tweet {}", self.number));
         }
+    }
+
+    fn goes(&mut self, id: String, dated: DateTime<Utc>, words: impl Fn(&str) -> String) {
+        self.stream.gone_texts.insert((Minute::of(dated).hour(), words(&id)));
+        self.stream.gone.insert(id);
     }
 
     fn id(&mut self) -> String {
