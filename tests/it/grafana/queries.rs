@@ -217,7 +217,7 @@ const MORE: &str = "
     INSERT INTO day_counts SELECT 'O''Neill', day, model, language, tweets, negative, neutral
         FROM day_counts WHERE brand = 'United';
     INSERT INTO incidents (brand, cause, severity, opened_at, evidence)
-        SELECT 'O''Neill', cause, severity, opened_at, evidence FROM incidents WHERE brand = 'United' LIMIT 1;
+        SELECT 'O''Neill', cause, severity, opened_at, evidence FROM incidents WHERE brand = 'Southwest' LIMIT 1;
     UPDATE scores SET author = '#' || right(tweet_id, 2), followers = right(tweet_id, 3)::bigint;
     INSERT INTO model_switches (minute, model, gap_from) VALUES ('2015-02-22 00:00+00', 'next@2', '2015-02-22 00:00+00');
     INSERT INTO rescored_counts (model, brand, minute, instead_of, total, negative, gained, lost, not_judged)
