@@ -276,8 +276,9 @@ async fn in_a_browser(args: &Args, page: &page::Page, report: &mut Report) -> an
             seconds.sort_by(f64::total_cmp);
             seconds
         };
-        line(report, &format!("{when}: all charts drawn"), &sorted(|it| it.drawn_ms));
+        line(report, &format!("{when}: charts in sight drawn"), &sorted(|it| it.drawn_ms));
         line(report, &format!("{when}: a click answered"), &sorted(|it| it.clicked_ms));
+        line(report, &format!("{when}: a jump to the last brands"), &sorted(|it| it.jumped_ms));
     };
     add("in a browser, empty cache", &[*first]);
     add("in a browser, again", others);

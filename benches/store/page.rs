@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections of a browser to one host.
 const CONNECTIONS: usize = 6;
+/// Brands whose charts are in sight or near, in a window 1,000 pixels high.
+const BRANDS_NEAR: usize = 6;
 
 /// A daemon's server, and the brands that it shows.
 pub struct Page {
@@ -54,7 +56,7 @@ impl Page {
         self.brands.len()
     }
 
-    /// Everything until the charts of a week can be drawn; scripts and styles left out.
+    /// Everything until the charts of a week in sight can be drawn; scripts and styles left out.
     pub async fn open(&self) -> anyhow::Result<()> {
         self.get(&["/".into()]).await?;
         self.get(&["/v1/brands".into(), "/v1/incidents?limit=200".into()]).await?;
@@ -64,7 +66,9 @@ impl Page {
             let brand = brand.replace(' ', "%20");
             format!("/v1/brands/{brand}/shares?from={from}&to={to}&step=hour")
         };
-        self.get(&self.brands.iter().map(shares).collect::<Vec<_>>()).await
+        let voices = format!("/v1/voice?from={from}&to={to}");
+        let near = self.brands.iter().take(BRANDS_NEAR).map(shares);
+        self.get(&near.chain([voices]).collect::<Vec<_>>()).await
     }
 
     async fn get(&self, paths: &[String]) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ mod labels;
 mod resolve;
 pub(crate) mod silences;
 mod tweets;
+mod voice;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ pub(crate) use events::Clients;
         brands::list,
         brands::shares,
         brands::models,
+        voice::voice,
         drift::latest,
         incidents::list,
         incidents::one,
@@ -81,6 +83,7 @@ pub(crate) fn routes() -> Router<Arc<Server>> {
         .route("/v1/brands", get(brands::list))
         .route("/v1/brands/{brand}/shares", get(brands::shares))
         .route("/v1/models", get(brands::models))
+        .route("/v1/voice", get(voice::voice))
         .route("/v1/drift", get(drift::latest))
         .route("/v1/incidents", get(incidents::list))
         .route("/v1/incidents/{id}", get(incidents::one))

@@ -45,6 +45,15 @@ pub fn folder() -> String {
     format!("/assets/{}", &BASE64_URL_SAFE_NO_PAD.encode(hash.finalize())[..16])
 }
 
+/// The modules that `app.js` imports, so that a browser need not read one to learn of the next.
+pub fn modules() -> impl Iterator<Item = &'static str> {
+    let others = ["early.js", "login.js", "app.js", "uPlot.js"];
+    FILES
+        .iter()
+        .map(|(name, ..)| *name)
+        .filter(move |it| it.ends_with(".js") && !others.contains(it))
+}
+
 /// Answers with a file. One of another version is not there any more.
 pub async fn file(Path((hash, name)): Path<(String, String)>) -> Response {
     let found = FILES.iter().find(|(file, _, _)| *file == name);

@@ -102,6 +102,34 @@ async fn shares_add_up_at_every_step() {
 }
 
 #[tokio::test]
+async fn share_of_voice_is_of_the_time_asked_for() {
+    let site = Site::start(full_store().await, BRANDS).await;
+    let check = async |name: &str, query: &str, (from, to): (i64, i64)| {
+        let (status, answer) = site.json(&format!("/v1/voice{query}")).await;
+        assert_eq!(status, 200, "{name}: {answer}");
+        let mut expected = Vec::new();
+        for brand in BRANDS {
+            let minute = |hour| Minute::of(start_of_week() + TimeDelta::hours(hour));
+            let counts = site.store.minute_counts(brand, minute(from), minute(to).plus(-1)).await;
+            let tweets: u64 = counts.expect("counts").iter().map(|(_, it)| it.total).sum();
+            expected.push((*brand, tweets));
+        }
+        expected.sort_by_key(|(_, tweets)| std::cmp::Reverse(*tweets));
+        let all: u64 = expected.iter().map(|(_, tweets)| tweets).sum();
+        let expected = expected.into_iter().map(|(brand, tweets)| {
+            let share = (all > 0).then(|| tweets as f64 / all as f64);
+            json!({"name": brand, "tweets": tweets, "share": share})
+        });
+        assert_eq!(answer["brands"], expected.collect::<Value>(), "{name}");
+    };
+    check("a day", "?from=2015-02-20T00:00:00Z&to=2015-02-21T00:00:00Z", (72, 96)).await;
+    check("two hours", "?from=2015-02-20T00:00:00Z&to=2015-02-20T02:00:00Z", (72, 74)).await;
+    check("before all", "?from=2010-02-20T00:00:00Z&to=2010-02-20T02:00:00Z", (-50_000, -49_000))
+        .await;
+    check("the last week", "", (24, 192)).await;
+}
+
+#[tokio::test]
 async fn wrong_questions_are_told_what_is_wrong() {
     let site = Site::start(full_store().await, BRANDS).await;
     for (path, status, said) in [
@@ -114,6 +142,7 @@ async fn wrong_questions_are_told_what_is_wrong() {
         ),
         ("/v1/brands/united/shares?from=2010-01-01T00:00:00Z&step=hour", 400, "3000 points"),
         ("/v1/brands/united/shares?frm=1", 400, "frm"),
+        ("/v1/voice?from=2015-02-18T00:00:00Z&to=2015-02-17T00:00:00Z", 400, "before"),
         ("/v1/incidents/99", 404, "no incident 99"),
         ("/v1/incidents/abc", 400, "abc"),
         ("/v1/tweets?brand=nobody", 404, "nobody"),
@@ -342,6 +371,7 @@ async fn the_description_names_every_route() {
     GET /v1/silences
     GET /v1/tweets
     GET /v1/tweets/{id}/explain
+    GET /v1/voice
     POST /v1/incidents/{id}/acknowledge
     POST /v1/incidents/{id}/resolve
     POST /v1/labels

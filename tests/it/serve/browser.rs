@@ -38,7 +38,10 @@ async fn ready(browser: &Browser, url: &str) {
     browser.open("about:blank").await;
     browser.open(url).await;
     browser.wait("document.documentElement.dataset.ready").await;
+    // Charts are drawn when they come near.
+    browser.run("scrollTo(0, document.body.scrollHeight)").await;
     browser.wait("document.querySelectorAll('.u-over').length === 4").await;
+    browser.run("scrollTo(0, 0)").await;
 }
 
 /// The rules that the page breaks, each with the elements that break it.
@@ -114,6 +117,38 @@ async fn shows_zooms_and_drills_down() {
     browser.wait("document.querySelector('[data-brand=united] .unseen').textContent.includes('negative')").await;
     browser.press("+").await;
     browser.wait("document.querySelector('[data-key=unzoom]')").await;
+    nothing_foreign(&browser).await;
+}
+
+/// Of many brands a browser reads the charts that somebody sees.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium"]
+async fn charts_are_read_when_they_come_near() {
+    let site = Site::start(crowded_store().await, BRANDS).await;
+    let browser = Browser::start("en").await;
+    browser.resize(1440, 300).await;
+    browser.open(&site.url).await;
+    browser.wait("document.documentElement.dataset.ready").await;
+    let drawn = "document.querySelectorAll('.u-over').length";
+    let read = "performance.getEntriesByType('resource').map((it) => it.name).filter((it) => it.includes('/shares?'))";
+    let begin = browser.run(&format!("return [{drawn}, {read}.length]")).await;
+    assert_eq!(begin[0], begin[1], "each chart is drawn from one reading: {begin}");
+    assert!(begin[0].as_u64() < Some(3), "only those near: {begin}");
+
+    for row in 1..=4 {
+        let chart = format!("document.querySelector('.brand:nth-child({row}) .chart')");
+        browser.run(&format!("{chart}.scrollIntoView()")).await;
+        browser.wait(&format!("{chart}.querySelector('.u-over')")).await;
+    }
+    browser.wait(&format!("{drawn} === 4 && {read}.length === 4")).await;
+    // Another time is read of the brands that are seen now, and of the others when somebody looks.
+    browser.run("performance.clearResourceTimings()").await;
+    browser.run("document.querySelector('[data-key=period-day]').click()").await;
+    browser.wait(&format!("{read}.length > 0")).await;
+    let nasty = format!("{read}.filter((it) => it.includes('script')).length");
+    assert_eq!(browser.run(&format!("return {nasty}")).await, 0, "out of sight");
+    browser.run("document.querySelector('#brands').scrollIntoView()").await;
+    browser.wait(&format!("{nasty} === 1")).await;
     nothing_foreign(&browser).await;
 }
 

@@ -193,6 +193,37 @@ impl Step {
             Self::Day => 1440,
         }
     }
+
+    /// The start of the step that `at` is in.
+    fn floor(self, at: Minute) -> Minute {
+        Minute(at.0.div_euclid(self.minutes()) * self.minutes())
+    }
+}
+
+/// The first and the last minute of the time asked for, and its step: a week up to `end` if nothing is
+/// said, from the start of a step on.
+pub(super) fn asked(
+    (from, to): (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+    step: Option<Step>,
+    end: Minute,
+) -> Result<(Minute, Minute, Step), Failure> {
+    let end = to.map_or(end, Minute::of);
+    let start = from.map_or(end.plus(-MINUTES_SHOWN), Minute::of);
+    let length = end.0.saturating_sub(start.0);
+    if length <= 0 {
+        return Err(Failure::bad("from is not before to"));
+    }
+    let step = step.unwrap_or(match length {
+        ..=720 => Step::Minute,
+        721..=90_000 => Step::Hour,
+        _ => Step::Day,
+    });
+    if length / step.minutes() > POINTS_MAX {
+        return Err(Failure::bad(format!(
+            "these are more than {POINTS_MAX} points: choose a longer step or less time"
+        )));
+    }
+    Ok((step.floor(start), end.plus(-1), step))
 }
 
 /// Which shares.
@@ -253,34 +284,15 @@ pub(crate) async fn shares(
     server.knows(&brand)?;
     let store = &*server.context.store;
     let newest = store.last_minute(&brand).await?;
-    let end = match (query.to, newest) {
-        (Some(to), _) => Minute::of(to),
-        (None, Some(newest)) => newest.plus(1),
-        (None, None) => Minute::of(server.context.clock.now()),
-    };
-    let start = query.from.map_or(end.plus(-MINUTES_SHOWN), Minute::of);
-    let length = end.0.saturating_sub(start.0);
-    if length <= 0 {
-        return Err(Failure::bad("from is not before to"));
-    }
-    let step = query.step.unwrap_or(match length {
-        ..=720 => Step::Minute,
-        721..=90_000 => Step::Hour,
-        _ => Step::Day,
-    });
-    if length / step.minutes() > POINTS_MAX {
-        return Err(Failure::bad(format!(
-            "these are more than {POINTS_MAX} points: choose a longer step or less time"
-        )));
-    }
-    let floor = |at: Minute| Minute(at.0.div_euclid(step.minutes()) * step.minutes());
-    let (from, to) = (floor(start), end.plus(-1));
+    let now = Minute::of(server.context.clock.now());
+    let (from, to, step) =
+        asked((query.from, query.to), query.step, newest.map_or(now, |it| it.plus(1)))?;
     let switches = store.switches().await?;
     let model = newest.and_then(|newest| Some(switches.at(newest)?.model.clone()));
     let found = counts(store, model.as_deref(), &brand, from, to, step != Step::Minute).await?;
     let mut by_point: BTreeMap<i64, Counts> = BTreeMap::new();
     for (minute, counts) in found {
-        *by_point.entry(floor(minute).0).or_default() += counts;
+        *by_point.entry(step.floor(minute).0).or_default() += counts;
     }
     // Hours beyond the newest tweet have not been judged.
     let last = newest.map_or(from, |newest| newest.min(to));

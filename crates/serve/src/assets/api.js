@@ -29,6 +29,7 @@ const query = (parameters) => {
 
 export const brands = () => call('GET', '/v1/brands');
 export const shares = (brand, parameters) => call('GET', path`/v1/brands/${brand}/shares` + query(parameters));
+export const voices = (parameters) => call('GET', '/v1/voice' + query(parameters));
 export const incidents = () => call('GET', '/v1/incidents?limit=200');
 export const incident = (id) => call('GET', path`/v1/incidents/${id}`);
 export const acknowledge = (id, action) => call('POST', path`/v1/incidents/${id}/acknowledge`, action);

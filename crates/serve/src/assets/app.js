@@ -11,13 +11,21 @@ import { chosen, moment, t, zoneName } from './words.js';
 const PERIODS = { day: 86_400, week: 7 * 86_400, month: 30 * 86_400 };
 /** However many events come, the page reads no more often, in milliseconds. */
 const READ_EVERY = 3000;
+/** A chart is read when it comes so near to what is seen, in heights of the window. */
+const NEAR = 0.5;
 
 const state = {
-  brands: [], incidents: [], details: {}, shares: {}, you: { name: null, may_act: false }, totals: {},
+  brands: [], incidents: [], details: {}, shares: {}, voices: [], you: { name: null, may_act: false }, totals: {},
   period: 'week', zoomed: null, from: 0, to: 0, now: Date.now(), selected: null,
   refresh: () => read(), zoom,
 };
 const rows = new Map();
+/** The newest reading of each brand's chart. */
+const charts = new Map();
+let readings = 0;
+const comes = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) if (isIntersecting) readChart(target.dataset.brand).catch(lost);
+}, { rootMargin: `${100 * NEAR}% 0px` });
 let opened = null, connection = 'live', reading = null, again = false, lastRead = -READ_EVERY;
 
 const parts = {};
@@ -89,34 +97,66 @@ function search(q) {
 /** Shows `from` to `to` (seconds) in all charts, or the whole period. */
 function zoom(from, to) {
   state.zoomed = from === null ? null : [from, to];
+  range();
   frame();
-  readShares().then(() => draw(false));
+  readTime().catch(lost);
 }
 
+/** Sets the time shown. What was read before is old then. */
 function range() {
   const end = Math.ceil(state.now / 60_000) * 60 + 60;
   [state.from, state.to] = state.zoomed ?? [end - PERIODS[state.period], end];
+  readings += 1;
 }
 
-async function readShares() {
-  range();
-  const [from, to] = [state.from, state.to];
-  const iso = (seconds) => new Date(seconds * 1000).toISOString();
-  const step = to - from <= 6 * 3600 ? 'minute' : 'hour';
-  // A rolling share needs what came before its first point.
-  const before = step === 'minute' ? 3600 : 3 * 3600;
-  const found = await Promise.all(state.brands.map(async ({ name, share }) =>
-    [name, share === null ? null : await api.shares(name, { from: iso(from - before), to: iso(to), step })]));
-  if (state.from === from && state.to === to) state.shares = Object.fromEntries(found.filter(([, data]) => data));
+const iso = (seconds) => new Date(seconds * 1000).toISOString();
+
+/** Reads what depends on the time shown. Charts that are far from what is seen are read when they come near. */
+async function readTime() {
+  const isNear = ([, { element }]) => {
+    const { top, bottom } = element.getBoundingClientRect(), more = NEAR * innerHeight;
+    return bottom > -more && top < innerHeight + more;
+  };
+  const now = readings;
+  const voices = api.voices({ from: iso(state.from), to: iso(state.to) }).then(({ brands }) => {
+    if (now !== readings) return;
+    state.voices = brands;
+    voice(state, parts.voice);
+  });
+  await Promise.all([voices, ...[...rows].filter(isNear).map(([name]) => readChart(name))]);
+}
+
+/** Reads a brand's shares once for each reading, and draws them. */
+function readChart(name) {
+  const known = charts.get(name);
+  if (known?.reading === readings) return known.drawn;
+  const drawn = (async (now) => {
+    if ((state.brands.find((it) => it.name === name)?.share ?? null) === null) return;
+    const step = state.to - state.from <= 6 * 3600 ? 'minute' : 'hour';
+    // A rolling share needs what came before its first point.
+    const before = step === 'minute' ? 3600 : 3 * 3600;
+    const shares = await api.shares(name, { from: iso(state.from - before), to: iso(state.to), step });
+    if (now !== readings) return;
+    state.shares[name] = shares;
+    rows.get(name)?.draw(false);
+  })(readings);
+  charts.set(name, { reading: readings, drawn });
+  return drawn;
 }
 
 function draw(isAnew) {
   frame();
   attention(state, parts.attention);
-  brandRows(state, parts.brands, rows);
+  brandRows(state, parts.brands, rows, comes);
   for (const row of rows.values()) row.draw(isAnew);
   voice(state, parts.voice);
   history(state, parts.history);
+}
+
+function lost(error) {
+  connection = 'lost';
+  frame();
+  console.warn(error);
 }
 
 /** Reads everything and shows it; while that goes on, another call waits for one more. */
@@ -132,14 +172,13 @@ async function read() {
       const open = incidents.filter((it) => !it.resolved_at).slice(0, 10);
       const details = await Promise.all(open.map(async ({ id }) => [id, await api.incident(id)]));
       state.details = Object.fromEntries(details);
-      await readShares();
       connection = 'live';
+      range();
       draw(false);
+      await readTime();
       await Promise.all([behind(state, parts.behind), opened?.refresh()]);
     } catch (error) {
-      connection = 'lost';
-      frame();
-      console.warn(error);
+      lost(error);
     }
   })();
   await reading;

@@ -39,12 +39,15 @@ function card(incident, state) {
 }
 
 /** A row for each brand: its numbers beside its chart. Rows are kept, so that charts are not drawn
- * anew at each change. */
-export function brandRows(state, host, rows) {
+ * anew at each change; `comes` observes them. */
+export function brandRows(state, host, rows, comes) {
   const names = state.brands.map((brand) => brand.name);
-  for (const [name, row] of rows) if (!names.includes(name)) { row.element.remove(); rows.delete(name); }
+  for (const [name, row] of rows) if (!names.includes(name)) { comes.unobserve(row.element); row.element.remove(); rows.delete(name); }
   state.brands.forEach((brand, place) => {
-    if (!rows.has(brand.name)) rows.set(brand.name, makeRow(brand.name, state));
+    if (!rows.has(brand.name)) {
+      rows.set(brand.name, makeRow(brand.name, state));
+      comes.observe(rows.get(brand.name).element);
+    }
     const row = rows.get(brand.name);
     if (host.children[place] !== row.element) host.insertBefore(row.element, host.children[place] ?? null);
     show(row.facts, [brand, state.you, chosen.language], () => facts(brand, state));
