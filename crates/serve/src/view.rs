@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
 use monitor_core::domain::{Counts, Evidence, Incident, Language, Minute, Watch};
 use monitor_core::quantify::Estimate;
 use monitor_store::{
-    Example, OtherRates, Store, StoreError, Totals, corrected_share, current_counts as counts,
+    Example, OtherRates, Store, StoreError, Switches, Totals, corrected_share,
+    current_counts as counts, with_own,
 };
 
 /// The hours that a brand's chart covers, at most.
@@ -21,6 +23,8 @@ const INCIDENTS_MAX: u32 = 1000;
 /// Resolved incidents listed, at most.
 const RESOLVED_MAX: usize = 50;
 
+/// Brands that are read from the store at once.
+const BRANDS_AT_ONCE: usize = 4;
 /// Open incidents whose tweets are read, at most.
 const WITH_EXAMPLES_MAX: usize = 10;
 
@@ -72,10 +76,11 @@ impl View {
         brands: &[String],
         now: DateTime<Utc>,
     ) -> Result<Self, StoreError> {
-        let mut views = Vec::with_capacity(brands.len());
-        for brand in brands {
-            views.push(BrandView::gather(store, brand).await?);
-        }
+        let switches = store.switches().await?;
+        let read: Vec<_> =
+            brands.iter().map(|brand| BrandView::gather(store, &switches, brand).boxed()).collect();
+        let mut views: Vec<BrandView> =
+            stream::iter(read).buffered(BRANDS_AT_ONCE).try_collect().await?;
         // Brands with an open incident first, then those with the most tweets.
         views.sort_by_key(|b| (b.open().is_none(), std::cmp::Reverse(b.day.total)));
         let mut latest = store.incidents(INCIDENTS_MAX).await?;
@@ -90,7 +95,6 @@ impl View {
             examples.insert(incident.id.0, store.examples(incident.id).await?);
         }
         let newest = views.iter().filter_map(|brand: &BrandView| brand.newest).max();
-        let switches = store.switches().await?;
         Ok(Self {
             totals: store.totals().await?,
             brands: views,
@@ -135,7 +139,11 @@ impl View {
 }
 
 impl BrandView {
-    async fn gather(store: &dyn Store, brand: &str) -> Result<Self, StoreError> {
+    async fn gather(
+        store: &dyn Store,
+        switches: &Switches,
+        brand: &str,
+    ) -> Result<Self, StoreError> {
         let mut view = Self {
             name: brand.to_owned(),
             hours: Vec::new(),
@@ -154,7 +162,6 @@ impl BrandView {
         view.hours = (first_hour..=last_hour)
             .map(|hour| Hour { start: Minute(hour * 60), counts: Counts::default() })
             .collect();
-        let switches = store.switches().await?;
         let model = switches.at(newest).map(|switch| switch.model.as_str());
         let day = (newest.plus(-1439), newest);
         for (start, counts) in counts(store, model, brand, from, newest, true).await? {
@@ -163,12 +170,16 @@ impl BrandView {
                 hour.counts += counts;
             }
         }
-        for (_, counts) in counts(store, model, brand, day.0, day.1, false).await? {
-            view.day += counts;
-        }
+        let own = match model {
+            Some(model) => store.model_counts(model, brand, day.0, day.1).await?,
+            None => Vec::new(),
+        };
+        let sum = |counts: &[(Minute, Counts)]| {
+            counts.iter().fold(Counts::default(), |sum, (_, counts)| sum + *counts)
+        };
+        view.day = sum(&with_own(store.minute_counts(brand, day.0, day.1).await?, &own));
         if let Some(model) = model {
-            let own = store.model_counts(model, brand, day.0, day.1).await?;
-            let own = own.into_iter().fold(Counts::default(), |sum, (_, counts)| sum + counts);
+            let own = sum(&own);
             let of = (brand, model);
             view.corrected = corrected_share(store, of, day, own, 1.0, OtherRates::HeldOut).await?;
         }

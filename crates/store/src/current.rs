@@ -28,12 +28,17 @@ pub async fn current_counts(
         true => store.model_hour_counts(model, brand, from, to).await?,
         false => store.model_counts(model, brand, from, to).await?,
     };
+    Ok(with_own(stored, &own))
+}
+
+/// `stored` counts, with a model's `own` where it has scored all tweets.
+pub fn with_own(stored: Vec<(Minute, Counts)>, own: &[(Minute, Counts)]) -> Vec<(Minute, Counts)> {
     let mut counts: BTreeMap<_, _> = stored.into_iter().collect();
     for (minute, own) in own {
-        let stored = counts.entry(minute).or_default();
+        let stored = counts.entry(*minute).or_default();
         if own.total >= stored.total {
-            *stored = own;
+            *stored = *own;
         }
     }
-    Ok(counts.into_iter().collect())
+    counts.into_iter().collect()
 }

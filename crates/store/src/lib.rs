@@ -33,7 +33,7 @@ pub use batch::{
 };
 pub use bounded::Bounded;
 pub use corrected::{OtherRates, corrected_share, labelled, rates, rates_of};
-pub use current::current_counts;
+pub use current::{current_counts, with_own};
 pub use drawn::{DrawnTweet, draw};
 pub use drift::DriftDay;
 pub use error::StoreError;

@@ -131,6 +131,8 @@ async fn charts_are_read_when_they_come_near() {
     browser.wait("document.documentElement.dataset.ready").await;
     let drawn = "document.querySelectorAll('.u-over').length";
     let read = "performance.getEntriesByType('resource').map((it) => it.name).filter((it) => it.includes('/shares?'))";
+    let asked = "return performance.getEntriesByType('resource').filter((it) => it.name.endsWith('/v1/brands')).length";
+    assert_eq!(browser.run(asked).await, 1, "what the browser was told ahead is used");
     let begin = browser.run(&format!("return [{drawn}, {read}.length]")).await;
     assert_eq!(begin[0], begin[1], "each chart is drawn from one reading: {begin}");
     assert!(begin[0].as_u64() < Some(3), "only those near: {begin}");
