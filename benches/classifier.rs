@@ -3,7 +3,8 @@
 //!
 //! Several rounds alternate between the sides, on the same held-out tweets, weights and
 //! threads: our model in calls of `batching.rows_max` tweets (on a GPU all in one call), whose
-//! passes have rows of similar length; the peers in batches of 32 in the given order; and the
+//! passes have rows of similar length; the peers in batches of 32, in the given order and sorted by
+//! length, in single precision, bfloat16 (transformers) and int8 (ONNX Runtime); and the
 //! cheap models and the cascade, if the folder of models has them. All sides compute from text
 //! to probability, encoding and computing one after the other; the daemon encodes while the
 //! model computes. Prints tweets and tokens a second (median of the rounds), ratios, accuracy,
@@ -83,7 +84,7 @@ struct Side {
 
 enum Kind {
     Ours(Box<Model>),
-    Peer { side: &'static str, precision: &'static str },
+    Peer { side: &'static str, order: &'static str, precision: &'static str },
 }
 
 /// One round of one side.
@@ -123,7 +124,9 @@ fn main() -> anyhow::Result<()> {
         for side in &mut sides {
             let run = match &mut side.kind {
                 Kind::Ours(model) => ours(model, &rows, args.gpu)?,
-                Kind::Peer { side, precision } => peer(&args, side, precision, &manifest, &tweets)?,
+                Kind::Peer { side, order, precision } => {
+                    peer(&args, [side, order, precision], &manifest, &tweets)?
+                }
             };
             let rate = rows.len() as f64 / run.seconds;
             eprintln!("round {round} of {}: {}: {rate:.0} tweets/s", args.rounds, side.name);
@@ -156,21 +159,26 @@ fn sides(args: &Args) -> anyhow::Result<Vec<Side>> {
         classifier::open(&options, name)
     };
     let ours = |name: String, model| Side { name, kind: Kind::Ours(Box::new(model)), runs: vec![] };
-    let peer = |name: &str, side, precision| Side {
+    let peer = |name: &str, side, order, precision| Side {
         name: name.into(),
-        kind: Kind::Peer { side, precision },
+        kind: Kind::Peer { side, order, precision },
         runs: vec![],
     };
     let bf16 = ours("monitor, half".into(), open(&args.model, Precision::Bf16)?);
     let mut sides = if args.gpu {
-        vec![bf16, peer("transformers, half", "transformers", "half")]
+        vec![bf16, peer("transformers, half", "transformers", "given", "half")]
     } else {
         vec![
             ours("monitor".into(), open(&args.model, Precision::Single)?),
-            peer("transformers", "transformers", "single"),
-            peer("transformers, all sorted by length", "sorted", "single"),
-            peer("ONNX Runtime", "onnx", "single"),
+            peer("transformers", "transformers", "given", "single"),
+            peer("transformers, sorted", "transformers", "sorted", "single"),
+            peer("ONNX Runtime", "onnx", "given", "single"),
+            peer("ONNX Runtime, sorted", "onnx", "sorted", "single"),
             bf16,
+            peer("transformers, half", "transformers", "given", "half"),
+            peer("transformers, half, sorted", "transformers", "sorted", "half"),
+            peer("ONNX Runtime, int8", "onnx", "given", "int8"),
+            peer("ONNX Runtime, int8, sorted", "onnx", "sorted", "int8"),
         ]
     };
     for name in ["lstm", "logistic-tfidf", "cascade"] {
@@ -219,15 +227,14 @@ fn ours(model: &mut Model, rows: &[&Row], gpu: bool) -> anyhow::Result<Run> {
 /// Runs Python, with its libraries' own thread settings.
 fn peer(
     args: &Args,
-    side: &str,
-    precision: &str,
+    [side, order, precision]: [&str; 3],
     manifest: &Manifest,
     tweets: &Path,
 ) -> anyhow::Result<Run> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/classifier.py");
     let output = Command::new(&args.python)
         .arg(script)
-        .arg(side)
+        .args([side, order])
         .arg(classifier::folder(&args.models, &manifest.id()))
         .arg(tweets)
         .arg(args.threads.to_string())

@@ -3,9 +3,9 @@
 //! In one run, with the same model and texts, in this process: the model alone (encode and compute one
 //! text, with nothing beside it), then `POST /predict` over a socket, one text a request: one request at a
 //! time; at half of the rate at which the model alone scores one text after the other; as many as the server answers (a closed
-//! loop, for the capacity, as texts that wait are scored together); and at half of that capacity. At half a rate requests come at random
-//! times (Poisson, an open loop: a late answer delays no request). Then
-//! the same beside a stream that always has tweets waiting, at half the capacity that is left. Prints
+//! loop, for the capacity, as texts that wait are scored together); and at half of that capacity. At half a rate a late answer delays
+//! no request (an open loop): they come at random times (Poisson), and at half of the model's own rate also at equal intervals, as tools
+//! for load tests send them. Then the same beside a stream that always has tweets waiting, at half the capacity that is left. Prints
 //! the median and the 99th percentile in ms, and their ratio to the model's own.
 //!
 //! `scripts/bench serve [--model lstm]... [--requests 2000] [--json FILE]`
@@ -93,6 +93,24 @@ fn texts() -> anyhow::Result<Arc<Vec<String>>> {
     Ok(Arc::new(texts.collect::<Result<_, _>>()?))
 }
 
+/// When requests come.
+#[derive(Clone, Copy)]
+enum Arrivals {
+    /// At equal intervals.
+    Even,
+    /// At the times of a Poisson process.
+    Random,
+}
+
+impl Arrivals {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Even => "at equal intervals",
+            Self::Random => "at random times",
+        }
+    }
+}
+
 struct Bench {
     handle: ModelHandle,
     texts: Arc<Vec<String>>,
@@ -169,11 +187,13 @@ impl Bench {
         };
         show("the model alone", &own);
         show("one request at a time", &self.closed(1, args.requests).await?);
-        let own_half = self.open(own.per_second / 2.0, args.requests).await?;
-        show("half of the model's own rate", &own_half);
+        for arrivals in [Arrivals::Even, Arrivals::Random] {
+            let own_half = self.open(own.per_second / 2.0, arrivals, args.requests).await?;
+            show(&format!("half of the model's own rate, {}", arrivals.words()), &own_half);
+        }
         let full = self.closed(CALLERS, args.requests).await?;
         show(&format!("{CALLERS} callers at once"), &full);
-        let half = self.open(full.per_second / 2.0, args.requests).await?;
+        let half = self.open(full.per_second / 2.0, Arrivals::Random, args.requests).await?;
         show("half of that", &half);
         // Nobody has asked for a while, so passes have their usual size again.
         tokio::time::sleep(ATTENTIVE + STREAM_FOR / 2).await;
@@ -186,7 +206,7 @@ impl Bench {
         let stream = self.stream(busy.clone());
         let full = self.closed(CALLERS, args.requests / 2).await?;
         show(&format!("beside a full stream, {CALLERS} callers at once"), &full);
-        let half = self.open(full.per_second / 2.0, args.requests / 2).await?;
+        let half = self.open(full.per_second / 2.0, Arrivals::Random, args.requests / 2).await?;
         show("beside a full stream, half load", &half);
         busy.store(false, Ordering::SeqCst);
         let meanwhile = rate(stream.await?);
@@ -246,15 +266,19 @@ impl Bench {
         Ok(Times::of(times, took))
     }
 
-    /// Requests that come at random times, `rate` in a second on average.
-    async fn open(&self, rate: f64, requests: usize) -> anyhow::Result<Times> {
+    /// Requests that come whether or not others are answered, `rate` in a second on average.
+    async fn open(&self, rate: f64, arrivals: Arrivals, requests: usize) -> anyhow::Result<Times> {
         let (tick, mut ticks) = mpsc::unbounded_channel();
         let (began, clock) = (self.clock.elapsed(), self.clock);
         // Timers of tokio are as coarse as a millisecond; those of a thread are not.
         std::thread::spawn(move || {
             let (mut random, mut at) = (ChaCha8Rng::seed_from_u64(1), began);
             for n in 0..requests {
-                at += Duration::from_secs_f64(-(1.0 - random.random::<f64>()).ln() / rate);
+                let intervals = match arrivals {
+                    Arrivals::Even => 1.0,
+                    Arrivals::Random => -(1.0 - random.random::<f64>()).ln(),
+                };
+                at += Duration::from_secs_f64(intervals / rate);
                 std::thread::sleep(at.saturating_sub(clock.elapsed()));
                 if tick.send(n).is_err() {
                     return;
