@@ -23,7 +23,7 @@ RUN apt-get update \
     && useradd --system monitor
 COPY --from=build /out /
 COPY models /usr/share/monitor/models
-ENV OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=20000
+ENV OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=20000 ONEDNN_PRIMITIVE_CACHE_CAPACITY=64 LRU_CACHE_CAPACITY=64
 USER monitor
 EXPOSE 8080
 ENTRYPOINT ["monitor"]

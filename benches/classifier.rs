@@ -241,6 +241,8 @@ fn peer(
         .args([if args.gpu { "cuda:0" } else { "cpu" }, precision])
         .env_remove("OMP_WAIT_POLICY")
         .env_remove("GOMP_SPINCOUNT")
+        .env_remove("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+        .env_remove("LRU_CACHE_CAPACITY")
         .output()
         .with_context(|| format!("starting {}", args.python.display()))?;
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -312,6 +312,8 @@ fn pytorch(python: &Path, folder: &Path) -> anyhow::Result<Outcome> {
         .arg(folder)
         .env_remove("OMP_WAIT_POLICY")
         .env_remove("GOMP_SPINCOUNT")
+        .env_remove("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+        .env_remove("LRU_CACHE_CAPACITY")
         .output()
         .with_context(|| format!("starting {}", python.display()))?;
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -117,10 +117,13 @@ monitor_env() {
     PG_BIN=$(find_postgres "$MONITOR_CACHE")
     # One C++ file of tch takes twice as long at -O3 and is not faster for it.
     CXXFLAGS=${CXXFLAGS:--O1}
-    # How OpenMP's threads wait; src/main.rs says why.
+    # How OpenMP's threads wait, and how much libtorch keeps prepared; src/main.rs says why.
     OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
     GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-20000}
-    export MONITOR_CACHE LIBTORCH CXXFLAGS OMP_WAIT_POLICY GOMP_SPINCOUNT
+    ONEDNN_PRIMITIVE_CACHE_CAPACITY=${ONEDNN_PRIMITIVE_CACHE_CAPACITY:-64}
+    LRU_CACHE_CAPACITY=${LRU_CACHE_CAPACITY:-64}
+    export MONITOR_CACHE LIBTORCH CXXFLAGS OMP_WAIT_POLICY GOMP_SPINCOUNT \
+        ONEDNN_PRIMITIVE_CACHE_CAPACITY LRU_CACHE_CAPACITY
     if [ -n "$PG_BIN" ]; then export PG_BIN; else unset PG_BIN; fi
     find_cargo || true
 }

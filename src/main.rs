@@ -3,7 +3,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
-    wait_without_spinning();
+    configure_libraries();
     match monitor::cli::run(monitor::cli::Cli::of_arguments(commit()), commit()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -42,26 +42,33 @@ const fn last_commit(log: &[u8]) -> Option<[u8; 12]> {
     Some(digits)
 }
 
-/// Restarts this program with environment variables that configure how OpenMP's threads wait,
-/// unless they are set already.
+/// What libtorch's libraries read from the environment when they are loaded, before `main`.
 ///
 /// By default, libtorch's threads spin while they wait for work and so take the cores from
 /// other threads. With `PASSIVE` they sleep at once, but then waking them takes longer than most
 /// of the work (an LSTM trains at 0.6 of the speed on two cores). With both variables they spin
-/// for about ten microseconds and then sleep. OpenMP reads the variables when it is loaded,
-/// before `main`.
-fn wait_without_spinning() {
-    const POLICY: &str = "OMP_WAIT_POLICY";
-    const SPINS: &str = "GOMP_SPINCOUNT";
-    if env::var_os(POLICY).is_none()
+/// for about ten microseconds and then sleep.
+///
+/// oneDNN, which multiplies bfloat16, and libtorch's layer above it each keep what they prepared for the last 1,024 shapes.
+/// Each pass has its own number of rows and tokens, so a transformer's memory grew to 3 GB; with 64
+/// it has 0.6 GB, and is as fast.
+const OF_LIBRARIES: [(&str, &str); 4] = [
+    ("OMP_WAIT_POLICY", "PASSIVE"),
+    ("GOMP_SPINCOUNT", "20000"),
+    ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"),
+    ("LRU_CACHE_CAPACITY", "64"),
+];
+
+/// Restarts this program with those of [`OF_LIBRARIES`] that are not set, unless the first is: then
+/// somebody has chosen them.
+fn configure_libraries() {
+    if env::var_os(OF_LIBRARIES[0].0).is_none()
         && let Ok(program) = env::current_exe()
     {
+        let missing = OF_LIBRARIES.into_iter().filter(|(name, _)| env::var_os(name).is_none());
         let mut restarted = Command::new(program);
-        restarted.args(env::args_os().skip(1)).env(POLICY, "PASSIVE");
-        if env::var_os(SPINS).is_none() {
-            restarted.env(SPINS, "20000");
-        }
-        // Returns only on failure; the program then continues with spinning threads.
+        restarted.args(env::args_os().skip(1)).envs(missing);
+        // Returns only on failure; the program then continues with the libraries' defaults.
         let _ = restarted.exec();
     }
 }

@@ -27,6 +27,43 @@ fn answers(output: &Output) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// libtorch's libraries read the environment before `main`, so the program starts itself once more.
+#[test]
+fn libraries_are_configured_unless_somebody_did_it() {
+    const NAMES: [&str; 4] = [
+        "OMP_WAIT_POLICY",
+        "GOMP_SPINCOUNT",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY",
+        "LRU_CACHE_CAPACITY",
+    ];
+    let check = |name: &str, set: &[(&str, &str)], expected: [Option<&str>; 4]| {
+        let mut command = monitor(&["score", "-", "--model", "logistic-tfidf"]);
+        for name in NAMES {
+            command.env_remove(name);
+        }
+        let mut child = command.envs(set.iter().copied()).spawn().unwrap();
+        // It answers, so it has started for good.
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(b"we love you\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let environment = std::fs::read(format!("/proc/{}/environ", child.id())).unwrap();
+        drop(input);
+        child.wait().unwrap();
+        let environment = String::from_utf8_lossy(&environment);
+        let found = NAMES.map(|name| {
+            let mut variables = environment.split('\0').filter_map(|it| it.split_once('='));
+            variables.find(|(it, _)| *it == name).map(|(_, value)| value)
+        });
+        assert_eq!(found, expected, "{name}");
+    };
+    let all = [Some("PASSIVE"), Some("20000"), Some("64"), Some("64")];
+    check("nothing set", &[], all);
+    let some = [("LRU_CACHE_CAPACITY", "9")];
+    check("one set", &some, [all[0], all[1], all[2], Some("9")]);
+    check("chosen", &[("OMP_WAIT_POLICY", "ACTIVE")], [Some("ACTIVE"), None, None, None]);
+}
+
 #[test]
 fn scores_one_text() {
     let check = |text: &str, model: &str, expected: &str| {
