@@ -42,30 +42,27 @@ const fn last_commit(log: &[u8]) -> Option<[u8; 12]> {
     Some(digits)
 }
 
-/// What libtorch's libraries read from the environment when they are loaded, before `main`.
-///
-/// By default, libtorch's threads spin while they wait for work and so take the cores from
+/// How OpenMP's threads wait. By default, libtorch's threads spin while they wait for work and so take the cores from
 /// other threads. With `PASSIVE` they sleep at once, but then waking them takes longer than most
 /// of the work (an LSTM trains at 0.6 of the speed on two cores). With both variables they spin
 /// for about ten microseconds and then sleep.
-///
-/// oneDNN, which multiplies bfloat16, and libtorch's layer above it each keep what they prepared for the last 1,024 shapes.
-/// Each pass has its own number of rows and tokens, so a transformer's memory grew to 3 GB; with 64
-/// it has 0.6 GB, and is as fast.
-const OF_LIBRARIES: [(&str, &str); 4] = [
-    ("OMP_WAIT_POLICY", "PASSIVE"),
-    ("GOMP_SPINCOUNT", "20000"),
-    ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"),
-    ("LRU_CACHE_CAPACITY", "64"),
-];
+const WAITING: [(&str, &str); 2] = [("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "20000")];
+/// What oneDNN, which multiplies bfloat16, and libtorch's layer above it keep prepared, each for the last 1,024 shapes by
+/// default. Each pass has its own number of rows and tokens, so a process with a transformer grew beyond 3 GB.
+const PREPARED: [(&str, &str); 2] =
+    [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"), ("LRU_CACHE_CAPACITY", "64")];
 
-/// Restarts this program with those of [`OF_LIBRARIES`] that are not set, unless the first is: then
-/// somebody has chosen them.
+/// Restarts this program with those of these variables that are not set, because the libraries read them when they
+/// are loaded, before `main`. Whoever has set the first has chosen how threads wait.
 fn configure_libraries() {
-    if env::var_os(OF_LIBRARIES[0].0).is_none()
+    let is_missing = |(name, _): &(&str, &str)| env::var_os(name).is_none();
+    let mut missing: Vec<_> = PREPARED.into_iter().filter(is_missing).collect();
+    if is_missing(&WAITING[0]) {
+        missing.extend(WAITING.into_iter().filter(is_missing));
+    }
+    if !missing.is_empty()
         && let Ok(program) = env::current_exe()
     {
-        let missing = OF_LIBRARIES.into_iter().filter(|(name, _)| env::var_os(name).is_none());
         let mut restarted = Command::new(program);
         restarted.args(env::args_os().skip(1)).envs(missing);
         // Returns only on failure; the program then continues with the libraries' defaults.

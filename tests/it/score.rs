@@ -61,7 +61,8 @@ fn libraries_are_configured_unless_somebody_did_it() {
     check("nothing set", &[], all);
     let some = [("LRU_CACHE_CAPACITY", "9")];
     check("one set", &some, [all[0], all[1], all[2], Some("9")]);
-    check("chosen", &[("OMP_WAIT_POLICY", "ACTIVE")], [Some("ACTIVE"), None, None, None]);
+    let chosen = [Some("ACTIVE"), None, all[2], all[3]];
+    check("how threads wait is set", &[("OMP_WAIT_POLICY", "ACTIVE")], chosen);
 }
 
 #[test]

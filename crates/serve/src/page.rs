@@ -40,9 +40,6 @@ pub fn render(view: Result<&View, &str>, ready: &Ready, now: DateTime<Utc>) -> S
                 link rel="stylesheet" href={ (files) "/uPlot.css" };
                 link rel="stylesheet" href={ (files) "/page.css" };
                 script src={ (files) "/early.js" } {}
-                @for path in ["/v1/brands", "/v1/incidents?limit=200"] {
-                    link rel="preload" as="fetch" href=(path) crossorigin;
-                }
                 @for name in assets::modules() {
                     link rel="modulepreload" href={ (files) "/" (name) };
                 }

@@ -19,9 +19,11 @@ use monitor_core::domain::Minute;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct VoiceQuery {
-    /// Start, rounded down to the hour if the time is longer than 12 hours. A week before `to` if missing.
+    /// Start, rounded down to the hour if the time is longer than 12 hours, to the day if it is longer than two
+    /// months. A week before `to` if missing.
     from: Option<DateTime<Utc>>,
-    /// End, exclusive. Behind the newest tweet if missing.
+    /// End, exclusive; if the time is longer than 12 hours, the hour that it is in counts whole. Just after the newest
+    /// tweet if missing.
     to: Option<DateTime<Utc>>,
 }
 

@@ -97,6 +97,8 @@ function search(q) {
 /** Shows `from` to `to` (seconds) in all charts, or the whole period. */
 function zoom(from, to) {
   state.zoomed = from === null ? null : [from, to];
+  // What was read is of another time: a chart keeps it until the new one is there.
+  state.shares = {};
   range();
   frame();
   readTime().catch(lost);
@@ -115,7 +117,7 @@ const iso = (seconds) => new Date(seconds * 1000).toISOString();
 async function readTime() {
   const isNear = ([, { element }]) => {
     const { top, bottom } = element.getBoundingClientRect(), more = NEAR * innerHeight;
-    return bottom > -more && top < innerHeight + more;
+    return bottom >= -more && top <= innerHeight + more;
   };
   const now = readings;
   const voices = api.voices({ from: iso(state.from), to: iso(state.to) }).then(({ brands }) => {
@@ -130,6 +132,8 @@ async function readTime() {
 function readChart(name) {
   const known = charts.get(name);
   if (known?.reading === readings) return known.drawn;
+  // Before the first reading there is no time.
+  if (!readings) return Promise.resolve();
   const drawn = (async (now) => {
     if ((state.brands.find((it) => it.name === name)?.share ?? null) === null) return;
     const step = state.to - state.from <= 6 * 3600 ? 'minute' : 'hour';
@@ -141,6 +145,8 @@ function readChart(name) {
     rows.get(name)?.draw(false);
   })(readings);
   charts.set(name, { reading: readings, drawn });
+  // What failed is tried again.
+  drawn.catch(() => { if (charts.get(name)?.drawn === drawn) charts.delete(name); });
   return drawn;
 }
 

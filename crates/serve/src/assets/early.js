@@ -8,3 +8,7 @@
     if (theme === 'light' || theme === 'dark') root.dataset.theme = theme;
   } catch { /* a browser that stores nothing */ }
 })();
+// What the page asks first, before its modules are there.
+for (const href of ['/v1/brands', '/v1/incidents?limit=200']) {
+  document.head.append(Object.assign(document.createElement('link'), { rel: 'preload', as: 'fetch', crossOrigin: 'anonymous', href }));
+}

@@ -64,6 +64,8 @@ function makeRow(name, state) {
     facts, canvas, element: h('article.brand', { 'data-brand': name }, facts, h('div.plot', null, canvas, details)),
     draw(isAnew) {
       const data = state.shares[name];
+      // Colours and words may change while its shares are not there.
+      row.isOld ||= isAnew;
       if (!data) return;
       canvas.setAttribute('aria-label', t('chart', name));
       details.firstChild.textContent = t('table');
@@ -72,7 +74,8 @@ function makeRow(name, state) {
         onPoint: (from, to) => openTweets({ brand: name, brands: state.brands.map((it) => it.name), from, to, you: state.you }),
       });
       const incidents = state.incidents.filter((it) => it.brand === name);
-      row.chart.update({ ...data, from: state.from, to: state.to, incidents, selected: state.selected }, isAnew);
+      row.chart.update({ ...data, from: state.from, to: state.to, incidents, selected: state.selected }, row.isOld);
+      row.isOld = false;
       row.drawTable();
     },
     drawTable() {
