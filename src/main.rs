@@ -48,7 +48,7 @@ const fn last_commit(log: &[u8]) -> Option<[u8; 12]> {
 /// for about ten microseconds and then sleep.
 const WAITING: [(&str, &str); 2] = [("OMP_WAIT_POLICY", "PASSIVE"), ("GOMP_SPINCOUNT", "20000")];
 /// What oneDNN, which multiplies bfloat16, and libtorch's layer above it keep prepared, each for the last 1,024 shapes by
-/// default. Each pass has its own number of rows and tokens, so a process with a transformer grew beyond 3 GB.
+/// default. Each pass has its own number of rows and tokens, so a process that ran all models grew beyond 3 GB.
 const PREPARED: [(&str, &str); 2] =
     [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"), ("LRU_CACHE_CAPACITY", "64")];
 
